@@ -1,0 +1,105 @@
+"""Typed, documented settings: frozen dataclasses that check what a config says, with the nearest name for a typo."""
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lm_lab.types import UserError
+
+T = TypeVar("T")
+
+
+def setting(
+    doc: str, default: Any = dataclasses.MISSING, *, low: float | None = None, high: float | None = None
+) -> Any:
+    """A documented dataclass field, required unless it has a default; numbers lie in [low, high]."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """The end of an error line: the nearest known name, else all of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """An instance of the settings class `cls` from plain values; `where` (as in "config.model") names it in errors.
+
+    Raises UserError for an unknown or missing key, a wrong type, a value out of range, or a combination that the
+    class itself refuses (it raises UserError in __post_init__).
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            raise UserError(f"{where}.{name} does not exist; {suggest(name, list(fields))}")
+    hints = get_type_hints(cls)
+    checked = {}
+    for name, field in fields.items():
+        if name in values:
+            checked[name] = check(values[name], hints[name], f"{where}.{name}", field.metadata)
+        elif field.default is dataclasses.MISSING:
+            raise UserError(f"{where}.{name} is missing: {field.metadata['doc']}")
+    try:
+        return cls(**checked)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
+    """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
+    converted = _convert(value, hint)
+    if converted is _REFUSED:
+        raise UserError(f"{where} must be {_words(hint)}, not {value!r}")
+    numbers = converted if isinstance(converted, tuple) else (converted,)
+    for number in numbers:
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            _check_range(number, where, limits.get("low"), limits.get("high"))
+    return converted
+
+
+_REFUSED = object()
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        options = [_convert(value, option) for option in get_args(hint)]
+        return next((option for option in options if option is not _REFUSED), _REFUSED)
+    if origin is Literal:
+        return value if value in get_args(hint) else _REFUSED
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return _REFUSED
+        items = [_convert(item, get_args(hint)[0]) for item in value]
+        return _REFUSED if any(item is _REFUSED for item in items) else tuple(items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is type(None):
+        return None if value is None else _REFUSED
+    return value if type(value) is hint else _REFUSED
+
+
+def _words(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(option) for option in get_args(hint))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if origin is tuple:
+        return f"a list, each {_words(get_args(hint)[0])}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
+    return names.get(hint, str(hint))
+
+
+def _check_range(number: float, where: str, low: float | None, high: float | None) -> None:
+    if not math.isfinite(number):
+        raise UserError(f"{where} must be finite, not {number}")
+    if low is not None and number < low:
+        raise UserError(f"{where} must be at least {low}, not {number}")
+    if high is not None and number > high:
+        raise UserError(f"{where} must be at most {high}, not {number}")
