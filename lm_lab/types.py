@@ -5,9 +5,11 @@ F feed-forward dim, V vocabulary, N layers, P population. An array's name ends i
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax import Array
+
+PyTree = Any
 
 Sums = Mapping[str, Array]
 """Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}."""
