@@ -1,0 +1,284 @@
+"""Checkpoints: nothing counts as saved until it is committed.
+
+    checkpoints/
+      step_00000300/   Orbax's files, and manifest.json: size and SHA-256 of each, step, spec hash, score, extra
+      LAST_GOOD        the name of the newest commit
+      lock             held for life by the one process that may write here
+      trash/           drafts and discarded steps; purged at start
+
+Orbax alone neither fsyncs all that it writes nor notices flipped bits, and a step that is half deleted looks whole. So
+a step is drafted in trash/, fsynced together with its manifest, and renamed into place whole; it leaves the same way.
+"""
+
+import errno
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from lm_lab.train.files import (
+    MANIFEST,
+    Damaged,
+    Lock,
+    atomic_write,
+    explained,
+    fsync,
+    prepare_workdir,
+    read_seal,
+    seal,
+    verify_seal,
+)
+from lm_lab.types import PyTree, UserError
+
+logger = logging.getLogger(__name__)
+
+LAST_GOOD = "LAST_GOOD"
+TRASH = "trash"
+
+
+class Record(NamedTuple):
+    """What a commit says of its state, beside the digests of its files."""
+
+    step: int
+    spec_hash: str
+    score: float | None
+    extra: dict[str, Any]
+    arrays: dict[str, str]  # "params.head.kernel" -> "bfloat16[128,512]"
+
+
+class Checkpoints:
+    """The checkpoints of one run, for one process, inside `with`: leaving it waits, and raises what the writing met.
+
+    Kept are the newest `keep` steps and the one with the lowest score. `spec_hash` names all that decides the
+    meaning of a state (the resolved config): a state of another spec is refused. Every array must be addressable by
+    this process. Raises UserError where the folder cannot be written or another process holds it.
+    """
+
+    def __init__(self, directory: Path, keep: int, spec_hash: str) -> None:
+        self._directory = directory.absolute()
+        self._keep = keep
+        self._spec_hash = spec_hash
+        self._lock = Lock(self._directory / "lock")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "Checkpoints":
+        prepare_workdir(self._directory)
+        self._lock.__enter__()
+        shutil.rmtree(self._directory / TRASH, ignore_errors=True)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        except UserError as fault:
+            if error is None:
+                raise
+            logger.warning("%s", fault)  # the error on its way out came first, and must not be hidden
+        finally:
+            self._writer.shutdown()
+            self._lock.__exit__()
+
+    def save(self, step: int, state: PyTree, extra: dict[str, Any], score: float | None) -> None:
+        """Copies the state to the host, and commits it in the background; returns once the copy is made.
+
+        After it returns, the arrays may be donated or overwritten. A save waits for the one before it, and raises what
+        that one met (UserError: disk full, permissions); what was committed earlier stays. `extra` is plain JSON data,
+        given back by `latest`. The lowest score is the best; None and NaN are never the best. A step that is already
+        committed is not written again.
+        """
+        self.wait()
+        if _is_committed(_folder(self._directory, step)):
+            return
+        extra = json.loads(json.dumps(extra))  # a copy too, and an error here rather than in the background
+        score = float(score) if score is not None and math.isfinite(score) else None
+        host_state = to_host(state)
+        record = Record(int(step), self._spec_hash, score, extra, describe(host_state))
+        self._pending = self._writer.submit(commit, self._directory, host_state, record, self._keep)
+
+    def wait(self) -> None:
+        """Waits until the save under way is committed. Raises UserError if it failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest commit whose files are what its manifest says, as (step, state, extra); None if there is none.
+
+        `abstract_state` is a pytree of jax.ShapeDtypeStruct: its shapes and dtypes must be those saved, its shardings
+        (the first device where it has none) are those of the result, whatever devices the state was saved from.
+        A damaged commit is passed over with a warning, and leaves at the next start. Raises UserError if all commits
+        are damaged, or if they are of another spec, shape or dtype.
+        """
+        self.wait()
+        folders = committed(self._directory)
+        self._check_pointer(folders)
+        for number, folder in enumerate(folders):
+            try:
+                fields = verify_seal(folder)
+            except Damaged as fault:
+                logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
+                continue
+            record = Record(**{name: fields[name] for name in Record._fields})
+            self._check_spec(record)
+            state = restore(folder, record, abstract_state)
+            with explained(self._directory, "set damaged checkpoints aside"):
+                for damaged in folders[:number]:
+                    discard(self._directory, damaged, delete=False)
+            return record.step, state, record.extra
+        if folders:
+            raise UserError(f"{self._directory}: every checkpoint is damaged; delete the folder to start from step 0")
+        return None
+
+    def _check_spec(self, record: Record) -> None:
+        if record.spec_hash != self._spec_hash:
+            raise UserError(
+                f"{self._directory} holds checkpoints of another config (hash {record.spec_hash}, this run has "
+                f"{self._spec_hash}); choose another --workdir or delete the folder"
+            )
+
+    def _check_pointer(self, folders: list[Path]) -> None:
+        pointer = self._directory / LAST_GOOD
+        if pointer.exists():
+            name = pointer.read_bytes().decode(errors="replace").strip()
+            if name not in {folder.name for folder in folders}:
+                logger.warning("%s names %s, which is not there: looking for an older checkpoint", pointer, name)
+
+
+def commit(directory: Path, state: PyTree, record: Record, keep: int) -> None:
+    """Saves host arrays so that the step is there whole, durable and verifiable, or not at all; then drops old steps.
+
+    The only place that makes a checkpoint. The caller holds the lock. Raises UserError naming the folder.
+    """
+    final = _folder(directory, record.step)
+    trash = directory / TRASH
+    with explained(final, "save the checkpoint"):
+        trash.mkdir(exist_ok=True)
+        require_space(directory, state)
+        with tempfile.TemporaryDirectory(prefix="draft_", dir=trash, ignore_cleanup_errors=True) as room:
+            draft = Path(room, final.name)
+            write_arrays(draft, state)
+            seal(draft, record._asdict())
+            if final.exists():  # a folder without a manifest, which no commit left there
+                discard(directory, final)
+            draft.rename(final)
+        fsync(directory)
+    atomic_write(directory / LAST_GOOD, f"{final.name}\n")
+    with explained(directory, "remove old checkpoints"):
+        for folder in surplus(directory, keep):
+            discard(directory, folder)
+
+
+def committed(directory: Path) -> list[Path]:
+    """The folders of committed steps, newest first."""
+    folders = [folder for folder in directory.glob("step_*") if _is_committed(folder)]
+    return sorted(folders, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def surplus(directory: Path, keep: int) -> list[Path]:
+    """The committed steps that are neither among the newest `keep` nor the best."""
+    folders = committed(directory)
+    scores = {folder: _score(folder) for folder in folders}
+    best = min(folders, key=lambda folder: scores[folder])
+    return [folder for folder in folders[keep:] if folder != best or scores[folder] == math.inf]
+
+
+def discard(directory: Path, folder: Path, delete: bool = True) -> None:
+    """Takes a step out of sight in one rename, so that a kill never leaves half of it, and then deletes it."""
+    trashed = directory / TRASH / f"{folder.name}.{os.urandom(4).hex()}"
+    trashed.parent.mkdir(exist_ok=True)
+    folder.rename(trashed)
+    if delete:
+        shutil.rmtree(trashed, ignore_errors=True)  # what is left goes at the next start
+
+
+def to_host(state: PyTree) -> PyTree:
+    """NumPy copies of the arrays that share no memory with them."""
+    for leaf in jax.tree.leaves(state):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), state)
+
+
+def describe(state: PyTree) -> dict[str, str]:
+    """Path, dtype and shape of every array: {"params.head.kernel": "bfloat16[128,512]"}."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        for path, leaf in leaves
+    }
+
+
+def require_space(directory: Path, state: PyTree) -> None:
+    """OSError before the first byte, where the disk cannot hold the state: tensorstore is noisy when it runs out."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
+    if shutil.disk_usage(directory).free < needed:
+        raise OSError(errno.ENOSPC, f"No space left on device ({needed / 2**20:.0f} MiB needed)")
+
+
+def write_arrays(folder: Path, state: PyTree) -> None:
+    """Orbax, blocking. Raises OSError for what tensorstore reports as a ValueError with the system's error code."""
+    try:
+        ocp.save(str(folder), state)
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+
+
+def restore(folder: Path, record: Record, abstract_state: PyTree) -> PyTree:
+    """The arrays of a verified step, with the shardings of the abstract state.
+
+    Orbax casts a wrong dtype without a word, so dtypes and shapes are compared beforehand. Raises UserError.
+    """
+    wanted = describe(abstract_state)
+    for name in wanted.keys() | record.arrays.keys():
+        saved, asked = record.arrays.get(name, "absent"), wanted.get(name, "absent")
+        if saved != asked:
+            raise UserError(
+                f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose another --workdir "
+                "or delete the folder"
+            )
+    default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or default), abstract_state
+    )
+    state = ocp.load(str(folder), target)
+    jax.tree.map(_check_restored, state, target)
+    return state
+
+
+def _check_restored(array: jax.Array, target: jax.ShapeDtypeStruct) -> None:
+    same = (array.shape, array.dtype) == (target.shape, target.dtype)
+    if not same or not array.sharding.is_equivalent_to(target.sharding, array.ndim):
+        raise RuntimeError(f"Orbax gave {array.dtype}{array.shape} on {array.sharding} where {target} was asked for")
+
+
+def _folder(directory: Path, step: int) -> Path:
+    return directory / f"step_{step:08d}"
+
+
+def _is_committed(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _score(folder: Path) -> float:
+    try:
+        score = read_seal(folder)["score"]
+    except Damaged:
+        score = None
+    return math.inf if score is None else score

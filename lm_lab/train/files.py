@@ -1,0 +1,171 @@
+"""Files that survive a crash: atomic writes, fsync of folders, sealed folders, and the lock of a run."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lm_lab.types import UserError
+
+MANIFEST = "manifest.json"
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.ENOLCK: "choose a --workdir on a file system that supports locks",
+}
+
+
+@contextlib.contextmanager
+def explained(path: Path, action: str) -> Iterator[None]:
+    """Turns an OSError of the block into a UserError: one line with the path, what failed, why, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check its permissions or choose another --workdir")
+        raise UserError(f"{path}: cannot {action}: {error.strerror or error}; {remedy}") from None
+
+
+def fsync(path: Path) -> None:
+    """Waits until the file's content, or the folder's list of names, is on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(directory: Path) -> None:
+    """fsync of every file below a folder, then of every folder, the deepest first. Raises OSError."""
+    for folder, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            fsync(Path(folder, name))
+        fsync(Path(folder))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Writes the file so that a reader, or a restart after a crash, sees the old content or the new, never a mix.
+
+    Durable on return: the file and its folder are fsynced. Text is UTF-8. Raises UserError naming the path.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path, "write"):
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+        fsync(path.parent)
+
+
+class Damaged(Exception):
+    """A sealed folder is not what its manifest says."""
+
+
+def seal(folder: Path, fields: dict[str, Any]) -> None:
+    """Writes the folder's manifest: the fields (JSON data), the size and SHA-256 of every file, and its own SHA-256.
+
+    The folder is durable on return: files and folders are fsynced. Raises OSError.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder)): [path.stat().st_size, digest(path)] for path in paths}
+    content = {**fields, "files": files}
+    (folder / MANIFEST).write_text(json.dumps({"sha256": _fingerprint(content), **content}, indent=1), "utf-8")
+    fsync_tree(folder)
+
+
+def read_seal(folder: Path) -> dict[str, Any]:
+    """The manifest of a sealed folder, itself verified; the files are not. Raises Damaged."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        if content.pop("sha256") == _fingerprint(content):
+            return content
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise Damaged(f"{MANIFEST}: {error}") from None
+    raise Damaged(f"{MANIFEST}: SHA-256 differs")
+
+
+def verify_seal(folder: Path) -> dict[str, Any]:
+    """The manifest, once every file that it covers was found to have its size and SHA-256. Raises Damaged."""
+    content = read_seal(folder)
+    for name, (size, sha256) in content["files"].items():
+        path = folder / name
+        try:
+            if path.stat().st_size != size:
+                raise Damaged(f"{name}: {path.stat().st_size} bytes instead of {size}")
+            if digest(path) != sha256:
+                raise Damaged(f"{name}: SHA-256 differs")
+        except OSError as error:
+            raise Damaged(f"{name}: {error.strerror}") from None
+    return content
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def prepare_workdir(path: Path) -> None:
+    """Makes the folder and its parents where missing, and proves that files can be written in it, or UserError."""
+    probe = path / f".probe.{os.getpid()}"
+    with explained(path, "write there"):
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"\0")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+class Lock:
+    """An exclusive flock on a file, held from entering the `with` block to leaving it, or to the process's death.
+
+    The kernel releases it when the holder dies, kill -9 included, so there is no stale lock to clear away. The file
+    stays, and names the last holder. A process forked inside the block holds the lock too, until it ends or execs.
+    Raises UserError, with the holder's pid and host, where another holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> "Lock":
+        with explained(self._path, "lock"):
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                self._acquire()
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+        return self
+
+    def _acquire(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # The holder writes its name just after it gets the lock: in between, the file may be empty.
+            holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip() or "another process"
+            raise UserError(
+                f"{self._path.parent} is in use by {holder}; wait for it, stop it, or choose another --workdir"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
