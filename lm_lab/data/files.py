@@ -1,0 +1,70 @@
+"""Files that the user names in config.data.path: found in one order everywhere, read as UTF-8, mistakes in one line."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lm_lab.data.documents import Document, digest
+from lm_lab.types import UserError
+
+KEY = "config.data.path"
+
+
+def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """(name, file) of the file at `path`, or of the files below that folder with one of the suffixes, sorted by name.
+
+    Names are relative to the folder, so that they do not depend on the machine. Raises UserError when there is none.
+    """
+    root = Path(path).expanduser()
+    if root.is_file():
+        return [(root.name, root)]
+    if not root.is_dir():
+        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one")
+    found = [(file.relative_to(root).as_posix(), file) for file in walk(root) if file.name.endswith(suffixes)]
+    if not found:
+        raise UserError(f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or suffix")
+    return sorted(found)
+
+
+def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Every file below a folder; folders with a name in `skip_folders` are not entered."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in skip_folders]
+        for name in names:
+            yield Path(folder, name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises UserError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); check its permissions") from None
+
+
+def decode(data: bytes, where: str) -> str:
+    """UTF-8 bytes as text, nothing translated; `where` names them in the UserError that other bytes raise."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise UserError(
+            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it with iconv -t UTF-8"
+        ) from None
+
+
+def fingerprint(found: list[tuple[str, Path]], *settings: str) -> str:
+    """Digest of the names and contents of files, and of the settings that say how they are read."""
+    contents = (part for name, path in found for part in (name, read_bytes(path)))
+    return digest([*settings, digest(contents)])
+
+
+def with_text(documents: Iterable[Document], path: str) -> Iterator[Document]:
+    """The documents that are not empty. Raises UserError, naming the path they come from, when all are."""
+    found = False
+    for document in documents:
+        if document.text:
+            found = True
+            yield document
+    if not found:
+        raise UserError(f"{KEY}: {path!r} is empty: it holds no text; give a file or folder that does")

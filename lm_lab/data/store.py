@@ -1,0 +1,175 @@
+"""The token store: text tokenized once, kept in a folder named by the hash of all that decides its content.
+
+<cache>/<key>/            complete, for it was renamed into place
+    manifest.json         what it was made from and with, where the splits lie, size and SHA-256 of every file
+    train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
+<cache>/<key>.building/   somebody builds it, or was killed while building: then its lock is free
+<cache>/<key>.lock
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lm_lab import registry
+from lm_lab.data.documents import Source, digest
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data.writing import CHANGED, SplitRule, write
+from lm_lab.types import UserError
+
+FORMAT = 1
+
+
+class Store(NamedTuple):
+    """An open token store."""
+
+    path: Path
+    key: str  # hex; equal keys are equal tokens, splits and byte counts
+    manifest: dict[str, Any]
+    bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes that each id stands for
+    train: np.ndarray  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
+    heldout: np.ndarray
+
+
+def cache_directory() -> Path:
+    """Where token stores are kept: $LM_LAB_CACHE, else lm_lab in $XDG_CACHE_HOME, else ~/.cache/lm_lab."""
+    own = os.environ.get("LM_LAB_CACHE")
+    shared = os.environ.get("XDG_CACHE_HOME")
+    base = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "lm_lab"
+    return base / "tokens"
+
+
+def build(
+    source_name: str,
+    source_config: Any,
+    tokenizer: Tokenizer,
+    directory: Path | None = None,
+    *,
+    split: SplitRule = "documents",
+    holdout_fraction: float = 0.1,
+) -> Store:
+    """The token store of a source, from `directory` (default: cache_directory()), built there if it is not.
+
+    The source is hashed every time, so a changed text is another store. Any number of processes may call this at
+    once: one builds, the others wait. Raises UserError for faulty text, a split that leaves a side empty, a
+    directory that cannot be written, and a store whose files are not as its manifest says.
+    """
+    source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
+    directory = cache_directory() if directory is None else directory
+    facts = {
+        "format": FORMAT,
+        "text": source.fingerprint(source_config),
+        "tokenizer": tokenizer.identity,
+        "split": split,
+        "holdout_fraction": holdout_fraction,
+    }
+    key = digest([json.dumps(facts, sort_keys=True)])[:32]
+    path = directory / key
+    if not (path / "manifest.json").exists():
+        with _writable(directory), _locked(directory, key) as folder:
+            if folder is not None:
+                facts |= {"source": source_name, "source_config": repr(source_config), "vocab": tokenizer.vocab}
+                facts |= {
+                    "end_of_document": tokenizer.end_of_document,
+                    "versions": {"python": platform.python_version(), "numpy": np.__version__},
+                }
+                facts |= write(folder, lambda: source.documents(source_config), tokenizer, split, holdout_fraction)
+                if source.fingerprint(source_config) != facts["text"]:
+                    raise UserError(f"config.data.source: {source_name!r} {CHANGED}")
+                _seal(folder, facts, path)
+    return _open(path, key)
+
+
+@contextlib.contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    """Turns what a file system refuses into a UserError. Sources have their own errors for what they read."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write the token store in {directory} ({error.strerror}); "
+            "set LM_LAB_CACHE to a folder that is writable and has room"
+        ) from None
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, key: str) -> Iterator[Path | None]:
+    """An empty folder to build in, held by this process alone; None when another one has built meanwhile."""
+    with (directory / f"{key}.lock").open("a") as lock:
+        if not _try_lock(lock):
+            print(f"Waiting for another process to build {directory / key}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if (directory / key).exists():
+            yield None
+            return
+        _sweep(directory)
+        folder = directory / f"{key}.building"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_lock(lock: Any) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what builders left that were killed: the kernel has freed their locks."""
+    for folder in directory.glob("*.building"):
+        with folder.with_suffix(".lock").open("a") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
+    """Write the manifest, bring the folder to the disk, and give it its name in one step."""
+    with (folder / "manifest.json").open("w") as file:
+        json.dump(facts, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(folder)
+    folder.rename(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path, key: str) -> Store:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        wrong = [name for name, entry in manifest["files"].items() if (path / name).stat().st_size != entry["bytes"]]
+        bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
+    except (OSError, ValueError) as error:
+        raise UserError(f"the token store {path} cannot be read ({error}); delete it and run again") from None
+    if wrong:
+        raise UserError(f"the token store {path} is damaged (size of {', '.join(wrong)}); delete it and run again")
+    return Store(path, key, manifest, bytes_of, *(_map(path, manifest, name) for name in ("train", "heldout")))
+
+
+def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:
+    part = manifest["splits"][name]
+    tokens = np.memmap(path / part["file"], manifest["dtype"], "r").view(np.ndarray)
+    return tokens[part["start"] : part["stop"]]

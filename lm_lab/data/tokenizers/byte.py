@@ -1,0 +1,31 @@
+"""Bytes: ids 0 to 255 are those of the UTF-8 text, id 256 is the end of a document. Nothing to learn, any script."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from lm_lab.data.tokenizer import Tokenizer
+
+END_OF_DOCUMENT = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Nothing to choose."""
+
+
+def make(config: Config) -> Tokenizer:
+    """The byte tokenizer: vocabulary 257, ids u16."""
+    bytes_of = np.ones(257, np.uint16)
+    bytes_of[END_OF_DOCUMENT] = 0
+    return Tokenizer("byte", 257, END_OF_DOCUMENT, bytes_of, _encode, _decode)
+
+
+def _encode(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8).astype(np.uint16)
+
+
+def _decode(ids: Any) -> str:
+    flat = np.asarray(ids).ravel()
+    return flat[flat < END_OF_DOCUMENT].astype(np.uint8).tobytes().decode(errors="replace")
