@@ -1,0 +1,70 @@
+"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share of it is used.
+
+Rates are of one jax device at default matmul precision: on NVIDIA float32 then means TF32 where the chip has it, on
+a TPU a bfloat16 pass. Vendors' sheets print NVIDIA's tensor-core rates with sparsity, which doubles them from A100 on.
+"""
+
+from fnmatch import fnmatchcase
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def _tensor_cores(half: float, single: float) -> dict[str, float]:
+    return {"bfloat16": half * 1e12, "float16": half * 1e12, "float32": single * 1e12}
+
+
+def _volta(half: float, single: float) -> dict[str, float]:
+    return {"float16": half * 1e12, "float32": single * 1e12}  # no bfloat16, no TF32
+
+
+def _tpu(rate: float) -> dict[str, float]:
+    return {"bfloat16": rate * 1e12, "float32": rate * 1e12}
+
+
+# By device_kind, in lower case; the first match holds.
+PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
+    ("* mig *", {}),  # a slice of a chip: its share is not in the name in one way
+    # NVIDIA H200 datasheet (SXM 1,979 and 989 TFLOPS with sparsity; NVL 1,671 and 835)
+    ("nvidia h200 nvl*", _tensor_cores(835.5, 417.5)),
+    ("nvidia h200*", _tensor_cores(989.5, 494.5)),
+    # NVIDIA H100 datasheet (SXM 1,979 and 989; NVL 1,671 and 835; PCIe, in its first edition, 1,513 and 756)
+    ("nvidia h100 nvl*", _tensor_cores(835.5, 417.5)),
+    ("nvidia h100 pcie*", _tensor_cores(756.5, 378.0)),
+    ("nvidia h100*", _tensor_cores(989.5, 494.5)),
+    # NVIDIA A100 datasheet (all forms; dense is printed)
+    ("*a100-*", _tensor_cores(312.0, 156.0)),
+    ("nvidia a100*", _tensor_cores(312.0, 156.0)),
+    # NVIDIA V100 datasheet (V100S 130 and 16.4; SXM2 125 and 15.7; PCIe 112 and 14)
+    ("*v100s-*", _volta(130.0, 16.4)),
+    ("*v100-sxm2*", _volta(125.0, 15.7)),
+    ("*v100-pcie*", _volta(112.0, 14.0)),
+    # NVIDIA L4 datasheet (242 and 120 with sparsity)
+    ("nvidia l4", _tensor_cores(121.0, 60.0)),
+    # Google Cloud TPU documentation, system architecture, a chip; of v2 and v3 a device is one of a chip's two cores.
+    ("tpu v2", _tpu(45.0 / 2)),
+    ("tpu v3", _tpu(123.0 / 2)),
+    ("tpu v4", _tpu(275.0)),
+    ("tpu v5 lite", _tpu(197.0)),
+    ("tpu v5e", _tpu(197.0)),
+    ("tpu v5", _tpu(459.0)),
+    ("tpu v5p", _tpu(459.0)),
+    ("tpu v6 lite", _tpu(918.0)),
+    ("tpu v6e", _tpu(918.0)),
+)
+
+
+def peak(device_kind: str, dtype: DTypeLike) -> float | None:
+    """FLOP/s of one device for products of `dtype`; None where no vendor's figure is known (every CPU)."""
+    kind = device_kind.lower()
+    rates = next((rates for pattern, rates in PEAKS if fnmatchcase(kind, pattern)), {})
+    return rates.get(jnp.dtype(dtype).name)
+
+
+def utilisation(flops_per_second: float, device_kind: str, dtype: DTypeLike) -> float | None:
+    """The share, in 0 .. 1, of one device's peak that `flops_per_second` on that device is; None: no known peak.
+
+    With FLOPs counted from the un-rematerialised step this is PaLM's model FLOPs utilisation (2204.02311).
+    """
+    rate = peak(device_kind, dtype)
+    return None if rate is None else flops_per_second / rate

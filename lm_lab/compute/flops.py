@@ -1,0 +1,172 @@
+"""FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with no array made.
+
+Counted: two FLOPs for each multiply-add of a matrix product or a convolution (products.py), times the trips of the
+loops around it. Not in the total, but counted beside it as `elementwise`: arithmetic on single elements, which is
+all that the recurrence of a linear RNN or state-space model does (an `associative_scan` is unrolled into it). The
+work of a `shard_map` is that of all its shards, repeated work included; of the branches of a `cond`, the dearest.
+
+What would be counted wrongly is refused. XLA's own cost analysis counts the body of a loop once.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from lm_lab.compute import products
+from lm_lab.compute.loops import opened, trips
+from lm_lab.compute.parameters import group_of
+from lm_lab.types import UserError
+
+
+class Uncountable(UserError):
+    """The jaxpr does not say what the function costs; the message names the operation and the remedy."""
+
+
+class Flops(NamedTuple):
+    total: int  # of matrix products and convolutions
+    by_group: dict[str, int]  # the total by the groups of parameters.py, read from the name stack
+    elementwise: int  # arithmetic on single elements of floats, one each, not in the total
+
+
+def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
+    """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and nothing is allocated.
+
+    Backward passes are counted as they are written, so build a step without remat: one that recomputes is refused,
+    for its model costs no more mathematics than without. Raises Uncountable for that, for a `while` of unknown
+    length around a product, and for kernels and solvers whose inside the jaxpr hides.
+    """
+    tally = _tally(opened(jax.make_jaxpr(function)(*abstract_args)), "")
+    elementwise = tally.pop(_ELEMENTWISE, 0)
+    return Flops(tally.total(), dict(tally), elementwise)
+
+
+Tally = Counter[str]
+_ELEMENTWISE = "elementwise"
+
+_ELEMENTS = {
+    "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square", "sqrt", "rsqrt", "cbrt",
+    "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh",
+    "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
+}  # fmt: skip
+_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
+_CALLS = {
+    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+    "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
+}  # fmt: skip
+_KERNELS = re.compile(
+    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton|rnn_(fwd|bwd)"
+    "|call_tf|call_exported|pure_callback|custom_fusion"
+)
+_SOLVERS = re.compile(r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve")
+
+
+def _tally(jaxpr: Jaxpr, stack: str) -> Tally:
+    tally = Tally()
+    for eqn in jaxpr.eqns:
+        tally.update(_equation(eqn, f"{stack}/{eqn.source_info.name_stack}"))
+    return tally
+
+
+def _equation(eqn: JaxprEqn, stack: str) -> Tally:
+    name = eqn.primitive.name
+    if name in products.RULES:
+        return Tally({group_of(re.findall(r"\w+", stack)): products.RULES[name](eqn)})
+    if name in _ELEMENTS:
+        return _elements(eqn.outvars[0].aval)
+    if name in _REDUCTIONS:
+        return _elements(eqn.invars[0].aval)
+    if name in _RULES:
+        return _RULES[name](eqn, stack)
+    return _refuse_products(eqn, stack)
+
+
+def _elements(aval: Any) -> Tally:
+    return Tally({_ELEMENTWISE: prod(aval.shape)}) if jnp.issubdtype(aval.dtype, jnp.inexact) else Tally()
+
+
+def _times(times: int, tally: Tally) -> Tally:
+    return Tally({name: times * number for name, number in tally.items()})
+
+
+def _has_products(tally: Tally) -> bool:
+    return any(tally[name] for name in tally if name != _ELEMENTWISE)
+
+
+def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+    for value in eqn.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, (Jaxpr, ClosedJaxpr)):
+                yield opened(item)
+
+
+def _call(eqn: JaxprEqn, stack: str) -> Tally:
+    (body,) = _bodies(eqn)
+    return _tally(body, stack)
+
+
+def _scan(eqn: JaxprEqn, stack: str) -> Tally:
+    return _times(eqn.params["length"], _call(eqn, stack))
+
+
+def _while(eqn: JaxprEqn, stack: str) -> Tally:
+    test, body = (_tally(opened(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr"))
+    known = trips(eqn)
+    if known is not None:
+        return _times(known, body) + _times(known + 1, test)
+    if _has_products(test + body):
+        raise Uncountable(
+            f"a while loop of unknown length multiplies matrices (at {_where(stack)}), so its FLOPs are unknown; "
+            "write it as lax.scan or as lax.fori_loop with constant bounds"
+        )
+    return test + body  # one pass of its elementwise arithmetic: such loops draw random numbers, and are short
+
+
+def _cond(eqn: JaxprEqn, stack: str) -> Tally:
+    tallies = [_tally(opened(branch), stack) for branch in eqn.params["branches"]]
+    return max(tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE]))
+
+
+def _remat(eqn: JaxprEqn, stack: str) -> Tally:
+    tally = _call(eqn, stack)
+    if eqn.params["differentiated"] and _has_products(tally):
+        raise Uncountable(
+            f"the function computes products again in its backward pass (remat, at {_where(stack)}); "
+            "count it with remat off: recomputation is no part of a model's cost"
+        )
+    return tally
+
+
+def _shard_map(eqn: JaxprEqn, stack: str) -> Tally:
+    shards = prod(eqn.params["mesh"].shape[axis] for axis in eqn.params["newly_manual_axes"])
+    return _times(shards, _call(eqn, stack))
+
+
+_RULES: dict[str, Callable[[JaxprEqn, str], Tally]] = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "remat2": _remat,
+    "checkpoint": _remat,
+    "shard_map": _shard_map,
+    **dict.fromkeys(_CALLS, _call),
+}
+
+
+def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
+    """Nothing for an equation that moves data; Uncountable for one that hides products."""
+    name = eqn.primitive.name
+    if _KERNELS.search(name):
+        raise Uncountable(f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference kernel instead")
+    if _SOLVERS.fullmatch(name) or any(_has_products(_tally(body, stack)) for body in _bodies(eqn)):
+        raise Uncountable(f"{name} (at {_where(stack)}) has no counting rule; add one to lm_lab/compute/flops.py")
+    return Tally()
+
+
+def _where(stack: str) -> str:
+    return stack.strip("/") or "the top level"

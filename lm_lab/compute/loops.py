@@ -1,0 +1,52 @@
+"""How often the body of a `while` runs, where its jaxpr says so."""
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+
+def opened(jaxpr: Jaxpr | ClosedJaxpr) -> Jaxpr:
+    """The equations, whether or not their constants come along."""
+    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+
+
+def trips(eqn: JaxprEqn) -> int | None:
+    """Trip count of a `while` equation that counts up to a bound, both written into the program; None for any other.
+
+    `lax.fori_loop` makes such a loop of bounds that are arrays (of Python integers it makes a `scan`).
+    """
+    test, body = opened(eqn.params["cond_jaxpr"]), opened(eqn.params["body_jaxpr"])
+    test_consts, body_consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    initial = eqn.invars[test_consts + body_consts :]
+    carried, body_carried = test.invars[test_consts:], body.invars[body_consts:]
+    if len(test.eqns) != 1 or test.eqns[0].primitive.name != "lt":
+        return None
+    counter, bound = (_place(atom, carried) for atom in test.eqns[0].invars)
+    if counter is None:
+        return None
+    start, step = _integer(initial[counter]), _increment(body, body_carried[counter], body.outvars[counter])
+    if bound is None:
+        stop = _integer(test.eqns[0].invars[1])
+    else:
+        stop = _integer(initial[bound]) if body.outvars[bound] is body_carried[bound] else None
+    if start is None or stop is None or step is None:
+        return None
+    return max(0, -((start - stop) // step))
+
+
+def _place(atom: Var | Literal, among: list[Var]) -> int | None:
+    return next((place for place, var in enumerate(among) if var is atom), None)
+
+
+def _integer(atom: Var | Literal) -> int | None:
+    if isinstance(atom, Literal) and np.issubdtype(np.asarray(atom.val).dtype, np.integer):
+        return int(atom.val)
+    return None
+
+
+def _increment(body: Jaxpr, before: Var, after: Var | Literal) -> int | None:
+    """The positive whole number that one pass adds to a carried value, if that is all it does to it."""
+    for eqn in body.eqns:
+        if eqn.outvars[0] is after and eqn.primitive.name == "add":
+            steps = [_integer(atom) for atom in eqn.invars if atom is not before]
+            return steps[0] if len(steps) == 1 and steps[0] is not None and steps[0] > 0 else None
+    return None
