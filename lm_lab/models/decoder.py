@@ -44,6 +44,11 @@ class Config:
         """F, with its default filled in (8/3 D keeps SwiGLU's parameter count near GELU's 8 D^2)."""
         return self.feed_forward or (4 * self.width if self.activation == "gelu" else round(8 * self.width / 3))
 
+    @property
+    def attention_geometry(self) -> tuple[int, int, int]:
+        """(layers, heads, head dim) of attention, for the FLOP conventions."""
+        return self.depth, self.heads, self.width // self.heads
+
 
 class Block(nn.Module):
     """One layer: attention and feed-forward, each normalised on the way in and added to the stream."""

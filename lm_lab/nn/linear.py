@@ -3,10 +3,11 @@
 A kernel is stored in the parameters' dtype and used in the dtype of its input.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen import spmd
 from jax import Array
 
 Role = Literal["expand", "contract", "readout"]
@@ -41,9 +42,7 @@ class Embedding(nn.Module):
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.features**-0.5)
-        self.embedding = self.param(
-            "embedding", nn.with_logical_partitioning(init, ("vocab", "width")), (self.rows, self.features)
-        )
+        self.embedding = _param(self, "embedding", init, ("vocab", "width"), (self.rows, self.features))
 
     def __call__(self, ids: Array) -> Array:
         """Rows [... D] of ids i32[...]."""
@@ -54,13 +53,15 @@ class Embedding(nn.Module):
         return x @ self.embedding.T.astype(x.dtype)
 
 
-def constrain(x_BLD: Array) -> Array:
-    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and activations stay."""
-    return nn.with_logical_constraint(x_BLD, ("batch", "length", None))
-
-
 def scale_param(module: nn.Module, features: int) -> Array:
     """The learned scale f32[features] of a norm."""
-    return module.param(
-        "scale", nn.with_logical_partitioning(nn.initializers.ones, ("width",)), (features,), jnp.float32
-    )
+    return _param(module, "scale", nn.initializers.ones, ("width",), (features,))
+
+
+def constrain(x_BLD: Array) -> Array:
+    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and activations stay."""
+    return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
+
+
+def _param(module: nn.Module, name: str, init: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Any:
+    return module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)

@@ -23,7 +23,7 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
         block,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=nn.broadcast,
+        in_axes=nn.broadcast,  # type: ignore[arg-type]
         length=depth,
         unroll=1 if scan else depth,
         metadata_params={nn.PARTITION_NAME: "layers"},

@@ -115,8 +115,9 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+    def latest(self, abstract_state: PyTree, at_most: int | None = None) -> tuple[int, PyTree, dict[str, Any]] | None:
         """The newest commit whose files are what its manifest says, as (step, state, extra); None if there is none.
+        With `at_most`, later steps are passed over.
 
         `abstract_state` is a pytree of jax.ShapeDtypeStruct: its shapes and dtypes must be those saved, its shardings
         (the first device where it has none) are those of the result, whatever devices the state was saved from.
@@ -126,6 +127,8 @@ class Checkpoints:
         self.wait()
         folders = committed(self._directory)
         self._check_pointer(folders)
+        if at_most is not None:
+            folders = [folder for folder in folders if folder.name <= _folder(self._directory, at_most).name]
         for number, folder in enumerate(folders):
             try:
                 fields = verify_seal(folder)

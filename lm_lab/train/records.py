@@ -3,6 +3,7 @@
 JSON knows no NaN and no infinity: a number that is not finite is written as null.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -25,6 +26,12 @@ from lm_lab.train.files import atomic_write, explained
 from lm_lab.types import UserError
 
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def fingerprint(resolved: Mapping[str, Any]) -> str:
+    """The name of a config: 12 hex digits of the SHA-256 of its canonical JSON, whatever the order of its keys."""
+    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def write_config(directory: Path, resolved: Mapping[str, Any]) -> None:

@@ -1,0 +1,3 @@
+from lm_lab.cli.main import main
+
+main()

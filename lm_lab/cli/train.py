@@ -1,0 +1,51 @@
+"""lm-lab train: train one run, or go on with it where it stopped.
+
+  lm-lab train --config=configs/decoder_tiny.py --config.model.depth=4 --workdir=runs/a
+
+  --config=FILE               a config file; its keys are set with --config.section.key=value
+  --workdir=DIR               the run's directory: config, metrics, checkpoints, result
+
+The same command goes on from the newest checkpoint. Ctrl-C and SIGTERM save first; kill -9 loses no checkpoint.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from lm_lab import config as configs
+from lm_lab.cli import arguments
+from lm_lab.train.loop import train
+from lm_lab.train.member import Run
+from lm_lab.train.preemption import Preempted
+from lm_lab.train.sharding import provide_devices
+from lm_lab.types import UserError
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", flag_values=FLAGS)
+
+
+def run(argv: list[str]) -> int:
+    config, rest = arguments.take_config(argv)
+    if extra := arguments.parse(FLAGS, rest):
+        raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")
+    if WORKDIR.value is None:
+        raise UserError("--workdir=DIR is missing, as in --workdir=runs/a")
+    experiment, resolved = configs.resolve(config)
+    return train_all([Run(experiment, resolved, Path(WORKDIR.value))])
+
+
+def train_all(runs: list[Run]) -> int:
+    """Trains runs of one program and says how each ended."""
+    provide_devices(runs[0].experiment.mesh)
+    try:
+        results = train(runs)
+    except Preempted as stop:
+        print(f"lm-lab: {stop}", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    for each, result in zip(runs, results):
+        final = ", ".join(f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name)
+        message = f": {result['message']}" if "message" in result else ""
+        print(f"{each.directory}: {result['status']} at step {result['steps']}{message}; {final or 'no evaluation'}")
+    return int(any(result["status"] != "complete" for result in results))

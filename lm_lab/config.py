@@ -1,0 +1,158 @@
+"""ConfigDict -> Experiment: the one door of the config system.
+
+A ConfigDict carries values and overrides, nothing more. What exists, of which type and range, with which default, is
+said by the frozen dataclass beside each consumer.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lm_lab.data import loader
+from lm_lab.registry import Kind, find, names
+from lm_lab.schema import build, check, suggest
+from lm_lab.train import optimizer, sharding
+from lm_lab.train.experiment import Experiment, Horizon, Precision
+from lm_lab.types import UserError
+
+# The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
+CHOICES: dict[str, dict[str, Kind]] = {
+    "model": {"family": "models"},
+    "objective": {"name": "objectives"},
+    "data": {"source": "data.sources", "tokenizer": "data.tokenizers"},
+}
+SETTINGS: dict[str, type] = {
+    "data": loader.Config,
+    "optimizer": optimizer.Config,
+    "train": Horizon,
+    "mesh": sharding.Config,
+    "precision": Precision,
+}
+OWN = "own"
+SECTIONS = ("model", "objective", "data", "optimizer", "train", "mesh", "precision")
+
+
+def load(path: str) -> ConfigDict:
+    """The ConfigDict of a config file: what its get_config() returns. "file.py:text" calls get_config("text").
+
+    Raises UserError where the file is missing, fails, or has no get_config().
+    """
+    name, _, argument = path.partition(":")
+    file = Path(name)
+    if not file.is_file():
+        near = [str(other) for other in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
+        raise UserError(f"--config: no file {name}; {suggest(name, near)}")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*([argument] if argument else []))
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
+        raise UserError(f"--config: {name} fails: {type(error).__name__}: {error}") from None
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict")
+    return config
+
+
+def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """A copy with dotted keys set: {"model.depth": 4}. What they may be is checked by `resolve`."""
+    plain = config.to_dict()
+    for key, value in changes.items():
+        section, _, field = key.partition(".")
+        if field:
+            plain.setdefault(section, {})[field] = value
+        else:
+            plain[section] = value
+    return ConfigDict(plain)
+
+
+def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
+    """A config as a typed Experiment, and as plain values, complete with every default.
+
+    Raises UserError for a key that does not exist (with the nearest that does), a missing one, a wrong type, a value
+    out of range, or values that do not go together.
+    """
+    values = config.to_dict()
+    for name in values:
+        if name not in ("seed", *SECTIONS):
+            raise UserError(f"config.{name} does not exist; {suggest(name, ['seed', *SECTIONS])}")
+    sections = {name: _section(values, name) for name in SECTIONS}
+    chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
+    parts = {name: _build(name, sections[name]) for name in SECTIONS}
+    parts["model"]["family"] = _complete(parts["model"]["family"], parts["data"])
+    experiment = Experiment(
+        seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
+        family=chosen["model"]["family"],
+        model=parts["model"]["family"],
+        objective_name=chosen["objective"]["name"],
+        objective=parts["objective"]["name"],
+        data=parts["data"][OWN],
+        source=parts["data"]["source"],
+        tokenizer=parts["data"]["tokenizer"],
+        optimizer=parts["optimizer"][OWN],
+        train=parts["train"][OWN],
+        mesh=parts["mesh"][OWN],
+        precision=parts["precision"][OWN],
+    )
+    plain: dict[str, Any] = {"seed": experiment.seed}
+    for name in SECTIONS:
+        plain[name] = dict(chosen[name])
+        for part in parts[name].values():
+            plain[name] |= dataclasses.asdict(part)
+    return experiment, plain
+
+
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = values.get(name, {})
+    if not isinstance(section, Mapping):
+        raise UserError(f"config.{name} must be a section with fields, not {section!r}")
+    return dict(section)
+
+
+def _choice(section: str, field: str, values: Mapping[str, Any]) -> str:
+    own = SETTINGS.get(section)
+    default = {f.name: f.default for f in dataclasses.fields(own)}.get(field) if own else None
+    chosen = values.get(field, default)
+    if not isinstance(chosen, str):
+        raise UserError(f"config.{section}.{field} must name one of: {', '.join(names(CHOICES[section][field]))}")
+    return chosen
+
+
+def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
+    """The settings classes that share a section: its own, and one for each choice."""
+    parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
+    for field, kind in CHOICES.get(section, {}).items():
+        parts[field] = find(kind, _choice(section, field, values), f"config.{section}.{field}").Config
+    return parts
+
+
+def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    parts = _parts(section, values)
+    fields = {part: {field.name for field in dataclasses.fields(cls)} for part, cls in parts.items()}
+    known = set(CHOICES.get(section, {})).union(*fields.values())
+    for name in values:
+        if name not in known:
+            raise UserError(f"config.{section}.{name} does not exist; {suggest(name, list(known))}")
+    own = {part: {name: value for name, value in values.items() if name in fields[part]} for part in parts}
+    return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
+
+
+def _complete(model: Any, data: Mapping[str, Any]) -> Any:
+    """The model's settings with the data's vocabulary and length filled in. Raises UserError where too small."""
+    maker = find("data.tokenizers", data[""].tokenizer, "config.data.tokenizer")
+    needs = {"vocab": maker.make(data["tokenizer"]).vocab, "length": data[""].length}
+    for name, least in needs.items():
+        given = getattr(model, name)
+        if given is None:
+            model = dataclasses.replace(model, **{name: least})
+        elif given < least:
+            raise UserError(f"config.model.{name} {given} is below the data's {least}; raise it or leave it out")
+    return model

@@ -1,0 +1,73 @@
+"""A run as a value: the typed form of a config."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from lm_lab import registry
+from lm_lab.data import loader
+from lm_lab.schema import setting
+from lm_lab.train import optimizer, sharding
+from lm_lab.types import Objective, UserError
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The `train` section of a config: how long, in what pieces, and what is kept. One of the first three is given."""
+
+    steps: int | None = setting("optimizer steps", None, low=1)
+    tokens: int | None = setting("training targets, rounded to whole calls", None, low=1)
+    budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
+    batch_size: int = setting("windows a step, B", 32, low=1)
+    microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
+    steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
+    log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
+    eval_every_steps: int | None = setting("steps between evaluations; None: at the end only", None, low=1)
+    eval_batches: int = setting("held-out batches in an evaluation, at most", 32, low=1)
+    checkpoint_every_steps: int = setting("steps between checkpoints; the last step has one too", 1000, low=1)
+    keep_checkpoints: int = setting("newest checkpoints that are kept, beside the best", 2, low=1)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("steps", "tokens", "budget_flops") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise UserError(f"give one of steps, tokens, budget_flops, not {' and '.join(given) or 'none'}")
+        if self.batch_size % self.microbatches:
+            raise UserError(f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}")
+
+
+@dataclass(frozen=True)
+class Precision:
+    compute: Literal["float32", "bfloat16"] = setting("dtype of matrix products and the residual stream", "float32")
+    parameters: Literal["float32", "bfloat16"] = setting("dtype of parameters and optimizer state", "float32")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A resolved config; families, objectives, sources and tokenizers bring settings classes of their own."""
+
+    seed: int
+    family: str
+    model: Any
+    objective_name: str
+    objective: Any
+    data: loader.Config
+    source: Any
+    tokenizer: Any
+    optimizer: optimizer.Config
+    train: Horizon
+    mesh: sharding.Config
+    precision: Precision
+
+    def build_model(self, **changes: Any) -> Any:
+        """The family's Linen module, with some of its settings changed."""
+        module = registry.find("models", self.family, "config.model.family")
+        return module.Model(replace(self.model, **changes))
+
+    def build_objective(self) -> Objective:
+        """The objective's pair of pure functions."""
+        module = registry.find("objectives", self.objective_name, "config.objective.name")
+        return module.make(self.objective, self.data.length)
+
+    def window(self) -> tuple[int, int]:
+        """(tokens in a window, tokens from one window to the next), as the objective asks."""
+        module = registry.find("objectives", self.objective_name, "config.objective.name")
+        return module.window(self.objective, self.data.length)

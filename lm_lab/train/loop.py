@@ -1,0 +1,194 @@
+"""The loop: runs of one program, trained together and recorded apart."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lm_lab.compute import device
+from lm_lab.data import loader
+from lm_lab.evaluation.likelihood import likelihood
+from lm_lab.train import program as programs
+from lm_lab.train import sharding
+from lm_lab.train import step as steps_of
+from lm_lab.train.experiment import Horizon
+from lm_lab.train.member import Member, Run
+from lm_lab.train.preemption import Preempted, Signals
+from lm_lab.train.program import Program
+from lm_lab.train.progress import Progress
+from lm_lab.types import Examples, PyTree, Sums, TrainState
+
+
+class Machine(NamedTuple):
+    """A program on devices, for all members at once; arrays have a leading axis P where there are several."""
+
+    program: Program
+    mesh: Any
+    shardings: PyTree
+    start: Callable[[], TrainState]
+    step: Callable[[TrainState, Examples], tuple[TrainState, Sums]]  # examples [P] K B S, metrics [P] K
+    evaluate: Callable[[PyTree], Sums]
+    examples: Callable[[int, int], Examples]  # (first step, steps)
+
+
+def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Trains runs of one program from where their directories stand to their end; the results, one a run.
+
+    Runs that have ended are left alone. Raises UserError for what the user can mend, before anything is stored where
+    that can be known, and Preempted, with everything saved, at SIGTERM or SIGINT.
+    """
+    with ExitStack() as stack:
+        members = [stack.enter_context(Member(run)) for run in runs]
+        todo = [member for member in members if member.result is None]
+        if todo:
+            machine = build([member.run for member in todo])
+            signals = stack.enter_context(Signals())
+            with sharding.use(machine.mesh):
+                _train(machine, todo, signals)
+    return [member.result for member in members if member.result is not None]
+
+
+def build(runs: Sequence[Run]) -> Machine:
+    """The machine of some runs. Raises UserError for a mesh that does not fit, or data that cannot be read."""
+    first = runs[0].experiment
+    mesh = sharding.make_mesh(first.mesh)
+    sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
+    program = programs.assemble(first)
+    dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
+    window, stride = first.window()
+    cut = partial(loader.batches, window=window, stride=stride, batch_size=first.train.batch_size)
+    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed, shuffle=True) for run in runs}
+    heldout = cut(dataset.heldout, seed=0, shuffle=True)
+    exam = heldout.chunk(0, min(first.train.eval_batches, heldout.steps_per_epoch))
+
+    def examples(first_step: int, steps: int) -> Examples:
+        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
+        return _stack([chunks[run.experiment.seed] for run in runs])
+
+    hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
+    shardings = sharding.state_shardings(mesh, program.state, len(runs))
+    step, evaluate = steps_of.chunk(program.step), likelihood(program.model, program.objective, first.precision.compute)
+    start = partial(programs.start, first)
+    if len(runs) > 1:
+        how = "map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap"
+        step, start = steps_of.populate(step, how), jax.vmap(start)
+        evaluate = steps_of.populate_shared(evaluate, how)
+    start = jax.jit(lambda hyper: sharding.unbox(start(hyper)), out_shardings=shardings)  # type: ignore[misc]
+    exam_on_device = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
+    evaluate = jax.jit(sharding.ruled(evaluate, mesh))
+    return Machine(
+        program,
+        mesh,
+        shardings,
+        lambda: start(hyper),
+        sharding.jit_step(step, mesh, shardings, len(runs)),
+        lambda params: evaluate(params, exam_on_device),
+        examples,
+    )
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    """Members' trees as one with a leading axis; one member's as it is."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def next_stop(step: int, horizon: Horizon, steps: int) -> int:
+    """The step at which the call that begins at `step` ends: a function of the step alone, so that a resumed run
+    makes the calls of an undisturbed one."""
+    intervals = (
+        horizon.steps_per_call,
+        horizon.log_every_steps,
+        horizon.eval_every_steps or steps,
+        horizon.checkpoint_every_steps,
+    )
+    return min(steps, *((step // interval + 1) * interval for interval in intervals))
+
+
+def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
+    program, horizon = machine.program, members[0].run.experiment.train
+    step, state = _restore(machine, members)
+    pace = _Pace(machine, members, step)
+    pending = None
+    while step < program.steps and any(member.result is None for member in members):
+        stop = next_stop(step, horizon, program.steps)
+        state, metrics = machine.step(state, machine.examples(step, stop - step))
+        pace.observe(pending)  # the call before, while this one runs
+        pending, step = (step, stop, metrics), stop
+        examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
+        saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or signals.received
+        if examines or saves:
+            pace.observe(pending)
+            pending = None
+        if examines:
+            for member, sums in zip(members, _split(jax.device_get(machine.evaluate(state.params)), len(members))):
+                member.examine(step, sums)
+        if saves:
+            for member, own in zip(members, _split(state, len(members))):
+                member.save(step, own)
+        if signals.received:
+            raise Preempted(f"{signals.received} at step {step}: saved; the same command goes on from there")
+    pace.observe(pending)
+    pace.close()
+    for member in members:
+        member.finish()
+
+
+def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
+    """The newest step that every member has, and its state; step 0 where there is none."""
+    solo = programs.abstract_state(machine.program)
+    if len(members) == 1:
+        solo = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, machine.shardings)
+    found = [member.newest(solo, None) for member in members]
+    common = min(0 if commit is None else commit[0] for commit in found)
+    found = [c if c and c[0] == common else m.newest(solo, common) for m, c in zip(members, found)] if common else []
+    commits = [commit for commit in found if commit is not None and commit[0] == common]
+    if not common or len(commits) < len(members):
+        for member in members:
+            member.begin(machine.program, 0, {})
+        return 0, machine.start()
+    for member, (step, _, extra) in zip(members, commits):
+        member.begin(machine.program, step, extra)
+    return common, jax.device_put(_stack([state for _, state, _ in commits]), machine.shardings)
+
+
+def _split(tree: PyTree, members: int) -> list[PyTree]:
+    """The trees of the members of one with a leading axis."""
+    return [tree] if members == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(members)]
+
+
+class _Pace:
+    """Hands the metrics of finished calls to the members, and shows how fast they come."""
+
+    def __init__(self, machine: Machine, members: list[Member], step: int) -> None:
+        self._machine, self._members = machine, members
+        label = members[0].run.directory.name if len(members) == 1 else f"{len(members)} runs"
+        self._progress = Progress(machine.program.steps, step, label)
+        self._last = time.monotonic()
+
+    def observe(self, call: tuple[int, int, Sums] | None) -> None:
+        if call is None:
+            return
+        first_step, stop, metrics = call
+        fetched = jax.device_get(dict(metrics))
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        program, count = self._machine.program, len(self._members)
+        calls_per_second = count * (stop - first_step) / seconds
+        for member, own in zip(self._members, _split(fetched, count)):
+            member.observe(first_step, own, seconds / count, calls_per_second * program.targets_per_step)
+        peak_share = device.utilisation(
+            calls_per_second * program.flops_per_step / self._machine.mesh.size,
+            jax.devices()[0],
+            self._members[0].run.experiment.precision.compute,
+        )
+        losses = [member.loss for member in self._members if member.result is None]
+        loss = sum(losses) / len(losses) if losses else math.nan
+        self._progress.update(stop, loss, calls_per_second * program.targets_per_step, peak_share)
+
+    def close(self) -> None:
+        self._progress.close()

@@ -1,0 +1,143 @@
+"""One run among those trained together: its directory, its counters, its checkpoints and its end."""
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lm_lab.evaluation.likelihood import rates
+from lm_lab.train import records
+from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.files import prepare_workdir
+from lm_lab.train.program import Program
+from lm_lab.types import PyTree, UserError
+
+Sums = dict[str, float]
+
+
+class Run(NamedTuple):
+    experiment: Experiment
+    resolved: dict[str, Any]  # the config as plain values, complete
+    directory: Path
+
+
+class Member:
+    """A run, inside `with`: entering claims its directory and finds its result if it has ended.
+
+    Raises UserError where the directory cannot be written, holds another run, or is in use.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.result: dict[str, Any] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Member":
+        directory, horizon = self.run.directory, self.run.experiment.train
+        prepare_workdir(directory)
+        records.write_config(directory, self.run.resolved)
+        result = records.read_result(directory)
+        if result is not None and result["status"] in ("complete", "diverged"):
+            self.result = result
+            return self
+        spec = records.fingerprint(self.run.resolved)
+        self._checkpoints = Checkpoints(directory / "checkpoints", horizon.keep_checkpoints, spec)
+        self._stack.enter_context(self._checkpoints)
+        records.write_environment(directory)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def newest(self, abstract_state: PyTree, at_most: int | None) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest commit (of step at_most or before) as (step, state, extra)."""
+        return self._checkpoints.latest(abstract_state, at_most)
+
+    def begin(self, program: Program, step: int, extra: Mapping[str, Any]) -> None:
+        """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens metrics.jsonl there.
+
+        Raises UserError where the horizon is not the checkpoint's: the FLOPs of a step are counted otherwise now.
+        """
+        if extra.get("steps", program.steps) != program.steps:
+            raise UserError(
+                f"{self.run.directory}: its checkpoint is of a run of {extra['steps']} steps, and the budget now makes "
+                f"{program.steps}; go on with the versions in environment.json, or choose another --workdir"
+            )
+        self._program = program
+        self._bytes = float(extra.get("bytes", 0.0))
+        self._seconds = float(extra.get("seconds", 0.0))
+        self._since_log: Sums = dict(extra.get("since_log", {}))
+        self._final: dict[str, float] = dict(extra.get("final", {}))
+        self._rate = math.nan
+        self._metrics = self._stack.enter_context(records.Metrics(self.run.directory, step or None))
+
+    def observe(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float) -> None:
+        """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate` tokens a second."""
+        if self.result is not None:
+            return
+        self._seconds, self._rate = self._seconds + seconds, rate
+        finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
+        if not finite.all():
+            self._diverge(first_step + int(np.argmin(finite)) + 1)
+            return
+        step = first_step + len(finite)
+        self._bytes += float(metrics["bytes"].sum(dtype=np.float64))
+        for name in ("nll", "weight", "bytes"):
+            self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
+        self.loss = rates(self._since_log)["nll"]
+        if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
+            train = {f"train/{name}": value for name, value in rates(self._since_log).items()}
+            last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
+            self._since_log = {}
+            self._final |= train
+            self._metrics.write({**self._position(step), **train, **last, "tokens_per_second": rate})
+
+    def examine(self, step: int, sums: Mapping[str, Any]) -> None:
+        """Records an evaluation of the parameters after `step` steps."""
+        if self.result is None:
+            exam = {f"eval/heldout/{name}": value for name, value in rates(sums).items()}
+            self._final |= exam
+            self._metrics.write({**self._position(step), **exam})
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Commits the state after `step` steps, in the background."""
+        if self.result is None:
+            self._metrics.sync()
+            counters = {"bytes": self._bytes, "seconds": self._seconds, "since_log": self._since_log}
+            extra = {"steps": self._program.steps, **counters, "final": self._final}
+            self._checkpoints.save(step, state, extra, self._final.get("eval/heldout/nll"))
+
+    def finish(self) -> None:
+        """Waits for the last commit and writes the result."""
+        if self.result is None:
+            self._checkpoints.wait()
+            self._end("complete", self._program.steps)
+
+    def _diverge(self, step: int) -> None:
+        message = f"the loss or its gradient is no longer finite at step {step}; lower config.optimizer.peak_rate"
+        self._end("diverged", step, message=message)
+
+    def _end(self, status: str, step: int, **more: str) -> None:
+        program = self._program
+        self.result = {
+            "status": status,
+            "steps": step,
+            **self._position(step),
+            "bytes": self._bytes,
+            "flops_per_token": program.flops_per_token,
+            "params": program.params,
+            "final": self._final,
+            "seconds": self._seconds,
+            "tokens_per_second": self._rate,
+            **more,
+        }
+        del self.result["step"]
+        records.write_result(self.run.directory, self.result)
+
+    def _position(self, step: int) -> dict[str, float]:
+        program = self._program
+        return {"step": step, "tokens": step * program.targets_per_step, "flops": step * program.flops_per_step}

@@ -1,0 +1,98 @@
+"""What a run compiles to: its step as a pure function, and what that costs. Nothing here touches the disk."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lm_lab.compute import conventions, flops, parameters
+from lm_lab.train import sharding
+from lm_lab.train import step as steps_of
+from lm_lab.train.experiment import Experiment
+from lm_lab.types import Batch, Examples, Hyper, Objective, PyTree, Step, TrainState, UserError
+
+
+class Program(NamedTuple):
+    """Runs that differ only in Hyper share one."""
+
+    model: Any
+    objective: Objective
+    step: Step  # one step of one run
+    steps: int
+    flops_per_step: int  # counted: matrix products, forward and backward, full attention, nothing recomputed
+    targets_per_step: int
+    state: TrainState  # of one run, abstract and boxed: shapes, dtypes and logical axes
+    params: dict[str, int]  # by group
+    flops_per_token: dict[str, float]  # by convention, "counted" among them
+
+
+def assemble(experiment: Experiment) -> Program:
+    """The program of an experiment. Raises UserError where its horizon is shorter than one call."""
+    model, objective = experiment.build_model(), experiment.build_objective()
+    state = jax.eval_shape(partial(start, experiment), experiment.optimizer.hyper(experiment.seed))
+    flops_per_step = _count(experiment, state)
+    targets = experiment.train.batch_size * experiment.data.length
+    steps = _steps(experiment, flops_per_step, targets)
+    experiment.optimizer.check_steps(steps)
+    gradient = steps_of.gradients(model, objective, experiment.precision.compute)
+    gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
+    step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
+    groups = parameters.by_group(sharding.unbox(state.params))
+    shape = conventions.geometry(groups, experiment.data.length, *experiment.model.attention_geometry)
+    per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
+    return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
+
+
+def start(experiment: Experiment, hyper: Hyper) -> TrainState:
+    """The state before step 0, in the parameters' dtype, boxed."""
+    batch = example_batch(experiment)
+    model = experiment.build_model()
+    return steps_of.initial_state(model, experiment.optimizer, hyper, batch, experiment.precision.parameters)
+
+
+def example_batch(experiment: Experiment) -> Batch:
+    """A batch of zeros of one row: what initialisation needs to know of shapes."""
+    return experiment.build_objective().prepare(jax.random.key(0), _examples(experiment, 1, jnp.zeros))
+
+
+def abstract_examples(experiment: Experiment, rows: int) -> Examples:
+    """Shapes and dtypes of `rows` windows of examples."""
+    return _examples(experiment, rows, jax.ShapeDtypeStruct)
+
+
+def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
+    shape = (rows, experiment.window()[0])
+    segments = make(shape, jnp.int32) if experiment.data.isolate_documents else None
+    return Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
+
+
+def _count(experiment: Experiment, state: TrainState) -> int:
+    """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed twice."""
+    model = experiment.build_model(remat="none", attention_kernel="plain")
+    objective = experiment.build_objective()
+    gradient = steps_of.gradients(model, objective, experiment.precision.compute)
+    step = steps_of.train_step(gradient, objective, experiment.optimizer, 1)
+    return flops.count(step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)).total
+
+
+def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
+    """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from start to end."""
+    horizon = experiment.train
+    if horizon.steps is not None:
+        return horizon.steps
+    if horizon.tokens is not None:
+        name, amount, unit = "tokens", horizon.tokens, targets
+    else:
+        assert horizon.budget_flops is not None
+        name, amount, unit = "budget_flops", horizon.budget_flops, flops_per_step
+    calls = round(amount / (unit * horizon.steps_per_call))
+    if not calls:
+        least = unit * horizon.steps_per_call
+        raise UserError(f"config.train.{name} {amount:g} is below {least:g}, a call of {horizon.steps_per_call} steps")
+    return calls * horizon.steps_per_call
+
+
+def abstract_state(program: Program) -> PyTree:
+    """Shapes and dtypes of the state of one run."""
+    return sharding.unbox(program.state)

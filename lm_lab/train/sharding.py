@@ -1,0 +1,116 @@
+"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes, and `jit` with shardings."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.linen import spmd
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lm_lab.schema import setting
+from lm_lab.types import PyTree, Step, UserError
+
+AXES = ("population", "data", "fsdp", "tensor")
+
+RULES = (
+    ("batch", ("data", "fsdp")),
+    ("width", "fsdp"),
+    ("inner", "tensor"),
+    ("vocab", "tensor"),
+    ("length", None),
+    ("layers", None),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    population: int = setting("devices over which the members of a population are spread", 1, low=1)
+    data: int = setting("devices over which the batch is split", 1, low=1)
+    fsdp: int = setting("devices over which the batch and the parameters are split (1910.02054, stage 3)", 1, low=1)
+    tensor: int = setting("devices over which heads, feed-forward and vocabulary are split (1909.08053)", 1, low=1)
+
+    @property
+    def devices(self) -> int:
+        """Devices in all."""
+        return math.prod(astuple(self))
+
+
+def provide_devices(config: Config) -> None:
+    """Makes one CPU be as many devices as the mesh asks for; accelerators are what they are. Before any computation."""
+    jax.config.update("jax_num_cpu_devices", max(config.devices, 1))
+
+
+def make_mesh(config: Config) -> Mesh:
+    """The mesh of a config over the first devices. Raises UserError where there are too few."""
+    if config.devices > jax.device_count():
+        sizes = " x ".join(f"{name} {size}" for name, size in zip(AXES, astuple(config)))
+        raise UserError(f"config.mesh asks for {config.devices} devices ({sizes}); there are {jax.device_count()}")
+    types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(astuple(config), AXES, axis_types=types, devices=jax.devices()[: config.devices])
+
+
+def check_fit(config: Config, rows: int, members: int) -> None:
+    """Raises UserError where the mesh does not divide the rows of a (micro)batch, or the members."""
+    if rows % (config.data * config.fsdp):
+        raise UserError(
+            f"config.mesh: data {config.data} x fsdp {config.fsdp} do not divide the {rows} rows of a microbatch; "
+            "change config.train.batch_size or the mesh"
+        )
+    if members % config.population:
+        raise UserError(f"config.mesh.population {config.population} does not divide the {members} runs; set it to 1")
+
+
+def unbox(tree: PyTree) -> PyTree:
+    """The tree without the boxes in which Linen keeps logical axes."""
+    return nn.meta.unbox(tree)
+
+
+def state_shardings(mesh: Mesh, boxed: PyTree, members: int) -> PyTree:
+    """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
+
+    A dimension that its mesh axes do not divide stays whole. With several members a leading axis is spread over
+    "population".
+    """
+    specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
+
+    def sharding(leaf: jax.ShapeDtypeStruct, spec: P) -> NamedSharding:
+        axes = [axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)]
+        return NamedSharding(mesh, P(*(["population"] if members > 1 else []), *axes))
+
+    return jax.tree.map(sharding, unbox(boxed), specs, is_leaf=lambda x: isinstance(x, P))
+
+
+def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:
+    names = (axis,) if isinstance(axis, str) else axis or ()
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def examples_sharding(mesh: Mesh, members: int) -> NamedSharding:
+    """For examples [P] K B S: members over "population", rows over "data" and "fsdp"."""
+    return NamedSharding(mesh, P(*(["population"] if members > 1 else []), None, ("data", "fsdp")))
+
+
+def jit_step(step: Step, mesh: Mesh, state: PyTree, members: int) -> Callable[..., Any]:
+    """The compiled (state, examples) -> (state, metrics) on the mesh, reusing the state's memory."""
+    inputs = (state, examples_sharding(mesh, members))
+    return jax.jit(ruled(step, mesh), in_shardings=inputs, out_shardings=(state, None), donate_argnums=0)
+
+
+def ruled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """The function traced with the rules that give logical axes their meaning; one device needs none."""
+
+    def with_rules(*args: Any) -> Any:
+        with spmd.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext():
+            return function(*args)
+
+    return with_rules
+
+
+def use(mesh: Mesh) -> AbstractContextManager[Any]:
+    """The context in which compiled functions of the mesh are traced and called."""
+    return jax.set_mesh(mesh)
