@@ -10,13 +10,13 @@ What would be counted wrongly is refused. XLA's own cost analysis counts the bod
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from lm_lab.compute import products
 from lm_lab.compute.loops import opened, trips
@@ -37,9 +37,9 @@ class Flops(NamedTuple):
 def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
     """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and nothing is allocated.
 
-    Backward passes are counted as they are written, so build a step without remat: one that recomputes is refused,
-    for its model costs no more mathematics than without. Raises Uncountable for that, for a `while` of unknown
-    length around a product, and for kernels and solvers whose inside the jaxpr hides.
+    Backward passes are counted as they are written, less what no result needs; so build a step without remat: one
+    that recomputes is refused, for its model costs no more mathematics than without. Raises Uncountable for that,
+    for a `while` of unknown length around a product, and for kernels and solvers whose inside the jaxpr hides.
     """
     tally = _tally(opened(jax.make_jaxpr(function)(*abstract_args)), "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
@@ -67,10 +67,17 @@ _SOLVERS = re.compile(r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur
 
 
 def _tally(jaxpr: Jaxpr, stack: str) -> Tally:
-    tally = Tally()
-    for eqn in jaxpr.eqns:
-        tally.update(_equation(eqn, f"{stack}/{eqn.source_info.name_stack}"))
+    """The equations that the results of the jaxpr need: a custom_vjp writes down gradients that nobody asked for."""
+    tally, needed = Tally(), _variables(jaxpr.outvars)
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or not needed.isdisjoint(eqn.outvars):
+            needed |= _variables(eqn.invars)
+            tally.update(_equation(eqn, f"{stack}/{eqn.source_info.name_stack}"))
     return tally
+
+
+def _variables(atoms: Iterable[Any]) -> set[Var]:
+    return {atom for atom in atoms if isinstance(atom, Var)}
 
 
 def _equation(eqn: JaxprEqn, stack: str) -> Tally:
