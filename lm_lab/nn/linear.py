@@ -1,0 +1,66 @@
+"""Every kernel of the project: initialisation and logical axis names live here and nowhere else.
+
+A kernel is stored in the parameters' dtype and used in the dtype of its input.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+Role = Literal["expand", "contract", "readout"]
+
+# The logical axes of a kernel by its role; train/sharding.py maps them onto the mesh.
+AXES: dict[Role, tuple[str, str]] = {
+    "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
+    "contract": ("inner", "width"),  # and back
+    "readout": ("width", "vocab"),
+}
+
+
+class Linear(nn.Module):
+    """x @ kernel: [... in] -> [... features], no bias; kernel f32[in, features] drawn from N(0, scale^2 / in)."""
+
+    features: int
+    role: Role
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        kernel = self.param("kernel", nn.with_logical_partitioning(init, AXES[self.role]), (x.shape[-1], self.features))
+        return x @ kernel.astype(x.dtype)
+
+
+class Embedding(nn.Module):
+    """A table f32[rows, features] drawn from N(0, 1 / features), read by row or, tied, as the head."""
+
+    rows: int
+    features: int
+
+    def setup(self) -> None:
+        init = nn.initializers.normal(self.features**-0.5)
+        self.embedding = self.param(
+            "embedding", nn.with_logical_partitioning(init, ("vocab", "width")), (self.rows, self.features)
+        )
+
+    def __call__(self, ids: Array) -> Array:
+        """Rows [... D] of ids i32[...]."""
+        return self.embedding[ids]
+
+    def attend(self, x: Array) -> Array:
+        """Logits [... rows] of features [... D]."""
+        return x @ self.embedding.T.astype(x.dtype)
+
+
+def constrain(x_BLD: Array) -> Array:
+    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and activations stay."""
+    return nn.with_logical_constraint(x_BLD, ("batch", "length", None))
+
+
+def scale_param(module: nn.Module, features: int) -> Array:
+    """The learned scale f32[features] of a norm."""
+    return module.param(
+        "scale", nn.with_logical_partitioning(nn.initializers.ones, ("width",)), (features,), jnp.float32
+    )
