@@ -147,8 +147,8 @@ def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _complete(model: Any, data: Mapping[str, Any]) -> Any:
     """The model's settings with the data's vocabulary and length filled in. Raises UserError where too small."""
-    maker = find("data.tokenizers", data[""].tokenizer, "config.data.tokenizer")
-    needs = {"vocab": maker.make(data["tokenizer"]).vocab, "length": data[""].length}
+    maker = find("data.tokenizers", data[OWN].tokenizer, "config.data.tokenizer")
+    needs = {"vocab": maker.make(data["tokenizer"]).vocab, "length": data[OWN].length}
     for name, least in needs.items():
         given = getattr(model, name)
         if given is None:

@@ -183,7 +183,7 @@ class _Pace:
             member.observe(first_step, own, seconds / count, calls_per_second * program.targets_per_step)
         peak_share = device.utilisation(
             calls_per_second * program.flops_per_step / self._machine.mesh.size,
-            jax.devices()[0],
+            jax.devices()[0].device_kind,
             self._members[0].run.experiment.precision.compute,
         )
         losses = [member.loss for member in self._members if member.result is None]

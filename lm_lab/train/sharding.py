@@ -105,7 +105,7 @@ def ruled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """The function traced with the rules that give logical axes their meaning; one device needs none."""
 
     def with_rules(*args: Any) -> Any:
-        with spmd.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext():
+        with nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext():
             return function(*args)
 
     return with_rules

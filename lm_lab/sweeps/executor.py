@@ -1,0 +1,180 @@
+"""Where units of runs are executed: one small interface, and local processes behind it."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from lm_lab.types import UserError
+
+POLL_SECONDS = 0.05
+GRACE_SECONDS = 20.0  # from the request to end until the kill: time to commit a checkpoint
+CHILD = Path(__file__).with_name("child.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A command that finishes some runs of one program, by their names; its output is appended to the log."""
+
+    names: tuple[str, ...]
+    command: tuple[str, ...]
+    log: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a unit ended: its exit code (negative: the signal that killed it) and the last line that it wrote."""
+
+    unit: Unit
+    code: int
+    message: str
+
+
+class Executor(Protocol):
+    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still running."""
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Outcome]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    unit: Unit
+    process: subprocess.Popen[bytes]
+    slot: int
+    log_start: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalProcesses:
+    """At most `workers` processes of this machine, units started in the given order.
+
+    Several workers are pinned to cores of their own, as many each (figures in run-speed notes: one process a core
+    gives about three times the tokens a second of four processes that share four cores).
+    """
+
+    workers: int
+
+    def __post_init__(self):
+        if self.workers < 1:
+            raise UserError(f"workers must be at least 1, not {self.workers}")
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Outcome]:
+        waiting = list(units)
+        slots = core_slots(self.workers)
+        free = list(reversed(range(self.workers)))
+        running: list[_Running] = []
+        try:
+            while waiting or running:
+                while waiting and free:
+                    slot = free.pop()
+                    running.append(_start(waiting.pop(0), slot, slots[slot]))
+                for ended in [one for one in running if one.process.poll() is not None]:
+                    running.remove(ended)
+                    free.append(ended.slot)
+                    yield _outcome(ended)
+                if running:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            _end([one.process for one in running])
+
+
+def core_slots(workers: int) -> list[str]:
+    """The cores of each worker as "0,1"; empty, for any, with one worker or where the platform cannot pin.
+
+    Every slot has the same number of cores, even if some stay idle: XLA's sums depend on how many threads share
+    them, and a run that is resumed in another slot must go on to the same bits.
+    """
+    if workers == 1 or not hasattr(os, "sched_setaffinity"):
+        return [""] * workers
+    cores = sorted(os.sched_getaffinity(0))
+    each = max(1, len(cores) // workers)
+    return [",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each)) for slot in range(workers)]
+
+
+def default_workers() -> int:
+    """One where JAX has an accelerator (a unit is a population of it), else one a core.
+
+    Asked of a process of its own: a launcher that touched the accelerator would keep its memory from the workers.
+    """
+    ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise UserError(f"JAX finds no device to run on: {last_line(answer.stderr) or 'it says nothing'}")
+    return core_count() if last_line(answer.stdout) == "cpu" else 1
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def termination_raises() -> Iterator[None]:
+    """SIGTERM ends the with-block as Ctrl-C does, by an exception (SystemExit 143), so that clean-up runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def last_line(text: str) -> str:
+    """The last line that says anything."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def _start(unit: Unit, slot: int, cores: str) -> _Running:
+    unit.log.parent.mkdir(parents=True, exist_ok=True)
+    with unit.log.open("ab") as log:
+        wrapped = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), cores, *unit.command]
+        # A session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends its children.
+        process = subprocess.Popen(
+            wrapped, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        return _Running(unit, process, slot, log.tell())
+
+
+def _outcome(ended: _Running) -> Outcome:
+    with ended.unit.log.open("rb") as log:
+        message = _tail(log, ended.log_start)
+    code = ended.process.returncode
+    if code < 0:
+        killed = f"killed by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        message = f"{killed}; it last said: {message}" if message else killed
+    return Outcome(ended.unit, code, message)
+
+
+def _tail(log: IO[bytes], start: int) -> str:
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(start, size - 10_000))
+    return last_line(log.read().decode(errors="replace"))
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Ask every process group to end, wait, then kill; a second interrupt kills at once."""
+    _signal(processes, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    finally:
+        _signal(processes, signal.SIGKILL)
+        for process in processes:
+            process.wait()
+
+
+def _signal(processes: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    for process in processes:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)

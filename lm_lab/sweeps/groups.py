@@ -1,0 +1,58 @@
+"""Runs of one program: a population that compiles once, cut so that every worker has something to do."""
+
+import copy
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lm_lab.sweeps.store import Planned
+
+ARRAYS = ("seed", "optimizer.peak_rate", "optimizer.weight_decay", "optimizer.beta1", "optimizer.beta2")
+"""The keys that live in the train state as arrays (types.Hyper): runs that differ only in them share a program."""
+
+UNITS_PER_WORKER = 2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
+
+
+def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
+    """All runs, in units of one program, the costliest unit first.
+
+    Pure: a launch after an interruption makes the same units again, so that a run is computed in the same company
+    and ends in the same bits. One worker gets whole populations; several get parts of at most an even share.
+    """
+    programs: dict[str, list[Planned]] = {}
+    for run in planned:
+        programs.setdefault(program(run.config), []).append(run)
+    share = sum(cost(run.config) for run in planned) / (UNITS_PER_WORKER * workers)
+    units = []
+    for runs in programs.values():
+        parts = 1 if workers == 1 else math.ceil(sum(cost(run.config) for run in runs) / share)
+        units += _cut(runs, min(parts, len(runs)))
+    return sorted(units, key=lambda runs: -sum(cost(run.config) for run in runs))
+
+
+def program(config: dict[str, Any]) -> str:
+    """A key that is equal for runs whose configs are equal but for ARRAYS."""
+    rest = copy.deepcopy(config)
+    for key in ARRAYS:
+        *path, last = key.split(".")
+        node = rest
+        for part in path:
+            node = node[part]
+        node.pop(last, None)
+    return json.dumps(rest, sort_keys=True)
+
+
+def cost(config: dict[str, Any]) -> float:
+    """What a run costs, in FLOPs where its budget says so, else in tokens: for order and balance only."""
+    train = config["train"]
+    if train.get("budget_flops"):
+        return float(train["budget_flops"])
+    if train.get("tokens"):
+        return float(train["tokens"])
+    return float(train["steps"] * train["batch_size"] * config["data"]["length"])
+
+
+def _cut(runs: list[Planned], parts: int) -> list[list[Planned]]:
+    bounds = [len(runs) * part // parts for part in range(parts + 1)]
+    return [runs[start:stop] for start, stop in zip(bounds, bounds[1:])]

@@ -1,0 +1,135 @@
+"""What a sweep directory says will run: runs named by the hash of their resolved configs, and sweep.json.
+
+<sweep directory>/sweep.json  the study and its runs       <sweep directory>/runs/<name>/  a run directory each
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.study import Study
+from lm_lab.train.files import atomic_write
+from lm_lab.types import UserError
+
+Config = dict[str, Any]
+Resolve = Callable[[Point], Config]
+"""Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError for a bad one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """One run of a sweep: its name (which is the hash of its config), what it overrides, and its whole config."""
+
+    name: str
+    overrides: Point
+    config: Config
+
+
+def run_name(resolved: Mapping[str, Any]) -> str:
+    """12 hex digits of the SHA-256 of the config as canonical JSON: sorted keys, no spaces, floats by repr."""
+    text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_directory(directory: Path, name: str) -> Path:
+    """Where a sweep keeps the run of that name."""
+    return directory / "runs" / name
+
+
+def describe(overrides: Point) -> str:
+    """A point in one line: "model.width=16, seed=0"."""
+    return ", ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
+
+
+def plan(study: Study, resolve: Resolve) -> list[Planned]:
+    """The runs of a study in the order of its sweep. Points that resolve to one config are one run, the first's.
+
+    Every point is resolved, so that a mistake in the last one is found before the first one starts; it raises
+    UserError with the point that it concerns.
+    """
+    runs: dict[str, Planned] = {}
+    for number, overrides in enumerate(study.sweep, start=1):
+        try:
+            config = resolve(overrides)
+        except UserError as error:
+            point = f"point {number} of {len(study.sweep)} ({describe(overrides)})"
+            raise UserError(f"study {study.name!r}, {point}: {error}") from None
+        name = run_name(config)
+        runs.setdefault(name, Planned(name, dict(overrides), config))
+    return list(runs.values())
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """The directory's sweep.json. Raises UserError where there is none, or it is not one."""
+    path = directory / "sweep.json"
+    try:
+        record = json.loads(path.read_text())
+        if not {"name", "runs", "analysis"} <= record.keys():
+            raise ValueError("it lacks name, runs or analysis")
+    except FileNotFoundError:
+        raise UserError(f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it, or use another --workdir") from None
+    return record
+
+
+def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
+    """The runs that a sweep.json lists."""
+    return [Planned(run["name"], run["overrides"], run["config"]) for run in record["runs"]]
+
+
+def write(
+    directory: Path, study: Study, planned: Sequence[Planned], command: str, environment: Mapping[str, Any]
+) -> None:
+    """Write sweep.json, atomically. A directory that has one keeps its creation time, and its study may only grow.
+
+    The same study may come back with more runs, another question or another analysis: nothing stored loses its
+    meaning. Raises UserError, before anything is touched, for another study, or one that lacks a stored run.
+    """
+    record = {
+        "name": study.name,
+        "question": study.question,
+        "command": command,
+        "analysis": dict(study.analysis),
+        "runs": [dataclasses.asdict(run) for run in planned],
+        "environment": dict(environment),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if (directory / "sweep.json").exists():
+        stored = read(directory)
+        check_grows(directory, stored, study, planned)
+        record["created"] = stored["created"]
+    atomic_write(directory / "sweep.json", json.dumps(record, indent=1) + "\n")
+
+
+def check_grows(directory: Path, stored: Mapping[str, Any], study: Study, planned: Sequence[Planned]) -> None:
+    """UserError, naming what differs, unless the planned runs of the study include all that are stored."""
+    if stored["name"] != study.name:
+        raise UserError(f"{directory} holds study {stored['name']!r}, not {study.name!r}; use another --workdir")
+    names = {run.name for run in planned}
+    lost = [run for run in planned_runs(stored) if run.name not in names]
+    if not lost:
+        return
+    first = lost[0]
+    now = next((run for run in planned if run.overrides == first.overrides), None)
+    difference = f" ({first_difference(first.config, now.config)})" if now else ""
+    raise UserError(
+        f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first "
+        f"{describe(first.overrides)}{difference}; use another --workdir, or only add points"
+    )
+
+
+def first_difference(old: Any, new: Any, where: str = "config") -> str:
+    """The first place where two nested configs differ, in words: "config.train.steps was 10, is 20"."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            if key not in old or key not in new:
+                return f"{where}.{key} {'is new' if key in new else 'is gone'}"
+            if old[key] != new[key]:
+                return first_difference(old[key], new[key], f"{where}.{key}")
+    return f"{where} was {old!r}, is {new!r}"

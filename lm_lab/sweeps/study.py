@@ -1,0 +1,108 @@
+"""A study is a question: a base config, a sweep over it, and the analysis that answers. One file in experiments/."""
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lm_lab.sweeps.algebra import Sweep
+from lm_lab.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What a study file's `study()` returns. Raises UserError for an empty sweep or an analysis that is no plain data.
+
+    name       short, stays the same for the life of a sweep directory
+    question   one sentence, printed at the top of the report
+    base       the config that every run starts from
+    sweep      the points: flat dicts of dotted overrides (see algebra.py)
+    analysis   {"kind": "isoflop", ...}: plain fields that the report's analysis of that kind understands
+    """
+
+    name: str
+    question: str
+    base: ConfigDict
+    sweep: Sweep
+    analysis: Mapping[str, Any]
+
+    def __post_init__(self):
+        if not self.sweep:
+            raise UserError(f"study {self.name!r}: its sweep has no points; give at least one (an empty dict is a run)")
+        if "kind" not in self.analysis:
+            raise UserError(f"study {self.name!r}: its analysis needs a 'kind', such as 'isoflop'")
+        try:
+            json.dumps([self.analysis, self.sweep], allow_nan=False)
+        except (TypeError, ValueError) as error:
+            message = f"study {self.name!r}: its sweep and analysis must be plain numbers, text, lists and dicts"
+            raise UserError(f"{message} ({error})") from None
+
+
+def load(path: str | Path) -> Study:
+    """The study of a file: `experiments/isoflop_demo`, with or without .py, defines `study() -> Study`.
+
+    Raises UserError where the file or the function is missing, or where running it fails.
+    """
+    file = _find(Path(path))
+    module = _import(file)
+    make = getattr(module, "study", None)
+    if not callable(make):
+        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UserError(f"{file} has no function study(); {_nearest('study', functions)}")
+    made = _run(file, make)
+    if not isinstance(made, Study):
+        raise UserError(f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}")
+    return made
+
+
+def _find(path: Path) -> Path:
+    file = path if path.suffix == ".py" else path.with_name(path.name + ".py")
+    if file.is_file():
+        return file
+    if not file.parent.is_dir():
+        raise UserError(f"no study at {path}: the folder {file.parent} does not exist")
+    studies = [other.stem for other in file.parent.glob("*.py") if not other.stem.startswith("_")]
+    raise UserError(f"no study at {path}; {_nearest(file.stem, studies)} (in {file.parent})")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
+
+
+def _import(file: Path) -> ModuleType:
+    # A name of its own per path: two studies of one stem must not shadow each other, nor any installed module.
+    name = f"_study_{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses in the file look themselves up here
+    _run(file, spec.loader.exec_module, module)
+    return module
+
+
+def _run(file: Path, function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    except Exception as error:
+        raise UserError(f"{file}{_line(file, error)}: {type(error).__name__}: {error}") from error
+
+
+def _line(file: Path, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its text already names the line
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
+    return f":{lines[-1]}" if lines else ""
