@@ -1,4 +1,4 @@
-"""What a tokenizer is. A module of lm_lab/data/tokenizers, or an outside one, has Config and make(config) -> Tokenizer."""
+"""What a tokenizer is. A module of lm_lab/data/tokenizers (or an outside one) has Config and make(config)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
