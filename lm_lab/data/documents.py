@@ -29,7 +29,7 @@ def digest(parts: Iterable[bytes | str]) -> str:
     """SHA-256, in hex, of a sequence of parts; each part's length is hashed too, so that no two sequences collide."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()

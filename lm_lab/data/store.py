@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -74,19 +75,25 @@ def build(
     }
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
-    if not (path / "manifest.json").exists():
+    if not path.exists():
         with _writable(directory), _locked(directory, key) as folder:
             if folder is not None:
-                facts |= {"source": source_name, "source_config": repr(source_config), "vocab": tokenizer.vocab}
-                facts |= {
-                    "end_of_document": tokenizer.end_of_document,
-                    "versions": {"python": platform.python_version(), "numpy": np.__version__},
-                }
-                facts |= write(folder, lambda: source.documents(source_config), tokenizer, split, holdout_fraction)
+                written = write(folder, lambda: source.documents(source_config), tokenizer, split, holdout_fraction)
                 if source.fingerprint(source_config) != facts["text"]:
-                    raise UserError(f"config.data.source: {source_name!r} {CHANGED}")
-                _seal(folder, facts, path)
+                    raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
+                _seal(folder, facts | _origin(source_name, source_config, tokenizer) | written, path)
     return _open(path, key)
+
+
+def _origin(source_name: str, source_config: Any, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a reader of the manifest wants to know and the key does not need."""
+    return {
+        "source": source_name,
+        "source_config": dataclasses.asdict(source_config),
+        "vocab": tokenizer.vocab,
+        "end_of_document": tokenizer.end_of_document,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
 
 
 @contextlib.contextmanager

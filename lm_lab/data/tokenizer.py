@@ -1,4 +1,4 @@
-"""What a tokenizer is. A module of lm_lab/data/tokenizers has Config and make(config) -> Tokenizer."""
+"""What a tokenizer is: a module of lm_lab/data/tokenizers has Config and make(config) -> Tokenizer."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,0 +1,50 @@
+"""Progress speaks on stderr only, and only of work that takes long."""
+
+import io
+
+import pytest
+
+from lm_lab.data import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_quick_work_is_silent(clock, capsys):
+    with progress.Progress("Tokenizing", 10_000_000) as counter:
+        clock[0] = 0.9
+        counter.add(10_000_000)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_lines_when_nobody_watches(clock, capsys):
+    with progress.Progress("Tokenizing", 10_000_000) as counter:
+        for now in (0.5, 2.0, 3.0, 8.0):
+            clock[0] = now
+            counter.add(2_000_000)
+    assert capsys.readouterr() == ("", "Tokenizing: 4 of 10 MB\nTokenizing: 8 of 10 MB\n")
+
+
+def test_total_may_be_unknown(clock, capsys):
+    with progress.Progress("Reading") as counter:
+        clock[0] = 2.0
+        counter.add(3_000_000)
+    assert capsys.readouterr().err == "Reading: 3 MB\n"
+
+
+def test_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    with progress.Progress("Tokenizing", 100) as counter:
+        counter.add(50)
+    assert "50%" in terminal.getvalue()
