@@ -13,6 +13,7 @@ RefusalKind = Literal[
 ]
 CautionKind = Literal[
     "run left out",
+    "outlier",
     "best rate at the edge of its grid",
     "rate not tuned",
     "irreducible loss near 0",
@@ -152,7 +153,7 @@ class Surface:
         return self.E.value + A + B
 
 
-Method = Literal["approach 2", "approach 3", "variable projection"]
+Method = Literal["approach 2", "approach 3"]
 
 
 @dataclass(frozen=True)
