@@ -49,20 +49,27 @@ class Points:
 
 
 def make_points(params, tokens, flops, loss, *, budget=None, rate=None, seed=None, left_out=()) -> Points:
-    """Points from sequences of n numbers; an absent or nan budget is the run's own FLOPs."""
+    """Points from sequences of n numbers; an absent or nan budget is the run's own FLOPs.
+
+    Raises UserError where a run has no size, or neither a budget nor FLOPs: it belongs to no cell.
+    """
     params, tokens, flops, loss = (np.asarray(values, np.float64) for values in (params, tokens, flops, loss))
     blank = np.full(len(loss), np.nan)
     budget, rate, seed = (
         blank if values is None else np.asarray(values, np.float64) for values in (budget, rate, seed)
     )
     budget = np.where(np.isnan(budget), flops, budget)
+    if not (np.isfinite(params).all() and np.isfinite(budget).all()):
+        raise UserError(
+            "points need finite params, and a finite budget or flops, each; leave out the runs that lack them"
+        )
     return Points(params, tokens, flops, loss, budget, rate, seed, np.ones(len(loss)), tuple(left_out))
 
 
 def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") -> Points:
     """Points from the rows of a sweep's results; `params` names the column that N is read from (the convention).
 
-    A run that is neither complete nor diverged, or lacks its loss, is left out with a caution that names it.
+    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out with a caution that names it.
     Raises UserError for a row without the columns of a result or with a number that cannot be read.
     """
     kept, left_out = [], []
@@ -71,10 +78,11 @@ def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") 
         loss = math.inf if status == "diverged" else _number(row, "loss")
         values = [_number(row, key) for key in (params, "tokens", "flops")]
         optional = [_number(row, key, needed=False) for key in ("budget_flops", "optimizer.peak_rate", "seed")]
-        if status in ("complete", "diverged") and math.isfinite(values[0]) and not math.isnan(loss):
+        has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
+        if status in ("complete", "diverged") and math.isfinite(values[0]) and has_compute and not math.isnan(loss):
             kept.append([*values, loss, *optional])
         else:
-            message = f"run {name} ({status}) has no loss to fit"
+            message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
     columns = np.array(kept, np.float64).reshape(-1, 7).T
     return make_points(*columns[:4], budget=columns[4], rate=columns[5], seed=columns[6], left_out=left_out)
@@ -106,8 +114,9 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
         best = int(np.argmin([group.loss.mean() for _, group in means]))
         rate, group = means[best]
         where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
-        if not np.isfinite(group.loss).all():
-            cautions.append(Caution("run left out", where, f"every run of {where} diverged: the cell is left out"))
+        if not _usable(group):
+            message = f"no rate of {where} gave a finite, positive loss: the cell is left out"
+            cautions.append(Caution("run left out", where, message))
             continue
         cells.append(_mean(group))
         grid_sizes.append(len(means))
@@ -119,6 +128,11 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
     arrays = [f.name for f in fields(Points) if f.name != "left_out"]
     joined = {name: np.array([getattr(cell, name)[0] for cell in cells], np.float64) for name in arrays}
     return Points(**joined, left_out=points.left_out), tuple(cautions)
+
+
+def _usable(group: Points) -> bool:
+    values = np.stack([group.params, group.tokens, group.flops, group.loss])
+    return bool((np.isfinite(values) & (values > 0)).all())
 
 
 def _same(rates: Array, rate: float) -> Array:

@@ -75,12 +75,13 @@ def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = 
     return problem.raw(np.stack(ended)[best, np.arange(len(index))])
 
 
-def cautions(fit: SurfaceFit, lowest_loss: float) -> list[Caution]:
-    """What should make a reader doubt this fit."""
-    E, alpha, beta = np.exp(fit.theta[0]), fit.theta[2], fit.theta[4]
+def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:
+    """What should make a reader doubt this fit, given its draws f64[R 5]; `lowest_loss` in nats."""
+    alpha, beta = fit.theta[2], fit.theta[4]
     found = []
-    if 0.01 * lowest_loss > E:
-        message = f"E = {E:.2g} nats, under 1 % of the lowest loss: the data do not show where the curve flattens"
+    share = np.mean(np.exp(thetas[:, 0]) < 0.01 * lowest_loss)
+    if share > 0.05:
+        message = f"E is {np.exp(fit.theta[0]):.2g} nats, and under 1 % of the lowest loss in {share:.0%} of the draws"
         found.append(Caution("irreducible loss near 0", "approach 3", message))
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value < 1e-3 or value > STEEPEST - 1e-3:
