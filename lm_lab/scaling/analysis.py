@@ -51,9 +51,7 @@ def analyse_isoflop(
     laws = study.fit_laws(valleys)
     cost = None if surface is None else MeasuredCost.of(study.seen.params, study.seen.tokens, study.seen.flops)
     frontiers = study.frontiers(laws, thetas, surface, cost)
-    variants: list[Variant] = (
-        valley_variants(study.seen, typical.where(study.is_seen(typical))) if len(study.seen) else []
-    )
+    variants = valley_variants(study.seen, typical.where(study.is_seen(typical)))
     if surface is not None and cost is not None:
         variants += surface_variants(study.seen, surface, cost)
     prediction = study.hold_out(predictor, surface, thetas, laws, valleys)
@@ -161,7 +159,7 @@ class _Study:
         slopes = [exponent_over(ends, values) for values in (at_ends, ends / cost(at_ends))]
         exponents = [estimate(slope[0], slope[1:], self.level) for slope in slopes]
         bands = [band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)]
-        return Frontier("approach 3", *exponents, *bands)
+        return Frontier("approach 3", exponents[0], exponents[1], bands[0], bands[1], bands[2])
 
     def hold_out(
         self,
@@ -203,11 +201,11 @@ class _Study:
 
     def surface(self, fit: SurfaceFit, thetas: Array) -> Surface:
         every = np.concatenate([fit.theta[None], thetas])
-        e, a, alpha, b, beta = every.T
-        share = beta / np.maximum(alpha + beta, 1e-300)
-        columns = [np.exp(e), np.exp(a), np.exp(b), alpha, beta, share, 1 - share]
-        estimates = [estimate(column[0], column[1:], self.level) for column in columns]
-        return Surface(*estimates, len(fit.residuals), fit.objective, fit.noise(), fit.condition)
+        log_e, log_a, alphas, log_b, betas = every.T
+        share = betas / np.maximum(alphas + betas, 1e-300)
+        columns = [np.exp(log_e), np.exp(log_a), np.exp(log_b), alphas, betas, share, 1 - share]
+        E, A, B, alpha, beta, a, b = (estimate(column[0], column[1:], self.level) for column in columns)
+        return Surface(E, A, B, alpha, beta, a, b, len(fit.residuals), fit.objective, fit.noise(), fit.condition)
 
     def points(self, surface: SurfaceFit | None) -> tuple[Point, ...]:
         cells = self.cells
@@ -217,7 +215,11 @@ class _Study:
         seen, rates = self.is_seen(cells), [None if np.isnan(rate) else float(rate) for rate in cells.rate]
         return tuple(
             Point(
-                *map(float, (cells.params[i], cells.tokens[i], cells.flops[i], cells.budget[i], cells.loss[i])),
+                params=float(cells.params[i]),
+                tokens=float(cells.tokens[i]),
+                flops=float(cells.flops[i]),
+                budget=float(cells.budget[i]),
+                loss=float(cells.loss[i]),
                 rate=rates[i],
                 seeds=int(cells.runs[i]),
                 held_out=not seen[i],

@@ -46,9 +46,9 @@ def fit_law(quantity: Quantity, fits: list[ValleyFit], level: float) -> LawFit |
     solve = _saturating if saturating else _straight
     vertices = np.stack([fit.vertex for fit in fits])
     coefficients = solve(vertices[None, :, 2], vertices[None, :, column])[0]
-    draws = None
-    if all(fit.draws is not None for fit in fits):
-        stacked = np.stack([fit.draws for fit in fits], 1)
+    draws, drawn = None, [fit.draws for fit in fits if fit.draws is not None]
+    if len(drawn) == len(fits):
+        stacked = np.stack(drawn, 1)
         whole = stacked[~np.isnan(stacked).any((1, 2))]
         draws = solve(whole[:, :, 2], whole[:, :, column]) if len(whole) else None
     fitted = np.log(evaluate(coefficients[None], np.exp(vertices[:, 2]))[0])

@@ -69,7 +69,7 @@ def make_points(params, tokens, flops, loss, *, budget=None, rate=None, seed=Non
 def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") -> Points:
     """Points from the rows of a sweep's results; `params` names the column that N is read from (the convention).
 
-    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out with a caution that names it.
+    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out, with a caution by name.
     Raises UserError for a row without the columns of a result or with a number that cannot be read.
     """
     kept, left_out = [], []

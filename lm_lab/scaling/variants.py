@@ -68,7 +68,7 @@ def _of_surface(name: str, theta: Array | None, ends: Array, cost: Cost) -> Vari
         return Variant(name, float(ends[1]), None, None, None, None)
     params = optimal_params(theta, ends, cost)
     tokens = ends[1] / cost(params[1])
-    return _variant(name, ends, exponent_over(ends, params), params[1], tokens)
+    return _variant(name, ends, float(exponent_over(ends, params)), params[1], tokens)
 
 
 def _of_valleys(name: str, points: Points, ends: Array) -> Variant:
