@@ -1,0 +1,237 @@
+"""What an analysis of isoFLOP runs returns: typed, frozen records of plain Python values.
+
+Every record turns into JSON by `dataclasses.asdict`. N is `params`, D is `tokens`, C is `flops`; losses are nats a
+token. A question that the data cannot answer is a `Refusal`, a doubtful answer carries a `Caution`; both are values.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+RefusalKind = Literal[
+    "too few points",
+    "too few budgets",
+    "wrong curvature",
+    "vertex outside the data",
+    "held-out budget not in the data",
+    "predictor refused",
+]
+CautionKind = Literal[
+    "run left out",
+    "outlier",
+    "best rate at the edge of its grid",
+    "rate not tuned",
+    "irreducible loss near 0",
+    "parameter at a bound",
+    "badly conditioned",
+    "no residual",
+    "draws refused",
+]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A question left unanswered, and why: `where` names the budget or the law."""
+
+    kind: RefusalKind
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A reason to doubt an answer that is given all the same."""
+
+    kind: CautionKind
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its bootstrap percentile interval at the analysis' level; None where no interval can be had."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Band:
+    """A curve over compute with its pointwise interval: four sequences of one length."""
+
+    flops: tuple[float, ...]
+    value: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best of one (N, D) cell: the mean loss over seeds at the best rate.
+
+    `predicted` is the surface's loss and `residual` = log(loss / predicted); None where no surface could be fitted.
+    """
+
+    params: float
+    tokens: float
+    flops: float
+    budget: float
+    loss: float
+    rate: float | None
+    seeds: int
+    held_out: bool
+    predicted: float | None
+    residual: float | None
+
+
+@dataclass(frozen=True)
+class Valley:
+    """The vertex of one budget's parabola (approach 2, 2203.15556).
+
+    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre), `coefficients` = (c0, c1, c2), within [lowest, highest]
+    parameters of the data. `noise` is the residual s.d. in nats, None where the points leave no residual.
+    """
+
+    budget: float
+    flops: float
+    params: Estimate
+    tokens: Estimate
+    loss: Estimate
+    centre: float
+    coefficients: tuple[float, float, float]
+    lowest_params: float
+    highest_params: float
+    points: int
+    noise: float | None
+
+    def at(self, params: float) -> float:
+        """Loss of the parabola at a model size, nats a token."""
+        x = math.log(params / self.centre)
+        c0, c1, c2 = self.coefficients
+        return c0 + c1 * x + c2 * x * x
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """quantity(C) = offset + coefficient * C^exponent through the valleys' vertices.
+
+    `offset` is 0 but for the saturating law of loss; `residual` is the s.d. in log(quantity), None with no residual.
+    """
+
+    quantity: Literal["params", "tokens", "loss"]
+    coefficient: float
+    exponent: Estimate
+    offset: float
+    budgets: int
+    residual: float | None
+
+    def at(self, flops: float) -> float:
+        """The quantity at a compute budget, FLOPs."""
+        return self.offset + self.coefficient * flops**self.exponent.value
+
+
+@dataclass(frozen=True)
+class Surface:
+    """L(N, D) = E + A N^-alpha + B D^-beta (approach 3, 2203.15556) and the exponents that follow from C = 6ND.
+
+    `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the residual s.d. in
+    log loss, corrected for five parameters; `objective` the minimised sum; `condition` the condition number of the
+    column-scaled Jacobian in centred coordinates.
+    """
+
+    E: Estimate
+    A: Estimate
+    B: Estimate
+    alpha: Estimate
+    beta: Estimate
+    exponent_params: Estimate
+    exponent_tokens: Estimate
+    points: int
+    objective: float
+    noise: float | None
+    condition: float
+
+    def at(self, params: float, tokens: float) -> float:
+        """Loss at a model size and a number of tokens, nats a token."""
+        A, B = self.A.value * params**-self.alpha.value, self.B.value * tokens**-self.beta.value
+        return self.E.value + A + B
+
+
+Method = Literal["approach 2", "approach 3"]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Compute-optimal N*(C), D*(C) and L*(C) by one method, at the measured FLOPs per token.
+
+    Exponents are slopes of log N* and log D* against log C over the range of the budgets fitted.
+    """
+
+    method: Method
+    exponent_params: Estimate
+    exponent_tokens: Estimate
+    params: Band
+    tokens: Band
+    loss: Band
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the answer moves when an arbitrary choice does: N*, D* at `flops`, the largest budget fitted.
+
+    All None where the variant's fit was refused.
+    """
+
+    name: str
+    flops: float
+    exponent_params: float | None
+    params: float | None
+    tokens: float | None
+    tokens_per_param: float | None
+
+
+Predictor = Literal["surface", "valley power law"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The lowest loss at a budget that no fit saw, predicted by a predictor fixed beforehand.
+
+    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`: observed lies in it
+    (None: no interval could be had). `surface` predicts the lowest of the very points run at that budget, and so
+    allows for a minimum of noisy values; `valley power law` extrapolates L*(C).
+    """
+
+    budget: float
+    predictor: Predictor
+    predicted: Estimate
+    observed: float
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class IsoflopAnalysis:
+    """All that a report needs; whatever could not be had is None or missing here and named in `refusals`.
+
+    No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those are still listed.
+    """
+
+    level: float
+    draws: int
+    seed: int
+    points: tuple[Point, ...]
+    valleys: tuple[Valley, ...]
+    params_law: PowerLaw | None
+    tokens_law: PowerLaw | None
+    loss_law: PowerLaw | None
+    surface: Surface | None
+    frontiers: tuple[Frontier, ...]
+    variants: tuple[Variant, ...]
+    held_out: HeldOut | None
+    refusals: tuple[Refusal, ...]
+    cautions: tuple[Caution, ...]
+
+    def frontier(self, method: Method) -> Frontier | None:
+        """The frontier by one method, None where it was refused."""
+        return next((frontier for frontier in self.frontiers if frontier.method == method), None)
