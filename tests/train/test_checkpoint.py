@@ -287,6 +287,20 @@ def test_a_failed_save_is_told_and_loses_nothing(directory, monkeypatch, stage):
     assert_same_bits(state, make_state(50))
 
 
+def test_a_folder_that_became_unwritable_is_told(directory):
+    def save(step: int) -> None:
+        with Checkpoints(directory, 2, "spec") as checkpoints:
+            directory.chmod(0o500)
+            if os.access(directory, os.W_OK):
+                pytest.skip("this user may write anywhere")
+            checkpoints.save(step, make_state(step), {}, None)
+
+    with pytest.raises(UserError, match=r"step_00000030: cannot save the checkpoint: Permission denied; .*--workdir"):
+        save(30)
+    directory.chmod(0o700)
+    assert load(directory)[0] == 20
+
+
 def test_a_disk_too_small_is_told_before_the_first_byte(directory, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     monkeypatch.setattr(checkpoint.ocp, "save", None)

@@ -48,9 +48,10 @@ def test_a_workdir_below_a_file_is_a_user_error(tmp_path):
     assert (tmp_path / "file").read_text() == "x"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_workdir_is_a_user_error(tmp_path):
     tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write anywhere")
     for path in (tmp_path, tmp_path / "below"):
         with pytest.raises(UserError, match="cannot write there: Permission denied"):
             prepare_workdir(path)
