@@ -230,6 +230,33 @@ def test_save_returns_before_the_write_and_owns_its_copy(tmp_path, monkeypatch):
     assert stored == {"history": [1]}
 
 
+def test_the_host_copy_shares_no_memory():
+    for array in (jnp.arange(1000.0), np.arange(1000.0), jnp.bfloat16(3)):
+        assert not np.shares_memory(checkpoint.to_host(array), np.asarray(array))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
+def test_all_is_on_the_disk_before_a_step_takes_its_name(tmp_path, monkeypatch):
+    synced, taken, fsync, rename = set(), [], os.fsync, Path.rename
+
+    def note_fsync(descriptor):
+        fsync(descriptor)
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    def note_rename(source, target):
+        if target.parent == tmp_path:
+            assert {source, *source.rglob("*")} <= synced
+            taken.append(target)
+            synced.clear()
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    save_steps(tmp_path, [1])
+    assert taken == [tmp_path / "step_00000001"]
+    assert tmp_path in synced
+
+
 def test_leaving_waits_for_the_commit(tmp_path):
     save_steps(tmp_path, [7])
     assert steps_of(tmp_path) == [7]
