@@ -1,0 +1,203 @@
+import json
+import math
+import struct
+import subprocess
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+
+from lm_lab.train import records
+from lm_lab.train.records import (
+    Metrics,
+    environment,
+    first_difference,
+    read_metrics,
+    read_result,
+    write_config,
+    write_environment,
+    write_result,
+)
+from lm_lab.types import UserError
+
+CONFIG = {"seed": 1, "model": {"width": 16, "rates": (0.1, 0.2)}, "mesh": {"data": 1}}
+
+
+def reject(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def strict(text: str):
+    return json.loads(text, parse_constant=reject)
+
+
+def write_steps(directory, resume_step, steps):
+    with Metrics(directory, resume_step) as metrics:
+        for step in steps:
+            metrics.write({"step": step, "tokens": step * 100, "train/nll": 1 / step})
+
+
+def events(directory) -> list:
+    """The events of all TensorBoard files, read by the format: length, checksum, record, checksum."""
+    found = []
+    for path in sorted((directory / "tensorboard").iterdir()):
+        data, start = path.read_bytes(), 0
+        while start < len(data):
+            [length] = struct.unpack_from("<Q", data, start)
+            found.append(Event.FromString(data[start + 12 : start + 12 + length]))
+            start += 16 + length
+    return found
+
+
+def curve(directory, name: str) -> list[tuple[int, float]]:
+    return [(event.step, v.simple_value) for event in events(directory) for v in event.summary.value if v.tag == name]
+
+
+def test_the_config_is_written_once_and_met_again(tmp_path):
+    write_config(tmp_path, CONFIG)
+    text = (tmp_path / "config.json").read_text()
+    assert strict(text) == {"seed": 1, "model": {"width": 16, "rates": [0.1, 0.2]}, "mesh": {"data": 1}}
+    write_config(tmp_path, json.loads(text))
+    write_config(tmp_path, {**CONFIG, "seed": 1.0})
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_another_config_names_the_first_key_both_values_and_the_remedy(tmp_path):
+    write_config(tmp_path, CONFIG)
+    text = (tmp_path / "config.json").read_text()
+    other = {**CONFIG, "model": {"width": 32, "rates": (0.1, 0.3)}}
+    with pytest.raises(UserError, match=r"config\.model\.width is 16 there and 32 here; choose another --workdir or"):
+        write_config(tmp_path, other)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "stored, asked, difference",
+    [
+        ({"a": {"b": 1}}, {"a": {"b": 1.0}}, None),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, ("a.b", "[1, 2]", "[1, 3]")),
+        ({"a": {"b": 1}}, {"a": {}}, ("a.b", "1", "absent")),
+        ({"a": 1}, {"a": 1, "b": None}, ("b", "absent", "null")),
+        ({"a": {"b": 1}}, {"a": 3}, ("a", '{"b": 1}', "3")),
+        ({"a": True}, {"a": 1}, ("a", "true", "1")),
+    ],
+)
+def test_first_difference(stored, asked, difference):
+    assert first_difference(stored, asked) == difference
+
+
+def test_a_config_that_is_not_json_is_a_user_error(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json: cannot read .*; delete"):
+        write_config(tmp_path, CONFIG)
+
+
+def test_metrics_are_json_lines_of_plain_numbers(tmp_path):
+    with Metrics(tmp_path, None) as metrics:
+        metrics.write({"step": jnp.int32(1), "train/nll": jnp.float32(0.1), "tokens": np.int64(2**40)})
+        metrics.write({"step": 2, "train/nll": math.nan, "bound": -math.inf, "half": jnp.bfloat16(0.5)})
+        metrics.sync()
+    first, second = map(strict, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert first == {"step": 1, "train/nll": float(np.float32(0.1)), "tokens": 2**40}
+    assert second == {"step": 2, "train/nll": None, "bound": None, "half": 0.5}
+    assert math.isnan(read_metrics(tmp_path)[1]["train/nll"])
+    assert curve(tmp_path, "train/nll") == [(1, float(np.float32(0.1)))]
+    assert curve(tmp_path, "half") == [(2, 0.5)]
+
+
+def test_each_line_is_with_the_system_when_write_returns(tmp_path):
+    with Metrics(tmp_path, None) as metrics:
+        metrics.write({"step": 1, "loss": 2.0})
+        assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
+        assert curve(tmp_path, "loss") == [(1, 2.0)]
+
+
+def test_a_resumed_run_leaves_the_records_of_an_undisturbed_one(tmp_path):
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    straight.mkdir()
+    resumed.mkdir()
+    write_steps(straight, None, range(1, 10))
+    write_steps(resumed, None, range(1, 8))
+    with (resumed / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "tok')  # killed within a write
+    assert [record["step"] for record in read_metrics(resumed)] == list(range(1, 8))
+    write_steps(resumed, 4, range(5, 7))
+    write_steps(resumed, 6, range(7, 10))
+    assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
+    assert curve(resumed, "train/nll") == curve(straight, "train/nll")
+    assert [step for step, _ in curve(resumed, "tokens")] == list(range(1, 10))
+
+
+def test_a_fresh_start_drops_every_line(tmp_path):
+    with Metrics(tmp_path, None) as metrics:
+        metrics.write({"step": 0, "eval/heldout/nll": 5.5})
+    write_steps(tmp_path, None, [1])
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1]
+
+
+def test_several_lines_of_one_step_are_kept(tmp_path):
+    with Metrics(tmp_path, None) as metrics:
+        metrics.write({"step": 3, "train/nll": 1.0})
+        metrics.write({"step": 3, "eval/heldout/nll": 2.0})
+    with Metrics(tmp_path, 3):
+        assert len(read_metrics(tmp_path)) == 2
+
+
+def test_a_broken_line_in_the_middle_is_a_user_error(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nrubbish\n{"step": 2}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: not a record"):
+        Metrics(tmp_path, 2).__enter__()
+
+
+def test_no_metrics_is_an_empty_list(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+def test_an_event_file_says_when_it_starts_over(tmp_path):
+    write_steps(tmp_path, None, [1])
+    version, start, *_ = events(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    assert start.session_log.status == 1  # START: viewers forget the steps from here on
+
+
+def test_the_result_is_read_as_written(tmp_path):
+    assert read_result(tmp_path) is None
+    write_result(tmp_path, {"status": "diverged", "steps": np.int32(7), "final": {"train/nll": math.inf}})
+    assert read_result(tmp_path) == {"status": "diverged", "steps": 7, "final": {"train/nll": None}}
+    strict((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text("")
+    with pytest.raises(UserError, match=r"result\.json: cannot read"):
+        read_result(tmp_path)
+
+
+def test_the_environment_names_versions_devices_and_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.sys, "argv", ["/some/where/lm-lab", "train", "--config=a b.py"])
+    found = environment()
+    assert found["command"] == "lm-lab train '--config=a b.py'"
+    assert found["jax"].count(".") >= 2
+    assert found["devices"]["count"] >= 1
+    assert found["cores"] >= 1
+    write_environment(tmp_path)
+    assert strict((tmp_path / "environment.json").read_text())["orbax_checkpoint"] == found["orbax_checkpoint"]
+    monkeypatch.setattr(records.sys, "argv", ["/some/where/lm_lab/__main__.py", "plan"])
+    assert environment()["command"] == "python -m lm_lab plan"
+
+
+@pytest.mark.processes
+def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        return subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True, text=True)
+
+    code = tmp_path / "code.py"
+    code.write_text("1")
+    assert records._git(code) is None
+    git("init")
+    assert records._git(code) is None  # in a tree that does not track it
+    git("add", "code.py")
+    git("commit", "-m", "Begin")
+    commit = git("rev-parse", "HEAD").stdout.strip()
+    assert records._git(code) == {"commit": commit, "dirty": False}
+    code.write_text("2")
+    assert records._git(code) == {"commit": commit, "dirty": True}
