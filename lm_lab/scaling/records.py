@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 RefusalKind = Literal[
-    "too few points", "too few budgets", "wrong curvature", "vertex outside the data", "held-out budget not in the data"
+    "too few points",
+    "too few budgets",
+    "wrong curvature",
+    "vertex outside the data",
+    "held-out budget not in the data",
+    "predictor refused",
 ]
 CautionKind = Literal[
     "run left out",
+    "outlier",
     "best rate at the edge of its grid",
     "rate not tuned",
     "irreducible loss near 0",
@@ -152,7 +158,7 @@ class Surface:
         return self.E.value + A + B
 
 
-Method = Literal["approach 2", "approach 3", "variable projection"]
+Method = Literal["approach 2", "approach 3"]
 
 
 @dataclass(frozen=True)
@@ -192,21 +198,23 @@ Predictor = Literal["surface", "valley power law"]
 class HeldOut:
     """The lowest loss at a budget that no fit saw, predicted by a predictor fixed beforehand.
 
-    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`: observed lies in it.
+    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`: observed lies in it
+    (None: no interval could be had). `surface` predicts the lowest of the very points run at that budget, and so
+    allows for a minimum of noisy values; `valley power law` extrapolates L*(C).
     """
 
     budget: float
     predictor: Predictor
     predicted: Estimate
     observed: float
-    inside: bool
+    inside: bool | None
 
 
 @dataclass(frozen=True)
 class IsoflopAnalysis:
     """All that a report needs; whatever could not be had is None or missing here and named in `refusals`.
 
-    Every fit leaves the held-out budget out, but its valley (drawn, `budget == held_out.budget`) and points are listed.
+    No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those are still listed.
     """
 
     level: float

@@ -1,0 +1,230 @@
+"""The analysis of an isoFLOP study, whole: from runs to laws with intervals, refusals and a held-out prediction."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from lm_lab.scaling import held_out as holding_out
+from lm_lab.scaling.draws import band, estimate, resample
+from lm_lab.scaling.laws import LawFit, fit_law, frontier
+from lm_lab.scaling.optimum import MeasuredCost, exponent_over, optimal_params
+from lm_lab.scaling.points import Points, best_of_each
+from lm_lab.scaling.records import (
+    Caution,
+    Estimate,
+    Frontier,
+    HeldOut,
+    IsoflopAnalysis,
+    Point,
+    Predictor,
+    Refusal,
+    Surface,
+)
+from lm_lab.scaling.surface import SurfaceFit, draw_surfaces, fit_surface, log_loss, surface_cautions
+from lm_lab.scaling.valleys import ValleyFit
+from lm_lab.scaling.variants import fit_valleys, surface_variants, valley_variants
+
+Array = np.ndarray
+T = TypeVar("T")
+
+
+def analyse_isoflop(
+    points: Points,
+    held_out_budget: float | None = None,
+    predictor: Predictor = "surface",
+    level: float = 0.9,
+    draws: int = 1000,
+    seed: int = 0,
+) -> IsoflopAnalysis:
+    """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of those cells.
+
+    `held_out_budget` and `predictor` are fixed beforehand: no fit sees that budget or a larger one. Poor data make
+    refusals and cautions in the result, never an exception.
+    """
+    cells, cautions = best_of_each(points)
+    study = _Study(cells, held_out_budget, level, draws, np.random.default_rng(seed))
+    study.cautions += [*points.left_out, *cautions]
+    surface, thetas = study.fit_surface()
+    typical = study.without_outliers(surface)
+    valleys = study.fit_valleys(typical)
+    laws = study.fit_laws(valleys)
+    cost = None if surface is None else MeasuredCost.of(study.seen.params, study.seen.tokens, study.seen.flops)
+    frontiers = study.frontiers(laws, thetas, surface, cost)
+    variants = valley_variants(study.seen, typical.where(study.is_seen(typical)))
+    if surface is not None and cost is not None:
+        variants += surface_variants(study.seen, surface, cost)
+    prediction = study.hold_out(predictor, surface, thetas, laws, valleys)
+    return IsoflopAnalysis(
+        level=level,
+        draws=draws,
+        seed=seed,
+        points=study.points(surface),
+        valleys=tuple(fit.valley for fit in valleys),
+        params_law=laws["params"].law if "params" in laws else None,
+        tokens_law=laws["tokens"].law if "tokens" in laws else None,
+        loss_law=laws["loss"].law if "loss" in laws else None,
+        surface=None if surface is None else study.surface(surface, thetas),
+        frontiers=tuple(frontiers),
+        variants=tuple(variants),
+        held_out=prediction,
+        refusals=tuple(study.refusals),
+        cautions=tuple(study.cautions),
+    )
+
+
+@dataclass
+class _Study:
+    """The cells of one analysis, and what it has refused and cautioned so far."""
+
+    cells: Points
+    held_out_budget: float | None
+    level: float
+    draws: int
+    rng: np.random.Generator
+    refusals: list[Refusal] = field(default_factory=list)
+    cautions: list[Caution] = field(default_factory=list)
+
+    def is_seen(self, points: Points) -> Array:
+        """Which points the fits may see: those under the held-out budget."""
+        limit = np.inf if self.held_out_budget is None else self.held_out_budget * (1 - 1e-6)
+        return points.budget < limit
+
+    @property
+    def seen(self) -> Points:
+        return self.cells.where(self.is_seen(self.cells))
+
+    def kept(self, results: list[T | Refusal]) -> list[T]:
+        """The results that are none of them refusals; the refusals are noted."""
+        self.refusals += [result for result in results if isinstance(result, Refusal)]
+        return [result for result in results if not isinstance(result, Refusal)]
+
+    def fit_surface(self) -> tuple[SurfaceFit | None, Array]:
+        seen = self.seen
+        fits = self.kept([fit_surface(seen)])
+        if not fits:
+            return None, np.empty((0, 5))
+        thetas = draw_surfaces(seen, resample(seen.budget, self.draws, self.rng), fits[0])
+        self.cautions += surface_cautions(fits[0], thetas, float(seen.loss.min()))
+        return fits[0], thetas
+
+    def without_outliers(self, surface: SurfaceFit | None) -> Points:
+        """The cells but those far off the surface: least squares on a parabola cannot bear them, Huber's loss can."""
+        if surface is None:
+            return self.cells
+        far = np.zeros(len(self.cells), bool)
+        far[self.is_seen(self.cells)] = surface.outliers()
+        for i in np.flatnonzero(far):
+            where = f"{self.cells.params[i]:.3g} parameters at {self.cells.budget[i]:.3g} FLOPs"
+            message = f"its loss {self.cells.loss[i]:.4g} is far off the surface: left out of its valley (approach 2)"
+            self.cautions.append(Caution("outlier", where, message))
+        return self.cells.where(~far)
+
+    def fit_valleys(self, points: Points) -> list[ValleyFit]:
+        fits = self.kept(fit_valleys(points, self.level, self.draws, self.rng))
+        for fit in fits:
+            where = f"budget {fit.valley.budget:.3g}"
+            if fit.draws is None:
+                message = "three sizes leave no residual: no interval here, nor for what is built on it"
+                self.cautions.append(Caution("no residual", where, message))
+            elif (share := np.isnan(fit.draws).any(-1).mean()) > 0.05:
+                message = f"{share:.0%} of the draws have no vertex in the data: the interval is that of the others"
+                self.cautions.append(Caution("draws refused", where, message))
+        return fits
+
+    def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:
+        seen = [fit for fit in valleys if fit.valley.budget in self.seen.budget]
+        fits = {quantity: fit_law(quantity, seen, self.level) for quantity in ("params", "tokens", "loss")}
+        self.kept(list(fits.values()))
+        return {quantity: fit for quantity, fit in fits.items() if isinstance(fit, LawFit)}
+
+    def frontiers(
+        self, laws: dict[str, LawFit], thetas: Array, surface: SurfaceFit | None, cost: MeasuredCost | None
+    ) -> list[Frontier]:
+        if not len(self.cells):
+            return []
+        flops = np.geomspace(self.cells.flops.min() / 2, self.cells.flops.max() * 4, 41)
+        found = [frontier(laws["params"], laws["tokens"], laws["loss"], flops, self.level)] if len(laws) == 3 else []
+        if surface is not None and cost is not None:
+            found.append(self._surface_frontier(surface, thetas, cost, flops))
+        return found
+
+    def _surface_frontier(self, surface: SurfaceFit, thetas: Array, cost: MeasuredCost, flops: Array) -> Frontier:
+        every = np.concatenate([surface.theta[None], thetas])
+        params = optimal_params(every, flops, cost)
+        tokens = flops / cost(params)
+        loss = np.exp(log_loss(every, np.log(params), np.log(tokens)))
+        ends = np.array([self.seen.flops.min(), self.seen.flops.max()])
+        at_ends = optimal_params(every, ends, cost)
+        slopes = [exponent_over(ends, values) for values in (at_ends, ends / cost(at_ends))]
+        exponents = [estimate(slope[0], slope[1:], self.level) for slope in slopes]
+        bands = [band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)]
+        return Frontier("approach 3", exponents[0], exponents[1], bands[0], bands[1], bands[2])
+
+    def hold_out(
+        self,
+        predictor: Predictor,
+        surface: SurfaceFit | None,
+        thetas: Array,
+        laws: dict[str, LawFit],
+        valleys: list[ValleyFit],
+    ) -> HeldOut | None:
+        budget = self.held_out_budget
+        if budget is None:
+            return None
+        held = self.cells.where(np.isclose(self.cells.budget, budget, rtol=1e-6))
+        predicted = self._predict(predictor, held, surface, thetas, laws, valleys)
+        if isinstance(predicted, Refusal):
+            self.refusals.append(predicted)
+            return None
+        return holding_out.compare(held, budget, predictor, predicted)
+
+    def _predict(
+        self,
+        predictor: Predictor,
+        held: Points,
+        surface: SurfaceFit | None,
+        thetas: Array,
+        laws: dict[str, LawFit],
+        valleys: list[ValleyFit],
+    ) -> Estimate | Refusal:
+        where = "held-out prediction"
+        if not len(held):
+            return Refusal("held-out budget not in the data", where, f"no run has budget {self.held_out_budget:.3g}")
+        if predictor == "surface" and surface is not None:
+            return holding_out.predict_loss(surface, thetas, held.params, held.tokens, self.level, self.rng)
+        if predictor == "valley power law" and "loss" in laws:
+            flops = float(held.flops[np.argmin(held.loss)])
+            seen = [fit for fit in valleys if fit.valley.budget in self.seen.budget]
+            return holding_out.predict_from_law(laws["loss"], seen, flops, self.level, self.rng)
+        return Refusal("predictor refused", where, f"the {predictor} could not be fitted; see its own refusal")
+
+    def surface(self, fit: SurfaceFit, thetas: Array) -> Surface:
+        every = np.concatenate([fit.theta[None], thetas])
+        log_e, log_a, alphas, log_b, betas = every.T
+        share = betas / np.maximum(alphas + betas, 1e-300)
+        columns = [np.exp(log_e), np.exp(log_a), np.exp(log_b), alphas, betas, share, 1 - share]
+        E, A, B, alpha, beta, a, b = (estimate(column[0], column[1:], self.level) for column in columns)
+        return Surface(E, A, B, alpha, beta, a, b, len(fit.residuals), fit.objective, fit.noise(), fit.condition)
+
+    def points(self, surface: SurfaceFit | None) -> tuple[Point, ...]:
+        cells = self.cells
+        predicted = [None] * len(cells)
+        if surface is not None:
+            predicted = np.exp(log_loss(surface.theta, np.log(cells.params), np.log(cells.tokens))).tolist()
+        seen, rates = self.is_seen(cells), [None if np.isnan(rate) else float(rate) for rate in cells.rate]
+        return tuple(
+            Point(
+                params=float(cells.params[i]),
+                tokens=float(cells.tokens[i]),
+                flops=float(cells.flops[i]),
+                budget=float(cells.budget[i]),
+                loss=float(cells.loss[i]),
+                rate=rates[i],
+                seeds=int(cells.runs[i]),
+                held_out=not seen[i],
+                predicted=predicted[i],
+                residual=None if predicted[i] is None else float(np.log(cells.loss[i] / predicted[i])),
+            )
+            for i in range(len(cells))
+        )
