@@ -1,0 +1,56 @@
+"""The written answer of a study: figures and one self-contained HTML page, from the stored results alone.
+
+A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is lm_lab.report.isoflop)
+with two public names: analyse(rows, spec) -> a frozen dataclass of results; story(analysis, sweep) -> page.Story.
+"""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from lm_lab.report import evidence, page, stored
+from lm_lab.schema import suggest
+from lm_lab.types import UserError
+
+
+def write(directory: Path) -> Path:
+    """Write figures/, analysis.json and report.html into a sweep directory; the path of the page.
+
+    The same stored results give the same bytes. Raises UserError where there is no sweep, no complete run, an unknown
+    kind of analysis, or a folder that cannot be written.
+    """
+    sweep = stored.read(directory)
+    spec = sweep.study.get("analysis") or {}
+    kind = _kind(spec.get("kind"), directory)
+    analysis = kind.analyse(sweep.rows, spec)
+    story = kind.story(analysis, sweep)
+    story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
+    name, question = str(sweep.study.get("name", directory.name)), str(sweep.study.get("question", ""))
+    try:
+        html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
+        record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
+        (directory / "analysis.json").write_text(record + "\n", encoding="utf-8")
+        path = directory / "report.html"
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{directory}: cannot write the report ({error.strerror}); check its permissions and space") from None
+    return path
+
+
+def _kind(name: object, directory: Path) -> ModuleType:
+    """The module of a kind of analysis: a package in this one, or the dotted path of an outside module."""
+    kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    where = f"{directory / 'sweep.json'}: analysis.kind"
+    if not isinstance(name, str):
+        raise UserError(f"{where} is missing; {suggest('', kinds)}")
+    if name in kinds:
+        return importlib.import_module(f"lm_lab.report.{name}")
+    if "." not in name:
+        raise UserError(f"{where}: no analysis named {name!r}; {suggest(name, kinds)}")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH") from None

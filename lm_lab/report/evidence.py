@@ -1,0 +1,134 @@
+"""The sections that every study's report has: runs that did not finish, every run, conventions, how it was made."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lm_lab.report import text
+from lm_lab.report.page import Block, Cell, Code, Number, Section, Table, Terms
+from lm_lab.report.stored import Row, Sweep
+
+_QUANTITIES = {
+    "budget_flops": "budget (FLOPs)",
+    "params": "parameters N",
+    "params_non_embedding": "non-embedding",
+    "params_total": "all parameters",
+    "tokens": "tokens D",
+    "flops": "FLOPs C",
+    "loss": "loss (nats/token)",
+    "bits_per_byte": "bits/byte",
+    "seconds": "seconds",
+}
+_COUNTS = ("params", "params_non_embedding", "params_total", "tokens")
+_POWERS = ("budget_flops", "flops", "train.budget_flops")
+_COLUMNS = (
+    ("N", "params", "parameters of matrix products, the readout (head) included"),
+    ("non-embedding", "params_non_embedding", "parameters without the embedding"),
+    ("all parameters", "params_total", "every trained number"),
+    ("D", "tokens", "training tokens, counted once per pass"),
+    ("C", "flops", "training FLOPs, counted from the program itself (forward and backward)"),
+    ("loss", "loss", "mean negative log likelihood of held-out text, nats per token"),
+    ("bits/byte", "bits_per_byte", "the same over the bytes of the original text, in bits, whatever the tokenizer"),
+)
+
+
+def facts(sweep: Sweep) -> list[tuple[str, str]]:
+    """What stands under the title: label and value."""
+    flops = sum(row["flops"] or 0 for row in sweep.rows if row.get("flops"))
+    seconds = sum(row["seconds"] or 0 for row in sweep.rows if row.get("seconds"))
+    pairs = [("runs complete", f"{len(sweep.finished):,} of {len(sweep.rows):,}")]
+    pairs += [("FLOPs in all", text.power(flops))] if flops else []
+    pairs += [("of run time", text.seconds(seconds))] if seconds else []
+    return [*pairs, ("started", str(sweep.study["created"])[:10])] if sweep.study.get("created") else pairs
+
+
+def sections(sweep: Sweep) -> list[Section]:
+    """The sections, in the order in which they stand."""
+    made = [Section("Every run", [_runs(sweep)]), Section("Conventions", _conventions(sweep))]
+    if sweep.unfinished:
+        made.insert(0, Section("Runs that did not finish", _unfinished(sweep)))
+    return [*made, Section("How to make it again", _origin(sweep))]
+
+
+def _unfinished(sweep: Sweep) -> list[Block]:
+    count, many = len(sweep.unfinished), text.many(len(sweep.rows), "run")
+    verb = "has" if count == 1 else "have"
+    words = f"{count:,} of {many} {verb} no result. They are named here and stand in no fit as a finished point."
+    header = ["run", "status", *sweep.overrides, "message"]
+    rows = [[_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), _words(row.get("message"))] for row in sweep.unfinished]
+    return [words, Table(header, rows)]
+
+
+def _runs(sweep: Sweep) -> Table:
+    quantities = [key for key in _QUANTITIES if any(row.get(key) is not None for row in sweep.rows)]
+    shown = [key for key in quantities if not (key == "budget_flops" and "train.budget_flops" in sweep.overrides)]
+    header = ["run", "status", *sweep.overrides, *(_QUANTITIES[key] for key in shown)]
+    rows = [
+        [_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), *(_number(key, row.get(key)) for key in shown)]
+        for row in sweep.rows
+    ]
+    quiet = frozenset(place for place, row in enumerate(sweep.rows) if row.get("status") != "complete")
+    return Table(header, rows, "Click a heading to sort. The same rows are in results.csv.", sortable=True, quiet=quiet)
+
+
+def _overridden(sweep: Sweep, row: Row) -> list[Cell]:
+    return [_number(key, row.get(key)) for key in sweep.overrides]
+
+
+def _words(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(key: str, value: Any) -> Cell:
+    """A cell of the table of runs."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None if value is None else str(value)
+    if key in _COUNTS:
+        return Number(text.grouped(value), value)
+    if key in _POWERS:
+        return Number(text.power(value, 3), value)
+    if key in ("loss", "bits_per_byte"):
+        return Number(f"{value:.4f}", value)
+    return Number(text.plain(value, 4) if isinstance(value, float) else text.minus(f"{value:,}"), value)
+
+
+def _conventions(sweep: Sweep) -> list[Block]:
+    present = [(name, meaning) for name, key, meaning in _COLUMNS if any(row.get(key) is not None for row in sweep.rows)]
+    counts = _flops_table(sweep)
+    words = (
+        "Published laws count FLOPs and parameters in different ways, and exponents move with the count. "
+        "Every run stores these conventions of training FLOPs per token; here for the smallest and the largest model."
+    )
+    return [Terms(present), *([words, counts] if counts else [])]
+
+
+def _flops_table(sweep: Sweep) -> Table | None:
+    """FLOPs per token by each convention, and over the convention by which the runs' own FLOPs were counted."""
+    known = [row for row in sweep.finished if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")]
+    if not known:
+        return None
+    ends = [min(known, key=lambda row: row["params"]), max(known, key=lambda row: row["params"])]
+    counts = [sweep.results[row["name"]]["flops_per_token"] for row in ends]
+    spent = [row["flops"] / row["tokens"] if row.get("flops") and row.get("tokens") else None for row in ends]
+    rows = [[name, *_pair(counts, spent, name)] for name in counts[0] if name in counts[1]]
+    sizes = [f"N = {text.grouped(row['params'])}" for row in ends]
+    header = ["convention", sizes[0], "share of C", sizes[1], "share of C"]
+    return Table(header, rows, "FLOPs per training token. Share of C: over the FLOPs per token that this report counts as C.")
+
+
+def _pair(counts: Sequence[dict[str, float]], spent: Sequence[float | None], name: str) -> list[Cell]:
+    cells: list[Cell] = []
+    for count, own in zip(counts, spent):
+        cells += [Number(text.grouped(count[name]), count[name]), Number(f"{count[name] / own:.3f}", count[name] / own) if own else None]
+    return cells
+
+
+def _origin(sweep: Sweep) -> list[Block]:
+    blocks: list[Block] = []
+    if sweep.study.get("command"):
+        blocks += ["This command made it; launched again, it finishes what is missing and redoes nothing.", Code(sweep.study["command"])]
+    blocks += ["The figures and this page are made from the stored results alone:", Code("lm-lab report DIR    # DIR: this page's folder")]
+    blocks += ["The analysis, as the study states it, and the environment in which the sweep was launched:"]
+    plain = {"analysis": sweep.study.get("analysis"), "environment": sweep.study.get("environment"), "created": sweep.study.get("created")}
+    blocks.append(Code(json.dumps(plain, indent=2, ensure_ascii=False)))
+    return [*blocks, "The fitted records behind every number of this page are in analysis.json."]

@@ -1,0 +1,106 @@
+"""The tables of an isoFLOP report: laws by method, the surface, the valleys, and how the answer moves with choices."""
+
+from lm_lab.report import text
+from lm_lab.report.isoflop.words import at, largest_fitted
+from lm_lab.report.page import Cell, Notice, Number, Table
+from lm_lab.scaling.records import Estimate, IsoflopAnalysis, PowerLaw, Variant
+
+
+def laws(analysis: IsoflopAnalysis) -> Table:
+    """Exponents and optima by each method side by side."""
+    flops = largest_fitted(analysis)
+    header = ["method", "a: N* ∝ C^a", "b: D* ∝ C^b", "N*", "D*", "D*/N*", "lowest loss"]
+    rows: list[list[Cell]] = []
+    for frontier in analysis.frontiers:
+        params, tokens, loss = (at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss))
+        exponents = [text.estimate(frontier.exponent_params), text.estimate(frontier.exponent_tokens)]
+        optimum = [text.short(params), text.short(tokens), text.plain(tokens / params, 3), f"{loss:.3f}"]
+        rows.append([frontier.method, *exponents, *optimum])
+    level = text.percent(analysis.level)
+    draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
+    return Table(header, rows, f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}.")
+
+
+def formulas(analysis: IsoflopAnalysis) -> Table | None:
+    """The fitted laws as formulas."""
+    rows: list[list[Cell]] = [
+        [f"{letter} of the valleys", _formula(letter, law), text.estimate(law.exponent), _share(law.residual)]
+        for letter, law in (("N*", analysis.params_law), ("D*", analysis.tokens_law), ("L*", analysis.loss_law))
+        if law is not None
+    ]
+    surface = analysis.surface
+    if surface is not None:
+        rows.append(["surface of approach 3", "L(N, D) = E + A·N^−α + B·D^−β", "", _share(surface.noise)])
+        for name in ("E", "A", "B", "alpha", "beta"):
+            estimate: Estimate = getattr(surface, name)
+            shown = {"alpha": "α", "beta": "β"}.get(name, name)
+            rows.append([f"  {shown}", "nats per token" if name == "E" else "", text.estimate(estimate), ""])
+    if not rows:
+        return None
+    words = f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}." if surface else ""
+    return Table(["law", "formula", "exponent or parameter", "residual s.d."], rows, words)
+
+
+def _formula(letter: str, law: PowerLaw) -> str:
+    exponent = text.minus(f"{law.exponent.value:.3f}")
+    offset = f"{law.offset:.3f} + " if law.offset else ""
+    return f"{letter}(C) = {offset}{text.plain(law.coefficient, 3)}·C^{exponent}"
+
+
+def _share(deviation: float | None) -> str:
+    return "none left" if deviation is None else text.percent(deviation)
+
+
+def valleys(analysis: IsoflopAnalysis) -> Table:
+    """The vertex of each budget's parabola."""
+    header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", "residual s.d. (nats)", ""]
+    hidden = {point.budget for point in analysis.points if point.held_out}
+    rows = [
+        [
+            Number(text.power(valley.budget), valley.budget),
+            _range(valley.params),
+            _range(valley.tokens),
+            text.plain(valley.tokens.value / valley.params.value, 3),
+            text.estimate(valley.loss),
+            Number(str(valley.points), valley.points),
+            Number(text.plain(valley.noise, 2), valley.noise) if valley.noise is not None else None,
+            "held out" if valley.budget in hidden else "",
+        ]
+        for valley in analysis.valleys
+    ]
+    return Table(header, rows, "Vertices of the parabolas in log N at each budget (approach 2).")
+
+
+def _range(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return text.short(estimate.value)
+    return f"{text.short(estimate.value)} [{text.short(estimate.low)}, {text.short(estimate.high)}]"
+
+
+def variants(analysis: IsoflopAnalysis) -> Table:
+    """How the answer moves when an arbitrary choice of the analysis does."""
+    flops = analysis.variants[0].flops
+    header = ["variant", "a", "N*", "D*", "D*/N*"]
+    rows = [_variant(variant) for variant in analysis.variants]
+    return Table(header, rows, f"Optima at {text.power(flops)} FLOPs. A dash: the fit was refused under that choice.")
+
+
+def _variant(variant: Variant) -> list[Cell]:
+    a, ratio = variant.exponent_params, variant.tokens_per_param
+    return [
+        variant.name,
+        None if a is None else Number(f"{a:.3f}", a),
+        None if variant.params is None else Number(text.short(variant.params), variant.params),
+        None if variant.tokens is None else Number(text.short(variant.tokens), variant.tokens),
+        None if ratio is None else Number(text.plain(ratio, 3), ratio),
+    ]
+
+
+def notices(analysis: IsoflopAnalysis) -> list[Notice]:
+    """Refusals first, then cautions; cautions of one kind and many places are gathered into one."""
+    made = [Notice(f"Refused: {item.kind}, {item.where}", item.message, bad=True) for item in analysis.refusals]
+    for kind in dict.fromkeys(caution.kind for caution in analysis.cautions):
+        items = [caution for caution in analysis.cautions if caution.kind == kind]
+        words = "; ".join(f"{item.where}: {item.message.rstrip('.')}" for item in items)
+        made.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{words}."))
+    return made

@@ -1,0 +1,162 @@
+"""The answer of an isoFLOP analysis in sentences, each with its number and its uncertainty."""
+
+import math
+
+from lm_lab.report import text
+from lm_lab.report.isoflop.frontier import lowest
+from lm_lab.report.page import Tile
+from lm_lab.scaling.records import Band, Frontier, HeldOut, IsoflopAnalysis
+
+
+def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
+    """The frontier that the answer is read from: approach 3, since approach 2 is biased (2603.22339), else another."""
+    order = ("approach 3", "variable projection", "approach 2")
+    return next((frontier for method in order if (frontier := analysis.frontier(method)) is not None), None)
+
+
+def largest_fitted(analysis: IsoflopAnalysis) -> float:
+    """FLOPs of the largest budget that a fit saw."""
+    seen = [point for point in analysis.points if not point.held_out]
+    top = max(point.budget for point in seen)
+    return float(max(point.flops for point in seen if point.budget == top))
+
+
+def at(band: Band, flops: float) -> float:
+    """The value of a curve at a compute, read off between its points on log axes."""
+    places = range(1, len(band.flops))
+    after = next((place for place in places if band.flops[place] >= flops), len(band.flops) - 1)
+    x0, x1, y0, y1 = (math.log(v) for v in (*band.flops[after - 1 : after + 1], *band.value[after - 1 : after + 1]))
+    return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
+
+
+def answer(analysis: IsoflopAnalysis) -> list[str]:
+    """The paragraphs of the answer."""
+    best = preferred(analysis)
+    if best is None:
+        return [_no_law(analysis), *_open_questions(analysis)]
+    paragraphs = [_law(analysis, best), _meaning(analysis, best)]
+    doubts = [_agreement(analysis), _sensitivity(analysis)]
+    paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
+    paragraphs += [_prediction(analysis, analysis.held_out)] if analysis.held_out is not None else []
+    return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
+
+
+def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
+    """The numbers of the answer that are worth a large print."""
+    best = preferred(analysis)
+    made = []
+    if best is not None:
+        flops = largest_fitted(analysis)
+        params, tokens = at(best.params, flops), at(best.tokens, flops)
+        made = [
+            Tile("exponent of N* in C", *_value(analysis, best.exponent_params)),
+            Tile("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
+            Tile(f"tokens per parameter at {text.power(flops)} FLOPs", text.plain(tokens / params, 3), "at the optimum"),
+        ]
+    if analysis.held_out is not None:
+        held = analysis.held_out
+        note = f"predicted {text.estimate(held.predicted)}, {'inside' if held.inside else 'outside'} the interval"
+        made.append(Tile(f"loss at {text.power(held.budget)} FLOPs, held out", f"{held.observed:.3f}", note))
+    return made
+
+
+def _value(analysis: IsoflopAnalysis, estimate) -> tuple[str, str]:
+    shown, _, bounds = text.estimate(estimate).partition(" ")
+    return shown, f"{text.percent(analysis.level)} interval {bounds}" if bounds else "no interval could be had"
+
+
+def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
+    budgets = [point.budget for point in analysis.points if not point.held_out]
+    a, b = text.estimate(best.exponent_params), text.estimate(best.exponent_tokens)
+    level = text.percent(analysis.level)
+    return (
+        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model size of lowest held-out loss "
+        f"grows as N* ∝ C^{_first(a)} and its training data as D* ∝ C^{_first(b)} "
+        f"({best.method}; {level} intervals: a = {a}, b = {b}). {_against_equal(best)}"
+    )
+
+
+def _first(words: str) -> str:
+    return words.partition(" ")[0]
+
+
+def _against_equal(best: Frontier) -> str:
+    low, high = best.exponent_params.low, best.exponent_params.high
+    if low is None or high is None:
+        return "No interval could be had, so nothing is said about other exponents."
+    if low <= 0.5 <= high:
+        return "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not exclude it."
+    return f"Equal scaling of the two (a = 0.5) lies outside the interval: {'parameters' if low > 0.5 else 'data'} should grow faster."
+
+
+def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
+    flops = largest_fitted(analysis)
+    params, tokens = at(best.params, flops), at(best.tokens, flops)
+    grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
+    return (
+        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} times the tokens. "
+        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on {text.short(tokens)} tokens, "
+        f"{text.plain(tokens / params, 3)} tokens per parameter."
+    )
+
+
+def _agreement(analysis: IsoflopAnalysis) -> str:
+    """Whether the two approaches say the same."""
+    two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
+    if two is None or three is None:
+        return ""
+    x, y = two.exponent_params, three.exponent_params
+    words = f"Approach 2 gives a = {text.estimate(x)}"
+    if x.low is None or x.high is None or y.low is None or y.high is None:
+        return f"{words}."
+    if max(x.low, y.low) > min(x.high, y.high):
+        return f"{words}: the two approaches disagree beyond their intervals, so neither should be leant on alone."
+    return f"{words}, in agreement within the intervals."
+
+
+def _sensitivity(analysis: IsoflopAnalysis) -> str:
+    given = [v.exponent_params for v in analysis.variants if v.exponent_params is not None]
+    if len(given) < 2:
+        return ""
+    refused = len(analysis.variants) - len(given)
+    words = f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to {max(given):.3f}"
+    return f"{words}, and {text.many(refused, 'variant')} could not be fitted." if refused else f"{words}."
+
+
+def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:
+    source = "the surface of approach 3" if held.predictor == "surface" else "the power law through the valleys"
+    off = math.log(held.observed / held.predicted.value)
+    bounds = held.predicted
+    span = f" ({text.percent(analysis.level)} prediction interval {text.estimate(bounds)[len(_first(text.estimate(bounds))) + 1:]})"
+    return (
+        f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets alone, {source}, chosen "
+        f"beforehand, predicted a lowest loss of {_first(text.estimate(bounds))} nats per token"
+        f"{span if bounds.low is not None else ''}; the best run there reached {held.observed:.4g}, "
+        f"{text.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
+        f"{'inside' if held.inside else 'outside'} the interval."
+    )
+
+
+def _no_law(analysis: IsoflopAnalysis) -> str:
+    best = lowest(analysis.points)
+    words = "These runs do not determine how compute should be split between parameters and data: no law could be fitted."
+    if not best:
+        return words
+    seen = [f"{point.loss:.3f} at {text.power(point.budget)} FLOPs (N = {text.short(point.params)})" for point in best]
+    return f"{words} What was seen: lowest loss {text.listed(seen)}."
+
+
+def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
+    """What cannot be concluded, and why, in one paragraph."""
+    if not analysis.refusals:
+        return []
+    reasons = [f"{refusal.where}: {refusal.message.rstrip('.')}" for refusal in analysis.refusals]
+    return [f"What cannot be concluded, and why: {'; '.join(reasons)}."]
+
+
+def _scope(analysis: IsoflopAnalysis) -> str:
+    doubts = text.many(len(analysis.cautions), "caution")
+    words = "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; nothing here speaks of budgets beyond those shown."
+    return f"{words} {doubts[0].upper()}{doubts[1:]} below say where the answer is weak." if analysis.cautions else words
+
+

@@ -1,0 +1,189 @@
+"""The pieces of a report and how they become one self-contained page. All text is escaped here, and only here."""
+
+import base64
+import html
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure as Drawing
+
+from lm_lab.report import style
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure to draw; it is saved as figures/<name>.png and .svg. `alt` says what it shows to who cannot see it."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    draw: Callable[[], Drawing]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A table cell that shows `text` and sorts by `value`."""
+
+    text: str
+    value: float
+
+
+Cell = str | Number | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; columns whose cells are all Numbers (or None) are set right. `quiet` rows are drawn paler."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    sortable: bool = False
+    quiet: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning, or (`bad`) a question left unanswered."""
+
+    title: str
+    message: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms and their meanings."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it is, in a fixed pitch."""
+
+    text: str
+
+
+Block = str | Figure | Table | Notice | Terms | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the answer, large, with what it is and its uncertainty."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a kind of analysis has to say: the answer in sentences, its numbers, and sections of evidence."""
+
+    answer: Sequence[str]
+    tiles: Sequence[Tile] = ()
+    sections: Sequence[Section] = field(default_factory=list)
+
+
+def render(name: str, question: str, facts: Sequence[tuple[str, str]], story: Story, folder: Path) -> str:
+    """The whole page. Figures are saved into `folder` and stand in the page as SVG."""
+    parts = [f'<p class="kicker">Study report</p>\n<h1>{escape(name)}</h1>']
+    parts.append(f'<p class="question">{escape(question)}</p>')
+    items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
+    parts.append(f'<ul class="facts">{items}</ul>')
+    answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in story.answer)
+    parts.append(f'<section class="answer"><h2>Answer</h2>\n{answer}</section>')
+    if story.tiles:
+        tiles = [(tile.label, f"{escape(tile.value)}<span>{escape(tile.note)}</span>") for tile in story.tiles]
+        cells = "\n".join(f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles)
+        parts.append(f'<dl class="numbers">{cells}</dl>')
+    counter = iter(range(1, 1000))
+    for section in story.sections:
+        blocks = "\n".join(_block(block, counter, folder) for block in section.blocks)
+        parts.append(f"<section><h2>{escape(section.title)}</h2>\n{blocks}</section>")
+    template = string.Template(resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(title=escape(name), body="\n".join(parts))
+
+
+def escape(words: Any) -> str:
+    """Plain text as HTML; C^0.55 gets a raised exponent."""
+    return re.sub(r"\^([−\d.]*\d)", r"<sup>\1</sup>", html.escape(str(words)))
+
+
+def _block(block: Block, counter: Any, folder: Path) -> str:
+    match block:
+        case str():
+            return f"<p>{escape(block)}</p>"
+        case Figure():
+            return _figure(block, next(counter), folder)
+        case Table():
+            return _table(block)
+        case Notice():
+            kind = "notice bad" if block.bad else "notice"
+            return f'<div class="{kind}"><p><b>{escape(block.title)}.</b> {escape(block.message)}</p></div>'
+        case Terms():
+            pairs = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in block.pairs)
+            return f'<dl class="terms">{pairs}</dl>'
+        case Code():
+            return f"<pre>{html.escape(block.text)}</pre>"
+
+
+def _figure(figure: Figure, number: int, folder: Path) -> str:
+    """The figure inline, as an image of its own so that identifiers of two figures cannot clash."""
+    with style.applied():
+        drawing = figure.draw()
+        svg = base64.b64encode(style.save(drawing, folder, figure.name)).decode()
+    width = round(96 * drawing.get_figwidth() * 1.12)
+    image = f'<img src="data:image/svg+xml;base64,{svg}" alt="{escape(figure.alt)}" width="{width}">'
+    caption = f"<b>Figure {number}. {escape(figure.title)}.</b> {escape(figure.caption)}"
+    links = " · ".join(f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png"))
+    return (
+        f'<figure id="{figure.name}"><div class="sheet">{image}</div>'
+        f'<figcaption>{caption} <span class="files">{links}</span></figcaption></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    columns = range(len(table.header))
+    numeric = [all(isinstance(row[column], Number | None) for row in table.rows) for column in columns]
+    heads = "".join(_head(title, numeric[column], table.sortable) for column, title in enumerate(table.header))
+    lines = []
+    for place, row in enumerate(table.rows):
+        cells = "".join(_cell(cell, numeric[column]) for column, cell in enumerate(row))
+        lines.append(f"<tr{_class('muted', place in table.quiet)}>{cells}</tr>")
+    body = "\n".join(lines)
+    shown = f'<div class="table" tabindex="0"><table{_class("sortable", table.sortable)}><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return shown + (f'<p class="hint">{escape(table.caption)}</p>' if table.caption else "")
+
+
+def _head(title: str, numeric: bool, sortable: bool) -> str:
+    words = f"<button>{escape(title)}</button>" if sortable else escape(title)
+    return f'<th scope="col"{_class("number", numeric)}>{words}</th>'
+
+
+def _cell(cell: Cell, numeric: bool) -> str:
+    kind = _class("number", numeric)
+    if cell is None:
+        return f'<td{kind} data-value="">–</td>'
+    if isinstance(cell, Number):
+        return f'<td{kind} data-value="{cell.value!r}">{escape(cell.text)}</td>'
+    return f'<td{kind} data-value="{html.escape(cell)}">{escape(cell)}</td>'
+
+
+def _class(name: str, applies: bool) -> str:
+    return f' class="{name}"' if applies else ""

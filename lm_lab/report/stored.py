@@ -1,0 +1,115 @@
+"""What a sweep directory holds, read back: the study, its rows, and each run's records. Reads only, never runs."""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lm_lab.types import UserError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The stored results of a sweep.
+
+    `study` is sweep.json; `rows` are those of results.csv (numbers as numbers, empty cells as None).
+    """
+
+    directory: Path
+    study: dict[str, Any]
+    rows: list[Row]
+
+    @property
+    def finished(self) -> list[Row]:
+        """Rows of complete runs."""
+        return [row for row in self.rows if row.get("status") == "complete"]
+
+    @property
+    def measured(self) -> list[Row]:
+        """Rows of complete runs that have a held-out loss, a size and a compute."""
+        return [row for row in self.finished if all(row.get(key) is not None for key in ("loss", "params", "flops"))]
+
+    @property
+    def unfinished(self) -> list[Row]:
+        """Rows of runs that diverged, failed or were never run."""
+        return [row for row in self.rows if row.get("status") != "complete"]
+
+    @cached_property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """result.json of each run that has one, by the name of the run."""
+        paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json" for row in self.rows}
+        return {name: _load(path) for name, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def curves(self) -> dict[str, list[dict[str, Any]]]:
+        """metrics.jsonl of each finished run that has one, by the name of the run."""
+        paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl" for row in self.finished}
+        return {name: _lines(path) for name, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """The config keys that the sweep varied, in the order in which they first appear."""
+        return list(dict.fromkeys(key for run in self.study.get("runs", []) for key in run.get("overrides", {})))
+
+
+def budget(row: Row) -> float:
+    """The compute budget of a run, its own FLOPs where none was set."""
+    return float(row.get("budget_flops") or row.get("flops") or 0.0)
+
+
+def read(directory: Path) -> Sweep:
+    """The stored results in a sweep directory. Raises UserError where there are none."""
+    for name, remedy in (("sweep.json", "give the --workdir of a sweep"), ("results.csv", "finish it with lm-lab sweep")):
+        if not (directory / name).is_file():
+            raise UserError(f"{directory}: no {name} here; {remedy}")
+    study = _load(directory / "sweep.json")
+    if not isinstance(study, dict):
+        raise UserError(f"{directory / 'sweep.json'}: must hold an object; launch lm-lab sweep again to write it anew")
+    with (directory / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{key: _value(key, cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+    if not all(row.get("name") for row in rows):
+        raise UserError(f"{directory / 'results.csv'}: a row has no name; launch lm-lab sweep again to write it anew")
+    sweep = Sweep(directory, study, rows)
+    if not sweep.finished:
+        raise UserError(f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep")
+    return sweep
+
+
+def _value(key: str, cell: Any) -> Any:
+    """A cell of the table as the value that it was. Names stay text: 12 hex digits may all be decimal ones."""
+    if key in ("name", "status", "message") or not isinstance(cell, str):
+        return cell
+    if cell in ("", "None"):
+        return None
+    if cell in ("True", "False"):
+        return cell == "True"
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); launch lm-lab sweep again to write it anew") from None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON lines file; a last line cut short by a kill is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise UserError(f"{path}:{number}: not JSON; delete this run's folder and launch the sweep again") from None
+    return records

@@ -1,0 +1,179 @@
+"""How every figure looks: sizes of a paper column, a serif face that matplotlib brings, colour-blind-safe colours."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from lm_lab.report import text
+from lm_lab.scaling.records import Band, Estimate
+
+COLUMN_INCHES = 3.4
+PAGE_INCHES = 7.0
+
+INK = "#1b1f24"
+MUTED = "#6b7480"
+FAINT = "#c9ced6"
+APPROACH_2 = "#0072b2"
+APPROACH_3 = "#d9820f"
+HELD_OUT = "#c02f6b"
+SEQUENCE = LinearSegmentedColormap.from_list("budgets", ["#5fbfa8", "#2f87b0", "#24448f", "#1a1a4f"])
+
+_STYLE = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.8,
+    "ytick.minor.size": 1.8,
+    "axes.grid": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """The style, for figures made and saved inside; the user's own settings return after it."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure of that size in inches and its axes, in reading order. No window system is touched."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def save(figure: Figure, folder: Path, name: str) -> bytes:
+    """Write name.png (200 dpi) and name.svg into the folder; the bytes of the SVG, the same for the same figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    salt = hashlib.sha256(name.encode()).hexdigest()[:12]
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": "lm_lab"})
+    return (folder / f"{name}.svg").read_bytes()
+
+
+def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
+    """A colour for each compute budget, darker for larger, spread by rank so that neighbours stay apart."""
+    ordered = sorted(set(budgets))
+    last = max(1, len(ordered) - 1)
+    return {budget: to_hex(SEQUENCE(rank / last)) for rank, budget in enumerate(ordered)}
+
+
+def log_axis(axis: Axis, low: float, high: float, *, ticks: Sequence[float] = (), most: int = 7) -> None:
+    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); given `ticks` are FLOPs, as powers of ten."""
+    across = axis.axis_name == "x"
+    (axis.axes.set_xscale if across else axis.axes.set_yscale)("log")
+    (axis.axes.set_xlim if across else axis.axes.set_ylim)(low, high)
+    major = list(ticks) or log_ticks(low, high, most)
+    axis.set_major_locator(FixedLocator(major))
+    axis.set_minor_locator(FixedLocator(_steps(low, high, range(1, 10))) if 4 < high / low < 1e4 else NullLocator())
+    decimals = max((len(f"{tick:g}".partition(".")[2]) for tick in major), default=0) if high / low < 4 else None
+    axis.set_major_formatter(FuncFormatter(lambda value, _: math_power(value) if ticks else _tick(value, decimals)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def flops_axis(axis: Axis, values: Sequence[float], budgets: Sequence[float], margin: float) -> None:
+    """A log axis of compute that holds the values, ticked at the budgets where these are few, else at decades."""
+    low, high = spread(values, margin)
+    named = sorted(set(budgets))
+    apart = all(after / before > (high / low) ** 0.12 for before, after in zip(named, named[1:]))
+    decades = _steps(low, high, (1,))
+    log_axis(axis, low, high, ticks=named if named and apart and len(named) <= 6 else decades)
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """The finest of the usual series with at most `most` ticks, none so near an end that its label would hang out."""
+    room = (high / low) ** 0.03
+    low, high = low * room, high / room
+    if high / low < 4:
+        ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        return [float(tick) for tick in ticks if low <= tick <= high]
+    for series in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        ticks = _steps(low, high, series)
+        if 2 <= len(ticks) <= most:
+            return ticks
+    decades = _steps(low, high, (1,))
+    return decades[:: max(1, math.ceil(len(decades) / most))]
+
+
+def _tick(value: float, decimals: int | None) -> str:
+    """10k; where ticks are evenly spaced and small, the same decimals for all: 1.9, 2.0."""
+    return text.short(value) if decimals is None or value >= 1000 else f"{value:.{decimals}f}"
+
+
+def _steps(low: float, high: float, series: Iterable[float]) -> list[float]:
+    """Every factor of the series in every decade, within [low, high]."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**decade for decade in decades for step in series if low <= step * 10.0**decade <= high]
+
+
+def math_power(value: float) -> str:
+    """3e12 as matplotlib's mathematics: $3\\times 10^{12}$."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    factor = f"{float(mantissa):g}"
+    ten = rf"10^{{{int(exponent)}}}"
+    return f"${ten}$" if factor == "1" else rf"${factor}\times {ten}$"
+
+
+def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
+    """Limits that hold all the values, with a margin on a log scale."""
+    low, high = min(values), max(values)
+    room = max((high / low) ** margin, 1.02)
+    return low / room, high * room
+
+
+def bar(axes: Axes, estimate: Estimate, across: float, colour: str, *, along: Literal["x", "y"], cap: float = 2.5) -> None:
+    """The interval of an estimate as a capped bar; nothing where there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return
+    x, y = ([estimate.low, estimate.high], [across] * 2) if along == "x" else ([across] * 2, [estimate.low, estimate.high])
+    ends = "|" if along == "x" else "_"
+    axes.plot(x, y, color=colour, linewidth=1.1, marker=ends, markersize=2 * cap, markeredgewidth=1.1, zorder=4)
+
+
+def ribbon(axes: Axes, band: Band, colour: str) -> None:
+    """The interval of a curve as a pale ribbon, where it has one."""
+    inside = [place for place, low in enumerate(band.low) if low is not None and band.high[place] is not None]
+    x = [band.flops[place] for place in inside]
+    low, high = [band.low[place] for place in inside], [band.high[place] for place in inside]
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,91 @@
+"""Numbers in words: digits that the uncertainty allows, thousands separators, powers of ten, units."""
+
+import math
+
+from lm_lab.scaling.records import Estimate
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ENGINEERING = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def power(value: float, digits: int = 2) -> str:
+    """3e12 as 3×10¹²; 1e11 as 10¹¹. `digits` is the most significant digits of the factor."""
+    if value <= 0 or not math.isfinite(value):
+        return plain(value)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    factor = f"{float(mantissa):g}"
+    ten = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+    return ten if factor == "1" else f"{factor}×{ten}"
+
+
+def short(value: float, digits: int = 3) -> str:
+    """19,100 as 19.1k, 1.2e6 as 1.2M; below a thousand, plainly."""
+    rounded = float(f"{value:.{digits - 1}e}")
+    for size, letter in _ENGINEERING:
+        if abs(rounded) >= size:
+            return f"{rounded / size:.{digits}g}{letter}" if rounded < 1e15 else power(value, digits)
+    return minus(f"{value:.{digits}g}")
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number to `digits` significant digits, with thousands separators and no exponent where it can be avoided."""
+    if not math.isfinite(value):
+        return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if -4 <= size < 9:
+        return minus(f"{value:,.{max(0, digits - 1 - size)}f}")
+    sign = "−" if value < 0 else ""
+    return sign + power(abs(value), digits)
+
+
+def grouped(value: float) -> str:
+    """A count as a whole number with thousands separators."""
+    return minus(f"{round(value):,}")
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """0.550 [0.48, 0.60] with as many decimals as the width of the interval carries (two digits of it)."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return plain(value)
+    width = high - low
+    if abs(value) >= 1e5:
+        return f"{power(value)} [{power(low)}, {power(high)}]"
+    decimals = 3 if width <= 0 else min(6, max(0, 1 - math.floor(math.log10(width))))
+    return minus(f"{value:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]")
+
+
+def estimate(of: Estimate) -> str:
+    """An estimate with its interval, where it has one."""
+    if of.low is None or of.high is None:
+        return plain(of.value, 3)
+    return interval(of.value, of.low, of.high)
+
+
+def minus(text: str) -> str:
+    """The text with the typographic minus sign."""
+    return text.replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """0.9 as 90 %, 0.0123 as 1.2 %."""
+    return f"{100 * share:.2g} %"
+
+
+def seconds(value: float) -> str:
+    """A duration: 48 s, 11.3 min, 2.4 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:.3g} s"
+
+
+def listed(words: list[str]) -> str:
+    """a; a and b; a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+
+
+def many(count: int, noun: str) -> str:
+    """1 run, 2 runs, no runs."""
+    return f"{count or 'no':,} {noun}{'' if count == 1 else 's'}" if count else f"no {noun}s"
