@@ -63,5 +63,6 @@ def constrain(x_BLD: Array) -> Array:
     return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
-def _param(module: nn.Module, name: str, init: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Any:
-    return module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+def _param(module: nn.Module, name: str, init: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+    param: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+    return param

@@ -1,6 +1,7 @@
 """How every figure looks: sizes of a paper column, a serif face that matplotlib brings, colour-blind-safe colours."""
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def flops_axis(axis: Axis, values: Sequence[float], budgets: Sequence[float], ma
     """A log axis of compute that holds the values, ticked at the budgets where these are few, else at decades."""
     low, high = spread(values, margin)
     named = sorted(set(budgets))
-    apart = all(after / before > (high / low) ** 0.12 for before, after in zip(named, named[1:]))
+    apart = all(after / before > (high / low) ** 0.12 for before, after in itertools.pairwise(named))
     decades = _steps(low, high, (1,))
     log_axis(axis, low, high, ticks=named if named and apart and len(named) <= 6 else decades)
 
@@ -162,11 +163,15 @@ def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]
     return low / room, high * room
 
 
-def bar(axes: Axes, estimate: Estimate, across: float, colour: str, *, along: Literal["x", "y"], cap: float = 2.5) -> None:
+def bar(
+    axes: Axes, estimate: Estimate, across: float, colour: str, *, along: Literal["x", "y"], cap: float = 2.5
+) -> None:
     """The interval of an estimate as a capped bar; nothing where there is no interval."""
     if estimate.low is None or estimate.high is None:
         return
-    x, y = ([estimate.low, estimate.high], [across] * 2) if along == "x" else ([across] * 2, [estimate.low, estimate.high])
+    x, y = (
+        ([estimate.low, estimate.high], [across] * 2) if along == "x" else ([across] * 2, [estimate.low, estimate.high])
+    )
     ends = "|" if along == "x" else "_"
     axes.plot(x, y, color=colour, linewidth=1.1, marker=ends, markersize=2 * cap, markeredgewidth=1.1, zorder=4)
 

@@ -72,22 +72,23 @@ def build(runs: Sequence[Run]) -> Machine:
 
     hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs))
-    step, evaluate = steps_of.chunk(program.step), likelihood(program.model, program.objective, first.precision.compute)
-    start = partial(programs.start, first)
+    start, step = partial(programs.start, first), steps_of.chunk(program.step)
+    evaluate = likelihood(program.model, program.objective, first.precision.compute)
     if len(runs) > 1:
         how = "map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap"
-        step, start = steps_of.populate(step, how), jax.vmap(start)
+        start, step = jax.vmap(start), steps_of.populate(step, how)
         evaluate = steps_of.populate_shared(evaluate, how)
-    start = jax.jit(lambda hyper: sharding.unbox(start(hyper)), out_shardings=shardings)  # type: ignore[misc]
-    exam_on_device = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
-    evaluate = jax.jit(sharding.ruled(evaluate, mesh))
+    jit_start = jax.jit(lambda hyper: sharding.unbox(start(hyper)), out_shardings=shardings)
+    jit_step = sharding.jit_step(step, mesh, shardings, len(runs))
+    jit_evaluate = jax.jit(sharding.ruled(evaluate, mesh))
+    exam = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
     return Machine(
         program,
         mesh,
         shardings,
-        lambda: start(hyper),
-        sharding.jit_step(step, mesh, shardings, len(runs)),
-        lambda params: evaluate(params, exam_on_device),
+        lambda: jit_start(hyper),
+        jit_step,
+        lambda params: jit_evaluate(params, exam),
         examples,
     )
 

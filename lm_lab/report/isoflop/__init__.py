@@ -48,7 +48,9 @@ def story(analysis: IsoflopAnalysis, sweep: Sweep) -> Story:
 
 
 def _laws(analysis: IsoflopAnalysis) -> list[Block]:
-    made: list[Block] = [tables.laws(analysis)] if analysis.frontiers else ["No law could be fitted; the refusals say why."]
+    made: list[Block] = (
+        [tables.laws(analysis)] if analysis.frontiers else ["No law could be fitted; the refusals say why."]
+    )
     formulas = tables.formulas(analysis)
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis)] if analysis.valleys else []

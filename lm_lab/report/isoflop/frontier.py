@@ -16,7 +16,9 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     flops = [point.flops for point in points]
     dots = {"linestyle": "none", "marker": "o"}
     losses = [point.loss for point in points]
-    axes.plot(flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size")
+    axes.plot(
+        flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size"
+    )
     best = lowest(points)
     seen = [point for point in best if not point.held_out]
     x, y = [point.flops for point in seen], [point.loss for point in seen]
@@ -60,5 +62,7 @@ def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> 
         axes.plot(observed.flops, predicted.value, **dots, marker="_", markersize=9, markeredgewidth=1.4, zorder=5)
         words = f"predicted, {text.percent(analysis.level)} interval"
         axes.plot([], [], **dots, marker="|", markersize=9, markeredgewidth=1.2, label=words)
-    axes.plot(observed.flops, observed.loss, **dots, marker="*", markersize=8, markeredgewidth=0, zorder=6, label="held out")
+    axes.plot(
+        observed.flops, observed.loss, **dots, marker="*", markersize=8, markeredgewidth=0, zorder=6, label="held out"
+    )
     return [] if predicted is None else [bound for bound in (predicted.low, predicted.high) if bound is not None]

@@ -18,7 +18,11 @@ def laws(analysis: IsoflopAnalysis) -> Table:
         rows.append([frontier.method, *exponents, *optimum])
     level = text.percent(analysis.level)
     draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
-    return Table(header, rows, f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}.")
+    return Table(
+        header,
+        rows,
+        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}.",
+    )
 
 
 def formulas(analysis: IsoflopAnalysis) -> Table | None:
@@ -37,7 +41,9 @@ def formulas(analysis: IsoflopAnalysis) -> Table | None:
             rows.append([f"  {shown}", "nats per token" if name == "E" else "", text.estimate(estimate), ""])
     if not rows:
         return None
-    words = f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}." if surface else ""
+    words = (
+        f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}." if surface else ""
+    )
     return Table(["law", "formula", "exponent or parameter", "residual s.d."], rows, words)
 
 

@@ -51,7 +51,9 @@ def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
         made = [
             Tile("exponent of N* in C", *_value(analysis, best.exponent_params)),
             Tile("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
-            Tile(f"tokens per parameter at {text.power(flops)} FLOPs", text.plain(tokens / params, 3), "at the optimum"),
+            Tile(
+                f"tokens per parameter at {text.power(flops)} FLOPs", text.plain(tokens / params, 3), "at the optimum"
+            ),
         ]
     if analysis.held_out is not None:
         held = analysis.held_out
@@ -127,7 +129,7 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:
     source = "the surface of approach 3" if held.predictor == "surface" else "the power law through the valleys"
     off = math.log(held.observed / held.predicted.value)
     bounds = held.predicted
-    span = f" ({text.percent(analysis.level)} prediction interval {text.estimate(bounds)[len(_first(text.estimate(bounds))) + 1:]})"
+    span = f" ({text.percent(analysis.level)} prediction interval {text.estimate(bounds)[len(_first(text.estimate(bounds))) + 1 :]})"
     return (
         f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets alone, {source}, chosen "
         f"beforehand, predicted a lowest loss of {_first(text.estimate(bounds))} nats per token"
@@ -139,7 +141,9 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:
 
 def _no_law(analysis: IsoflopAnalysis) -> str:
     best = lowest(analysis.points)
-    words = "These runs do not determine how compute should be split between parameters and data: no law could be fitted."
+    words = (
+        "These runs do not determine how compute should be split between parameters and data: no law could be fitted."
+    )
     if not best:
         return words
     seen = [f"{point.loss:.3f} at {text.power(point.budget)} FLOPs (N = {text.short(point.params)})" for point in best]
@@ -157,6 +161,6 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
 def _scope(analysis: IsoflopAnalysis) -> str:
     doubts = text.many(len(analysis.cautions), "caution")
     words = "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; nothing here speaks of budgets beyond those shown."
-    return f"{words} {doubts[0].upper()}{doubts[1:]} below say where the answer is weak." if analysis.cautions else words
-
-
+    return (
+        f"{words} {doubts[0].upper()}{doubts[1:]} below say where the answer is weak." if analysis.cautions else words
+    )

@@ -1,0 +1,32 @@
+"""The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the tree."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+
+if "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu"):
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token stores of tests are built once a session, and not among the user's."""
+    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The data sets beside the project; skips where they are absent."""
+    shared = Path(os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+    if not shared.is_dir():
+        pytest.skip("the data sets beside the project are not here")
+    return shared
