@@ -1,6 +1,7 @@
 """Runs of one program: a population that compiles once, cut so that every worker has something to do."""
 
 import copy
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -55,4 +56,4 @@ def cost(config: dict[str, Any]) -> float:
 
 def _cut(runs: list[Planned], parts: int) -> list[list[Planned]]:
     bounds = [len(runs) * part // parts for part in range(parts + 1)]
-    return [runs[start:stop] for start, stop in zip(bounds, bounds[1:])]
+    return [runs[start:stop] for start, stop in itertools.pairwise(bounds)]
