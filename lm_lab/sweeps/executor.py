@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from lm_lab.train.files import explained
 from lm_lab.types import UserError
 
 POLL_SECONDS = 0.05
@@ -30,7 +31,7 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a unit ended: its exit code (negative: the signal that killed it) and the last line that it wrote."""
+    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run lack a result."""
 
     unit: Unit
     code: int
@@ -38,9 +39,15 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still running."""
+    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still running.
 
-    def run(self, units: Sequence[Unit]) -> Iterator[Outcome]: ...
+    workers    how many units run at once; the sweep is cut into units by it
+    """
+
+    @property
+    def workers(self) -> int: ...
+
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +62,8 @@ class _Running:
 class LocalProcesses:
     """At most `workers` processes of this machine, units started in the given order.
 
-    Several workers are pinned to cores of their own, as many each (figures in run-speed notes: one process a core
-    gives about three times the tokens a second of four processes that share four cores).
+    Several workers are pinned to cores of their own, as many each. Measured on 4 cores, width 64, depth 2: four runs
+    so train 287-307 thousand tokens a second together, one run on all cores 99 thousand.
     """
 
     workers: int
@@ -65,7 +72,7 @@ class LocalProcesses:
         if self.workers < 1:
             raise UserError(f"workers must be at least 1, not {self.workers}")
 
-    def run(self, units: Sequence[Unit]) -> Iterator[Outcome]:
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
         waiting = list(units)
         slots = core_slots(self.workers)
         free = list(reversed(range(self.workers)))
@@ -134,8 +141,10 @@ def last_line(text: str) -> str:
 
 
 def _start(unit: Unit, slot: int, cores: str) -> _Running:
-    unit.log.parent.mkdir(parents=True, exist_ok=True)
-    with unit.log.open("ab") as log:
+    with explained(unit.log, "write"):
+        unit.log.parent.mkdir(parents=True, exist_ok=True)
+        log = unit.log.open("ab")
+    with log:
         wrapped = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), cores, *unit.command]
         # A session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends its children.
         process = subprocess.Popen(
@@ -146,12 +155,20 @@ def _start(unit: Unit, slot: int, cores: str) -> _Running:
 
 def _outcome(ended: _Running) -> Outcome:
     with ended.unit.log.open("rb") as log:
-        message = _tail(log, ended.log_start)
-    code = ended.process.returncode
+        last = _tail(log, ended.log_start)
+    return Outcome(ended.unit, ended.process.returncode, explain(ended.process.returncode, last))
+
+
+def explain(code: int, last: str) -> str:
+    """Why a process left no result, from its exit code and its last line: a failing program's last line says it."""
+    if code > 0 and last:
+        return last
     if code < 0:
-        killed = f"killed by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
-        message = f"{killed}; it last said: {message}" if message else killed
-    return Outcome(ended.unit, code, message)
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        reason = f"killed by {signal.Signals(-code).name}{hint}"
+    else:
+        reason = f"ended with exit code {code} and no result"
+    return f"{reason}; it last said: {last}" if last else reason
 
 
 def _tail(log: IO[bytes], start: int) -> str:

@@ -69,8 +69,8 @@ def read(directory: Path) -> dict[str, Any]:
     path = directory / "sweep.json"
     try:
         record = json.loads(path.read_text())
-        if not {"name", "runs", "analysis"} <= record.keys():
-            raise ValueError("it lacks name, runs or analysis")
+        if not {"name", "runs", "created"} <= record.keys():
+            raise ValueError("it lacks name, runs or created")
     except FileNotFoundError:
         raise UserError(f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep") from None
     except (OSError, ValueError, AttributeError) as error:
@@ -86,11 +86,8 @@ def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
 def write(
     directory: Path, study: Study, planned: Sequence[Planned], command: str, environment: Mapping[str, Any]
 ) -> None:
-    """Write sweep.json, atomically. A directory that has one keeps its creation time, and its study may only grow.
-
-    The same study may come back with more runs, another question or another analysis: nothing stored loses its
-    meaning. Raises UserError, before anything is touched, for another study, or one that lacks a stored run.
-    """
+    """Write sweep.json, atomically; one that is already there keeps its creation time. Raises UserError as `check`."""
+    stored = check(directory, study, planned)
     record = {
         "name": study.name,
         "question": study.question,
@@ -98,30 +95,34 @@ def write(
         "analysis": dict(study.analysis),
         "runs": [dataclasses.asdict(run) for run in planned],
         "environment": dict(environment),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": stored["created"] if stored else datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    if (directory / "sweep.json").exists():
-        stored = read(directory)
-        check_grows(directory, stored, study, planned)
-        record["created"] = stored["created"]
     atomic_write(directory / "sweep.json", json.dumps(record, indent=1) + "\n")
 
 
-def check_grows(directory: Path, stored: Mapping[str, Any], study: Study, planned: Sequence[Planned]) -> None:
-    """UserError, naming what differs, unless the planned runs of the study include all that are stored."""
+def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str, Any] | None:
+    """The directory's sweep.json, if any. UserError, naming what differs, where the study does not belong there.
+
+    A study may grow: it may come back with more runs, another question, another analysis, and nothing stored loses
+    its meaning. Another name, or a stored run that it no longer has, is another study.
+    """
+    if (directory / "config.json").exists():
+        raise UserError(f"{directory} holds a run, not a sweep; use another --workdir")
+    if not (directory / "sweep.json").exists():
+        return None
+    stored = read(directory)
     if stored["name"] != study.name:
         raise UserError(f"{directory} holds study {stored['name']!r}, not {study.name!r}; use another --workdir")
     names = {run.name for run in planned}
     lost = [run for run in planned_runs(stored) if run.name not in names]
-    if not lost:
-        return
-    first = lost[0]
-    now = next((run for run in planned if run.overrides == first.overrides), None)
-    difference = f" ({first_difference(first.config, now.config)})" if now else ""
-    raise UserError(
-        f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first "
-        f"{describe(first.overrides)}{difference}; use another --workdir, or only add points"
-    )
+    if lost:
+        now = next((run for run in planned if run.overrides == lost[0].overrides), None)
+        difference = f" ({first_difference(lost[0].config, now.config)})" if now else ""
+        raise UserError(
+            f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "
+            f"{describe(lost[0].overrides)}{difference}; use another --workdir, or only add points"
+        )
+    return stored
 
 
 def first_difference(old: Any, new: Any, where: str = "config") -> str:

@@ -1,0 +1,140 @@
+"""A study and a directory -> finished runs and results.csv. Launching again finishes what is missing."""
+
+import contextlib
+import dataclasses
+import functools
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit, termination_raises
+from lm_lab.sweeps.groups import cost, group
+from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.results import (
+    FINISHED,
+    Row,
+    collect,
+    read_result,
+    run_status,
+    write_failure,
+    write_results,
+)
+from lm_lab.sweeps.store import Planned, Resolve, check, describe, plan, run_directory, write
+from lm_lab.sweeps.study import Study
+from lm_lab.train.files import Lock, prepare_workdir
+
+Command = Callable[[Path, Sequence[str]], Sequence[str]]
+"""(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes on with them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A launch that has ended: the rows of all runs, and the names of those that it started."""
+
+    rows: list[Row]
+    started: list[str]
+
+    def having(self, status: str) -> list[Row]:
+        """The rows with a status: complete, diverged, failed, running (in use by another process) or missing."""
+        return [row for row in self.rows if row["status"] == status]
+
+    @property
+    def finished(self) -> bool:
+        """Whether another launch would find nothing to do."""
+        return all(row["status"] in FINISHED for row in self.rows)
+
+
+def launch(
+    study: Study,
+    directory: Path,
+    resolve: Resolve,
+    command: Command,
+    workers: int,
+    environment: Mapping[str, Any],
+    stream: TextIO = sys.stderr,
+) -> Summary:
+    """Run what the study's directory is missing, with `workers` local processes.
+
+    Redoes nothing that is complete or diverged and retries what failed. A run that fails does not stop the others.
+    Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
+    launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
+    """
+    planned = plan(study, resolve)
+    check(directory, study, planned)
+    prepare_workdir(directory)
+    with Lock(directory / "lock"), termination_raises():
+        write(directory, study, planned, shlex.join(["lm-lab", *sys.argv[1:]]), environment)
+        if len(planned) < len(study.sweep):
+            stream.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
+        try:
+            started = finish(directory, planned, command, LocalProcesses(workers), stream)
+        finally:
+            rows = collect(directory)
+            write_results(directory, rows)
+    return Summary(rows, started)
+
+
+def finish(
+    directory: Path, planned: Sequence[Planned], command: Command, executor: Executor, stream: TextIO
+) -> list[str]:
+    """Run the units that still have unfinished runs; the names of the runs that were started."""
+    units = [
+        _unit(directory, names, command)
+        for runs in group(planned, executor.workers)
+        if (names := [run.name for run in runs if not _finished(directory, run.name)])
+    ]
+    started = [name for unit in units for name in unit.names]
+    if not started:
+        return []
+    for name in started:
+        _forget_failure(run_directory(directory, name))
+    runs = {run.name: run for run in planned}
+    count = functools.partial(_count, directory, [runs[name] for name in started])
+    with contextlib.closing(executor.run(units)) as outcomes, Progress(count, stream) as progress:
+        for outcome in outcomes:
+            for name, message in _settle(directory, outcome):
+                progress.say(f"run {name} ({describe(runs[name].overrides)}): {message}")
+            progress.show()
+    return started
+
+
+def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:
+    return Unit(tuple(names), tuple(command(directory, names)), run_directory(directory, names[0]) / "log.txt")
+
+
+def _finished(directory: Path, name: str) -> bool:
+    return read_result(run_directory(directory, name)).get("status") in FINISHED
+
+
+def _forget_failure(directory: Path) -> None:
+    """Of a run that is tried again, so that what stands there afterwards is this attempt's."""
+    if run_status(directory) == "failed":
+        (directory / "result.json").unlink()
+
+
+def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
+    """Record the failure of the unit's runs that have no result of their own; (name, why) of all that went wrong."""
+    wrong = []
+    for name in outcome.unit.names:
+        run = run_directory(directory, name)
+        state = run_status(run)
+        if state == "missing":
+            write_failure(run, outcome.message)
+            state = "failed"
+        if state == "running":
+            wrong.append((name, "in use by another process; launch again when that has ended"))
+        elif state != "complete":
+            log = outcome.unit.log.relative_to(directory)
+            wrong.append((name, f"{state}: {read_result(run).get('message')} (see {log})"))
+    return wrong
+
+
+def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
+    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another."""
+    states = {run.name: read_result(run_directory(directory, run.name)).get("status") for run in runs}
+    ended = [run for run in runs if states[run.name]]
+    failed = sum(states[run.name] == "failed" for run in ended)
+    paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
+    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid)

@@ -1,0 +1,81 @@
+"""How far a sweep is: one line that moves in a terminal, plain lines now and then elsewhere."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+
+class Counts(NamedTuple):
+    """Runs of this launch that are done (complete or diverged), failed and left; the share of the cost that is paid."""
+
+    done: int
+    failed: int
+    left: int
+    paid: float  # 0 .. 1
+
+
+class Progress:
+    """Shows counts, rate and time left for as long as its with-block lasts; `count` looks at the run directories.
+
+    The time left goes by cost, not by number: the long runs come first.
+    """
+
+    def __init__(self, count: Callable[[], Counts], stream: TextIO) -> None:
+        self._count = count
+        self._stream = stream
+        self._live = stream.isatty()
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._refresh, name="progress", daemon=True)
+        self._shown = ""
+
+    def __enter__(self) -> "Progress":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.show()
+        if self._live:
+            self._stream.write("\n")
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        with self._writing:
+            self._stream.write(f"\r\x1b[K{line}\n" if self._live else f"{line}\n")
+            self._stream.flush()
+
+    def show(self) -> None:
+        """The line of counts, now, unless it says what the last one said."""
+        line = progress_line(self._count(), time.monotonic() - self._started)
+        with self._writing:
+            if self._live:
+                self._stream.write(f"\r\x1b[K{line}")
+            elif line != self._shown:
+                self._stream.write(f"{line}\n")
+            self._shown = line
+            self._stream.flush()
+
+    def _refresh(self) -> None:
+        while not self._stop.wait(1.0 if self._live else 30.0):
+            self.show()
+
+
+def progress_line(counts: Counts, seconds: float) -> str:
+    """ "7 of 12 runs, 1 failed, 4 left | 3.5 runs a minute | 0:01:30 passed, 0:01:20 left"."""
+    ended = counts.done + counts.failed
+    total = ended + counts.left
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    rate = f"{60 * ended / seconds:.1f}" if ended and seconds > 0 else "?"
+    left = clock(seconds * (1 - counts.paid) / counts.paid) if counts.paid > 0 else "?"
+    runs = f"{counts.done} of {total} runs{failed}, {counts.left} left"
+    return f"{runs} | {rate} runs a minute | {clock(seconds)} passed, {left} left"
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

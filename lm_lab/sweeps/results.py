@@ -1,0 +1,119 @@
+"""What came of a sweep, from its run directories alone: the status of every run, rows, results.csv."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lm_lab.sweeps.store import Planned, planned_runs, read, run_directory
+from lm_lab.train.files import atomic_write
+from lm_lab.types import UserError
+
+Status = Literal["missing", "running", "complete", "diverged", "failed"]
+Row = dict[str, Any]
+
+FINISHED: tuple[Status, ...] = ("complete", "diverged")
+"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
+
+LOCKS = ("lock", "checkpoints/lock")  # of a run, or of its checkpoints: a process that works on the run holds one
+
+
+def status(directory: Path) -> dict[str, Status]:
+    """The state of every run of the sweep by name. Missing: never started, or stopped on the way."""
+    return {run.name: run_status(run_directory(directory, run.name)) for run in planned_runs(read(directory))}
+
+
+def run_status(directory: Path) -> Status:
+    """The state of one run. A stored failure that is being retried counts as running."""
+    stored = read_result(directory).get("status")
+    if stored in FINISHED:
+        return cast(Status, stored)
+    if any(_held(directory / lock) for lock in LOCKS):
+        return "running"
+    return "failed" if stored == "failed" else "missing"
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """The run's result.json; empty where it has none yet. It is written atomically, so it is never half there."""
+    path = directory / "result.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it and launch the sweep again") from None
+
+
+def write_failure(directory: Path, message: str) -> None:
+    """Say in the run's name why it ended without a result of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    atomic_write(directory / "result.json", json.dumps({"status": "failed", "message": message}, indent=1) + "\n")
+
+
+def collect(directory: Path) -> list[Row]:
+    """A row for every run of the sweep, in its order; what a run does not know yet is None.
+
+    name, status, message; a column for every key that any run overrides (the resolved value in runs that do not);
+    budget_flops; params (N: matmul parameters with the head), params_non_embedding, params_total; tokens (D); flops
+    (C, counted); loss (nats a token, held out); bits_per_byte (held out); seconds. Raises UserError where the folder
+    holds no sweep.
+    """
+    runs = planned_runs(read(directory))
+    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    return [_row(run, keys, run_directory(directory, run.name)) for run in runs]
+
+
+def write_results(directory: Path, rows: list[Row]) -> None:
+    """Write the rows as results.csv, atomically: floats by repr, None as nothing."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(directory / "results.csv", text.getvalue())
+
+
+def _row(run: Planned, keys: list[str], directory: Path) -> Row:
+    result = read_result(directory)
+    params, final = result.get("params") or {}, result.get("final") or {}
+    state = run_status(directory)
+    return {
+        "name": run.name,
+        "status": state,
+        "message": None if state == "running" else result.get("message"),
+        **{key: run.overrides[key] if key in run.overrides else _at(run.config, key) for key in keys},
+        "budget_flops": _at(run.config, "train.budget_flops"),
+        "params": params.get("matmul"),
+        "params_non_embedding": params.get("non_embedding"),
+        "params_total": params.get("total"),
+        "tokens": result.get("tokens"),
+        "flops": result.get("flops"),
+        "loss": final.get("eval/heldout/nll"),
+        "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
+        "seconds": result.get("seconds"),
+    }
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _held(lock: Path) -> bool:
+    """Whether a living process holds the flock. Asks for a shared one and gives it back at once."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,90 @@
+"""A study of fake runs: the worker does at once, from the standard library alone, what its config's `fate` says."""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from lm_lab.sweeps.study import Study
+
+BASE = {
+    "seed": 0,
+    "model": {"width": 16, "fate": "complete"},
+    "data": {"length": 64},
+    "optimizer": {"peak_rate": 0.01, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99},
+    "train": {"steps": 10, "batch_size": 4, "budget_flops": None},
+}
+
+WORKER = '''
+import fcntl, json, os, pathlib, sys, time
+
+directory = pathlib.Path(sys.argv[1])
+configs = {run["name"]: run["config"] for run in json.loads((directory / "sweep.json").read_text())["runs"]}
+for name in sys.argv[2:]:
+    run, config = directory / "runs" / name, configs[name]
+    run.mkdir(parents=True, exist_ok=True)
+    lock = open(run / "lock", "a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"{run} is in use")
+    with open(directory / "invocations", "a") as file:
+        file.write(f"{name} {os.getpid()} {sorted(os.sched_getaffinity(0))}\\n")
+    fate = config["model"]["fate"]
+    if fate == "crash" and not (directory / "mended").exists():
+        print("half way")
+        sys.exit("out of luck")
+    while fate == "wait" and not (directory / "go").exists():
+        time.sleep(0.01)
+    status = "diverged" if fate == "diverge" else "complete"
+    result = {"status": status, "tokens": 2560, "flops": 1e9, "seconds": 0.5,
+              "params": {"matmul": 100, "non_embedding": 90, "total": 120},
+              "final": {"eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.6},
+              "message": "loss is nan at step 3" if status == "diverged" else None}
+    draft = run / "draft"
+    draft.write_text(json.dumps(result))
+    os.replace(draft, run / "result.json")
+    lock.close()
+'''
+
+
+def resolve(overrides: dict) -> dict:
+    """The base with the overrides, dotted keys taken apart."""
+    config = copy.deepcopy(BASE)
+    for key, value in overrides.items():
+        *path, last = key.split(".")
+        node = config
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return config
+
+
+def study_of(sweep: list, name: str = "fake") -> Study:
+    return Study(name, "Does it finish?", ConfigDict(BASE), sweep, {"kind": "table"})
+
+
+def invocations(directory: Path) -> list[str]:
+    """The names of the runs in the order in which workers began them, one entry a beginning."""
+    path = directory / "invocations"
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def alive(pid: int) -> bool:
+    """Whether the process still runs; a zombie that nobody has waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+@pytest.fixture
+def command(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    return lambda directory, names: [sys.executable, "-I", "-S", str(script), str(directory), *names]

@@ -1,0 +1,56 @@
+"""Units of one program: complete, alike, balanced, and the same at every launch."""
+
+import pytest
+
+from lm_lab.sweeps.algebra import param, product
+from lm_lab.sweeps.groups import ARRAYS, UNITS_PER_WORKER, cost, group, program
+from lm_lab.sweeps.store import plan
+from tests.sweeps.fakes import resolve, study_of
+
+SWEEP = product(
+    param("train.budget_flops", [1e9, 1e10, 1e11]),
+    param("model.width", [16, 32]),
+    param("optimizer.peak_rate", [0.01, 0.02]),
+    param("seed", [0, 1, 2]),
+)
+PLANNED = plan(study_of(SWEEP), resolve)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 64])
+def test_every_run_is_in_one_unit_of_one_program(workers):
+    units = group(PLANNED, workers)
+    names = [run.name for unit in units for run in unit]
+    assert sorted(names) == sorted(run.name for run in PLANNED)
+    assert all(len({program(run.config) for run in unit}) == 1 for unit in units)
+
+
+def test_one_worker_gets_whole_populations():
+    assert [len(unit) for unit in group(PLANNED, workers=1)] == [6] * 6
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_several_workers_get_an_even_share_at_most(workers):
+    units = group(PLANNED, workers)
+    share = sum(cost(run.config) for run in PLANNED) / (UNITS_PER_WORKER * workers)
+    longest = max(cost(run.config) for run in PLANNED)
+    assert all(sum(cost(run.config) for run in unit) <= max(2 * share, longest) for unit in units)
+    assert len(units) >= workers
+
+
+def test_long_units_come_first_and_units_are_stable():
+    costs = [sum(cost(run.config) for run in unit) for unit in group(PLANNED, workers=4)]
+    assert costs == sorted(costs, reverse=True)
+    assert group(PLANNED, workers=4) == group(list(PLANNED), workers=4)
+
+
+def test_only_array_keys_share_a_program():
+    base = resolve({})
+    assert all(program(resolve({key: 0.5})) == program(base) for key in ARRAYS)
+    assert program(resolve({"train.steps": 11})) != program(base)
+    assert base == resolve({})
+
+
+def test_cost_is_flops_else_tokens():
+    assert cost(resolve({"train.budget_flops": 1e9})) == 1e9
+    assert cost(resolve({"train.tokens": 5000})) == 5000
+    assert cost(resolve({})) == 10 * 4 * 64
