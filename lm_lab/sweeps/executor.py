@@ -105,18 +105,6 @@ def core_slots(workers: int) -> list[str]:
     return [",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each)) for slot in range(workers)]
 
 
-def default_workers() -> int:
-    """One where JAX has an accelerator (a unit is a population of it), else one a core.
-
-    Asked of a process of its own: a launcher that touched the accelerator would keep its memory from the workers.
-    """
-    ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        raise UserError(f"JAX finds no device to run on: {last_line(answer.stderr) or 'it says nothing'}")
-    return core_count() if last_line(answer.stdout) == "cpu" else 1
-
-
 def core_count() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

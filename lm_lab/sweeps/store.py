@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import atomic_write
+from lm_lab.train.records import fingerprint
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -28,12 +28,6 @@ class Planned:
     name: str
     overrides: Point
     config: Config
-
-
-def run_name(resolved: Mapping[str, Any]) -> str:
-    """12 hex digits of the SHA-256 of the config as canonical JSON: sorted keys, no spaces, floats by repr."""
-    text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run_directory(directory: Path, name: str) -> Path:
@@ -59,7 +53,7 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
         except UserError as error:
             point = f"point {number} of {len(study.sweep)} ({describe(overrides)})"
             raise UserError(f"study {study.name!r}, {point}: {error}") from None
-        name = run_name(config)
+        name = fingerprint(config)
         runs.setdefault(name, Planned(name, dict(overrides), config))
     return list(runs.values())
 

@@ -18,7 +18,7 @@ BASE = {
     "train": {"steps": 10, "batch_size": 4, "budget_flops": None},
 }
 
-WORKER = '''
+WORKER = """
 import fcntl, json, os, pathlib, sys, time
 
 directory = pathlib.Path(sys.argv[1])
@@ -48,7 +48,7 @@ for name in sys.argv[2:]:
     draft.write_text(json.dumps(result))
     os.replace(draft, run / "result.json")
     lock.close()
-'''
+"""
 
 
 def resolve(overrides: dict) -> dict:

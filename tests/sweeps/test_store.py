@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from lm_lab.sweeps.algebra import chain, param
-from lm_lab.sweeps.store import check, plan, planned_runs, read, run_name, write
+from lm_lab.sweeps.store import check, plan, planned_runs, read, write
+from lm_lab.train.records import fingerprint
 from lm_lab.types import UserError
 from tests.sweeps.fakes import BASE, resolve, study_of
 
@@ -20,20 +21,20 @@ def planned_of(sweep, name="fake"):
 def test_a_name_depends_on_content_not_on_order():
     backwards = dict(reversed([(k, dict(reversed(v.items())) if isinstance(v, dict) else v) for k, v in BASE.items()]))
     assert list(backwards) != list(BASE)
-    assert run_name(backwards) == run_name(BASE)
-    assert run_name({**BASE, "seed": 1}) != run_name(BASE)
+    assert fingerprint(backwards) == fingerprint(BASE)
+    assert fingerprint({**BASE, "seed": 1}) != fingerprint(BASE)
 
 
 def test_a_name_is_the_documented_hash():
     import hashlib
 
-    assert run_name({"b": 0.1, "a": [1, None]}) == hashlib.sha256(b'{"a":[1,null],"b":0.1}').hexdigest()[:12]
+    assert fingerprint({"b": 0.1, "a": [1, None]}) == hashlib.sha256(b'{"a":[1,null],"b":0.1}').hexdigest()[:12]
 
 
 def test_a_name_is_the_same_in_another_process():
-    program = f"from lm_lab.sweeps.store import run_name; print(run_name({BASE!r}))"
+    program = f"from lm_lab.train.records import fingerprint; print(fingerprint({BASE!r}))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == run_name(BASE)
+    assert printed.strip() == fingerprint(BASE)
 
 
 def test_a_plan_keeps_order_and_collapses_equal_runs():

@@ -1,0 +1,82 @@
+"""lm-lab plan: what a run would cost, before anything runs.
+
+  lm-lab plan --config=configs/decoder_tiny.py
+  lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100" --utilisation=0.4
+
+  --config=FILE               a config file; its keys are set with --config.section.key=value
+  --device=KIND               estimate the time on this kind of device; default: the one that is here
+  --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
+
+Parameters by group, FLOPs by the count and by the named conventions, steps, tokens, bytes a device, collectives.
+The program is compiled for the config's mesh, on virtual devices where there are none; nothing is allocated.
+"""
+
+import jax
+from absl import flags
+
+from lm_lab import config as configs
+from lm_lab.cli import arguments
+from lm_lab.compute import device
+from lm_lab.compute.conventions import CONVENTIONS
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.plan import Plan, plan
+from lm_lab.train.sharding import provide_devices
+from lm_lab.types import UserError
+
+FLAGS = flags.FlagValues()
+DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS)
+SHARE = flags.DEFINE_float("utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS)
+
+SUMS = ("total", "non_embedding", "matmul", "matmul_body")
+
+
+def run(argv: list[str]) -> int:
+    config, rest = arguments.take_config(argv)
+    if extra := arguments.parse(FLAGS, rest):
+        raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
+    experiment, _ = configs.resolve(config)
+    provide_devices(experiment.mesh)
+    print("\n".join(describe(experiment, plan(experiment))))
+    return 0
+
+
+def describe(experiment: Experiment, plan: Plan) -> list[str]:
+    """The plan as lines of text."""
+    program = plan.program
+    total = program.steps * program.flops_per_step
+    lines = ["parameters"]
+    lines += [_row(name, f"{count:,}") for name, count in program.params.items() if count and name not in SUMS]
+    lines += [_row(f"= {name}", f"{program.params[name]:,}") for name in SUMS]
+    lines += ["FLOPs a training token"]
+    for name, value in program.flops_per_token.items():
+        formula = CONVENTIONS[name].formula if name in CONVENTIONS else "matrix products of the step, from its jaxpr"
+        lines.append(_row(name, f"{value:,.0f}", formula))
+    lines += ["run"]
+    lines.append(_row("steps", f"{program.steps:,}"))
+    lines.append(
+        _row("tokens", f"{program.steps * program.targets_per_step:,}", f"{program.targets_per_step:,} a step")
+    )
+    lines.append(_row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"))
+    lines.append(_row("time", *_time(experiment, total)))
+    lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)"]
+    lines += [_row(name, f"{size:,}") for name, size in plan.state_bytes.items()]
+    if plan.call is not None:
+        lines.append(_row("temporaries", f"{plan.call.temporaries:,}", "activations, gradients and copies in a call"))
+        lines.append(_row("= peak", f"{plan.call.peak:,}", "as the compiler plans it here"))
+    lines += ["collectives in a call"]
+    lines += [_row(kind, f"{count:,}") for kind, count in plan.collectives.items()] or [_row("none", "")]
+    return lines
+
+
+def _row(name: str, value: str, note: str = "") -> str:
+    return f"  {name:<16}{value:>20}  {note}".rstrip()
+
+
+def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
+    kind = DEVICE.value or jax.devices()[0].device_kind
+    peak = device.peak(kind, experiment.precision.compute)
+    if peak is None:
+        return "unknown", f"no peak is known of {kind!r}; name a device with --device"
+    seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
+    text = f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
+    return text, f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"

@@ -1,0 +1,16 @@
+"""lm-lab report: a study's figures and report again, from its stored results alone.
+
+lm-lab report runs/isoflop
+"""
+
+from pathlib import Path
+
+from lm_lab import report
+from lm_lab.types import UserError
+
+
+def run(argv: list[str]) -> int:
+    if len(argv) != 1 or argv[0].startswith("-"):
+        raise UserError("name one sweep directory, as in: lm-lab report runs/isoflop")
+    print(f"report: {report.write(Path(argv[0]))}")
+    return 0
