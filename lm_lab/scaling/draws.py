@@ -8,10 +8,16 @@ Array = np.ndarray
 
 
 def resample(strata: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Indices i64[draws n] of points drawn with replacement within each stratum (its label in `strata` [n])."""
+    """Indices i64[draws n] of points drawn with replacement within each stratum (its label in `strata` [n]).
+
+    Strata of fewer than three points are pooled: a point alone in its stratum would be in every draw, and the
+    interval would not know of its noise.
+    """
+    labels, place, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    place = np.where(counts[place] < 3, len(labels), place)
     index = np.empty((draws, len(strata)), np.int64)
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
+    for stratum in np.unique(place):
+        members = np.flatnonzero(place == stratum)
         index[:, members] = members[rng.integers(len(members), size=(draws, len(members)))]
     return index
 

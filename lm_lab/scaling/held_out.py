@@ -43,4 +43,4 @@ def compare(points: Points, budget: float, predictor: Predictor, predicted: Esti
     inside = None
     if predicted.low is not None and predicted.high is not None:
         inside = predicted.low <= observed <= predicted.high
-    return HeldOut(budget, predictor, predicted, observed, inside)
+    return HeldOut(float(budget), predictor, predicted, observed, inside)

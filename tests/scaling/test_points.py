@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from lm_lab.scaling.points import best_of_each, make_points, points_from_rows
+from lm_lab.types import UserError
+
+
+def row(name="a", status="complete", loss=2.0, rate=0.1, seed=0, params=1e4, **more):
+    return {
+        "name": name,
+        "status": status,
+        "budget_flops": 1e11,
+        "params": params,
+        "tokens": 1e6,
+        "flops": 9.9e10,
+        "loss": loss,
+        "optimizer.peak_rate": rate,
+        "seed": seed,
+        **more,
+    }
+
+
+def kinds(cautions):
+    return [caution.kind for caution in cautions]
+
+
+def test_rows_of_a_csv_become_points():
+    points = points_from_rows([{key: str(value) for key, value in row().items()}])
+    assert (points.params[0], points.tokens[0], points.flops[0], points.budget[0]) == (1e4, 1e6, 9.9e10, 1e11)
+    assert (points.loss[0], points.rate[0], points.seed[0]) == (2.0, 0.1, 0.0)
+
+
+def test_nothing_is_dropped_in_silence():
+    points = points_from_rows([row(), row("b", "failed", ""), row("c", "diverged", None), row("d", loss=None)])
+    assert points.loss.tolist() == [2.0, np.inf]
+    assert [caution.where for caution in points.left_out] == ["b", "d"]
+    assert "failed" in points.left_out[0].message
+
+
+def test_another_column_may_be_n():
+    points = points_from_rows([row(params_total=3e4)], params="params_total")
+    assert points.params[0] == 3e4
+
+
+def test_a_missing_column_or_a_word_for_a_number_is_the_users_error():
+    poor = row()
+    del poor["tokens"]
+    with pytest.raises(UserError, match="tokens"):
+        points_from_rows([poor])
+    with pytest.raises(UserError, match="flops must be a number"):
+        points_from_rows([row(flops="many")])
+
+
+def test_no_budget_means_the_runs_own_flops():
+    assert make_points([1e4], [1e6], [6e10], [2.0]).budget[0] == 6e10
+    with pytest.raises(UserError, match="budget or flops"):
+        make_points([1e4], [1e6], [np.nan], [2.0])
+
+
+def test_the_best_rate_is_that_of_the_best_mean_over_seeds():
+    rows = [
+        row(loss=loss, rate=rate, seed=seed)
+        for rate, seed, loss in [(1, 0, 1.8), (1, 1, 2.4), (2, 0, 2.0), (2, 1, 2.1)]
+    ]
+    best, _ = best_of_each(points_from_rows(rows))
+    assert (len(best), best.rate[0], best.runs[0]) == (1, 2.0, 2.0)
+    np.testing.assert_allclose(best.loss[0], 2.05)
+
+
+def grid(losses, params=1e4):
+    rates = range(1, len(losses) + 1)
+    return [
+        row(loss=loss, rate=rate, params=params, status="complete" if loss else "diverged")
+        for rate, loss in zip(rates, losses)
+    ]
+
+
+@pytest.mark.parametrize(
+    "grids, expected",
+    [
+        ([[2.0, 2.1, 2.2]], ["best rate at the edge of its grid"]),
+        ([[2.2, 2.1, 2.0]], ["best rate at the edge of its grid"]),
+        ([[2.1, 2.0, 2.2]], []),
+        ([[2.1, 2.0, None]], []),  # a rate that diverged was tried
+        ([[2.1, 2.0], [2.1, 2.0]], ["best rate at the edge of its grid"]),
+        ([[2.1, 2.0], [2.0, 2.1]], []),  # two rates: an edge always wins; the same one everywhere is the sign
+        ([[2.1], [2.0]], ["rate not tuned"]),
+    ],
+)
+def test_cautions_about_the_rate(grids, expected):
+    rows = [cell for i, losses in enumerate(grids) for cell in grid(losses, params=1e4 * (i + 1))]
+    best, cautions = best_of_each(points_from_rows(rows))
+    assert len(best) == len(grids)
+    assert kinds(cautions) == expected
+
+
+def test_a_cell_that_always_diverged_is_named():
+    best, cautions = best_of_each(points_from_rows(grid([None, None]) + grid([2.0, 2.1, 1.9, 2.0], params=2e4)))
+    assert len(best) == 1
+    assert kinds(cautions) == ["run left out"]
+    assert "1e+04 parameters" in cautions[0].where
