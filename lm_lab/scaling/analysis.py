@@ -146,20 +146,30 @@ class _Study:
         flops = np.geomspace(self.cells.flops.min() / 2, self.cells.flops.max() * 4, 41)
         found = [frontier(laws["params"], laws["tokens"], laws["loss"], flops, self.level)] if len(laws) == 3 else []
         if surface is not None and cost is not None:
-            found.append(self._surface_frontier(surface, thetas, cost, flops))
+            found += self.kept([self._surface_frontier(surface, thetas, cost, flops)])
         return found
 
-    def _surface_frontier(self, surface: SurfaceFit, thetas: Array, cost: MeasuredCost, flops: Array) -> Frontier:
+    def _surface_frontier(
+        self, surface: SurfaceFit, thetas: Array, cost: MeasuredCost, flops: Array
+    ) -> Frontier | Refusal:
         every = np.concatenate([surface.theta[None], thetas])
-        params = optimal_params(every, flops, cost)
+        ends = np.array([self.seen.flops.min(), self.seen.flops.max()])
+        at_ends, params = optimal_params(every, ends, cost), optimal_params(every, flops, cost)
+        if np.isnan([*at_ends[0], *params[0]]).any():
+            return Refusal("no optimum", "approach 3", "at fixed compute the fitted surface falls without end")
+        self._caution_of_optimum(at_ends[0])
         tokens = flops / cost(params)
         loss = np.exp(log_loss(every, np.log(params), np.log(tokens)))
-        ends = np.array([self.seen.flops.min(), self.seen.flops.max()])
-        at_ends = optimal_params(every, ends, cost)
         slopes = [exponent_over(ends, values) for values in (at_ends, ends / cost(at_ends))]
         exponents = [estimate(slope[0], slope[1:], self.level) for slope in slopes]
         bands = [band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)]
         return Frontier("approach 3", exponents[0], exponents[1], bands[0], bands[1], bands[2])
+
+    def _caution_of_optimum(self, at_ends: Array) -> None:
+        low, high = self.seen.params.min(), self.seen.params.max()
+        if at_ends.min() < low or at_ends.max() > high:
+            message = f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes {low:.3g} to {high:.3g}"
+            self.cautions.append(Caution("optimum outside the data", "approach 3", message))
 
     def hold_out(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 Array = np.ndarray
 Cost = Callable[[Array], Array]
 """FLOPs to train on one token, by the number of parameters."""
+LARGEST = 80.0  # log N: no model has 5e34 parameters
 
 
 def six_n(params: Array) -> Array:
@@ -44,19 +45,20 @@ def optimal_params(theta: Array, flops: Array, cost: Cost = six_n) -> Array:
     """N* that minimises the loss at a compute of `flops`, by bisection on the sign of dL / dlog N.
 
     `theta` [..., 5] holds (log E, log A, alpha, log B, beta) and broadcasts against flops [G]: the result is [..., G].
-    With cost(N) = 6N this equals Hoffmann's closed form G (C / 6)^a (2203.15556, eq. 4).
+    With cost(N) = 6N this equals Hoffmann's closed form G (C / 6)^a (2203.15556, eq. 4). nan where the loss falls, or
+    rises, all the way from one parameter to 1e34: then the surface has no optimum.
     """
     _, a, alpha, b, beta = np.moveaxis(np.asarray(theta)[..., None], -2, 0)
     log_flops = np.log(flops)
     low = np.zeros(np.broadcast_shapes(a.shape, log_flops.shape))
-    high = low + 80.0
+    high = low + LARGEST
     for _ in range(60):
         x = (low + high) / 2
         log_cost, slope = _log_cost(cost, x)
         tokens_gain = b - beta * (log_flops - log_cost) + np.log(np.maximum(beta * slope, 1e-300))
         too_small = a - alpha * x + np.log(np.maximum(alpha, 1e-300)) > tokens_gain
         low, high = np.where(too_small, x, low), np.where(too_small, high, x)
-    return np.exp((low + high) / 2)
+    return np.exp(np.where((low > 0) & (high < LARGEST), (low + high) / 2, np.nan))
 
 
 def _log_cost(cost: Cost, x: Array, step: float = 1e-4) -> tuple[Array, Array]:

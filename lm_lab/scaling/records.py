@@ -13,6 +13,7 @@ RefusalKind = Literal[
     "too few budgets",
     "wrong curvature",
     "vertex outside the data",
+    "no optimum",
     "held-out budget not in the data",
     "predictor refused",
 ]
@@ -23,6 +24,7 @@ CautionKind = Literal[
     "rate not tuned",
     "irreducible loss near 0",
     "parameter at a bound",
+    "optimum outside the data",
     "badly conditioned",
     "no residual",
     "draws refused",

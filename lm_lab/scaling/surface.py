@@ -56,7 +56,8 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
     jacobian = _jacobian(shares, problem.x, problem.y)
     scaled = jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300)
     objective = float(problem.objective(theta[None])[0])
-    return SurfaceFit(problem.raw(theta), problem.z - predicted, objective, float(np.linalg.cond(scaled)))
+    condition = min(float(np.linalg.cond(scaled)), 1 / np.finfo(np.float64).eps)
+    return SurfaceFit(problem.raw(theta), problem.z - predicted, objective, condition)
 
 
 def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:

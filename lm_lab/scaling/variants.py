@@ -67,6 +67,8 @@ def _of_surface(name: str, theta: Array | None, ends: Array, cost: Cost) -> Vari
     if theta is None or not np.isfinite(theta[[1, 3]]).all():
         return Variant(name, float(ends[1]), None, None, None, None)
     params = optimal_params(theta, ends, cost)
+    if np.isnan(params).any():
+        return Variant(name, float(ends[1]), None, None, None, None)
     tokens = ends[1] / cost(params[1])
     return _variant(name, ends, float(exponent_over(ends, params)), params[1], tokens)
 

@@ -62,10 +62,20 @@ def test_points_carry_their_residuals(isoflop):
 
 def test_the_measured_cost_moves_the_optimum(isoflop):
     points = isoflop()
-    flops = points.tokens * (6 * points.params + 600 * np.sqrt(points.params))
-    cheap = analyse_isoflop(points, draws=5).frontier("approach 3")
-    dear = analyse_isoflop(replace(points, flops=flops), draws=5).frontier("approach 3")
-    assert dear.exponent_params.value > cheap.exponent_params.value
+
+    def per_token(params):
+        return 6 * params + 600 * np.sqrt(params)
+
+    found = analyse_isoflop(replace(points, flops=points.tokens * per_token(points.params)), draws=5)
+    curve = found.frontier("approach 3").params
+    sizes = np.geomspace(1e3, 1e6, 100_000)
+    for flops, params in list(zip(curve.flops, curve.value))[10:30:5]:
+        best = sizes[np.argmin(16.9 * sizes**-0.35 + 105.0 * (flops / per_token(sizes)) ** -0.36)]
+        assert params == pytest.approx(best, rel=0.01)
+
+
+def test_an_optimum_far_from_the_sizes_is_cautioned(isoflop):
+    assert "optimum outside the data" in kinds(analyse_isoflop(isoflop(sizes=4, off=4.0), draws=5).cautions)
 
 
 @pytest.mark.parametrize("predictor", ["surface", "valley power law"])

@@ -39,7 +39,7 @@ def test_two_budgets_leave_no_residual_and_one_no_law(isoflop):
 
 def test_a_valley_without_an_interval_leaves_its_laws_without(isoflop):
     points = isoflop(noise=0.002)
-    few = points.where(np.arange(len(points)) >= 4)  # three sizes left at the first budget
+    few = points.where(~np.isin(np.arange(len(points)), [0, 1, 5, 6]))  # three sizes left at the first budget
     assert fit_law("params", valleys(points, draws=50), 0.9).law.exponent.low is not None
     assert fit_law("params", valleys(few, draws=50), 0.9).law.exponent.low is None
 
