@@ -36,7 +36,9 @@ def write(directory: Path) -> Path:
         path = directory / "report.html"
         path.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{directory}: cannot write the report ({error.strerror}); check its permissions and space") from None
+        raise UserError(
+            f"{directory}: cannot write the report ({error.strerror}); check its permissions and space"
+        ) from None
     return path
 
 

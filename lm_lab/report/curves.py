@@ -47,7 +47,10 @@ def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     x = np.log(points[0])
     place = np.clip(((x - x[0]) / max(x[-1] - x[0], 1e-12) * _BINS).astype(int), 0, _BINS - 1)
     filled = np.unique(place)
-    means = [np.exp(x[place == index].mean()) for index in filled], [points[1][place == index].mean() for index in filled]
+    means = (
+        [np.exp(x[place == index].mean()) for index in filled],
+        [points[1][place == index].mean() for index in filled],
+    )
     return np.array(means)
 
 

@@ -55,7 +55,10 @@ def _unfinished(sweep: Sweep) -> list[Block]:
     verb = "has" if count == 1 else "have"
     words = f"{count:,} of {many} {verb} no result. They are named here and stand in no fit as a finished point."
     header = ["run", "status", *sweep.overrides, "message"]
-    rows = [[_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), _words(row.get("message"))] for row in sweep.unfinished]
+    rows = [
+        [_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), _words(row.get("message"))]
+        for row in sweep.unfinished
+    ]
     return [words, Table(header, rows)]
 
 
@@ -64,7 +67,12 @@ def _runs(sweep: Sweep) -> Table:
     shown = [key for key in quantities if not (key == "budget_flops" and "train.budget_flops" in sweep.overrides)]
     header = ["run", "status", *sweep.overrides, *(_QUANTITIES[key] for key in shown)]
     rows = [
-        [_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), *(_number(key, row.get(key)) for key in shown)]
+        [
+            _words(row["name"]),
+            _words(row.get("status")),
+            *_overridden(sweep, row),
+            *(_number(key, row.get(key)) for key in shown),
+        ]
         for row in sweep.rows
     ]
     quiet = frozenset(place for place, row in enumerate(sweep.rows) if row.get("status") != "complete")
@@ -93,7 +101,9 @@ def _number(key: str, value: Any) -> Cell:
 
 
 def _conventions(sweep: Sweep) -> list[Block]:
-    present = [(name, meaning) for name, key, meaning in _COLUMNS if any(row.get(key) is not None for row in sweep.rows)]
+    present = [
+        (name, meaning) for name, key, meaning in _COLUMNS if any(row.get(key) is not None for row in sweep.rows)
+    ]
     counts = _flops_table(sweep)
     words = (
         "Published laws count FLOPs and parameters in different ways, and exponents move with the count. "
@@ -104,7 +114,9 @@ def _conventions(sweep: Sweep) -> list[Block]:
 
 def _flops_table(sweep: Sweep) -> Table | None:
     """FLOPs per token by each convention, and over the convention by which the runs' own FLOPs were counted."""
-    known = [row for row in sweep.finished if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")]
+    known = [
+        row for row in sweep.finished if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")
+    ]
     if not known:
         return None
     ends = [min(known, key=lambda row: row["params"]), max(known, key=lambda row: row["params"])]
@@ -113,22 +125,37 @@ def _flops_table(sweep: Sweep) -> Table | None:
     rows = [[name, *_pair(counts, spent, name)] for name in counts[0] if name in counts[1]]
     sizes = [f"N = {text.grouped(row['params'])}" for row in ends]
     header = ["convention", sizes[0], "share of C", sizes[1], "share of C"]
-    return Table(header, rows, "FLOPs per training token. Share of C: over the FLOPs per token that this report counts as C.")
+    return Table(
+        header, rows, "FLOPs per training token. Share of C: over the FLOPs per token that this report counts as C."
+    )
 
 
 def _pair(counts: Sequence[dict[str, float]], spent: Sequence[float | None], name: str) -> list[Cell]:
     cells: list[Cell] = []
     for count, own in zip(counts, spent):
-        cells += [Number(text.grouped(count[name]), count[name]), Number(f"{count[name] / own:.3f}", count[name] / own) if own else None]
+        cells += [
+            Number(text.grouped(count[name]), count[name]),
+            Number(f"{count[name] / own:.3f}", count[name] / own) if own else None,
+        ]
     return cells
 
 
 def _origin(sweep: Sweep) -> list[Block]:
     blocks: list[Block] = []
     if sweep.study.get("command"):
-        blocks += ["This command made it; launched again, it finishes what is missing and redoes nothing.", Code(sweep.study["command"])]
-    blocks += ["The figures and this page are made from the stored results alone:", Code("lm-lab report DIR    # DIR: this page's folder")]
+        blocks += [
+            "This command made it; launched again, it finishes what is missing and redoes nothing.",
+            Code(sweep.study["command"]),
+        ]
+    blocks += [
+        "The figures and this page are made from the stored results alone:",
+        Code("lm-lab report DIR    # DIR: this page's folder"),
+    ]
     blocks += ["The analysis, as the study states it, and the environment in which the sweep was launched:"]
-    plain = {"analysis": sweep.study.get("analysis"), "environment": sweep.study.get("environment"), "created": sweep.study.get("created")}
+    plain = {
+        "analysis": sweep.study.get("analysis"),
+        "environment": sweep.study.get("environment"),
+        "created": sweep.study.get("created"),
+    }
     blocks.append(Code(json.dumps(plain, indent=2, ensure_ascii=False)))
     return [*blocks, "The fitted records behind every number of this page are in analysis.json."]

@@ -47,7 +47,9 @@ class Sweep:
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
         """metrics.jsonl of each finished run that has one, by the name of the run."""
-        paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl" for row in self.finished}
+        paths = {
+            str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl" for row in self.finished
+        }
         return {name: _lines(path) for name, path in paths.items() if path.is_file()}
 
     @cached_property
@@ -63,7 +65,10 @@ def budget(row: Row) -> float:
 
 def read(directory: Path) -> Sweep:
     """The stored results in a sweep directory. Raises UserError where there are none."""
-    for name, remedy in (("sweep.json", "give the --workdir of a sweep"), ("results.csv", "finish it with lm-lab sweep")):
+    for name, remedy in (
+        ("sweep.json", "give the --workdir of a sweep"),
+        ("results.csv", "finish it with lm-lab sweep"),
+    ):
         if not (directory / name).is_file():
             raise UserError(f"{directory}: no {name} here; {remedy}")
     study = _load(directory / "sweep.json")
@@ -111,5 +116,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             records.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                raise UserError(f"{path}:{number}: not JSON; delete this run's folder and launch the sweep again") from None
+                raise UserError(
+                    f"{path}:{number}: not JSON; delete this run's folder and launch the sweep again"
+                ) from None
     return records

@@ -19,7 +19,9 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, analysis: IsoflopAnalysis, quantity: Literal["params", "tokens"], letter: str, label: str) -> None:
+def _panel(
+    axes: Axes, analysis: IsoflopAnalysis, quantity: Literal["params", "tokens"], letter: str, label: str
+) -> None:
     reach: list[float] = []
     for frontier in analysis.frontiers:
         if frontier.method in METHODS:
@@ -33,7 +35,14 @@ def _panel(axes: Axes, analysis: IsoflopAnalysis, quantity: Literal["params", "t
         face = "white" if hidden else colour
         label_ = "held out, not fitted" if hidden else None
         axes.plot(
-            valley.flops, estimate.value, "D", color=colour, markerfacecolor=face, markersize=4.6, label=label_, zorder=5
+            valley.flops,
+            estimate.value,
+            "D",
+            color=colour,
+            markerfacecolor=face,
+            markersize=4.6,
+            label=label_,
+            zorder=5,
         )
         reach += [bound for bound in (estimate.value, estimate.low, estimate.high) if bound is not None]
     flops = [valley.flops for valley in analysis.valleys] + [point.flops for point in analysis.points]

@@ -1,6 +1,7 @@
 """Loss against compute: the best of each budget, the predictor fixed beforehand, and the budget that it did not see."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,9 +15,11 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     figure, (axes,) = style.panels(5.2, 3.5)
     points = analysis.points
     flops = [point.flops for point in points]
-    dots = {"linestyle": "none", "marker": "o"}
+    dots: dict[str, Any] = {"linestyle": "none", "marker": "o"}
     losses = [point.loss for point in points]
-    axes.plot(flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size")
+    axes.plot(
+        flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size"
+    )
     best = lowest(points)
     seen = [point for point in best if not point.held_out]
     x, y = [point.flops for point in seen], [point.loss for point in seen]
@@ -53,12 +56,14 @@ def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> 
     """Draw the budget that no fit saw, and what was predicted for it; the losses that the frame must hold."""
     if observed is None:
         return []
-    dots = {"linestyle": "none", "color": style.HELD_OUT}
+    dots: dict[str, Any] = {"linestyle": "none", "color": style.HELD_OUT}
     predicted = analysis.held_out.predicted if analysis.held_out is not None else None
     if predicted is not None:
         style.bar(axes, predicted, observed.flops, style.HELD_OUT, along="y", cap=4)
         axes.plot(observed.flops, predicted.value, **dots, marker="_", markersize=9, markeredgewidth=1.4, zorder=5)
         words = f"predicted, {text.percent(analysis.level)} interval"
         axes.plot([], [], **dots, marker="|", markersize=9, markeredgewidth=1.2, label=words)
-    axes.plot(observed.flops, observed.loss, **dots, marker="*", markersize=8, markeredgewidth=0, zorder=6, label="held out")
+    axes.plot(
+        observed.flops, observed.loss, **dots, marker="*", markersize=8, markeredgewidth=0, zorder=6, label="held out"
+    )
     return [] if predicted is None else [bound for bound in (predicted.low, predicted.high) if bound is not None]
