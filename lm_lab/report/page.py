@@ -14,6 +14,9 @@ from matplotlib.figure import Figure as Drawing
 
 from lm_lab.report import style
 
+_LONG = 34  # characters that a table cell may have before its text wraps
+_LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -121,8 +124,9 @@ def render(name: str, question: str, facts: Sequence[tuple[str, str]], story: St
 
 
 def escape(words: Any) -> str:
-    """Plain text as HTML; C^0.55 gets a raised exponent."""
-    return re.sub(r"\^([−\d.]*\d)", r"<sup>\1</sup>", html.escape(str(words)))
+    """Plain text as HTML; C^0.55, N^−α and 10¹¹ get raised exponents of one face."""
+    raised = re.sub(r"\^(−?(?:\d+(?:\.\d+)?|[abαβ]\b))", r"<sup>\1</sup>", html.escape(str(words)))
+    return re.sub(r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"<sup>{match[0].translate(_LOWERED)}</sup>", raised)
 
 
 def _block(block: Block, counter: Any, folder: Path) -> str:
@@ -167,7 +171,9 @@ def _table(table: Table) -> str:
         cells = "".join(_cell(cell, numeric[column]) for column, cell in enumerate(row))
         lines.append(f"<tr{_class('muted', place in table.quiet)}>{cells}</tr>")
     body = "\n".join(lines)
-    shown = f'<div class="table" tabindex="0"><table{_class("sortable", table.sortable)}><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    head = f"<thead><tr>{heads}</tr></thead>"
+    whole = f"<table{_class('sortable', table.sortable)}>{head}\n<tbody>{body}</tbody></table>"
+    shown = f'<div class="table" tabindex="0">{whole}</div>'
     return shown + (f'<p class="hint">{escape(table.caption)}</p>' if table.caption else "")
 
 
@@ -182,7 +188,7 @@ def _cell(cell: Cell, numeric: bool) -> str:
         return f'<td{kind} data-value="">–</td>'
     if isinstance(cell, Number):
         return f'<td{kind} data-value="{cell.value!r}">{escape(cell.text)}</td>'
-    return f'<td{kind} data-value="{html.escape(cell)}">{escape(cell)}</td>'
+    return f'<td{_class("words", len(cell) > _LONG)} data-value="{html.escape(cell)}">{escape(cell)}</td>'
 
 
 def _class(name: str, applies: bool) -> str:

@@ -1,16 +1,16 @@
 """How every figure looks: sizes of a paper column, a serif face that matplotlib brings, colour-blind-safe colours."""
 
 import hashlib
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
@@ -28,9 +28,9 @@ FAINT = "#c9ced6"
 APPROACH_2 = "#0072b2"
 APPROACH_3 = "#d9820f"
 HELD_OUT = "#c02f6b"
-SEQUENCE = LinearSegmentedColormap.from_list("budgets", ["#5fbfa8", "#2f87b0", "#24448f", "#1a1a4f"])
+SEQUENCE = LinearSegmentedColormap.from_list("budgets", ["#35a98f", "#2b7fb0", "#27408f", "#1a1a4f"])
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
     "font.size": 9,
@@ -101,8 +101,8 @@ def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
 
 
 def log_axis(axis: Axis, low: float, high: float, *, ticks: Sequence[float] = (), most: int = 7) -> None:
-    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); given `ticks` are FLOPs, as powers of ten."""
-    across = axis.axis_name == "x"
+    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); `ticks` given are FLOPs, as powers."""
+    across = isinstance(axis, XAxis)
     (axis.axes.set_xscale if across else axis.axes.set_yscale)("log")
     (axis.axes.set_xlim if across else axis.axes.set_ylim)(low, high)
     major = list(ticks) or log_ticks(low, high, most)
@@ -117,7 +117,7 @@ def flops_axis(axis: Axis, values: Sequence[float], budgets: Sequence[float], ma
     """A log axis of compute that holds the values, ticked at the budgets where these are few, else at decades."""
     low, high = spread(values, margin)
     named = sorted(set(budgets))
-    apart = all(after / before > (high / low) ** 0.12 for before, after in itertools.pairwise(named))
+    apart = all(after / before > (high / low) ** 0.12 for before, after in pairwise(named))
     decades = _steps(low, high, (1,))
     log_axis(axis, low, high, ticks=named if named and apart and len(named) <= 6 else decades)
 

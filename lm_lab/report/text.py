@@ -1,10 +1,14 @@
 """Numbers in words: digits that the uncertainty allows, thousands separators, powers of ten, units."""
 
 import math
+import re
 
 from lm_lab.scaling.records import Estimate
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+UNBROKEN = "\u00a0"
+"""A space that does not break a line."""
+
 _ENGINEERING = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -45,22 +49,19 @@ def grouped(value: float) -> str:
     return minus(f"{round(value):,}")
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """0.550 [0.48, 0.60] with as many decimals as the width of the interval carries (two digits of it)."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return plain(value)
-    width = high - low
-    if abs(value) >= 1e5:
-        return f"{power(value)} [{power(low)}, {power(high)}]"
-    decimals = 3 if width <= 0 else min(6, max(0, 1 - math.floor(math.log10(width))))
-    return minus(f"{value:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]")
+def rounded(of: Estimate) -> tuple[str, str]:
+    """An estimate and its interval: "0.55", "[0.48, 0.60]", with two digits of the interval's width; "" without one."""
+    value, low, high = of.value, of.low, of.high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return plain(value, 3), ""
+    decimals = 3 if high <= low else min(6, max(0, 1 - math.floor(math.log10(high - low))))
+    shown = [power(x) if abs(value) >= 1e5 else minus(f"{x:,.{decimals}f}") for x in (value, low, high)]
+    return shown[0], f"[{shown[1]},{UNBROKEN}{shown[2]}]"
 
 
 def estimate(of: Estimate) -> str:
     """An estimate with its interval, where it has one."""
-    if of.low is None or of.high is None:
-        return plain(of.value, 3)
-    return interval(of.value, of.low, of.high)
+    return UNBROKEN.join(part for part in rounded(of) if part)
 
 
 def minus(text: str) -> str:
@@ -69,8 +70,8 @@ def minus(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """0.9 as 90 %, 0.0123 as 1.2 %."""
-    return f"{100 * share:.2g} %"
+    """0.9 as 90 %, 0.0123 as 1.2 %, with a space that does not break."""
+    return f"{100 * share:.2g}{UNBROKEN}%"
 
 
 def seconds(value: float) -> str:
@@ -79,6 +80,22 @@ def seconds(value: float) -> str:
         if value >= size:
             return f"{value / size:,.1f} {unit}"
     return f"{value:.3g} s"
+
+
+def readable(words: str) -> str:
+    """A sentence of the analysis with its 3.64e+04 and 1e+11 as 36,400 and 10¹¹."""
+
+    def shown(match: re.Match[str]) -> str:
+        value = float(match[0])
+        return plain(value, 3).removesuffix(".0") if 1e-3 <= value < 1e6 else power(value, 3)
+
+    return re.sub(r"\b\d+(?:\.\d+)?e[+-]\d+\b", shown, words)
+
+
+def placed(where: str, message: str) -> str:
+    """A message with the place that it is about, unless it names the place itself; no full stop."""
+    message = message.rstrip(".")
+    return readable(message if where in message else f"{where}: {message}")
 
 
 def listed(words: list[str]) -> str:

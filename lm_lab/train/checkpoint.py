@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 LAST_GOOD = "LAST_GOOD"
 TRASH = "trash"
+ONE_SAVE = threading.Lock()  # two saves at once in a process take each other's folders (Orbax 0.12.8)
 
 
 class Record(NamedTuple):
@@ -235,7 +237,8 @@ def require_space(directory: Path, state: PyTree) -> None:
 def write_arrays(folder: Path, state: PyTree) -> None:
     """Orbax, blocking. Raises OSError for what tensorstore reports as a ValueError with the system's error code."""
     try:
-        ocp.save(str(folder), state)
+        with ONE_SAVE:
+            ocp.save(str(folder), state)
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:

@@ -46,7 +46,9 @@ def write_sweep(
     ):
         rows[index] |= {"status": status, "message": message, "loss": None, "bits_per_byte": None}
     for row in rows:
-        runs.append({"name": row["name"], "overrides": {key: row[key] for key in KEYS}, "config": {"seed": row["seed"]}})
+        runs.append(
+            {"name": row["name"], "overrides": {key: row[key] for key in KEYS}, "config": {"seed": row["seed"]}}
+        )
         _write_run(directory / "runs" / row["name"], row, curves)
     study = {
         "name": "isoflop_demo",
@@ -93,7 +95,11 @@ def _row(index: int, budget: float, size: float, rate: float, seed: int, noise: 
 
 def _write_run(directory: Path, row: dict[str, Any], curves: bool) -> None:
     directory.mkdir(parents=True)
-    per_token = {"counted": 6.9 * row["params"], "6N_body": 6 * row["params_non_embedding"], "6N_matmul": 6 * row["params"]}
+    per_token = {
+        "counted": 6.9 * row["params"],
+        "6N_body": 6 * row["params_non_embedding"],
+        "6N_matmul": 6 * row["params"],
+    }
     result = {
         "status": row["status"],
         "steps": row["tokens"] // 1024,

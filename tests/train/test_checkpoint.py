@@ -359,3 +359,16 @@ def test_the_manifest_is_plain_json(two_steps):
     assert content["spec_hash"] == "spec"
     assert content["arrays"]["params.half"] == "bfloat16[16,8]"
     assert content["arrays"]["opt_state.0.count"] == "int32[]"
+
+
+def test_checkpoints_of_several_runs_save_at_the_same_time(tmp_path: Path) -> None:
+    state = {"x": jnp.arange(1000.0), "y": {"z": jnp.ones((64, 64))}}
+    with ExitStack() as stack:
+        runs = [stack.enter_context(Checkpoints(tmp_path / str(i), 2, "spec")) for i in range(4)]
+        for step in range(1, 6):
+            for run in runs:
+                run.save(step, state, {}, None)
+        for run in runs:
+            found = run.latest(jax.eval_shape(lambda: state))
+            assert found is not None
+            assert found[0] == 5

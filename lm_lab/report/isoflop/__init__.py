@@ -3,58 +3,38 @@
 Each figure is a file of this package; `words` says the answer, `tables` holds the numbers behind it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
 from lm_lab.report import curves, text
 from lm_lab.report.isoflop import allocation, frontier, rates, residuals, tables, valleys, words
+from lm_lab.report.isoflop.findings import Findings, find
 from lm_lab.report.page import Block, Figure, Section, Story
-from lm_lab.report.stored import Row, Sweep, budget
-from lm_lab.scaling.analysis import analyse_isoflop
-from lm_lab.scaling.points import points_from_rows
-from lm_lab.scaling.records import IsoflopAnalysis, Predictor
-from lm_lab.schema import build, setting
+from lm_lab.report.stored import Sweep, budget
+from lm_lab.scaling.records import IsoflopAnalysis
 
 RATE = "optimizer.peak_rate"
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What a study's "analysis" may say beside its kind."""
-
-    held_out_budget: float | None = setting("budget in FLOPs that no fit sees and that is predicted", None, low=1)
-    predictor: Predictor = setting("what predicts the held-out budget, fixed before it is looked at", "surface")
-    params: Literal["params", "params_non_embedding", "params_total"] = setting("the column that N is", "params")
-    level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
-    draws: int = setting("bootstrap draws", 1000, low=20)
-    seed: int = setting("seed of the bootstrap", 0, low=0)
+analyse = find
 
 
-def analyse(rows: Sequence[Row], spec: Mapping[str, Any]) -> IsoflopAnalysis:
-    """The analysis of a sweep's rows; `spec` is sweep.json's "analysis". Raises UserError for a setting it lacks."""
-    values = {key: value for key, value in spec.items() if key != "kind"}
-    settings = asdict(build(Settings, values, "sweep.json: analysis"))
-    return analyse_isoflop(points_from_rows(rows, settings.pop("params")), **settings)
-
-
-def story(analysis: IsoflopAnalysis, sweep: Sweep) -> Story:
+def story(findings: Findings, sweep: Sweep) -> Story:
     """The answer, its numbers and its evidence."""
-    sections = [Section("Evidence", _figures(analysis, sweep)), Section("Laws", _laws(analysis))]
+    analysis = findings.analysis
+    sections = [Section("Evidence", _figures(analysis, sweep)), Section("Laws", _laws(findings))]
     notices = tables.notices(analysis)
     if notices:
         sections.insert(0, Section("Refusals and cautions", notices))
-    return Story(words.answer(analysis), words.tiles(analysis), sections)
+    return Story(words.answer(findings), words.tiles(analysis), sections)
 
 
-def _laws(analysis: IsoflopAnalysis) -> list[Block]:
+def _laws(findings: Findings) -> list[Block]:
+    analysis = findings.analysis
     made: list[Block] = (
         [tables.laws(analysis)] if analysis.frontiers else ["No law could be fitted; the refusals say why."]
     )
     formulas = tables.formulas(analysis)
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis)] if analysis.valleys else []
-    return [*made, tables.variants(analysis)] if analysis.variants else made
+    made += [tables.variants(analysis)] if analysis.variants else []
+    return [*made, tables.counts(findings)] if analysis.frontiers else made
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
@@ -89,15 +69,18 @@ def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
 
 def _allocation(analysis: IsoflopAnalysis) -> Figure:
     caption = (
-        "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the valleys; lines: the laws "
-        f"fitted by approach 2 and approach 3, with exponents and {text.percent(analysis.level)} bootstrap bands."
+        "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the valleys; lines: the "
+        f"laws fitted by approach 2 and approach 3, with exponents and {text.percent(analysis.level)} bootstrap bands."
     )
     alt = "Optimal parameters and optimal tokens against compute on log axes, by two methods, with bands."
     return Figure("allocation", "How compute should be split", caption, alt, lambda: allocation.draw(analysis))
 
 
 def _frontier(analysis: IsoflopAnalysis) -> Figure:
-    caption = "Held-out loss against compute. Black: the best run of each budget that the law was fitted to; line: its lowest loss by the law, with its band."
+    caption = (
+        "Held-out loss against compute. Black: the best of each budget that the law was fitted to; line: the lowest "
+        "loss by the law, with its band."
+    )
     if analysis.held_out is not None:
         caption += " Star: the best loss at the held-out budget; bar: what was predicted for it from the smaller ones."
     alt = "Loss against compute with the fitted curve and the held-out point."
@@ -106,8 +89,8 @@ def _frontier(analysis: IsoflopAnalysis) -> Figure:
 
 def _residuals(analysis: IsoflopAnalysis) -> Figure:
     caption = (
-        "What the surface of approach 3 leaves over, against size, data and its own prediction. Grey: one residual s.d. "
-        "of the fit. A trend here would be a fault of the form, not noise."
+        "What the surface of approach 3 leaves over, against size, data and its own prediction. Grey: one residual "
+        "s.d. of the fit. A trend here would be a fault of the form, not noise."
     )
     alt = "Residuals of the fitted surface against parameters, tokens and predicted loss."
     return Figure("residuals", "Residuals of approach 3", caption, alt, lambda: residuals.draw(analysis))
@@ -123,7 +106,10 @@ def _rates(lines: rates.Lines) -> Figure:
 
 
 def _curves(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
-    caption = "Training loss of every complete run against its compute. Black: the lowest that any of them reached with no more compute."
+    caption = (
+        "Training loss of every complete run against its compute. Black: the lowest that any of them reached with no "
+        "more compute."
+    )
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     alt = "Training loss against compute for all runs, with the lower envelope."

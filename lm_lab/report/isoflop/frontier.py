@@ -1,6 +1,7 @@
 """Loss against compute: the best of each budget, the predictor fixed beforehand, and the budget that it did not see."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     figure, (axes,) = style.panels(5.2, 3.5)
     points = analysis.points
     flops = [point.flops for point in points]
-    dots = {"linestyle": "none", "marker": "o"}
+    dots: dict[str, Any] = {"linestyle": "none", "marker": "o"}
     losses = [point.loss for point in points]
     axes.plot(
         flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size"
@@ -55,7 +56,7 @@ def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> 
     """Draw the budget that no fit saw, and what was predicted for it; the losses that the frame must hold."""
     if observed is None:
         return []
-    dots = {"linestyle": "none", "color": style.HELD_OUT}
+    dots: dict[str, Any] = {"linestyle": "none", "color": style.HELD_OUT}
     predicted = analysis.held_out.predicted if analysis.held_out is not None else None
     if predicted is not None:
         style.bar(axes, predicted, observed.flops, style.HELD_OUT, along="y", cap=4)

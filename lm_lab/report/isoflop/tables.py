@@ -1,6 +1,7 @@
 """The tables of an isoFLOP report: laws by method, the surface, the valleys, and how the answer moves with choices."""
 
 from lm_lab.report import text
+from lm_lab.report.isoflop.findings import COUNTS, Findings
 from lm_lab.report.isoflop.words import at, largest_fitted
 from lm_lab.report.page import Cell, Notice, Number, Table
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, PowerLaw, Variant
@@ -94,7 +95,7 @@ def variants(analysis: IsoflopAnalysis) -> Table:
 def _variant(variant: Variant) -> list[Cell]:
     a, ratio = variant.exponent_params, variant.tokens_per_param
     return [
-        variant.name,
+        text.readable(variant.name),
         None if a is None else Number(f"{a:.3f}", a),
         None if variant.params is None else Number(text.short(variant.params), variant.params),
         None if variant.tokens is None else Number(text.short(variant.tokens), variant.tokens),
@@ -102,11 +103,24 @@ def _variant(variant: Variant) -> list[Cell]:
     ]
 
 
+def counts(findings: Findings) -> Table:
+    """The exponent of N* by what is counted as a parameter."""
+    header = ["parameters counted", "a, approach 2", "a, approach 3"]
+    rows: list[list[Cell]] = [
+        [COUNTS[count.params], *(None if a is None else text.estimate(a) for a in (count.approach_2, count.approach_3))]
+        for count in findings.counts
+    ]
+    return Table(header, rows, "The same runs with N counted in other ways. Everywhere else N is the first of these.")
+
+
 def notices(analysis: IsoflopAnalysis) -> list[Notice]:
-    """Refusals first, then cautions; cautions of one kind and many places are gathered into one."""
-    made = [Notice(f"Refused: {item.kind}, {item.where}", item.message, bad=True) for item in analysis.refusals]
+    """Refusals first, then cautions; cautions of one kind are gathered into one."""
+    made = [
+        Notice(f"Refused: {item.kind}, {text.readable(item.where)}", text.readable(item.message), bad=True)
+        for item in analysis.refusals
+    ]
     for kind in dict.fromkeys(caution.kind for caution in analysis.cautions):
         items = [caution for caution in analysis.cautions if caution.kind == kind]
-        words = "; ".join(f"{item.where}: {item.message.rstrip('.')}" for item in items)
+        words = "; ".join(text.placed(item.where, item.message) for item in items)
         made.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{words}."))
     return made

@@ -3,15 +3,15 @@
 import math
 
 from lm_lab.report import text
+from lm_lab.report.isoflop.findings import COUNTS, Findings
 from lm_lab.report.isoflop.frontier import lowest
 from lm_lab.report.page import Tile
-from lm_lab.scaling.records import Band, Frontier, HeldOut, IsoflopAnalysis
+from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAnalysis
 
 
 def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
-    """The frontier that the answer is read from: approach 3, since approach 2 is biased (2603.22339), else another."""
-    order = ("approach 3", "variable projection", "approach 2")
-    return next((frontier for method in order if (frontier := analysis.frontier(method)) is not None), None)
+    """What the answer is read from: approach 3, since approach 2 is biased (2603.22339), else approach 2."""
+    return analysis.frontier("approach 3") or analysis.frontier("approach 2")
 
 
 def largest_fitted(analysis: IsoflopAnalysis) -> float:
@@ -29,13 +29,14 @@ def at(band: Band, flops: float) -> float:
     return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
 
 
-def answer(analysis: IsoflopAnalysis) -> list[str]:
+def answer(findings: Findings) -> list[str]:
     """The paragraphs of the answer."""
+    analysis = findings.analysis
     best = preferred(analysis)
     if best is None:
         return [_no_law(analysis), *_open_questions(analysis)]
     paragraphs = [_law(analysis, best), _meaning(analysis, best)]
-    doubts = [_agreement(analysis), _sensitivity(analysis)]
+    doubts = [_agreement(analysis), _sensitivity(analysis), _counting(findings)]
     paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
     paragraphs += [_prediction(analysis, analysis.held_out)] if analysis.held_out is not None else []
     return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
@@ -62,24 +63,19 @@ def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
     return made
 
 
-def _value(analysis: IsoflopAnalysis, estimate) -> tuple[str, str]:
-    shown, _, bounds = text.estimate(estimate).partition(" ")
+def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
+    shown, bounds = text.rounded(estimate)
     return shown, f"{text.percent(analysis.level)} interval {bounds}" if bounds else "no interval could be had"
 
 
 def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
     budgets = [point.budget for point in analysis.points if not point.held_out]
-    a, b = text.estimate(best.exponent_params), text.estimate(best.exponent_tokens)
-    level = text.percent(analysis.level)
+    (a, a_bounds), (b, b_bounds) = text.rounded(best.exponent_params), text.rounded(best.exponent_tokens)
+    bounds = f"; {text.percent(analysis.level)} intervals {a_bounds} and {b_bounds}" if a_bounds and b_bounds else ""
     return (
-        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model size of lowest held-out loss "
-        f"grows as N* ∝ C^{_first(a)} and its training data as D* ∝ C^{_first(b)} "
-        f"({best.method}; {level} intervals: a = {a}, b = {b}). {_against_equal(best)}"
+        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model size of lowest held-out "
+        f"loss grows as N* ∝ C^{a} and its training data as D* ∝ C^{b} ({best.method}{bounds}). {_against_equal(best)}"
     )
-
-
-def _first(words: str) -> str:
-    return words.partition(" ")[0]
 
 
 def _against_equal(best: Frontier) -> str:
@@ -88,7 +84,8 @@ def _against_equal(best: Frontier) -> str:
         return "No interval could be had, so nothing is said about other exponents."
     if low <= 0.5 <= high:
         return "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not exclude it."
-    return f"Equal scaling of the two (a = 0.5) lies outside the interval: {'parameters' if low > 0.5 else 'data'} should grow faster."
+    faster = "parameters" if low > 0.5 else "data"
+    return f"Equal scaling of the two (a = 0.5) lies outside the interval: {faster} should grow faster."
 
 
 def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
@@ -97,8 +94,8 @@ def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
     grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
     return (
         f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} times the tokens. "
-        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on {text.short(tokens)} tokens, "
-        f"{text.plain(tokens / params, 3)} tokens per parameter."
+        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on {text.short(tokens)} "
+        f"tokens, {text.plain(tokens / params, 3)} tokens per parameter."
     )
 
 
@@ -125,16 +122,28 @@ def _sensitivity(analysis: IsoflopAnalysis) -> str:
     return f"{words}, and {text.many(refused, 'variant')} could not be fitted." if refused else f"{words}."
 
 
+def _counting(findings: Findings) -> str:
+    """How the exponent moves with what is counted as a parameter."""
+    others = [
+        f"{text.rounded(estimate)[0]} ({COUNTS[count.params]})"
+        for count in findings.counts[1:]
+        if (estimate := count.approach_3 or count.approach_2) is not None
+    ]
+    if not others:
+        return ""
+    own = COUNTS[findings.counts[0].params]
+    return f"The exponent hangs on what is counted: here N is {own}; counted otherwise, a is {text.listed(others)}."
+
+
 def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:
     source = "the surface of approach 3" if held.predictor == "surface" else "the power law through the valleys"
+    predicted, bounds = text.rounded(held.predicted)
+    span = f" ({text.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
-    bounds = held.predicted
-    span = f" ({text.percent(analysis.level)} prediction interval {text.estimate(bounds)[len(_first(text.estimate(bounds))) + 1 :]})"
     return (
         f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets alone, {source}, chosen "
-        f"beforehand, predicted a lowest loss of {_first(text.estimate(bounds))} nats per token"
-        f"{span if bounds.low is not None else ''}; the best run there reached {held.observed:.4g}, "
-        f"{text.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
+        f"beforehand, predicted a lowest loss of {predicted} nats per token{span}; the best runs there reached "
+        f"{held.observed:.4g}, {text.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
     )
 
@@ -154,13 +163,14 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
     """What cannot be concluded, and why, in one paragraph."""
     if not analysis.refusals:
         return []
-    reasons = [f"{refusal.where}: {refusal.message.rstrip('.')}" for refusal in analysis.refusals]
+    reasons = [text.placed(refusal.where, refusal.message) for refusal in analysis.refusals]
     return [f"What cannot be concluded, and why: {'; '.join(reasons)}."]
 
 
 def _scope(analysis: IsoflopAnalysis) -> str:
-    doubts = text.many(len(analysis.cautions), "caution")
-    words = "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; nothing here speaks of budgets beyond those shown."
-    return (
-        f"{words} {doubts[0].upper()}{doubts[1:]} below say where the answer is weak." if analysis.cautions else words
+    words = (
+        "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; "
+        "nothing here speaks of budgets beyond those shown."
     )
+    kinds = len({caution.kind for caution in analysis.cautions})
+    return f"{words} The cautions below say where the answer is weak ({text.many(kinds, 'kind')})." if kinds else words

@@ -1,0 +1,19 @@
+"""nanoGPT's CPU recipe on Tiny Shakespeare: 4 layers, 4 heads, width 128, context 64, batch 12, 2,000 steps.
+
+Published: 1.88 nats a character on the validation tenth (nanoGPT's README).
+Command:   lm-lab train --config=configs/shakespeare_char.py --config.data.path=input.txt --workdir=runs/shakespeare
+           with input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare
+Cost:      about 30 s on 4 CPU cores
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.model = ConfigDict({"family": "decoder", "width": 128, "depth": 4, "heads": 4})
+    config.objective = ConfigDict({"name": "causal"})
+    config.data = ConfigDict({"source": "text", "path": "input.txt", "length": 64, "split": "tail"})
+    config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100})
+    config.train = ConfigDict({"steps": 2000, "batch_size": 12, "eval_every_steps": 250, "eval_batches": 200})
+    return config

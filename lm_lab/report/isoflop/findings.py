@@ -1,0 +1,68 @@
+"""What an isoFLOP report is written from: the analysis, and how its exponents move with what is counted as N."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_lab.report.stored import Row
+from lm_lab.scaling.analysis import analyse_isoflop
+from lm_lab.scaling.points import points_from_rows
+from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
+from lm_lab.schema import build, setting
+
+COUNTS = {
+    "params": "parameters of matrix products, head included",
+    "params_non_embedding": "parameters without the embedding",
+    "params_total": "every parameter",
+}
+"""Columns that N may be read from, and what each counts; the first is N everywhere but in the table of counts."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a study's "analysis" may say beside its kind."""
+
+    held_out_budget: float | None = setting("budget in FLOPs that no fit sees and that is predicted", None, low=1)
+    predictor: Predictor = setting("what predicts the held-out budget, fixed before it is looked at", "surface")
+    level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
+    draws: int = setting("bootstrap draws", 1000, low=20, high=100_000)
+    seed: int = setting("seed of the bootstrap", 0, low=0)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The exponent of N* in C where N is the column `params`; None where that fit was refused."""
+
+    params: str
+    approach_2: Estimate | None
+    approach_3: Estimate | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The record that analysis.json holds."""
+
+    settings: Settings
+    analysis: IsoflopAnalysis
+    counts: tuple[Count, ...]
+
+
+def find(rows: Sequence[Row], spec: Mapping[str, Any]) -> Findings:
+    """The findings in a sweep's rows; `spec` is sweep.json's "analysis". Raises UserError for a setting it lacks."""
+    settings = build(Settings, {key: value for key, value in spec.items() if key != "kind"}, "sweep.json: analysis")
+    present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
+    analyses = {column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])}
+    counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
+    return Findings(settings, analyses["params"], tuple(counts))
+
+
+def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
+    points = points_from_rows(rows, column)
+    return analyse_isoflop(
+        points, settings.held_out_budget, settings.predictor, settings.level, settings.draws, settings.seed
+    )
+
+
+def _exponents(analysis: IsoflopAnalysis) -> list[Estimate | None]:
+    frontiers = [analysis.frontier("approach 2"), analysis.frontier("approach 3")]
+    return [None if frontier is None else frontier.exponent_params for frontier in frontiers]
