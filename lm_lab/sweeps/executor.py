@@ -105,11 +105,6 @@ def core_slots(workers: int) -> list[str]:
     return [",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each)) for slot in range(workers)]
 
 
-def core_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextlib.contextmanager
 def termination_raises() -> Iterator[None]:
     """SIGTERM ends the with-block as Ctrl-C does, by an exception (SystemExit 143), so that clean-up runs."""

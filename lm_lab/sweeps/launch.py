@@ -3,27 +3,27 @@
 import contextlib
 import dataclasses
 import functools
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit, termination_raises
 from lm_lab.sweeps.groups import cost, group
+from lm_lab.sweeps.machine import default_workers, look
 from lm_lab.sweeps.progress import Counts, Progress
 from lm_lab.sweeps.results import (
     FINISHED,
     Row,
     collect,
-    read_result,
+    result_of,
     run_status,
-    write_failure,
     write_results,
 )
-from lm_lab.sweeps.store import Planned, Resolve, check, describe, plan, run_directory, write
+from lm_lab.sweeps.store import Planned, Resolve, check, describe, is_written, plan, run_directory, write
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import Lock, prepare_workdir
+from lm_lab.train.records import write_result
 
 Command = Callable[[Path, Sequence[str]], Sequence[str]]
 """(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes on with them."""
@@ -51,29 +51,38 @@ def launch(
     directory: Path,
     resolve: Resolve,
     command: Command,
-    workers: int,
-    environment: Mapping[str, Any],
+    workers: int | None = None,
     stream: TextIO = sys.stderr,
 ) -> Summary:
-    """Run what the study's directory is missing, with `workers` local processes.
+    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
 
     Redoes nothing that is complete or diverged and retries what failed. A run that fails does not stop the others.
     Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
     launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
     """
+    executor = None if workers is None else LocalProcesses(workers)
     planned = plan(study, resolve)
     check(directory, study, planned)
     prepare_workdir(directory)
     with Lock(directory / "lock"), termination_raises():
-        write(directory, study, planned, shlex.join(["lm-lab", *sys.argv[1:]]), environment)
+        if is_written(directory, study, planned) and all(_finished(directory, run.name) for run in planned):
+            return Summary(_gather(directory), [])
+        environment = look()
+        write(directory, study, planned, environment)
         if len(planned) < len(study.sweep):
             stream.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
         try:
-            started = finish(directory, planned, command, LocalProcesses(workers), stream)
+            executor = executor or LocalProcesses(default_workers(environment))
+            started = finish(directory, planned, command, executor, stream)
         finally:
-            rows = collect(directory)
-            write_results(directory, rows)
+            rows = _gather(directory)
     return Summary(rows, started)
+
+
+def _gather(directory: Path) -> list[Row]:
+    rows = collect(directory)
+    write_results(directory, rows)
+    return rows
 
 
 def finish(
@@ -105,7 +114,7 @@ def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:
 
 
 def _finished(directory: Path, name: str) -> bool:
-    return read_result(run_directory(directory, name)).get("status") in FINISHED
+    return result_of(run_directory(directory, name)).get("status") in FINISHED
 
 
 def _forget_failure(directory: Path) -> None:
@@ -121,19 +130,20 @@ def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
         run = run_directory(directory, name)
         state = run_status(run)
         if state == "missing":
-            write_failure(run, outcome.message)
+            run.mkdir(parents=True, exist_ok=True)
+            write_result(run, {"status": "failed", "message": outcome.message})
             state = "failed"
         if state == "running":
             wrong.append((name, "in use by another process; launch again when that has ended"))
         elif state != "complete":
             log = outcome.unit.log.relative_to(directory)
-            wrong.append((name, f"{state}: {read_result(run).get('message')} (see {log})"))
+            wrong.append((name, f"{state}: {result_of(run).get('message')} (see {log})"))
     return wrong
 
 
 def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
     """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another."""
-    states = {run.name: read_result(run_directory(directory, run.name)).get("status") for run in runs}
+    states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
     ended = [run for run in runs if states[run.name]]
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)

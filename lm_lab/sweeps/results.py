@@ -3,7 +3,6 @@
 import csv
 import fcntl
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, cast
 
 from lm_lab.sweeps.store import Planned, planned_runs, read, run_directory
 from lm_lab.train.files import atomic_write
-from lm_lab.types import UserError
+from lm_lab.train.records import read_result
 
 Status = Literal["missing", "running", "complete", "diverged", "failed"]
 Row = dict[str, Any]
@@ -19,7 +18,7 @@ Row = dict[str, Any]
 FINISHED: tuple[Status, ...] = ("complete", "diverged")
 """What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
 
-LOCKS = ("lock", "checkpoints/lock")  # of a run, or of its checkpoints: a process that works on the run holds one
+LOCK = "checkpoints/lock"  # held for life by the process that works on the run (train/checkpoint.py)
 
 
 def status(directory: Path) -> dict[str, Status]:
@@ -29,29 +28,17 @@ def status(directory: Path) -> dict[str, Status]:
 
 def run_status(directory: Path) -> Status:
     """The state of one run. A stored failure that is being retried counts as running."""
-    stored = read_result(directory).get("status")
+    stored = result_of(directory).get("status")
     if stored in FINISHED:
         return cast(Status, stored)
-    if any(_held(directory / lock) for lock in LOCKS):
+    if _held(directory / LOCK):
         return "running"
     return "failed" if stored == "failed" else "missing"
 
 
-def read_result(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where it has none yet. It is written atomically, so it is never half there."""
-    path = directory / "result.json"
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and launch the sweep again") from None
-
-
-def write_failure(directory: Path, message: str) -> None:
-    """Say in the run's name why it ended without a result of its own."""
-    directory.mkdir(parents=True, exist_ok=True)
-    atomic_write(directory / "result.json", json.dumps({"status": "failed", "message": message}, indent=1) + "\n")
+def result_of(directory: Path) -> dict[str, Any]:
+    """The run's result.json; empty where it has none yet."""
+    return read_result(directory) or {}
 
 
 def collect(directory: Path) -> list[Row]:
@@ -77,7 +64,7 @@ def write_results(directory: Path, rows: list[Row]) -> None:
 
 
 def _row(run: Planned, keys: list[str], directory: Path) -> Row:
-    result = read_result(directory)
+    result = result_of(directory)
     params, final = result.get("params") or {}, result.get("final") or {}
     state = run_status(directory)
     return {

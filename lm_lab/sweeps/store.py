@@ -13,7 +13,7 @@ from typing import Any
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import atomic_write
-from lm_lab.train.records import fingerprint
+from lm_lab.train.records import fingerprint, first_difference
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -77,21 +77,29 @@ def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
     return [Planned(run["name"], run["overrides"], run["config"]) for run in record["runs"]]
 
 
-def write(
-    directory: Path, study: Study, planned: Sequence[Planned], command: str, environment: Mapping[str, Any]
-) -> None:
+def write(directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]) -> None:
     """Write sweep.json, atomically; one that is already there keeps its creation time. Raises UserError as `check`."""
     stored = check(directory, study, planned)
     record = {
         "name": study.name,
-        "question": study.question,
-        "command": command,
-        "analysis": dict(study.analysis),
-        "runs": [dataclasses.asdict(run) for run in planned],
+        **_wishes(study, planned),
+        "command": environment["command"],
         "environment": dict(environment),
         "created": stored["created"] if stored else datetime.now(UTC).isoformat(timespec="seconds"),
     }
     atomic_write(directory / "sweep.json", json.dumps(record, indent=1) + "\n")
+
+
+def is_written(directory: Path, study: Study, planned: Sequence[Planned]) -> bool:
+    """Whether sweep.json says already what the study asks for. Raises UserError as `check`."""
+    stored = check(directory, study, planned)
+    wishes = json.loads(json.dumps(_wishes(study, planned)))
+    return stored is not None and all(stored.get(key) == value for key, value in wishes.items())
+
+
+def _wishes(study: Study, planned: Sequence[Planned]) -> dict[str, Any]:
+    runs = [dataclasses.asdict(run) for run in planned]
+    return {"question": study.question, "analysis": dict(study.analysis), "runs": runs}
 
 
 def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str, Any] | None:
@@ -111,20 +119,10 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str
     lost = [run for run in planned_runs(stored) if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        difference = f" ({first_difference(lost[0].config, now.config)})" if now else ""
+        changed = first_difference(lost[0].config, json.loads(json.dumps(now.config))) if now else None
+        difference = f" (config.{changed[0]} was {changed[1]}, is {changed[2]})" if changed else ""
         raise UserError(
             f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "
             f"{describe(lost[0].overrides)}{difference}; use another --workdir, or only add points"
         )
     return stored
-
-
-def first_difference(old: Any, new: Any, where: str = "config") -> str:
-    """The first place where two nested configs differ, in words: "config.train.steps was 10, is 20"."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            if key not in old or key not in new:
-                return f"{where}.{key} {'is new' if key in new else 'is gone'}"
-            if old[key] != new[key]:
-                return first_difference(old[key], new[key], f"{where}.{key}")
-    return f"{where} was {old!r}, is {new!r}"

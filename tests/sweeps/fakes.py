@@ -3,9 +3,9 @@
 import copy
 import os
 import sys
+import time
 from pathlib import Path
 
-import pytest
 from ml_collections import ConfigDict
 
 from lm_lab.sweeps.study import Study
@@ -25,8 +25,8 @@ directory = pathlib.Path(sys.argv[1])
 configs = {run["name"]: run["config"] for run in json.loads((directory / "sweep.json").read_text())["runs"]}
 for name in sys.argv[2:]:
     run, config = directory / "runs" / name, configs[name]
-    run.mkdir(parents=True, exist_ok=True)
-    lock = open(run / "lock", "a")
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    lock = open(run / "checkpoints/lock", "a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -67,10 +67,10 @@ def study_of(sweep: list, name: str = "fake") -> Study:
     return Study(name, "Does it finish?", ConfigDict(BASE), sweep, {"kind": "table"})
 
 
-def invocations(directory: Path) -> list[str]:
-    """The names of the runs in the order in which workers began them, one entry a beginning."""
+def invocations(directory: Path) -> list[list[str]]:
+    """[name, pid, cores] of every run that a worker began, in order: a run that is redone is there twice."""
     path = directory / "invocations"
-    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+    return [line.split(maxsplit=2) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def alive(pid: int) -> bool:
@@ -83,8 +83,17 @@ def alive(pid: int) -> bool:
     return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
-@pytest.fixture
-def command(tmp_path):
-    script = tmp_path / "worker.py"
+def command_in(folder: Path):
+    """The command of the fake worker, whose script it writes into the folder."""
+    script = folder / "worker.py"
     script.write_text(WORKER)
     return lambda directory, names: [sys.executable, "-I", "-S", str(script), str(directory), *names]
+
+
+def wait_for(condition, seconds: float = 20.0):
+    """What the condition returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+    return value

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lm_lab.sweeps.algebra import chain, param
-from lm_lab.sweeps.store import check, plan, planned_runs, read, write
-from lm_lab.train.records import fingerprint
+from lm_lab.sweeps.store import check, is_written, plan, planned_runs, read, write
 from lm_lab.types import UserError
 from tests.sweeps.fakes import BASE, resolve, study_of
 
@@ -21,20 +21,21 @@ def planned_of(sweep, name="fake"):
 def test_a_name_depends_on_content_not_on_order():
     backwards = dict(reversed([(k, dict(reversed(v.items())) if isinstance(v, dict) else v) for k, v in BASE.items()]))
     assert list(backwards) != list(BASE)
-    assert fingerprint(backwards) == fingerprint(BASE)
-    assert fingerprint({**BASE, "seed": 1}) != fingerprint(BASE)
+    forth, back = plan(study_of([{}]), resolve), plan(study_of([{}]), lambda overrides: backwards)
+    assert forth[0].name == back[0].name
+    assert planned_of([{"seed": 1}])[1][0].name != forth[0].name
 
 
-def test_a_name_is_the_documented_hash():
-    import hashlib
-
-    assert fingerprint({"b": 0.1, "a": [1, None]}) == hashlib.sha256(b'{"a":[1,null],"b":0.1}').hexdigest()[:12]
-
-
-def test_a_name_is_the_same_in_another_process():
-    program = f"from lm_lab.train.records import fingerprint; print(fingerprint({BASE!r}))"
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == fingerprint(BASE)
+def test_names_are_the_same_in_another_process():
+    program = """
+from lm_lab.sweeps.store import plan
+from tests.sweeps.fakes import resolve, study_of
+print([run.name for run in plan(study_of([{"seed": 0}, {"optimizer.peak_rate": 1e-05}]), resolve)])
+"""
+    root = Path(__file__).resolve().parents[2]
+    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    _, planned = planned_of([{"seed": 0}, {"optimizer.peak_rate": 1e-05}])
+    assert answer.stdout.strip() == str([run.name for run in planned])
 
 
 def test_a_plan_keeps_order_and_collapses_equal_runs():
@@ -56,18 +57,27 @@ def test_a_plan_resolves_every_point_and_names_the_bad_one():
 
 def test_a_sweep_is_read_as_written(tmp_path):
     study, planned = planned_of(param("seed", [0, 1]))
-    write(tmp_path, study, planned, "lm-lab sweep x", {"jax": "0.10.2"})
+    write(tmp_path, study, planned, {"command": "lm-lab sweep x", "jax": "0.10.2"})
     record = read(tmp_path)
     assert set(record) == {"name", "question", "command", "analysis", "runs", "environment", "created"}
     assert planned_runs(record) == planned
-    assert record["environment"] == {"jax": "0.10.2"}
+    assert record["command"] == "lm-lab sweep x"
+    assert record["environment"]["jax"] == "0.10.2"
+
+
+def test_what_is_written_is_known(tmp_path):
+    study, planned = planned_of(param("model.width", [16, 32]))
+    assert not is_written(tmp_path, study, planned)
+    write(tmp_path, study, planned, {"command": ""})
+    assert is_written(tmp_path, study, planned)
+    assert not is_written(tmp_path, *planned_of(param("model.width", [16, 32, 64])))
 
 
 def test_a_study_may_grow_and_keeps_its_birthday(tmp_path):
-    write(tmp_path, *planned_of(param("seed", [0, 1])), "first", {})
+    write(tmp_path, *planned_of(param("seed", [0, 1])), {"command": "first"})
     record = json.loads((tmp_path / "sweep.json").read_text())
     (tmp_path / "sweep.json").write_text(json.dumps({**record, "created": "2026-01-01T00:00:00+00:00"}))
-    write(tmp_path, *planned_of(param("seed", [2, 1, 0])), "second", {})
+    write(tmp_path, *planned_of(param("seed", [2, 1, 0])), {"command": "second"})
     assert read(tmp_path)["created"] == "2026-01-01T00:00:00+00:00"
     assert read(tmp_path)["command"] == "second"
     assert len(read(tmp_path)["runs"]) == 3
@@ -81,15 +91,15 @@ def test_a_study_may_grow_and_keeps_its_birthday(tmp_path):
     ],
 )
 def test_another_study_is_refused_and_nothing_touched(tmp_path, sweep, name, words):
-    write(tmp_path, *planned_of(param("seed", [0, 1])), "", {})
+    write(tmp_path, *planned_of(param("seed", [0, 1])), {"command": ""})
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(UserError, match=words):
-        write(tmp_path, *planned_of(sweep, name), "", {})
+        write(tmp_path, *planned_of(sweep, name), {"command": ""})
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
 def test_a_changed_base_is_named(tmp_path):
-    write(tmp_path, *planned_of(param("seed", [0, 1])), "", {})
+    write(tmp_path, *planned_of(param("seed", [0, 1])), {"command": ""})
     study = study_of(param("seed", [0, 1]))
     planned = plan(study, lambda point: resolve({"train.steps": 20, **point}))
     with pytest.raises(UserError, match=r"first: seed=0 \(config.train.steps was 10, is 20\)"):

@@ -39,7 +39,7 @@ def test_a_missing_file_names_the_nearest(folder):
         load(folder / "isoflop_dmeo")
     with pytest.raises(UserError, match=r"there are: isoflop_demo, rate_transfer"):
         load(folder / "zzz")
-    with pytest.raises(UserError, match="the folder .* does not exist"):
+    with pytest.raises(UserError, match=r"the folder .* does not exist"):
         load(folder / "nowhere" / "x")
 
 

@@ -1,0 +1,30 @@
+"""What a launcher learns of the machine without touching a device."""
+
+import os
+import sys
+
+import pytest
+
+from lm_lab.sweeps import machine
+from lm_lab.types import UserError
+
+
+def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
+    assert machine.default_workers({"devices": {"platform": "gpu"}}) == 1
+    assert machine.default_workers({"devices": {"platform": "cpu"}}) == machine.core_count()
+    assert 1 <= machine.core_count() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.processes
+def test_the_environment_is_this_process_s(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lm-lab", "sweep", "experiments/x", "--workdir=a b"])
+    environment = machine.look()
+    assert environment["command"] == "lm-lab sweep experiments/x '--workdir=a b'"
+    assert environment["devices"]["platform"] == "cpu"
+
+
+@pytest.mark.processes
+def test_a_machine_without_its_device_is_one_line(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    with pytest.raises(UserError, match=r"JAX does not start here: .*nonsense.*; check JAX_PLATFORMS"):
+        machine.look()

@@ -1,0 +1,98 @@
+"""Statuses and rows from run directories alone."""
+
+import csv
+import fcntl
+import json
+
+import pytest
+
+from lm_lab.sweeps.results import LOCK, collect, run_status, status, write_results
+from lm_lab.sweeps.store import plan, run_directory, write
+from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.types import UserError
+from tests.sweeps.fakes import resolve, study_of
+
+RESULT = {
+    "status": "complete",
+    "tokens": 2560,
+    "flops": 1.5e9,
+    "params": {"matmul": 100, "non_embedding": 90, "total": 120},
+    "final": {"train/nll": 2.0, "eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.625},
+    "seconds": 0.1 + 0.2,
+}
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    study = study_of([{"seed": 0}, {"seed": 1, "model.width": 32}, {"train.budget_flops": 2e9}])
+    planned = plan(study, resolve)
+    write(tmp_path, study, planned, {"command": ""})
+    return tmp_path, planned
+
+
+def store(directory, run, result):
+    folder = run_directory(directory, run.name)
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_a_status_comes_from_the_directory(sweep):
+    directory, planned = sweep
+    assert set(status(directory).values()) == {"missing"}
+    store(directory, planned[0], RESULT)
+    store(directory, planned[1], {"status": "failed", "message": "out of luck"})
+    store(directory, planned[2], {"status": "diverged"})
+    assert list(status(directory).values()) == ["complete", "failed", "diverged"]
+
+
+def test_a_run_is_running_while_its_lock_is_held(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "failed"}')
+    lock = tmp_path / LOCK
+    lock.parent.mkdir()
+    with lock.open("w") as file:
+        assert run_status(tmp_path) == "failed"
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run_status(tmp_path) == "running"
+    assert run_status(tmp_path) == "failed"
+
+
+def test_the_lock_is_that_of_the_checkpoints(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints", keep=1, spec_hash="x"):
+        assert run_status(tmp_path) == "running"
+    assert run_status(tmp_path) == "missing"
+
+
+def test_rows_have_every_column(sweep):
+    directory, planned = sweep
+    store(directory, planned[1], RESULT)
+    first, second, third = collect(directory)
+    assert list(first) == list(second) == list(third)
+    assert list(first)[:6] == ["name", "status", "message", "seed", "model.width", "train.budget_flops"]
+    assert (first["seed"], first["model.width"], first["status"], first["loss"]) == (0, 16, "missing", None)
+    assert third["budget_flops"] == third["train.budget_flops"] == 2e9
+    assert {key: second[key] for key in ("params", "params_non_embedding", "params_total")} == {
+        "params": 100,
+        "params_non_embedding": 90,
+        "params_total": 120,
+    }
+    assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (2560, 1.5e9, 2.5, 3.625)
+
+
+def test_the_table_keeps_every_digit(sweep):
+    directory, planned = sweep
+    store(directory, planned[1], RESULT)
+    write_results(directory, collect(directory))
+    with (directory / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [run.name for run in planned]
+    assert float(rows[1]["seconds"]) == 0.1 + 0.2
+    assert rows[0]["loss"] == ""
+
+
+def test_a_broken_result_is_named(sweep):
+    directory, planned = sweep
+    store(directory, planned[0], RESULT)
+    path = run_directory(directory, planned[0].name) / "result.json"
+    path.write_text("{half")
+    with pytest.raises(UserError, match=r"result.json: cannot read .* delete"):
+        collect(directory)
