@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
