@@ -7,17 +7,20 @@ Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Answer:   isoflop_demo.md, beside this file
 """
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from lm_lab.compute.conventions import transformer_body
 from lm_lab.compute.ladder import centre, widths_near
-from lm_lab.sweeps.algebra import chain, param, product
+from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
 
 DEPTH, HEADS, VOCAB = 2, 2, 257
 BUDGETS = (1e11, 3e11, 1e12)
 HELD_OUT = 3e12
 SIZES = (0.35, 0.6, 1.0, 1.7, 2.9)  # times the centre of a budget
+HELD_OUT_SIZES = (0.6, 1.0, 1.7)
 RATES = (0.1, 0.2, 0.4)  # times 1 / width
 
 
@@ -26,7 +29,7 @@ def study() -> Study:
         name="isoflop_demo",
         question="How should a small byte-level decoder split its compute between parameters and data?",
         base=base(),
-        sweep=chain(*(budget(flops) for flops in (*BUDGETS, HELD_OUT))),
+        sweep=chain(*(budget(flops, SIZES) for flops in BUDGETS), budget(HELD_OUT, HELD_OUT_SIZES)),
         analysis={"kind": "isoflop", "held_out_budget": HELD_OUT, "predictor": "surface"},
     )
 
@@ -41,9 +44,9 @@ def base() -> ConfigDict:
     return config
 
 
-def budget(flops: float) -> list[dict]:
+def budget(flops: float, ratios: Sequence[float]) -> Sweep:
     """The runs of one budget: sizes around where the optimum is expected, each at every rate."""
-    widths = widths_near(centre(flops), SIZES, matmul_parameters, multiple=2 * HEADS)
+    widths = widths_near(centre(flops), ratios, matmul_parameters, multiple=2 * HEADS)
     sizes = [
         product(param("model.width", [width]), param("optimizer.peak_rate", [rate / width for rate in RATES]))
         for width in widths

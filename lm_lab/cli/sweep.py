@@ -9,12 +9,9 @@
 Launching again runs what is missing or failed and redoes nothing. A run that fails does not stop the others.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -22,7 +19,6 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.sweeps import study as studies
-from lm_lab.sweeps.executor import core_count
 from lm_lab.sweeps.launch import launch
 from lm_lab.types import UserError
 
@@ -38,15 +34,12 @@ def run(argv: list[str]) -> int:
     if WORKDIR.value is None:
         raise UserError("--workdir=DIR is missing, as in --workdir=runs/isoflop")
     study, directory = studies.load(paths[0]), Path(WORKDIR.value)
-    environment = _environment()
-    workers = WORKERS.value or (core_count() if environment["devices"]["platform"] == "cpu" else 1)
     summary = launch(
         study,
         directory,
         lambda overrides: configs.resolve(configs.override(study.base, overrides))[1],
         _command,
-        workers,
-        environment,
+        WORKERS.value,
     )
     page = directory / "report.html"
     if summary.started or not page.exists():
@@ -58,13 +51,3 @@ def run(argv: list[str]) -> int:
 
 def _command(directory: Path, names: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "lm_lab", "members", str(directory), *names]
-
-
-def _environment() -> dict[str, Any]:
-    """Versions and devices, asked of another process: this one must leave an accelerator to the workers."""
-    ask = "import json; from lm_lab.train.records import environment; print(json.dumps(environment()))"
-    answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise UserError(f"JAX finds no device to run on: {answer.stderr.strip().splitlines()[-1]}")
-    environment = json.loads(answer.stdout.strip().splitlines()[-1])
-    return {name: value for name, value in environment.items() if name != "command"}
