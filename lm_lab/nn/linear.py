@@ -30,7 +30,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
-        kernel = self.param("kernel", nn.with_logical_partitioning(init, AXES[self.role]), (x.shape[-1], self.features))
+        kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
         return x @ kernel.astype(x.dtype)
 
 

@@ -28,6 +28,7 @@ class Machine(NamedTuple):
     """A program on devices, for all members at once; arrays have a leading axis P where there are several."""
 
     program: Program
+    text: str  # the hash of what is read
     mesh: Any
     shardings: PyTree
     start: Callable[[], TrainState]
@@ -53,8 +54,11 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [member.result for member in members if member.result is not None]
 
 
-def build(runs: Sequence[Run]) -> Machine:
-    """The machine of some runs. Raises UserError for a mesh that does not fit, or data that cannot be read."""
+def build(runs: Sequence[Run], how: str | None = None) -> Machine:
+    """The machine of some runs; `how` several become one program, "vmap" or "map", is chosen by the device.
+
+    Raises UserError for a mesh that does not fit, or data that cannot be read.
+    """
     first = runs[0].experiment
     mesh = sharding.make_mesh(first.mesh)
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
@@ -75,7 +79,8 @@ def build(runs: Sequence[Run]) -> Machine:
     start, step = partial(programs.start, first), steps_of.chunk(program.step)
     evaluate = likelihood(program.model, program.objective, first.precision.compute)
     if len(runs) > 1:
-        how = "map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap"
+        # vmap fills a GPU with small matrices; on a CPU it is slower than one member after another (docs/speed.md).
+        how = how or ("map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap")
         start, step = jax.vmap(start), steps_of.populate(step, how)
         evaluate = steps_of.populate_shared(evaluate, how)
     jit_start = jax.jit(lambda hyper: sharding.unbox(start(hyper)), out_shardings=shardings)
@@ -84,6 +89,7 @@ def build(runs: Sequence[Run]) -> Machine:
     exam = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
     return Machine(
         program,
+        dataset.identity,
         mesh,
         shardings,
         lambda: jit_start(hyper),
@@ -150,10 +156,10 @@ def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
     commits = [commit for commit in found if commit is not None and commit[0] == common]
     if not common or len(commits) < len(members):
         for member in members:
-            member.begin(machine.program, 0, {})
+            member.begin(machine.program, machine.text, 0, {})
         return 0, machine.start()
     for member, (step, _, extra) in zip(members, commits):
-        member.begin(machine.program, step, extra)
+        member.begin(machine.program, machine.text, step, extra)
     return common, jax.device_put(_stack([state for _, state, _ in commits]), machine.shardings)
 
 

@@ -1,6 +1,5 @@
 """One run among those trained together: its directory, its counters, its checkpoints and its end."""
 
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,7 +38,7 @@ class Member:
     def __enter__(self) -> "Member":
         directory, horizon = self.run.directory, self.run.experiment.train
         prepare_workdir(directory)
-        records.write_config(directory, self.run.resolved)
+        records.check_config(directory, self.run.resolved)
         result = records.read_result(directory)
         if result is not None and result["status"] in ("complete", "diverged"):
             self.result = result
@@ -47,7 +46,6 @@ class Member:
         spec = records.fingerprint(self.run.resolved)
         self._checkpoints = Checkpoints(directory / "checkpoints", horizon.keep_checkpoints, spec)
         self._stack.enter_context(self._checkpoints)
-        records.write_environment(directory)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -57,29 +55,40 @@ class Member:
         """The newest commit (of step at_most or before) as (step, state, extra)."""
         return self._checkpoints.latest(abstract_state, at_most)
 
-    def begin(self, program: Program, step: int, extra: Mapping[str, Any]) -> None:
-        """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens metrics.jsonl there.
+    def begin(self, program: Program, text: str, step: int, extra: Mapping[str, Any]) -> None:
+        """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the records there.
 
-        Raises UserError where the horizon is not the checkpoint's: the FLOPs of a step are counted otherwise now.
+        Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
+        or for other steps, as when the FLOPs of a step are counted otherwise now.
         """
+        remedy = "go on with the versions in environment.json, or choose another --workdir"
         if extra.get("steps", program.steps) != program.steps:
+            counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
+            raise UserError(f"{self.run.directory}: its checkpoint is of a run of {counts}; {remedy}")
+        if extra.get("text", text) != text:
             raise UserError(
-                f"{self.run.directory}: its checkpoint is of a run of {extra['steps']} steps, and the budget now makes "
-                f"{program.steps}; go on with the versions in environment.json, or choose another --workdir"
+                f"{self.run.directory}: config.data gives other text than its checkpoint was trained on; {remedy}"
             )
-        self._program = program
+        records.write_config(self.run.directory, self.run.resolved)
+        records.write_environment(self.run.directory)
+        self._program, self._text = program, text
         self._bytes = float(extra.get("bytes", 0.0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
-        self._rate = math.nan
+        self._first_call, self._examined = True, -1
+        self._paced_tokens, self._paced_seconds = 0, 0.0
         self._metrics = self._stack.enter_context(records.Metrics(self.run.directory, step or None))
 
     def observe(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float) -> None:
         """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate` tokens a second."""
         if self.result is not None:
             return
-        self._seconds, self._rate = self._seconds + seconds, rate
+        self._seconds += seconds
+        if not self._first_call:  # which compiles
+            self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
+            self._paced_seconds += seconds
+        self._first_call = False
         finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             self._diverge(first_step + int(np.argmin(finite)) + 1)
@@ -101,6 +110,7 @@ class Member:
         if self.result is None:
             exam = {f"eval/heldout/{name}": value for name, value in rates(sums).items()}
             self._final |= exam
+            self._examined = step
             self._metrics.write({**self._position(step), **exam})
 
     def save(self, step: int, state: PyTree) -> None:
@@ -108,8 +118,9 @@ class Member:
         if self.result is None:
             self._metrics.sync()
             counters = {"bytes": self._bytes, "seconds": self._seconds, "since_log": self._since_log}
-            extra = {"steps": self._program.steps, **counters, "final": self._final}
-            self._checkpoints.save(step, state, extra, self._final.get("eval/heldout/nll"))
+            extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
+            score = self._final["eval/heldout/nll"] if self._examined == step else None
+            self._checkpoints.save(step, state, extra, score)
 
     def finish(self) -> None:
         """Waits for the last commit and writes the result."""
@@ -132,7 +143,8 @@ class Member:
             "params": program.params,
             "final": self._final,
             "seconds": self._seconds,
-            "tokens_per_second": self._rate,
+            "tokens_per_second": self._paced_tokens / self._paced_seconds if self._paced_seconds else None,
+            "text": self._text,
             **more,
         }
         del self.result["step"]

@@ -34,23 +34,23 @@ def fingerprint(resolved: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def write_config(directory: Path, resolved: Mapping[str, Any]) -> None:
-    """Writes config.json, or finds it there and the same.
-
-    Raises UserError naming the first key that differs, with both values: a folder holds one run.
-    """
+def check_config(directory: Path, resolved: Mapping[str, Any]) -> None:
+    """Raises UserError naming the first key in which a config.json that is there differs: a folder holds one run."""
     path = directory / "config.json"
-    wanted = _plain(resolved)
-    if not path.exists():
-        atomic_write(path, _dump(wanted))
-        return
-    difference = first_difference(_load(path), wanted)
+    difference = first_difference(_load(path), _plain(resolved)) if path.exists() else None
     if difference is not None:
         key, stored, asked = difference
         raise UserError(
             f"{directory} holds another run: config.{key} is {stored} there and {asked} here; "
             "choose another --workdir or delete the folder"
         )
+
+
+def write_config(directory: Path, resolved: Mapping[str, Any]) -> None:
+    """Writes config.json, or finds it there and the same. Raises UserError as check_config does."""
+    check_config(directory, resolved)
+    if not (directory / "config.json").exists():
+        atomic_write(directory / "config.json", _dump(_plain(resolved)))
 
 
 def first_difference(stored: Any, asked: Any) -> tuple[str, str, str] | None:
