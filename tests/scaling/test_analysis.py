@@ -106,7 +106,7 @@ def test_poor_data_never_raise(name, held_out):
 
 def test_noise_alone_never_raises():
     rng = np.random.default_rng(0)
-    for _ in range(10):
+    for _ in range(6):
         budgets, sizes = rng.integers(1, 5), rng.integers(1, 6)
         flops = np.repeat(10.0 ** (11 + np.arange(budgets)), sizes)
         params = rng.choice(np.geomspace(1e3, 1e7, 20), len(flops))
@@ -129,8 +129,8 @@ def test_a_predictor_that_could_not_be_fitted_is_refused(isoflop):
 def test_porians_two_ends_lie_on_either_side(read_points):
     # 2406.19146 explains Kaplan's steep exponent by how compute and sizes are counted, warmup and tuning: the set-up
     # like Kaplan's is steep, the tuned one near one half.
-    like_kaplan = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), draws=50)
-    tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), draws=50)
+    like_kaplan = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), draws=20)
+    tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), draws=20)
     steep, half = (found.frontier("approach 2").exponent_params for found in (like_kaplan, tuned))
     assert steep.low > half.high
     assert half.value == pytest.approx(0.5, abs=0.05)
@@ -138,7 +138,7 @@ def test_porians_two_ends_lie_on_either_side(read_points):
 
 @pytest.mark.data
 def test_an_over_training_grid_gives_a_surface_but_no_valleys(read_points):
-    found = analyse_isoflop(read_points("gadre_rpj_train.csv", loss="loss_c4_val"), draws=100)
+    found = analyse_isoflop(read_points("gadre_rpj_train.csv", loss="loss_c4_val"), draws=30)
     assert found.valleys == ()
     assert "too few points" in kinds(found.refusals)
     a = found.surface.exponent_params

@@ -13,7 +13,7 @@ def predicted_and_observed(points, seed):
     held = points.budget == points.budget.max()
     seen, rng = points.where(~held), np.random.default_rng(seed)
     fit = fit_surface(seen)
-    thetas = draw_surfaces(seen, resample(seen.budget, 150, rng), fit)
+    thetas = draw_surfaces(seen, resample(seen.budget, 100, rng), fit)
     return predict_loss(fit, thetas, points.params[held], points.tokens[held], 0.9, rng), points.where(held)
 
 
