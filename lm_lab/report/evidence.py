@@ -51,14 +51,14 @@ def sections(sweep: Sweep) -> list[Section]:
 
 
 def _unfinished(sweep: Sweep) -> list[Block]:
-    count, many = len(sweep.unfinished), text.many(len(sweep.rows), "run")
-    verb = "has" if count == 1 else "have"
-    words = f"{count:,} of {many} {verb} no result. They are named here and stand in no fit as a finished point."
-    header = ["run", "status", *sweep.overrides, "message"]
-    rows = [
-        [_words(row["name"]), _words(row.get("status")), *_overridden(sweep, row), _words(row.get("message"))]
-        for row in sweep.unfinished
-    ]
+    count = len(sweep.unfinished)
+    words = (
+        f"{count:,} of {text.many(len(sweep.rows), 'run')} {'has' if count == 1 else 'have'} no result. None of them is "
+        "a point of a fit; a diverged run counts as a peak rate that was tried and failed."
+    )
+    header = ["run", "status", "message", *sweep.overrides]
+    shown = [[_words(row.get(key)) for key in ("name", "status", "message")] for row in sweep.unfinished]
+    rows = [[*cells, *_overridden(sweep, row)] for cells, row in zip(shown, sweep.unfinished)]
     return [words, Table(header, rows)]
 
 

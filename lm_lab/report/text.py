@@ -83,13 +83,13 @@ def seconds(value: float) -> str:
 
 
 def readable(words: str) -> str:
-    """A sentence of the analysis with its 3.64e+04 and 1e+11 as 36,400 and 10¹¹."""
+    """A sentence of the analysis with its 3.64e+04, 1e+11 and 7% as 36,400, 10¹¹ and 7 %."""
 
     def shown(match: re.Match[str]) -> str:
         value = float(match[0])
         return plain(value, 3).removesuffix(".0") if 1e-3 <= value < 1e6 else power(value, 3)
 
-    return re.sub(r"\b\d+(?:\.\d+)?e[+-]\d+\b", shown, words)
+    return re.sub(r"(?<=\d)%", f"{UNBROKEN}%", re.sub(r"\b\d+(?:\.\d+)?e[+-]\d+\b", shown, words))
 
 
 def placed(where: str, message: str) -> str:

@@ -30,6 +30,8 @@ def write_sweep(
     seeds: int = 2,
     analysis: dict[str, Any] | None = None,
     question: str = "How should compute be split between parameters and data, for a small byte-level decoder?",
+    name: str = "isoflop_demo",
+    message: str = "worker was killed by signal 9 <out of memory>",
     curves: bool = True,
 ) -> Path:
     """Write sweep.json, results.csv and the run directories of a fake sweep; the directory."""
@@ -40,18 +42,16 @@ def write_sweep(
             for rate in rates:
                 for seed in range(seeds):
                     rows.append(_row(len(rows), budget, size, rate, seed, noise))
-    for index, status, message in (
-        (4, "diverged", "loss is nan at step 412"),
-        (-1, "failed", "worker was killed by signal 9 <out of memory>"),
-    ):
-        rows[index] |= {"status": status, "message": message, "loss": None, "bits_per_byte": None}
+    for index, status, why in ((4, "diverged", "loss is nan at step 412"), (-1, "failed", message)):
+        if index < len(rows) - 1:
+            rows[index] |= {"status": status, "message": why, "loss": None, "bits_per_byte": None}
     for row in rows:
         runs.append(
             {"name": row["name"], "overrides": {key: row[key] for key in KEYS}, "config": {"seed": row["seed"]}}
         )
         _write_run(directory / "runs" / row["name"], row, curves)
     study = {
-        "name": "isoflop_demo",
+        "name": name,
         "question": question,
         "command": "lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop",
         "analysis": analysis or {"kind": "isoflop", "held_out_budget": 3e12, "draws": 40},

@@ -78,9 +78,10 @@ def _allocation(analysis: IsoflopAnalysis) -> Figure:
 
 def _frontier(analysis: IsoflopAnalysis) -> Figure:
     caption = (
-        "Held-out loss against compute. Black: the best of each budget that the law was fitted to; line: the lowest "
-        "loss by the law, with its band."
+        "Held-out loss against compute. Grey: the best of each size; black: the best of each budget below the one "
+        "held out, if any."
     )
+    caption += " Line: the lowest loss by the fitted law, with its band." if analysis.frontiers else ""
     if analysis.held_out is not None:
         caption += " Star: the best loss at the held-out budget; bar: what was predicted for it from the smaller ones."
     alt = "Loss against compute with the fitted curve and the held-out point."

@@ -24,7 +24,8 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     seen = [point for point in best if not point.held_out]
     x, y = [point.flops for point in seen], [point.loss for point in seen]
     axes.plot(x, y, **dots, color=style.INK, markersize=4.6, zorder=5, label="best of each budget")
-    reach = losses + _curve(axes, analysis) + _held_out(axes, analysis, next((p for p in best if p.held_out), None))
+    _curve(axes, analysis)
+    reach = losses + _held_out(axes, analysis, next((p for p in best if p.held_out), None))
     style.flops_axis(axes.xaxis, flops, [point.budget for point in points], 0.12)
     style.log_axis(axes.yaxis, *style.spread(reach, 0.08), most=9)
     axes.set_xlabel("compute $C$ (FLOPs)")
@@ -39,17 +40,16 @@ def lowest(points: Sequence[Point]) -> list[Point]:
     return [min((p for p in points if p.budget == budget), key=lambda p: p.loss) for budget in budgets]
 
 
-def _curve(axes: Axes, analysis: IsoflopAnalysis) -> list[float]:
-    """Draw the predictor's curve of the lowest loss; the losses that the frame must hold."""
+def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
+    """Draw the predictor's curve of the lowest loss."""
     by_surface = analysis.held_out is None or analysis.held_out.predictor == "surface"
     frontier = analysis.frontier("approach 3" if by_surface else "approach 2")
     if frontier is None:
-        return []
+        return
     colour = style.APPROACH_3 if by_surface else style.APPROACH_2
     style.ribbon(axes, frontier.loss, colour)
     source = "surface of approach 3" if by_surface else "law through the valleys"
     axes.plot(frontier.loss.flops, frontier.loss.value, color=colour, zorder=3, label=f"lowest loss by the {source}")
-    return list(frontier.loss.value)
 
 
 def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> list[float]:

@@ -59,7 +59,7 @@ def _panel(axes: Axes, compute: float, by_size: dict[float, dict[float, float]])
         axes.plot(best, 0, "o", color=colour, markersize=4.2, zorder=4)
         top = max(top, *excess)
     rates = [rate for line in by_size.values() for rate in line]
-    style.log_axis(axes.xaxis, *style.spread(rates, 0.08), most=4)
+    style.log_axis(axes.xaxis, *style.spread(rates, 0.08), most=3)
     axes.set_title(f"{style.math_power(compute)} FLOPs", color=style.INK)
     axes.legend(loc="upper left", handlelength=1.2, labelspacing=0.25, borderaxespad=0.1)
     return top

@@ -60,22 +60,25 @@ def _share(deviation: float | None) -> str:
 
 def valleys(analysis: IsoflopAnalysis) -> Table:
     """The vertex of each budget's parabola."""
-    header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", "residual s.d. (nats)", ""]
+    header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", "s.d. (nats)"]
     hidden = {point.budget for point in analysis.points if point.held_out}
     rows = [
         [
-            Number(text.power(valley.budget), valley.budget),
+            Number(text.power(valley.budget) + (", held out" if valley.budget in hidden else ""), valley.budget),
             _range(valley.params),
             _range(valley.tokens),
             text.plain(valley.tokens.value / valley.params.value, 3),
             text.estimate(valley.loss),
             Number(str(valley.points), valley.points),
             Number(text.plain(valley.noise, 2), valley.noise) if valley.noise is not None else None,
-            "held out" if valley.budget in hidden else "",
         ]
         for valley in analysis.valleys
     ]
-    return Table(header, rows, "Vertices of the parabolas in log N at each budget (approach 2).")
+    return Table(
+        header,
+        rows,
+        "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. of the points.",
+    )
 
 
 def _range(estimate: Estimate) -> str:

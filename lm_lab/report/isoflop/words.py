@@ -58,7 +58,9 @@ def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
         ]
     if analysis.held_out is not None:
         held = analysis.held_out
-        note = f"predicted {text.estimate(held.predicted)}, {'inside' if held.inside else 'outside'} the interval"
+        note = (
+            f"predicted {' '.join(text.rounded(held.predicted))}, {'inside' if held.inside else 'outside'} the interval"
+        )
         made.append(Tile(f"loss at {text.power(held.budget)} FLOPs, held out", f"{held.observed:.3f}", note))
     return made
 
@@ -100,17 +102,28 @@ def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
 
 
 def _agreement(analysis: IsoflopAnalysis) -> str:
-    """Whether the two approaches say the same."""
+    """Whether the two approaches say the same, and whether the surface behind the answer is to be trusted."""
     two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
-    if two is None or three is None:
-        return ""
+    if two is None:
+        return f"Approach 2 was refused, so nothing checks this exponent.{_doubts(analysis)}"
+    if three is None:
+        return "Approach 3 was refused, so nothing checks this exponent, and approach 2 is biased on wide grids."
     x, y = two.exponent_params, three.exponent_params
     words = f"Approach 2 gives a = {text.estimate(x)}"
     if x.low is None or x.high is None or y.low is None or y.high is None:
-        return f"{words}."
+        return f"{words}.{_doubts(analysis)}"
     if max(x.low, y.low) > min(x.high, y.high):
-        return f"{words}: the two approaches disagree beyond their intervals, so neither should be leant on alone."
-    return f"{words}, in agreement within the intervals."
+        words += ": the two approaches disagree beyond their intervals, so neither should be leant on alone"
+    else:
+        words += ", in agreement within the intervals"
+    return f"{words}.{_doubts(analysis)}"
+
+
+def _doubts(analysis: IsoflopAnalysis) -> str:
+    """The cautions that the surface itself carries, for the answer to own up to."""
+    grave = ("irreducible loss near 0", "parameter at a bound", "badly conditioned")
+    found = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
+    return f" The surface of approach 3 is itself in doubt: {text.listed(found)}." if found else ""
 
 
 def _sensitivity(analysis: IsoflopAnalysis) -> str:
@@ -132,7 +145,7 @@ def _counting(findings: Findings) -> str:
     if not others:
         return ""
     own = COUNTS[findings.counts[0].params]
-    return f"The exponent hangs on what is counted: here N is {own}; counted otherwise, a is {text.listed(others)}."
+    return f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is {text.listed(others)}."
 
 
 def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:

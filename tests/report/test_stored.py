@@ -1,0 +1,64 @@
+"""What a sweep directory holds is read as it was written, or named in one line."""
+
+import json
+
+import pytest
+
+from lm_lab.report import stored
+from lm_lab.types import UserError
+
+
+def test_rows_come_back_as_the_values_that_they_were(sweep):
+    read = stored.read(sweep)
+    first = read.rows[0]
+    assert first["name"] == "000000000000"  # digits only, and still a name
+    assert isinstance(first["params"], int)
+    assert isinstance(first["loss"], float)
+    assert read.rows[4]["loss"] is None
+    assert len(read.finished) + len(read.unfinished) == len(read.rows) == 144
+    assert read.overrides == ["model.width", "optimizer.peak_rate", "seed", "train.budget_flops"]
+    assert read.results["000000000004"]["status"] == "diverged"
+    assert set(read.curves) == {row["name"] for row in read.finished}
+
+
+def test_a_run_without_a_budget_has_its_own_flops():
+    assert stored.budget({"budget_flops": None, "flops": 2e11}) == 2e11
+    assert stored.budget({"budget_flops": 1e11, "flops": 2e11}) == 1e11
+
+
+def test_a_last_line_cut_short_by_a_kill_is_left_out(tmp_path):
+    _sweep(tmp_path, "name,status\na,complete\n")
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    assert stored.read(tmp_path).curves == {"a": [{"step": 1}]}
+    (run / "metrics.jsonl").write_text('{"st\n{"step": 1}\n')
+    with pytest.raises(UserError, match=r"metrics.jsonl:1: not JSON"):
+        _ = stored.read(tmp_path).curves
+
+
+@pytest.mark.parametrize(
+    ("study", "rows", "words"),
+    [
+        (None, None, "no sweep.json here"),
+        ("{}", None, "no results.csv here"),
+        ("{", "name,status\n", "sweep.json: not JSON"),
+        ("[]", "name,status\n", "must hold an object"),
+        ("{}", "name,status\n", "none of the 0 runs is complete"),
+        ("{}", "name,status\na,failed\n", "none of the 1 runs is complete"),
+        ("{}", "status\ncomplete\n", "a row has no name"),
+    ],
+)
+def test_a_directory_without_results_is_one_line(tmp_path, study, rows, words):
+    for name, content in (("sweep.json", study), ("results.csv", rows)):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words) as error:
+        stored.read(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def _sweep(directory, rows):
+    (directory / "sweep.json").write_text(json.dumps({"runs": []}))
+    (directory / "results.csv").write_text(rows)

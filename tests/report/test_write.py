@@ -1,0 +1,146 @@
+"""The report as a whole: written from stored results alone, self-contained, honest, the same bytes each time."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lm_lab.report import write
+from lm_lab.types import UserError
+from tests.report.conftest import write_sweep
+
+
+@pytest.fixture(scope="session")
+def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a written report."""
+    directory = tmp_path_factory.mktemp("report") / "isoflop"
+    shutil.copytree(sweep, directory)
+    assert write(directory) == directory / "report.html"
+    return directory
+
+
+@pytest.fixture(scope="session")
+def page(report: Path) -> str:
+    return (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_saved_twice_and_shown(report, page):
+    names = ["valleys", "allocation", "frontier", "residuals", "rates", "curves"]
+    for name in names:
+        assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (report / "figures" / f"{name}.svg").read_bytes()
+    assert page.count('<img src="data:image/svg+xml;base64,') == len(names)
+
+
+def test_the_page_needs_no_network(page):
+    assert not re.search(r"""(src|href)=["'](?!data:|figures/|#)""", page)
+    assert not re.search(r"<link|@import|url\(|https?://", page)
+
+
+def test_the_planted_exponent_is_in_the_answer(report, page):
+    analysis = json.loads((report / "analysis.json").read_text())["analysis"]
+    three = next(frontier for frontier in analysis["frontiers"] if frontier["method"] == "approach 3")
+    exponent = three["exponent_params"]
+    assert exponent["low"] - 0.02 < 0.39 / (0.32 + 0.39) < exponent["high"] + 0.02
+    answer = page[page.index("<h2>Answer</h2>") : page.index('<dl class="numbers">')]
+    assert f"C<sup>{exponent['value']:.2f}</sup>" in answer
+    assert "held out" in answer
+    assert "counted otherwise" in answer
+
+
+def test_runs_without_a_result_are_named_with_their_messages(page):
+    section = page[page.index("Runs that did not finish") : page.index("Every run")]
+    assert "000000000004" in section
+    assert "loss is nan at step 412" in section
+    assert "worker was killed by signal 9 &lt;out of memory&gt;" in section
+
+
+def test_conventions_command_and_versions_stand_in_the_page(page):
+    for words in ("6N_matmul", "lm-lab sweep experiments/isoflop_demo", "lm-lab report DIR", "0.10.2"):
+        assert words in page
+
+
+def test_the_same_results_give_the_same_bytes(report, sweep, tmp_path):
+    shutil.copytree(sweep, tmp_path / "isoflop")
+    write(tmp_path / "isoflop")
+    names = ["report.html", "analysis.json", *(f"figures/{path.name}" for path in (report / "figures").iterdir())]
+    assert len(names) == 14
+    for name in names:
+        assert (report / name).read_bytes() == (tmp_path / "isoflop" / name).read_bytes(), name
+
+
+def test_what_users_write_cannot_become_markup(tmp_path):
+    evil = "<script>alert('x')</script>"
+    write_sweep(tmp_path, budgets=[1e11], sizes=[1.0], rates=[1.0], seeds=3, question=evil, message=evil, name=evil)
+    page = write(tmp_path).read_text(encoding="utf-8")
+    assert evil not in page
+    assert page.count("&lt;script&gt;") >= 3
+    assert page.count("<script>") == 1  # the page's own, which sorts the table
+
+
+def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
+    write_sweep(tmp_path, budgets=[1e11], sizes=[0.8, 1.25], rates=[1.0], seeds=3, analysis={"kind": "isoflop"})
+    page = write(tmp_path).read_text(encoding="utf-8")
+    assert "do not determine how compute should be split" in page
+    assert "What cannot be concluded" in page
+    assert "Refused: too few" in page
+    assert "exponent of N*" not in page
+
+
+def test_budgets_that_do_not_bracket_their_optimum_are_said_to(tmp_path):
+    write_sweep(tmp_path, budgets=[1e11, 3e11], sizes=[2.0, 3.0, 4.5, 6.0], rates=[1.0], seeds=2)
+    page = write(tmp_path).read_text(encoding="utf-8")
+    assert "Refused: vertex outside the data" in page
+
+
+def test_a_sweep_without_budgets_rates_or_curves_still_reports(tmp_path):
+    write_sweep(tmp_path, budgets=[1e11, 3e11], rates=[1.0], seeds=1, curves=False, analysis={"kind": "isoflop"})
+    for kept in ("sweep.json", "results.csv"):
+        text = (tmp_path / kept).read_text()
+        (tmp_path / kept).write_text(
+            text.replace("train.budget_flops", "train.steps").replace("budget_flops", "unused")
+        )
+    shutil.rmtree(tmp_path / "runs")
+    assert write(tmp_path).is_file()
+    assert not (tmp_path / "figures" / "curves.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "isoflops"}, "did you mean 'isoflop'"),
+        ({}, "analysis.kind is missing"),
+        ({"kind": "isoflop", "bootstraps": 3}, "analysis.bootstraps does not exist"),
+        ({"kind": "isoflop", "level": 2.0}, "analysis.level must be at most"),
+        ({"kind": "no_such_package.analysis"}, "put its package on PYTHONPATH"),
+    ],
+)
+def test_a_wrong_analysis_is_one_line(sweep, tmp_path, change, words):
+    study = json.loads((sweep / "sweep.json").read_text()) | {"analysis": change}
+    (tmp_path / "sweep.json").write_text(json.dumps(study))
+    shutil.copy(sweep / "results.csv", tmp_path)
+    with pytest.raises(UserError, match=re.escape(words)) as error:
+        write(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch):
+    folder = tmp_path / "my_lab"
+    folder.mkdir()
+    (folder / "mean_loss.py").write_text(
+        "import dataclasses\n"
+        "from lm_lab.report.page import Story\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Mean:\n    loss: float\n"
+        "def analyse(rows, spec):\n"
+        "    losses = [row['loss'] for row in rows if row['loss'] is not None]\n"
+        "    return Mean(sum(losses) / len(losses))\n"
+        "def story(analysis, sweep):\n    return Story([f'The mean loss is {analysis.loss:.2f}.'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    study = json.loads((sweep / "sweep.json").read_text()) | {"analysis": {"kind": "my_lab.mean_loss"}}
+    (folder / "sweep.json").write_text(json.dumps(study))
+    shutil.copy(sweep / "results.csv", folder)
+    assert "The mean loss is 1." in write(folder).read_text(encoding="utf-8")
