@@ -52,14 +52,16 @@ def launch(
     resolve: Resolve,
     command: Command,
     workers: int | None = None,
-    stream: TextIO = sys.stderr,
+    stream: TextIO | None = None,
 ) -> Summary:
-    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
+    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers); progress
+    goes to the stream, by default stderr.
 
     Redoes nothing that is complete or diverged and retries what failed. A run that fails does not stop the others.
     Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
     launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
     """
+    stream = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
     planned = plan(study, resolve)
     check(directory, study, planned)
