@@ -54,14 +54,14 @@ def launch(
     workers: int | None = None,
     stream: TextIO | None = None,
 ) -> Summary:
-    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers); progress
-    goes to the stream, by default stderr.
+    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
 
-    Redoes nothing that is complete or diverged and retries what failed. A run that fails does not stop the others.
+    Shows its progress on the stream, by default stderr. Redoes nothing that is complete or diverged, and retries
+    what failed. A run that fails does not stop the others.
     Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
     launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
     """
-    stream = stream or sys.stderr
+    out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
     planned = plan(study, resolve)
     check(directory, study, planned)
@@ -72,10 +72,10 @@ def launch(
         environment = look()
         write(directory, study, planned, environment)
         if len(planned) < len(study.sweep):
-            stream.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
+            out.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
         try:
             executor = executor or LocalProcesses(default_workers(environment))
-            started = finish(directory, planned, command, executor, stream)
+            started = finish(directory, planned, command, executor, out)
         finally:
             rows = _gather(directory)
     return Summary(rows, started)
