@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lm_lab.types import UserError
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 20.0  # from the request to end until the kill: time to commit a checkpoint
+ERROR = re.compile(r"lm-lab: |[\w.]+(Error|Exception)\b")
 CHILD = Path(__file__).with_name("child.py")
 
 
@@ -118,9 +120,14 @@ def termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def last_line(text: str) -> str:
-    """The last line that says anything."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+def last_words(text: str) -> str:
+    """The last line that tells an error (ours, or a Python exception), else the last that says anything.
+
+    What comes after an error is noise: warnings at exit, a moving bar.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR.match(line)]
+    return next(iter([*errors[-1:], *lines[-1:]]), "")
 
 
 def _start(unit: Unit, slot: int, cores: str) -> _Running:
@@ -157,7 +164,7 @@ def explain(code: int, last: str) -> str:
 def _tail(log: IO[bytes], start: int) -> str:
     size = log.seek(0, os.SEEK_END)
     log.seek(max(start, size - 10_000))
-    return last_line(log.read().decode(errors="replace"))
+    return last_words(log.read().decode(errors="replace"))
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -52,14 +52,16 @@ def launch(
     resolve: Resolve,
     command: Command,
     workers: int | None = None,
-    stream: TextIO = sys.stderr,
+    stream: TextIO | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
 
-    Redoes nothing that is complete or diverged and retries what failed. A run that fails does not stop the others.
+    Shows its progress on the stream, by default stderr. Redoes nothing that is complete or diverged, and retries
+    what failed. A run that fails does not stop the others.
     Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
     launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
     """
+    out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
     planned = plan(study, resolve)
     check(directory, study, planned)
@@ -70,10 +72,10 @@ def launch(
         environment = look()
         write(directory, study, planned, environment)
         if len(planned) < len(study.sweep):
-            stream.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
+            out.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
         try:
             executor = executor or LocalProcesses(default_workers(environment))
-            started = finish(directory, planned, command, executor, stream)
+            started = finish(directory, planned, command, executor, out)
         finally:
             rows = _gather(directory)
     return Summary(rows, started)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lm_lab.sweeps.executor import LocalProcesses, Unit, core_slots, explain
+from lm_lab.sweeps.executor import LocalProcesses, Unit, core_slots, explain, last_words
 from lm_lab.types import UserError
 from tests.sweeps.fakes import alive, wait_for
 
@@ -61,6 +61,20 @@ def test_a_log_grows_and_only_the_last_attempt_explains(unit):
 
 def test_success_without_a_result_is_explained():
     assert explain(0, "bye") == "ended with exit code 0 and no result; it last said: bye"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", ""),
+        ("a\nb\n\n", "b"),
+        ("ValueError: x\nlm-lab: no space\nsys:1: RuntimeWarning: never awaited\n", "lm-lab: no space"),
+        ("Traceback:\n  raise\na.b.SomeError: no memory\nstep 3\n", "a.b.SomeError: no memory"),
+        ("a bar 10%\ra bar 20%", "a bar 20%"),
+    ],
+)
+def test_the_last_words_are_the_error(text, words):
+    assert last_words(text) == words
 
 
 def test_units_start_in_order_and_never_more_than_workers(unit, tmp_path):

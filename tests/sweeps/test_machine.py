@@ -18,6 +18,7 @@ def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
 @pytest.mark.processes
 def test_the_environment_is_this_process_s(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lm-lab", "sweep", "experiments/x", "--workdir=a b"])
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     environment = machine.look()
     assert environment["command"] == "lm-lab sweep experiments/x '--workdir=a b'"
     assert environment["devices"]["platform"] == "cpu"
