@@ -46,16 +46,12 @@ def main(_: list[str]) -> None:
     for processes in workers.values():
         for process in processes:
             process.kill()
-    print(
-        f"{len(cores)} cores, width {WIDTH.value} x {DEPTH.value}, L{LENGTH.value} B{BATCH.value}, {MEMBERS.value} members"
-    )
-    base = rates[WAYS.value[0]]
+    print(f"{len(cores)} cores, {MEMBERS.value} members of width {WIDTH.value} x {DEPTH.value}")
+    first = WAYS.value[0]
     for way, found in rates.items():
-        ratios = [a / b for a, b in zip(found, base)]
-        span = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(
-            f"{way:10} {statistics.median(found):>10,.0f} tok/s  {statistics.median(ratios):.2f} of {WAYS.value[0]} ({span})"
-        )
+        ratios = [a / b for a, b in zip(found, rates[first])]
+        share = f"{statistics.median(ratios):.2f} of {first} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"{way:10} {statistics.median(found):>10,.0f} tok/s  {share}")
 
 
 def start(way: str, cores: list[int]) -> list[subprocess.Popen]:
