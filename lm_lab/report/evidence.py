@@ -51,10 +51,10 @@ def sections(sweep: Sweep) -> list[Section]:
 
 
 def _unfinished(sweep: Sweep) -> list[Block]:
-    count = len(sweep.unfinished)
+    has = "has" if len(sweep.unfinished) == 1 else "have"
     words = (
-        f"{count:,} of {text.many(len(sweep.rows), 'run')} {'has' if count == 1 else 'have'} no result. None of them is "
-        "a point of a fit; a diverged run counts as a peak rate that was tried and failed."
+        f"{len(sweep.unfinished):,} of {text.many(len(sweep.rows), 'run')} {has} no result. None of them is a point of "
+        "a fit; a diverged run counts as a peak rate that was tried and failed."
     )
     header = ["run", "status", "message", *sweep.overrides]
     shown = [[_words(row.get(key)) for key in ("name", "status", "message")] for row in sweep.unfinished]

@@ -11,6 +11,8 @@ from lm_lab.report import write
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
+FEW = {"kind": "isoflop", "draws": 20}
+
 
 @pytest.fixture(scope="session")
 def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -81,7 +83,7 @@ def test_what_users_write_cannot_become_markup(tmp_path):
 
 
 def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
-    write_sweep(tmp_path, budgets=[1e11], sizes=[0.8, 1.25], rates=[1.0], seeds=3, analysis={"kind": "isoflop"})
+    write_sweep(tmp_path, budgets=[1e11], sizes=[0.8, 1.25], rates=[1.0], seeds=3, analysis=FEW)
     page = write(tmp_path).read_text(encoding="utf-8")
     assert "do not determine how compute should be split" in page
     assert "What cannot be concluded" in page
@@ -90,13 +92,13 @@ def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
 
 
 def test_budgets_that_do_not_bracket_their_optimum_are_said_to(tmp_path):
-    write_sweep(tmp_path, budgets=[1e11, 3e11], sizes=[2.0, 3.0, 4.5, 6.0], rates=[1.0], seeds=2)
+    write_sweep(tmp_path, budgets=[1e11, 3e11], sizes=[2.0, 3.0, 4.5, 6.0], rates=[1.0], seeds=2, analysis=FEW)
     page = write(tmp_path).read_text(encoding="utf-8")
     assert "Refused: vertex outside the data" in page
 
 
 def test_a_sweep_without_budgets_rates_or_curves_still_reports(tmp_path):
-    write_sweep(tmp_path, budgets=[1e11, 3e11], rates=[1.0], seeds=1, curves=False, analysis={"kind": "isoflop"})
+    write_sweep(tmp_path, budgets=[1e11, 3e11], rates=[1.0], seeds=1, curves=False, analysis=FEW)
     for kept in ("sweep.json", "results.csv"):
         text = (tmp_path / kept).read_text()
         (tmp_path / kept).write_text(
