@@ -60,7 +60,7 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
         update = optimizer.make(config, state.hyper, rate).update
         updates, opt_state = update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {**sums, "gradient_norm": optax.global_norm(grads), "rate": rate}
+        metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
         return TrainState(state.step + 1, params, opt_state, state.hyper), metrics
 
     return step
