@@ -33,9 +33,8 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     def accumulated(params: PyTree, batch: Batch, key: Array) -> tuple[PyTree, Sums]:
         split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, microbatches)
-        zeros = jax.tree.map(
-            jnp.zeros_like, jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)))
-        )
+        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
 
         def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, gradient(params, *part)), None
@@ -59,6 +58,8 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
         rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
         update = optimizer.make(config, state.hyper, rate).update
         updates, opt_state = update(grads, state.opt_state, state.params)
+        # Computed in float32, kept in the dtype of the parameters.
+        opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
         return TrainState(state.step + 1, params, opt_state, state.hyper), metrics
