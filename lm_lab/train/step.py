@@ -54,7 +54,8 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
         key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
         corruption, dropout = jax.random.split(key)
         grads, sums = gradient(state.params, objective.prepare(corruption, examples), dropout)
-        grads = jax.tree.map(lambda g: g / sums["weight"], grads)
+        count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)  # a batch of padding moves nothing, and is no NaN
+        grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
         update = optimizer.make(config, state.hyper, rate).update
         updates, opt_state = update(grads, state.opt_state, state.params)
