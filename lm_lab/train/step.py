@@ -33,9 +33,8 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     def accumulated(params: PyTree, batch: Batch, key: Array) -> tuple[PyTree, Sums]:
         split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, microbatches)
-        zeros = jax.tree.map(
-            jnp.zeros_like, jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)))
-        )
+        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
 
         def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, gradient(params, *part)), None
@@ -55,12 +54,15 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
         key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
         corruption, dropout = jax.random.split(key)
         grads, sums = gradient(state.params, objective.prepare(corruption, examples), dropout)
-        grads = jax.tree.map(lambda g: g / sums["weight"], grads)
+        count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)  # a batch of padding moves nothing, and is no NaN
+        grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
         update = optimizer.make(config, state.hyper, rate).update
         updates, opt_state = update(grads, state.opt_state, state.params)
+        # Computed in float32, kept in the dtype of the parameters.
+        opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
-        metrics = {**sums, "gradient_norm": optax.global_norm(grads), "rate": rate}
+        metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
         return TrainState(state.step + 1, params, opt_state, state.hyper), metrics
 
     return step
