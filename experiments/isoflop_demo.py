@@ -19,9 +19,10 @@ from lm_lab.sweeps.study import Study
 DEPTH, HEADS, VOCAB = 2, 2, 257
 BUDGETS = (1e11, 3e11, 1e12)
 HELD_OUT = 3e12
+SMALLEST_CENTRE = 1.5e4  # parameters at 1e11 FLOPs, where earlier sweeps found the valley
 SIZES = (0.35, 0.6, 1.0, 1.7, 2.9)  # times the centre of a budget
 HELD_OUT_SIZES = (0.6, 1.0, 1.7)
-RATES = (0.1, 0.2, 0.4)  # times 1 / width
+RATES = (0.2, 0.4, 0.8)  # times 1 / width
 
 
 def study() -> Study:
@@ -46,7 +47,7 @@ def base() -> ConfigDict:
 
 def budget(flops: float, ratios: Sequence[float]) -> Sweep:
     """The runs of one budget: sizes around where the optimum is expected, each at every rate."""
-    widths = widths_near(centre(flops), ratios, matmul_parameters, multiple=2 * HEADS)
+    widths = widths_near(centre(flops, size=SMALLEST_CENTRE), ratios, matmul_parameters, multiple=2 * HEADS)
     sizes = [
         product(param("model.width", [width]), param("optimizer.peak_rate", [rate / width for rate in RATES]))
         for width in widths
