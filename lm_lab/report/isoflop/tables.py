@@ -19,11 +19,11 @@ def laws(analysis: IsoflopAnalysis) -> Table:
         rows.append([frontier.method, *exponents, *optimum])
     level = text.percent(analysis.level)
     draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
-    return Table(
-        header,
-        rows,
-        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}.",
+    words = (
+        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}. "
+        "C counts more than 6ND (attention, for one), so a and b need not add up to 1."
     )
+    return Table(header, rows, words)
 
 
 def formulas(analysis: IsoflopAnalysis) -> Table | None:

@@ -185,5 +185,5 @@ def _scope(analysis: IsoflopAnalysis) -> str:
         "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; "
         "nothing here speaks of budgets beyond those shown."
     )
-    kinds = len({caution.kind for caution in analysis.cautions})
-    return f"{words} The cautions below say where the answer is weak ({text.many(kinds, 'kind')})." if kinds else words
+    kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
+    return f"{words} Where the answer is weak (cautions below): {text.listed(kinds)}." if kinds else words
