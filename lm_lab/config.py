@@ -63,12 +63,17 @@ def load(path: str) -> ConfigDict:
 
 
 def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """A copy with dotted keys set: {"model.depth": 4}. What they may be is checked by `resolve`."""
+    """A copy with dotted keys set: {"model.depth": 4}. What they may be is checked by `resolve`.
+
+    Raises UserError for a key with more than one dot, or one inside what is no section.
+    """
     plain = config.to_dict()
     for key, value in changes.items():
         section, _, field = key.partition(".")
+        if "." in field:
+            raise UserError(f"config.{key} does not exist; a key is section.field, as in model.depth")
         if field:
-            plain.setdefault(section, {})[field] = value
+            plain[section] = _section(plain, section) | {field: value}
         else:
             plain[section] = value
     return ConfigDict(plain)

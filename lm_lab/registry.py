@@ -30,6 +30,9 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
         return importlib.import_module(f"lm_lab.{kind}.{name}")
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+        module = importlib.import_module(name)
+    except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH") from None
+    if not hasattr(module, "Config"):
+        raise UserError(f"{where}: {name!r} has no Config; name a module like those of lm_lab.{kind}")
+    return module

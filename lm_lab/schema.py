@@ -50,13 +50,16 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
     """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
-    converted = _convert(value, hint)
-    if converted is _REFUSED:
-        raise UserError(f"{where} must be {_words(hint)}, not {value!r}")
-    numbers = converted if isinstance(converted, tuple) else (converted,)
-    for number in numbers:
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            _check_range(number, where, limits.get("low"), limits.get("high"))
+    try:
+        converted = _convert(value, hint)
+        if converted is _REFUSED:
+            raise UserError(f"{where} must be {_words(hint)}, not {value!r}")
+        numbers = converted if isinstance(converted, tuple) else (converted,)
+        for number in numbers:
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                _check_range(number, where, limits.get("low"), limits.get("high"))
+    except OverflowError:  # a whole number beyond every float
+        raise UserError(f"{where} must be finite, not a number of more than 300 digits") from None
     return converted
 
 

@@ -6,6 +6,7 @@ A kernel is stored in the parameters' dtype and used in the dtype of its input.
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen import spmd
 from jax import Array
@@ -34,6 +35,21 @@ class Linear(nn.Module):
         return x @ kernel.astype(x.dtype)
 
 
+@jax.custom_vjp
+def _lookup(table: Array, ids: Array) -> Array:
+    """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has thousands of terms, and a
+    sum in bfloat16 stops growing at some hundreds."""
+    return table[ids]
+
+
+def _lookup_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
+    table, ids = kept
+    return jnp.zeros(table.shape, jnp.float32).at[ids].add(dy.astype(jnp.float32)).astype(table.dtype), None
+
+
+_lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
+
+
 class Embedding(nn.Module):
     """A table f32[rows, features] drawn from N(0, 1 / features), read by row or, tied, as the head."""
 
@@ -46,7 +62,7 @@ class Embedding(nn.Module):
 
     def __call__(self, ids: Array) -> Array:
         """Rows [... D] of ids i32[...]."""
-        return self.embedding[ids]
+        return _lookup(self.embedding, ids)
 
     def attend(self, x: Array) -> Array:
         """Logits [... rows] of features [... D]."""

@@ -79,14 +79,14 @@ def populate(step: Step, how: str) -> Step:
     "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one after another.
     """
     if how == "vmap":
-        return jax.vmap(step)
+        return jax.vmap(step, spmd_axis_name="population")
     return lambda state, examples: lax.map(lambda member: step(*member), (state, examples))
 
 
 def populate_shared(function: Callable[[PyTree, Any], Any], how: str) -> Callable[[PyTree, Any], Any]:
     """The function of each member's first argument and of the second, which all share."""
     if how == "vmap":
-        return jax.vmap(function, in_axes=(0, None))
+        return jax.vmap(function, in_axes=(0, None), spmd_axis_name="population")
     return lambda members, shared: lax.map(lambda member: function(member, shared), members)
 
 

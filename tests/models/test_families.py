@@ -1,0 +1,131 @@
+"""The contract of a family, stated for every module of lm_lab/models."""
+
+import dataclasses
+from typing import get_args, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab import registry
+from lm_lab.compute.parameters import group_of
+from lm_lab.types import Inputs
+from tests import tiny
+from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
+
+FAMILIES = registry.names("models")
+
+
+def config_of(family):
+    return registry.find("models", family, "family").Config
+
+
+def choices(family, field):
+    """The values of a field that is a Literal, where the family has it."""
+    hint = get_type_hints(config_of(family)).get(field)
+    return get_args(hint)
+
+
+POSITIONS = [(family, scheme) for family in FAMILIES for scheme in choices(family, "positions") or (None,)]
+
+
+def built(family, seed=0, rows=1, **changes):
+    """(model, params, tokens): a tiny one, and a row of text with no token twice."""
+    model = tiny.model(family, **{name: value for name, value in changes.items() if value is not None})
+    tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB)[:LENGTH] for row in range(rows)])
+    return model, tiny.params_of(model, Inputs(tokens)), tokens.astype(jnp.int32)
+
+
+def is_embedding(path):
+    return group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
+
+
+@pytest.mark.parametrize("family, scheme", POSITIONS)
+def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, scheme):
+    model, params, tokens = built(family, positions=scheme)
+    probe = jax.random.normal(jax.random.key(1), (WIDTH,))
+    tables = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_embedding(path)]
+    assert [table.shape for table in tables] == [(VOCAB, WIDTH)]
+
+    def features(table):
+        filled = jax.tree_util.tree_map_with_path(lambda path, leaf: table if is_embedding(path) else leaf, params)
+        return model.apply({"params": filled}, Inputs(tokens), method="features")[0] @ probe
+
+    by_row = np.asarray(jax.jit(jax.jacrev(features))(tables[0]))  # [L V D]: no token stands twice, so a row is a place
+    influence = np.abs(by_row[:, np.asarray(tokens[0])]).sum(-1)  # [L L]: of the token at column on the feature at row
+    past = np.tril(np.ones((LENGTH, LENGTH), bool))
+    assert (influence[~past] == 0).all()
+    assert (influence[past] > 0).all()
+
+
+@pytest.mark.parametrize("family, scheme", POSITIONS)
+def test_another_future_changes_no_bit_of_the_logits(family, scheme):
+    model, params, tokens = built(family, positions=scheme)
+    logits = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))
+    for place in (1, LENGTH // 2, LENGTH - 1):
+        other = logits(tokens.at[:, place:].set((tokens[:, place:] + 1) % VOCAB))
+        assert tiny.same_bits(logits(tokens)[:, :place], other[:, :place])
+
+
+@pytest.mark.parametrize("family, scheme", POSITIONS)
+def test_documents_of_a_row_do_not_see_each_other(family, scheme):
+    model, params, tokens = built(family, positions=scheme)
+    cut = 6
+    segments = jnp.where(jnp.arange(LENGTH) < cut, 1, 2)[None]
+    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
+    logits = jax.jit(lambda tokens, *where: model.apply({"params": params}, Inputs(tokens, *where)))
+    packed = logits(tokens, segments, positions)
+    changed = logits(tokens.at[:, :cut].set((tokens[:, :cut] + 1) % VOCAB), segments, positions)
+    assert tiny.same_bits(packed[:, cut:], changed[:, cut:])
+    # Each document has the logits that it has alone: positions start again with it.
+    assert distance(packed[:, :cut], logits(tokens[:, :cut])) < ROUNDING
+    assert distance(packed[:, cut:], logits(tokens[:, cut:])) < ROUNDING
+
+
+def loss_and_gradient(family, **changes):
+    _, params, tokens = built(family, rows=2)
+    model = tiny.model(family, **changes)
+    rngs = {"dropout": jax.random.key(0)}
+
+    def loss(params):
+        logits = model.apply({"params": params}, Inputs(tokens[:, :-1]), rngs=rngs)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], -1).sum()
+
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def has(family, *fields):
+    return {field.name for field in dataclasses.fields(config_of(family))}.issuperset(fields)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if has(family, "scan", "remat", "dropout")])
+def test_depth_scanned_unrolled_or_recomputed_is_one_function(family):
+    usual = loss_and_gradient(family, dropout=0.3, scan=False)
+    for changes in ({"scan": True}, {"scan": True, "remat": "full"}, {"remat": "full"}, {"scan": True, "remat": "dots"}):
+        assert distance(loss_and_gradient(family, dropout=0.3, **changes), usual) < ROUNDING
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_and_dtypes(family):
+    model, params, tokens = built(family, rows=3)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        cast = {"params": jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), params)}
+        features = jax.eval_shape(lambda cast=cast: model.apply(cast, Inputs(tokens), method="features"))
+        logits = jax.eval_shape(lambda cast=cast: model.apply(cast, Inputs(tokens)))
+        assert (features.shape, features.dtype) == ((3, LENGTH, WIDTH), dtype)
+        assert (logits.shape, logits.dtype) == ((3, LENGTH, VOCAB), jnp.float32)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_the_readout_of_the_features(family):
+    model, params, tokens = built(family)
+    variables = {"params": params}
+    features = model.apply(variables, Inputs(tokens), method="features")
+    assert distance(model.apply(variables, features, method="readout"), model.apply(variables, Inputs(tokens))) == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_field_is_documented(family):
+    for field in dataclasses.fields(config_of(family)):
+        assert field.metadata["doc"], field.name

@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.nn.attention import attend, causal_mask
+from tests.tiny import ROUNDING, distance
+
+
+def drawn(seed=0, dtype=jnp.float32, scale=1.0):
+    """q, k, v [2 7 3 4]."""
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(scale * rng.normal(size=(2, 7, 3, 4)), dtype) for _ in range(3)]
+
+
+def reference(q, k, v, mask):
+    """1706.03762, equation 1, in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+    scores = np.where(np.asarray(mask), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhqk,bkhd->bqhd", weights / weights.sum(-1, keepdims=True), v)
+
+
+SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 2, 2], [1, 2, 2, 2, 3, 0, 0]])
+
+
+@pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])
+def test_plain_attention_is_the_papers(segments):
+    mask = causal_mask(7, segments)
+    assert distance(attend(*drawn(), mask, "plain"), reference(*drawn(), mask)) < ROUNDING
+
+
+def test_scores_of_any_size_stay_finite():
+    mask = causal_mask(7, None)
+    large = drawn(scale=100.0)  # scores of 1e4, whose exponentials overflow
+    # The scores themselves are rounded: 1e4 * 6e-8 = 6e-4 in the exponent.
+    assert distance(attend(*large, mask, "plain"), reference(*large, mask)) < 2e-3
+
+
+def test_half_precision_rounds_once_each_way():
+    half = drawn(dtype=jnp.bfloat16)
+    out = attend(*half, causal_mask(7, None), "plain")
+    assert out.dtype == jnp.bfloat16
+    # Scores and sums are float32; the weights, the products' result and the output are rounded to 8 bits (2^-9 each).
+    assert distance(out, reference(*half, causal_mask(7, None))) < 4 * 2**-9
+
+
+def test_a_mask_is_the_past_of_the_own_segment():
+    mask = np.asarray(causal_mask(7, SEGMENTS))[:, 0]
+    for row, query, key in np.ndindex(2, 7, 7):
+        assert mask[row, query, key] == (key <= query and SEGMENTS[row, query] == SEGMENTS[row, key])
+
+
+def test_the_future_has_no_gradient_at_all():
+    q, k, v = drawn()
+
+    def first_queries(k, v):
+        return attend(q, k, v, causal_mask(7, None), "plain")[:, :4].sum()
+
+    for gradient in jax.grad(first_queries, (0, 1))(k, v):
+        assert (gradient[:, 4:] == 0).all()
+        assert (gradient[:, :4] != 0).any()

@@ -1,0 +1,99 @@
+"""The smallest models, batches and runs on which the laws of the engine are stated."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lm_lab import config as configs
+from lm_lab import registry
+from lm_lab.train.sharding import unbox
+from lm_lab.types import Examples, Inputs
+
+WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS = 16, 2, 2, 32, 16, 8
+
+ROUNDING = 1e-5
+"""Two orders of the same float32 sums differ by some rounding errors of 6e-8 of their largest terms: this allows 160,
+as a share of the largest entry of the array. What a law is broken by (a lost row, a mean of means, a leak) is 1e-3."""
+
+EPSILON = 1e-3
+"""AdamW's epsilon where states are compared after several steps: it divides a gradient by its own size, so that with
+1e-8 an entry that is all rounding error would move by a whole rate, in either direction."""
+
+RUN: dict[str, Any] = {
+    "seed": 0,
+    "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS},
+    "objective": {"name": "causal"},
+    "data": {"source": "synthetic", "symbols": 4, "order": 1, "documents": 64, "document_bytes": 256, "length": LENGTH},
+    "optimizer": {"peak_rate": 1e-2, "warmup_steps": 2, "epsilon": EPSILON},
+    "train": {
+        "steps": 8,
+        "batch_size": ROWS,
+        "steps_per_call": 2,
+        "log_every_steps": 2,
+        "eval_every_steps": 4,
+        "eval_batches": 2,
+        "checkpoint_every_steps": 2,
+    },
+}
+
+
+def config(changes: dict[str, Any] | None = None) -> ConfigDict:
+    """The config of a tiny run, with dotted keys changed."""
+    return configs.override(ConfigDict(RUN), changes or {})
+
+
+def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    """The experiment of `config`, and its plain values."""
+    return configs.resolve(config(changes))
+
+
+def model(family: str = "decoder", **changes: Any) -> Any:
+    """A tiny model of a family; of the usual sizes it takes those that its Config knows."""
+    module = registry.find("models", family, "family")
+    known = {field.name for field in dataclasses.fields(module.Config)}
+    sizes = {"width": WIDTH, "depth": DEPTH, "heads": HEADS, "vocab": VOCAB, "length": LENGTH}
+    return module.Model(module.Config(**{name: size for name, size in sizes.items() if name in known} | changes))
+
+
+def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
+    """Its parameters, unboxed."""
+    return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(jax.random.key(seed))
+
+
+def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCAB) -> jax.Array:
+    """Random tokens i32[rows, length]."""
+    return jnp.asarray(np.random.default_rng(seed).integers(0, vocab, (rows, length)), jnp.int32)
+
+
+def examples(rows: int = ROWS, length: int = LENGTH, seed: int = 0, segments: Any = None) -> Examples:
+    """Random windows of length + 1 tokens, a byte each."""
+    shape = (rows, length + 1)
+    return Examples(tokens(*shape, seed=seed), jnp.ones(shape, jnp.float32), segments)
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference of two trees of arrays, as a share of the largest entry of the leaf it is in."""
+    return max(_distance(*pair) for pair in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def _distance(one: Any, other: Any) -> float:
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    assert a.shape == b.shape
+    assert np.isfinite(a).all()
+    assert np.isfinite(b).all()
+    return float(np.abs(a - b).max(initial=0.0) / max(np.abs(b).max(initial=0.0), 1e-30))
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two trees of arrays are equal in every bit."""
+    pairs = zip(jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True)
+    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def member(tree: Any, index: int) -> Any:
+    """One member of a population's tree."""
+    return jax.tree.map(lambda x: x[index], tree)
