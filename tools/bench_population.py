@@ -33,7 +33,8 @@ CHILD = flags.DEFINE_string("child", None, "internal: the way that this process 
 STEPS_PER_CALL = 8
 
 
-def main(_: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    del argv
     if CHILD.value:
         child(CHILD.value)
         return

@@ -34,6 +34,7 @@ def run(argv: list[str]) -> int:
     if WORKDIR.value is None:
         raise UserError("--workdir=DIR is missing, as in --workdir=runs/isoflop")
     study, directory = studies.load(paths[0]), Path(WORKDIR.value)
+    report.read_analysis(study.analysis, f"study {study.name!r}")
     summary = launch(
         study,
         directory,

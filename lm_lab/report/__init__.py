@@ -1,18 +1,21 @@
 """The written answer of a study: figures and one self-contained HTML page, from the stored results alone.
 
 A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is lm_lab.report.isoflop)
-with two public names: analyse(rows, spec) -> a frozen dataclass of results; story(analysis, sweep) -> page.Story.
+with three public names: Settings, what else the spec may say; analyse(rows, settings) -> a frozen dataclass of results;
+story(analysis, sweep) -> page.Story.
 """
 
 import dataclasses
 import importlib
 import json
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lm_lab.report import evidence, page, stored
-from lm_lab.schema import suggest
+from lm_lab.schema import build, suggest
 from lm_lab.types import UserError
 
 
@@ -23,9 +26,8 @@ def write(directory: Path) -> Path:
     kind of analysis, or a folder that cannot be written.
     """
     sweep = stored.read(directory)
-    spec = sweep.study.get("analysis") or {}
-    kind = _kind(spec.get("kind"), directory)
-    analysis = kind.analyse(sweep.rows, spec)
+    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(directory / "sweep.json"))
+    analysis = kind.analyse(sweep.rows, settings)
     story = kind.story(analysis, sweep)
     story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
     name, question = str(sweep.study.get("name", directory.name)), str(sweep.study.get("question", ""))
@@ -42,10 +44,17 @@ def write(directory: Path) -> Path:
     return path
 
 
-def _kind(name: object, directory: Path) -> ModuleType:
+def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
+    """The module and the settings of a study's "analysis"; `where` it stands is named in errors. Raises UserError."""
+    kind = _kind(spec.get("kind"), f"{where}: analysis.kind")
+    return kind, build(
+        kind.Settings, {key: value for key, value in spec.items() if key != "kind"}, f"{where}: analysis"
+    )
+
+
+def _kind(name: object, where: str) -> ModuleType:
     """The module of a kind of analysis: a package in this one, or the dotted path of an outside module."""
     kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
-    where = f"{directory / 'sweep.json'}: analysis.kind"
     if not isinstance(name, str):
         raise UserError(f"{where} is missing; {suggest('', kinds)}")
     if name in kinds:

@@ -11,7 +11,7 @@ from lm_lab.report.stored import Row, Sweep
 _QUANTITIES = {
     "budget_flops": "budget (FLOPs)",
     "params": "parameters N",
-    "params_non_embedding": "non-embedding",
+    "params_body": "body",
     "params_total": "all parameters",
     "tokens": "tokens D",
     "flops": "FLOPs C",
@@ -19,11 +19,11 @@ _QUANTITIES = {
     "bits_per_byte": "bits/byte",
     "seconds": "seconds",
 }
-_COUNTS = ("params", "params_non_embedding", "params_total", "tokens")
+_COUNTS = ("params", "params_body", "params_total", "tokens")
 _POWERS = ("budget_flops", "flops", "train.budget_flops")
 _COLUMNS = (
     ("N", "params", "parameters of matrix products, the readout (head) included"),
-    ("non-embedding", "params_non_embedding", "parameters without the embedding"),
+    ("body", "params_body", "matrix parameters of the layers alone, the head left out"),
     ("all parameters", "params_total", "every trained number"),
     ("D", "tokens", "training tokens, counted once per pass"),
     ("C", "flops", "training FLOPs, counted from the program itself (forward and backward)"),

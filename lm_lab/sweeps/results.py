@@ -45,7 +45,7 @@ def collect(directory: Path) -> list[Row]:
     """A row for every run of the sweep, in its order; what a run does not know yet is None.
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs that do not);
-    budget_flops; params (N: matmul parameters with the head), params_non_embedding, params_total; tokens (D); flops
+    budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D); flops
     (C, counted); loss (nats a token, held out); bits_per_byte (held out); seconds. Raises UserError where the folder
     holds no sweep.
     """
@@ -74,7 +74,7 @@ def _row(run: Planned, keys: list[str], directory: Path) -> Row:
         **{key: run.overrides[key] if key in run.overrides else _at(run.config, key) for key in keys},
         "budget_flops": _at(run.config, "train.budget_flops"),
         "params": params.get("matmul"),
-        "params_non_embedding": params.get("non_embedding"),
+        "params_body": params.get("matmul_body"),
         "params_total": params.get("total"),
         "tokens": result.get("tokens"),
         "flops": result.get("flops"),

@@ -102,7 +102,12 @@ def has(family, *fields):
 @pytest.mark.parametrize("family", [family for family in FAMILIES if has(family, "scan", "remat", "dropout")])
 def test_depth_scanned_unrolled_or_recomputed_is_one_function(family):
     usual = loss_and_gradient(family, dropout=0.3, scan=False)
-    for changes in ({"scan": True}, {"scan": True, "remat": "full"}, {"remat": "full"}, {"scan": True, "remat": "dots"}):
+    for changes in (
+        {"scan": True},
+        {"scan": True, "remat": "full"},
+        {"remat": "full"},
+        {"scan": True, "remat": "dots"},
+    ):
         assert distance(loss_and_gradient(family, dropout=0.3, **changes), usual) < ROUNDING
 
 

@@ -83,7 +83,7 @@ def _row(index: int, budget: float, size: float, rate: float, seed: int, noise: 
         "train.budget_flops": budget,
         "budget_flops": budget,
         "params": params,
-        "params_non_embedding": 24 * width**2,
+        "params_body": 24 * width**2,
         "params_total": params + 320 * width,
         "tokens": tokens,
         "flops": 6.9 * params * tokens,
@@ -97,7 +97,7 @@ def _write_run(directory: Path, row: dict[str, Any], curves: bool) -> None:
     directory.mkdir(parents=True)
     per_token = {
         "counted": 6.9 * row["params"],
-        "6N_body": 6 * row["params_non_embedding"],
+        "6N_body": 6 * row["params_body"],
         "6N_matmul": 6 * row["params"],
     }
     result = {

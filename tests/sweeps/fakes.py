@@ -41,7 +41,7 @@ for name in sys.argv[2:]:
         time.sleep(0.01)
     status = "diverged" if fate == "diverge" else "complete"
     result = {"status": status, "tokens": 2560, "flops": 1e9, "seconds": 0.5,
-              "params": {"matmul": 100, "non_embedding": 90, "total": 120},
+              "params": {"matmul": 100, "matmul_body": 90, "total": 120},
               "final": {"eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.6},
               "message": "loss is nan at step 3" if status == "diverged" else None}
     draft = run / "draft"

@@ -16,7 +16,7 @@ RESULT = {
     "status": "complete",
     "tokens": 2560,
     "flops": 1.5e9,
-    "params": {"matmul": 100, "non_embedding": 90, "total": 120},
+    "params": {"matmul": 100, "matmul_body": 90, "total": 120},
     "final": {"train/nll": 2.0, "eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.625},
     "seconds": 0.1 + 0.2,
 }
@@ -70,9 +70,9 @@ def test_rows_have_every_column(sweep):
     assert list(first)[:6] == ["name", "status", "message", "seed", "model.width", "train.budget_flops"]
     assert (first["seed"], first["model.width"], first["status"], first["loss"]) == (0, 16, "missing", None)
     assert third["budget_flops"] == third["train.budget_flops"] == 2e9
-    assert {key: second[key] for key in ("params", "params_non_embedding", "params_total")} == {
+    assert {key: second[key] for key in ("params", "params_body", "params_total")} == {
         "params": 100,
-        "params_non_embedding": 90,
+        "params_body": 90,
         "params_total": 120,
     }
     assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (2560, 1.5e9, 2.5, 3.625)

@@ -1,18 +1,17 @@
 """What an isoFLOP report is written from: the analysis, and how its exponents move with what is counted as N."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lm_lab.report.stored import Row
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
-from lm_lab.schema import build, setting
+from lm_lab.schema import setting
 
 COUNTS = {
     "params": "parameters of matrix products, head included",
-    "params_non_embedding": "parameters without the embedding",
+    "params_body": "matrix parameters of the layers alone",
     "params_total": "every parameter",
 }
 """Columns that N may be read from, and what each counts; the first is N everywhere but in the table of counts."""
@@ -47,9 +46,8 @@ class Findings:
     counts: tuple[Count, ...]
 
 
-def find(rows: Sequence[Row], spec: Mapping[str, Any]) -> Findings:
-    """The findings in a sweep's rows; `spec` is sweep.json's "analysis". Raises UserError for a setting it lacks."""
-    settings = build(Settings, {key: value for key, value in spec.items() if key != "kind"}, "sweep.json: analysis")
+def find(rows: Sequence[Row], settings: Settings) -> Findings:
+    """The findings in a sweep's rows."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])}
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]

@@ -11,8 +11,7 @@ from lm_lab.scaling.records import Band, Caution, Estimate
 
 @pytest.fixture(scope="module")
 def found(sweep):
-    spec = {"kind": "isoflop", "held_out_budget": 3e12, "draws": 20}
-    return findings.find(stored.read(sweep).rows, spec)
+    return findings.find(stored.read(sweep).rows, findings.Settings(held_out_budget=3e12, draws=20))
 
 
 def _with_exponent(found, method, estimate):
@@ -25,7 +24,7 @@ def _with_exponent(found, method, estimate):
 
 def test_exponents_are_found_by_each_count(found):
     by_count = {count.params: count.approach_3.value for count in found.counts}
-    assert by_count["params_non_embedding"] > by_count["params"] > by_count["params_total"]
+    assert by_count["params_body"] > by_count["params"] > by_count["params_total"]
 
 
 def test_equal_scaling_is_excluded_only_outside_the_interval(found):
