@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen import spmd
-from jax import Array
+from jax import Array, lax
 
 Role = Literal["expand", "contract", "readout"]
 
@@ -19,6 +19,25 @@ AXES: dict[Role, tuple[str, str]] = {
     "contract": ("inner", "width"),  # and back
     "readout": ("width", "vocab"),
 }
+
+
+@jax.custom_vjp
+def matmul(x: Array, kernel: Array) -> Array:
+    """x[... in] @ kernel[in, out]. The gradient of the kernel is written x^T dy.
+
+    JAX writes (dy^T x)^T, for which XLA on a CPU makes dy a second time, transposed, with all that is fused into it
+    (GELU's derivative above all): docs/speed.md. On a GPU cuBLAS takes either form as it is.
+    """
+    return x @ kernel
+
+
+def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    tokens = tuple(range(x.ndim - 1))
+    return dy @ kernel.T, lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
+
+
+matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backward)
 
 
 class Linear(nn.Module):
@@ -32,7 +51,7 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
-        return x @ kernel.astype(x.dtype)
+        return matmul(x, kernel.astype(x.dtype))
 
 
 @jax.custom_vjp
