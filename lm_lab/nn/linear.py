@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen import spmd
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 Role = Literal["expand", "contract", "readout"]
 
@@ -19,6 +20,8 @@ AXES: dict[Role, tuple[str, str]] = {
     "contract": ("inner", "width"),  # and back
     "readout": ("width", "vocab"),
 }
+
+PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
 
 
 @jax.custom_vjp
@@ -51,7 +54,7 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
-        return matmul(x, kernel.astype(x.dtype))
+        return checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT)
 
 
 @jax.custom_vjp

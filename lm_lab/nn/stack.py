@@ -5,9 +5,11 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
+from lm_lab.nn.linear import PRODUCT
+
 Remat = Literal["none", "full", "dots"]
 
-POLICIES = {"full": None, "dots": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims}
+POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
 def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> Any:
@@ -15,7 +17,7 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
 
     A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N layers whether the
     layers are scanned (one compiled body at any depth) or unrolled (faster when small), so the two are one model.
-    `remat` says what the backward pass computes again: nothing, all of a block, or all but its matrix products.
+    `remat` says what the backward pass computes again: nothing, all of a block, or all but its products with kernels.
     """
     if remat != "none":
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
