@@ -9,6 +9,7 @@ from lm_lab.train.member import Run
 
 
 def run(argv: list[str]) -> int:
+    """The exit code: 1 where a run diverged. Raises UserError."""
     directory, names = Path(argv[0]), argv[1:]
     planned = {each.name: each for each in store.planned_runs(store.read(directory))}
     runs = []

@@ -31,6 +31,7 @@ SUMS = ("total", "non_embedding", "matmul", "matmul_body")
 
 
 def run(argv: list[str]) -> int:
+    """Prints the plan. Raises UserError."""
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")

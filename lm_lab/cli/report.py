@@ -10,6 +10,7 @@ from lm_lab.types import UserError
 
 
 def run(argv: list[str]) -> int:
+    """Writes the report and says where. Raises UserError."""
     if len(argv) != 1 or argv[0].startswith("-"):
         raise UserError("name one sweep directory, as in: lm-lab report runs/isoflop")
     print(f"report: {report.write(Path(argv[0]))}")

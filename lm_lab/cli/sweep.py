@@ -28,6 +28,7 @@ WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1,
 
 
 def run(argv: list[str]) -> int:
+    """The exit code: 1 where runs failed or are in use elsewhere. Raises UserError."""
     paths = arguments.parse(FLAGS, argv)
     if len(paths) != 1:
         raise UserError("name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop")

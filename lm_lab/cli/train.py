@@ -27,6 +27,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", flag_value
 
 
 def run(argv: list[str]) -> int:
+    """The exit code: 1 where the run diverged, 143 where it was told to stop. Raises UserError."""
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")

@@ -22,6 +22,8 @@ def geometry(parameters: Mapping[str, int], length: int, depth: int = 0, heads: 
 
 
 class Convention(NamedTuple):
+    """A named way of counting."""
+
     formula: str  # for people: L layers, d width, H heads, Q head dim, T length, V vocabulary
     per_token: Callable[[Geometry], int]  # FLOPs a training token, forward and backward; Python integers never overflow
 

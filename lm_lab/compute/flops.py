@@ -29,6 +29,8 @@ class Uncountable(UserError):
 
 
 class Flops(NamedTuple):
+    """What one call of a function costs."""
+
     total: int  # of matrix products and convolutions
     by_group: dict[str, int]  # the total by the groups of parameters.py, read from the name stack
     elementwise: int  # arithmetic on single elements of floats, one each, not in the total

@@ -18,6 +18,8 @@ from lm_lab.types import Inputs, UserError
 
 @dataclass(frozen=True)
 class Config:
+    """The fields of a config's model section. Raises UserError for sizes that do not divide."""
+
     width: int = setting("residual stream, D", 128, low=1)
     depth: int = setting("layers, N", 4, low=1)
     heads: int = setting("attention heads, H; they share the width", 4, low=1)

@@ -11,7 +11,7 @@ from lm_lab.types import Batch, Examples, Inputs, Objective, Sums
 
 @dataclass(frozen=True)
 class Config:
-    pass
+    """Nothing to set."""
 
 
 def make(config: Config, length: int) -> Objective:

@@ -14,6 +14,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; survives execve
 
 
 def main(launcher: int, cores: str, command: list[str]) -> None:
+    """Becomes the command, pinned to the cores, and dies with the launcher."""
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     if sys.platform == "linux":

@@ -36,6 +36,8 @@ class Horizon:
 
 @dataclass(frozen=True)
 class Precision:
+    """The fields of a config's precision section."""
+
     compute: Literal["float32", "bfloat16"] = setting("dtype of matrix products and the residual stream", "float32")
     parameters: Literal["float32", "bfloat16"] = setting("dtype of parameters and optimizer state", "float32")
 

@@ -19,6 +19,8 @@ Sums = dict[str, float]
 
 
 class Run(NamedTuple):
+    """A run to be trained, and where."""
+
     experiment: Experiment
     resolved: dict[str, Any]  # the config as plain values, complete
     directory: Path

@@ -15,6 +15,8 @@ from lm_lab.types import Hyper, PyTree, UserError
 
 @dataclass(frozen=True)
 class Config:
+    """The fields of a config's optimizer section."""
+
     name: Literal["adamw"] = setting("which optimizer", "adamw")
     peak_rate: float = setting("learning rate after warm-up", 1e-3, low=0.0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = setting("of the rate after warm-up", "cosine")

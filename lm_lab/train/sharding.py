@@ -29,6 +29,8 @@ RULES = (
 
 @dataclass(frozen=True)
 class Config:
+    """The fields of a config's mesh section: devices along each axis."""
+
     population: int = setting("devices over which the members of a population are spread", 1, low=1)
     data: int = setting("devices over which the batch is split", 1, low=1)
     fsdp: int = setting("devices over which the batch and the parameters are split (1910.02054, stage 3)", 1, low=1)
