@@ -9,6 +9,7 @@ from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.positions import rotate
+from lm_lab.types import UserError
 
 Kernel = Literal["auto", "plain", "cudnn"]
 
@@ -24,10 +25,15 @@ def causal_mask(length: int, segments_BL: Array | None) -> Array:
 def attend(q_BLHK: Array, k_BLHK: Array, v_BLHK: Array, mask: Array, kernel: Kernel) -> Array:
     """Scaled dot-product attention (1706.03762), [B L H K] in and out; softmax in float32.
 
-    "auto" takes cuDNN's fused kernel for half precision on an NVIDIA GPU and the plain one elsewhere.
+    "auto" takes cuDNN's fused kernel for half precision on an NVIDIA GPU and the plain one elsewhere. Raises UserError
+    where "cudnn" cannot run.
     """
-    half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
-    if kernel == "cudnn" or (kernel == "auto" and half and jax.default_backend() == "gpu"):
+    fused = q_BLHK.dtype in (jnp.bfloat16, jnp.float16) and jax.default_backend() == "gpu"
+    if kernel == "cudnn" and not fused:
+        raise UserError(
+            "config.model.attention_kernel cudnn needs an NVIDIA GPU and config.precision.compute bfloat16; choose auto"
+        )
+    if fused and kernel != "plain":
         return jax.nn.dot_product_attention(q_BLHK, k_BLHK, v_BLHK, mask=mask, implementation="cudnn")
     q_BHLK, k_BHLK, v_BHLK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BLHK, v_BLHK))
     scaled = q_BHLK * q_BHLK.shape[-1] ** -0.5

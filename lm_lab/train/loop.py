@@ -127,7 +127,8 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
         pace.observe(pending)  # the call before, while this one runs
         pending, step = (step, stop, metrics), stop
         examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
-        saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or signals.received
+        told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
+        saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
         if examines or saves:
             pace.observe(pending)
             pending = None
@@ -137,8 +138,8 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
         if saves:
             for member, own in zip(members, _split(state, len(members))):
                 member.save(step, own)
-        if signals.received:
-            raise Preempted(f"{signals.received} at step {step}: saved; the same command goes on from there")
+        if told:
+            raise Preempted(f"{told} at step {step}: saved; the same command goes on from there")
     pace.observe(pending)
     pace.close()
     for member in members:

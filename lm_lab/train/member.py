@@ -109,6 +109,8 @@ class Member:
 
     def examine(self, step: int, sums: Mapping[str, Any]) -> None:
         """Records an evaluation of the parameters after `step` steps."""
+        if self.result is None and not np.isfinite(sums["nll"]):
+            self._diverge(step)
         if self.result is None:
             exam = {f"eval/heldout/{name}": value for name, value in rates(sums).items()}
             self._final |= exam

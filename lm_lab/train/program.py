@@ -47,7 +47,7 @@ def assemble(experiment: Experiment) -> Program:
 def start(experiment: Experiment, hyper: Hyper) -> TrainState:
     """The state before step 0, in the parameters' dtype, boxed."""
     batch = example_batch(experiment)
-    model = experiment.build_model()
+    model = experiment.build_model(attention_kernel="plain")  # others refuse float32, and the parameters are the same
     return steps_of.initial_state(model, experiment.optimizer, hyper, batch, experiment.precision.parameters)
 
 

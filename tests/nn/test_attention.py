@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lm_lab.nn.attention import attend, causal_mask
+from lm_lab.types import UserError
 from tests.tiny import ROUNDING, distance
 
 
@@ -61,3 +62,9 @@ def test_the_future_has_no_gradient_at_all():
     for gradient in jax.grad(first_queries, (0, 1))(k, v):
         assert (gradient[:, 4:] == 0).all()
         assert (gradient[:, :4] != 0).any()
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without one")
+def test_the_fused_kernel_is_refused_where_it_cannot_run():
+    with pytest.raises(UserError, match=r"config\.model\.attention_kernel cudnn needs an NVIDIA GPU"):
+        attend(*drawn(dtype=jnp.bfloat16), causal_mask(7, None), "cudnn")

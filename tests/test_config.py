@@ -1,0 +1,146 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from lm_lab import config as configs
+from lm_lab import registry
+from lm_lab.data import loader
+from lm_lab.train.program import assemble
+from lm_lab.types import UserError
+from tests import tiny
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_project_opens_with_its_facts_resolves_and_assembles(path):
+    config = configs.load(str(path))
+    experiment, plain = configs.resolve(config)
+    assert assemble(experiment).steps > 0
+    assert json.loads(json.dumps(plain)) == plain
+    opening = path.read_text().split('"""')[1]
+    assert all(fact in opening for fact in ("Command:", "Cost:", "Result:"))
+    assert f"--config=configs/{path.name}" in opening
+
+
+@pytest.mark.parametrize("path", [None, *CONFIGS], ids=lambda path: path.stem if path else "tiny")
+def test_a_resolved_config_is_complete_and_resolves_to_itself(path):
+    experiment, plain = configs.resolve(configs.load(str(path)) if path else tiny.config())
+    stored = json.loads(json.dumps(plain))  # as config.json and sweep.json keep it
+    again, plain_again = configs.resolve(configs.override(ConfigDict(), stored))
+    assert again == experiment
+    assert plain_again == plain
+    assert set(plain) == {"seed", *configs.SECTIONS}
+    assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(plain["model"])
+    assert plain["model"]["vocab"] == 257
+    assert plain["model"]["length"] == plain["data"]["length"]
+
+
+def test_defaults_stand_with_their_consumers():
+    config = tiny.config()
+    del config["seed"]
+    experiment, plain = configs.resolve(config)
+    assert experiment.seed == plain["seed"] == 0
+    assert experiment.mesh.devices == 1
+    assert plain["precision"] == {"compute": "float32", "parameters": "float32"}
+
+
+MISTAKES = [
+    ({"modle.depth": 3}, "config.modle does not exist; did you mean 'model'?"),
+    ({"model.dept": 3}, "config.model.dept does not exist; did you mean 'depth'?"),
+    ({"objective.nam": 3}, "config.objective.nam does not exist; did you mean 'name'?"),
+    ({"data.lenght": 3}, "config.data.lenght does not exist; did you mean 'length'?"),
+    ({"data.symbol": 3}, "config.data.symbol does not exist; did you mean 'symbols'?"),
+    ({"optimizer.peak_rat": 1.0}, "config.optimizer.peak_rat does not exist; did you mean 'peak_rate'?"),
+    ({"train.step": 3}, "config.train.step does not exist; did you mean 'steps'?"),
+    ({"mesh.tensors": 2}, "config.mesh.tensors does not exist; did you mean 'tensor'?"),
+    ({"precision.comput": "float32"}, "config.precision.comput does not exist; did you mean 'compute'?"),
+    ({"model.width.x": 3}, "config.model.width.x does not exist; a key is section.field, as in model.depth"),
+    ({"seed.x": 3}, "config.seed must be a section with fields, not 0"),
+    ({"model": 4}, "config.model must be a section with fields, not 4"),
+    ({"seed": -1}, "config.seed must be at least 0, not -1"),
+    ({"seed": 2**32}, "config.seed must be at most 4294967295, not 4294967296"),
+    ({"seed": "x"}, "config.seed must be a whole number, not 'x'"),
+    ({"model.family": "decodr"}, "config.model.family: no models named 'decodr'; did you mean 'decoder'?"),
+    ({"model.family": 3}, "config.model.family must name one of: "),
+    ({"model.width": 0}, "config.model.width must be at least 1, not 0"),
+    ({"model.width": 17}, "config.model: width 17 is not divisible by heads 2; choose a multiple"),
+    ({"model.vocab": 256}, "config.model.vocab 256 is below the data's 257; raise it or leave it out"),
+    ({"model.length": 15}, "config.model.length 15 is below the data's 16; raise it or leave it out"),
+    ({"model.dropout": 1.0}, "config.model.dropout must be at most 0.99, not 1.0"),
+    ({"model.norm": None}, "config.model.norm must be one of rms, layer, not None"),
+    ({"data.length": "long"}, "config.data.length must be a whole number, not 'long'"),
+    ({"data.source": "nowhere"}, "config.data.source: no data.sources named 'nowhere'"),
+    ({"data.order": 10}, "config.data.order must be at most 8, not 10"),
+    ({"optimizer.peak_rate": float("nan")}, "config.optimizer.peak_rate must be finite, not nan"),
+    ({"optimizer.peak_rate": "fast"}, "config.optimizer.peak_rate must be a number, not 'fast'"),
+    ({"optimizer.beta2": 1.0}, "config.optimizer.beta2 must be at most 0.9999999, not 1.0"),
+    ({"optimizer.schedule": "cosin"}, "config.optimizer.schedule must be one of cosine, linear, constant, wsd"),
+    ({"train.steps": -5}, "config.train.steps must be at least 1, not -5"),
+    ({"train.tokens": 100}, "config.train: give one of steps, tokens, budget_flops, not steps and tokens"),
+    ({"train.steps": None}, "config.train: give one of steps, tokens, budget_flops, not none"),
+    ({"train.microbatches": 3}, "config.train: batch_size 8 is not divisible by microbatches 3"),
+    ({"mesh.data": 0}, "config.mesh.data must be at least 1, not 0"),
+    ({"precision.compute": "float16"}, "config.precision.compute must be one of float32, bfloat16, not 'float16'"),
+]
+
+
+@pytest.mark.parametrize("changes, message", MISTAKES, ids=lambda value: "-".join(value) if type(value) is dict else "")
+def test_every_mistake_is_one_line_that_names_the_key(changes, message):
+    with pytest.raises(UserError) as caught:
+        tiny.resolve(changes)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_overriding_leaves_the_config_as_it_was():
+    config = tiny.config()
+    changed = configs.override(config, {"model.depth": 7, "seed": 3})
+    assert (config.model.depth, config.seed) == (tiny.DEPTH, 0)
+    assert (changed.model.depth, changed.seed) == (7, 3)
+
+
+def test_fields_that_share_a_section_have_names_of_their_own():
+    own = {field.name for field in dataclasses.fields(loader.Config)}
+    kinds = {
+        kind: [
+            {field.name for field in dataclasses.fields(registry.find(kind, name, "x").Config)}
+            for name in registry.names(kind)
+        ]
+        for kind in ("data.sources", "data.tokenizers")
+    }
+    for fields in kinds["data.sources"]:
+        assert not fields & own
+        for others in kinds["data.tokenizers"]:
+            assert not others & (own | fields)
+
+
+def test_load_passes_the_text_after_a_colon(tmp_path):
+    file = tmp_path / "named.py"
+    file.write_text(
+        "from ml_collections import ConfigDict\ndef get_config(text='none'):\n    return ConfigDict({'t': text})\n"
+    )
+    assert configs.load(str(file)).t == "none"
+    assert configs.load(f"{file}:wide").t == "wide"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (None, "no file .*named.py; did you mean '.*names.py'"),
+        ("def get_config(:", "fails: SyntaxError"),
+        ("import nowhere", "fails: ModuleNotFoundError: No module named 'nowhere'"),
+        ("x = 1", "fails: AttributeError: .*get_config"),
+        ("def get_config():\n    return {}", r"get_config\(\) of .* returns a dict, not a ConfigDict"),
+        ("def get_config():\n    return 1 / 0", "fails: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_config_file_that_fails_is_one_line(tmp_path, text, message):
+    (tmp_path / "names.py").touch()
+    if text is not None:
+        (tmp_path / "named.py").write_text(text)
+    with pytest.raises(UserError, match=f"--config: .*{message}"):
+        configs.load(str(tmp_path / "named.py"))

@@ -1,0 +1,117 @@
+"""A run sharded over devices is the run on one; each axis of the mesh does what it says."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from lm_lab.train import loop, sharding
+from lm_lab.train.member import Run
+from lm_lab.types import UserError
+from tests import tiny
+from tests.tiny import HEADS, ROUNDING, WIDTH, distance
+
+pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="needs the 8 virtual devices of the suite")
+
+STEPS = 3
+VOCAB = 264  # divisible by every axis
+MEMBERS = [{"seed": seed, "optimizer.peak_rate": rate} for seed, rate in enumerate((1e-2, 3e-3, 1e-3, 2e-2))]
+
+
+def machine(mesh, members=MEMBERS[:1]):
+    changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
+    return loop.build([Run(*tiny.resolve(changes | own), Path("unused")) for own in members])
+
+
+def trained(mesh, members=MEMBERS[:1]):
+    """(state, metrics, held-out sums) after three steps, on the devices."""
+    built = machine(mesh, members)
+    with sharding.use(built.mesh):
+        state, metrics = built.step(built.start(), built.examples(0, STEPS))
+        return state, metrics, built.evaluate(state.params)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return jax.device_get(trained({}))
+
+
+MESHES = [{"data": 8}, {"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=str)
+def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mesh):
+    state, metrics, sums = trained(mesh)
+    assert distance((state, metrics, sums), alone) < ROUNDING
+    fsdp, tensor = mesh.get("fsdp", 1), mesh.get("tensor", 1)
+    wanted = {
+        "embed": (VOCAB // tensor, WIDTH // fsdp),
+        "head": (WIDTH // fsdp, VOCAB // tensor),
+        "up": (2, WIDTH // fsdp, 4 * WIDTH // tensor),
+        "down": (2, 4 * WIDTH // tensor, WIDTH // fsdp),
+        "attention_norm": (2, WIDTH // fsdp),
+    }
+    mu = state.opt_state[1][0].mu
+    for params in (state.params, mu):
+        layers = params["layers"]
+        held = {
+            "embed": params["embed"]["embedding"],
+            "head": params["head"]["kernel"],
+            "up": layers["feed_forward"]["up"]["kernel"],
+            "down": layers["feed_forward"]["down"]["kernel"],
+            "attention_norm": layers["attention_norm"]["scale"],
+        }
+        assert {name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()} == wanted
+
+
+def test_a_population_over_devices_is_its_solo_runs(alone):
+    state, metrics, sums = trained({"population": 4, "data": 2}, MEMBERS)
+    assert distance(tiny.member((state, metrics, sums), 0), alone) < ROUNDING
+    last = tiny.member((state, metrics, sums), 3)
+    assert distance(last, trained({}, MEMBERS[3:])) < ROUNDING
+    kernel = state.params["head"]["kernel"]
+    assert kernel.shape == (4, WIDTH, VOCAB)
+    assert kernel.addressable_shards[0].data.shape == (1, WIDTH, VOCAB)
+
+
+@pytest.mark.parametrize("mesh, constraints", [({}, False), ({"data": 2}, True)])
+def test_activations_are_constrained_where_there_are_devices_to_choose_from(mesh, constraints):
+    built = machine(mesh)
+    with sharding.use(built.mesh):
+        state = jax.eval_shape(built.start)
+        jaxpr = str(jax.make_jaxpr(built.step)(state, built.examples(0, 1)))
+    assert ("sharding_constraint" in jaxpr) == constraints
+
+
+def test_every_call_finds_the_program_compiled():
+    built = machine({"fsdp": 2})
+    with sharding.use(built.mesh):
+        state = built.start()
+        for first in range(0, 6, 2):
+            state, _ = built.step(state, built.examples(first, 2))
+    assert built.step._cache_size() == 1
+
+
+def test_a_dimension_that_the_mesh_does_not_divide_stays_whole(alone):
+    state, *_ = trained({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
+    assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (WIDTH, 257)
+    assert state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1] == WIDTH // 2
+    assert HEADS == 2
+
+
+@pytest.mark.parametrize(
+    "mesh, rows, members, message",
+    [
+        ({"data": 3}, 8, 1, "config.mesh: data 3 x fsdp 1 do not divide the 8 rows of a microbatch"),
+        ({"data": 2, "fsdp": 2}, 6, 1, "data 2 x fsdp 2 do not divide the 6 rows"),
+        ({"population": 2}, 8, 3, "config.mesh.population 2 does not divide the 3 runs; set it to 1"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
+    with pytest.raises(UserError, match=message):
+        sharding.check_fit(sharding.Config(**mesh), rows, members)
+
+
+def test_too_few_devices_are_refused():
+    with pytest.raises(UserError, match=r"config\.mesh asks for 100000 devices .*data 100000.*; there are 8"):
+        sharding.make_mesh(sharding.Config(data=100_000))
