@@ -54,5 +54,7 @@ def test_the_backward_pass_computes_again_what_the_policy_says(remat, products, 
 
 
 def test_layers_drop_features_of_their_own():
-    total, _ = repeat(Dropping, 3, scan=True, remat="none")().apply({}, jnp.zeros(100), rngs={"dropout": jax.random.key(0)})
+    total, _ = repeat(Dropping, 3, scan=True, remat="none")().apply(
+        {}, jnp.zeros(100), rngs={"dropout": jax.random.key(0)}
+    )
     assert set(total.tolist()) == {0.0, 2.0, 4.0, 6.0}
