@@ -5,7 +5,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
 
@@ -16,12 +16,12 @@ _C = (2 / jnp.pi) ** 0.5
 
 @jax.custom_vjp
 def gelu(x: Array) -> Array:
-    """GELU, tanh form (1606.08415). Only x is kept for the backward pass, and the derivative is written once:
-    what XLA derives on a CPU recomputes the tanh in every consumer that it is fused into."""
+    """GELU, tanh form (1606.08415). Only x is kept for the backward pass (docs/speed.md)."""
     return 0.5 * x * (1 + jnp.tanh(_C * (x + 0.044715 * x**3)))
 
 
 def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
+    x = lax.optimization_barrier(x)  # else XLA finds the tanh common to both passes, and keeps it too
     tanh = jnp.tanh(_C * (x + 0.044715 * x**3))
     slope = 0.5 * x * (1 - tanh**2) * _C * (1 + 3 * 0.044715 * x**2)
     return (dy * (0.5 * (1 + tanh) + slope),)

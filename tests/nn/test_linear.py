@@ -3,8 +3,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lm_lab.nn.linear import AXES, Embedding, Linear
+from lm_lab.nn.linear import AXES, Embedding, Linear, matmul
 from lm_lab.train.sharding import RULES
+from tests.tiny import ROUNDING, distance
 
 
 @pytest.mark.parametrize("role", AXES)
@@ -25,6 +26,15 @@ def test_kernels_work_in_the_dtype_of_their_input():
         out, params = jax.eval_shape(lambda key, x=x: Linear(4, "expand").init_with_output(key, x), jax.random.key(0))
         assert out.dtype == dtype
         assert nn.meta.unbox(params)["params"]["kernel"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3)])
+def test_the_written_gradients_of_a_product_are_those_of_jax(shape):
+    x, kernel = jax.random.normal(jax.random.key(0), shape), jax.random.normal(jax.random.key(1), (3, 4))
+    ours = jax.grad(lambda x, kernel: jnp.sin(matmul(x, kernel)).sum(), (0, 1))(x, kernel)
+    theirs = jax.grad(lambda x, kernel: jnp.sin(x @ kernel).sum(), (0, 1))(x, kernel)
+    for one, other in zip(ours, theirs):
+        assert distance(one, other) < ROUNDING
 
 
 def test_a_tied_head_is_the_transpose_of_the_table():
