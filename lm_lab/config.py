@@ -6,6 +6,7 @@ said by the frozen dataclass beside each consumer.
 
 import dataclasses
 import importlib.util
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,39 +44,51 @@ def load(path: str) -> ConfigDict:
     """
     name, _, argument = path.partition(":")
     file = Path(name)
-    if not file.is_file():
+    if file.suffix != ".py" or not file.is_file():
         near = [str(other) for other in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
-        raise UserError(f"--config: no file {name}; {suggest(name, near)}")
+        raise UserError(f"--config: no Python file {name!r}; {suggest(name, near)}")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"--config: {name} has no get_config(); define it, and return a ConfigDict")
         config = module.get_config(*([argument] if argument else []))
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
-        raise UserError(f"--config: {name} fails: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
+        raise UserError(f"--config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}") from None
     if not isinstance(config, ConfigDict):
         raise UserError(f"--config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict")
     return config
 
 
+def _line(file: Path, error: BaseException) -> str:
+    """ ":3" for the line of the file at which it failed; a syntax error's own text names it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
+    return f":{lines[-1]}" if lines else ""
+
+
 def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """A copy with dotted keys set: {"model.depth": 4}. What they may be is checked by `resolve`.
 
-    Raises UserError for a key with more than one dot, or one inside what is no section.
+    Raises UserError for what is no config, or no dotted key of one.
     """
+    if not isinstance(config, ConfigDict) or not isinstance(changes, Mapping):
+        wrong = changes if isinstance(config, ConfigDict) else config
+        raise UserError(f"a config is a ConfigDict, and what overrides it a dict of dotted keys, not {wrong!r}")
     plain = config.to_dict()
     for key, value in changes.items():
-        section, _, field = key.partition(".")
-        if "." in field:
-            raise UserError(f"config.{key} does not exist; a key is section.field, as in model.depth")
-        if field:
-            plain[section] = _section(plain, section) | {field: value}
-        else:
+        section, _, field = str(key).partition(".")
+        if not field:
             plain[section] = value
+        elif "." in field or not isinstance(plain.setdefault(section, {}), dict):
+            raise UserError(f"config.{key} does not exist; a key is config.seed or config.SECTION.FIELD")
+        else:
+            plain[section][field] = value
     return ConfigDict(plain)
 
 
@@ -126,7 +139,7 @@ def _choice(section: str, field: str, values: Mapping[str, Any]) -> str:
     own = SETTINGS.get(section)
     default = {f.name: f.default for f in dataclasses.fields(own)}.get(field) if own else None
     chosen = values.get(field, default)
-    if not isinstance(chosen, str):
+    if not isinstance(chosen, str) or chosen.startswith("."):
         raise UserError(f"config.{section}.{field} must name one of: {', '.join(names(CHOICES[section][field]))}")
     return chosen
 
@@ -135,7 +148,11 @@ def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
     """The settings classes that share a section: its own, and one for each choice."""
     parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
     for field, kind in CHOICES.get(section, {}).items():
-        parts[field] = find(kind, _choice(section, field, values), f"config.{section}.{field}").Config
+        name, where = _choice(section, field, values), f"config.{section}.{field}"
+        module = find(kind, name, where)
+        if not hasattr(module, "Config"):
+            raise UserError(f"{where}: module {name!r} has no Config; name one of {', '.join(names(kind))}")
+        parts[field] = module.Config
     return parts
 
 

@@ -1,6 +1,7 @@
 """Command lines: absl flags, a config file, and overrides of its keys."""
 
 import ast
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -10,21 +11,36 @@ from lm_lab import config as configs
 from lm_lab.types import UserError
 
 
-def parse(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """Parses absl flags; the positional arguments that are left. Raises UserError."""
+def parse(flag_values: flags.FlagValues, argv: list[str], command: str) -> list[str]:
+    """Parses absl flags afresh; the positional arguments that are left. Raises UserError, also for a flag given twice.
+
+    A flag that is defined with allow_overwrite=False, and only such a one, notices that it is given twice.
+    """
+    flag_values.unparse_flags()
     try:
         return flag_values(["lm-lab", *argv], known_only=False)[1:]
     except flags.Error as error:
-        raise UserError(str(error).replace("\n", " ")) from None
+        raise UserError(f"{error}; see lm-lab {command} --help") from None
+
+
+def folder(value: str | None, example: str) -> Path:
+    """The folder that --workdir names. Raises UserError where it names none."""
+    if not value:
+        raise UserError(f"--workdir=DIR is missing, as in --workdir={example}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise UserError(f"--workdir={value}: nobody has that home directory; give another path") from None
 
 
 def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
     """The config that --config=FILE names, with every --config.section.key=value applied, and the other arguments.
 
-    Values are Python literals, or else text. Raises UserError for a missing file or a key given twice.
+    Values are Python literals, or else text. "--config.a.b value" and "--config.a.b", for True, are understood as absl
+    understands them. Raises UserError for a missing file or a key given twice.
     """
     given, rest = _split(argv)
-    if "" not in given:
+    if not given.get(""):
         raise UserError("--config=FILE is missing, as in --config=configs/decoder_tiny.py")
     config = configs.load(given.pop(""))
     return configs.override(config, {key: _literal(text) for key, text in given.items()}), rest
@@ -34,8 +50,9 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     """(dotted key -> text, the rest); the file itself stands under the empty key."""
     given: dict[str, str] = {}
     rest = []
-    words = iter(argv)
-    for word in words:
+    words = list(reversed(argv))
+    while words:
+        word = words.pop()
         name, equals, text = word.partition("=")
         name = name.replace("--", "-", 1)
         if name != "-config" and not name.startswith("-config."):
@@ -44,12 +61,16 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
         key = name.removeprefix("-config").removeprefix(".")
         if key in given:
             raise UserError(f"-{name} is given twice; give it once")
-        given[key] = text if equals else next(words, "") if not key else "True"
+        if not equals and words and not words[-1].startswith("--"):
+            text = words.pop()
+        elif not equals and key:
+            text = "True"
+        given[key] = text
     return given, rest
 
 
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as literal_eval documents
         return text

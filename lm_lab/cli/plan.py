@@ -15,12 +15,11 @@ import jax
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments
+from lm_lab.cli import arguments, devices
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
-from lm_lab.train.sharding import provide_devices
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -33,10 +32,10 @@ SUMS = ("total", "non_embedding", "matmul", "matmul_body")
 def run(argv: list[str]) -> int:
     """Prints the plan. Raises UserError."""
     config, rest = arguments.take_config(argv)
-    if extra := arguments.parse(FLAGS, rest):
+    if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
     experiment, _ = configs.resolve(config)
-    provide_devices(experiment.mesh)
+    devices.start(experiment.mesh)
     print("\n".join(describe(experiment, plan(experiment))))
     return 0
 

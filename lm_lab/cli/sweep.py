@@ -22,19 +22,19 @@ from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.types import UserError
 
+PAGE = "report.html"
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's directory", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS)
 WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1, flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> int:
     """The exit code: 1 where runs failed or are in use elsewhere. Raises UserError."""
-    paths = arguments.parse(FLAGS, argv)
+    paths = arguments.parse(FLAGS, argv, "sweep")
     if len(paths) != 1:
         raise UserError("name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop")
-    if WORKDIR.value is None:
-        raise UserError("--workdir=DIR is missing, as in --workdir=runs/isoflop")
-    study, directory = studies.load(paths[0]), Path(WORKDIR.value)
+    directory = arguments.folder(WORKDIR.value, "runs/isoflop")
+    study = studies.load(paths[0])
     report.read_analysis(study.analysis, f"study {study.name!r}")
     summary = launch(
         study,
@@ -43,12 +43,21 @@ def run(argv: list[str]) -> int:
         _command,
         WORKERS.value,
     )
-    page = directory / "report.html"
-    if summary.started or not page.exists():
-        page = report.write(directory)
     counts = ", ".join(f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed"))
-    print(f"{len(summary.rows)} runs: {counts}\nreport: {page}")
+    print(f"{len(summary.rows)} runs: {counts}", flush=True)
+    if not summary.having("complete"):
+        print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)
+        return 1
+    page = report.write(directory) if summary.started or _outdated(directory) else directory / PAGE
+    print(f"report: {page}")
     return 0 if summary.finished else 1
+
+
+def _outdated(directory: Path) -> bool:
+    """Whether the report is missing, or older than what it tells of: a launch was killed before it wrote it."""
+    page = directory / PAGE
+    told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
+    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
 
 
 def _command(directory: Path, names: Sequence[str]) -> list[str]:

@@ -8,43 +8,40 @@
 The same command goes on from the newest checkpoint. Ctrl-C and SIGTERM save first; kill -9 loses no checkpoint.
 """
 
-import signal
 import sys
-from pathlib import Path
 
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments
+from lm_lab.cli import arguments, devices
 from lm_lab.train.loop import train
 from lm_lab.train.member import Run
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.sharding import provide_devices
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> int:
     """The exit code: 1 where the run diverged, 143 where it was told to stop. Raises UserError."""
     config, rest = arguments.take_config(argv)
-    if extra := arguments.parse(FLAGS, rest):
+    if extra := arguments.parse(FLAGS, rest, "train"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")
-    if WORKDIR.value is None:
-        raise UserError("--workdir=DIR is missing, as in --workdir=runs/a")
+    directory = arguments.folder(WORKDIR.value, "runs/a")
     experiment, resolved = configs.resolve(config)
-    return train_all([Run(experiment, resolved, Path(WORKDIR.value))])
+    return train_all([Run(experiment, resolved, directory)])
 
 
 def train_all(runs: list[Run]) -> int:
     """Trains runs of one program and says how each ended."""
-    provide_devices(runs[0].experiment.mesh)
+    devices.start(runs[0].experiment.mesh)
     try:
-        results = train(runs)
+        with devices.memory():
+            results = train(runs)
     except Preempted as stop:
         print(f"lm-lab: {stop}", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        return 128 + stop.signal
     for each, result in zip(runs, results):
         final = ", ".join(f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name)
         message = f": {result['message']}" if "message" in result else ""

@@ -44,7 +44,7 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     that can be known, and Preempted, with everything saved, at SIGTERM or SIGINT.
     """
     with ExitStack() as stack:
-        members = [stack.enter_context(Member(run)) for run in runs]
+        members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
         todo = [member for member in members if member.result is None]
         if todo:
             machine = build([member.run for member in todo])
@@ -60,8 +60,8 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     Raises UserError for a mesh that does not fit, or data that cannot be read.
     """
     first = runs[0].experiment
-    mesh = sharding.make_mesh(first.mesh)
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
+    mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(first)
     dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
     window, stride = first.window()
@@ -136,14 +136,23 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
             for member, sums in zip(members, _split(jax.device_get(machine.evaluate(state.params)), len(members))):
                 member.examine(step, sums)
         if saves:
+            _commit(members)
             for member, own in zip(members, _split(state, len(members))):
                 member.save(step, own)
         if told:
-            raise Preempted(f"{told} at step {step}: saved; the same command goes on from there")
+            _commit(members)
+            raise Preempted(told, step)
     pace.observe(pending)
     pace.close()
+    _commit(members)
     for member in members:
         member.finish()
+
+
+def _commit(members: list[Member]) -> None:
+    """Waits for every member's save, so that no member is ever more than one commit ahead of another."""
+    for member in members:
+        member.wait()
 
 
 def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:

@@ -32,26 +32,33 @@ class Member:
     Raises UserError where the directory cannot be written, holds another run, or is in use.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, alone: bool = True) -> None:
         self.run = run
+        # A kill may find a member one commit ahead of the others: it then still has the one that they share.
+        self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "Member":
-        directory, horizon = self.run.directory, self.run.experiment.train
+        directory = self.run.directory
         prepare_workdir(directory)
+        if (directory / "sweep.json").exists():
+            raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
         records.check_config(directory, self.run.resolved)
-        result = records.read_result(directory)
-        if result is not None and result["status"] in ("complete", "diverged"):
-            self.result = result
+        self.result = _ended(directory)
+        if self.result is not None:
             return self
-        spec = records.fingerprint(self.run.resolved)
-        self._checkpoints = Checkpoints(directory / "checkpoints", horizon.keep_checkpoints, spec)
+        self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, records.fingerprint(self.run.resolved))
         self._stack.enter_context(self._checkpoints)
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+
+    def wait(self) -> None:
+        """Waits until what was saved is committed. Raises UserError where it cannot be."""
+        if self.result is None:
+            self._checkpoints.wait()
 
     def newest(self, abstract_state: PyTree, at_most: int | None) -> tuple[int, PyTree, dict[str, Any]] | None:
         """The newest commit (of step at_most or before) as (step, state, extra)."""
@@ -93,7 +100,7 @@ class Member:
         self._first_call = False
         finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
-            self._diverge(first_step + int(np.argmin(finite)) + 1)
+            self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
             return
         step = first_step + len(finite)
         self._bytes += float(metrics["bytes"].sum(dtype=np.float64))
@@ -116,6 +123,8 @@ class Member:
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
+            if not np.isfinite(exam["eval/heldout/nll"]):
+                self._diverge(step, "the held-out loss")
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""
@@ -127,13 +136,12 @@ class Member:
             self._checkpoints.save(step, state, extra, score)
 
     def finish(self) -> None:
-        """Waits for the last commit and writes the result."""
+        """Writes the result, once the last commit is there."""
         if self.result is None:
-            self._checkpoints.wait()
             self._end("complete", self._program.steps)
 
-    def _diverge(self, step: int) -> None:
-        message = f"the loss or its gradient is no longer finite at step {step}; lower config.optimizer.peak_rate"
+    def _diverge(self, step: int, what: str) -> None:
+        message = f"{what} is no longer finite at step {step}; lower config.optimizer.peak_rate"
         self._end("diverged", step, message=message)
 
     def _end(self, status: str, step: int, **more: str) -> None:
@@ -157,3 +165,15 @@ class Member:
     def _position(self, step: int) -> dict[str, float]:
         program = self._program
         return {"step": step, "tokens": step * program.targets_per_step, "flops": step * program.flops_per_step}
+
+
+def _ended(directory: Path) -> dict[str, Any] | None:
+    """The result of a run that needs nothing more. Raises UserError for a result.json that is none."""
+    result = records.read_result(directory)
+    if result is None:
+        return None
+    ended = isinstance(result, dict) and result.get("status") in ("complete", "diverged")
+    if not isinstance(result, dict) or "status" not in result or (ended and not {"steps", "final"} <= result.keys()):
+        path = directory / "result.json"
+        raise UserError(f"{path}: not the result of a run; delete it to go on from the newest checkpoint")
+    return result if ended else None

@@ -28,8 +28,8 @@ class Plan(NamedTuple):
 
 def plan(experiment: Experiment) -> Plan:
     """Compiles a call of the experiment's program for its mesh. Raises UserError as train does."""
-    mesh = sharding.make_mesh(experiment.mesh)
     sharding.check_fit(experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1)
+    mesh = sharding.make_mesh(experiment.mesh)
     program = programs.assemble(experiment)
     shardings = sharding.state_shardings(mesh, program.state, 1)
     state = jax.tree.map(_abstract, programs.abstract_state(program), shardings)

@@ -6,17 +6,21 @@ from types import FrameType
 
 
 class Preempted(Exception):
-    """A run was told to stop, and has saved itself. The message says at which step."""
+    """A run was told to stop by a signal, and has saved itself after a step."""
+
+    def __init__(self, received: signal.Signals, step: int) -> None:
+        super().__init__(f"{received.name} at step {step}: saved; the same command goes on from there")
+        self.signal = received
 
 
 class Signals:
-    """Inside `with`, `received` names the first signal that came; a second one acts at once.
+    """Inside `with`, `received` is the first signal that came; a second one acts at once.
 
     Python delivers signals to the main thread alone: elsewhere nothing is caught.
     """
 
     def __init__(self) -> None:
-        self.received: str | None = None
+        self.received: signal.Signals | None = None
 
     def __enter__(self) -> "Signals":
         self._before = {}
@@ -29,6 +33,6 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
+        self.received = signal.Signals(number)
         for each, handler in self._before.items():
             signal.signal(each, handler)
