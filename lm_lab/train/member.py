@@ -117,14 +117,12 @@ class Member:
     def examine(self, step: int, sums: Mapping[str, Any]) -> None:
         """Records an evaluation of the parameters after `step` steps."""
         if self.result is None and not np.isfinite(sums["nll"]):
-            self._diverge(step)
+            self._diverge(step, "the held-out loss")
         if self.result is None:
             exam = {f"eval/heldout/{name}": value for name, value in rates(sums).items()}
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
-            if not np.isfinite(exam["eval/heldout/nll"]):
-                self._diverge(step, "the held-out loss")
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""

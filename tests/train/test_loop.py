@@ -203,7 +203,9 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
     members = [THREE[0] | {"optimizer.clip_norm": None}, doomed]
     runs = runs_in(tmp_path, members if victim else members[::-1])
     results = loop.train(runs)
-    assert [result["status"] for result in results] == (["complete", "diverged"] if victim else ["diverged", "complete"])
+    assert [result["status"] for result in results] == (
+        ["complete", "diverged"] if victim else ["diverged", "complete"]
+    )
     lost, whole = results[victim], results[1 - victim]
     assert 1 < lost["steps"] < 8
     assert f"no longer finite at step {lost['steps']}" in lost["message"]
@@ -216,7 +218,12 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
 
 
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
-    doomed = {"train.steps": 1, "optimizer.warmup_steps": 0, "optimizer.peak_rate": 1e30, "optimizer.weight_decay": 1e30}
+    doomed = {
+        "train.steps": 1,
+        "optimizer.warmup_steps": 0,
+        "optimizer.peak_rate": 1e30,
+        "optimizer.weight_decay": 1e30,
+    }
     (result,) = loop.train(runs_in(tmp_path, [doomed]))
     assert result["status"] == "diverged"
     assert result["steps"] == 1

@@ -84,7 +84,7 @@ def contender(shape: Shape) -> Callable[[], None]:
         params, opt_state = state
         value, grads = jax.value_and_grad(loss)(params, windows)
         updates, opt_state = update.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), (value, optax.global_norm(grads))
+        return (optax.apply_updates(params, updates), opt_state), (value, optax.tree.norm(grads))
 
     state = (params, jax.jit(update.init)(params))
     windows = np.random.default_rng(0).integers(
