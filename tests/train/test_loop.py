@@ -1,6 +1,5 @@
 """Runs, end to end: what is resumed ends in the same bits, and one that diverges stops no other."""
 
-import dataclasses
 import math
 import os
 import signal
@@ -85,6 +84,11 @@ def undisturbed(tmp_path_factory):
     return runs
 
 
+def newest(run):
+    """The name of its newest checkpoint, None where there is none."""
+    return max((path.name for path in (run.directory / "checkpoints").glob("step_*")), default=None)
+
+
 def kill_at(monkeypatch, number, after):
     """Makes the given save raise, before or after it has been handed over; the members save in turn."""
     save, count = Member.save, iter(range(1, 1000))
@@ -130,8 +134,7 @@ def test_members_whose_newest_checkpoints_differ_go_on_from_what_all_have(tmp_pa
         kill_at(patch, number, after=False)
         with pytest.raises(Killed):
             loop.train(runs)
-    newest = [len(list((run.directory / "checkpoints").glob("step_*"))) for run in runs]
-    assert newest != [newest[0]] * 3 or number > 6
+    assert len({newest(run) for run in runs}) == 2
     loop.train(runs)
     assert_same(runs, undisturbed)
 
@@ -161,10 +164,10 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undi
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(Member, "observe", interrupted)
-        with pytest.raises(Preempted, match=rf"{number.name} at step (4|6): saved"):
+        with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
             loop.train(runs)
     assert signal.getsignal(number) == before
-    assert len(list((runs[0].directory / "checkpoints").glob("step_*"))) == 1
+    assert newest(runs[0]) == "step_00000006"  # that came while the evaluation of step 4 was under way
     loop.train(runs)
     assert_same(runs, undisturbed[:1])
 
@@ -214,7 +217,7 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
     assert records.read_result(runs[victim].directory) == lost
     alone = runs_in(tmp_path / "alone", members[:1])
     loop.train(alone)
-    assert same_bits(kept(runs[1 - victim])[0], kept(alone[0])[0])
+    assert same_bits(kept(runs[1 - victim])[0][1], kept(alone[0])[0][1])
 
 
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
@@ -260,13 +263,12 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
         "train.checkpoint_every_steps": 200,
     }
     runs = runs_in(tmp_path, **changes)
-    assert dataclasses.is_dataclass(runs[0].experiment.source)
     floor = synthetic.entropy_rate(runs[0].experiment.source)
     loop.train(runs)
     exams = [line for line in records.read_metrics(runs[0].directory) if "eval/heldout/bits_per_byte" in line]
     rates = np.array([line["eval/heldout/bits_per_byte"] for line in exams])
-    # 65,000 held-out bytes of some 1.5 bits, deviating by about as much: the mean is known within 0.006 bits, 3 sigma
-    # 1.3 %. Beginnings of windows and documents cost more than the rate, which the allowance above it covers.
-    assert rates[-1] < 1.04 * floor
-    assert (rates > 0.987 * floor).all()
+    # 65,000 held-out bytes of 2 bits each, give or take 1.5: their mean is known within 0.006 bits, and three times
+    # that is 0.9 %. Beginnings of windows and of documents cost more than the rate; 3 % above it leaves room for them.
+    assert rates[-1] < 1.03 * floor
+    assert (rates > 0.991 * floor).all()
     assert rates[0] > rates[-1]
