@@ -11,7 +11,7 @@ from lm_lab.evaluation.likelihood import rates
 from lm_lab.train import records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.files import prepare_workdir
+from lm_lab.train.files import explained, prepare_workdir
 from lm_lab.train.program import Program
 from lm_lab.types import PyTree, UserError
 
@@ -53,7 +53,8 @@ class Member:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+        with explained(self.run.directory, "write"):  # closing a file writes what a full disk refused before
+            self._stack.__exit__(*error)
 
     def wait(self) -> None:
         """Waits until what was saved is committed. Raises UserError where it cannot be."""

@@ -1,0 +1,250 @@
+"""Every mistake of a user's: exit code 2, one line on stderr with the key or path and the remedy, nothing touched."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lm_lab import config as configs
+from lm_lab.cli import devices
+from lm_lab.cli.main import main
+from lm_lab.train import records
+from lm_lab.train.files import Lock
+from tests.cli import users
+
+NOISE = ("Reading text", "Tokenizing")
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user sits: tiny.py, and a run, a sweep and other folders, which must not change."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices.sharding, "provide_devices", lambda mesh: None)  # this process has its own
+    Path("tiny.py").write_text(users.CONFIG)
+    for name in ("run", "sweep", "empty"):
+        Path(name).mkdir()
+    records.write_config(Path("run"), configs.resolve(configs.load("tiny.py"))[1])
+    Path("run/metrics.jsonl").write_text('{"step": 10, "train/nll": 3.0}\n')
+    Path("sweep/sweep.json").write_text(json.dumps({"name": "other", "runs": [], "created": "then"}))
+    Path("file").write_text("hello")
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs lm-lab WORDS, which must refuse; what it said."""
+
+    def refuse(*words: str) -> str:
+        before = users.stored(place)
+        monkeypatch.setattr("sys.argv", ["lm-lab", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, error = capsys.readouterr()
+        lines = [line for line in error.splitlines() if not line.startswith(NOISE)]
+        assert (ended.value.code, out, len(lines)) == (2, "", 1), error
+        assert users.stored(place) == before
+        return lines[0].removeprefix("lm-lab: ")
+
+    return refuse
+
+
+KEYS = {
+    "--config.modle.depth=4": "config.modle does not exist; did you mean 'model'",
+    "--config.model.dept=4": "config.model.dept does not exist; did you mean 'depth'",
+    "--config.model.a.b=4": "config.model.a.b does not exist; a key is",
+    "--config.seed.x=4": "config.seed.x does not exist; a key is",
+    "--config.sede=4": "did you mean 'seed'",
+    "--config.model=4": "config.model must be a section",
+    "--config.model.depth=deep": "config.model.depth must be a whole number, not 'deep'",
+    "--config.model.depth=1.5": "config.model.depth must be a whole number, not 1.5",
+    "--config.model.depth=-1": "config.model.depth must be at least 1, not -1",
+    "--config.model.depth": "config.model.depth must be a whole number, not True",
+    "--config.model.depth=": "config.model.depth must be a whole number, not ''",
+    "--config.model.vocab={'a': 1}": "config.model.vocab must be a whole number or None",
+    "--config.model.vocab={[]: 1}": "config.model.vocab must be a whole number or None",
+    "--config.model.heads=3": "width 16 is not divisible by heads 3; choose a multiple",
+    "--config.model.vocab=100": "config.model.vocab 100 is below the data's 257; raise it",
+    "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you mean 'decoder'",
+    "--config.model.family=my.models": "put its package on PYTHONPATH",
+    "--config.model.family=os.path": "module 'os.path' has no Config; name one of decoder",
+    "--config.model.family=.decoder": "config.model.family must name one of: decoder",
+    "--config.model.positions=rotarry": "must be one of rotary, learned, none",
+    "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
+    "--config.optimizer.peak_rate=1e999": "config.optimizer.peak_rate must be finite",
+    "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's 60 steps",
+    "--config.train.tokens=64": "give one of steps, tokens, budget_flops, not steps and tokens",
+    "--config.train.steps=None": "give one of steps, tokens, budget_flops, not none",
+    "--config.train.microbatches=3": "batch_size 4 is not divisible by microbatches 3",
+    "--config.train.batch_size=4000": "lower config.data.length or config.train.batch_size, or give more text",
+    "--config.data.length=100000": "lower config.data.length or config.train.batch_size, or give more text",
+    "--config.data.source=sythetic": "did you mean 'synthetic'",
+    "--config.mesh.data=3": "config.mesh: data 3 x fsdp 1 do not divide the 4 rows",
+    "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
+    "--config.mesh.tensor=16": "config.mesh asks for 16 devices",
+    "--config.mesh.tensor=100000": "config.mesh asks for 100000 devices",
+    "--config.data.path=x": "config.data.path does not exist",
+    "--wrkdir=x": "Did you mean: workdir",
+    "--workdir=x": "flag --workdir=x: already defined as new",
+    "--config=tiny.py": "--config is given twice; give it once",
+    "stray": "unexpected argument 'stray'; see lm-lab train --help",
+}
+
+
+@pytest.mark.parametrize("word", KEYS)
+def test_keys_and_flags(refusal: Refusal, word: str):
+    assert KEYS[word] in refusal("train", "--config=tiny.py", "--workdir=new", word)
+
+
+COMMANDS = {
+    "trian": "did you mean 'train'",
+    "--workdir=x": "known: plan, report, sweep, train",
+    "train": "--config=FILE is missing, as in",
+    "train --config": "--config=FILE is missing, as in",
+    "train --config --workdir=new": "--config=FILE is missing, as in",
+    "train --config=tiny.py": "--workdir=DIR is missing, as in",
+    "train --config=tiny.py --workdir=": "--workdir=DIR is missing, as in",
+    "train --config=tiny.py --workdir": "Missing value for flag --workdir",
+    "train --config=tiny.py --workdir=new --config.seed=1 --config.seed=1": "--config.seed is given twice",
+    "train --config=tiny.py --workdir=new --config.model.heads 3": "width 16 is not divisible by heads 3",
+    "train --config=tiny.py --workdir=new --config.train.steps=None --config.train.budget_flops=9": "is below",
+    "train --config=tiy.py --workdir=new": "no Python file 'tiy.py'; did you mean 'tiny.py'",
+    "train --config=empty --workdir=new": "no Python file 'empty'",
+    "train --config=file --workdir=new": "no Python file 'file'",
+    "train --config=tiny.py --workdir=~nobody-has-this-name/x": "nobody has that home directory",
+    "train --config=tiny.py --workdir=file": "file: cannot write there: File exists",
+    "train --config=tiny.py --workdir=file/new": "file/new: cannot write there: Not a directory",
+    "train --config=tiny.py --workdir=/proc/new": "/proc/new: cannot write there",
+    "train --config=tiny.py --workdir=run --config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
+    "train --config=tiny.py --workdir=sweep": "sweep holds a sweep, not a run; choose another --workdir",
+    "plan --config=tiny.py --utilisation=2": "--utilisation=2",
+    "plan --config=tiny.py --workdir=new": "see lm-lab plan --help",
+    "plan --config=tiny.py --config.mesh.data=3": "do not divide the 4 rows",
+    "sweep --workdir=new": "name one study, as in",
+    "sweep study.py": "--workdir=DIR is missing, as in",
+    "sweep nowhere/study --workdir=new": "the folder nowhere does not exist",
+    "sweep stuudy --workdir=new": "no study at stuudy; nearest: study",
+    "sweep tiny --workdir=new": "tiny.py has no function study()",
+    "sweep study --workdir=new --workers=0": "--workers=0",
+    "sweep study --workdir=new --workers=many": "--workers=many",
+    "sweep study --workdir=new --config=tiny.py": "see lm-lab sweep --help",
+    "sweep study --workdir=run": "run holds a run, not a sweep; use another --workdir",
+    "sweep study --workdir=sweep": "sweep holds study 'other', not 'mine'",
+    "sweep study --workdir=file": "file",
+    "report": "name one sweep directory, as in",
+    "report nowhere": "no sweep.json here; give the --workdir of a sweep",
+    "report empty": "no sweep.json here; give the --workdir of a sweep",
+    "report sweep": "no results.csv here; finish it with lm-lab sweep",
+    "report run": "no sweep.json here",
+    "members": "name a sweep directory",
+    "members sweep 0123": "sweep has no run 0123",
+}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines(refusal: Refusal, line: str):
+    Path("study.py").write_text(STUDY.format(base=BASE, sweep="[{'seed': 1}]", kind="isoflop"))
+    assert COMMANDS[line] in refusal(*line.split())
+
+
+FILES = {
+    "def get_config(:\n": "SyntaxError: invalid syntax (bad.py, line 1)",
+    "": "bad.py has no get_config(); define it",
+    "get_config = 3": "bad.py fails: TypeError",
+    "def get_config():\n    return 1 / 0": "bad.py:2 fails: ZeroDivisionError",
+    "import no_such_module": "bad.py:1 fails: ModuleNotFoundError",
+    "import sys\nsys.exit(3)": "bad.py:2 fails: SystemExit: 3",
+    "def get_config():\n    return {}": "returns a dict, not a ConfigDict",
+    "def get_config(text):\n    return text": "missing 1 required positional argument",
+    "\xff\xfe": "bad.py fails: SyntaxError",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_config_files(refusal: Refusal, text: str):
+    Path("bad.py").write_text(text, encoding="latin-1")
+    assert FILES[text] in refusal("train", "--config=bad.py", "--workdir=new")
+
+
+def test_a_config_with_an_argument_that_it_does_not_take(refusal: Refusal):
+    assert "takes 0 positional arguments" in refusal("train", "--config=tiny.py:small", "--workdir=new")
+
+
+TEXTS = {
+    "nowhere/at all": (None, "no file or folder 'nowhere/at all'"),
+    "no_match": ("", "no file below 'no_match' ends in .txt"),
+    "nothing.txt": (b"", "'nothing.txt' is empty"),
+    "latin.txt": (b"ab\xff", "latin.txt is not UTF-8 (byte 0xff at offset 2); convert it with iconv"),
+    "one.txt": (b"hello", "config.data.split='tail'"),
+}
+
+
+@pytest.mark.parametrize("path", TEXTS)
+def test_texts(refusal: Refusal, path: str):
+    content, words = TEXTS[path]
+    if content == "":
+        Path(path).mkdir()
+    elif content is not None:
+        Path(path).write_bytes(content)
+    synthetic = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
+    Path("text.py").write_text(users.CONFIG.replace(synthetic, '"source": "text", "length": 16'))
+    assert words in refusal("train", "--config=text.py", "--workdir=new", f"--config.data.path={path}")
+
+
+RECORDS = {
+    "config.json": ('{"seed": 0, "mod', "run/config.json: cannot read"),
+    "result.json": ("[1]", "run/result.json: not the result of a run; delete it"),
+    "metrics.jsonl": ("\x00\xff\n{}\n", "run/metrics.jsonl, line 1: not a record; delete the run's folder"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_damaged_records_of_a_run(refusal: Refusal, name: str):
+    content, words = RECORDS[name]
+    Path("run", name).write_text(content, encoding="latin-1")
+    assert words in refusal("train", "--config=tiny.py", "--workdir=run")
+
+
+def test_a_run_in_use(refusal: Refusal):
+    Path("run/checkpoints").mkdir()
+    with Lock(Path("run/checkpoints/lock")):
+        message = refusal("train", "--config=tiny.py", "--workdir=run")
+    assert "run/checkpoints is in use by pid" in message
+    assert "choose another --workdir" in message
+
+
+def test_a_sweep_in_use(refusal: Refusal):
+    Path("study.py").write_text(STUDY.format(base=BASE, sweep="[{'seed': 1}]", kind="isoflop"))
+    Path("busy").mkdir()
+    with Lock(Path("busy/lock")):
+        assert "busy is in use by pid" in refusal("sweep", "study", "--workdir=busy")
+
+
+BASE = "configs.load('tiny.py')"
+STUDY = """
+from lm_lab import config as configs
+from lm_lab.sweeps.study import Study
+
+def study():
+    return Study("mine", "Is it refused?", {base}, {sweep}, {{"kind": {kind!r}}})
+"""
+
+STUDIES = {
+    (BASE, "[{'modle.depth': 1}]"): "point 1 of 1 (modle.depth=1): config.modle does not exist; did you mean 'model'",
+    (BASE, "[{}, {'model.heads': 3}]"): "point 2 of 2 (model.heads=3): config.model: width 16 is not divisible",
+    (BASE, "[{'seed.x': 3}]"): "config.seed.x does not exist",
+    (BASE, "[{1: 3}]"): "config.1 does not exist",
+    (BASE, "[]"): "its sweep has no points; give at least one",
+    (BASE, "1 / 0"): "study.py:6: ZeroDivisionError",
+    (BASE, "[{'seed': {1, 2}}]"): "must be plain numbers, text, lists and dicts",
+    ("{}", "[{}]"): "a config is a ConfigDict",
+    ("None", "[{}]"): "a config is a ConfigDict",
+}
+
+
+@pytest.mark.parametrize("base, sweep", STUDIES)
+def test_studies(refusal: Refusal, base: str, sweep: str):
+    Path("study.py").write_text(STUDY.format(base=base, sweep=sweep, kind="isoflop"))
+    assert STUDIES[base, sweep] in refusal("sweep", "study", "--workdir=new")

@@ -1,0 +1,94 @@
+"""What the tests of the commands share: a tiny run, a launch of lm-lab as a process, and what it left behind."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+ROOT = Path(__file__).parents[2]
+CLOCKS = ("seconds", "tokens_per_second")  # all that two runs of one config may differ in
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config():
+    config = ConfigDict()
+    config.model = ConfigDict({"family": "decoder", "width": 16, "depth": 1, "heads": 2})
+    config.objective = ConfigDict({"name": "causal"})
+    config.data = ConfigDict({"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 5, "clip_norm": None})
+    config.train = ConfigDict({
+        "steps": 60, "batch_size": 4, "steps_per_call": 5,
+        "eval_every_steps": 20, "eval_batches": 2, "checkpoint_every_steps": 10,
+    })
+    return config
+"""
+
+
+def environment() -> dict[str, str]:
+    """Of a process: compiled programs are kept between launches, as the suite keeps its own."""
+    cache = os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
+    keep_all = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    return os.environ | keep_all | {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
+
+
+def start(*words: Any, module: str = "lm_lab") -> subprocess.Popen[str]:
+    """lm-lab as a process of its own."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, start_new_session=True, **pipes)
+
+
+def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[str]:
+    """Its end."""
+    with start(*words, module=module) as process:
+        out, error = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(words, process.returncode, out, error)
+
+
+def struck(signal: str, point: str, call: int, *words: Any) -> subprocess.CompletedProcess[str]:
+    """lm-lab that is sent a signal just before the `call`th call of the function at the dotted path `point`."""
+    return lm_lab(signal, point, call, *words, module="tests.cli.victim")
+
+
+def final_arrays(run: Path) -> list[np.ndarray]:
+    """The newest checkpoint's arrays, in the order of their tree."""
+    folder = run / "checkpoints" / (run / "checkpoints/LAST_GOOD").read_text().strip()
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(ocp.load(str(folder)))]
+
+
+def records(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """metrics.jsonl and result.json, less the clocks."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [without_clocks(line) for line in lines], without_clocks(json.loads((run / "result.json").read_text()))
+
+
+def rows(sweep: Path) -> list[dict[str, Any]]:
+    """results.csv, less the clocks."""
+    with (sweep / "results.csv").open(newline="") as file:
+        return [without_clocks(row) for row in csv.DictReader(file)]
+
+
+def without_clocks(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in CLOCKS}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same records, and the same state in every bit."""
+    assert records(one) == records(other)
+    pairs = list(zip(final_arrays(one), final_arrays(other), strict=True))
+    assert len(pairs) > 20  # parameters, both moments, counters, settings
+    assert all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder and its content; locks, which name their last holder, left out."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
