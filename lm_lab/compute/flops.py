@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
+from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from lm_lab.compute import products
 from lm_lab.compute.loops import opened, trips
@@ -110,7 +110,7 @@ def _has_products(tally: Tally) -> bool:
 def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, (Jaxpr, ClosedJaxpr)):
+            if hasattr(item, "eqns"):
                 yield opened(item)
 
 

@@ -1,12 +1,14 @@
 """How often the body of a `while` runs, where its jaxpr says so."""
 
+from typing import Any
+
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 
-def opened(jaxpr: Jaxpr | ClosedJaxpr) -> Jaxpr:
-    """The equations, whether or not their constants come along."""
-    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+def opened(jaxpr: Any) -> Jaxpr:
+    """The equations, whether or not their constants come along (a closed jaxpr, until jax 0.11)."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
 
 
 def trips(eqn: JaxprEqn) -> int | None:

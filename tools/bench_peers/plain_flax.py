@@ -6,6 +6,7 @@ with the state donated, loss as a weighted mean. Left out, in its favour: optax.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -69,7 +70,8 @@ def optimizer() -> optax.GradientTransformation:
 
 def contender(shape: Shape) -> Callable[[], None]:
     """A function that takes shape.steps steps and waits for the last."""
-    model, update = Decoder(shape), optimizer()
+    update = optimizer()
+    model: Any = Decoder(shape)
     params = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, shape.length), jnp.int32))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == shape.params
 
