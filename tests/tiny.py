@@ -25,7 +25,7 @@ EPSILON = 1e-3
 
 RUN: dict[str, Any] = {
     "seed": 0,
-    "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS},
+    "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS, "scan": True},
     "objective": {"name": "causal"},
     "data": {"source": "synthetic", "symbols": 4, "order": 1, "documents": 64, "document_bytes": 256, "length": LENGTH},
     "optimizer": {"peak_rate": 1e-2, "warmup_steps": 2, "epsilon": EPSILON},
@@ -52,10 +52,10 @@ def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:
-    """A tiny model of a family; of the usual sizes it takes those that its Config knows."""
+    """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what its Config knows."""
     module = registry.find("models", family, "family")
     known = {field.name for field in dataclasses.fields(module.Config)}
-    sizes = {"width": WIDTH, "depth": DEPTH, "heads": HEADS, "vocab": VOCAB, "length": LENGTH}
+    sizes = {"width": WIDTH, "depth": DEPTH, "heads": HEADS, "vocab": VOCAB, "length": LENGTH, "scan": True}
     return module.Model(module.Config(**{name: size for name, size in sizes.items() if name in known} | changes))
 
 

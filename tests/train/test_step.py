@@ -1,5 +1,8 @@
 """The laws of the transformers of a step."""
 
+from dataclasses import replace
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,14 +23,19 @@ def gradient_of(experiment=EXPERIMENT, microbatches=1):
     return accumulate(gradients(experiment.build_model(), OBJECTIVE, experiment.precision.compute), microbatches)
 
 
+@cache
 def step_of(experiment=EXPERIMENT, microbatches=1):
     return train_step(gradient_of(experiment, microbatches), OBJECTIVE, experiment.optimizer, 8)
 
 
+@partial(jax.jit, static_argnums=0)
+def begin(experiment, hyper):
+    return unbox(programs.start(experiment, hyper))
+
+
 def start(seed=0, experiment=EXPERIMENT, **optimizer):
-    experiment = experiment if not optimizer else tiny.resolve({f"optimizer.{k}": v for k, v in optimizer.items()})[0]
-    hyper = experiment.optimizer.hyper(seed)
-    return jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(hyper)
+    """The state before step 0; of the optimizer's settings, those that live in the state may differ."""
+    return begin(experiment, replace(experiment.optimizer, **optimizer).hyper(seed))
 
 
 def stream(steps=STEPS, seed=0):
