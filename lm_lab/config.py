@@ -139,7 +139,7 @@ def _choice(section: str, field: str, values: Mapping[str, Any]) -> str:
     own = SETTINGS.get(section)
     default = {f.name: f.default for f in dataclasses.fields(own)}.get(field) if own else None
     chosen = values.get(field, default)
-    if not isinstance(chosen, str) or chosen.startswith("."):
+    if not isinstance(chosen, str):
         raise UserError(f"config.{section}.{field} must name one of: {', '.join(names(CHOICES[section][field]))}")
     return chosen
 
@@ -148,11 +148,7 @@ def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
     """The settings classes that share a section: its own, and one for each choice."""
     parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
     for field, kind in CHOICES.get(section, {}).items():
-        name, where = _choice(section, field, values), f"config.{section}.{field}"
-        module = find(kind, name, where)
-        if not hasattr(module, "Config"):
-            raise UserError(f"{where}: module {name!r} has no Config; name one of {', '.join(names(kind))}")
-        parts[field] = module.Config
+        parts[field] = find(kind, _choice(section, field, values), f"config.{section}.{field}").Config
     return parts
 
 

@@ -80,7 +80,6 @@ class Member:
                 f"{self.run.directory}: config.data gives other text than its checkpoint was trained on; {remedy}"
             )
         records.write_config(self.run.directory, self.run.resolved)
-        records.write_environment(self.run.directory)
         self._program, self._text = program, text
         self._bytes = float(extra.get("bytes", 0.0))
         self._seconds = float(extra.get("seconds", 0.0))
@@ -89,6 +88,7 @@ class Member:
         self._first_call, self._examined = True, -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._metrics = self._stack.enter_context(records.Metrics(self.run.directory, step or None))
+        records.write_environment(self.run.directory)
 
     def observe(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float) -> None:
         """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate` tokens a second."""
