@@ -131,7 +131,7 @@ def test_load_passes_the_text_after_a_colon(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, "no Python file .*named.py; did you mean '.*names.py'"),
+        (None, "no Python file .*named.py'; did you mean '.*names.py'"),
         ("def get_config(:", "fails: SyntaxError"),
         ("import nowhere", "fails: ModuleNotFoundError: No module named 'nowhere'"),
         ("x = 1", "has no get_config"),
