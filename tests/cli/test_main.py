@@ -1,0 +1,129 @@
+"""What the commands say: help, one line for a mistake, a divergence, a full disk; plain lines and a bar."""
+
+import fcntl
+import json
+import os
+import pty
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from lm_lab.cli import main, sweep
+from tests.cli import users
+from tests.cli.users import lm_lab, struck
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]):
+    assert main.dispatch([command, "--help"]) == 0
+    assert f"  lm-lab {command} " in capsys.readouterr().out.replace("\nlm-lab", "\n  lm-lab")
+
+
+def test_without_a_command_all_are_named(capsys: pytest.CaptureFixture[str]):
+    assert main.dispatch([]) == 0
+    usage = capsys.readouterr().out
+    assert all(f"lm-lab {command}" in usage for command in main.COMMANDS)
+
+
+def test_a_report_older_than_a_result_is_outdated(tmp_path: Path):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    for time, name in enumerate(("sweep.json", "runs/a/result.json", "report.html"), start=1):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (time, time))
+    assert not sweep._outdated(tmp_path)
+    os.utime(tmp_path / "runs/a/result.json", (9, 9))
+    assert sweep._outdated(tmp_path)
+    (tmp_path / "report.html").unlink()
+    assert sweep._outdated(tmp_path)
+
+
+@pytest.mark.processes
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, config: str):
+    ended = lm_lab("train", config, f"--workdir={tmp_path}/new", "--config.modle.depth=4")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "lm-lab: config.modle does not exist; did you mean 'model'?\n"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.processes
+def test_jax_that_does_not_start_is_one_line(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "abacus")
+    command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/new"]
+    ended = subprocess.run(command, cwd=users.ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert "abacus" in ended.stderr
+    assert "check JAX_PLATFORMS" in ended.stderr
+
+
+@pytest.mark.processes
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path: Path, config: str):
+    words = ("train", config, f"--workdir={tmp_path}", "--config.optimizer.peak_rate=1e30")
+    ended = lm_lab(*words)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (ended.returncode, result["status"]) == (1, "diverged")
+    assert f"no longer finite at step {result['steps']}; lower config.optimizer.peak_rate" in ended.stdout
+    assert "Traceback" not in ended.stderr
+    again = lm_lab(*words)
+    assert (again.returncode, again.stdout, again.stderr) == (1, ended.stdout, "")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 2 MiB; skips where this user may not mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    words = [str(mount), "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if mount is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.processes
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(small_disk: Path, config: str, undisturbed: Path):
+    words = ("train", config, f"--workdir={small_disk}/run")
+    assert struck("SIGKILL", "lm_lab.train.checkpoint.commit", 3, *words).returncode == -signal.SIGKILL
+    with (small_disk / "filler").open("wb") as filler:
+        filler.write(bytes(shutil.disk_usage(small_disk).free - 200_000))  # too little for another checkpoint
+    ended = lm_lab(*words)
+    assert ended.returncode == 2
+    assert [line for line in ended.stderr.splitlines() if "step" not in line.split(",")[0]] == []
+    assert "No space left on device" in ended.stderr
+    assert ended.stderr.rstrip().endswith("free some space")
+    (small_disk / "filler").unlink()
+    assert lm_lab(*words).returncode == 0
+    users.assert_same_run(small_disk / "run", undisturbed)
+
+
+@pytest.mark.processes
+def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, config: str):
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
+    command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/bar"]
+    with subprocess.Popen(command, cwd=users.ROOT, env=users.environment(), stderr=terminal, stdout=terminal):
+        os.close(terminal)
+        shown = b""
+        while chunk := _read(master):
+            shown += chunk
+    os.close(master)
+    assert "\rbar:" in shown.decode()
+    assert "60/60" in shown.decode()
+
+    plain = lm_lab("train", config, f"--workdir={tmp_path}/plain").stderr
+    assert "\r" not in plain
+    assert "\x1b" not in plain
+    assert plain.splitlines()[-1].startswith("plain: step 60/60, loss ")
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says so when the other end is closed
+        return b""
