@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -119,31 +119,30 @@ def next_stop(step: int, horizon: Horizon, steps: int) -> int:
 def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
     program, horizon = machine.program, members[0].run.experiment.train
     step, state = _restore(machine, members)
-    pace = _Pace(machine, members, step)
     pending = None
-    while step < program.steps and any(member.result is None for member in members):
-        stop = next_stop(step, horizon, program.steps)
-        state, metrics = machine.step(state, machine.examples(step, stop - step))
-        pace.observe(pending)  # the call before, while this one runs
-        pending, step = (step, stop, metrics), stop
-        examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
-        told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
-        saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
-        if examines or saves:
-            pace.observe(pending)
-            pending = None
-        if examines:
-            for member, sums in zip(members, _split(jax.device_get(machine.evaluate(state.params)), len(members))):
-                member.examine(step, sums)
-        if saves:
-            _commit(members)
-            for member, own in zip(members, _split(state, len(members))):
-                member.save(step, own)
-        if told:
-            _commit(members)
-            raise Preempted(told, step)
-    pace.observe(pending)
-    pace.close()
+    with closing(_Pace(machine, members, step)) as pace:
+        while step < program.steps and any(member.result is None for member in members):
+            stop = next_stop(step, horizon, program.steps)
+            state, metrics = machine.step(state, machine.examples(step, stop - step))
+            pace.observe(pending)  # the call before, while this one runs
+            pending, step = (step, stop, metrics), stop
+            examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
+            told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
+            saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
+            if examines or saves:
+                pace.observe(pending)
+                pending = None
+            if examines:
+                for member, sums in zip(members, _split(jax.device_get(machine.evaluate(state.params)), len(members))):
+                    member.examine(step, sums)
+            if saves:
+                _commit(members)
+                for member, own in zip(members, _split(state, len(members))):
+                    member.save(step, own)
+            if told:
+                _commit(members)
+                raise Preempted(told, step)
+        pace.observe(pending)
     _commit(members)
     for member in members:
         member.finish()
