@@ -168,7 +168,7 @@ def _complete(model: Any, data: Mapping[str, Any]) -> Any:
     maker = find("data.tokenizers", data[OWN].tokenizer, "config.data.tokenizer")
     needs = {"vocab": maker.make(data["tokenizer"]).vocab, "length": data[OWN].length}
     for name, least in needs.items():
-        given = getattr(model, name)
+        given = getattr(model, name, least)  # a family may have no use for it
         if given is None:
             model = dataclasses.replace(model, **{name: least})
         elif given < least:

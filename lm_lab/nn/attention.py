@@ -33,7 +33,8 @@ def attend(q_BLHK: Array, k_BLHK: Array, v_BLHK: Array, mask: Array, kernel: Ker
         raise UserError(
             "config.model.attention_kernel cudnn needs an NVIDIA GPU and config.precision.compute bfloat16; choose auto"
         )
-    if fused and kernel != "plain":
+    fits = q_BLHK.shape[-1] % 8 == 0 and q_BLHK.shape[-1] <= 128  # what cuDNN's kernel takes of head dims
+    if fused and (kernel == "cudnn" or (kernel == "auto" and fits)):
         return jax.nn.dot_product_attention(q_BLHK, k_BLHK, v_BLHK, mask=mask, implementation="cudnn")
     q_BHLK, k_BHLK, v_BHLK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BLHK, v_BLHK))
     scaled = q_BHLK * q_BHLK.shape[-1] ** -0.5

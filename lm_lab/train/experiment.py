@@ -1,6 +1,6 @@
 """A run as a value: the typed form of a config."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from lm_lab import registry
@@ -8,6 +8,8 @@ from lm_lab.data import loader
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError
+
+REFERENCE = {"remat": "none", "attention_kernel": "plain"}  # settings of a family that change how, and not what
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,15 @@ class Experiment:
     mesh: sharding.Config
     precision: Precision
 
-    def build_model(self, **changes: Any) -> Any:
-        """The family's Linen module, with some of its settings changed."""
+    def build_model(self) -> Any:
+        """The family's Linen module."""
+        return registry.find("models", self.family, "config.model.family").Model(self.model)
+
+    def build_reference(self) -> Any:
+        """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
         module = registry.find("models", self.family, "config.model.family")
-        return module.Model(replace(self.model, **changes))
+        names = {field.name for field in fields(self.model)}
+        return module.Model(replace(self.model, **{name: REFERENCE[name] for name in REFERENCE if name in names}))
 
     def build_objective(self) -> Objective:
         """The objective's pair of pure functions."""

@@ -39,7 +39,7 @@ def assemble(experiment: Experiment) -> Program:
     gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
     step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
     groups = parameters.by_group(sharding.unbox(state.params))
-    shape = conventions.geometry(groups, experiment.data.length, *experiment.model.attention_geometry)
+    shape = conventions.geometry(groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ()))
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
 
@@ -47,7 +47,7 @@ def assemble(experiment: Experiment) -> Program:
 def start(experiment: Experiment, hyper: Hyper) -> TrainState:
     """The state before step 0, in the parameters' dtype, boxed."""
     batch = example_batch(experiment)
-    model = experiment.build_model(attention_kernel="plain")  # others refuse float32, and the parameters are the same
+    model = experiment.build_reference()  # fused kernels refuse float32, and the parameters are the same
     return steps_of.initial_state(model, experiment.optimizer, hyper, batch, experiment.precision.parameters)
 
 
@@ -69,7 +69,7 @@ def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
 
 def _count(experiment: Experiment, state: TrainState) -> int:
     """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed twice."""
-    model = experiment.build_model(remat="none", attention_kernel="plain")
+    model = experiment.build_reference()
     objective = experiment.build_objective()
     gradient = steps_of.gradients(model, objective, experiment.precision.compute)
     step = steps_of.train_step(gradient, objective, experiment.optimizer, 1)
