@@ -77,7 +77,7 @@ def contender(shape: Shape) -> Callable[[], None]:
 
     def loss(params: dict, windows: Array) -> Array:
         weights = jnp.ones(windows[:, 1:].shape, jnp.float32)
-        logits = model.apply({"params": params}, windows[:, :-1])
+        logits: Any = model.apply({"params": params}, windows[:, :-1])
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:])
         return (losses * weights).sum() / weights.sum()
 

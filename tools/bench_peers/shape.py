@@ -32,6 +32,6 @@ class Shape(NamedTuple):
 
 
 SHAPES = {
-    "128x4": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=40),
+    "128x4": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20),
     "384x6": Shape(width=384, depth=6, heads=6, length=256, batch_size=16, steps=10),
 }

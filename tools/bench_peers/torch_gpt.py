@@ -6,6 +6,8 @@ fused AdamW; eager or compiled. A process of its own, so that it may live in ano
 It prints "ready", then takes a turn for every line that it reads, and prints the seconds.
 """
 
+# pyright: reportMissingImports=false
+# torch is an extra, and may be another environment's.
 import math
 import os
 import sys
