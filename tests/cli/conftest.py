@@ -28,4 +28,5 @@ def undisturbed(home: Path, config: str) -> Path:
     if not run.exists():
         ended = users.lm_lab("train", config, f"--workdir={run}")
         assert ended.returncode == 0, ended.stderr
+        (home / "undisturbed.stderr").write_text(ended.stderr)
     return run

@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(small_disk: Path, confi
 
 
 @pytest.mark.processes
-def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, config: str):
+def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, home: Path, config: str, undisturbed: Path):
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
     command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/bar"]
@@ -116,10 +116,11 @@ def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, config: st
     assert "\rbar:" in shown.decode()
     assert "60/60" in shown.decode()
 
-    plain = lm_lab("train", config, f"--workdir={tmp_path}/plain").stderr
+    assert undisturbed.is_dir()
+    plain = (home / "undisturbed.stderr").read_text()
     assert "\r" not in plain
     assert "\x1b" not in plain
-    assert plain.splitlines()[-1].startswith("plain: step 60/60, loss ")
+    assert plain.splitlines()[-1].startswith("undisturbed: step 60/60, loss ")
 
 
 def _read(descriptor: int) -> bytes:
