@@ -16,6 +16,7 @@ from typing import Any
 
 from lm_lab.report import evidence, page, stored
 from lm_lab.schema import build, suggest
+from lm_lab.train.files import atomic_write
 from lm_lab.types import UserError
 
 
@@ -36,7 +37,7 @@ def write(directory: Path) -> Path:
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
         (directory / "analysis.json").write_text(record + "\n", encoding="utf-8")
         path = directory / "report.html"
-        path.write_text(html, encoding="utf-8")
+        atomic_write(path, html)  # last, and whole: a launch takes a page that is newer than the results for theirs
     except OSError as error:
         raise UserError(
             f"{directory}: cannot write the report ({error.strerror}); check its permissions and space"

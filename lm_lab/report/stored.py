@@ -72,16 +72,27 @@ def read(directory: Path) -> Sweep:
         if not (directory / name).is_file():
             raise UserError(f"{directory}: no {name} here; {remedy}")
     study = _load(directory / "sweep.json")
-    if not isinstance(study, dict):
-        raise UserError(f"{directory / 'sweep.json'}: must hold an object; launch lm-lab sweep again to write it anew")
-    with (directory / "results.csv").open(encoding="utf-8", newline="") as file:
-        rows = [{key: _value(key, cell) for key, cell in row.items()} for row in csv.DictReader(file)]
-    if not all(row.get("name") for row in rows):
-        raise UserError(f"{directory / 'results.csv'}: a row has no name; launch lm-lab sweep again to write it anew")
+    rows = _table(directory / "results.csv")
+    if study.get("runs") and [row["name"] for row in rows] != [run["name"] for run in study["runs"]]:
+        raise UserError(f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again")
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
         raise UserError(f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep")
     return sweep
+
+
+def _table(path: Path) -> list[Row]:
+    """The rows of a table. Raises UserError for one that was cut short, or is none."""
+    try:
+        lines = path.read_text(encoding="utf-8")
+        rows = [{key: _value(key, cell) for key, cell in row.items()} for row in csv.DictReader(lines.splitlines(True))]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not a table ({error}); launch lm-lab sweep again to write it anew") from None
+    if not all(row.get("name") for row in rows):
+        raise UserError(f"{path}: a row has no name; launch lm-lab sweep again to write it anew")
+    if not lines.endswith("\n"):
+        raise UserError(f"{path}: cut short; launch lm-lab sweep again to write it anew")
+    return rows
 
 
 def _value(key: str, cell: Any) -> Any:
@@ -102,19 +113,22 @@ def _value(key: str, cell: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); launch lm-lab sweep again to write it anew") from None
+        raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")
+    return content
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON lines file; a last line cut short by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            records.append({**json.loads(line)})
+        except (ValueError, TypeError):
             if number < len(lines):
                 raise UserError(
                     f"{path}:{number}: not JSON; delete this run's folder and launch the sweep again"

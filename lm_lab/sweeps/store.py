@@ -68,7 +68,7 @@ def read(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep") from None
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it, or use another --workdir") from None
+        raise UserError(f"{path} cannot be read ({error}); delete it, and a launch writes it anew") from None
     return record
 
 

@@ -38,6 +38,8 @@ class Study:
     def __post_init__(self):
         if not self.sweep:
             raise UserError(f"study {self.name!r}: its sweep has no points; give at least one (an empty dict is a run)")
+        if not isinstance(self.sweep, list) or not all(isinstance(point, dict) for point in self.sweep):
+            raise UserError(f"study {self.name!r}: its sweep must be a list of dicts, as of lm_lab.sweeps.algebra")
         if "kind" not in self.analysis:
             raise UserError(f"study {self.name!r}: its analysis needs a 'kind', such as 'isoflop'")
         try:

@@ -80,7 +80,7 @@ def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
     """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from start to end."""
     horizon = experiment.train
     if horizon.steps is not None:
-        return horizon.steps
+        return _countable(horizon.steps)
     if horizon.tokens is not None:
         name, amount, unit = "tokens", horizon.tokens, targets
     else:
@@ -90,7 +90,13 @@ def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
     if not calls:
         least = unit * horizon.steps_per_call
         raise UserError(f"config.train.{name} {amount:g} is below {least:g}, a call of {horizon.steps_per_call} steps")
-    return calls * horizon.steps_per_call
+    return _countable(calls * horizon.steps_per_call)
+
+
+def _countable(steps: int) -> int:
+    if steps >= 2**31:
+        raise UserError(f"config.train asks for {steps:.3g} steps, beyond the 2**31 that a state counts; ask for fewer")
+    return steps
 
 
 def abstract_state(program: Program) -> PyTree:

@@ -101,7 +101,10 @@ def write_result(directory: Path, result: Mapping[str, Any]) -> None:
 def read_result(directory: Path) -> dict[str, Any] | None:
     """The result of a run, or None if it has not ended. Raises UserError if the file is not what we write."""
     path = directory / "result.json"
-    return _load(path) if path.exists() else None
+    result = _load(path) if path.exists() else None
+    if result is not None and not isinstance(result, dict):
+        raise UserError(f"{path}: not the result of a run; delete it to go on from the newest checkpoint")
+    return result
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

@@ -77,6 +77,7 @@ KEYS = {
     "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's 60 steps",
     "--config.train.tokens=64": "give one of steps, tokens, budget_flops, not steps and tokens",
     "--config.train.steps=None": "give one of steps, tokens, budget_flops, not none",
+    "--config.train.steps=3_000_000_000": "config.train asks for 3e+09 steps",
     "--config.train.microbatches=3": "batch_size 4 is not divisible by microbatches 3",
     "--config.train.batch_size=4000": "lower config.data.length or config.train.batch_size, or give more text",
     "--config.data.length=100000": "lower config.data.length or config.train.batch_size, or give more text",
@@ -207,6 +208,26 @@ def test_damaged_records_of_a_run(refusal: Refusal, name: str):
     assert words in refusal("train", "--config=tiny.py", "--workdir=run")
 
 
+SWEEPS = {
+    ("sweep.json", '{"name": "ot'): "sweep/sweep.json: not JSON",
+    ("sweep.json", "[]"): "sweep/sweep.json: must hold an object",
+    ("results.csv", "name,status\na,complete"): "sweep/results.csv: cut short; launch lm-lab sweep again",
+    ("results.csv", "name,status\nb,complete\n"): "sweep/results.csv: not the runs of sweep.json",
+    ("results.csv", "name,status\n\xff\n"): "sweep/results.csv: not a table",
+    ("results.csv", "name,status\na,failed\n"): "none of the 1 runs is complete; finish them with lm-lab sweep",
+}
+
+
+@pytest.mark.parametrize("name, content", SWEEPS)
+def test_damaged_records_of_a_sweep(refusal: Refusal, name: str, content: str):
+    Path("sweep/runs/a").mkdir(parents=True)
+    study = {"name": "other", "analysis": {"kind": "isoflop"}, "runs": [{"name": "a"}], "created": "then"}
+    Path("sweep/sweep.json").write_text(json.dumps(study))
+    Path("sweep/results.csv").write_text("name,status\na,complete\n")
+    Path("sweep", name).write_text(content, encoding="latin-1")
+    assert SWEEPS[name, content] in refusal("report", "sweep")
+
+
 def test_a_run_in_use(refusal: Refusal):
     Path("run/checkpoints").mkdir()
     with Lock(Path("run/checkpoints/lock")):
@@ -236,6 +257,8 @@ STUDIES = {
     (BASE, "[{}, {'model.heads': 3}]"): "point 2 of 2 (model.heads=3): config.model: width 16 is not divisible",
     (BASE, "[{'seed.x': 3}]"): "config.seed must be a whole number",
     (BASE, "[{1: 3}]"): "config.1 does not exist",
+    (BASE, "{'seed': 3}"): "its sweep must be a list of dicts",
+    (BASE, "['seed']"): "its sweep must be a list of dicts",
     (BASE, "[]"): "its sweep has no points; give at least one",
     (BASE, "1 / 0"): "study.py:6: ZeroDivisionError",
     (BASE, "[{'seed': {1, 2}}]"): "must be plain numbers, text, lists and dicts",

@@ -62,3 +62,15 @@ def test_a_directory_without_results_is_one_line(tmp_path, study, rows, words):
 def _sweep(directory, rows):
     (directory / "sweep.json").write_text(json.dumps({"runs": []}))
     (directory / "results.csv").write_text(rows)
+
+
+def test_records_that_are_no_objects_are_one_line(tmp_path):
+    _sweep(tmp_path, "name,status\na,complete\n")
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_bytes(b"[1]\n\xff\n{}\n")
+    (run / "result.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"metrics.jsonl:1: not JSON"):
+        _ = stored.read(tmp_path).curves
+    with pytest.raises(UserError, match=r"result.json: must hold an object; delete it"):
+        _ = stored.read(tmp_path).results
