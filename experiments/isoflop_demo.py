@@ -22,7 +22,7 @@ HELD_OUT = 3e12
 SMALLEST_CENTRE = 1.5e4  # parameters at 1e11 FLOPs, where earlier sweeps found the valley
 SIZES = (0.35, 0.6, 1.0, 1.7, 2.9)  # times the centre of a budget
 HELD_OUT_SIZES = (0.6, 1.0, 1.7)
-RATES = (0.2, 0.4, 0.8)  # times 1 / width
+RATES = (0.16, 0.4, 1.0)  # times 1 / width
 
 
 def study() -> Study:
