@@ -18,7 +18,7 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     root = Path(path).expanduser()
     if root.is_file():
         return [(root.name, root)]
-    if not root.is_dir():
+    if not path or not root.is_dir():
         raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one")
     found = [(file.relative_to(root).as_posix(), file) for file in walk(root) if file.name.endswith(suffixes)]
     if not found:

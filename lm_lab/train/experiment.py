@@ -31,7 +31,8 @@ class Horizon:
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "tokens", "budget_flops") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise UserError(f"give one of steps, tokens, budget_flops, not {' and '.join(given) or 'none'}")
+            found = f"not {' and '.join(given)}; set the others to None" if given else "not none"
+            raise UserError(f"give one of steps, tokens, budget_flops, {found}")
         if self.batch_size % self.microbatches:
             raise UserError(f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}")
 

@@ -61,3 +61,10 @@ def test_errors_are_one_line(tmp_path):
         with pytest.raises(UserError) as caught:
             names(path)
         assert "\n" not in str(caught.value)
+
+
+def test_an_empty_path_is_not_the_folder_one_stands_in(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"config\.data\.path: no file or folder ''"):
+        names("")
