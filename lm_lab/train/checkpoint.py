@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 LAST_GOOD = "LAST_GOOD"
 TRASH = "trash"
-ONE_SAVE = threading.Lock()  # two saves at once in a process take each other's folders (Orbax 0.12.8)
+ONE_AT_A_TIME = threading.Lock()  # Orbax 0.12.8: two calls at once in a process take each other's folders
 
 
 class Record(NamedTuple):
@@ -237,7 +237,7 @@ def require_space(directory: Path, state: PyTree) -> None:
 def write_arrays(folder: Path, state: PyTree) -> None:
     """Orbax, blocking. Raises OSError for what tensorstore reports as a ValueError with the system's error code."""
     try:
-        with ONE_SAVE:
+        with ONE_AT_A_TIME:
             ocp.save(str(folder), state)
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -263,7 +263,8 @@ def restore(folder: Path, record: Record, abstract_state: PyTree) -> PyTree:
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or default), abstract_state
     )
-    state = ocp.load(str(folder), target)
+    with ONE_AT_A_TIME:
+        state = ocp.load(str(folder), target)
     jax.tree.map(_check_restored, state, target)
     return state
 
