@@ -105,7 +105,8 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
     sections = {name: _section(values, name) for name in SECTIONS}
     chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
-    parts["model"]["family"] = _complete(parts["model"]["family"], parts["data"])
+    special_ids = _fit(chosen["objective"]["name"], parts)
+    parts["model"]["family"] = _complete(parts["model"]["family"], parts["data"], special_ids)
     experiment = Experiment(
         seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
         family=chosen["model"]["family"],
@@ -163,10 +164,23 @@ def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
 
 
-def _complete(model: Any, data: Mapping[str, Any]) -> Any:
+def _fit(objective: str, parts: Mapping[str, Any]) -> int:
+    """The special ids that the objective adds to the vocabulary. Raises UserError where the model cannot learn it."""
+    module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
+    if module.SEES not in (None, model.sees):
+        shown = {"past": "only the past", "all": "the whole text"}
+        raise UserError(
+            f"config.objective.name {objective!r} is for models that see {shown[module.SEES]}, and this "
+            f"config.model sees {shown[model.sees]}; choose another of the two"
+        )
+    specials = getattr(module, "specials", None)
+    return specials(parts["objective"]["name"], parts["data"][OWN].length) if specials else 0
+
+
+def _complete(model: Any, data: Mapping[str, Any], special_ids: int) -> Any:
     """The model's settings with the data's vocabulary and length filled in. Raises UserError where too small."""
     maker = find("data.tokenizers", data[OWN].tokenizer, "config.data.tokenizer")
-    needs = {"vocab": maker.make(data["tokenizer"]).vocab, "length": data[OWN].length}
+    needs = {"vocab": maker.make(data["tokenizer"]).vocab + special_ids, "length": data[OWN].length}
     for name, least in needs.items():
         given = getattr(model, name, least)  # a family may have no use for it
         if given is None:

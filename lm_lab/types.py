@@ -5,11 +5,14 @@ F feed-forward dim, V vocabulary, N layers, P population. An array's name ends i
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jax import Array
 
 PyTree = Any
+
+Sees = Literal["past", "all"]
+"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future."""
 
 Sums = Mapping[str, Array]
 """Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}."""
@@ -25,6 +28,9 @@ class Examples(NamedTuple):
     tokens: Array  # i32[B S]
     bytes: Array  # f32[B S]: the UTF-8 bytes of text that each token stands for
     segments: Array | None = None  # i32[B S], 0 = padding; None: one unpadded segment a row
+    context: Array | None = None  # i32[B M], the source of a pair whose target is `tokens`
+    context_segments: Array | None = None  # i32[B M], 0 = padding
+    labels: Array | None = None  # f32[B], the class (as a number) or the value of each row
 
 
 class Inputs(NamedTuple):
@@ -34,15 +40,27 @@ class Inputs(NamedTuple):
     segments: Array | None = None  # i32[B L], 0 = padding; None: one unpadded segment a row
     positions: Array | None = None  # i32[B L]; None: 0 .. L-1
     context: Array | None = None  # i32[B M], the encoder's side
+    context_segments: Array | None = None  # i32[B M], 0 = padding; a query sees the context of its own segment
+    kinds: Array | None = None  # i32[B L], BERT's segment types; None: all 0
+    prefix: Array | None = None  # bool[B L], True where a token is seen by all of its segment, earlier ones too
 
 
 class Batch(NamedTuple):
     """What an objective makes of examples."""
 
     inputs: Inputs
-    targets: Array  # i32[B L]
+    targets: Array  # i32[B L]; of a regression f32[B 1]
     weights: Array  # f32[B L]
     bytes: Array  # f32[B L]: the UTF-8 bytes that each target stands for
+
+
+class Vocabulary(NamedTuple):
+    """What an objective knows of the tokenizer. Its own special ids are size, size + 1, ..."""
+
+    size: int  # ids of text and end_of_document are 0 .. size - 1
+    end_of_document: int
+    words: Any  # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
+    sentence_ends: Any  # bool[size]: a sentence ends after it
 
 
 class Objective(NamedTuple):

@@ -84,8 +84,7 @@ class Batches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the host."""
-        tokens, sizes, segments = self.chunk(step, 1)
-        return Examples(tokens[0], sizes[0], None if segments is None else segments[0])
+        return Examples(*(None if part is None else part[0] for part in self.chunk(step, 1)))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""

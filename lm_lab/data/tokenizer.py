@@ -13,5 +13,7 @@ class Tokenizer(NamedTuple):
     vocab: int  # ids are 0 .. vocab - 1
     end_of_document: int  # the id that the token store puts after every document; encode never returns it
     bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes of the original text that each id stands for
+    words: np.ndarray  # u8[vocab]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
+    sentence_ends: np.ndarray  # bool[vocab]: a sentence ends after it
     encode: Callable[[str], np.ndarray]  # text -> ids, of the smallest unsigned type that holds the vocabulary
     decode: Callable[[Any], str]  # ids -> text, without end_of_document; bytes that are not UTF-8 become U+FFFD

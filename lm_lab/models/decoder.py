@@ -1,19 +1,21 @@
 """The pre-norm decoder transformer: GPT-2's (Radford 2019) and LLaMA's (2302.13971) shapes from one config."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.attention import Attention, Kernel, causal_mask
+from lm_lab.nn.attention import Attention, Heads, Kernel
 from lm_lab.nn.feed_forward import Activation, FeedForward
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
+from lm_lab.nn.positions import Rotary
+from lm_lab.nn.sight import Sight, Timeline
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, UserError
+from lm_lab.types import Inputs, Sees, UserError
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Config:
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
     remat: Remat = setting("what the backward pass computes again", "none")
     attention_kernel: Kernel = setting("which attention kernel", "auto")
+
+    sees: ClassVar[Sees] = "past"
+    reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -58,12 +63,14 @@ class Block(nn.Module):
     cfg: Config
 
     @nn.compact
-    def __call__(self, x_BLD: Array, mask: Array, positions_BL: Array | None) -> tuple[Array, None]:
+    def __call__(self, x_BLD: Array, sight: Sight) -> tuple[Array, None]:
         cfg = self.cfg
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation (GPT-2)
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        attention = Attention(cfg.heads, scale, cfg.attention_kernel, name="attention")
-        x_BLD += drop(attention(Norm(cfg.norm, name="attention_norm")(x_BLD), mask, positions_BL))
+        rotary = Rotary() if cfg.positions == "rotary" else None
+        heads = Heads(cfg.heads, cfg.width // cfg.heads, rotary=rotary)
+        attention = Attention(heads, scale, cfg.attention_kernel, name="attention")
+        x_BLD += drop(attention(Norm(cfg.norm, name="attention_norm")(x_BLD), sight))
         feed_forward = FeedForward(cfg.inner, cfg.activation, scale, name="feed_forward")
         x_BLD += drop(feed_forward(Norm(cfg.norm, name="feed_forward_norm")(x_BLD)))
         return constrain(x_BLD), None
@@ -81,6 +88,7 @@ class Model(nn.Module):
         if cfg.positions == "learned":
             assert cfg.length is not None, "resolve the config first"
             self.positions = Embedding(cfg.length, cfg.width)
+        self.timeline = Timeline()
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
         self.norm = Norm(cfg.norm)
@@ -89,15 +97,12 @@ class Model(nn.Module):
 
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        cfg = self.cfg
-        length = inputs.tokens.shape[1]
-        positions_BL = jnp.arange(length)[None] if inputs.positions is None else inputs.positions
+        sight = self.timeline(inputs)
         x_BLD = self.embed(inputs.tokens)
-        if cfg.positions == "learned":
-            x_BLD += self.positions(positions_BL)
+        if self.cfg.positions == "learned":
+            x_BLD += self.positions(sight.positions_BL)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
-        mask = causal_mask(length, inputs.segments)
-        x_BLD, _ = self.layers(x_BLD, mask, positions_BL if cfg.positions == "rotary" else None)
+        x_BLD, _ = self.layers(x_BLD, sight)
         return self.norm(x_BLD)
 
     def readout(self, x_BLD: Array) -> Array:

@@ -1,6 +1,6 @@
-"""Multi-head self-attention: masks are data, and one call picks the kernel."""
+"""Multi-head attention: masks are data, and one call picks the kernel."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -8,62 +8,164 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
-from lm_lab.nn.positions import rotate
+from lm_lab.nn.norm import Kind, Norm
+from lm_lab.nn.positions import Rotary, rotate
+from lm_lab.nn.sight import Sight, generating, remember
 from lm_lab.types import UserError
 
 Kernel = Literal["auto", "plain", "cudnn"]
 
 
-def causal_mask(length: int, segments_BL: Array | None) -> Array:
-    """bool[1|B, 1, L, L], True where a query (row) may see a key (column): not later, and of its own segment."""
-    mask = jnp.tril(jnp.ones((length, length), bool))[None, None]
-    if segments_BL is not None:
-        mask = mask & (segments_BL[:, None, :, None] == segments_BL[:, None, None, :])
-    return mask
+def attend(
+    q_BLHK: Array,
+    k_BMGK: Array,
+    v_BMGK: Array,
+    mask: Array | None,
+    kernel: Kernel,
+    *,
+    bias: Array | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Array:
+    """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G heads (2305.13245).
 
-
-def attend(q_BLHK: Array, k_BLHK: Array, v_BLHK: Array, mask: Array, kernel: Kernel) -> Array:
-    """Scaled dot-product attention (1706.03762), [B L H K] in and out; softmax in float32.
-
-    "auto" takes cuDNN's fused kernel for half precision on an NVIDIA GPU and the plain one elsewhere. Raises UserError
-    where "cudnn" cannot run.
+    mask bool[1|B, 1, L, M], None for the past of L = M tokens; bias f32[1|B, H, L, M] is added to the scores, which are
+    multiplied by `scale` (None: K^-1/2) and bounded by softcap tanh(scores / softcap) (2408.00118). Returns [B L H K];
+    softmax in float32. "auto" takes cuDNN's fused kernel for half precision on an NVIDIA GPU and the plain one
+    elsewhere. Raises UserError where "cudnn" cannot run.
     """
-    fused = q_BLHK.dtype in (jnp.bfloat16, jnp.float16) and jax.default_backend() == "gpu"
+    fused = q_BLHK.dtype in (jnp.bfloat16, jnp.float16) and jax.default_backend() == "gpu" and softcap is None
     if kernel == "cudnn" and not fused:
         raise UserError(
-            "config.model.attention_kernel cudnn needs an NVIDIA GPU and config.precision.compute bfloat16; choose auto"
+            "config.model.attention_kernel cudnn needs an NVIDIA GPU and config.precision.compute bfloat16, and has no "
+            "softcap; choose auto"
         )
     fits = q_BLHK.shape[-1] % 8 == 0 and q_BLHK.shape[-1] <= 128  # what cuDNN's kernel takes of head dims
     if fused and (kernel == "cudnn" or (kernel == "auto" and fits)):
-        return jax.nn.dot_product_attention(q_BLHK, k_BLHK, v_BLHK, mask=mask, implementation="cudnn")
-    q_BHLK, k_BHLK, v_BHLK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BLHK, v_BLHK))
-    scaled = q_BHLK * q_BHLK.shape[-1] ** -0.5
-    scores_BHLL = jnp.einsum("bhqd,bhkd->bhqk", scaled, k_BHLK, preferred_element_type=jnp.float32)
+        added = None if bias is None else bias.astype(q_BLHK.dtype)
+        return jax.nn.dot_product_attention(
+            q_BLHK,
+            k_BMGK,
+            v_BMGK,
+            bias=added,
+            mask=mask,
+            scale=scale,
+            is_causal=mask is None,
+            implementation="cudnn",
+        )
+    return _attend(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, softcap)
+
+
+def _attend(
+    q_BLHK: Array,
+    k_BMGK: Array,
+    v_BMGK: Array,
+    mask: Array | None,
+    bias: Array | None,
+    scale: float | None,
+    softcap: float | None,
+) -> Array:
+    """With the scores [B H L M] in memory."""
+    heads, groups, keys = q_BLHK.shape[2], k_BMGK.shape[2], k_BMGK.shape[1]
+    q_BHLK, k_BHMK, v_BHMK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BMGK, v_BMGK))
+    if groups < heads:  # the heads of a group become further queries of one key
+        q_BHLK = q_BHLK.reshape(q_BHLK.shape[0], groups, -1, q_BHLK.shape[-1])
+    scaled = q_BHLK * (q_BHLK.shape[-1] ** -0.5 if scale is None else scale)
+    scores = jnp.einsum("bhqd,bhkd->bhqk", scaled, k_BHMK, preferred_element_type=jnp.float32)
+    scores_BHLM = scores.reshape(scores.shape[0], heads, -1, keys)
+    if softcap is not None:
+        scores_BHLM = softcap * jnp.tanh(scores_BHLM / softcap)
+    if bias is not None:
+        scores_BHLM += bias
+    if mask is None:
+        mask = jnp.tril(jnp.ones((scores_BHLM.shape[2], keys), bool))
     # Adding the mask fuses better than selecting by it: 1.2 times the whole step at width 128 on a CPU.
-    scores_BHLL += jnp.where(mask, 0.0, -1e30)
-    # Normalising after the product with the values touches K numbers a row instead of L.
-    weights_BHLL = jnp.exp(scores_BHLL - lax.stop_gradient(scores_BHLL.max(-1, keepdims=True)))
-    total_BHL1 = weights_BHLL.sum(-1, keepdims=True)
-    mixed_BHLK = jnp.einsum("bhqk,bhkd->bhqd", weights_BHLL.astype(v_BHLK.dtype), v_BHLK) / total_BHL1
-    return mixed_BHLK.astype(v_BHLK.dtype).swapaxes(1, 2)
+    scores_BHLM += jnp.where(mask, 0.0, -1e30)
+    # Normalising after the product with the values touches K numbers a row instead of M.
+    weights_BHLM = jnp.exp(scores_BHLM - lax.stop_gradient(scores_BHLM.max(-1, keepdims=True)))
+    total_BHL1 = weights_BHLM.sum(-1, keepdims=True)
+    weights = weights_BHLM.astype(v_BHMK.dtype).reshape(scores.shape)
+    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, v_BHMK)
+    mixed_BHLK = mixed.reshape(*total_BHL1.shape[:3], -1) / total_BHL1
+    return mixed_BHLK.astype(v_BHMK.dtype).swapaxes(1, 2)
+
+
+class Heads(NamedTuple):
+    """The shape of attention, of which a family's Config has what it lets a user choose."""
+
+    heads: int  # H
+    head_dim: int  # K
+    kv_heads: int | None = None  # G, a divisor of H; None: H
+    bias: bool = False  # of query, key and value
+    out_bias: bool = False
+    norm: Kind | None = None  # of queries and keys, over K (2302.05442)
+    norm_epsilon: float = 1e-6
+    scale: float | None = None  # of the scores; None: K^-1/2
+    softcap: float | None = None
+    rotary: Rotary | None = None  # how positions turn queries and keys
+    window: int | None = None  # of the cache; what is seen is the mask's
 
 
 class Attention(nn.Module):
-    """Self-attention x[B L D] -> [B L D] with H heads of D / H; rotary where positions are given."""
+    """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of the way back.
 
-    heads: int
-    scale: float
+    Where the model generates (nn/sight.py), keys and values of earlier calls are held in the cache; those of a context
+    are held once it was given, and later calls give None.
+    """
+
+    shape: Heads
+    init_scale: float
     kernel: Kernel
+    cross: bool = False
 
     @nn.compact
-    def __call__(self, x_BLD: Array, mask: Array, positions_BL: Array | None) -> Array:
-        width = x_BLD.shape[-1]
-        heads = (self.heads, width // self.heads)
-        q, k, v = (
-            Linear(width, "expand", name=name)(x_BLD).reshape(*x_BLD.shape[:-1], *heads)
-            for name in ("query", "key", "value")
-        )
-        if positions_BL is not None:
-            q, k = rotate(q, positions_BL), rotate(k, positions_BL)
-        mixed = attend(q, k, v, mask, self.kernel).reshape(x_BLD.shape)
-        return Linear(width, "contract", self.scale, name="out")(mixed)
+    def __call__(
+        self, x_BLD: Array, sight: Sight, bias: Array | None = None, context_BMD: Array | None = None
+    ) -> Array:
+        shape = self.shape
+        q_BLHK = self._project("query", x_BLD, shape.heads)
+        if shape.norm is not None:
+            q_BLHK = Norm(shape.norm, shape.norm_epsilon, name="query_norm")(q_BLHK)
+        if shape.rotary is not None:
+            q_BLHK = rotate(q_BLHK, sight.positions_BL, shape.rotary)
+        k, v = self._context(context_BMD) if self.cross else self._own(x_BLD, sight)
+        mixed = attend(
+            q_BLHK, k, v, sight.mask, self.kernel, bias=bias, scale=shape.scale, softcap=shape.softcap
+        ).reshape(*x_BLD.shape[:2], -1)
+        return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(mixed)
+
+    def _own(self, x_BLD: Array, sight: Sight) -> tuple[Array, Array]:
+        """Keys and values [B M G K] of x, and of what came before it where the model generates."""
+        k, v = self._keys_and_values(x_BLD)
+        if self.shape.rotary is not None:
+            k = rotate(k, sight.positions_BL, self.shape.rotary)
+        if sight.start is None:
+            return k, v
+        capacity = min(k.shape[1], self.shape.window or k.shape[1])
+        seen = []
+        for name, new in (("keys", k), ("values", v)):
+            held = self.variable("cache", name, jnp.zeros, (k.shape[0], capacity, *k.shape[2:]), k.dtype)
+            known, held.value = remember(held.value, new, sight.start, self.shape.window)
+            seen.append(known)
+        return seen[0], seen[1]
+
+    def _context(self, context_BMD: Array | None) -> tuple[Array, Array]:
+        if context_BMD is None:
+            return self.get_variable("cache", "keys"), self.get_variable("cache", "values")
+        k, v = self._keys_and_values(context_BMD)
+        if generating(self):
+            self.put_variable("cache", "keys", k)
+            self.put_variable("cache", "values", v)
+        return k, v
+
+    def _keys_and_values(self, x_BMD: Array) -> tuple[Array, Array]:
+        groups = self.shape.kv_heads or self.shape.heads
+        k, v = (self._project(name, x_BMD, groups) for name in ("key", "value"))
+        if self.shape.norm is not None:
+            k = Norm(self.shape.norm, self.shape.norm_epsilon, name="key_norm")(k)
+        return k, v
+
+    def _project(self, name: str, x: Array, heads: int) -> Array:
+        shape = self.shape
+        y = Linear(heads * shape.head_dim, "expand", bias=shape.bias, name=name)(x)
+        return y.reshape(*x.shape[:2], heads, shape.head_dim)

@@ -1,5 +1,6 @@
 """The position-wise feed-forward layer."""
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -9,7 +10,8 @@ from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
 
-Activation = Literal["gelu", "swiglu"]
+Activation = Literal["gelu", "gelu_exact", "relu", "swiglu", "geglu"]
+GATED = ("swiglu", "geglu")
 
 _C = (2 / jnp.pi) ** 0.5
 
@@ -30,21 +32,28 @@ def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
-class FeedForward(nn.Module):
-    """[... D] -> [... D] through F inner features: GELU (1706.03762's shape) or SwiGLU (2002.05202).
+ACTIVATIONS = {"gelu": gelu, "gelu_exact": partial(nn.gelu, approximate=False), "relu": nn.relu}
+GATES = {"swiglu": nn.silu, "geglu": gelu}
 
-    `scale` multiplies the initial standard deviation of the projection back into the stream.
+
+class FeedForward(nn.Module):
+    """[... D] -> [... D] through F inner features (1706.03762), gated for swiglu and geglu (2002.05202).
+
+    `gelu` is the tanh form, `gelu_exact` has the error function. `scale` multiplies the initial standard deviation of
+    the projection back into the stream.
     """
 
     inner: int
     activation: Activation
     scale: float
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        up = Linear(self.inner, "expand", name="up")(x)
-        if self.activation == "gelu":
-            hidden = gelu(up)
+        up = Linear(self.inner, "expand", bias=self.bias, name="up")(x)
+        if self.activation in GATED:
+            gate = Linear(self.inner, "expand", bias=self.bias, name="gate")(x)
+            hidden = GATES[self.activation](gate) * up
         else:
-            hidden = nn.silu(Linear(self.inner, "expand", name="gate")(x)) * up
-        return Linear(x.shape[-1], "contract", self.scale, name="down")(hidden)
+            hidden = ACTIVATIONS[self.activation](up)
+        return Linear(x.shape[-1], "contract", self.scale, self.bias, name="down")(hidden)

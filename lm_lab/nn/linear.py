@@ -45,17 +45,21 @@ matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
 class Linear(nn.Module):
-    """x @ kernel: [... in] -> [... features], no bias; kernel f32[in, features] drawn from N(0, scale^2 / in)."""
+    """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0, scale^2 / in)."""
 
     features: int
     role: Role
     scale: float = 1.0
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
-        return checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT)
+        y = checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT)
+        if self.bias:
+            y += bias_param(self, self.features, AXES[self.role][1]).astype(x.dtype)
+        return y
 
 
 @jax.custom_vjp
@@ -95,6 +99,11 @@ class Embedding(nn.Module):
 def scale_param(module: nn.Module, features: int) -> Array:
     """The learned scale f32[features] of a norm."""
     return _param(module, "scale", nn.initializers.ones, ("width",), (features,))
+
+
+def bias_param(module: nn.Module, features: int, axis: str) -> Array:
+    """The learned offset f32[features] of a product, a norm or a head, 0 at first."""
+    return _param(module, "bias", nn.initializers.zeros, (axis,), (features,))
 
 
 def constrain(x_BLD: Array) -> Array:

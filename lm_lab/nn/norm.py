@@ -8,21 +8,23 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lm_lab.nn.linear import scale_param
+from lm_lab.nn.linear import bias_param, scale_param
 
 Kind = Literal["rms", "layer"]
 
 
 class Norm(nn.Module):
-    """RMSNorm (1910.07467) or LayerNorm without bias (1607.06450) over the last axis: [... D] -> [... D]."""
+    """RMSNorm (1910.07467) or LayerNorm (1607.06450) over the last axis: [... D] -> [... D]."""
 
     kind: Kind
     epsilon: float = 1e-6
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = scale_param(self, x.shape[-1])
-        return _norm(self.kind, self.epsilon, x, scale.astype(jnp.float32))
+        y: Array = _norm(self.kind, self.epsilon, x, scale.astype(jnp.float32))
+        return y + bias_param(self, x.shape[-1], "width").astype(x.dtype) if self.bias else y
 
 
 def _normalise(kind: Kind, epsilon: float, x: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
-from lm_lab.types import Objective, UserError
+from lm_lab.types import Objective, UserError, Vocabulary
 
 REFERENCE = {"remat": "none", "attention_kernel": "plain"}  # settings of a family that change how, and not what
 
@@ -75,7 +75,13 @@ class Experiment:
     def build_objective(self) -> Objective:
         """The objective's pair of pure functions."""
         module = registry.find("objectives", self.objective_name, "config.objective.name")
-        return module.make(self.objective, self.data.length)
+        return module.make(self.objective, self.data.length, self.vocabulary())
+
+    def vocabulary(self) -> Vocabulary:
+        """What objectives know of the tokenizer."""
+        maker = registry.find("data.tokenizers", self.data.tokenizer, "config.data.tokenizer")
+        made = maker.make(self.tokenizer)
+        return Vocabulary(made.vocab, made.end_of_document, made.words, made.sentence_ends)
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks."""

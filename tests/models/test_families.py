@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab import registry
+from lm_lab import generation, registry
 from lm_lab.compute.parameters import group_of
 from lm_lab.types import Inputs
 from tests import tiny
@@ -27,7 +27,13 @@ def choices(family, field):
     return get_args(hint)
 
 
+def sees(family, scheme):
+    return tiny.model(family, **({} if scheme is None else {"positions": scheme})).cfg.sees
+
+
 POSITIONS = [(family, scheme) for family in FAMILIES for scheme in choices(family, "positions") or (None,)]
+PAST = [pair for pair in POSITIONS if sees(*pair) == "past"]
+GENERATIVE = PAST
 
 
 def built(family, seed=0, rows=1, **changes):
@@ -41,7 +47,7 @@ def is_embedding(path):
     return group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
 
 
-@pytest.mark.parametrize("family, scheme", POSITIONS)
+@pytest.mark.parametrize("family, scheme", PAST)
 def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, scheme):
     model, params, tokens = built(family, positions=scheme)
     probe = jax.random.normal(jax.random.key(1), (WIDTH,))
@@ -59,7 +65,7 @@ def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, scheme):
     assert (influence[past] > 0).all()
 
 
-@pytest.mark.parametrize("family, scheme", POSITIONS)
+@pytest.mark.parametrize("family, scheme", PAST)
 def test_another_future_changes_no_bit_of_the_logits(family, scheme):
     model, params, tokens = built(family, positions=scheme)
     logits = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))
@@ -81,6 +87,33 @@ def test_documents_of_a_row_do_not_see_each_other(family, scheme):
     # Each document has the logits that it has alone: positions start again with it.
     assert distance(packed[:, :cut], logits(tokens[:, :cut])) < ROUNDING
     assert distance(packed[:, cut:], logits(tokens[:, cut:])) < ROUNDING
+
+
+RAGGED = (5, LENGTH - 6, 1)  # lengths of prompts that are continued together
+
+
+@pytest.mark.parametrize("family, scheme", GENERATIVE)
+def test_cached_steps_give_the_logits_of_the_full_pass(family, scheme):
+    model, params, tokens = built(family, rows=len(RAGGED), positions=scheme)
+    whole = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))(tokens)
+    longest = max(RAGGED)
+    padding = jnp.asarray([longest - length for length in RAGGED])[:, None]
+    # Row r of the padded text is tokens[r], moved to the right by its padding.
+    places = jnp.arange(LENGTH) - padding
+    padded = Inputs(
+        jnp.take_along_axis(tokens, places.clip(0), 1),
+        (places >= 0).astype(jnp.int32),
+        places.clip(0).astype(jnp.int32),
+    )
+    variables = {"params": params}
+    advance = jax.jit(lambda cache, inputs: generation.advance(model, variables, cache, inputs))
+    cache, parts = generation.init_cache(model, variables, padded), []
+    for begin, end in [(0, longest), *((place, place + 1) for place in range(longest, LENGTH))]:
+        logits, cache = advance(cache, jax.tree.map(lambda x, b=begin, e=end: x[:, b:e], padded))
+        parts.append(logits)
+    cached = jnp.concatenate(parts, 1)
+    for row, moved in enumerate(padding[:, 0]):
+        assert distance(cached[row, moved:], whole[row, : LENGTH - int(moved)]) < ROUNDING
 
 
 def loss_and_gradient(family, **changes):

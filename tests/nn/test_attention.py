@@ -3,9 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.nn.attention import attend, causal_mask
+from lm_lab.nn.attention import attend
+from lm_lab.nn.sight import make_mask
 from lm_lab.types import UserError
 from tests.tiny import ROUNDING, distance
+
+
+def causal_mask(length, segments):
+    places = jnp.arange(length)
+    return make_mask(places[:, None] - places, segments, segments)
 
 
 def drawn(seed=0, dtype=jnp.float32, scale=1.0):

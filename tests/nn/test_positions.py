@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from lm_lab.nn.positions import rotate
+from lm_lab.nn.positions import Rotary, rotate
 from tests.tiny import ROUNDING, distance
 
 RNG = np.random.default_rng(0)
@@ -9,7 +9,7 @@ X, Y = (jnp.float32(RNG.normal(size=(1, 1, 3, 8))) for _ in range(2))
 
 
 def at(x, position):
-    return rotate(x, jnp.full((1, 1), position))
+    return rotate(x, jnp.full((1, 1), position), Rotary())
 
 
 def test_position_0_is_the_identity():

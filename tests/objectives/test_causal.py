@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from lm_lab.objectives import causal
+from lm_lab.objectives._sums import likelihood
 from lm_lab.types import Examples
 from tests import tiny
 from tests.tiny import ROUNDING, VOCAB, distance
@@ -53,7 +54,7 @@ def test_loss_and_its_gradient_are_optaxs_summed():
         nll = optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         return (nll * batch.weights).sum()
 
-    ours = jax.value_and_grad(lambda logits: causal.loss(logits, batch)["nll"])(drawn_logits())
+    ours = jax.value_and_grad(lambda logits: likelihood(logits, batch)["nll"])(drawn_logits())
     assert distance(ours, jax.value_and_grad(theirs)(drawn_logits())) < ROUNDING
 
 
@@ -61,18 +62,18 @@ def test_sums_count_what_has_weight():
     weights = np.zeros((3, tiny.LENGTH))
     weights[1, :4] = 1
     batch = drawn_batch(weights)._replace(bytes=jnp.full((3, tiny.LENGTH), 2.5))
-    sums = causal.loss(drawn_logits(), batch)
+    sums = likelihood(drawn_logits(), batch)
     assert float(sums["weight"]) == 4
     assert float(sums["bytes"]) == 10
 
 
 def test_logits_that_say_nothing_cost_the_logarithm_of_the_vocabulary():
-    sums = causal.loss(jnp.zeros((3, tiny.LENGTH, VOCAB)), drawn_batch())
+    sums = likelihood(jnp.zeros((3, tiny.LENGTH, VOCAB)), drawn_batch())
     assert float(sums["nll"]) == pytest.approx(3 * tiny.LENGTH * np.log(VOCAB), rel=1e-6)
 
 
 def test_large_logits_do_not_overflow():
-    sums = causal.loss(1e30 * jnp.ones((3, tiny.LENGTH, VOCAB)), drawn_batch())
+    sums = likelihood(1e30 * jnp.ones((3, tiny.LENGTH, VOCAB)), drawn_batch())
     assert np.isfinite(float(sums["nll"]))
 
 
@@ -80,7 +81,7 @@ def test_65536_losses_add_up():
     shape = (64, 1024)
     logits = jnp.zeros((*shape, 2))  # log 2 each
     batch = drawn_batch()._replace(targets=jnp.zeros(shape, jnp.int32), weights=jnp.ones(shape), bytes=jnp.ones(shape))
-    sums = jax.jit(causal.loss)(logits, batch)
+    sums = jax.jit(likelihood)(logits, batch)
     assert sums["nll"].dtype == jnp.float32
     assert float(sums["nll"]) == pytest.approx(65_536 * np.log(2), rel=ROUNDING)
     assert float(sums["weight"]) == float(sums["bytes"]) == 65_536

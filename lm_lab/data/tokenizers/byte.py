@@ -9,6 +9,11 @@ from lm_lab.data.tokenizer import Tokenizer
 
 END_OF_DOCUMENT = 256
 
+_BYTES = [bytes([value]) for value in range(256)]
+# Letters, digits, the underscore, and every byte of a script beyond ASCII.
+WORDS = np.array([byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8)
+SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -19,7 +24,7 @@ def make(config: Config) -> Tokenizer:
     """The byte tokenizer: vocabulary 257, ids u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
-    return Tokenizer("byte", 257, END_OF_DOCUMENT, bytes_of, _encode, _decode)
+    return Tokenizer("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
 
 
 def _encode(text: str) -> np.ndarray:

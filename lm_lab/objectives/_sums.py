@@ -1,0 +1,27 @@
+"""What objectives share: the likelihood of targets, and positions within segments."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.types import Batch, Sums
+
+
+def likelihood(logits_BLV: Array, batch: Batch) -> Sums:
+    """Sums over targets: nll in nats, weight (targets counted), UTF-8 bytes they stand for."""
+    peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
+    log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
+    target_BL = jnp.take_along_axis(logits_BLV, batch.targets[..., None], axis=-1)[..., 0]
+    nll_BL = log_total_BL - target_BL
+    return {
+        "nll": (nll_BL * batch.weights).sum(),
+        "weight": batch.weights.sum(),
+        "bytes": (batch.bytes * batch.weights).sum(),
+    }
+
+
+def positions_of(segments_BL: Array) -> Array:
+    """Positions that start again at 0 with every segment."""
+    index_L = jnp.arange(segments_BL.shape[1])
+    starts_BL = jnp.diff(segments_BL, axis=1, prepend=0) != 0
+    return index_L - jax.lax.cummax(jnp.where(starts_BL, index_L, 0), axis=1)
