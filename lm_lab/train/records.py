@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
 from lm_lab.train.events import Event, EventsWriter, SessionLog, Summary
 from lm_lab.train.files import atomic_write, explained
 from lm_lab.types import UserError
