@@ -182,7 +182,7 @@ def _start_events(folder: Path, records: list[dict[str, Any]]) -> EventsWriter:
     return events
 
 
-def _event(record: Mapping[str, Any]) -> Event:
+def _event(record: Mapping[str, Any]) -> Any:
     values = [
         Summary.Value(tag=name, simple_value=value)
         for name, value in record.items()
