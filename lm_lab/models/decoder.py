@@ -11,13 +11,13 @@ from lm_lab.nn.attention import Attention, Heads, Kernel
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.positions import Rotary, Scaling, alibi_bias
+from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
 from lm_lab.nn.sight import Sight, Timeline
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
-Scheme = Literal["rotary", "learned", "alibi", "none"]
+Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,8 @@ class Model(nn.Module):
         if cfg.positions == "learned":
             assert cfg.length is not None, "resolve the config first"
             self.positions = Embedding(cfg.length, cfg.width)
+        if cfg.positions == "relative":
+            self.positions = RelativeBias(cfg.heads)
         self.timeline = Timeline(cfg.window)
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -181,6 +183,9 @@ class Model(nn.Module):
         x_BLD = self.embed(inputs.tokens)
         if self.cfg.positions == "learned":
             x_BLD += self.positions(sight.positions_BL)
+        if self.cfg.positions == "sinusoidal":  # of unit size, so the embedding is made so too (1706.03762, 3.4)
+            waves_BLD = sinusoidal(sight.positions_BL, self.cfg.width)
+            x_BLD = x_BLD * self.cfg.width**0.5 + waves_BLD.astype(x_BLD.dtype)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         x_BLD, _ = self.layers(x_BLD, sight, self._bias(sight))
         return self.norm(x_BLD)
@@ -189,7 +194,7 @@ class Model(nn.Module):
         """What is added to the scores of every layer's attention."""
         if self.cfg.positions == "alibi":
             return alibi_bias(sight.distance_LM, self.cfg.heads)
-        return None
+        return self.positions(sight.distance_LM) if self.cfg.positions == "relative" else None
 
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""

@@ -3,8 +3,12 @@
 import math
 from typing import Literal, NamedTuple
 
+import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from lm_lab.nn.linear import Embedding
 
 Scaling = Literal["none", "linear", "llama3"]
 
@@ -61,3 +65,58 @@ def alibi_bias(distance_LM: Array, heads: int) -> Array:
     """f32[1 H L M], -slope * |distance|, which is added to the scores (2108.12409)."""
     slopes_H = jnp.asarray(alibi_slopes(heads), jnp.float32)
     return -slopes_H[None, :, None, None] * jnp.abs(distance_LM).astype(jnp.float32)
+
+
+def sinusoidal(positions_BL: Array, width: int) -> Array:
+    """f32[B L D] of 1706.03762 with all sines before all cosines: of position * 10000^(-2i/D); D must be even."""
+    half = width // 2
+    rates = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions_BL[..., None].astype(jnp.float32) * rates
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def relative_buckets(distances: Array, *, bidirectional: bool, buckets: int = 32, reach: int = 128) -> Array:
+    """T5's bucket i32[...] (1910.10683) of each distance i32[...], query less key.
+
+    Half of the buckets hold one distance each, the others grow by a constant ratio up to `reach`, and the last has all
+    beyond. Keys to the right have the upper half of all, or are in bucket 0 where they are not seen.
+    """
+    side = buckets // 2 if bidirectional else buckets
+    exact, steps = side // 2, np.arange(reach + 1)
+    growth = np.log(np.maximum(steps, exact) / exact) / np.log(reach / exact) * (side - exact)
+    # Distances at which a bucket begins are whole numbers here that rounding must not move below them.
+    of_step = jnp.asarray(np.where(steps < exact, steps, exact + growth + 1e-9).clip(max=side - 1), jnp.int32)
+    far = jnp.abs(distances) if bidirectional else jnp.maximum(distances, 0)
+    upper = jnp.where(distances < 0, side, 0) if bidirectional else 0
+    return of_step[jnp.minimum(far, reach)] + upper
+
+
+class RelativeBias(nn.Module):
+    """What T5 adds to the scores of each head, learned for every bucket of distances: f32[1 H L M] of distance_LM.
+
+    It is looked up once a distance and laid out along the diagonals, so that its gradient is a sum, not a scatter.
+    """
+
+    heads: int
+    bidirectional: bool = False
+    buckets: int = 32
+    reach: int = 128
+
+    @nn.compact
+    def __call__(self, distance_LM: Array) -> Array:
+        queries, keys = distance_LM.shape
+        distances = distance_LM[0, 0] + queries - 1 - jnp.arange(queries + keys)
+        table = Embedding(self.buckets, self.heads, name="table")
+        ids = relative_buckets(distances, bidirectional=self.bidirectional, buckets=self.buckets, reach=self.reach)
+        return _along_diagonals(table(ids).astype(jnp.float32).T, queries, keys)[None]
+
+
+def _along_diagonals(values_HP: Array, queries: int, keys: int) -> Array:
+    """[H L M] whose entry (l, m) is values[:, L - 1 - l + m], of P = L + M values.
+
+    Read with a period of P - 1, copies of the values begin one entry earlier in every row.
+    """
+    heads, count = values_HP.shape
+    copies_HP = jnp.broadcast_to(values_HP[:, None], (heads, queries + 1, count)).reshape(heads, -1)
+    rows = copies_HP[:, queries - 1 : queries - 1 + queries * (count - 1)].reshape(heads, queries, count - 1)
+    return rows[..., :keys]

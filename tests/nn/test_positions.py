@@ -1,8 +1,20 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.nn.positions import Rotary, alibi_bias, alibi_slopes, rates, rotate
+from lm_lab.nn.positions import (
+    RelativeBias,
+    Rotary,
+    alibi_bias,
+    alibi_slopes,
+    rates,
+    relative_buckets,
+    rotate,
+    sinusoidal,
+)
+from lm_lab.train.sharding import unbox
+from tests import tiny
 from tests.tiny import ROUNDING, distance
 
 RNG = np.random.default_rng(0)
@@ -78,3 +90,55 @@ def test_alibi_falls_with_the_distance():
     assert bias.shape == (1, 2, 4, 4)
     assert bias[0, 0, 3].tolist() == [-3 / 16, -2 / 16, -1 / 16, 0]
     assert bias[0, 1, 0].tolist() == [0, -1 / 256, -2 / 256, -3 / 256]
+
+
+def test_sinusoids_are_the_papers():
+    positions, width = np.array([[0, 1, 7, 500]]), 6
+    angles = positions[..., None] / 10_000 ** (2 * np.arange(3) / width)
+    wanted = np.concatenate([np.sin(angles), np.cos(angles)], -1)
+    # Angles up to 500 rad are rounded to 2^-15 rad.
+    assert np.abs(np.asarray(sinusoidal(jnp.asarray(positions), width)) - wanted).max() < 500 * 2**-23
+
+
+def bucket(distance, bidirectional, buckets=32, reach=128):
+    """1910.10683, section 2.1, in whole numbers: of two distances of a bucket, one is less than `ratio` the other."""
+    side, upper = (buckets // 2, buckets // 2 * (distance < 0)) if bidirectional else (buckets, 0)
+    far = abs(distance) if bidirectional else max(distance, 0)
+    exact = side // 2
+    if far < exact:
+        return far + upper
+    grown = 0  # the largest g with (reach / exact)^(g / (side - exact)) <= far / exact
+    while grown < side - exact - 1 and reach ** (grown + 1) * exact ** (side - exact - grown - 1) <= far ** (
+        side - exact
+    ):
+        grown += 1
+    return exact + grown + upper
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("buckets, reach", [(32, 128), (8, 20)])
+def test_buckets_grow_with_the_distance(bidirectional, buckets, reach):
+    distances = np.arange(-200, 201)
+    found = relative_buckets(jnp.asarray(distances), bidirectional=bidirectional, buckets=buckets, reach=reach)
+    wanted = [bucket(int(distance), bidirectional, buckets, reach) for distance in distances]
+    assert np.asarray(found).tolist() == wanted
+    assert set(wanted) == set(range(buckets)) - {buckets // 2 if bidirectional else None}  # 0, but to the right
+
+
+@pytest.mark.parametrize("queries, keys, first", [(5, 5, 0), (3, 7, 4), (1, 6, 5), (6, 1, 0)])
+def test_a_relative_bias_is_that_of_its_bucket(queries, keys, first):
+    module = RelativeBias(3, bidirectional=True, buckets=8, reach=20)
+    distance_LM = first + jnp.arange(queries)[:, None] - jnp.arange(keys)
+    params = unbox(module.init(jax.random.key(0), distance_LM))
+    buckets_LM = relative_buckets(distance_LM, bidirectional=True, buckets=8, reach=20)
+
+    def looked_up(params):
+        return jnp.moveaxis(params["params"]["table"]["embedding"][buckets_LM], -1, 0)[None]
+
+    assert tiny.same_bits(module.apply(params, distance_LM), looked_up(params))
+    weights = jax.random.normal(jax.random.key(1), (1, 3, queries, keys))
+    gradients = [
+        jax.grad(lambda p, f=f: (f(p) * weights).sum())(params)
+        for f in (looked_up, lambda p: module.apply(p, distance_LM))
+    ]
+    assert distance(gradients[1], gradients[0]) < ROUNDING
