@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
+from lm_lab.train.events import Event, EventsWriter, SessionLog, Summary
 from lm_lab.train.files import atomic_write, explained
 from lm_lab.types import UserError
 
@@ -184,7 +182,7 @@ def _start_events(folder: Path, records: list[dict[str, Any]]) -> EventsWriter:
     return events
 
 
-def _event(record: Mapping[str, Any]) -> Event:
+def _event(record: Mapping[str, Any]) -> Any:
     values = [
         Summary.Value(tag=name, simple_value=value)
         for name, value in record.items()

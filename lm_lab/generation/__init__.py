@@ -1,0 +1,84 @@
+"""Text from a model, one token after another, whatever the family remembers of what came before.
+
+A cache is a tree that `init_cache` makes for so many rows and tokens; `advance` takes it, and any number of tokens that
+come next, to logits and the next cache. Prompts of unequal length are padded on the left, with segment 0: so all rows
+stand at one slot, and a row's text is what it would be alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lm_lab.types import Inputs, PyTree, UserError
+
+
+def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
+    """An empty cache for as many rows and tokens as `inputs` has (arrays, or their shapes)."""
+    _, made = jax.eval_shape(lambda v, i: _features(model, v, {}, i), variables, inputs)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
+
+
+def advance(
+    model: Any, variables: PyTree, cache: PyTree, inputs: Inputs, *, last: bool = False
+) -> tuple[Array, PyTree]:
+    """(logits f32[B L V] of the L tokens that come next, or [B 1 V] of the last one; the cache that holds them too)."""
+    features_BLD, cache = _features(model, variables, cache, inputs)
+    kept_BLD = features_BLD[:, -1:] if last else features_BLD
+    return model.apply(variables, kept_BLD, method="readout"), cache
+
+
+def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> tuple[Array, PyTree]:
+    held = {"cache": cache} if cache else {}
+    features_BLD, changed = model.apply({**variables, **held}, inputs, mutable=["cache"], method="features")
+    return features_BLD, changed["cache"]
+
+
+def prompts(rows: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] | None = None) -> Inputs:
+    """Prompts of unequal lengths as one batch, padded on the left; contexts, for families that read one, on the right.
+
+    Raises UserError for an empty prompt: there is nothing to go on from.
+    """
+    if not rows or not all(len(row) for row in rows):
+        raise UserError("a prompt has no tokens; give a text, or the end-of-document token as its start")
+    tokens, segments = _padded(rows, left=True)
+    positions = np.maximum(np.cumsum(segments, axis=1) - 1, 0)
+    inputs = Inputs(*map(jnp.asarray, (tokens, segments, positions)))
+    if contexts is None:
+        return inputs
+    context, context_segments = map(jnp.asarray, _padded(contexts, left=False))
+    return inputs._replace(context=context, context_segments=context_segments)
+
+
+def _padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, 1 where there is one) i32[B L]."""
+    length = max(1, *map(len, rows))
+    ids, there = (np.zeros((len(rows), length), np.int32) for _ in range(2))
+    for index, row in enumerate(rows):
+        place = slice(length - len(row), length) if left else slice(0, len(row))
+        ids[index, place], there[index, place] = row, 1
+    return ids, there
+
+
+def longer(inputs: Inputs, tokens: int) -> Inputs:
+    """The shapes of inputs that have room for so many more tokens: what a cache is made for."""
+    rows, length = inputs.tokens.shape
+    wide = jax.ShapeDtypeStruct((rows, length + tokens), jnp.int32)
+    return inputs._replace(tokens=wide, segments=wide, positions=wide)
+
+
+def check_length(model: Any, tokens: int) -> None:
+    """Raises UserError where the model has learned positions for fewer tokens."""
+    cfg = model.cfg
+    if getattr(cfg, "positions", None) == "learned" and cfg.length is not None and tokens > cfg.length:
+        raise UserError(
+            f"prompt and new tokens are {tokens}, and the model has positions for {cfg.length}; ask for fewer"
+        )
+
+
+def cache_bytes(cache: PyTree) -> int:
+    """The size of a cache (of arrays or their shapes)."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))

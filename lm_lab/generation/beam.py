@@ -1,0 +1,144 @@
+"""Beam search: the likeliest texts that a search of K hypotheses a row finds."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from lm_lab.generation import advance, check_length, init_cache
+from lm_lab.generation.choice import Config, penalise
+from lm_lab.generation.sampling import start
+from lm_lab.types import Inputs, PyTree
+
+NEVER = -1e30
+
+
+class Hypotheses(NamedTuple):
+    """K texts a row, with their scores."""
+
+    tokens_BKN: Array  # i32
+    scores_BK: Array  # f32; of those that end, log likelihood / length^length_penalty
+    lengths_BK: Array  # i32, tokens with the stop token, if there is one
+
+
+class Search(NamedTuple):
+    """A search under way: K texts that go on, and the best K that ended."""
+
+    cache: PyTree  # of B K rows
+    logits_RV: Array  # f32, R = B K
+    positions_R: Array
+    seen_RV: Array
+    live: Hypotheses
+    ended: Hypotheses
+    step: Array  # i32[]
+
+
+def beam_search(
+    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), the best first.
+
+    A text that ended competes by log likelihood / length^length_penalty, the stop token counted (as `transformers`
+    does); texts that reached new_tokens compete as they are. Raises UserError where positions run out.
+    """
+    check_length(model, prompt.tokens.shape[1] + config.new_tokens)
+    found = jax.jit(partial(_search, model, config, tuple(stops)))(variables, prompt)
+    tokens, lengths = np.asarray(found.tokens_BKN), np.asarray(found.lengths_BK)
+    places = np.arange(tokens.shape[-1])
+    stopped = (np.isin(tokens, np.asarray(stops, np.int32)) & (places < lengths[..., None])).any(-1)
+    return tokens, lengths - stopped, np.asarray(found.scores_BK)
+
+
+def _search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs) -> Hypotheses:
+    axes = _row_axes(model, variables, prompt)
+    search = _begin(model, config, variables, prompt, axes)
+    best = config.new_tokens if config.length_penalty > 0 else 1
+
+    def goes_on(search: Search) -> Array:
+        # Likelihoods only fall: no live text can end better than it stands now, at the length that flatters it most.
+        hope_B = search.live.scores_BK[:, 0] / float(best) ** config.length_penalty
+        return (search.step < config.new_tokens) & (hope_B > search.ended.scores_BK[:, -1]).any()
+
+    search = lax.while_loop(goes_on, partial(_extend, model, config, stops, variables, axes), search)
+    cut = search.live._replace(
+        scores_BK=search.live.scores_BK / jnp.maximum(search.step, 1).astype(jnp.float32) ** config.length_penalty
+    )
+    unfinished = search.step == config.new_tokens
+    cut = cut._replace(scores_BK=jnp.where(unfinished, cut.scores_BK, NEVER))
+    return _best(config.beams, search.ended, cut)
+
+
+def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: PyTree) -> Search:
+    writing = start(model, config, variables, prompt)
+    rows, beams = prompt.tokens.shape[0], config.beams
+    cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), writing.cache, axes)
+    logits_RV, positions_R, seen_RV = (
+        jnp.repeat(x, beams, 0) for x in (writing.logits_BV, writing.positions_B, writing.seen_BV)
+    )
+    none = Hypotheses(
+        jnp.zeros((rows, beams, config.new_tokens), jnp.int32),
+        jnp.full((rows, beams), NEVER),
+        jnp.zeros((rows, beams), jnp.int32),
+    )
+    # At first all hypotheses of a row are one.
+    live = none._replace(scores_BK=none.scores_BK.at[:, 0].set(0.0))
+    return Search(cache, logits_RV, positions_R, seen_RV, live, none, jnp.int32(0))
+
+
+def _extend(
+    model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, axes: PyTree, search: Search
+) -> Search:
+    rows, beams, _ = search.live.tokens_BKN.shape
+    logp_RV = jax.nn.log_softmax(search.logits_RV)
+    logp_RV = penalise(logp_RV, search.seen_RV, config.repetition_penalty)
+    vocab = logp_RV.shape[-1]
+    total_BKV = search.live.scores_BK[..., None] + logp_RV.reshape(rows, beams, vocab)
+    # 2 K: were K of them to end, K would still go on.
+    scores_BC, flat_BC = lax.top_k(total_BKV.reshape(rows, -1), min(2 * beams, beams * vocab))
+    parents_BC, tokens_BC = flat_BC // vocab, (flat_BC % vocab).astype(jnp.int32)
+    texts_BCN = (
+        jnp.take_along_axis(search.live.tokens_BKN, parents_BC[..., None], 1).at[:, :, search.step].set(tokens_BC)
+    )
+    ends_BC = jnp.isin(tokens_BC, jnp.asarray(stops, jnp.int32))
+    length = search.step + 1
+    lengths_BC = jnp.full_like(tokens_BC, length)
+    normalised_BC = scores_BC / length.astype(jnp.float32) ** config.length_penalty
+    # Only what ranks among the K best may end: a stop that is unlikelier than K ways to go on is no answer.
+    among_BC = jnp.arange(scores_BC.shape[1]) < beams
+    ending = Hypotheses(texts_BCN, jnp.where(ends_BC & among_BC, normalised_BC, NEVER), lengths_BC)
+    going = jnp.where(ends_BC, NEVER, scores_BC)
+    scores_BK, picked_BK = lax.top_k(going, beams)
+    live = Hypotheses(jnp.take_along_axis(texts_BCN, picked_BK[..., None], 1), scores_BK, lengths_BC[:, :beams])
+    rows_R = (jnp.arange(rows)[:, None] * beams + jnp.take_along_axis(parents_BC, picked_BK, 1)).reshape(-1)
+    tokens_R = jnp.take_along_axis(tokens_BC, picked_BK, 1).reshape(-1)
+    cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, rows_R, axis), search.cache, axes)
+    inputs = Inputs(tokens_R[:, None], jnp.ones_like(tokens_R)[:, None], search.positions_R[:, None])
+    logits_R1V, cache = advance(model, variables, cache, inputs)
+    seen_RV = search.seen_RV[rows_R].at[jnp.arange(len(tokens_R)), tokens_R].set(True)
+    ended = _best(beams, search.ended, ending)
+    return Search(cache, logits_R1V[:, 0], search.positions_R + 1, seen_RV, live, ended, length)
+
+
+def _best(beams: int, *found: Hypotheses) -> Hypotheses:
+    """The best of several, a row, the best first."""
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *found)
+    scores_BK, order_BK = lax.top_k(joined.scores_BK, beams)
+    tokens_BKN = jnp.take_along_axis(joined.tokens_BKN, order_BK[..., None], 1)
+    return Hypotheses(tokens_BKN, scores_BK, jnp.take_along_axis(joined.lengths_BK, order_BK, 1))
+
+
+def _row_axes(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
+    """Which axis of each leaf of a cache counts rows: the one that grows with them; -1 where none does."""
+
+    def shapes(rows: int) -> PyTree:
+        wider = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), inputs)
+        return jax.eval_shape(lambda v, i: init_cache(model, v, i), variables, wider)
+
+    def axis(two: Any, three: Any) -> int:
+        return next((i for i, (a, b) in enumerate(zip(two.shape, three.shape)) if a != b), -1)
+
+    return jax.tree.map(axis, shapes(2), shapes(3))

@@ -1,0 +1,84 @@
+"""Sampling: a draw a step, for a batch of prompts, in one compiled loop or as a stream."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from lm_lab.generation import advance, check_length, init_cache, longer
+from lm_lab.generation.choice import Config, choose
+from lm_lab.types import Inputs, PyTree
+
+
+class Writing(NamedTuple):
+    """Texts under way; all that the next token depends on."""
+
+    cache: PyTree
+    logits_BV: Array  # f32, of the next token
+    positions_B: Array  # i32, of the next token
+    seen_BV: Array  # bool: the tokens of prompt and text
+    done_B: Array  # bool: a stop token was written
+    step: Array  # i32[]: tokens written
+
+
+def generate(
+    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens i32[B new_tokens], how many of them i32[B] are text) that go on from prompts (`generation.prompts`).
+
+    A row ends before its first stop token; what follows is that token. Raises UserError where positions run out.
+    """
+    tokens = np.concatenate(list(stream(model, variables, prompt, config, stops, every=32)), axis=1)
+    ended = np.isin(tokens, np.asarray(stops, np.int32))
+    return tokens, np.where(ended.any(1), ended.argmax(1), tokens.shape[1]).astype(np.int32)
+
+
+def stream(
+    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = (), every: int = 1
+) -> Iterator[np.ndarray]:
+    """The tokens of `generate`, i32[B n], as they come: `every` at a time, until all rows have stopped."""
+    check_length(model, prompt.tokens.shape[1] + config.new_tokens)
+    writing = jax.jit(partial(start, model, config))(variables, prompt)
+    step = jax.jit(partial(write, model, config, tuple(stops)), static_argnums=2, donate_argnums=1)
+    for begin in range(0, config.new_tokens, every):
+        writing, tokens_BN = step(variables, writing, min(every, config.new_tokens - begin))
+        yield np.asarray(tokens_BN)
+        if bool(writing.done_B.all()):
+            return
+
+
+def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> Writing:
+    """Reads the prompts into a cache that has room for the text."""
+    cache = init_cache(model, variables, longer(prompt, config.new_tokens))
+    logits_B1V, cache = advance(model, variables, cache, prompt, last=True)
+    assert prompt.segments is not None
+    assert prompt.positions is not None
+    rows = jnp.arange(prompt.tokens.shape[0])
+    seen_BV = jnp.zeros(logits_B1V[:, 0].shape, bool).at[rows[:, None], prompt.tokens].max(prompt.segments > 0)
+    return Writing(cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, seen_BV, rows < 0, jnp.int32(0))
+
+
+def write(
+    model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, writing: Writing, tokens: int
+) -> tuple[Writing, Array]:
+    """The next `tokens` tokens i32[B tokens] of every row; a row that has stopped repeats its stop token."""
+
+    def one(writing: Writing, _: None) -> tuple[Writing, Array]:
+        seeded = jax.random.fold_in(jax.random.key(config.seed), writing.step)
+        rows = jnp.arange(writing.done_B.shape[0])
+        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(seeded, rows)
+        tokens_B = choose(keys_B, writing.logits_BV, writing.seen_BV, config)
+        if stops:
+            tokens_B = jnp.where(writing.done_B, stops[0], tokens_B)
+        done_B = writing.done_B | jnp.isin(tokens_B, jnp.asarray(stops, jnp.int32))
+        inputs = Inputs(tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], writing.positions_B[:, None])
+        logits_B1V, cache = advance(model, variables, writing.cache, inputs)
+        seen_BV = writing.seen_BV.at[rows, tokens_B].set(True)
+        return Writing(cache, logits_B1V[:, 0], writing.positions_B + 1, seen_BV, done_B, writing.step + 1), tokens_B
+
+    writing, tokens_NB = lax.scan(one, writing, None, length=tokens)
+    return writing, tokens_NB.T
