@@ -61,8 +61,8 @@ def _noise(findings: Findings) -> str:
         return "One seed a cell: there is no interval, and small differences mean nothing."
     return (
         f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} (standard deviation, "
-        f"pooled over all cells, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size of a cell were "
-        "picked by the loss that is reported, which flatters all contenders alike by less than that."
+        f"pooled over all cells, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size "
+        "were picked by the loss that is reported, which flatters all contenders alike by less than that."
     )
 
 
