@@ -13,7 +13,7 @@ from lm_lab.types import PyTree
 GROUPS: dict[str, tuple[str, ...]] = {
     "norm": ("*norm*",),
     "positions": ("positions", "*_positions"),
-    "head": ("head", "*_head", "readout", "attend"),
+    "head": ("head", "*_head", "readout", "attend", "pooler"),
     "embedding": ("embed", "*_embed", "embedding", "*_embedding"),
     "attention": ("attention", "*_attention"),
     "recurrent": ("recurrent", "*_recurrent", "*lstm*", "*gru*", "rnn", "state_space", "ssm"),
