@@ -8,29 +8,47 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
-from lm_lab.nn.feed_forward import Activation, FeedForward
+from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.positions import Rotary
+from lm_lab.nn.positions import Rotary, Scaling, alibi_bias
 from lm_lab.nn.sight import Sight, Timeline
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
+Scheme = Literal["rotary", "learned", "alibi", "none"]
+
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of a config's model section. Raises UserError for sizes that do not divide."""
+    """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
     width: int = setting("residual stream, D", 128, low=1)
     depth: int = setting("layers, N", 4, low=1)
-    heads: int = setting("attention heads, H; they share the width", 4, low=1)
-    feed_forward: int | None = setting("inner features, F; None: 4 D for gelu, 8/3 D for swiglu", None, low=1)
+    heads: int = setting("attention heads, H", 4, low=1)
+    kv_heads: int | None = setting("heads of keys and values, G, each for H / G queries; None: H", None, low=1)
+    head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
+    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
-    positions: Literal["rotary", "learned", "none"] = setting("how order is seen", "rotary")
+    norm_bias: bool = setting("whether a LayerNorm has an offset", False)
+    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
+    positions: Scheme = setting("how order is seen", "rotary")
+    rotary_base: float = setting("slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0)
+    rotary_scaling: Scaling = setting("how rotary positions reach beyond the length they were learnt at", "none")
+    rotary_factor: float = setting("by how much it slows the turning", 1.0, low=1.0)
+    rotary_low_factor: float = setting("llama3: slows in full what turns less often in rotary_length", 1.0, low=0.0)
+    rotary_high_factor: float = setting("llama3: leaves alone what turns more often in rotary_length", 4.0, low=0.0)
+    rotary_length: int = setting("llama3: the length that positions were learnt at", 8192, low=1)
     activation: Activation = setting("of the feed-forward layer", "gelu")
+    bias: Literal["none", "qkv", "all"] = setting("which products have an offset; the head never", "none")
+    window: int | None = setting("tokens that a query sees, itself included; None: all the past", None, low=1)
+    qk_norm: Kind | None = setting("norm of each query and key", None)
+    attention_softcap: float | None = setting("bound of the attention scores, c tanh(s / c)", None, low=1e-3)
+    logit_softcap: float | None = setting("bound of the logits, c tanh(z / c)", None, low=1e-3)
+    parallel: bool = setting("whether attention and feed-forward read one norm and add up (GPT-J, PaLM)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
     dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
@@ -41,20 +59,81 @@ class Config:
     reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
-        if self.positions == "rotary" and self.width // self.heads % 2:
-            raise UserError(f"rotary positions need an even width / heads, not {self.width} / {self.heads}")
+        self._check_sizes()
+        self._check_rotary()
+        if self.norm_bias and self.norm != "layer":
+            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
+
+    def _check_sizes(self) -> None:
+        if self.head_dim is None and self.width % self.heads:
+            raise UserError(
+                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple, or set head_dim"
+            )
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise UserError(f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor")
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise UserError(f"sinusoidal positions need an even width, not {self.width}")
+
+    def _check_rotary(self) -> None:
+        if self.positions == "rotary" and self.features_of_head % 2:
+            raise UserError(f"rotary positions need an even width / heads or head_dim, not {self.features_of_head}")
+        if self.rotary_scaling == "none" and self.rotary_factor != 1.0:
+            raise UserError(f"rotary_factor {self.rotary_factor} needs rotary_scaling linear or llama3")
+        if self.rotary_scaling != "none" and self.positions != "rotary":
+            raise UserError(f"rotary_scaling is for positions rotary, not {self.positions}; set it to none")
+        if self.rotary_low_factor >= self.rotary_high_factor:
+            raise UserError(
+                f"rotary_low_factor {self.rotary_low_factor} is not below rotary_high_factor {self.rotary_high_factor}"
+            )
+
+    @property
+    def features_of_head(self) -> int:
+        """K, with its default filled in."""
+        return self.head_dim or self.width // self.heads
 
     @property
     def inner(self) -> int:
-        """F, with its default filled in (8/3 D keeps SwiGLU's parameter count near GELU's 8 D^2)."""
-        return self.feed_forward or (4 * self.width if self.activation == "gelu" else round(8 * self.width / 3))
+        """F, with its default filled in (8/3 D keeps a gated layer's parameter count near the 8 D^2 of a plain one)."""
+        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
         """(layers, heads, head dim) of attention, for the FLOP conventions."""
-        return self.depth, self.heads, self.width // self.heads
+        return self.depth, self.heads, self.features_of_head
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """How positions turn queries and keys."""
+        if self.positions != "rotary":
+            return None
+        return Rotary(
+            self.rotary_base,
+            self.rotary_scaling,
+            self.rotary_factor,
+            self.rotary_low_factor,
+            self.rotary_high_factor,
+            self.rotary_length,
+        )
+
+    @property
+    def attention(self) -> Heads:
+        """The shape of attention in every layer."""
+        return Heads(
+            self.heads,
+            self.features_of_head,
+            kv_heads=self.kv_heads,
+            bias=self.bias != "none",
+            out_bias=self.bias == "all",
+            norm=self.qk_norm,
+            norm_epsilon=self.norm_epsilon,
+            softcap=self.attention_softcap,
+            rotary=self.rotary,
+            window=self.window,
+        )
+
+    def make_norm(self, name: str | None = None) -> Norm:
+        """A norm of the stream."""
+        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
 
 class Block(nn.Module):
@@ -63,16 +142,17 @@ class Block(nn.Module):
     cfg: Config
 
     @nn.compact
-    def __call__(self, x_BLD: Array, sight: Sight) -> tuple[Array, None]:
+    def __call__(self, x_BLD: Array, sight: Sight, bias: Array | None = None) -> tuple[Array, None]:
         cfg = self.cfg
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation (GPT-2)
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        rotary = Rotary() if cfg.positions == "rotary" else None
-        heads = Heads(cfg.heads, cfg.width // cfg.heads, rotary=rotary)
-        attention = Attention(heads, scale, cfg.attention_kernel, name="attention")
-        x_BLD += drop(attention(Norm(cfg.norm, name="attention_norm")(x_BLD), sight))
-        feed_forward = FeedForward(cfg.inner, cfg.activation, scale, name="feed_forward")
-        x_BLD += drop(feed_forward(Norm(cfg.norm, name="feed_forward_norm")(x_BLD)))
+        attention = Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")
+        feed_forward = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias == "all", name="feed_forward")
+        y_BLD = cfg.make_norm("attention_norm")(x_BLD)
+        x_BLD += drop(attention(y_BLD, sight, bias))
+        if not cfg.parallel:
+            y_BLD = cfg.make_norm("feed_forward_norm")(x_BLD)
+        x_BLD += drop(feed_forward(y_BLD))
         return constrain(x_BLD), None
 
 
@@ -88,10 +168,10 @@ class Model(nn.Module):
         if cfg.positions == "learned":
             assert cfg.length is not None, "resolve the config first"
             self.positions = Embedding(cfg.length, cfg.width)
-        self.timeline = Timeline()
+        self.timeline = Timeline(cfg.window)
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
-        self.norm = Norm(cfg.norm)
+        self.norm = cfg.make_norm()
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout")
 
@@ -102,13 +182,21 @@ class Model(nn.Module):
         if self.cfg.positions == "learned":
             x_BLD += self.positions(sight.positions_BL)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
-        x_BLD, _ = self.layers(x_BLD, sight)
+        x_BLD, _ = self.layers(x_BLD, sight, self._bias(sight))
         return self.norm(x_BLD)
+
+    def _bias(self, sight: Sight) -> Array | None:
+        """What is added to the scores of every layer's attention."""
+        if self.cfg.positions == "alibi":
+            return alibi_bias(sight.distance_LM, self.cfg.heads)
+        return None
 
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""
         logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else self.head(x_BLD)
-        return logits_BLV.astype(jnp.float32)
+        logits_BLV = logits_BLV.astype(jnp.float32)
+        cap = self.cfg.logit_softcap
+        return logits_BLV if cap is None else cap * jnp.tanh(logits_BLV / cap)
 
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""

@@ -15,7 +15,7 @@ class Sight(NamedTuple):
     Where a model generates, M keys are those of its cache and of this call; else they are the L tokens themselves.
     """
 
-    mask: Array | None  # bool[1|B, 1, L, M], True where a query (row) sees a key; None: the whole past and nothing else
+    mask: Array | None  # bool[1|B, 1, L, M], True where a query (row) sees a key; None: the past, of the window
     positions_BL: Array  # i32[1|B, L]
     distance_LM: Array  # i32[L, M]: the slot of the query less that of the key
     start: Array | None  # i32[]: slots filled by earlier calls, where the model generates
@@ -61,8 +61,7 @@ class Timeline(nn.Module):
         if not generating(self):
             positions = slots_L[None] if inputs.positions is None else inputs.positions
             distance_LM = slots_L[:, None] - slots_L
-            plain = segments is None and inputs.prefix is None and self.window is None
-            prefix = inputs.prefix
+            plain, prefix = segments is None and inputs.prefix is None, inputs.prefix
             mask = None if plain else make_mask(distance_LM, segments, segments, window=self.window, prefix_BM=prefix)
             return Sight(mask, positions, distance_LM, None)
         segments = jnp.ones_like(inputs.tokens) if segments is None else segments
