@@ -6,7 +6,7 @@ import pytest
 from lm_lab.models.decoder import Config
 from lm_lab.types import Inputs, UserError
 from tests import tiny
-from tests.tiny import DEPTH, HEADS, ROUNDING, VOCAB, WIDTH, distance
+from tests.tiny import DEPTH, LENGTH, ROUNDING, VOCAB, distance
 
 TOKENS = tiny.tokens()
 
@@ -16,39 +16,103 @@ def logits_of(model, params, key=None, inputs=None):
     return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(params)
 
 
-def numpy_decoder(params, tokens, norm):
-    """The decoder of learned positions and GELU, written down in float64 with loops over layers and heads."""
+def numpy_decoder(params, tokens, cfg):
+    """The decoder written down in float64, with loops over layers and heads."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    length, dim = len(tokens), cfg.features_of_head
+    place = np.arange(length)
+    seen = (place[:, None] >= place) & (place[:, None] - place < (cfg.window or length))
 
-    def normed(x, scale):
-        x = x - x.mean(-1, keepdims=True) if norm == "layer" else x
-        return scale * x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+    def affine(x, own):
+        return x @ own["kernel"] + own.get("bias", 0)
 
-    x = p["embed"]["embedding"][tokens] + p["positions"]["embedding"][: len(tokens)]
-    past = np.tril(np.ones((len(tokens), len(tokens)), bool))
-    for layer in range(DEPTH):
-        own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
-        y = normed(x, own["attention_norm"]["scale"])
-        q, k, v = (y @ own["attention"][name]["kernel"] for name in ("query", "key", "value"))
+    def normed(x, own, kind=cfg.norm):
+        x = x - x.mean(-1, keepdims=True) if kind == "layer" else x
+        return own["scale"] * x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.norm_epsilon) + own.get("bias", 0)
+
+    def turned(x):
+        pair = np.arange(dim // 2)
+        rate = cfg.rotary_base ** (-2 * pair / dim)
+        if cfg.rotary_scaling == "linear":
+            rate = rate / cfg.rotary_factor
+        z = (x[:, : dim // 2] + 1j * x[:, dim // 2 :]) * np.exp(1j * place[:, None] * rate)
+        return np.concatenate([z.real, z.imag], -1)
+
+    def attended(y, own):
+        q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
         mixed = []
-        for head in np.split(np.arange(WIDTH), HEADS):
-            scores = np.where(past, q[:, head] @ k[:, head].T / np.sqrt(len(head)), -np.inf)
-            weights = np.exp(scores - scores.max(-1, keepdims=True))
-            mixed.append(weights / weights.sum(-1, keepdims=True) @ v[:, head])
-        x = x + np.concatenate(mixed, -1) @ own["attention"]["out"]["kernel"]
-        up = normed(x, own["feed_forward_norm"]["scale"]) @ own["feed_forward"]["up"]["kernel"]
-        hidden = up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)))
-        x = x + hidden @ own["feed_forward"]["down"]["kernel"]
-    head = p["head"]["kernel"] if "head" in p else p["embed"]["embedding"].T
-    return normed(x, p["norm"]["scale"]) @ head
+        for head in range(cfg.heads):
+            group = head * (cfg.kv_heads or cfg.heads) // cfg.heads
+            q_h, k_h, v_h = (x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group)))
+            if cfg.qk_norm:
+                q_h, k_h = (normed(x, own[f"{n}_norm"], cfg.qk_norm) for x, n in ((q_h, "query"), (k_h, "key")))
+            if cfg.positions == "rotary":
+                q_h, k_h = turned(q_h), turned(k_h)
+            scores = q_h @ k_h.T / np.sqrt(dim)
+            if cfg.attention_softcap:
+                scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
+            if cfg.positions == "alibi":
+                scores -= 2.0 ** (-8 * (head + 1) / cfg.heads) * (place[:, None] - place)
+            weights = np.where(seen, np.exp(scores), 0)
+            mixed.append(weights / weights.sum(-1, keepdims=True) @ v_h)
+        return affine(np.concatenate(mixed, -1), own["out"])
+
+    def fed_forward(y, own):
+        up = affine(y, own["up"])
+        if cfg.activation == "swiglu":
+            gate = affine(y, own["gate"])
+            return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
+        return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
+
+    x = p["embed"]["embedding"][tokens]
+    if cfg.positions == "learned":
+        x = x + p["positions"]["embedding"][:length]
+    for layer in range(cfg.depth):
+        own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
+        y = normed(x, own["attention_norm"])
+        x = x + attended(y, own["attention"])
+        x = x + fed_forward(y if cfg.parallel else normed(x, own["feed_forward_norm"]), own["feed_forward"])
+    logits = normed(x, p["norm"]) @ (p["head"]["kernel"] if "head" in p else p["embed"]["embedding"].T)
+    return cfg.logit_softcap * np.tanh(logits / cfg.logit_softcap) if cfg.logit_softcap else logits
 
 
-@pytest.mark.parametrize("norm, tied", [("rms", False), ("layer", True)])
-def test_logits_are_those_of_the_formulas(norm, tied):
-    model = tiny.model(norm=norm, tied=tied, positions="learned")
+SHAPES = {
+    "plain": {"positions": "learned"},
+    "gpt2": {
+        "positions": "learned",
+        "norm": "layer",
+        "norm_bias": True,
+        "norm_epsilon": 1e-3,
+        "bias": "all",
+        "tied": True,
+    },
+    "llama": {"activation": "swiglu", "heads": 6, "kv_heads": 2, "head_dim": 4, "rotary_base": 100.0, "window": 5},
+    "gemma": {"positions": "alibi", "qk_norm": "rms", "attention_softcap": 2.0, "logit_softcap": 1.5, "kv_heads": 1},
+    "palm": {
+        "parallel": True,
+        "bias": "qkv",
+        "qk_norm": "layer",
+        "rotary_scaling": "linear",
+        "rotary_factor": 3.0,
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_are_those_of_the_formulas(shape):
+    model = tiny.model(**SHAPES[shape])
     params = tiny.params_of(model, Inputs(TOKENS))
-    assert ("head" in params) != tied
-    assert distance(logits_of(model, params)[0], numpy_decoder(params, np.asarray(TOKENS[0]), norm)) < ROUNDING
+    assert ("head" in params) != model.cfg.tied
+    # Offsets begin at 0 and scales at 1: moved, so that none can be forgotten.
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: x + 0.3 * jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
+    assert distance(logits_of(model, params)[0], numpy_decoder(params, np.asarray(TOKENS[0]), model.cfg)) < ROUNDING
+
+
+def test_a_window_as_wide_as_the_text_is_none():
+    wide, none = tiny.model(window=LENGTH), tiny.model()
+    params = tiny.params_of(none, Inputs(TOKENS))
+    assert tiny.same_bits(logits_of(wide, params), logits_of(none, params))
 
 
 @pytest.mark.parametrize("norm", ["rms", "layer"])
@@ -101,18 +165,26 @@ def test_order_is_seen_where_positions_are(scheme):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"width": 10, "heads": 3}, "width 10 is not divisible by heads 3"),
-        ({"width": 6, "heads": 2}, "rotary positions need an even width / heads"),
+        ({"width": 10, "heads": 3}, "width 10 is not divisible by heads 3; choose a multiple, or set head_dim"),
+        ({"heads": 6, "width": 12, "kv_heads": 4}, "heads 6 is not divisible by kv_heads 4"),
+        ({"width": 6, "heads": 2}, "rotary positions need an even width / heads or head_dim, not 3"),
+        ({"head_dim": 5}, "or head_dim, not 5"),
+        ({"norm_bias": True}, "norm_bias is for norm layer"),
+        ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
+        ({"rotary_scaling": "linear", "positions": "none"}, "rotary_scaling is for positions rotary, not none"),
+        ({"rotary_scaling": "llama3", "rotary_low_factor": 4.0}, "rotary_low_factor 4.0 is not below"),
     ],
 )
 def test_impossible_shapes_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         Config(**changes)
-    assert Config(**changes | {"heads": 2, "positions": "none"}).length is None
 
 
 def test_geometry():
     assert Config(width=48, heads=3, depth=5).attention_geometry == (5, 3, 16)
     assert Config(width=48, heads=3, activation="swiglu").inner == 128
+    assert Config(width=48, heads=3, head_dim=8).attention_geometry == (4, 3, 8)
+    assert Config(width=48, heads=3, activation="geglu").inner == 128
+    assert Config(width=48, heads=3, activation="relu").inner == 192
     assert Config(width=48, heads=3).inner == 192
     assert Config(width=48, heads=3, feed_forward=7).inner == 7

@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from lm_lab.nn.positions import Rotary, rotate
+from lm_lab.nn.positions import Rotary, alibi_bias, alibi_slopes, rates, rotate
 from tests.tiny import ROUNDING, distance
 
 RNG = np.random.default_rng(0)
@@ -33,3 +34,47 @@ def test_pairs_turn_by_the_papers_rates():
     angles = 3 * 10_000.0 ** (-np.arange(4) / 4)
     wanted = np.concatenate([np.cos(angles) - np.sin(angles), np.cos(angles) + np.sin(angles)])
     assert distance(rotated, wanted) < ROUNDING
+
+
+def llama3_rates(rotary, pairs):
+    """As Meta published it, with a branch for each case, in float64."""
+    found = []
+    for pair in range(pairs):
+        rate = rotary.base ** (-pair / pairs)
+        wavelength = 2 * np.pi / rate
+        if wavelength < rotary.length / rotary.high_factor:
+            found.append(rate)
+        elif wavelength > rotary.length / rotary.low_factor:
+            found.append(rate / rotary.factor)
+        else:
+            part = (rotary.length / wavelength - rotary.low_factor) / (rotary.high_factor - rotary.low_factor)
+            found.append((1 - part) * rate / rotary.factor + part * rate)
+    return np.asarray(found)
+
+
+def test_scaled_rates_are_the_published_ones():
+    llama3 = Rotary(500_000.0, "llama3", 8.0, 1.0, 4.0, 8192)  # LLaMA 3.1's
+    wanted = llama3_rates(llama3, 64)
+    slowed = wanted * 500_000.0 ** (np.arange(64) / 64)
+    assert np.isclose(slowed, 1).sum() > 20
+    assert np.isclose(slowed, 1 / 8).sum() > 20
+    assert ((slowed < 0.99) & (slowed > 0.13)).any()
+    np.testing.assert_allclose(rates(llama3, 64), wanted, rtol=2e-6)  # 500,000^x is 13 x a rounding of its exponent
+    linear = Rotary(scaling="linear", factor=4.0)
+    assert distance(rotate(X, jnp.full((1, 1), 8), linear), at(X, 2)) < ROUNDING
+
+
+def test_alibi_slopes_are_the_papers():
+    assert alibi_slopes(8) == [2.0**-i for i in range(1, 9)]
+    assert alibi_slopes(16) == pytest.approx([2 ** (-i / 2) for i in range(1, 17)])
+    # The published code's list for 12 heads: eight of 8 heads, then four of 16.
+    assert alibi_slopes(12) == pytest.approx([2.0**-i for i in range(1, 9)] + [2 ** (-i / 2) for i in (1, 3, 5, 7)])
+    assert alibi_slopes(1) == [2.0**-8]
+
+
+def test_alibi_falls_with_the_distance():
+    places = jnp.arange(4)
+    bias = alibi_bias(places[:, None] - places, 2)
+    assert bias.shape == (1, 2, 4, 4)
+    assert bias[0, 0, 3].tolist() == [-3 / 16, -2 / 16, -1 / 16, 0]
+    assert bias[0, 1, 0].tolist() == [0, -1 / 256, -2 / 256, -3 / 256]
