@@ -44,4 +44,4 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
 
 def inverse(known: Mapping[Any, Any]) -> dict[Any, Any]:
     """Ours to theirs; where several of theirs are one of ours, the first."""
-    return {ours: theirs for theirs, ours in reversed(known.items())}
+    return {ours: theirs for theirs, ours in reversed(list(known.items()))}

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,8 +18,8 @@ from lm_lab import registry
 from lm_lab.interop import architectures, mapping, tensors
 from lm_lab.schema import build
 from lm_lab.train.files import explained, fsync, fsync_tree
-from lm_lab.train.sharding import unbox
-from lm_lab.types import Inputs, PyTree, UserError
+from lm_lab.train.restore import abstract_params
+from lm_lab.types import PyTree, UserError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; each may come in shards, with an index
 
@@ -70,14 +69,6 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
             return module, foreign
         refusals.append(f"its settings are those of {foreign['architectures'][0]}, not of {architecture}")
     raise UserError("; ".join(refusals) or f"a model of family {family} is no {architecture}; choose another")
-
-
-def abstract_params(family: str, config: Any) -> PyTree:
-    """Shapes and dtypes of a family's parameters."""
-    model = registry.find("models", family, "family").Model(config)
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    inputs = Inputs(tokens, context=tokens if config.reads_context else None)
-    return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
