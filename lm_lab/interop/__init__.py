@@ -1,0 +1,15 @@
+"""Models of other libraries, read and written: one file an architecture, found by its name.
+
+A file of this package that has ARCHITECTURES is a mapping, and exports
+
+    ARCHITECTURES   the names under which a foreign config.json lists it in "architectures"
+    FAMILY          the family of lm_lab/models that it becomes
+    read_config     (foreign config) -> fields of that family's Config; UserError naming a field that is not supported
+    write_config    (Config) -> a whole foreign config; UserError naming a setting that the architecture has not
+    rules           (Config) -> the mapping.Rules of its tensors
+    IGNORED         optional: fnmatch patterns of foreign tensors that carry nothing (buffers, tied copies)
+    PREFIX          optional: what stands before the names of the rules, and is left out where a bare model was saved
+
+Dropout is a choice of training and is not carried over. PyTorch and transformers are imported nowhere but where a
+PyTorch file is read.
+"""

@@ -1,0 +1,32 @@
+"""From a foreign architecture's name, or a family of ours, to the file of this package that maps it."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+import lm_lab.interop
+from lm_lab.schema import suggest
+from lm_lab.types import UserError
+
+
+def modules() -> list[ModuleType]:
+    """Every mapping: the files of the package that have ARCHITECTURES."""
+    found = [f"lm_lab.interop.{module.name}" for module in pkgutil.iter_modules(lm_lab.interop.__path__)]
+    return [module for module in map(importlib.import_module, sorted(found)) if hasattr(module, "ARCHITECTURES")]
+
+
+def find(name: str) -> ModuleType:
+    """The mapping of an architecture. Raises UserError naming the nearest."""
+    known = {architecture: module for module in modules() for architecture in module.ARCHITECTURES}
+    if name not in known:
+        raise UserError(f"architecture {name!r} is not supported; {suggest(name, list(known))}")
+    return known[name]
+
+
+def of_family(family: str) -> list[ModuleType]:
+    """The mappings that a family can be written as. Raises UserError where there is none."""
+    found = [module for module in modules() if family == module.FAMILY]
+    if not found:
+        known = sorted({module.FAMILY for module in modules()})
+        raise UserError(f"models of family {family!r} cannot be written for other libraries; {suggest(family, known)}")
+    return found

@@ -1,0 +1,47 @@
+"""The fields of a foreign config.json, checked; a mistake names the field."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_lab.schema import check
+from lm_lab.types import UserError
+
+_NEEDED = object()
+
+
+def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDED, *, low: float | None = None) -> Any:
+    """A field's value as the hinted type, not below `low`; the default where it is absent. Raises UserError."""
+    if name not in foreign and default is not _NEEDED:
+        return default
+    if name not in foreign:
+        raise UserError(f"{name} is missing")
+    return check(foreign[name], hint, name, {"low": low})
+
+
+def choose(foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], default: Any = _NEEDED) -> Any:
+    """What `known` makes of a field's value; `default`, too, is a key of it. Raises UserError for another value."""
+    value = take(foreign, name, str, default)
+    if value not in known:
+        raise UserError(f"{name} {value!r} is not supported; known: {', '.join(map(str, known))}")
+    return known[value]
+
+
+def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises UserError for a field that is there and says anything else than the one value that is supported."""
+    for name, value in wanted.items():
+        given = foreign.get(name, value)
+        if given != value or isinstance(given, bool) != isinstance(value, bool):
+            raise UserError(f"{name} {given!r} is not supported; only {value!r} is")
+
+
+def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
+    """Raises UserError for a setting of ours that is not the one that the architecture can express."""
+    for name, value in wanted.items():
+        given = getattr(config, name)
+        if given != value:
+            raise UserError(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}")
+
+
+def inverse(known: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Ours to theirs; where several of theirs are one of ours, the first."""
+    return {ours: theirs for theirs, ours in reversed(list(known.items()))}

@@ -1,0 +1,182 @@
+"""A folder as the transformers library writes it: config.json beside model.safetensors, whole or in shards."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lm_lab import registry
+from lm_lab.interop import architectures, mapping, tensors
+from lm_lab.schema import build
+from lm_lab.train.files import explained, fsync, fsync_tree
+from lm_lab.train.restore import abstract_params
+from lm_lab.types import PyTree, UserError
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; each may come in shards, with an index
+
+
+def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the tensor or field."""
+    foreign = read_config(folder)
+    with _named(folder / "config.json"):
+        module = architectures.find(_architecture(foreign))
+        family = registry.find("models", module.FAMILY, "family")
+        config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
+    found = _read_tensors(folder)
+    with _named(folder):
+        rules = module.rules(config)
+        found = _prefixed(module, found)
+        shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract_params(module.FAMILY, config)).items()}
+        ignored = getattr(module, "IGNORED", ())
+        params = mapping.to_ours(rules, found, shapes=shapes, ignored=ignored, dtype=jnp.dtype(dtype))
+    return module.FAMILY, config, params
+
+
+def save(folder: Path, family: str, config: Any, params: PyTree, architecture: str | None = None) -> str:
+    """Writes a model whole, or nothing; returns the architecture: the one asked for, or the first that fits.
+
+    Raises UserError where the folder is taken, or naming the setting that the architecture cannot express.
+    """
+    module, foreign = _describe(family, config, architecture)
+    found = mapping.to_theirs(module.rules(config), params)
+    with drafted(folder) as draft:
+        (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
+        tensors.write(draft / WEIGHTS[0], found)
+    return foreign["architectures"][0]
+
+
+def _describe(family: str, config: Any, architecture: str | None) -> tuple[ModuleType, dict[str, Any]]:
+    """The mapping and the foreign config of a model."""
+    refusals = []
+    for module in architectures.of_family(family):
+        if architecture is not None and architecture not in module.ARCHITECTURES:
+            continue
+        try:
+            foreign = module.write_config(config)
+        except UserError as error:
+            refusals.append(str(error))
+            continue
+        if architecture in (None, foreign["architectures"][0]):
+            return module, foreign
+        refusals.append(f"its settings are those of {foreign['architectures'][0]}, not of {architecture}")
+    raise UserError("; ".join(refusals) or f"a model of family {family} is no {architecture}; choose another")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises UserError."""
+    return _read_json(folder / "config.json", "is this a model's folder?")
+
+
+@contextlib.contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises.
+
+    Raises UserError where the folder is there and not empty, or cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with explained(folder, "write"):
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+                raise UserError(f"{folder} is taken; choose another folder, or delete it")
+            draft.mkdir(parents=True)
+            yield draft
+            fsync_tree(draft)
+            draft.replace(folder)
+            fsync(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts the path before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _architecture(foreign: Mapping[str, Any]) -> str:
+    named = foreign.get("architectures")
+    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str):
+        raise UserError(f"architectures must be a list with one name, not {named!r}")
+    return named[0]
+
+
+def _read_json(path: Path, hint: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}; {hint}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON ({error}); fetch it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is expected; fetch it again")
+    return content
+
+
+def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    for name in WEIGHTS:
+        read = tensors.read if name.endswith(".safetensors") else _read_pytorch
+        if (folder / name).exists():
+            return read(folder / name)
+        if (folder / f"{name}.index.json").exists():
+            return _read_shards(folder / f"{name}.index.json", read)
+    raise UserError(f"{folder}: no {' or '.join(WEIGHTS)} there; is this a model's folder?")
+
+
+def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
+    shards = _read_json(index, "").get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise UserError(f"{index}: weight_map must say in which file each tensor is")
+    found: dict[str, np.ndarray] = {}
+    for name in sorted(set(shards.values())):
+        if Path(name).name != name:
+            raise UserError(f"{index}: {name!r} is no file beside it")
+        for tensor, values in read(index.with_name(name)).items():
+            if shards.get(tensor) != name:
+                raise UserError(f"{index.with_name(name)}: tensor {tensor} is not where {index.name} says")
+            found[tensor] = values
+    if missing := sorted(shards.keys() - found.keys()):
+        raise UserError(f"{index}: tensor {missing[0]} is not in {shards[missing[0]]}")
+    return found
+
+
+def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
+    """PyTorch's own format, by its loader that runs no code of the file."""
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(f"{path}: reading a PyTorch file needs torch; install it, or save the model as safetensors")
+    torch = importlib.import_module("torch")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: no PyTorch file of weights alone ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise UserError(f"{path}: no tensors by name; save the model's state_dict, better as safetensors")
+    return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}
+
+
+def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
+    if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
+        return tensor.float().numpy()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        raise UserError(f"{path}: tensor {name} has dtype {tensor.dtype}, which is not supported") from None
+
+
+def _prefixed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors under the names of the rules, which a bare model leaves the prefix out of."""
+    prefix = getattr(module, "PREFIX", "")
+    if not prefix or any(name.startswith(prefix) for name in found):
+        return found
+    return {f"{prefix}{name}": tensor for name, tensor in found.items()}

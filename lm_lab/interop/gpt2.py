@@ -1,0 +1,110 @@
+"""GPT-2 (Radford 2019), as transformers stores it: query, key and value in one kernel, kernels [in, out]."""
+
+from typing import Any
+
+from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.mapping import Rule, fused, same, turned
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("GPT2LMHeadModel",)
+FAMILY = "decoder"
+PREFIX = "transformer."
+IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm_head.weight")
+
+ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    expect(
+        foreign,
+        {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    )
+    return {
+        "width": take(foreign, "n_embd", int),
+        "depth": take(foreign, "n_layer", int),
+        "heads": take(foreign, "n_head", int),
+        "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * take(foreign, "n_embd", int),
+        "vocab": take(foreign, "vocab_size", int),
+        "length": take(foreign, "n_positions", int),
+        "norm": "layer",
+        "norm_bias": True,
+        "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
+        "positions": "learned",
+        "activation": choose(foreign, "activation_function", ACTIVATIONS, "gelu_new"),
+        "bias": "all",
+        "tied": take(foreign, "tie_word_embeddings", bool, True),
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that GPT-2 has not."""
+    demand(
+        config,
+        "GPT-2",
+        {
+            "norm": "layer",
+            "norm_bias": True,
+            "positions": "learned",
+            "bias": "all",
+            "parallel": False,
+            "window": None,
+            "qk_norm": None,
+            "attention_softcap": None,
+            "logit_softcap": None,
+            "features_of_head": config.width // config.heads,
+        },
+    )
+    if config.kv_heads not in (None, config.heads):
+        raise UserError(f"model.kv_heads {config.kv_heads} cannot be written as GPT-2, whose heads share nothing")
+    if config.activation not in ACTIVATIONS.values():
+        raise UserError(f"model.activation {config.activation!r} cannot be written as GPT-2")
+    return {
+        "architectures": [ARCHITECTURES[0]],
+        "model_type": "gpt2",
+        "n_embd": config.width,
+        "n_layer": config.depth,
+        "n_head": config.heads,
+        "n_inner": config.inner,
+        "vocab_size": config.vocab,
+        "n_positions": config.length,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "activation_function": inverse(ACTIVATIONS)[config.activation],
+        "tie_word_embeddings": config.tied,
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "attn_pdrop": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    layers = range(config.depth)
+    found = [
+        same("embed/embedding", "transformer.wte.weight"),
+        same("positions/embedding", "transformer.wpe.weight"),
+    ]
+    for leaf, name in (("kernel", "weight"), ("bias", "bias")):
+        projections = [f"layers/attention/{part}/{leaf}" for part in ("query", "key", "value")]
+        found.append(
+            fused(projections, f"transformer.h.{{layer}}.attn.c_attn.{name}", axis=-1, turned=False, layers=layers)
+        )
+        found += [
+            same(f"layers/{ours}/{leaf}", f"transformer.h.{{layer}}.{theirs}.{name}", layers)
+            for ours, theirs in (
+                ("attention/out", "attn.c_proj"),
+                ("feed_forward/up", "mlp.c_fc"),
+                ("feed_forward/down", "mlp.c_proj"),
+            )
+        ]
+    for leaf, name in (("scale", "weight"), ("bias", "bias")):
+        found += [
+            same(f"layers/attention_norm/{leaf}", f"transformer.h.{{layer}}.ln_1.{name}", layers),
+            same(f"layers/feed_forward_norm/{leaf}", f"transformer.h.{{layer}}.ln_2.{name}", layers),
+            same(f"norm/{leaf}", f"transformer.ln_f.{name}"),
+        ]
+    if not config.tied:
+        found.append(turned("head/kernel", "lm_head.weight"))
+    return found

@@ -1,0 +1,164 @@
+"""How tensors of another library become parameters, and parameters tensors: rules that are their own inverse's pair.
+
+A path is "layers/attention/query/kernel"; where a rule has layers, that leaf is stacked, and its row i is the foreign
+layer layers[i].
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from lm_lab.types import PyTree, UserError
+
+Arrays = tuple[np.ndarray, ...]
+FLOATS = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)))
+
+
+class Rule(NamedTuple):
+    """Leaves of ours that hold the same numbers as some foreign tensors, and the two ways between them.
+
+    `read` maps the foreign arrays of one layer, in order, to ours of one layer; `write` is its inverse. Both are
+    affine, so that gradients can be mapped too.
+    """
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]  # with "{layer}" where there are layers
+    read: Callable[..., Arrays]
+    write: Callable[..., Arrays]
+    layers: tuple[int, ...] | None = None
+
+    def foreign(self) -> Iterator[tuple[str, ...]]:
+        """The names of the foreign tensors of each layer; of the only one without layers."""
+        for layer in (None,) if self.layers is None else self.layers:
+            yield self.theirs if layer is None else tuple(name.format(layer=layer) for name in self.theirs)
+
+
+def same(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
+    """A tensor that is stored alike."""
+    return Rule((ours,), (theirs,), lambda x: (x,), lambda x: (x,), _tuple(layers))
+
+
+def turned(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
+    """A matrix stored [out, in] there, as torch's Linear does, and [in, out] here."""
+    return Rule((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,), _tuple(layers))
+
+
+def shifted(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
+    """The scale of a norm, stored less 1 there."""
+    return Rule((ours,), (theirs,), lambda x: (x + 1,), lambda x: (x - 1,), _tuple(layers))
+
+
+def fused(
+    ours: Sequence[str],
+    theirs: str,
+    *,
+    axis: int,
+    turned: bool,
+    layers: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
+) -> Rule:
+    """Several of ours side by side in one foreign tensor, along `axis` of it; equally wide, or of the given sizes.
+
+    `turned`: each part is a matrix [out, in] there.
+    """
+    cuts = len(ours) if sizes is None else list(np.cumsum(sizes)[:-1])
+
+    def read(x: np.ndarray) -> Arrays:
+        parts = np.split(x, cuts, axis)
+        return tuple(part.T if turned else part for part in parts)
+
+    def write(*parts: np.ndarray) -> Arrays:
+        return (np.concatenate([part.T if turned else part for part in parts], axis),)
+
+    return Rule(tuple(ours), (theirs,), read, write, _tuple(layers))
+
+
+def _tuple(layers: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if layers is None else tuple(layers)
+
+
+def to_ours(
+    rules: Sequence[Rule],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    ignored: Sequence[str] = (),
+    dtype: Any = np.float32,
+) -> PyTree:
+    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path.
+
+    Raises UserError naming a tensor that is missing, too many, of another shape, or of no floating-point dtype.
+    """
+    _check_names(rules, tensors, ignored)
+    params: dict[str, Any] = {}
+    for rule in rules:
+        like = [shapes[path][0 if rule.layers is None else 1 :] for path in rule.ours]
+        rows = []
+        for names in rule.foreign():
+            _check_tensors(rule, names, tensors, like)
+            rows.append(rule.read(*(np.asarray(tensors[name], dtype) for name in names)))
+        for path, parts in zip(rule.ours, zip(*rows)):
+            _put(params, path, np.array(parts[0]) if rule.layers is None else np.stack(parts))
+    return params
+
+
+def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
+    """Foreign tensors from parameters, in their dtype. Raises UserError for a parameter that no rule knows."""
+    leaves = flatten(params)
+    known = {path for rule in rules for path in rule.ours}
+    if strange := sorted(leaves.keys() ^ known):
+        state = "has no place in that architecture" if strange[0] in leaves else "is missing"
+        raise UserError(f"parameter {strange[0]} {state}; choose another architecture")
+    tensors = {}
+    for rule in rules:
+        held = [np.asarray(leaves[path]) for path in rule.ours]
+        for row, names in enumerate(rule.foreign()):
+            parts = rule.write(*(x if rule.layers is None else x[row] for x in held))
+            # 1 + w rounds in the wider of two dtypes: what leaves has the dtype that came.
+            tensors |= {name: np.ascontiguousarray(x, held[0].dtype) for name, x in zip(names, parts, strict=True)}
+    return tensors
+
+
+def flatten(params: PyTree) -> dict[str, Any]:
+    """The leaves of nested dicts by their paths."""
+    leaves: dict[str, Any] = {}
+    for name, value in params.items():
+        inner = {f"{name}/{path}": leaf for path, leaf in flatten(value).items()} if isinstance(value, dict) else None
+        leaves |= {name: value} if inner is None else inner
+    return leaves
+
+
+def _check_names(rules: Sequence[Rule], tensors: Mapping[str, Any], ignored: Sequence[str]) -> None:
+    known = {name for rule in rules for names in rule.foreign() for name in names}
+    if missing := sorted(known - tensors.keys()):
+        raise UserError(f"tensor {missing[0]} is missing{_others(missing)}")
+    extra = sorted(n for n in tensors.keys() - known if not any(fnmatchcase(n, pattern) for pattern in ignored))
+    if extra:
+        raise UserError(f"tensor {extra[0]} has no place in the model that config.json describes{_others(extra)}")
+
+
+def _others(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _check_tensors(
+    rule: Rule, names: tuple[str, ...], tensors: Mapping[str, np.ndarray], like: list[tuple[int, ...]]
+) -> None:
+    """Each has the shape of what our leaves, of shapes `like`, would be written to."""
+    wanted = rule.write(*(np.broadcast_to(np.float32(0), shape) for shape in like))
+    for name, whole in zip(names, wanted, strict=True):
+        tensor = tensors[name]
+        if tensor.shape != whole.shape:
+            raise UserError(f"tensor {name} has shape {list(tensor.shape)}; the config asks for {list(whole.shape)}")
+        if tensor.dtype not in FLOATS:
+            raise UserError(f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits")
+
+
+def _put(params: dict[str, Any], path: str, leaf: np.ndarray) -> None:
+    *folders, last = path.split("/")
+    for folder in folders:
+        params = params.setdefault(folder, {})
+    params[last] = leaf

@@ -1,0 +1,63 @@
+"""Where a model comes from: the directory of a run, a folder of transformers, or a name on the Hugging Face hub."""
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lm_lab.interop import folder
+from lm_lab.train import restore
+from lm_lab.types import PyTree, UserError
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+)
+WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
+
+
+def load(name: str, dtype: str | None = None) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or a hub name.
+
+    `dtype` None: a run's own; of a foreign model float32. Raises UserError.
+    """
+    place = locate(name)
+    if is_run(place):
+        family, config, params = restore.load_params(place)
+        cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
+        return family, config, cast
+    return folder.load(place, dtype or "float32")
+
+
+def is_run(place: Path) -> bool:
+    """Whether the config.json of a folder is one of ours. Raises UserError where there is none."""
+    return "model" in folder.read_config(place)
+
+
+def locate(name: str) -> Path:
+    """The folder of that name, or that into which the hub's model of that name was fetched. Raises UserError."""
+    place = Path(name).expanduser()
+    if place.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        return place
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UserError(f"{name}: no such folder; to fetch it from the Hugging Face hub, install huggingface_hub")
+    hub = importlib.import_module("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(WANTED)))
+    except (OSError, ValueError) as error:  # what all errors of the hub, and of httpx below it, derive from
+        raise UserError(f"{name}: no such folder, and the hub does not give it: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,107 @@
+"""A trained model, from the directory of its run: what generation, adaptation and conversion begin with.
+
+A directory that holds no run but a model alone (`lm-lab convert` writes them) has the same form: a config.json with the
+`model` section, and one checkpoint with `params`.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from lm_lab import registry
+from lm_lab.schema import build
+from lm_lab.train import checkpoint
+from lm_lab.train.files import Damaged, verify_seal
+from lm_lab.train.sharding import unbox
+from lm_lab.types import Inputs, PyTree, UserError
+
+logger = logging.getLogger(__name__)
+
+
+def load_params(directory: Path) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is whole.
+
+    Raises UserError naming the file where the directory has no run or no checkpoint, or the two do not fit.
+    """
+    section = read_config(directory).get("model")
+    where = f"{directory / 'config.json'}: config.model"
+    if not isinstance(section, dict) or not isinstance(section.get("family"), str):
+        raise UserError(f"{where}.family is missing; name the directory of a run")
+    family = section["family"]
+    module = registry.find("models", family, f"{where}.family")
+    config = build(module.Config, {name: value for name, value in section.items() if name != "family"}, where)
+    folder = _newest(directory / "checkpoints")
+    params = _read(folder)
+    _check(folder, params, abstract_params(family, config))
+    return family, config, params
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The plain values of a run's config.json. Raises UserError."""
+    path = directory / "config.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}; name the directory of a run") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON ({error}); name the directory of a run") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not the config of a run; name the directory of a run")
+    return content
+
+
+def abstract_params(family: str, config: Any) -> PyTree:
+    """Shapes and dtypes of a family's parameters."""
+    model = registry.find("models", family, "config.model.family").Model(config)
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    inputs = Inputs(tokens, context=tokens if config.reads_context else None)
+    return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
+
+
+def write_params(directory: Path, params: PyTree) -> None:
+    """The one checkpoint of a directory that holds a model alone; its config.json is there. Raises UserError."""
+    folder = directory / "checkpoints"
+    folder.mkdir()
+    arrays = checkpoint.describe({"params": params})
+    checkpoint.commit(folder, {"params": params}, checkpoint.Record(0, "", None, {}, arrays), keep=1)
+    (folder / checkpoint.TRASH).rmdir()
+
+
+def _newest(directory: Path) -> Path:
+    """The newest step whose files are what its manifest says."""
+    folders = checkpoint.committed(directory)
+    for folder in folders:
+        try:
+            verify_seal(folder)
+        except Damaged as fault:
+            logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
+            continue
+        return folder
+    state = "every checkpoint is damaged" if folders else "no checkpoint there"
+    raise UserError(f"{directory}: {state}; train the run, or name another directory")
+
+
+def _read(folder: Path) -> PyTree:
+    """The parameters of a step, and nothing else of its state."""
+    with checkpoint.ONE_AT_A_TIME:
+        saved = ocp.metadata(str(folder)).metadata
+        target = {name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for name, tree in saved.items()}
+        target["params"] = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved["params"])
+        return ocp.load(str(folder), target)["params"]
+
+
+def _check(folder: Path, params: PyTree, abstract: PyTree) -> None:
+    found, wanted = (
+        {jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, abstract))
+    )
+    for name in sorted(found.keys() | wanted.keys()):
+        saved, asked = found.get(name, "absent"), wanted.get(name, "absent")
+        if saved != asked:
+            raise UserError(f"{folder}: parameter {name} is {saved} there and {asked} by config.json")
