@@ -65,10 +65,9 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     program = programs.assemble(first)
     dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
     window, stride = first.window()
-    cut = partial(loader.batches, window=window, stride=stride, batch_size=first.train.batch_size)
-    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed, shuffle=True) for run in runs}
-    heldout = cut(dataset.heldout, seed=0, shuffle=True)
-    exam = heldout.chunk(0, min(first.train.eval_batches, heldout.steps_per_epoch))
+    cut = partial(loader.cut, first.data, window=window, stride=stride, batch_size=first.train.batch_size)
+    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed) for run in runs}
+    exam = loader.exam(cut(dataset.heldout, seed=0), first.train.eval_batches)
 
     def examples(first_step: int, steps: int) -> Examples:
         chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}

@@ -104,8 +104,8 @@ class Member:
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
             return
         step = first_step + len(finite)
-        self._bytes += float(metrics["bytes"].sum(dtype=np.float64))
-        for name in ("nll", "weight", "bytes"):
+        self._bytes += float(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0.0
+        for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
             self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
         self.loss = rates(self._since_log)["nll"]
         if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
