@@ -125,6 +125,10 @@ class Member:
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
 
+    def measure(self, found: Mapping[str, float]) -> None:
+        """Takes in what was measured of the trained parameters."""
+        self._final |= {f"eval/heldout/{name}": value for name, value in found.items()}
+
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""
         if self.result is None:
