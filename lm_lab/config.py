@@ -14,10 +14,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.data import loader
+from lm_lab.data.documents import given
 from lm_lab.registry import Kind, find, names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Experiment, Horizon, Precision
+from lm_lab.train.experiment import Experiment, Horizon, Precision, reads
 from lm_lab.types import UserError
 
 # The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
@@ -105,8 +106,9 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
     sections = {name: _section(values, name) for name in SECTIONS}
     chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
-    special_ids = _fit(chosen["objective"]["name"], parts)
-    parts["model"]["family"] = _complete(parts["model"]["family"], parts["data"], special_ids)
+    _fit(chosen["objective"]["name"], parts)
+    needs = _needs(chosen["objective"]["name"], parts)
+    parts["model"]["family"] = _complete(parts["model"]["family"], needs)
     experiment = Experiment(
         seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
         family=chosen["model"]["family"],
@@ -164,8 +166,8 @@ def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
 
 
-def _fit(objective: str, parts: Mapping[str, Any]) -> int:
-    """The special ids that the objective adds to the vocabulary. Raises UserError where the model cannot learn it."""
+def _fit(objective: str, parts: dict[str, Any]) -> None:
+    """Completes the objective's settings by the model's. Raises UserError where objective, model and data clash."""
     module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
     if module.SEES not in (None, model.sees):
         shown = {"past": "only the past", "all": "the whole text"}
@@ -173,18 +175,35 @@ def _fit(objective: str, parts: Mapping[str, Any]) -> int:
             f"config.objective.name {objective!r} is for models that see {shown[module.SEES]}, and this "
             f"config.model sees {shown[model.sees]}; choose another of the two"
         )
-    specials = getattr(module, "specials", None)
-    return specials(parts["objective"]["name"], parts["data"][OWN].length) if specials else 0
+    source = parts["data"][OWN].source
+    wanted, found = reads(module), given(find("data.sources", source, "config.data.source"))
+    if wanted != found:
+        words = {"stream": "a stream of text", "pairs": "pairs of texts", "labelled": "labelled texts"}
+        raise UserError(
+            f"config.objective.name {objective!r} learns from {words[wanted]}, and config.data.source {source!r} gives "
+            f"{words[found]}; choose another of the two"
+        )
+    if hasattr(module, "complete"):
+        parts["objective"]["name"] = module.complete(parts["objective"]["name"], model)
 
 
-def _complete(model: Any, data: Mapping[str, Any], special_ids: int) -> Any:
-    """The model's settings with the data's vocabulary and length filled in. Raises UserError where too small."""
-    maker = find("data.tokenizers", data[OWN].tokenizer, "config.data.tokenizer")
-    needs = {"vocab": maker.make(data["tokenizer"]).vocab + special_ids, "length": data[OWN].length}
+def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
+    """The vocabulary and the length that data and objective ask of a model."""
+    module, settings, data = find("objectives", objective, ""), parts["objective"]["name"], parts["data"][OWN]
+    specials = module.specials(settings, data.length) if hasattr(module, "specials") else 0
+    length = data.length
+    if hasattr(module, "model_length"):
+        length = module.model_length(settings, data.length, data.context_length or data.length)
+    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
+    return {"vocab": tokenizer.vocab + specials, "length": length}
+
+
+def _complete(model: Any, needs: Mapping[str, int]) -> Any:
+    """The model's settings with the vocabulary and length filled in. Raises UserError where too small."""
     for name, least in needs.items():
-        given = getattr(model, name, least)  # a family may have no use for it
-        if given is None:
+        given_size = getattr(model, name, least)  # a family may have no use for it
+        if given_size is None:
             model = dataclasses.replace(model, **{name: least})
-        elif given < least:
-            raise UserError(f"config.model.{name} {given} is below the data's {least}; raise it or leave it out")
+        elif given_size < least:
+            raise UserError(f"config.model.{name} {given_size} is below the data's {least}; raise it or leave it out")
     return model

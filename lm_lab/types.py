@@ -15,7 +15,8 @@ Sees = Literal["past", "all"]
 """What a family's features see of a sequence, and what an objective may show them: "past" leaks no future."""
 
 Sums = Mapping[str, Array]
-"""Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}."""
+"""Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}. "nll" is what
+is minimised; "bytes" is left out where targets are no text; "correct" counts targets that were the likeliest."""
 
 
 class UserError(Exception):

@@ -3,11 +3,16 @@
 Config                    frozen dataclass of settings; its fields stand in the `data` section of a run's config
 documents(config)         the documents, the same ones in the same order at every call
 fingerprint(config)       hex digest that changes when any document, or their order, does; much cheaper than reading
+GIVES                     "pairs" or "labelled", where every document is a record by itself; else they are one stream
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, Protocol
+
+Reads = Literal["stream", "pairs", "labelled"]
+"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or texts with labels."""
 
 
 class Document(NamedTuple):
@@ -15,6 +20,9 @@ class Document(NamedTuple):
 
     name: str
     text: str
+    target: str | None = None  # of a pair, whose source is `text`
+    label: float | None = None  # a class, as its number, or a value
+    heldout: bool | None = None  # the side that the source gives it; None: the split's rule decides
 
 
 class Source(Protocol):
@@ -23,6 +31,11 @@ class Source(Protocol):
     Config: type[Any]
     documents: Callable[[Any], Iterator[Document]]
     fingerprint: Callable[[Any], str]
+
+
+def given(source: ModuleType | Source) -> Reads:
+    """What the documents of a source are."""
+    return getattr(source, "GIVES", "stream")
 
 
 def digest(parts: Iterable[bytes | str]) -> str:

@@ -7,9 +7,11 @@ from typing import Any, Literal, NamedTuple
 import grain
 import numpy as np
 
-from lm_lab import registry
+from lm_lab.data import vocabularies
+from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.store import build
 from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data.writing import Rule
 from lm_lab.schema import setting
 from lm_lab.types import Examples, UserError
 
@@ -20,7 +22,9 @@ class Config:
 
     source: str = setting("where the text comes from: a module of lm_lab.data.sources", "stdlib")
     tokenizer: str = setting("how text becomes ids: a module of lm_lab.data.tokenizers", "byte")
-    length: int = setting("window L, in tokens", 128, low=1)
+    length: int = setting("window L, in tokens; of records the longest text or target, its end too", 128, low=1)
+    context_length: int | None = setting("longest source of a pair, its end too; None: the length", None, low=1)
+    too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
     holdout_fraction: float = setting("the part of the text that is held out", 0.1, low=0.0001, high=0.9)
     split: Literal["documents", "tail"] = setting("hold out whole documents, or the end of the whole text", "documents")
     isolate_documents: bool = setting("documents that share a window do not see each other (segments)", False)
@@ -34,6 +38,7 @@ class Split(NamedTuple):
     bytes_of: np.ndarray  # f32[vocab]: the UTF-8 bytes that each id stands for
     end_of_document: int
     isolate_documents: bool
+    records: Records | None = None  # where each lies, if the tokens are no stream
 
 
 class Dataset(NamedTuple):
@@ -45,6 +50,13 @@ class Dataset(NamedTuple):
     identity: str  # hex; equal identities are equal tokens and splits
     train: Split
     heldout: Split
+    texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
+
+
+def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Tokenizer:
+    """The tokenizer of a config; one that learns has learnt from the text, now or before."""
+    rule = Rule(config.split, config.holdout_fraction)
+    return vocabularies.tokenizer(config.tokenizer, tokenizer_config, config.source, source_config, rule)
 
 
 def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None) -> Dataset:
@@ -52,17 +64,45 @@ def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, dire
 
     Raises UserError as lm_lab.data.store.build does.
     """
-    maker = registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer")
-    tokenizer: Tokenizer = maker.make(tokenizer_config)
+    tokenizer = open_tokenizer(config, source_config, tokenizer_config)
     store = build(
         config.source, source_config, tokenizer, directory, split=config.split, holdout_fraction=config.holdout_fraction
     )
     table = store.bytes_of.astype(np.float32)
     train, heldout = (
-        Split(name, tokens, table, tokenizer.end_of_document, config.isolate_documents)
+        Split(name, tokens, table, tokenizer.end_of_document, config.isolate_documents, (store.records or {}).get(name))
         for name, tokens in (("train", store.train), ("heldout", store.heldout))
     )
-    return Dataset(tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout)
+    return Dataset(
+        tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, store.path / "heldout.texts.jsonl"
+    )
+
+
+def cut(
+    config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
+) -> "Batches | RecordBatches":
+    """Shuffled batches of a side: windows of its stream, or its records as they are. Raises UserError."""
+    if split.records is None:
+        return batches(split, window=window, stride=stride, batch_size=batch_size, seed=seed, shuffle=True)
+    training = split.name == "train"
+    return record_batches(
+        split.tokens,
+        split.bytes_of,
+        split.records,
+        side=split.name,
+        length=config.length,
+        context_length=config.context_length or config.length,
+        too_long=config.too_long if training else "refuse",
+        batch_size=batch_size,
+        seed=seed if training else None,
+    )
+
+
+def exam(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
+    """What an evaluation reads [steps B ...]: some batches of a stream, of records each one once."""
+    if isinstance(heldout, RecordBatches):
+        return heldout.once()
+    return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
 
 
 class Batches(NamedTuple):
@@ -129,8 +169,5 @@ def batches(
     if batch_size % host_count:
         raise UserError(f"config.train.batch_size: {batch_size} rows do not divide among {host_count} hosts; change it")
     rows = batch_size // host_count
-    order = grain.MapDataset.range(windows)
-    if shuffle:
-        # grain seeds epoch e with seed + e: neighbouring seeds would see each other's epochs if they were not mixed.
-        order = order.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order.repeat())
+    order = endless(windows, seed if shuffle else None)
+    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)

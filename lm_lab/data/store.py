@@ -3,6 +3,7 @@
 <cache>/<key>/            complete, for it was renamed into place
     manifest.json         what it was made from and with, where the splits lie, size and SHA-256 of every file
     train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
+    train.index ...       of records: where each lies (data/records.py), train.labels ..., heldout.texts.jsonl
 <cache>/<key>.building/   somebody builds it, or was killed while building: then its lock is free
 <cache>/<key>.lock
 """
@@ -21,10 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab import registry
-from lm_lab.data.documents import Source, digest
+from lm_lab import durable, registry
+from lm_lab.data.documents import Source, digest, given
+from lm_lab.data.records import Records
 from lm_lab.data.tokenizer import Tokenizer
-from lm_lab.data.writing import CHANGED, SplitRule, write
+from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.types import UserError
 
 FORMAT = 1
@@ -39,6 +41,7 @@ class Store(NamedTuple):
     bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes that each id stands for
     train: np.ndarray  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
     heldout: np.ndarray
+    records: dict[str, Records] | None  # the same tokens as records, by side; None: they are a stream
 
 
 def cache_directory() -> Path:
@@ -73,12 +76,16 @@ def build(
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
+    kind = given(source)
+    if kind != "stream":
+        facts["records"] = kind
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
         with _writable(directory), _locked(directory, key) as folder:
             if folder is not None:
-                written = write(folder, lambda: source.documents(source_config), tokenizer, split, holdout_fraction)
+                rule = Rule(split, holdout_fraction)
+                written = write(folder, lambda: source.documents(source_config), tokenizer, rule, kind)
                 if source.fingerprint(source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
                 _seal(folder, facts | _origin(source_name, source_config, tokenizer) | written, path)
@@ -113,7 +120,7 @@ def _writable(directory: Path) -> Iterator[None]:
 def _locked(directory: Path, key: str) -> Iterator[Path | None]:
     """An empty folder to build in, held by this process alone; None when another one has built meanwhile."""
     with (directory / f"{key}.lock").open("a") as lock:
-        if not _try_lock(lock):
+        if not durable.try_lock(lock.fileno()):
             print(f"Waiting for another process to build {directory / key}", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (directory / key).exists():
@@ -129,39 +136,19 @@ def _locked(directory: Path, key: str) -> Iterator[Path | None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_lock(lock: Any) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _sweep(directory: Path) -> None:
     """Remove what builders left that were killed: the kernel has freed their locks."""
     for folder in directory.glob("*.building"):
         with folder.with_suffix(".lock").open("a") as lock:
-            if _try_lock(lock):
+            if durable.try_lock(lock.fileno()):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
     """Write the manifest, bring the folder to the disk, and give it its name in one step."""
-    with (folder / "manifest.json").open("w") as file:
-        json.dump(facts, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(folder)
+    durable.replace(folder / "manifest.json", json.dumps(facts, indent=1).encode())
     folder.rename(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.fsync(path.parent)
 
 
 def _open(path: Path, key: str) -> Store:
@@ -173,10 +160,18 @@ def _open(path: Path, key: str) -> Store:
         raise UserError(f"the token store {path} cannot be read ({error}); delete it and run again") from None
     if wrong:
         raise UserError(f"the token store {path} is damaged (size of {', '.join(wrong)}); delete it and run again")
-    return Store(path, key, manifest, bytes_of, *(_map(path, manifest, name) for name in ("train", "heldout")))
+    train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
+    kept = {name: _records(path, name) for name in manifest["splits"]} if "records" in manifest else None
+    return Store(path, key, manifest, bytes_of, train, heldout, kept)
 
 
 def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:
     part = manifest["splits"][name]
     tokens = np.memmap(path / part["file"], manifest["dtype"], "r").view(np.ndarray)
     return tokens[part["start"] : part["stop"]]
+
+
+def _records(path: Path, name: str) -> Records:
+    labels = path / f"{name}.labels"
+    values = np.fromfile(labels, "<f4").astype(np.float32) if labels.exists() else None
+    return Records(np.fromfile(path / f"{name}.index", "<i8").reshape(-1, 3), values)

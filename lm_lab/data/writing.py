@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lm_lab.data.documents import Document
+from lm_lab.data.documents import Document, Reads, digest
 from lm_lab.data.progress import Progress
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.types import UserError
@@ -20,11 +20,20 @@ Documents = Callable[[], Iterator[Document]]
 CHANGED = "changed while it was read; run again when it is at rest"
 
 
+class Rule(NamedTuple):
+    """How documents are held out, where the source does not say it itself."""
+
+    split: SplitRule
+    fraction: float
+
+
 class Known(NamedTuple):
     """What the first reading finds out about a document."""
 
-    sha256: str
+    sha256: str  # of all that it holds
     bytes: int
+    text: str  # SHA-256 of its text alone: pairs of one source lie on one side
+    heldout: bool | None
 
 
 class HashingFile:
@@ -56,34 +65,59 @@ class HashingFile:
         return {"bytes": self.bytes, "sha256": self._hash.hexdigest()}
 
 
-def write(folder: Path, documents: Documents, tokenizer: Tokenizer, rule: SplitRule, fraction: float) -> dict[str, Any]:
-    """Write tokens, byte table and list of documents into an empty folder; returns {"splits", "files"} of the manifest.
+def write(folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, kind: Reads) -> dict[str, Any]:
+    """Write tokens, byte table and list of documents into an empty folder, and of records where each lies.
 
-    The documents are read twice: once to hash them (which decides the split, and finds mistakes before the work),
-    once to tokenize. Raises UserError when there are too few for the split, or when they change between the two.
+    Returns {"splits", "files", ...} of the manifest. The documents are read twice: once to hash them (which decides the
+    split, and finds mistakes before the work), once to tokenize. Raises UserError when there are too few for the split,
+    or when they change between the two.
     """
     known = survey(documents)
-    held_out = choose(known, fraction) if rule == "documents" else [False] * len(known)
-    names = ("train.tokens", "heldout.tokens") if rule == "documents" else ("all.tokens",)
+    held_out = sides(known, rule, kind)
+    names = ("train", "heldout") if any(held_out) else ("all",)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(HashingFile(folder / name)) for name in names]
+        streams = [stack.enter_context(HashingFile(folder / f"{name}.tokens")) for name in names]
         listing = stack.enter_context(HashingFile(folder / "documents.jsonl"))
         table = stack.enter_context(HashingFile(folder / "bytes_of.u16"))
         table.write(tokenizer.bytes_of.astype("<u2").tobytes())
-        for index, (entry, ids) in enumerate(tokenize(documents, known, tokenizer)):
-            stream = streams[held_out[index]]
-            place = {"file": stream.name, "offset": stream.bytes // dtype.itemsize, "tokens": len(ids)}
+        index = RecordFiles(folder, stack, kind)
+        for number, (document, entry, ids) in enumerate(tokenize(documents, known, tokenizer)):
+            stream = streams[held_out[number]]
+            first, size = stream.bytes // dtype.itemsize, sum(map(len, ids))
+            place = {"file": stream.name, "offset": first, "tokens": size}
             listing.write(json.dumps(entry | place).encode() + b"\n")
-            stream.write(ids.astype(dtype).tobytes())
-    splits = _ranges(streams, dtype.itemsize, fraction)
+            index.add(document, held_out[number], (first, first + len(ids[0]), first + size))
+            for part in ids:
+                stream.write(part.astype(dtype).tobytes())
+    splits = _ranges(streams, dtype.itemsize, rule.fraction)
     totals = {"documents": len(known), "bytes": sum(item.bytes for item in known)}
-    return {
-        **totals,
-        "dtype": dtype.str,
-        "splits": splits,
-        "files": {f.name: f.entry() for f in (*streams, listing, table)},
-    }
+    written = (*streams, listing, table, *index.files)
+    return {**totals, "dtype": dtype.str, "splits": splits, "files": {f.name: f.entry() for f in written}}
+
+
+class RecordFiles:
+    """What is kept of records beside their tokens; of a stream nothing."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: Reads) -> None:
+        """Creates the files, to be closed with the stack."""
+        sides = () if kind == "stream" else ("train", "heldout")
+        names = [[f"{side}.index", *([f"{side}.labels"] if kind == "labelled" else [])] for side in sides]
+        self._sides = [[stack.enter_context(HashingFile(folder / name)) for name in pair] for pair in names]
+        self.files = [file for pair in self._sides for file in pair]
+        if kind == "pairs":
+            self.files.append(stack.enter_context(HashingFile(folder / "heldout.texts.jsonl")))
+
+    def add(self, document: Document, heldout: bool, place: tuple[int, int, int]) -> None:
+        """Takes in a record that lies at (first token, first of the target, end) of its side."""
+        if not self._sides:
+            return
+        index, *labels = self._sides[heldout]
+        index.write(np.array(place, "<i8").tobytes())
+        for file in labels:
+            file.write(np.array(document.label, "<f4").tobytes())
+        if heldout and document.target is not None:
+            self.files[-1].write(json.dumps({"source": document.text, "target": document.target}).encode() + b"\n")
 
 
 def survey(documents: Documents) -> list[Known]:
@@ -91,10 +125,33 @@ def survey(documents: Documents) -> list[Known]:
     known = []
     with Progress("Reading text") as progress:
         for document in documents():
-            data = document.text.encode()
-            known.append(Known(hashlib.sha256(data).hexdigest(), len(data)))
-            progress.add(len(data))
+            known.append(look(document))
+            progress.add(known[-1].bytes)
     return known
+
+
+def look(document: Document) -> Known:
+    """What is known of a document."""
+    data = document.text.encode()
+    text = sha256 = hashlib.sha256(data).hexdigest()
+    target = b"" if document.target is None else document.target.encode()
+    if document.target is not None or document.label is not None:
+        sha256 = digest([data, target, repr(document.label)])
+    return Known(sha256, len(data) + len(target), text, document.heldout)
+
+
+def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
+    """Whether each document is held out; no stream's is that is cut at its tail. Raises UserError for an empty side."""
+    stated = [item.heldout for item in known if item.heldout is not None]
+    if stated:
+        if all(stated) or not any(stated):
+            raise UserError("config.data.source: gives no text to train on, or none that is held out; name both files")
+        return [bool(item.heldout) for item in known]
+    if rule.split == "documents":
+        return choose(known, rule.fraction)
+    if kind != "stream":
+        raise UserError("config.data.split: 'tail' cuts a stream of text, and records are whole; leave it 'documents'")
+    return [False] * len(known)
 
 
 def choose(known: list[Known], fraction: float) -> list[bool]:
@@ -103,7 +160,7 @@ def choose(known: list[Known], fraction: float) -> list[bool]:
     The text alone decides: a document stays on its side when others come or go or it is renamed, and copies of one
     text never lie on both sides. One text at least goes to each side. Raises UserError when there is only one text.
     """
-    hashes = {item.sha256 for item in known}
+    hashes = {item.text for item in known}
     if len(hashes) < 2:
         raise UserError(
             "config.data.split: 'documents' needs at least two different documents and the source has "
@@ -112,19 +169,21 @@ def choose(known: list[Known], fraction: float) -> list[bool]:
     lowest, highest = min(hashes), max(hashes)
     limit = int(fraction * 2**64)
     below = {sha: int(sha[:16], 16) < limit for sha in hashes} | {lowest: True, highest: False}
-    return [below[item.sha256] for item in known]
+    return [below[item.text] for item in known]
 
 
 def tokenize(
     documents: Documents, known: list[Known], tokenizer: Tokenizer
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """(name, sha256 and bytes for the listing; ids with end_of_document) of every document, as it was surveyed."""
+) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
+    """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of its target if it has
+    one, each with end_of_document. Raises UserError for a document that is not as it was surveyed."""
     with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
         for document, expected in zip(documents(), known):
-            if hashlib.sha256(document.text.encode()).hexdigest() != expected.sha256:
+            if look(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
             entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
-            yield entry, np.append(tokenizer.encode(document.text), tokenizer.end_of_document)
+            texts = [document.text, *([] if document.target is None else [document.target])]
+            yield document, entry, [np.append(tokenizer.encode(text), tokenizer.end_of_document) for text in texts]
             progress.add(expected.bytes)
 
 

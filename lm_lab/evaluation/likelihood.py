@@ -10,6 +10,8 @@ from jax import lax
 
 from lm_lab.types import Examples, Objective, PyTree, Sums
 
+NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by the weight
+
 
 def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTree, Examples], Sums]:
     """(params, examples [n B S]) -> the objective's sums over n batches; no dropout, and one key for all time."""
@@ -32,9 +34,11 @@ def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTr
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """Nats a target ("nll") and bits per byte of text ("bits_per_byte") from sums; NaN where nothing was counted."""
-    nll, weight, size = (float(sums[name]) for name in ("nll", "weight", "bytes"))
-    return {
-        "nll": nll / weight if weight else math.nan,
-        "bits_per_byte": nll / math.log(2) / size if size else math.nan,
-    }
+    """What sums are a target: nats ("nll"), "accuracy" of what is "correct", others by their own names; and, where
+    targets stand for text, bits per byte of it ("bits_per_byte"). NaN where nothing was counted."""
+    counts = {name: float(value) for name, value in sums.items()}
+    weight, size = counts.pop("weight"), counts.pop("bytes", None)
+    means = {NAMES.get(name, name): value / weight if weight else math.nan for name, value in counts.items()}
+    if size is not None:
+        means["bits_per_byte"] = counts["nll"] / math.log(2) / size if size else math.nan
+    return means

@@ -46,14 +46,15 @@ def beam_search(
     does); texts that reached new_tokens compete as they are. Raises UserError where positions run out.
     """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
-    found = jax.jit(partial(_search, model, config, tuple(stops)))(variables, prompt)
+    found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
     tokens, lengths = np.asarray(found.tokens_BKN), np.asarray(found.lengths_BK)
     places = np.arange(tokens.shape[-1])
     stopped = (np.isin(tokens, np.asarray(stops, np.int32)) & (places < lengths[..., None])).any(-1)
     return tokens, lengths - stopped, np.asarray(found.scores_BK)
 
 
-def _search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs) -> Hypotheses:
+def search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs) -> Hypotheses:
+    """The best texts with their scores, as `beam_search` finds them: pure, to be compiled."""
     axes = _row_axes(model, variables, prompt)
     search = _begin(model, config, variables, prompt, axes)
     best = config.new_tokens if config.length_penalty > 0 else 1

@@ -28,13 +28,13 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from lm_lab.durable import fsync
 from lm_lab.train.files import (
     MANIFEST,
     Damaged,
     Lock,
     atomic_write,
     explained,
-    fsync,
     prepare_workdir,
     read_seal,
     seal,

@@ -1,15 +1,22 @@
 """A run as a value: the typed form of a config."""
 
 from dataclasses import dataclass, fields, replace
+from types import ModuleType
 from typing import Any, Literal
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.data.documents import Reads
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError, Vocabulary
 
 REFERENCE = {"remat": "none", "attention_kernel": "plain"}  # settings of a family that change how, and not what
+
+
+def reads(objective: ModuleType) -> Reads:
+    """What an objective learns from: a stream, unless its module says READS."""
+    return getattr(objective, "READS", "stream")
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Horizon:
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
     log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
     eval_every_steps: int | None = setting("steps between evaluations; None: at the end only", None, low=1)
-    eval_batches: int = setting("held-out batches in an evaluation, at most", 32, low=1)
+    eval_batches: int = setting("held-out batches of a stream in an evaluation, at most; of records all", 32, low=1)
     checkpoint_every_steps: int = setting("steps between checkpoints; the last step has one too", 1000, low=1)
     keep_checkpoints: int = setting("newest checkpoints that are kept, beside the best", 2, low=1)
 
@@ -79,11 +86,17 @@ class Experiment:
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the tokenizer."""
-        maker = registry.find("data.tokenizers", self.data.tokenizer, "config.data.tokenizer")
-        made = maker.make(self.tokenizer)
+        made = loader.open_tokenizer(self.data, self.source, self.tokenizer)
         return Vocabulary(made.vocab, made.end_of_document, made.words, made.sentence_ends)
 
     def window(self) -> tuple[int, int]:
-        """(tokens in a window, tokens from one window to the next), as the objective asks."""
+        """(tokens in a window, tokens from one window to the next), as the objective asks; records are rows."""
+        if self.reads != "stream":
+            return self.data.length, self.data.length
         module = registry.find("objectives", self.objective_name, "config.objective.name")
         return module.window(self.objective, self.data.length)
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective learns from."""
+        return reads(registry.find("objectives", self.objective_name, "config.objective.name"))

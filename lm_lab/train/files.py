@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lm_lab import durable
 from lm_lab.types import UserError
 
 MANIFEST = "manifest.json"
@@ -33,23 +33,6 @@ def explained(path: Path, action: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot {action}: {error.strerror or error}; {remedy}") from None
 
 
-def fsync(path: Path) -> None:
-    """Waits until the file's content, or the folder's list of names, is on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_tree(directory: Path) -> None:
-    """fsync of every file below a folder, then of every folder, the deepest first. Raises OSError."""
-    for folder, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            fsync(Path(folder, name))
-        fsync(Path(folder))
-
-
 def digest(path: Path) -> str:
     """The SHA-256 of a file's content in hexadecimal. Raises OSError."""
     with path.open("rb") as file:
@@ -61,19 +44,8 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 
     Durable on return: the file and its folder are fsynced. Text is UTF-8. Raises UserError naming the path.
     """
-    data = content.encode() if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path, "write"):
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        fsync(path.parent)
+        durable.replace(path, content.encode() if isinstance(content, str) else content)
 
 
 class Damaged(Exception):
@@ -89,7 +61,7 @@ def seal(folder: Path, fields: dict[str, Any]) -> None:
     files = {str(path.relative_to(folder)): [path.stat().st_size, digest(path)] for path in paths}
     content = {**fields, "files": files}
     (folder / MANIFEST).write_text(json.dumps({"sha256": _fingerprint(content), **content}, indent=1), "utf-8")
-    fsync_tree(folder)
+    durable.fsync_tree(folder)
 
 
 def read_seal(folder: Path) -> dict[str, Any]:
@@ -156,14 +128,12 @@ class Lock:
         return self
 
     def _acquire(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not durable.try_lock(self._descriptor):
             # The holder writes its name just after it gets the lock: in between, the file may be empty.
             holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip() or "another process"
             raise UserError(
                 f"{self._path.parent} is in use by {holder}; wait for it, stop it, or choose another --workdir"
-            ) from None
+            )
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 

@@ -13,10 +13,11 @@ import numpy as np
 from lm_lab.compute import device
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import likelihood
+from lm_lab.train import measures, sharding
 from lm_lab.train import program as programs
-from lm_lab.train import sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Horizon
+from lm_lab.train.measures import Measure
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
@@ -35,6 +36,7 @@ class Machine(NamedTuple):
     step: Callable[[TrainState, Examples], tuple[TrainState, Sums]]  # examples [P] K B S, metrics [P] K
     evaluate: Callable[[PyTree], Sums]
     examples: Callable[[int, int], Examples]  # (first step, steps)
+    measure: Measure | None  # of one run's parameters, once it is trained
 
 
 def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -65,10 +67,9 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     program = programs.assemble(first)
     dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
     window, stride = first.window()
-    cut = partial(loader.batches, window=window, stride=stride, batch_size=first.train.batch_size)
-    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed, shuffle=True) for run in runs}
-    heldout = cut(dataset.heldout, seed=0, shuffle=True)
-    exam = heldout.chunk(0, min(first.train.eval_batches, heldout.steps_per_epoch))
+    cut = partial(loader.cut, first.data, window=window, stride=stride, batch_size=first.train.batch_size)
+    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed) for run in runs}
+    exam = loader.exam(cut(dataset.heldout, seed=0), first.train.eval_batches)
 
     def examples(first_step: int, steps: int) -> Examples:
         chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
@@ -97,6 +98,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         jit_step,
         lambda params: jit_evaluate(params, exam),
         examples,
+        measures.prepare(first, dataset),
     )
 
 
@@ -145,7 +147,9 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
                 raise Preempted(told, step)
         pace.observe(pending)
     _commit(members)
-    for member in members:
+    for member, own in zip(members, _split(state, len(members))):
+        if machine.measure is not None and member.result is None:
+            member.measure(machine.measure(own.params))
         member.finish()
 
 

@@ -104,8 +104,8 @@ class Member:
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
             return
         step = first_step + len(finite)
-        self._bytes += float(metrics["bytes"].sum(dtype=np.float64))
-        for name in ("nll", "weight", "bytes"):
+        self._bytes += float(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0.0
+        for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
             self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
         self.loss = rates(self._since_log)["nll"]
         if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
@@ -124,6 +124,10 @@ class Member:
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
+
+    def measure(self, found: Mapping[str, float]) -> None:
+        """Takes in what was measured of the trained parameters."""
+        self._final |= {f"eval/heldout/{name}": value for name, value in found.items()}
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""

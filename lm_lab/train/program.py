@@ -62,9 +62,14 @@ def abstract_examples(experiment: Experiment, rows: int) -> Examples:
 
 
 def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
-    shape = (rows, experiment.window()[0])
-    segments = make(shape, jnp.int32) if experiment.data.isolate_documents else None
-    return Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
+    shape, data = (rows, experiment.window()[0]), experiment.data
+    records = experiment.reads != "stream"
+    segments = make(shape, jnp.int32) if records or data.isolate_documents else None
+    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
+    if experiment.reads == "pairs":
+        context = (rows, data.context_length or data.length)
+        return examples._replace(context=make(context, jnp.int32), context_segments=make(context, jnp.int32))
+    return examples._replace(labels=make((rows,), jnp.float32)) if records else examples
 
 
 def _count(experiment: Experiment, state: TrainState) -> int:

@@ -12,8 +12,8 @@ LINES = [{"text": "하나", "n": 1}, {"text": "", "n": 2}, {"text": "two\nlines"
 
 
 def read(path, field="text"):
-    """The documents."""
-    return list(jsonl.documents(jsonl.Config(str(path), field)))
+    """Names and texts of the documents."""
+    return [(document.name, document.text) for document in jsonl.documents(jsonl.Config(str(path), field))]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])

@@ -24,7 +24,7 @@ def library(tmp_path, monkeypatch):
 
 
 def test_which_files_are_documents(library):
-    assert list(stdlib.documents(stdlib.Config())) == [("a/x.py", "x"), ("b.py", "b")]
+    assert [(d.name, d.text) for d in stdlib.documents(stdlib.Config())] == [("a/x.py", "x"), ("b.py", "b")]
 
 
 def test_change_of_interpreter_is_seen(library):

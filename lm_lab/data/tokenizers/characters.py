@@ -1,0 +1,71 @@
+"""Unicode characters that the training text has, Hangul by syllable or by letter; others are spelt in bytes."""
+
+import dataclasses
+import itertools
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from lm_lab.data import pieces
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.schema import setting
+
+SYLLABLES = range(0xAC00, 0xD7A4)
+LETTERS = range(0x1100, 0x1200)  # conjoining: leads, then vowels, then tails
+LEADS = range(0x1100, 0x1160)
+MODERN = [chr(first + n) for first, count in ((0x1100, 19), (0x1161, 21), (0x11A8, 27)) for n in range(count)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which characters have an id of their own."""
+
+    hangul: Literal["syllables", "letters"] = setting("what a Hangul syllable is cut into (letters: NFD)", "syllables")
+    least_count: int = setting("times that a character must stand in the training text", 1, low=1)
+
+
+def learn(config: Config, texts: Iterable[str]) -> bytes:
+    """The characters in order of their code points; the letters of Hangul are all among them, or none."""
+    counts = Counter(piece for text in texts for piece, _ in _cut(text, "syllables"))
+    syllables = SYLLABLES if config.hangul == "letters" else ()
+    frequent = {p for p in counts if p and counts[p] >= config.least_count and ord(p) not in syllables}
+    return pieces.dump(sorted(frequent.union(MODERN if config.hangul == "letters" else ())))
+
+
+def make(config: Config, learnt: bytes) -> Tokenizer:
+    """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the text."""
+    return pieces.build(
+        f"characters-{config.hangul}",
+        learnt,
+        cut=lambda text: _cut(text, config.hangul),
+        size=_size,
+        join=_join,
+        written=lambda piece: piece.encode(),
+        begins_word=lambda piece: int(piece.isalnum() or piece == "_"),
+    )
+
+
+def _cut(text: str, hangul: str) -> Iterator[tuple[str, bytes]]:
+    for character in text:
+        if ord(character) in SYLLABLES and hangul == "letters":
+            for letter in unicodedata.normalize("NFD", character):
+                yield letter, letter.encode()
+        elif ord(character) in LETTERS:
+            # One that stands in the text itself has no piece, so that bytes tell it from a part of a syllable.
+            yield "", character.encode()
+        else:
+            yield character, character.encode()
+
+
+def _size(piece: str) -> int:
+    if ord(piece) not in LETTERS:
+        return len(piece.encode())
+    return 3 if ord(piece) in LEADS else 0
+
+
+def _join(written: list[bytes]) -> str:
+    """Letters that one id each wrote become syllables; those spelt in bytes stand as they are."""
+    parts = itertools.groupby(written, key=lambda data: len(data) == 3 and ord(data.decode()) in LETTERS)
+    texts = ((letters, b"".join(data).decode(errors="replace")) for letters, data in parts)
+    return "".join(unicodedata.normalize("NFC", text) if letters else text for letters, text in texts)

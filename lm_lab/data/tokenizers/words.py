@@ -1,0 +1,46 @@
+"""Words: what stands between single spaces, learnt from the training text; other words are spelt in bytes.
+
+A word counts the separator after it, the last one of a text the end of its line: a text is one byte more than itself.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from lm_lab.data import pieces
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.schema import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which words have an id of their own."""
+
+    least_count: int = setting("times that a word must stand in the training text", 1, low=1)
+    most_words: int | None = setting("how many, the most frequent ones; None: all", None, low=1)
+
+
+def learn(config: Config, texts: Iterable[str]) -> bytes:
+    """The words, the most frequent first, in alphabetical order where equal."""
+    counts = Counter(word for text in texts for word in text.split(" "))
+    ranked = sorted((word for word in counts if counts[word] >= config.least_count), key=lambda w: (-counts[w], w))
+    return pieces.dump(ranked[: config.most_words])
+
+
+def make(config: Config, learnt: bytes) -> Tokenizer:
+    """The tokenizer; decode(encode(text)) is the text, whatever its spaces."""
+    del config
+    return pieces.build(
+        "words",
+        learnt,
+        cut=_cut,
+        size=lambda word: len(word.encode()) + 1,
+        join=lambda written: b"".join(written).decode(errors="replace").removesuffix(" "),
+        written=lambda word: word.encode() + b" ",
+        begins_word=lambda word: 2,
+    )
+
+
+def _cut(text: str) -> Iterator[tuple[str, bytes]]:
+    for word in text.split(" "):
+        yield word, word.encode() + b" "

@@ -1,0 +1,70 @@
+"""What tokenizers learn: once for a text, kept beside the token stores, found again by the text's fingerprint.
+
+<cache>/vocabularies/<key>     SHA-256 in hex, a newline, and what the tokenizer's `learn` returned
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lm_lab import durable, registry
+from lm_lab.data.documents import Source, digest, given
+from lm_lab.data.store import cache_directory
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data.writing import Rule, sides, survey
+from lm_lab.types import UserError
+
+
+def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Tokenizer:
+    """The tokenizer of this name; one that learns does it from the text of the source that is trained on (from all
+    of a stream that is cut at its tail). Raises UserError as the source does, and where the cache cannot be written."""
+    maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
+    if not hasattr(maker, "learn"):
+        return maker.make(config)
+    source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
+    facts = {
+        "tokenizer": name,
+        "config": dataclasses.asdict(config),
+        "text": source.fingerprint(source_config),
+        "rule": rule,
+        "version": getattr(maker, "VERSION", 1),
+    }
+    path = cache_directory().with_name("vocabularies") / digest([json.dumps(facts, sort_keys=True)])[:32]
+    learnt = _read(path)
+    if learnt is None:
+        learnt = maker.learn(config, _training_texts(source, source_config, rule))
+        _write(path, learnt)
+    return maker.make(config, learnt)
+
+
+def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[str]:
+    """The texts, and targets, of the documents that are not held out."""
+    held_out = sides(survey(lambda: source.documents(source_config)), rule, given(source))
+    for document, held in zip(source.documents(source_config), held_out):
+        if not held:
+            yield document.text
+            if document.target is not None:
+                yield document.target
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        sha256, _, learnt = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if hashlib.sha256(learnt).hexdigest().encode() != sha256:
+        raise UserError(f"the vocabulary {path} is damaged; delete it and run again")
+    return learnt
+
+
+def _write(path: Path, learnt: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.replace(path, hashlib.sha256(learnt).hexdigest().encode() + b"\n" + learnt)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder that is writable"
+        ) from None

@@ -1,0 +1,49 @@
+"""Files that survive a crash: what the token store and the runs share. Everything here raises OSError."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def fsync(path: Path) -> None:
+    """Waits until the file's content, or the folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(directory: Path) -> None:
+    """fsync of every file below a folder, then of every folder, the deepest first."""
+    for folder, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            fsync(Path(folder, name))
+        fsync(Path(folder))
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Writes the file so that a reader, or a restart after a crash, sees the old content or the new, never a mix.
+
+    Durable on return: the file and its folder are fsynced.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Takes the exclusive flock of an open file, which the kernel frees at the holder's death; False if it is held."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""Texts that a model writes for the sources of pairs, and how near they come to the targets."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from lm_lab.generation import beam, check_length, choice, sampling
+from lm_lab.types import Examples, Inputs, PyTree
+
+ROWS = 128  # sources that are written for at once
+TOKENS = 16  # written between two looks at whether all rows have ended
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """Writes targets with one model: `write` compiles at its first call, and not again."""
+
+    model: Any
+    prompt: Callable[[Examples], Inputs]
+    length: int  # tokens of a target at most, its end too
+    end: int  # the id that ends it
+    beams: int = 1
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Compiles nothing yet."""
+        object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
+
+    def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
+        """The ids of a target for every source of exam [n B ...] that is no padding, without its end.
+
+        Greedily, or the best of a beam search. Raises UserError where learned positions run out.
+        """
+        assert exam.context_segments is not None
+        for number in range(len(exam.context_segments)):
+            batch = jax.tree.map(lambda leaf: leaf[number], exam)  # noqa: B023 - used at once
+            tokens_BN = self._steps(params, batch)  # type: ignore[attr-defined]
+            ended_BN = tokens_BN == self.end
+            sizes_B = np.where(ended_BN.any(1), ended_BN.argmax(1), tokens_BN.shape[1])
+            there_B = np.asarray(batch.context_segments).any(1)
+            yield from (row[:size] for row, size, there in zip(tokens_BN, sizes_B, there_B) if there)
+
+    def _greedy(self) -> Callable[[PyTree, Examples], np.ndarray]:
+        config = choice.Config(new_tokens=self.length, temperature=0.0)
+
+        def begin(params: PyTree, batch: Examples) -> sampling.Writing:
+            prompt = self._prompt(batch)
+            writing = sampling.start(self.model, config, {"params": params}, prompt)
+            return writing._replace(done_B=(batch.context_segments == 0).all(1))  # type: ignore[union-attr]
+
+        def go_on(params: PyTree, writing: sampling.Writing) -> tuple[sampling.Writing, Array]:
+            return sampling.write(self.model, config, (self.end,), {"params": params}, writing, TOKENS)
+
+        first, more = jax.jit(begin), jax.jit(go_on, donate_argnums=1)
+
+        def greedy(params: PyTree, batch: Examples) -> np.ndarray:
+            writing, found = first(params, batch), []
+            # The last call may write beyond the cache; what it writes there is cut off.
+            while sum(part.shape[1] for part in found) < self.length and not bool(writing.done_B.all()):
+                writing, tokens_BN = more(params, writing)
+                found.append(np.asarray(tokens_BN))
+            return np.concatenate(found, axis=1)[:, : self.length]
+
+        return greedy
+
+    def _search(self) -> Callable[[PyTree, Examples], np.ndarray]:
+        config = choice.Config(new_tokens=self.length, beams=self.beams, length_penalty=self.length_penalty)
+
+        @jax.jit
+        def search(params: PyTree, batch: Examples) -> tuple[Array, Array]:
+            prompt = self._prompt(batch)
+            found = beam.search(self.model, config, (self.end,), {"params": params}, prompt)
+            return found.tokens_BKN[:, 0], found.lengths_BK[:, 0]
+
+        def best(params: PyTree, batch: Examples) -> np.ndarray:
+            tokens_BN, lengths_B = (np.asarray(part) for part in search(params, batch))
+            return np.where(np.arange(tokens_BN.shape[1]) < lengths_B[:, None], tokens_BN, self.end)
+
+        return best
+
+    def _prompt(self, batch: Examples) -> Inputs:
+        prompt = self.prompt(batch)
+        check_length(self.model, prompt.tokens.shape[1] + self.length - 1)  # the last token is not read
+        return prompt
+
+
+def score(written: Sequence[str], targets: Sequence[str], measures: Sequence[str], tokenizer: str) -> dict[str, float]:
+    """Each measure of the texts against their targets: shares of 1, BLEU out of 100 with sacrebleu's `tokenizer`."""
+    exact = sum(one == other for one, other in zip(written, targets, strict=True)) / len(targets)
+    known: dict[str, Callable[[], float]] = {
+        "exact_match": lambda: exact,
+        "word_error_rate": lambda: 1 - exact,
+        "edit_rate": lambda: edit_rate(written, targets),
+        "bleu": lambda: bleu(written, targets, tokenizer),
+    }
+    return {name: known[name]() for name in measures}
+
+
+def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
+    """Insertions, deletions and substitutions of units between spaces, a unit of the targets."""
+    edits = sum(distance(one.split(), other.split()) for one, other in zip(written, targets, strict=True))
+    return edits / sum(len(target.split()) for target in targets)
+
+
+def distance(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Levenshtein's distance of two sequences."""
+    row = list(range(len(other) + 1))
+    for number, item in enumerate(one, 1):
+        before, row[0] = row[0], number
+        for place, wanted in enumerate(other, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (item != wanted))
+    return row[-1]
+
+
+def bleu(written: Sequence[str], targets: Sequence[str], tokenizer: str) -> float:
+    """Corpus BLEU (Papineni 2002) as sacrebleu (1804.08771) computes it, out of 100."""
+    import sacrebleu
+
+    return sacrebleu.corpus_bleu(list(written), [list(targets)], tokenize=tokenizer, force=True).score

@@ -1,0 +1,136 @@
+"""Sequence to sequence (1409.3215): of a pair, the target is learnt, its end too, and the source is given."""
+
+import dataclasses
+import importlib.util
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.objectives._sums import likelihood
+from lm_lab.schema import setting
+from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
+
+SEES = "past"
+READS = "pairs"
+
+Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How the source is given, and what is measured on texts that the trained model writes.
+
+    `word_error_rate` is the share of targets not met exactly (SIGMORPHON's, of pronunciations), `edit_rate` the edits a
+    unit of the targets, units being separated by spaces. Raises UserError for BLEU where sacrebleu is not installed.
+    """
+
+    form: Literal["by_model", "context", "joined"] = setting(
+        "the source is an encoder's context, or stands in one row before the target; by_model: what the model reads",
+        "by_model",
+    )
+    prefix: bool = setting("of a joined row, the source is seen whole by all (1910.10683), not only its past", False)
+    measures: tuple[Measure, ...] = setting("of texts written for the held-out sources", ("exact_match",))
+    bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's; none: targets are tokenised", "none")
+    beams: int = setting("hypotheses of the search that writes them; 1: greedy", 1, low=1)
+    length_penalty: float = setting("power of the length that a beam's likelihood is divided by", 1.0, low=0.0)
+
+    def __post_init__(self) -> None:
+        """The checks."""
+        if "bleu" in self.measures and importlib.util.find_spec("sacrebleu") is None:
+            raise UserError("measures has bleu, which needs sacrebleu; install lm_lab[tasks] or leave it out")
+        if self.prefix and self.form == "context":
+            raise UserError("prefix is of a joined row; set form='joined' or leave it out")
+
+
+def complete(config: Config, model: Any) -> Config:
+    """The settings with `form` decided by what the model reads. Raises UserError for a context that it does not."""
+    form = config.form
+    if form == "by_model":
+        form = "context" if model.reads_context else "joined"
+    if (form == "context") != model.reads_context:
+        wanted = "reads a context" if model.reads_context else "reads no context"
+        raise UserError(f"config.objective.form {form!r} is not for this config.model, which {wanted}; leave it out")
+    return dataclasses.replace(config, form=form)
+
+
+def specials(config: Config, length: int) -> int:
+    """The id with which an encoder's decoder starts; in a joined row the source's end starts the target."""
+    del length
+    return int(config.form == "context")
+
+
+def window(config: Config, length: int) -> tuple[int, int]:
+    """Records are no windows: one target a row."""
+    del config
+    return length, length
+
+
+def model_length(config: Config, length: int, context_length: int) -> int:
+    """The longest sequence that the model reads."""
+    return max(length, context_length) if config.form == "context" else context_length + length - 1
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+    """The objective on pairs whose target has at most `length` tokens."""
+    del length
+
+    def prepare(key: Array, examples: Examples) -> Batch:
+        del key
+        return (_with_context if config.form == "context" else _joined)(config, vocabulary, examples)
+
+    return Objective(prepare, likelihood)
+
+
+def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
+    """The decoder reads the start id and the target without its last token, the encoder the source."""
+    del config
+    assert examples.segments is not None
+    tokens_BL, segments_BL = examples.tokens, examples.segments
+    shifted_BL = jnp.roll(tokens_BL, 1, axis=1).at[:, 0].set(vocabulary.size)
+    inputs = Inputs(shifted_BL, segments_BL, context=examples.context, context_segments=examples.context_segments)
+    return Batch(inputs, tokens_BL, segments_BL.astype(jnp.float32), examples.bytes)
+
+
+def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
+    """One row: the source, padded on the left so that its end stands right before the target, and the target."""
+    del vocabulary
+    prompt = _prompt(config, examples)
+    assert prompt.segments is not None
+    assert prompt.positions is not None
+    assert examples.segments is not None
+    sources = examples.context.shape[1]  # type: ignore[union-attr]
+    tokens = jnp.concatenate([prompt.tokens, examples.tokens[:, :-1]], axis=1)
+    segments = jnp.concatenate([prompt.segments, examples.segments[:, :-1]], axis=1)
+    positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
+    prefix = jnp.pad(prompt.prefix, ((0, 0), (0, tokens.shape[1] - sources))) if prompt.prefix is not None else None
+    before = ((0, 0), (sources - 1, 0))  # no target stands behind the source's tokens, but behind its end
+    targets, bytes_of = jnp.pad(examples.tokens, before), jnp.pad(examples.bytes, before)
+    weights = jnp.pad(examples.segments, before).astype(jnp.float32)
+    return Batch(Inputs(tokens, segments, positions, prefix=prefix), targets, weights, bytes_of)
+
+
+def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
+    """What a model is given before it writes the first token of the target."""
+    if config.form == "joined":
+        return _prompt(config, examples)
+    start_B1 = jnp.full((examples.tokens.shape[0], 1), vocabulary.size, jnp.int32)
+    return Inputs(
+        start_B1,
+        jnp.ones_like(start_B1),
+        jnp.zeros_like(start_B1),
+        examples.context,
+        examples.context_segments,
+    )
+
+
+def _prompt(config: Config, examples: Examples) -> Inputs:
+    """The sources [B M], moved to the right end of their rows."""
+    assert examples.context is not None
+    assert examples.context_segments is not None
+    length = examples.context.shape[1]
+    missing_B1 = length - (examples.context_segments > 0).sum(1, keepdims=True)
+    segments = (jnp.arange(length) >= missing_B1).astype(jnp.int32)
+    places = jnp.where(segments > 0, jnp.arange(length) - missing_B1, 0)
+    tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, places, axis=1), 0)
+    return Inputs(tokens, segments, places, prefix=segments > 0 if config.prefix else None)

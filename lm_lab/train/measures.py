@@ -1,0 +1,44 @@
+"""What is measured once of a trained model, beside its likelihood: texts that it writes, the order of its values."""
+
+import json
+from collections.abc import Callable
+
+from lm_lab import registry
+from lm_lab.data import loader
+from lm_lab.evaluation import transduction
+from lm_lab.train.experiment import Experiment
+from lm_lab.types import PyTree
+
+Measure = Callable[[PyTree], dict[str, float]]
+
+
+def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
+    """A function of the parameters that gives the measures of the held-out records; None where none is to be taken."""
+    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
+    if experiment.reads == "pairs" and experiment.objective.measures:
+        return _transduction(experiment, dataset, module.prompt)
+    return None
+
+
+def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Callable) -> Measure:
+    settings, vocabulary = experiment.objective, experiment.vocabulary()
+    writer = transduction.Writer(
+        experiment.build_model(),
+        lambda examples: prompt(settings, vocabulary, examples),
+        experiment.data.length,
+        vocabulary.end_of_document,
+        settings.beams,
+        settings.length_penalty,
+    )
+    window, stride = experiment.window()
+    cut = loader.cut(
+        experiment.data, dataset.heldout, window=window, stride=stride, batch_size=transduction.ROWS, seed=0
+    )
+    exam = loader.exam(cut, 0)
+    targets = [json.loads(line)["target"] for line in dataset.texts.read_text().splitlines()]
+
+    def measure(params: PyTree) -> dict[str, float]:
+        written = [dataset.tokenizer.decode(ids) for ids in writer.write(params, exam)]
+        return transduction.score(written, targets, settings.measures, settings.bleu_tokenizer)
+
+    return measure
