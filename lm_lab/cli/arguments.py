@@ -43,7 +43,7 @@ def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
     if not given.get(""):
         raise UserError("--config=FILE is missing, as in --config=configs/decoder_tiny.py")
     config = configs.load(given.pop(""))
-    return configs.override(config, {key: _literal(text) for key, text in given.items()}), rest
+    return configs.override(config, {key: literal(text) for key, text in given.items()}), rest
 
 
 def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -69,7 +69,7 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return given, rest
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as literal_eval documents

@@ -12,6 +12,7 @@ from lm_lab.types import UserError
 COMMANDS = {
     "train": "train one run",
     "plan": "what a run would cost, before anything runs",
+    "generate": "go on with a text, by a trained run's model",
     "sweep": "run a study and write its report",
     "report": "write a study's figures and report again, from what is stored",
 }

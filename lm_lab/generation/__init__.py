@@ -44,17 +44,17 @@ def prompts(rows: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] | N
     """
     if not rows or not all(len(row) for row in rows):
         raise UserError("a prompt has no tokens; give a text, or the end-of-document token as its start")
-    tokens, segments = _padded(rows, left=True)
+    tokens, segments = padded(rows, left=True)
     positions = np.maximum(np.cumsum(segments, axis=1) - 1, 0)
     inputs = Inputs(*map(jnp.asarray, (tokens, segments, positions)))
     if contexts is None:
         return inputs
-    context, context_segments = map(jnp.asarray, _padded(contexts, left=False))
+    context, context_segments = map(jnp.asarray, padded(contexts, left=False))
     return inputs._replace(context=context, context_segments=context_segments)
 
 
-def _padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, 1 where there is one) i32[B L]."""
+def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, 1 where there is one) i32[B L], 0 elsewhere."""
     length = max(1, *map(len, rows))
     ids, there = (np.zeros((len(rows), length), np.int32) for _ in range(2))
     for index, row in enumerate(rows):

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import registry
+from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, tensors
 from lm_lab.schema import build
-from lm_lab.train.files import explained, fsync, fsync_tree
+from lm_lab.train.files import explained
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 

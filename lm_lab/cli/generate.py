@@ -1,0 +1,117 @@
+"""lm-lab generate: go on with a text, by the model of a trained run.
+
+  lm-lab generate --workdir=runs/a --prompt="def main(" --temperature=0.8 --top_k=40
+
+  --workdir=DIR               the run's directory; its newest checkpoint is taken
+  --prompt=TEXT               what to go on from; given several times, the texts are written together
+{settings}
+
+One prompt is written as it comes, several when all are done. A text ends where the model ends its document.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from lm_lab import config as configs
+from lm_lab import registry
+from lm_lab.cli import arguments, devices
+from lm_lab.data import loader
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.generation import padded, prompts
+from lm_lab.generation.beam import beam_search
+from lm_lab.generation.choice import Config
+from lm_lab.generation.sampling import generate, stream
+from lm_lab.schema import build
+from lm_lab.train import restore
+from lm_lab.train.experiment import Experiment
+from lm_lab.types import Examples, Inputs, UserError
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+PROMPTS = flags.DEFINE_multi_string("prompt", None, "what to go on from", flag_values=FLAGS)
+FIELDS = dataclasses.fields(Config)
+SETTINGS = {
+    field.name: flags.DEFINE_string(field.name, None, field.metadata["doc"], allow_overwrite=False, flag_values=FLAGS)
+    for field in FIELDS
+}
+__doc__ = str(__doc__).format(
+    settings="\n".join(f"  --{f'{f.name}=...':25} {f.metadata['doc']} (default {f.default})" for f in FIELDS)
+)
+
+
+def run(argv: list[str]) -> int:
+    """Prints the texts. Raises UserError."""
+    if extra := arguments.parse(FLAGS, argv, "generate"):
+        raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab generate --help")
+    directory = arguments.folder(WORKDIR.value, "runs/a")
+    given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
+    settings = build(Config, given, "generate")
+    experiment, _ = configs.resolve(ConfigDict(restore.read_config(directory)))
+    devices.start(experiment.mesh)
+    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    _, _, params = restore.load_params(directory)
+    model, texts = experiment.build_model(), PROMPTS.value or [""]
+    inputs, stops = prompted(experiment, tokenizer, texts), [tokenizer.end_of_document]
+    with devices.memory():
+        if settings.beams > 1:
+            found, lengths, _ = beam_search(model, {"params": params}, inputs, settings, stops)
+            print_all(tokenizer, texts, found[:, 0], lengths[:, 0])
+        elif len(texts) > 1:
+            print_all(tokenizer, texts, *generate(model, {"params": params}, inputs, settings, stops))
+        else:
+            sys.stdout.write(texts[0])
+            for piece in pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops)):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            print()
+    return 0
+
+
+def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str]) -> Inputs:
+    """What the model is given to go on from: as its objective has it, or else the text itself.
+
+    Raises UserError where the objective learns nothing that could be gone on from.
+    """
+    if experiment.model.sees != "past":
+        raise UserError(f"config.model of family {experiment.family} sees the whole text, and generates none")
+    ids = [tokenizer.encode(text).tolist() for text in texts]
+    end = tokenizer.end_of_document
+    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
+    if hasattr(module, "prompt"):
+        context, there = padded([[*row, end] for row in ids], left=False)
+        examples = Examples(context, there.astype(np.float32), context=context, context_segments=there)  # type: ignore[arg-type]
+        return module.prompt(experiment.objective, experiment.vocabulary(), examples)
+    if experiment.model.reads_context:
+        raise UserError(
+            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate with another"
+        )
+    return prompts([row or [end] for row in ids])
+
+
+def pieces(tokenizer: Tokenizer, steps: Iterator[np.ndarray]) -> Iterator[str]:
+    """The text of one row as it comes, whole characters only."""
+    ids: list[int] = []
+    shown = ""
+    for step in steps:
+        ids += step[0].tolist()
+        text = tokenizer.decode(_until(ids, tokenizer.end_of_document))
+        whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the bytes of a character that is not complete yet
+        if whole.startswith(shown):
+            yield whole[len(shown) :]
+            shown = whole
+
+
+def _until(ids: list[int], stop: int) -> list[int]:
+    return ids[: ids.index(stop)] if stop in ids else ids
+
+
+def print_all(tokenizer: Tokenizer, texts: Sequence[str], tokens: Any, lengths: Any) -> None:
+    """Each prompt with its text, an empty line between them."""
+    for text, row, length in zip(texts, tokens, lengths):
+        print(f"{text}{tokenizer.decode(row[:length])}\n")
