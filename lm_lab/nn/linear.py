@@ -62,6 +62,19 @@ class Linear(nn.Module):
         return y
 
 
+class Kernel(nn.Module):
+    """A kernel without its product, for the many products of a scan: [in, features], drawn as a Linear's."""
+
+    features: int
+    role: Role
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, inputs: int, dtype: Any) -> Array:
+        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        return _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
+
+
 @jax.custom_vjp
 def _lookup(table: Array, ids: Array) -> Array:
     """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has thousands of terms, and a
@@ -101,9 +114,11 @@ def scale_param(module: nn.Module, features: int) -> Array:
     return _param(module, "scale", nn.initializers.ones, ("width",), (features,))
 
 
-def bias_param(module: nn.Module, features: int, axis: str) -> Array:
+def bias_param(
+    module: nn.Module, features: int, axis: str, name: str = "bias", init: Any = nn.initializers.zeros
+) -> Array:
     """The learned offset f32[features] of a product, a norm or a head, 0 at first."""
-    return _param(module, "bias", nn.initializers.zeros, (axis,), (features,))
+    return _param(module, name, init, (axis,), (features,))
 
 
 def constrain(x_BLD: Array) -> Array:

@@ -11,7 +11,8 @@ from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError, Vocabulary
 
-REFERENCE = {"remat": "none", "attention_kernel": "plain"}  # settings of a family that change how, and not what
+# Settings of a family that change how, and not what.
+REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain"}
 
 
 def reads(objective: ModuleType) -> Reads:

@@ -1,0 +1,86 @@
+"""One step of a recurrence and its derivative, elementwise: the products are made in nn/recurrent.py.
+
+Arrays are f32[B ...]; gates of D features stand side by side.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+State = tuple[Array, ...]  # f32[B D] each: h, and an LSTM's c
+
+
+class Cell(NamedTuple):
+    """`kept` is what the derivative asks for beside the state that the step began with."""
+
+    gates: int
+    states: int
+    # (gates of the input, gates of h, state) -> (next state, kept)
+    forward: Callable[[Array, Array, State], tuple[State, Any]]
+    # (kept, state, derivative by the next state) -> derivatives by the three
+    backward: Callable[[Any, State, State], tuple[Array, Array, State]]
+
+
+def _lstm(x: Array, r: Array, state: State) -> tuple[State, Any]:
+    """Gers 2000, without peepholes: gates in the order input, forget, candidate, output."""
+    _, c = state
+    i, f, g, o = jnp.split(x + r, 4, axis=-1)
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    c = f * c + i * g
+    squashed = jnp.tanh(c)
+    return (o * squashed, c), (jnp.concatenate([i, f, g, o], axis=-1), squashed)
+
+
+def _lstm_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
+    (h, c), (dh, dc), (gates, squashed) = state, dstate, kept
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    dc += dh * o * (1 - squashed * squashed)
+    di, df, dg, do = dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * squashed * o * (1 - o)
+    dx = jnp.concatenate([di, df, dg, do], axis=-1)
+    return dx, dx, (jnp.zeros_like(h), dc * f)
+
+
+def _gru(x: Array, r: Array, state: State) -> tuple[State, Any]:
+    """1406.1078 with the reset gate after the product, as cuDNN has it: gates reset, update, candidate."""
+    (h,) = state
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(x, 3, axis=-1), jnp.split(r, 3, axis=-1)
+    reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+    new = jnp.tanh(x_n + reset * h_n)
+    return (new + update * (h - new),), (jnp.concatenate([reset, update, new], axis=-1), h_n)
+
+
+def _gru_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
+    (h,), (dh,), (gates, h_n) = state, dstate, kept
+    reset, update, new = jnp.split(gates, 3, axis=-1)
+    dn = dh * (1 - update) * (1 - new * new)
+    others = (dn * h_n * reset * (1 - reset), dh * (h - new) * update * (1 - update))
+    dx, dr = (jnp.concatenate([*others, candidate], axis=-1) for candidate in (dn, dn * reset))
+    return dx, dr, (dh * update,)
+
+
+def _elman(squash: Callable[[Array], Array], x: Array, r: Array, state: State) -> tuple[State, Any]:
+    """Elman 1990."""
+    del state
+    h = squash(x + r)
+    return (h,), h
+
+
+def _elman_backward(
+    slope: Callable[[Array], Array], kept: Any, state: State, dstate: State
+) -> tuple[Array, Array, State]:
+    del state
+    dx = dstate[0] * slope(kept)
+    return dx, dx, (jnp.zeros_like(dx),)
+
+
+Name = Literal["lstm", "gru", "elman_tanh", "elman_relu"]
+CELLS: dict[Name, Cell] = {
+    "lstm": Cell(4, 2, _lstm, _lstm_backward),
+    "gru": Cell(3, 1, _gru, _gru_backward),
+    "elman_tanh": Cell(1, 1, partial(_elman, jnp.tanh), partial(_elman_backward, lambda h: 1 - h * h)),
+    "elman_relu": Cell(1, 1, partial(_elman, jax.nn.relu), partial(_elman_backward, lambda h: 1.0 * (h > 0))),
+}
