@@ -225,9 +225,7 @@ def _recur_backward(name: Name, reverse: bool, held: Any, dout: tuple[Array, Sta
     dr_LBG = dx_LBG if dr_LBG is None else dr_LBG
     dkernel = lax.dot_general(before_LBD, dr_LBG, (((0, 1), (0, 1)), ((), ())))
     sources = (dx_LBG, dr_LBG[..., -h_LBD.shape[-1] :])
-    dbiases = tuple(
-        source.astype(jnp.float32).sum((0, 1)).astype(bias.dtype) for source, bias in zip(sources, biases)
-    )
+    dbiases = tuple(source.astype(jnp.float32).sum((0, 1)).astype(bias.dtype) for source, bias in zip(sources, biases))
     return dx_LBG, dkernel, dbiases, dstart, None
 
 

@@ -1,0 +1,105 @@
+"""PyTorch's nn.RNN, nn.GRU and nn.LSTM: their tensors, and the layers of a `rnn` model without norms and residuals.
+
+Here every layer reads and writes the width of the stream, so input_size must be hidden_size, and twice that of a module
+that is bidirectional. Torch keeps two biases where one is enough: read, they are added up (but for what a GRU's reset
+gate lets through); written, the second is 0.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lm_lab.interop.mapping import Rule, flatten, to_ours, to_theirs, turned
+from lm_lab.nn.cells import CELLS, Name
+from lm_lab.types import PyTree, UserError
+
+MODULES: dict[tuple[str, str | None], Name] = {
+    ("LSTM", None): "lstm",
+    ("GRU", None): "gru",
+    ("RNN", "tanh"): "elman_tanh",
+    ("RNN", "relu"): "elman_relu",
+}
+"""The cells by the module's class and its nonlinearity."""
+
+
+def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
+    """The model's fields that a module's tensors (its state_dict) tell. Raises UserError naming one that cannot be."""
+    names = [re.fullmatch(r"(?:weight|bias)_(?:ih|hh)_l(\d+)(_reverse)?", name) for name in tensors]
+    if strange := [name for name, match in zip(tensors, names) if match is None]:
+        raise UserError(f"tensor {strange[0]} is of no nn.RNN, nn.GRU or nn.LSTM without projections")
+    found = [match for match in names if match]
+    if "weight_ih_l0" not in tensors:
+        raise UserError("tensor weight_ih_l0 is missing")
+    rows, inputs = tensors["weight_ih_l0"].shape
+    both = any(match.group(2) for match in found)
+    hidden = rows // CELLS[cell].gates
+    width = hidden * (2 if both else 1)
+    if rows % CELLS[cell].gates or inputs != width:
+        raise UserError(
+            f"tensor weight_ih_l0 has shape {[rows, inputs]}; layers here have one width, so input_size must be "
+            f"{'twice ' if both else ''}hidden_size"
+        )
+    return {
+        "cell": cell,
+        "width": width,
+        "depth": 1 + max(int(match.group(1)) for match in found),
+        "bidirectional": both,
+        "bias": "bias_ih_l0" in tensors,
+        "residual": False,
+        "norm": None,
+    }
+
+
+def read(tensors: Mapping[str, np.ndarray], cell: Name) -> PyTree:
+    """The parameters {"layers": ...} of `read_config`'s model. Raises UserError naming a tensor that does not fit."""
+    fields = read_config(tensors, cell)
+    depth, width, bias = fields["depth"], fields["width"], fields["bias"]
+    size, ways = (width // 2, 2) if fields["bidirectional"] else (width, 1)
+    gates = CELLS[cell].gates * size
+    each = {"input/kernel": (width, gates), "state/kernel": (size, gates), "bias": (gates,), "candidate_bias": (size,)}
+    shapes = {f"{path}/{name}": (depth, *shape) for path in WAYS[:ways] for name, shape in each.items()}
+    return to_ours(_rules(cell, depth, ways, bias), tensors, shapes=shapes)
+
+
+def write(params: PyTree, cell: Name) -> dict[str, np.ndarray]:
+    """The tensors of a module, from {"layers": ...}. Raises UserError for parameters that torch has no place for."""
+    leaves = flatten({"layers": params["layers"]})
+    ways = 2 if any(path.startswith(WAYS[1]) for path in leaves) else 1
+    depth = len(next(iter(leaves.values())))
+    return to_theirs(_rules(cell, depth, ways, f"{WAYS[0]}/bias" in leaves), {"layers": params["layers"]})
+
+
+WAYS = ("layers/recurrent", "layers/reverse_recurrent")
+
+
+def _rules(cell: Name, depth: int, ways: int, bias: bool) -> list[Rule]:
+    return [rule for way in range(ways) for rule in _way(cell, WAYS[way], ("", "_reverse")[way], range(depth), bias)]
+
+
+def _way(cell: Name, path: str, ending: str, layers: Sequence[int], bias: bool) -> list[Rule]:
+    """The rules of one direction: both libraries order an LSTM's and a GRU's gates alike."""
+    rules = [
+        turned(f"{path}/input/kernel", f"weight_ih_l{{layer}}{ending}", layers),
+        turned(f"{path}/state/kernel", f"weight_hh_l{{layer}}{ending}", layers),
+    ]
+    theirs = (f"bias_ih_l{{layer}}{ending}", f"bias_hh_l{{layer}}{ending}")
+    if bias and cell == "gru":
+        ours = (f"{path}/bias", f"{path}/candidate_bias")
+        rules.append(Rule(ours, theirs, _read_gru, _write_gru, tuple(layers)))
+    elif bias:
+        rules.append(
+            Rule((f"{path}/bias",), theirs, lambda x, h: (x + h,), lambda x: (x, np.zeros_like(x)), tuple(layers))
+        )
+    return rules
+
+
+def _read_gru(of_input: np.ndarray, of_state: np.ndarray) -> tuple[np.ndarray, ...]:
+    size = len(of_state) // 3
+    outer = np.concatenate([of_state[: 2 * size], np.zeros_like(of_state[:size])])
+    return of_input + outer, of_state[2 * size :]
+
+
+def _write_gru(bias: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, ...]:
+    return bias, np.concatenate([np.zeros_like(bias[: 2 * len(candidate)]), candidate])
