@@ -75,6 +75,24 @@ class Kernel(nn.Module):
         return _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
 
 
+class BlockLinear(nn.Module):
+    """A product with a block-diagonal matrix, plus a bias: [... D] -> [... D], kernel f32[blocks, D/blocks, D/blocks].
+
+    Drawn as a Linear's; D is a feature axis of its own, not the stream.
+    """
+
+    blocks: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
+        inner = x.shape[-1] // self.blocks
+        kernel = _param(self, "kernel", init, ("inner", None, None), (self.blocks, inner, inner))
+        y = jnp.einsum("...hk,hkj->...hj", x.reshape(*x.shape[:-1], self.blocks, inner), kernel.astype(x.dtype))
+        y = checkpoint_name(y, PRODUCT).reshape(x.shape)
+        return y + bias_param(self, x.shape[-1], "inner").astype(x.dtype)
+
+
 @jax.custom_vjp
 def _lookup(table: Array, ids: Array) -> Array:
     """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has thousands of terms, and a
@@ -121,11 +139,16 @@ def bias_param(
     return _param(module, name, init, (axis,), (features,))
 
 
+def inner_param(module: nn.Module, name: str, init: Any, features: int, *rest: int) -> Array:
+    """A parameter f32[features, ...] of what happens between the products of a layer, feature by feature."""
+    return _param(module, name, init, ("inner", *(None,) * len(rest)), (features, *rest))
+
+
 def constrain(x_BLD: Array) -> Array:
     """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and activations stay."""
     return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
-def _param(module: nn.Module, name: str, init: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+def _param(module: nn.Module, name: str, init: Any, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> Array:
     param: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
     return param

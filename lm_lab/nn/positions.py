@@ -22,6 +22,7 @@ class Rotary(NamedTuple):
     low_factor: float = 1.0  # llama3: pairs that turn less often than this in `length` tokens are scaled in full,
     high_factor: float = 4.0  # those that turn more often than this are not, and those between in part
     length: int = 8192  # llama3: the length that positions were learnt at
+    share: float = 1.0  # of a head's features that turn: the first ones
 
 
 def rates(rotary: Rotary, pairs: int) -> Array:
@@ -42,9 +43,13 @@ def rates(rotary: Rotary, pairs: int) -> Array:
 def rotate(x_BLHK: Array, positions_BL: Array, rotary: Rotary) -> Array:
     """Rotary positions (2104.09864), halves convention: pairs (i, i + K/2) turn by position * rate i.
 
-    Angles and their cosines are float32 whatever the dtype of x; K must be even.
+    Angles and their cosines are float32 whatever the dtype of x; K, the features that turn, must be even.
     """
-    half = x_BLHK.shape[-1] // 2
+    turning = int(rotary.share * x_BLHK.shape[-1])
+    if turning < x_BLHK.shape[-1]:
+        turned = rotate(x_BLHK[..., :turning], positions_BL, rotary._replace(share=1.0))
+        return jnp.concatenate([turned, x_BLHK[..., turning:]], axis=-1)
+    half = turning // 2
     angles = positions_BL[..., None, None].astype(jnp.float32) * rates(rotary, half)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     left, right = x_BLHK[..., :half].astype(jnp.float32), x_BLHK[..., half:].astype(jnp.float32)

@@ -1,0 +1,201 @@
+"""Linear recurrences over a sequence, each with its derivative written: what one step forgets, and what it adds.
+
+A kernel goes token by token ("sequential"), or joins neighbours into a tree ("associative"), which takes log L rounds
+of far more arithmetic: for devices that have room for it (docs/speed.md). The two differ by rounding. All is float32.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Kernel = Literal["auto", "sequential", "associative"]
+CHUNK = {"sequential": 16, "associative": 64}  # tokens whose states [S D] are held at once
+
+
+def resolve(kernel: Kernel) -> Kernel:
+    """What "auto" stands for on this machine."""
+    return ("sequential" if jax.default_backend() == "cpu" else "associative") if kernel == "auto" else kernel
+
+
+def _associative(a: Array, u: Array, *, reverse: bool = False) -> Array:
+    """h of h[t] = a[t] h[t - 1] + u[t] along the first axis, from 0; in reverse, from the end."""
+
+    def join(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return left[0] * right[0], right[0] * left[1] + right[1]
+
+    return lax.associative_scan(join, (a, u), reverse=reverse)[1]
+
+
+def _linear(kernel: Kernel, a_LBD: Array, u_LBD: Array, start_BD: Array, *, reverse: bool = False) -> Array:
+    if resolve(kernel) == "associative":
+        first = -1 if reverse else 0
+        return _associative(a_LBD, u_LBD.at[first].add(a_LBD[first] * start_BD), reverse=reverse)
+
+    def step(h_BD: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        h_BD = now[0] * h_BD + now[1]
+        return h_BD, h_BD
+
+    return lax.scan(step, start_BD, (a_LBD, u_LBD), reverse=reverse)[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def linear_scan(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) -> Array:
+    """States f32[B L D] of h[t] = a[t] h[t - 1] + u[t], where h[-1] is the start."""
+    return _linear(kernel, a_BLD.swapaxes(0, 1), u_BLD.swapaxes(0, 1), start_BD).swapaxes(0, 1)
+
+
+def _linear_forward(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) -> tuple[Array, tuple[Array, ...]]:
+    h_BLD = linear_scan(kernel, a_BLD, u_BLD, start_BD)
+    return h_BLD, (a_BLD, h_BLD, start_BD)
+
+
+def _linear_backward(kernel: Kernel, kept: tuple[Array, ...], dh_BLD: Array) -> tuple[Array, Array, Array]:
+    a_BLD, h_BLD, start_BD = kept
+    next_BLD = jnp.concatenate([a_BLD[:, 1:], jnp.zeros_like(a_BLD[:, :1])], axis=1)
+    g_LBD = _linear(kernel, next_BLD.swapaxes(0, 1), dh_BLD.swapaxes(0, 1), jnp.zeros_like(start_BD), reverse=True)
+    g_BLD = g_LBD.swapaxes(0, 1)
+    before_BLD = jnp.concatenate([start_BD[:, None], h_BLD[:, :-1]], axis=1)
+    return g_BLD * before_BLD, g_BLD, a_BLD[:, 0] * g_BLD[:, 0]
+
+
+linear_scan.defvjp(_linear_forward, _linear_backward)
+
+
+class Tokens(NamedTuple):
+    """What a selective scan is told of every token; on the way through it, of [chunks, tokens, B, ...]."""
+
+    x: Array  # f32[B L D]
+    step: Array  # f32[B L D], Mamba's delta: 0 leaves the state as it is
+    write: Array  # f32[B L S], Mamba's B
+    read: Array  # f32[B L S], Mamba's C
+    keep: Array  # f32[B L], 0 where the state begins anew, else 1
+
+
+def _decay(rates_SD: Array, now: Tokens) -> Array:
+    return now.keep[..., None, None] * jnp.exp(now.step[..., None, :] * rates_SD)
+
+
+def _written(now: Tokens) -> Array:
+    return (now.step * now.x)[..., None, :] * now.write[..., None]
+
+
+def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
+    """[B L ...] as [chunks, tokens, B, ...], filled up with tokens that change nothing."""
+    length = tokens.x.shape[1]
+    size = min(CHUNK[resolve(kernel)], length)
+    fill = -length % size
+
+    def split(x: Array, value: float) -> Array:
+        x = jnp.pad(x, [(0, 0), (0, fill), *[(0, 0)] * (x.ndim - 2)], constant_values=value).swapaxes(0, 1)
+        return x.reshape(-1, size, *x.shape[1:])
+
+    return Tokens(*(split(x, 1.0 if name == "keep" else 0.0) for name, x in tokens._asdict().items()))
+
+
+def _joined(x: Array, length: int) -> Array:
+    """[chunks, tokens, B, ...] as [B L ...]."""
+    return x.reshape(-1, *x.shape[2:])[:length].swapaxes(0, 1)
+
+
+def _forward(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array, Array]:
+    """(y [B L D], the state at the end, the states where chunks begin)."""
+
+    def step(h_BSD: Array, now: Tokens) -> tuple[Array, Array]:
+        h_BSD = _decay(rates_SD, now) * h_BSD + _written(now)
+        return h_BSD, (h_BSD * now.read[..., None]).sum(-2)
+
+    def chunk(h_BSD: Array, now: Tokens) -> tuple[Array, tuple[Array, Array]]:
+        if resolve(kernel) == "associative":
+            h_QBSD = _tree_states(rates_SD, h_BSD, now)
+            return h_QBSD[-1], (h_BSD, (h_QBSD * now.read[..., None]).sum(-2))
+        end_BSD, y = lax.scan(step, h_BSD, now)
+        return end_BSD, (h_BSD, y)
+
+    end_BSD, (starts, y) = lax.scan(chunk, start_BSD, _chunked(kernel, tokens))
+    return _joined(y, tokens.x.shape[1]), end_BSD, starts
+
+
+def _tree_states(rates_SD: Array, start_BSD: Array, now: Tokens) -> Array:
+    """The states [Q B S D] after each token of a chunk."""
+    a, u = _decay(rates_SD, now), _written(now)
+    return _associative(a, u.at[0].add(a[0] * start_BSD))
+
+
+def _derivatives(rates_SD: Array, now: Tokens, before: Array, g: Array) -> tuple[Array, Array, tuple[Array, ...]]:
+    """Of tokens [... B], given those of the states after them, g: by the states before, the rates, and the tokens."""
+    passed = _decay(rates_SD, now) * g
+    by_exponent = passed * before
+    by_written = (g * now.write[..., None]).sum(-2)
+    dstep = (by_exponent * rates_SD).sum(-2) + by_written * now.x
+    dwrite = (g * (now.step * now.x)[..., None, :]).sum(-1)
+    return passed, by_exponent * now.step[..., None, :], (by_written * now.step, dstep, dwrite)
+
+
+Carry = tuple[Array, Array]  # derivatives by the state, and by the rates so far: [B S D] both
+Held = tuple[Tokens, Array, Array]  # of a chunk: its tokens, the derivatives by y, the state before it
+
+
+def _tree_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
+    """From the end of a chunk to its start: what leaves it, and the derivatives by its tokens."""
+    (g_BSD, drates_BSD), (now, dy, start_BSD) = carry, held
+    after, a = _tree_states(rates_SD, start_BSD, now), _decay(rates_SD, now)
+    asked = (dy[..., None, :] * now.read[..., None]).at[-1].add(g_BSD)
+    g = _associative(jnp.concatenate([a[1:], jnp.ones_like(a[:1])]), asked, reverse=True)
+    before = jnp.concatenate([start_BSD[None], after[:-1]])
+    passed, drates, dtokens = _derivatives(rates_SD, now, before, g)
+    return (passed[0], drates_BSD + drates.sum(0)), (*dtokens, (after * dy[..., None, :]).sum(-1))
+
+
+def _loop_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
+    """The same, token by token."""
+    now, dy, start_BSD = held
+
+    def again(h_BSD: Array, held: tuple[Tokens, Array]) -> tuple[Array, tuple[Array, Array]]:
+        now, dy = held
+        after = _decay(rates_SD, now) * h_BSD + _written(now)
+        return after, (h_BSD, (after * dy[:, None]).sum(-1))
+
+    def step(carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
+        now, dy, before = held
+        g_BSD = carry[0] + dy[:, None] * now.read[..., None]
+        passed, drates, dtokens = _derivatives(rates_SD, now, before, g_BSD)
+        return (passed, carry[1] + drates), dtokens
+
+    _, (before, dread) = lax.scan(again, start_BSD, (now, dy))
+    carry, dtokens = lax.scan(step, carry, (now, dy, before), reverse=True)
+    return carry, (*dtokens, dread)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def selective_scan(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array]:
+    """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
+
+    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are held for a chunk of tokens at a
+    time, forward and backward, which computes them again from those between chunks. `keep` has no derivative.
+    """
+    return _forward(kernel, rates_SD, start_BSD, tokens)[:2]
+
+
+def _selective_forward(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens):
+    y_BLD, end_BSD, starts = _forward(kernel, rates_SD, start_BSD, tokens)
+    return (y_BLD, end_BSD), (rates_SD, tokens, starts)
+
+
+def _selective_backward(kernel: Kernel, kept: tuple[Array, Tokens, Array], dout: tuple[Array, Array]):
+    (rates_SD, tokens, starts), (dy_BLD, dend_BSD) = kept, dout
+    length = tokens.x.shape[1]
+    now = _chunked(kernel, tokens)
+    dy = _chunked(kernel, tokens._replace(x=dy_BLD)).x
+    (dstart, drates), dtokens = lax.scan(
+        partial(_tree_backward if resolve(kernel) == "associative" else _loop_backward, rates_SD),
+        (dend_BSD, jnp.zeros_like(dend_BSD)),
+        (now, dy, starts),
+        reverse=True,
+    )
+    return drates.sum(0), dstart, Tokens(*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep))
+
+
+selective_scan.defvjp(_selective_forward, _selective_backward)

@@ -1,0 +1,153 @@
+"""Mixers of tokens with a state of constant size: Mamba's and Griffin's.
+
+A state is float32 whatever the dtype of the stream. It begins anew with a segment, and padding leaves it as it is.
+Where the model generates (nn/sight.py), it is held in the cache.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.nn.feed_forward import gelu
+from lm_lab.nn.flow import CausalConvolution, Flow
+from lm_lab.nn.linear import BlockLinear, Linear, inner_param
+from lm_lab.nn.scans import Kernel, Tokens, linear_scan, selective_scan
+from lm_lab.nn.sight import generating
+
+STEPS = (1e-3, 1e-1)  # of Mamba at first, drawn uniformly in their logarithm
+RETENTION = (0.9, 0.999)  # of the RG-LRU's states at first where the gate is an eighth open, uniform in the square
+SHARPNESS = 8.0  # c of the RG-LRU: what a fully open gate retains, as a power of that
+STEEPEST = 1000.0  # slope of the root of 1 - a^2, unbounded for what is retained in full
+
+
+def _state_before(module: nn.Module, *shape: int) -> Array:
+    if not generating(module):
+        return jnp.zeros(shape, jnp.float32)
+    return module.variable("cache", "state", jnp.zeros, shape, jnp.float32).value
+
+
+def _hold(module: nn.Module, state: Array) -> None:
+    if generating(module):
+        module.put_variable("cache", "state", state)
+
+
+def _log_counts(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """log 1, ..., log S in every row: the real part of S4D's rates."""
+    del key
+    return jnp.broadcast_to(jnp.log(jnp.arange(1, shape[1] + 1, dtype=dtype)), shape)
+
+
+def _inverse_softplus(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    steps = jnp.exp(jax.random.uniform(key, shape, dtype, *map(math.log, STEPS)))
+    return steps + jnp.log(-jnp.expm1(-steps))
+
+
+class Selective(nn.Module):
+    """Mamba's mixer (2312.00752): [B L D] -> [B L D] by `inner` features with a state of S numbers each.
+
+    Step size, what is written and what is read depend on the token. `scale` is that of the way back.
+    """
+
+    inner: int
+    state: int  # S
+    rank: int  # of the step sizes
+    taps: int
+    scale: float
+    kernel: Kernel
+    bias: bool = False
+    conv_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+        gate = nn.silu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
+        x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
+        x = nn.silu(CausalConvolution(self.taps, self.conv_bias, name="convolution")(x, flow))
+        selected = Linear(self.rank + 2 * self.state, "contract", name="select")(x)
+        step, write, read = jnp.split(selected, [self.rank, self.rank + self.state], axis=-1)
+        y = self._scan(x, step, write, read, flow)
+        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(y.astype(x.dtype) * gate)
+
+    def _scan(self, x: Array, step: Array, write: Array, read: Array, flow: Flow) -> Array:
+        """f32[B L inner]."""
+        raw = Linear(self.inner, "expand", 3**-0.5, name="step")(step).astype(jnp.float32)
+        raw += inner_param(self, "step_bias", _inverse_softplus, self.inner).astype(jnp.float32)
+        rates = inner_param(self, "log_rates", _log_counts, self.inner, self.state).astype(jnp.float32)
+        skip = inner_param(self, "skip", nn.initializers.ones, self.inner).astype(jnp.float32)
+        step = nn.softplus(raw)
+        if flow.live_BL is not None:
+            step = jnp.where(flow.live_BL[..., None], step, 0)
+        keep = jnp.broadcast_to(1.0 - flow.begins_BL, x.shape[:2])
+        x, write, read = (y.astype(jnp.float32) for y in (x, write, read))
+        start = _state_before(self, x.shape[0], self.state, self.inner)
+        y, end = selective_scan(self.kernel, -jnp.exp(rates).T, start, Tokens(x, step, write, read, keep))
+        _hold(self, end)
+        return y + skip * x
+
+
+@jax.custom_jvp
+def root(x: Array) -> Array:
+    """The square root, with a slope of at most STEEPEST."""
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _root_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    return root(x), dx / jnp.sqrt(jnp.maximum(4 * x, STEEPEST**-2))
+
+
+def _retentive(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """p of softplus(p) = -log of the retention."""
+    low, high = (bound**2 for bound in RETENTION)
+    retained = jnp.sqrt(jax.random.uniform(key, shape, dtype, low, high))
+    return jnp.log(1 / retained - 1)
+
+
+class GatedRecurrence(nn.Module):
+    """The real-gated linear recurrent unit of Griffin (2402.19427): [B L D] -> [B L D], as RecurrentGemma has it.
+
+    a = exp(-8 softplus(p) r) with r, and the input's gate, from block-diagonal products; an input weighs sqrt(1 - a^2),
+    and the first of a segment 1.
+    """
+
+    blocks: int
+    kernel: Kernel
+
+    @nn.compact
+    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+        opened = nn.sigmoid(BlockLinear(self.blocks, name="input_gate")(x_BLD).astype(jnp.float32))
+        decay = nn.sigmoid(BlockLinear(self.blocks, name="decay_gate")(x_BLD).astype(jnp.float32))
+        rates = inner_param(self, "rates", _retentive, x_BLD.shape[-1]).astype(jnp.float32)
+        log_a = -SHARPNESS * decay * nn.softplus(rates)
+        begins = flow.begins_BL[..., None]
+        weight = jnp.where(begins, 1, root(-jnp.expm1(2 * log_a)))
+        u = weight * opened * x_BLD.astype(jnp.float32)
+        a = jnp.where(begins, 0, jnp.exp(log_a))
+        if flow.live_BL is not None:
+            a, u = jnp.where(flow.live_BL[..., None], a, 1), jnp.where(flow.live_BL[..., None], u, 0)
+        h_BLD = linear_scan(self.kernel, a, u, _state_before(self, x_BLD.shape[0], x_BLD.shape[-1]))
+        _hold(self, h_BLD[:, -1])
+        return h_BLD.astype(x_BLD.dtype)
+
+
+class Recurrent(nn.Module):
+    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features. `scale` is that of the way back."""
+
+    inner: int
+    blocks: int
+    taps: int
+    scale: float
+    kernel: Kernel
+    bias: bool = False
+    conv_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+        gate = gelu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
+        x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
+        x = CausalConvolution(self.taps, self.conv_bias, name="convolution")(x, flow)
+        h = GatedRecurrence(self.blocks, self.kernel, name="unit")(x, flow)
+        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(h * gate)
