@@ -32,9 +32,14 @@ def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTr
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """Nats a target ("nll") and bits per byte of text ("bits_per_byte") from sums; NaN where nothing was counted."""
+    """Nats a target ("nll"), and bits per byte of text ("bits_per_byte") from sums; NaN where nothing was counted.
+
+    What training adds to the nll is no part of it, and stands beside it ("penalty").
+    """
     nll, weight, size = (float(sums[name]) for name in ("nll", "weight", "bytes"))
+    added = {"penalty": float(sums["penalty"]) / weight if weight else math.nan} if "penalty" in sums else {}
     return {
         "nll": nll / weight if weight else math.nan,
         "bits_per_byte": nll / math.log(2) / size if size else math.nan,
+        **added,
     }

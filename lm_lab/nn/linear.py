@@ -12,13 +12,14 @@ from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-Role = Literal["expand", "contract", "readout"]
+Role = Literal["expand", "contract", "readout", "route"]
 
 # The logical axes of a kernel by its role; train/sharding.py maps them onto the mesh.
 AXES: dict[Role, tuple[str, str]] = {
     "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
     "contract": ("inner", "width"),  # and back
     "readout": ("width", "vocab"),
+    "route": ("width", "expert"),
 }
 
 PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
@@ -60,6 +61,20 @@ class Linear(nn.Module):
         if self.bias:
             y += bias_param(self, self.features, AXES[self.role][1]).astype(x.dtype)
         return y
+
+
+class Kernels(nn.Module):
+    """The kernels f32[count, in, out] of `count` experts, each drawn as that of a Linear."""
+
+    count: int
+    shape: tuple[int, int]
+    role: Role
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, dtype: Any) -> Array:
+        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
+        return _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape)).astype(dtype)
 
 
 @jax.custom_vjp

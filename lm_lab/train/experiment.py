@@ -9,7 +9,11 @@ from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError, Vocabulary
 
-REFERENCE = {"remat": "none", "attention_kernel": "plain"}  # settings of a family that change how, and not what
+REFERENCE = {
+    "remat": "none",
+    "attention_kernel": "plain",
+    "experts_kernel": "ragged",
+}  # settings of a family that change how, and not what
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class Member:
             return
         step = first_step + len(finite)
         self._bytes += float(metrics["bytes"].sum(dtype=np.float64))
-        for name in ("nll", "weight", "bytes"):
+        for name in {"nll", "weight", "bytes", "penalty"}.intersection(metrics):
             self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
         self.loss = rates(self._since_log)["nll"]
         if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
