@@ -12,12 +12,12 @@ from lm_lab.types import PyTree
 # The order settles paths that name two: attention_norm is a norm, positions/embedding are positions.
 GROUPS: dict[str, tuple[str, ...]] = {
     "norm": ("*norm*",),
-    "positions": ("positions", "*_positions"),
-    "head": ("head", "*_head", "readout", "attend"),
+    "positions": ("positions", "*_positions", "kinds"),
+    "head": ("head", "*_head", "readout", "attend", "pooler"),
     "embedding": ("embed", "*_embed", "embedding", "*_embedding"),
     "attention": ("attention", "*_attention"),
     "recurrent": ("recurrent", "*_recurrent", "*lstm*", "*gru*", "rnn", "state_space", "ssm"),
-    "feed_forward": ("feed_forward", "*_feed_forward", "experts"),
+    "feed_forward": ("feed_forward", "*_feed_forward", "experts", "transform"),
 }
 OTHER = "other"
 

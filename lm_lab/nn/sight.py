@@ -47,6 +47,14 @@ def make_mask(
     return mask
 
 
+def everything(inputs: Inputs) -> Sight:
+    """Every token of a segment sees all of it, whatever the module of the caller has cached: the encoder's sight."""
+    slots_L = jnp.arange(inputs.tokens.shape[1])
+    distance_LM = slots_L[:, None] - slots_L
+    mask = make_mask(distance_LM, inputs.segments, inputs.segments, sees="all")
+    return Sight(mask, slots_L[None] if inputs.positions is None else inputs.positions, distance_LM, None)
+
+
 class Timeline(nn.Module):
     """Where a call stands in its row, for every layer at once; where the "cache" is mutable, after earlier calls.
 

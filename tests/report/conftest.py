@@ -33,21 +33,15 @@ def write_sweep(
     name: str = "isoflop_demo",
     message: str = "worker was killed by signal 9 <out of memory>",
     curves: bool = True,
+    rows: list[dict[str, Any]] | None = None,
+    keys: Sequence[str] = KEYS,
 ) -> Path:
-    """Write sweep.json, results.csv and the run directories of a fake sweep; the directory."""
-    noise = np.random.default_rng(0)
-    rows, runs = [], []
-    for budget in budgets:
-        for size in sizes:
-            for rate in rates:
-                for seed in range(seeds):
-                    rows.append(_row(len(rows), budget, size, rate, seed, noise))
-    for index, status, why in ((4, "diverged", "loss is nan at step 412"), (-1, "failed", message)):
-        if index < len(rows) - 1:
-            rows[index] |= {"status": status, "message": why, "loss": None, "bits_per_byte": None}
+    """Write sweep.json, results.csv and the run directories of a fake sweep, its rows given or planted; its path."""
+    rows = rows or _planted(budgets, sizes, rates, seeds, message)
+    runs = []
     for row in rows:
         runs.append(
-            {"name": row["name"], "overrides": {key: row[key] for key in KEYS}, "config": {"seed": row["seed"]}}
+            {"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": {"seed": row["seed"]}}
         )
         _write_run(directory / "runs" / row["name"], row, curves)
     study = {
@@ -65,6 +59,22 @@ def write_sweep(
         writer.writeheader()
         writer.writerows(rows)
     return directory
+
+
+def _planted(
+    budgets: Sequence[float], sizes: Sequence[float], rates: Sequence[float], seeds: int, message: str
+) -> list[dict[str, Any]]:
+    noise = np.random.default_rng(0)
+    rows = []
+    for budget in budgets:
+        for size in sizes:
+            for rate in rates:
+                for seed in range(seeds):
+                    rows.append(_row(len(rows), budget, size, rate, seed, noise))
+    for index, status, why in ((4, "diverged", "loss is nan at step 412"), (-1, "failed", message)):
+        if index < len(rows) - 1:
+            rows[index] |= {"status": status, "message": why, "loss": None, "bits_per_byte": None}
+    return rows
 
 
 def _row(index: int, budget: float, size: float, rate: float, seed: int, noise: np.random.Generator) -> dict[str, Any]:

@@ -1,0 +1,153 @@
+"""The bidirectional transformer: BERT's shape (1810.04805), and a pre-norm one from the same config."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, Activation, FeedForward
+from lm_lab.nn.linear import Embedding, Linear, bias_param, constrain
+from lm_lab.nn.norm import Kind, Norm
+from lm_lab.nn.positions import Rotary
+from lm_lab.nn.sight import Sight, everything
+from lm_lab.nn.stack import Remat, repeat
+from lm_lab.schema import setting
+from lm_lab.types import Inputs, Sees, UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields of a config's model section. Raises UserError for settings that do not go together."""
+
+    width: int = setting("residual stream, D", 128, low=1)
+    depth: int = setting("layers, N", 4, low=1)
+    heads: int = setting("attention heads, H; they share the width", 4, low=1)
+    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
+    vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
+    length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
+    kinds: int = setting("kinds of segments that are told apart (BERT: 2)", 0, low=0)
+    norm: Kind = setting("RMSNorm or LayerNorm", "layer")
+    norm_bias: bool = setting("whether a LayerNorm has an offset", True)
+    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
+    norm_position: Literal["pre", "post"] = setting("whether a layer's branches or their sums are normalised", "post")
+    embedding_norm: bool = setting("whether the stream is normalised before the first layer", True)
+    positions: Literal["learned", "rotary", "none"] = setting("how order is seen", "learned")
+    activation: Activation = setting("of the feed-forward layer", "gelu_exact")
+    bias: bool = setting("whether every product has an offset", True)
+    tied: bool = setting("whether the head ends in the embedding's transpose", True)
+    dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
+    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
+    remat: Remat = setting("what the backward pass computes again", "none")
+    attention_kernel: Kernel = setting("which attention kernel", "auto")
+
+    sees: ClassVar[Sees] = "all"
+    reads_context: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise UserError(f"rotary positions need an even width / heads, not {self.width} / {self.heads}")
+        if self.norm_bias and self.norm != "layer":
+            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
+
+    @property
+    def inner(self) -> int:
+        """F, with its default filled in."""
+        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
+
+    @property
+    def attention_geometry(self) -> tuple[int, int, int]:
+        """(layers, heads, head dim) of attention, for the FLOP conventions."""
+        return self.depth, self.heads, self.width // self.heads
+
+    def make_norm(self, name: str | None = None) -> Norm:
+        """A norm of the stream."""
+        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each added to the stream, which is normalised before or after."""
+
+    cfg: Config
+
+    @nn.compact
+    def __call__(self, x_BLD: Array, sight: Sight) -> tuple[Array, None]:
+        cfg = self.cfg
+        scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation
+        drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
+        rotary = Rotary() if cfg.positions == "rotary" else None
+        heads = Heads(cfg.heads, cfg.width // cfg.heads, bias=cfg.bias, out_bias=cfg.bias, rotary=rotary)
+        attention = Attention(heads, scale, cfg.attention_kernel, name="attention")
+        feed_forward = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias, name="feed_forward")
+        attention_norm, feed_forward_norm = cfg.make_norm("attention_norm"), cfg.make_norm("feed_forward_norm")
+        if cfg.norm_position == "pre":
+            x_BLD += drop(attention(attention_norm(x_BLD), sight))
+            x_BLD += drop(feed_forward(feed_forward_norm(x_BLD)))
+        else:
+            x_BLD = attention_norm(x_BLD + drop(attention(x_BLD, sight)))
+            x_BLD = feed_forward_norm(x_BLD + drop(feed_forward(x_BLD)))
+        return constrain(x_BLD), None
+
+
+class Model(nn.Module):
+    """Tokens to features to logits of the token at each place. It trains where it is given a "dropout" key."""
+
+    cfg: Config
+
+    def setup(self) -> None:
+        cfg = self.cfg
+        assert cfg.vocab is not None, "resolve the config first"
+        self.embed = Embedding(cfg.vocab, cfg.width)
+        if cfg.positions == "learned":
+            assert cfg.length is not None, "resolve the config first"
+            self.positions = Embedding(cfg.length, cfg.width)
+        if cfg.kinds:
+            self.kinds = Embedding(cfg.kinds, cfg.width)
+        if cfg.embedding_norm:
+            self.embedding_norm = cfg.make_norm()
+        self.drop = nn.Dropout(cfg.dropout)
+        self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
+        if cfg.norm_position == "pre":
+            self.norm = cfg.make_norm()
+        self.transform = Linear(cfg.width, "expand", bias=cfg.bias)
+        self.transform_norm = cfg.make_norm()
+        self.head = Offset(cfg.vocab) if cfg.tied else Linear(cfg.vocab, "readout", bias=True)
+
+    def features(self, inputs: Inputs) -> Array:
+        """What the last layer says [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        cfg, sight = self.cfg, everything(inputs)
+        x_BLD = self.embed(inputs.tokens)
+        if cfg.positions == "learned":
+            x_BLD += self.positions(sight.positions_BL)
+        if cfg.kinds:
+            x_BLD += self.kinds(jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds)
+        if cfg.embedding_norm:
+            x_BLD = self.embedding_norm(x_BLD)
+        x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
+        x_BLD, _ = self.layers(x_BLD, sight)
+        return self.norm(x_BLD) if cfg.norm_position == "pre" else x_BLD
+
+    def readout(self, x_BLD: Array) -> Array:
+        """Logits f32[B L V] of features [B L D]: BERT's masked-token head."""
+        activation = ACTIVATIONS["gelu" if self.cfg.activation in GATED else self.cfg.activation]
+        x_BLD = self.transform_norm(activation(self.transform(x_BLD)))
+        logits_BLV = self.head(self.embed.attend(x_BLD)) if self.cfg.tied else self.head(x_BLD)
+        return logits_BLV.astype(jnp.float32)
+
+    def __call__(self, inputs: Inputs) -> Array:
+        """Logits f32[B L V] of inputs.tokens i32[B L]."""
+        return self.readout(self.features(inputs))
+
+
+class Offset(nn.Module):
+    """What a head that is the embedding's transpose adds to each token's logit."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, logits: Array) -> Array:
+        return logits + bias_param(self, self.features, "vocab").astype(logits.dtype)

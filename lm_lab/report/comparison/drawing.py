@@ -1,0 +1,106 @@
+"""The figures of a comparison: a colour and a mark a contender, the same in all."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lm_lab.report import style
+from lm_lab.report.comparison.findings import RATE, Cell, Findings
+from lm_lab.report.stored import Row, budget
+
+# Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24", "#7a5195")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def styles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Colour and mark of each contender."""
+    return {
+        arm: {"color": COLOURS[place % len(COLOURS)], "marker": MARKS[place % len(MARKS)]}
+        for place, arm in enumerate(arms)
+    }
+
+
+def costs(findings: Findings) -> Figure:
+    """Bits per byte against compute, against a run's seconds, and against parameters, a panel each."""
+    figure, panels = style.panels(style.PAGE_INCHES, 3.0, 3)
+    looks = styles(list(findings.settings.arms))
+    quantities: list[tuple[str, Callable[[Cell], float]]] = [
+        ("training FLOPs", lambda cell: cell.flops),
+        ("seconds a run", lambda cell: cell.seconds),
+        ("parameters", lambda cell: cell.params_total),
+    ]
+    for place, (axes, (label, quantity)) in enumerate(zip(panels, quantities)):
+        for arm, look in looks.items():
+            _line(axes, sorted((c for c in findings.cells if c.arm == arm), key=lambda c: c.budget), quantity, look)
+        values = [quantity(cell) for cell in findings.cells]
+        if place:
+            style.log_axis(axes.xaxis, *style.spread(values, 0.08), most=4)
+            axes.tick_params(labelleft=False)
+        else:
+            style.flops_axis(axes.xaxis, values, findings.budgets, 0.1)
+        style.log_axis(axes.yaxis, *style.spread(_heights(findings.cells), 0.06), most=8)
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("held-out bits per byte")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
+    return figure
+
+
+def _line(axes: Axes, cells: Sequence[Cell], quantity: Callable[[Cell], float], look: Mapping[str, str]) -> None:
+    if not cells:
+        return
+    x, y = [quantity(cell) for cell in cells], [cell.bits_per_byte.value for cell in cells]
+    axes.plot(x, y, color=look["color"], marker=look["marker"], markersize=4, linewidth=1.1, label=cells[0].arm)
+    for cell, place in zip(cells, x):
+        style.bar(axes, cell.bits_per_byte, place, look["color"], along="y", cap=2)
+
+
+def _heights(cells: Sequence[Cell]) -> list[float]:
+    bounds = [(c.bits_per_byte.low, c.bits_per_byte.value, c.bits_per_byte.high) for c in cells]
+    return [bound for three in bounds for bound in three if bound is not None]
+
+
+def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
+    """What a wrong peak rate costs each contender at its best size, a panel a budget."""
+    budgets = findings.budgets
+    figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
+    looks = styles(list(findings.settings.arms))
+    for place, (axes, compute) in enumerate(zip(panels, budgets)):
+        top, tried = 0.5, []
+        for cell in findings.at(compute):
+            line = _by_rate(cell, findings.settings.arms[cell.arm], rows)
+            excess = [100 * (loss / cell.bits_per_byte.value - 1) for loss in line.values()]
+            look = looks[cell.arm]
+            axes.plot(
+                list(line),
+                excess,
+                look["marker"] + "-",
+                color=look["color"],
+                markersize=3,
+                linewidth=0.9,
+                label=cell.arm,
+            )
+            top, tried = max(top, *excess), [*tried, *line]
+        style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
+        axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
+        axes.set_title(f"{style.math_power(compute)} FLOPs")
+        axes.set_xlabel("peak rate")
+        axes.tick_params(labelleft=place == 0 or top > 30)
+    panels[0].set_ylabel("bits per byte above the best (%)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
+    return figure
+
+
+def _by_rate(cell: Cell, shared: Mapping[str, object], rows: Sequence[Row]) -> dict[float, float]:
+    """Mean bits per byte over seeds by peak rate, of the cell's contender, size and budget."""
+    own = [
+        row
+        for row in rows
+        if all(row.get(key) == value for key, value in shared.items())
+        and (budget(row), row["params"]) == (cell.budget, cell.params)
+    ]
+    by_rate = {rate: [row["bits_per_byte"] for row in own if row[RATE] == rate] for rate in {row[RATE] for row in own}}
+    return {rate: sum(values) / len(values) for rate, values in sorted(by_rate.items())}

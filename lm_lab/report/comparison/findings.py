@@ -1,0 +1,183 @@
+"""What a comparison is written from: each contender's best at each budget, with what seeds alone would change."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from lm_lab.report.stored import Row, budget
+from lm_lab.scaling.records import Estimate
+from lm_lab.schema import setting
+from lm_lab.types import UserError
+
+RATE = "optimizer.peak_rate"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a study's "analysis" may say beside its kind. Raises UserError for fewer than two contenders."""
+
+    arms: dict = setting("contenders: name -> the overrides that all runs of it share")
+    reference: str = setting("the contender whose compute the others' is measured by")
+    level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
+    draws: int = setting("draws of seed noise for what one contender needs of the reference's compute", 2000, low=100)
+
+    def __post_init__(self) -> None:
+        if len(self.arms) < 2 or not all(isinstance(shared, Mapping) for shared in self.arms.values()):
+            raise UserError('arms must name two contenders or more, each with its overrides: {"name": {"key": value}}')
+        if self.reference not in self.arms:
+            raise UserError(f"reference {self.reference!r} is none of the arms: {', '.join(self.arms)}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A contender at a budget: its best size, at its best peak rate, over the seeds. Means over seeds."""
+
+    arm: str
+    budget: float  # FLOPs
+    params: float  # of matrix products, head included
+    params_total: float
+    rate: float
+    rate_at_edge: bool  # the best rate is the lowest or the highest that was tried
+    size_at_edge: bool  # of several sizes, the best is the smallest or the largest
+    sizes: int
+    seeds: int
+    tokens: float
+    flops: float
+    seconds: float
+    bits_per_byte: Estimate
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """The compute with which the reference reaches what the contender does, as a share of the contender's."""
+
+    arm: str
+    budget: float
+    share: Estimate
+    extrapolated: bool  # beyond the budgets that the reference was run at
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The record that analysis.json holds."""
+
+    settings: Settings
+    cells: tuple[Cell, ...]
+    multipliers: tuple[Multiplier, ...]
+    noise: float | None  # standard deviation over seeds, as a share of bits per byte; None: no cell has two seeds
+    degrees: int  # of freedom of the noise
+    missing: tuple[str, ...]  # contenders without a complete run at some budget
+
+    def at(self, budget: float) -> list[Cell]:
+        """The contenders at a budget, the best first."""
+        return sorted((c for c in self.cells if c.budget == budget), key=lambda c: c.bits_per_byte.value)
+
+    @property
+    def budgets(self) -> list[float]:
+        """Ascending."""
+        return sorted({cell.budget for cell in self.cells})
+
+
+def find(rows: Sequence[Row], settings: Settings) -> Findings:
+    """The findings in a sweep's rows. Raises UserError where a contender has no complete run at all."""
+    runs: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.get("status") == "complete" and row.get("bits_per_byte") is not None:
+            for arm, shared in settings.arms.items():
+                if all(row.get(key) == value for key, value in shared.items()):
+                    runs[arm].append(row)
+    absent = [arm for arm in settings.arms if not runs[arm]]
+    if absent:
+        raise UserError(f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms")
+    noise, degrees = _noise(list(runs.values()))
+    cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
+    budgets = {cell.budget for cell in cells}
+    missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
+    return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
+
+
+def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:
+    return [(arm, compute) for arm in runs for compute in sorted({budget(row) for row in runs[arm]})]
+
+
+def _seeds(rows: Sequence[Row]) -> dict[tuple[float, float], list[Row]]:
+    """Runs that differ in their seed alone, by (parameters, peak rate)."""
+    found: dict[tuple[float, float], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["params"], row[RATE]].append(row)
+    return found
+
+
+def _noise(arms: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
+    """(standard deviation of log bits per byte over seeds, pooled over all cells of the sweep; degrees of freedom)."""
+    squares, degrees = 0.0, 0
+    for rows in arms:
+        for compute in {budget(row) for row in rows}:
+            for same in _seeds([row for row in rows if budget(row) == compute]).values():
+                logs = np.log([row["bits_per_byte"] for row in same])
+                squares += float(((logs - logs.mean()) ** 2).sum())
+                degrees += len(same) - 1
+    return (math.sqrt(squares / degrees), degrees) if degrees else (None, 0)
+
+
+def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, degrees: int, level: float) -> Cell:
+    cells = _seeds([row for row in rows if budget(row) == compute])
+    means = {key: float(np.mean([row["bits_per_byte"] for row in same])) for key, same in cells.items()}
+    params, rate = min(means, key=lambda key: means[key])
+    best, value = cells[params, rate], means[params, rate]
+    rates = sorted(other for size, other in cells if size == params)
+    sizes = sorted({size for size, _ in cells})
+    half = None if noise is None else float(stats.t.ppf((1 + level) / 2, degrees)) * noise / math.sqrt(len(best))
+    interval = (None, None) if half is None else (value * math.exp(-half), value * math.exp(half))
+    mean = {
+        name: float(np.mean([row[name] for row in best])) for name in ("params_total", "tokens", "flops", "seconds")
+    }
+    return Cell(
+        arm=arm,
+        budget=compute,
+        params=params,
+        rate=rate,
+        rate_at_edge=rate in (rates[0], rates[-1]),
+        size_at_edge=len(sizes) > 1 and params in (sizes[0], sizes[-1]),
+        sizes=len(sizes),
+        seeds=len(best),
+        bits_per_byte=Estimate(value, *interval),
+        **mean,
+    )
+
+
+def _multipliers(cells: Sequence[Cell], settings: Settings, noise: float | None) -> list[Multiplier]:
+    """For every other contender's cell; intervals from noise drawn for it and for all of the reference's cells."""
+    line = sorted((c for c in cells if c.arm == settings.reference), key=lambda c: c.flops)
+    if len(line) < 2:
+        return []
+    x = np.log([cell.flops for cell in line])
+    y = np.log([cell.bits_per_byte.value for cell in line])
+    errors = [0.0 if noise is None else noise / math.sqrt(cell.seeds) for cell in line]
+    random = np.random.default_rng(0)
+    moved = y + random.normal(size=(settings.draws, len(line))) * errors
+    tail = 100 * (1 - settings.level) / 2
+    made = []
+    for cell in cells:
+        if cell.arm == settings.reference:
+            continue
+        own = math.log(cell.bits_per_byte.value)
+        error = 0.0 if noise is None else noise / math.sqrt(cell.seeds)
+        owns = own + error * random.normal(size=settings.draws)
+        shares = np.exp([_inverse(x, ys, one) - math.log(cell.flops) for ys, one in zip(moved, owns)])
+        low, high = (None, None) if noise is None else map(float, np.percentile(shares, [tail, 100 - tail]))
+        share = Estimate(float(np.exp(_inverse(x, y, own) - math.log(cell.flops))), low, high)
+        made.append(Multiplier(cell.arm, cell.budget, share, not y.min() <= own <= y.max()))
+    return made
+
+
+def _inverse(x: np.ndarray, y: np.ndarray, height: float) -> float:
+    """Where the broken line through (x, y), y falling, has the height; its end pieces go on straight."""
+    place = int(np.clip(np.searchsorted(-y, -height) - 1, 0, len(y) - 2))
+    slope: Any = (y[place + 1] - y[place]) / (x[place + 1] - x[place])
+    return float(x[place] + (height - y[place]) / min(slope, -1e-9))

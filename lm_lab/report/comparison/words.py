@@ -1,0 +1,143 @@
+"""The answer of a comparison in sentences and tables, each with its uncertainty."""
+
+from lm_lab.report import text
+from lm_lab.report.comparison.findings import Cell, Findings
+from lm_lab.report.page import Notice, Number, Table, Tile
+
+
+def answer(findings: Findings) -> list[str]:
+    """The paragraphs of the answer: who leads at the largest budget, how surely, and what it costs to catch up."""
+    top = findings.budgets[-1]
+    ranked = findings.at(top)
+    paragraphs = [_ranking(findings, ranked)]
+    changed = [budget for budget in findings.budgets[:-1] if findings.at(budget)[0].arm != ranked[0].arm]
+    if changed:
+        leaders = [f"{findings.at(budget)[0].arm} at {text.power(budget)}" for budget in changed]
+        paragraphs.append(f"The lead depends on the budget: {text.listed(leaders)} FLOPs.")
+    elif len(findings.budgets) > 1:
+        paragraphs.append(f"{ranked[0].arm} leads at every budget from {text.power(findings.budgets[0])} FLOPs on.")
+    paragraphs += [_compute(findings, top)] if findings.multipliers else []
+    fastest = min(ranked, key=lambda cell: cell.seconds)
+    if fastest.arm != ranked[0].arm:
+        paragraphs.append(
+            f"By the clock the order is another one: a run of {fastest.arm} took {text.seconds(fastest.seconds)}, and "
+            f"one of {ranked[0].arm} {text.seconds(ranked[0].seconds)}."
+        )
+    return [*paragraphs, _noise(findings)]
+
+
+def _ranking(findings: Findings, ranked: list[Cell]) -> str:
+    shown = text.listed([f"{cell.arm} {text.estimate(cell.bits_per_byte)}" for cell in ranked])
+    words = (
+        f"With {text.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
+        f"({text.percent(findings.settings.level)} intervals): {shown}."
+    )
+    near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
+    if near:
+        return f"{words} Seed noise does not tell {ranked[0].arm} from {text.listed(near)}."
+    return f"{words} {ranked[0].arm} leads by more than seed noise explains."
+
+
+def overlap(one: Cell, other: Cell) -> bool:
+    """Whether the intervals of two cells meet."""
+    a, b = one.bits_per_byte, other.bits_per_byte
+    return a.high is not None and b.low is not None and b.low <= a.high
+
+
+def _compute(findings: Findings, top: float) -> str:
+    parts = []
+    for item in findings.multipliers:
+        if item.budget == top:
+            beyond = " (extrapolated)" if item.extrapolated else ""
+            parts.append(f"{text.estimate(item.share)} times for {item.arm}{beyond}")
+    return (
+        f"To reach what the others reach with {text.power(top)} FLOPs, {findings.settings.reference} needs, of that "
+        f"compute, {text.listed(parts)}."
+    )
+
+
+def _noise(findings: Findings) -> str:
+    if findings.noise is None:
+        return "One seed a cell: there is no interval, and small differences mean nothing."
+    return (
+        f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} (standard deviation, "
+        f"pooled over all cells, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size "
+        "were picked by the loss that is reported, which flatters all contenders alike by less than that."
+    )
+
+
+def tiles(findings: Findings) -> list[Tile]:
+    """The numbers worth a large print: the contenders at the largest budget."""
+    level = text.percent(findings.settings.level)
+    made = []
+    for cell in findings.at(findings.budgets[-1])[:4]:
+        shown, bounds = text.rounded(cell.bits_per_byte)
+        made.append(Tile(f"{cell.arm}, bits per byte", shown, f"{level} interval {bounds}" if bounds else "one seed"))
+    return made
+
+
+def table(findings: Findings) -> Table:
+    """Every contender at every budget."""
+    header = [
+        "contender",
+        "budget (FLOPs)",
+        "bits/byte",
+        "interval",
+        "N",
+        "all parameters",
+        "D",
+        "peak rate",
+        "seconds",
+    ]
+    rows = []
+    for cell in sorted(findings.cells, key=lambda c: (c.budget, c.bits_per_byte.value)):
+        shown, bounds = text.rounded(cell.bits_per_byte)
+        rows.append(
+            [
+                cell.arm,
+                Number(text.power(cell.budget), cell.budget),
+                Number(shown, cell.bits_per_byte.value),
+                bounds,
+                Number(text.short(cell.params), cell.params),
+                Number(text.short(cell.params_total), cell.params_total),
+                Number(text.short(cell.tokens), cell.tokens),
+                Number(text.plain(cell.rate, 2), cell.rate),
+                Number(text.plain(cell.seconds, 3), cell.seconds),
+            ]
+        )
+    words = "Each contender's best size at its best peak rate; means over seeds. Seconds are those of one run."
+    return Table(header, rows, words, sortable=True)
+
+
+def multipliers(findings: Findings) -> Table:
+    """How much of a contender's compute the reference needs for the same loss."""
+    reference = findings.settings.reference
+    rows = [
+        [
+            item.arm,
+            Number(text.power(item.budget), item.budget),
+            Number(text.estimate(item.share), item.share.value),
+            "extrapolated" if item.extrapolated else "",
+        ]
+        for item in findings.multipliers
+    ]
+    words = (
+        f"Compute with which {reference} reaches the contender's loss, over the contender's compute, read off the line "
+        f"through {reference}'s cells on log axes: below 1, {reference} is the better use of compute."
+    )
+    return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
+
+
+def notices(findings: Findings) -> list[Notice]:
+    """What was not tuned to the end, and what is missing."""
+    made = []
+    edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge]
+    if edges:
+        made.append(Notice("Peak rate at the edge of its grid", f"The best may lie beyond for {text.listed(edges)}."))
+    edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge]
+    if edges:
+        made.append(Notice("Size at the edge of its range", f"The best may lie beyond for {text.listed(edges)}."))
+    if findings.missing:
+        names = text.listed(list(findings.missing))
+        made.append(Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True))
+    return made

@@ -1,0 +1,102 @@
+"""A comparison on planted losses: the order, the compute that would equal it, the cautions, the page."""
+
+import json
+import math
+
+import pytest
+
+from lm_lab.report import write
+from lm_lab.report.comparison.findings import Settings, find
+from lm_lab.types import UserError
+from tests.report.conftest import write_sweep
+
+ARMS = {"decoder": {"model.family": "decoder"}, "lstm": {"model.family": "rnn"}}
+BUDGETS, RATES, NOISE = (1e11, 1e12), (0.5, 1.0, 2.0), 0.004
+HANDICAP = 3.0  # the compute that an LSTM needs beyond a decoder's, as planted
+
+
+def rows():
+    """Losses c^-0.05 at a third of the compute for the LSTM; the best rate is 1, and two seeds lie either side."""
+    made = []
+    for arm, shared in ARMS.items():
+        for budget in BUDGETS:
+            for rate in RATES:
+                for seed, side in enumerate((-1, 1)):
+                    compute = budget / (HANDICAP if arm == "lstm" else 1)
+                    loss = 8 * compute**-0.05 * (1 + 0.05 * math.log2(rate) ** 2) * math.exp(side * NOISE)
+                    made.append(
+                        {
+                            "name": f"{len(made):012x}",
+                            "status": "complete",
+                            "message": "",
+                            **shared,
+                            "optimizer.peak_rate": rate,
+                            "seed": seed,
+                            "train.budget_flops": budget,
+                            "budget_flops": budget,
+                            "params": 1000,
+                            "params_body": 900,
+                            "params_total": 1200,
+                            "tokens": budget / 6000,
+                            "flops": budget,
+                            "loss": loss * math.log(2),
+                            "bits_per_byte": loss,
+                            "seconds": 1e-11 * budget,
+                        }
+                    )
+    return made
+
+
+SETTINGS = Settings(ARMS, "decoder")
+
+
+def test_the_planted_order_noise_and_handicap_come_back():
+    findings = find(rows(), SETTINGS)
+    assert [cell.arm for cell in findings.at(1e12)] == ["decoder", "lstm"]
+    assert all(cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in findings.cells)
+    # Two values NOISE either side of their mean have the standard deviation sqrt(2) NOISE.
+    assert findings.noise == pytest.approx(math.sqrt(2) * NOISE)
+    assert findings.degrees == len(ARMS) * len(BUDGETS) * len(RATES)
+    for item in findings.multipliers:
+        assert item.share.value == pytest.approx(1 / HANDICAP, rel=1e-6)
+        assert item.share.low is not None
+        assert item.share.high is not None
+        assert item.share.low < 1 / HANDICAP < item.share.high
+        assert item.extrapolated == (item.budget == BUDGETS[0])
+
+
+def test_a_best_rate_at_an_end_is_said():
+    ends = [row for row in rows() if row["optimizer.peak_rate"] >= 1]
+    assert all(cell.rate_at_edge for cell in find(ends, SETTINGS).cells)
+
+
+def test_one_seed_gives_no_interval():
+    findings = find([row for row in rows() if row["seed"] == 0], SETTINGS)
+    assert findings.noise is None
+    assert {cell.bits_per_byte.low for cell in findings.cells} == {None}
+
+
+@pytest.mark.parametrize(
+    "arms, reference, message",
+    [
+        ({"decoder": {}}, "decoder", "arms must name two contenders"),
+        (ARMS, "gru", "reference 'gru' is none of the arms: decoder, lstm"),
+    ],
+)
+def test_settings_that_compare_nothing_are_refused(arms, reference, message):
+    with pytest.raises(UserError, match=message):
+        Settings(arms, reference)
+
+
+def test_a_contender_without_runs_is_named():
+    with pytest.raises(UserError, match="no complete run of lstm"):
+        find([row for row in rows() if row["model.family"] == "decoder"], SETTINGS)
+
+
+def test_the_page_says_it(tmp_path):
+    analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
+    write_sweep(tmp_path, rows=rows(), keys=("model.family", "optimizer.peak_rate"), analysis=analysis, curves=False)
+    page = write(tmp_path).read_text()
+    assert "decoder leads by more than seed noise explains" in page
+    assert json.loads((tmp_path / "analysis.json").read_text())["degrees"] == 12
+    assert page.count('<img src="data:image/svg+xml;base64,') == 2
