@@ -26,7 +26,7 @@ FLAGS = flags.FlagValues()
 DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS)
 SHARE = flags.DEFINE_float("utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS)
 
-SUMS = ("total", "non_embedding", "matmul", "matmul_body")
+SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
 
 def run(argv: list[str]) -> int:

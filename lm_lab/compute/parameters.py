@@ -31,31 +31,41 @@ def group_of(segments: Iterable[str]) -> str:
     return OTHER
 
 
-def by_group(params: PyTree) -> dict[str, int]:
-    """Numbers of parameters of a tree of arrays or ShapeDtypeStructs: each group's, and four sums.
+def by_group(params: PyTree, experts_per_token: int = 1) -> dict[str, int]:
+    """Numbers of parameters of a tree of arrays or ShapeDtypeStructs: each group's, and five sums.
 
     total          all; the groups sum to it
+    active         total less the experts that a token does not pass through
     non_embedding  total without embedding and positions (the N of Kaplan 2020, 2001.08361, with an untied head out)
-    matmul         weights that take part in a matrix product for every token: the leaves named *kernel, and the
-                   embedding where it is tied (where no kernel is a head's), once, as the head
+    matmul         weights that a token meets in a matrix product: the leaves named *kernel (of experts_per_token
+                   experts), and the embedding where it is tied (where no kernel is a head's), once, as the head
     matmul_body    matmul without the head
     A lookup takes part in no product, so an embedding that is not tied is in neither matmul.
     """
     groups = dict.fromkeys((*GROUPS, OTHER), 0)
-    kernels = dict.fromkeys(groups, 0)
+    kernels, idle = dict.fromkeys(groups, 0), 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         # Boxes of linen (axis names beside an array) end a path in "value".
         segments = jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value").split("/")
         size, group = prod(leaf.shape), group_of(segments)
         groups[group] += size
-        kernels[group] += size if segments[-1].endswith("kernel") else 0
+        if segments[-1].endswith("kernel"):
+            unmet = size - size * experts_per_token // leaf.shape[-3] if _of_experts(segments) else 0
+            kernels[group] += size - unmet
+            idle += unmet
     total = sum(prod(leaf.shape) for leaf in jax.tree_util.tree_leaves(params))
     assert sum(groups.values()) == total, "every parameter is in exactly one group"
     body = sum(kernels.values()) - kernels["head"]
     sums = {
         "total": total,
+        "active": total - idle,
         "non_embedding": total - groups["embedding"] - groups["positions"],
         "matmul": body + (kernels["head"] or groups["embedding"]),
         "matmul_body": body,
     }
     return sums | groups
+
+
+def _of_experts(segments: list[str]) -> bool:
+    """Whether a kernel's third axis from the end is that of the experts."""
+    return "experts" in segments and "router" not in segments

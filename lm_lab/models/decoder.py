@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.experts import Experts, Grouping, Mixture
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
@@ -51,6 +52,12 @@ class Config:
     parallel: bool = setting("whether attention and feed-forward read one norm and add up (GPT-J, PaLM)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
     dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
+    feed_forward_kind: Literal["dense", "experts"] = setting("one feed-forward layer, or a mixture of experts", "dense")
+    experts: int = setting("experts of a mixture, E", 8, low=1)
+    experts_per_token: int = setting("experts that a token passes through, k", 2, low=1)
+    capacity_factor: float | None = setting("room of an expert, over k L / E; None: for all", None, low=0.01)
+    balance_weight: float = setting("weight of the loss that asks for experts chosen alike", 0.01, low=0.0)
+    experts_kernel: Grouping = setting("how the products of experts that drop nothing are grouped", "auto")
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
     remat: Remat = setting("what the backward pass computes again", "none")
     attention_kernel: Kernel = setting("which attention kernel", "auto")
@@ -63,6 +70,14 @@ class Config:
         self._check_rotary()
         if self.norm_bias and self.norm != "layer":
             raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
+        if self.feed_forward_kind == "experts":
+            self._check_experts()
+
+    def _check_experts(self) -> None:
+        if self.experts_per_token > self.experts:
+            raise UserError(f"experts_per_token {self.experts_per_token} is above experts {self.experts}; lower it")
+        if self.bias == "all":
+            raise UserError("experts have no offsets; set bias to none or qkv, or feed_forward_kind to dense")
 
     def _check_sizes(self) -> None:
         if self.head_dim is None and self.width % self.heads:
@@ -131,6 +146,19 @@ class Config:
             window=self.window,
         )
 
+    @property
+    def mixture(self) -> Mixture:
+        """The shape of every layer's mixture of experts."""
+        return Mixture(
+            self.experts,
+            self.experts_per_token,
+            self.inner,
+            self.activation,
+            self.capacity_factor,
+            self.balance_weight,
+            self.experts_kernel,
+        )
+
     def make_norm(self, name: str | None = None) -> Norm:
         """A norm of the stream."""
         return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
@@ -147,12 +175,15 @@ class Block(nn.Module):
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation (GPT-2)
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         attention = Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")
-        feed_forward = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias == "all", name="feed_forward")
         y_BLD = cfg.make_norm("attention_norm")(x_BLD)
         x_BLD += drop(attention(y_BLD, sight, bias))
         if not cfg.parallel:
             y_BLD = cfg.make_norm("feed_forward_norm")(x_BLD)
-        x_BLD += drop(feed_forward(y_BLD))
+        if cfg.feed_forward_kind == "experts":
+            fed_BLD = Experts(cfg.mixture, scale, name="experts")(y_BLD, sight.real_BL)
+        else:
+            fed_BLD = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias == "all", name="feed_forward")(y_BLD)
+        x_BLD += drop(fed_BLD)
         return constrain(x_BLD), None
 
 

@@ -12,13 +12,14 @@ from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-Role = Literal["expand", "contract", "readout"]
+Role = Literal["expand", "contract", "readout", "route"]
 
 # The logical axes of a kernel by its role; train/sharding.py maps them onto the mesh.
 AXES: dict[Role, tuple[str, str]] = {
     "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
     "contract": ("inner", "width"),  # and back
     "readout": ("width", "vocab"),
+    "route": ("width", "expert"),
 }
 
 PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
@@ -91,6 +92,20 @@ class BlockLinear(nn.Module):
         y = jnp.einsum("...hk,hkj->...hj", x.reshape(*x.shape[:-1], self.blocks, inner), kernel.astype(x.dtype))
         y = checkpoint_name(y, PRODUCT).reshape(x.shape)
         return y + bias_param(self, x.shape[-1], "inner").astype(x.dtype)
+
+
+class Kernels(nn.Module):
+    """The kernels f32[count, in, out] of `count` experts, each drawn as that of a Linear."""
+
+    count: int
+    shape: tuple[int, int]
+    role: Role
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, dtype: Any) -> Array:
+        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
+        return _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape)).astype(dtype)
 
 
 @jax.custom_vjp

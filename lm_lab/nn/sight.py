@@ -19,6 +19,7 @@ class Sight(NamedTuple):
     positions_BL: Array  # i32[1|B, L]
     distance_LM: Array  # i32[L, M]: the slot of the query less that of the key
     start: Array | None  # i32[]: slots filled by earlier calls, where the model generates
+    real_BL: Array | None = None  # bool[B, L], False for padding; None: no token is
 
 
 def make_mask(
@@ -71,7 +72,7 @@ class Timeline(nn.Module):
             distance_LM = slots_L[:, None] - slots_L
             plain, prefix = segments is None and inputs.prefix is None, inputs.prefix
             mask = None if plain else make_mask(distance_LM, segments, segments, window=self.window, prefix_BM=prefix)
-            return Sight(mask, positions, distance_LM, None)
+            return Sight(mask, positions, distance_LM, None, None if segments is None else segments > 0)
         segments = jnp.ones_like(inputs.tokens) if segments is None else segments
         capacity = min(length, self.window or length)
         start = self.variable("cache", "start", jnp.zeros, (), jnp.int32)
@@ -87,7 +88,7 @@ class Timeline(nn.Module):
         distance_LM = begin + slots_L[:, None] - (first + jnp.arange(keys_BM.shape[1]))
         positions = begin + slots_L[None] if inputs.positions is None else inputs.positions
         mask = make_mask(distance_LM, segments, keys_BM, window=self.window, prefix_BM=prefix)
-        return Sight(mask, positions, distance_LM, begin)
+        return Sight(mask, positions, distance_LM, begin, segments > 0)
 
 
 def generating(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError, Vocabulary
 
 # Settings of a family that change how, and not what.
-REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain"}
+REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain", "experts_kernel": "ragged"}
 
 
 def reads(objective: ModuleType) -> Reads:

@@ -38,7 +38,8 @@ def assemble(experiment: Experiment) -> Program:
     gradient = steps_of.gradients(model, objective, experiment.precision.compute)
     gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
     step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
-    groups = parameters.by_group(sharding.unbox(state.params))
+    chosen = getattr(experiment.model, "experts_per_token", 1)
+    groups = parameters.by_group(sharding.unbox(state.params), chosen)
     shape = conventions.geometry(groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ()))
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)

@@ -22,6 +22,7 @@ RULES = (
     ("width", "fsdp"),
     ("inner", "tensor"),
     ("vocab", "tensor"),
+    ("expert", None),  # each expert is split as a dense layer is, so any number of them fits
     ("length", None),
     ("layers", None),
 )

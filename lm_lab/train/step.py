@@ -15,14 +15,27 @@ Gradients = Callable[[PyTree, Batch, Array], tuple[PyTree, Sums]]
 
 
 def gradients(model: Any, objective: Objective, compute: str) -> Gradients:
-    """(params, batch, key) -> (gradient of the summed nll, sums), with matrix products in dtype `compute`."""
+    """(params, batch, key) -> (gradient of the summed nll, sums), with matrix products in dtype `compute`.
+
+    What layers sow in "losses", f32[B] each, is added to it once for each of the row's targets, as "penalty".
+    """
 
     def summed(params: PyTree, batch: Batch, key: Array) -> tuple[Array, Sums]:
         cast = jax.tree.map(lambda x: x.astype(compute), params)
-        sums = objective.loss(model.apply({"params": cast}, batch.inputs, rngs={"dropout": key}), batch)
-        return sums["nll"], sums
+        logits, sown = model.apply({"params": cast}, batch.inputs, rngs={"dropout": key}, mutable=["losses"])
+        sums = objective.loss(logits, batch)
+        if not sown:
+            return sums["nll"], sums
+        penalty = _penalty(sown, batch)
+        return sums["nll"] + penalty, {**sums, "penalty": penalty}
 
     return jax.grad(summed, has_aux=True)
+
+
+def _penalty(sown: PyTree, batch: Batch) -> Array:
+    """Rows count by their targets, so that microbatches and shards add up to the whole."""
+    targets_B = batch.weights.reshape(len(batch.weights), -1).sum(1)
+    return sum(((leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)), jnp.float32(0))
 
 
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:

@@ -43,6 +43,7 @@ def test_decoder(tied):
     }
     sums = {
         "total": sum(groups.values()),
+        "active": sum(groups.values()),
         "non_embedding": sum(groups.values()) - V * D - L * D,
         "matmul": body + D * V,  # tied or not, the head is one product
         "matmul_body": body,

@@ -3,10 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.compute import conventions, flops
+from lm_lab.compute.parameters import by_group
 from lm_lab.models.decoder import Config
-from lm_lab.types import Inputs, UserError
+from lm_lab.objectives import causal
+from lm_lab.train import step
+from lm_lab.train.sharding import unbox
+from lm_lab.types import Inputs, UserError, Vocabulary
 from tests import tiny
-from tests.tiny import DEPTH, LENGTH, ROUNDING, VOCAB, distance
+from tests.tiny import DEPTH, LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
 TOKENS = tiny.tokens()
 
@@ -170,6 +175,8 @@ def test_order_is_seen_where_positions_are(scheme):
         ({"width": 6, "heads": 2}, "rotary positions need an even width / heads or head_dim, not 3"),
         ({"head_dim": 5}, "or head_dim, not 5"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
+        ({"feed_forward_kind": "experts", "experts": 1}, "experts_per_token 2 is above experts 1"),
+        ({"feed_forward_kind": "experts", "bias": "all"}, "experts have no offsets"),
         ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
         ({"rotary_scaling": "linear", "positions": "none"}, "rotary_scaling is for positions rotary, not none"),
         ({"rotary_scaling": "llama3", "rotary_low_factor": 4.0}, "rotary_low_factor 4.0 is not below"),
@@ -188,3 +195,35 @@ def test_geometry():
     assert Config(width=48, heads=3, activation="relu").inner == 192
     assert Config(width=48, heads=3).inner == 192
     assert Config(width=48, heads=3, feed_forward=7).inner == 7
+
+
+MIXTURE = {"feed_forward_kind": "experts", "experts": 4, "experts_per_token": 2, "feed_forward": 24}
+
+
+@pytest.mark.parametrize("activation", ["relu", "swiglu"])
+def test_a_mixture_costs_what_its_active_parameters_do(activation):
+    model = tiny.model(**MIXTURE, activation=activation, experts_kernel="ragged", attention_kernel="plain")
+    params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
+    groups = by_group(params, 2)
+    expert = (3 if activation == "swiglu" else 2) * WIDTH * 24
+    assert groups["total"] - groups["active"] == DEPTH * 2 * expert
+    assert groups["feed_forward"] == DEPTH * (4 * expert + WIDTH * 4)
+    assert groups["matmul_body"] == DEPTH * (4 * WIDTH**2 + 2 * expert + WIDTH * 4)
+    shape = conventions.geometry(groups, LENGTH, *model.cfg.attention_geometry)
+    counted = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
+    assert counted.total == TOKENS.size * conventions.per_token(shape)["palm"]
+
+
+def test_microbatches_of_a_mixture_add_up_to_the_whole_with_its_penalty():
+    model = tiny.model(**MIXTURE, balance_weight=0.5)
+    objective = causal.make(causal.Config(), LENGTH, Vocabulary(VOCAB, 0, None, None))
+    segments = jnp.where(jnp.arange(LENGTH + 1) < jnp.arange(4, 4 + tiny.ROWS)[:, None], 1, 0)
+    batch = objective.prepare(jax.random.key(0), tiny.examples(segments=segments))
+    params = tiny.params_of(model, batch.inputs)
+    whole = step.gradients(model, objective, "float32")
+    grads, sums = jax.jit(whole)(params, batch, jax.random.key(0))
+    assert distance(jax.jit(step.accumulate(whole, 4))(params, batch, jax.random.key(0)), (grads, sums)) < ROUNDING
+    logits, sown = model.apply({"params": params}, batch.inputs, mutable=["losses"])
+    by_row = jax.tree.leaves(sown)[0].sum(0)
+    assert distance(sums["penalty"], by_row @ batch.weights.sum(1)) < ROUNDING
+    assert distance(sums["nll"], objective.loss(logits, batch)["nll"]) < ROUNDING

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_lab import generation, registry
 from lm_lab.compute.parameters import group_of
+from lm_lab.train import sharding
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
@@ -23,23 +25,38 @@ def config_of(family):
 
 def choices(family, field):
     """The values of a field that is a Literal, where the family has it."""
-    hint = get_type_hints(config_of(family)).get(field)
-    return get_args(hint)
+    return get_args(get_type_hints(config_of(family)).get(field))
 
 
-def sees(family, scheme):
-    return tiny.model(family, **({} if scheme is None else {"positions": scheme})).cfg.sees
+def has(family, *fields):
+    return {field.name for field in dataclasses.fields(config_of(family))}.issuperset(fields)
 
 
-POSITIONS = [(family, scheme) for family in FAMILIES for scheme in choices(family, "positions") or (None,)]
-PAST = [pair for pair in POSITIONS if sees(*pair) == "past"]
-ALL = [pair for pair in POSITIONS if sees(*pair) == "all"]
-GENERATIVE = PAST
+def variants(family):
+    """The family as it is by default, and with every other value of a setting that its laws may depend on."""
+    default = tiny.model(family).cfg
+    others = [{name: value} for name in ("positions", "feed_forward_kind") for value in choices(family, name)]
+    return [{}, *(change for change in others if not change.items() <= vars(default).items())]
+
+
+def named(pairs):
+    """The pairs, under names such as decoder-positions=alibi."""
+    return [pytest.param(*pair, id="-".join([pair[0], *map("=".join, pair[1].items())])) for pair in pairs]
+
+
+ALL_VARIANTS = [(family, changes) for family in FAMILIES for changes in variants(family)]
+VARIANTS = named(ALL_VARIANTS)
+PAST = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "past"])
+ALL = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "all"])
+GENERATIVE = PAST + [
+    pytest.param(family, {"window": LENGTH // 3}, id=f"{family}-window") for family in FAMILIES if has(family, "window")
+]
+LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  # which differ in what a layer is
 
 
 def built(family, seed=0, rows=1, **changes):
     """(model, params, tokens): a tiny one, and a row of text with no token twice."""
-    model = tiny.model(family, **{name: value for name, value in changes.items() if value is not None})
+    model = tiny.model(family, **changes)
     tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB)[:LENGTH] for row in range(rows)])
     return model, tiny.params_of(model, Inputs(tokens)), tokens.astype(jnp.int32)
 
@@ -48,9 +65,9 @@ def is_embedding(path):
     return group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
 
 
-def influence(family, scheme):
+def influence(family, changes):
     """[L L]: of the token at column on the feature at row."""
-    model, params, tokens = built(family, positions=scheme)
+    model, params, tokens = built(family, **changes)
     probe = jax.random.normal(jax.random.key(1), (WIDTH,))
     tables = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_embedding(path)]
     assert [table.shape for table in tables] == [(VOCAB, WIDTH)]
@@ -63,22 +80,22 @@ def influence(family, scheme):
     return np.abs(by_row[:, np.asarray(tokens[0])]).sum(-1)
 
 
-@pytest.mark.parametrize("family, scheme", PAST)
-def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, scheme):
+@pytest.mark.parametrize("family, changes", PAST)
+def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, changes):
     past = np.tril(np.ones((LENGTH, LENGTH), bool))
-    found = influence(family, scheme)
+    found = influence(family, changes)
     assert (found[~past] == 0).all()
     assert (found[past] > 0).all()
 
 
-@pytest.mark.parametrize("family, scheme", ALL)
-def test_a_feature_sees_the_whole_text_where_the_family_says_so(family, scheme):
-    assert (influence(family, scheme) > 0).all()
+@pytest.mark.parametrize("family, changes", ALL)
+def test_a_feature_sees_the_whole_text_where_the_family_says_so(family, changes):
+    assert (influence(family, changes) > 0).all()
 
 
-@pytest.mark.parametrize("family, scheme", POSITIONS)
-def test_padding_on_the_right_changes_nothing_but_itself(family, scheme):
-    model, params, tokens = built(family, positions=scheme)
+@pytest.mark.parametrize("family, changes", VARIANTS)
+def test_padding_on_the_right_changes_nothing_but_itself(family, changes):
+    model, params, tokens = built(family, **changes)
     length = 9
     segments = (jnp.arange(LENGTH) < length).astype(jnp.int32)[None]
     padded = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens, segments)))
@@ -88,18 +105,18 @@ def test_padding_on_the_right_changes_nothing_but_itself(family, scheme):
     assert distance(padded(tokens)[:, :length], alone) < ROUNDING
 
 
-@pytest.mark.parametrize("family, scheme", PAST)
-def test_another_future_changes_no_bit_of_the_logits(family, scheme):
-    model, params, tokens = built(family, positions=scheme)
+@pytest.mark.parametrize("family, changes", PAST)
+def test_another_future_changes_no_bit_of_the_logits(family, changes):
+    model, params, tokens = built(family, **changes)
     logits = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))
     for place in (1, LENGTH // 2, LENGTH - 1):
         other = logits(tokens.at[:, place:].set((tokens[:, place:] + 1) % VOCAB))
         assert tiny.same_bits(logits(tokens)[:, :place], other[:, :place])
 
 
-@pytest.mark.parametrize("family, scheme", POSITIONS)
-def test_documents_of_a_row_do_not_see_each_other(family, scheme):
-    model, params, tokens = built(family, positions=scheme)
+@pytest.mark.parametrize("family, changes", VARIANTS)
+def test_documents_of_a_row_do_not_see_each_other(family, changes):
+    model, params, tokens = built(family, **changes)
     cut = 6
     segments = jnp.where(jnp.arange(LENGTH) < cut, 1, 2)[None]
     positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
@@ -115,9 +132,9 @@ def test_documents_of_a_row_do_not_see_each_other(family, scheme):
 RAGGED = (5, LENGTH - 6, 1)  # lengths of prompts that are continued together
 
 
-@pytest.mark.parametrize("family, scheme", GENERATIVE)
-def test_cached_steps_give_the_logits_of_the_full_pass(family, scheme):
-    model, params, tokens = built(family, rows=len(RAGGED), positions=scheme)
+@pytest.mark.parametrize("family, changes", GENERATIVE)
+def test_cached_steps_give_the_logits_of_the_full_pass(family, changes):
+    model, params, tokens = built(family, rows=len(RAGGED), **changes)
     whole = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))(tokens)
     longest = max(RAGGED)
     padding = jnp.asarray([longest - length for length in RAGGED])[:, None]
@@ -139,38 +156,58 @@ def test_cached_steps_give_the_logits_of_the_full_pass(family, scheme):
         assert distance(cached[row, moved:], whole[row, : LENGTH - int(moved)]) < ROUNDING
 
 
-def loss_and_gradient(family, **changes):
-    _, params, tokens = built(family, rows=2)
-    model = tiny.model(family, **changes)
+def loss_and_gradient(family, changes, **how):
+    _, params, tokens = built(family, rows=2, **changes)
+    model = tiny.model(family, **changes, **how)
     rngs = {"dropout": jax.random.key(0)}
 
     def loss(params):
         logits = model.apply({"params": params}, Inputs(tokens[:, :-1]), rngs=rngs)
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], -1).sum()
 
-    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
-    return value, jax.tree_util.tree_map_with_path(lambda path, leaf: 0 * leaf if is_key_bias(path) else leaf, gradient)
+    return without_key_biases(jax.jit(jax.value_and_grad(loss))(params))
 
 
-def is_key_bias(path):
-    """Softmax takes no notice of what all keys share: this gradient is 0 but for rounding, a share of nothing."""
-    return jax.tree_util.keystr(path, simple=True, separator="/").endswith("/key/bias")
+def without_key_biases(tree):
+    """Softmax takes no notice of what all keys share: its gradient is 0 but for rounding, a share of nothing."""
+
+    def kept(path, leaf):
+        return 0 * leaf if jax.tree_util.keystr(path, simple=True, separator="/").endswith("/key/bias") else leaf
+
+    return jax.tree_util.tree_map_with_path(kept, tree)
 
 
-def has(family, *fields):
-    return {field.name for field in dataclasses.fields(config_of(family))}.issuperset(fields)
-
-
-@pytest.mark.parametrize("family", [family for family in FAMILIES if has(family, "scan", "remat", "dropout")])
-def test_depth_scanned_unrolled_or_recomputed_is_one_function(family):
-    usual = loss_and_gradient(family, dropout=0.3, scan=False)
-    for changes in (
+@pytest.mark.parametrize(
+    "family, changes", [pair for pair in LAYERS if has(pair.values[0], "scan", "remat", "dropout")]
+)
+def test_depth_scanned_unrolled_or_recomputed_is_one_function(family, changes):
+    usual = loss_and_gradient(family, changes, dropout=0.3, scan=False)
+    for how in (
         {"scan": True},
         {"scan": True, "remat": "full"},
         {"remat": "full"},
         {"scan": True, "remat": "dots"},
     ):
-        assert distance(loss_and_gradient(family, dropout=0.3, **changes), usual) < ROUNDING
+        assert distance(loss_and_gradient(family, changes, dropout=0.3, **how), usual) < ROUNDING
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs the 8 virtual devices of the suite")
+@pytest.mark.parametrize("family, changes", LAYERS)
+def test_sharded_is_single(family, changes):
+    model, params, tokens = built(family, rows=8, **changes)
+    mesh = sharding.make_mesh(sharding.Config(data=2, fsdp=2, tensor=2))
+    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), Inputs(tokens))["params"])
+    weights = jax.random.normal(jax.random.key(1), (8, LENGTH, VOCAB))
+
+    def loss(params, tokens):
+        return (model.apply({"params": params}, Inputs(tokens)) * weights).sum()
+
+    alone = jax.jit(jax.value_and_grad(loss))(params, tokens)
+    with sharding.use(mesh):
+        rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+        function = sharding.ruled(jax.value_and_grad(loss), mesh)
+        shared = jax.jit(function, in_shardings=(sharding.state_shardings(mesh, boxed, 1), rows))(params, tokens)
+    assert distance(without_key_biases(shared), without_key_biases(alone)) < ROUNDING
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.nn.experts import Experts, Mixture, imbalance
+from lm_lab.nn.feed_forward import FeedForward
+from lm_lab.train.sharding import unbox
+from tests.tiny import ROUNDING, distance
+
+E, D, F, B, L = 5, 8, 12, 2, 30
+X = jax.random.normal(jax.random.key(0), (B, L, D))
+REAL = jnp.arange(L) < jnp.asarray([[L], [11]])
+GROUPINGS = ("ragged", "blocks")
+
+
+def layer(**changes):
+    return Experts(Mixture(**{"experts": E, "chosen": 2, "inner": F, "activation": "swiglu"} | changes), 1.0)
+
+
+def params_of(module):
+    return unbox(jax.jit(module.init)(jax.random.key(1), X)["params"])
+
+
+def applied(module, params, x=X, real=None):
+    return jax.jit(lambda params, x: module.apply({"params": params}, x, real))(params, x)
+
+
+def looped(params, chosen, capacity=None, real=None):
+    """2401.04088, section 2.1, in float64, token by token: an expert takes `capacity` of a row."""
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    out = np.zeros(X.shape)
+    for row in range(B):
+        taken = np.zeros(E, int)
+        for place in range(L):
+            x = np.asarray(X[row, place], np.float64)
+            chances = np.exp(x @ p["router"]["kernel"])
+            chances /= chances.sum()
+            best = np.argsort(-chances)[:chosen]
+            for expert in best:
+                if real is not None and not real[row, place]:
+                    continue
+                taken[expert] += 1
+                if capacity is not None and taken[expert] > capacity:
+                    continue
+                up, gate = (x @ p[name]["kernel"][expert] for name in ("up", "gate"))
+                y = (gate / (1 + np.exp(-gate)) * up) @ p["down"]["kernel"][expert]
+                out[row, place] += y * (chances[expert] / chances[best].sum() if chosen > 1 else chances[expert])
+    return out
+
+
+@pytest.mark.parametrize("kernel", GROUPINGS)
+@pytest.mark.parametrize("chosen", [1, 3])
+def test_a_token_is_the_weighed_sum_of_its_experts(kernel, chosen):
+    module = layer(chosen=chosen, kernel=kernel)
+    params = params_of(module)
+    assert distance(applied(module, params), looped(params, chosen)) < ROUNDING
+
+
+@pytest.mark.parametrize("real", [None, REAL], ids=["whole", "padded"])
+def test_an_expert_takes_the_first_tokens_of_a_row_up_to_its_capacity(real):
+    module = layer(capacity_factor=0.75)  # 9 tokens of 30, where an even share were 12
+    params = params_of(module)
+    assert distance(applied(module, params, real=real), looped(params, 2, 9, real)) < ROUNDING
+
+
+@pytest.mark.parametrize("changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": E / 2}], ids=str)
+def test_all_ways_of_taking_every_token_have_one_gradient(changes):
+    weights = jax.random.normal(jax.random.key(3), X.shape)
+
+    def gradient(module):
+        return jax.jit(jax.grad(lambda params, x: (module.apply({"params": params}, x) * weights).sum(), (0, 1)))
+
+    params = params_of(layer())
+    everything = gradient(layer(capacity_factor=float(E)))(params, X)
+    assert distance(gradient(layer(**changes))(params, X), everything) < ROUNDING
+
+
+@pytest.mark.parametrize("changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": 1.0}], ids=str)
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_one_expert_is_a_dense_layer(changes, activation):
+    module = layer(experts=1, chosen=1, activation=activation, **changes)
+    params = params_of(module)
+    dense = {name: {"kernel": leaf["kernel"][0]} for name, leaf in params.items() if name != "router"}
+    assert distance(applied(module, params), FeedForward(F, activation, 1.0).apply({"params": dense}, X)) < ROUNDING
+
+
+def test_kernels_begin_as_those_of_a_dense_layer():
+    module = Experts(Mixture(16, 2, 64, "gelu"), 0.5)
+    params = unbox(jax.jit(module.init)(jax.random.key(1), jnp.ones((1, 1, 128)))["params"])
+    # 131,072 draws: the standard deviation is known within 0.2 %.
+    assert float(params["up"]["kernel"].std()) == pytest.approx(128**-0.5, rel=0.01)
+    assert float(params["down"]["kernel"].std()) == pytest.approx(0.5 * 64**-0.5, rel=0.01)
+
+
+def test_members_of_a_population_are_themselves():
+    module = layer(kernel="blocks")
+    members = [params_of(module), jax.tree.map(lambda x: -x, params_of(module))]
+    together = jax.jit(jax.vmap(lambda params: module.apply({"params": params}, X)))(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    )
+    for member, params in zip(together, members):
+        assert distance(member, applied(module, params)) < ROUNDING
+
+
+def test_imbalance_is_switch_transformers():
+    rng = np.random.default_rng(0)
+    chances = rng.dirichlet(np.ones(E), (B, L))
+    chosen = np.argsort(-chances)[..., :2]
+    wanted = []
+    for row, count in enumerate((L, 11)):
+        share = np.bincount(chosen[row, :count].ravel(), minlength=E) / (2 * count)
+        wanted.append(E * share @ chances[row, :count].mean(0))
+    assert distance(imbalance(jnp.float32(chances), jnp.asarray(chosen), REAL), np.asarray(wanted)) < ROUNDING
+    alike = jnp.full((1, E, E), 1 / E)
+    assert imbalance(alike, jnp.arange(E)[None, :, None], None) == pytest.approx(1.0)
+    assert imbalance(alike, jnp.arange(E)[None, :, None], jnp.zeros((1, E), bool)) == 0
+
+
+def test_the_loss_is_sown_for_every_row():
+    module = layer(balance_weight=0.5)
+    params = params_of(module)
+    y, sown = module.apply({"params": params}, X, REAL, mutable=["losses"])
+    chances = jax.nn.softmax(X @ params["router"]["kernel"])
+    wanted = 0.5 * imbalance(chances, jax.lax.top_k(chances, 2)[1], REAL)
+    assert distance(sown["losses"]["balance"][0], wanted) < ROUNDING
+    assert distance(applied(module, params, real=REAL), y) < ROUNDING  # and nowhere, where nobody asks
