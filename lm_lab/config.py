@@ -175,6 +175,12 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
             f"config.objective.name {objective!r} is for models that see {shown[module.SEES]}, and this "
             f"config.model sees {shown[model.sees]}; choose another of the two"
         )
+    if getattr(module, "CONTEXT", False) not in (None, model.reads_context):
+        clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
+        raise UserError(
+            f"config.objective.name {objective!r} {clash[0]} context, and this config.model {clash[1]}; "
+            "choose another of the two"
+        )
     source = parts["data"][OWN].source
     wanted, found = reads(module), given(find("data.sources", source, "config.data.source"))
     if wanted != found:

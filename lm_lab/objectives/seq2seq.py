@@ -13,6 +13,7 @@ from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabula
 
 SEES = "past"
 READS = "pairs"
+CONTEXT = None  # as the model reads
 
 Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
 

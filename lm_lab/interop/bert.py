@@ -1,0 +1,115 @@
+"""BERT with its masked-token head (1810.04805), as transformers stores it."""
+
+from typing import Any
+
+from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("BertForMaskedLM",)
+FAMILY = "encoder"
+PREFIX = "bert."
+# Buffers, copies of what is tied, and what was trained beside the head: next sentences and the pooler before them.
+IGNORED = (
+    "bert.embeddings.position_ids",
+    "cls.predictions.decoder.*",
+    "cls.seq_relationship.*",
+    "bert.pooler.*",
+)
+
+ACTIVATIONS = {"gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    expect(foreign, {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False})
+    return {
+        "width": take(foreign, "hidden_size", int),
+        "depth": take(foreign, "num_hidden_layers", int),
+        "heads": take(foreign, "num_attention_heads", int),
+        "feed_forward": take(foreign, "intermediate_size", int),
+        "vocab": take(foreign, "vocab_size", int),
+        "length": take(foreign, "max_position_embeddings", int),
+        "kinds": take(foreign, "type_vocab_size", int, 2, low=1),
+        "norm": "layer",
+        "norm_bias": True,
+        "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-12),
+        "norm_position": "post",
+        "embedding_norm": True,
+        "positions": "learned",
+        "activation": choose(foreign, "hidden_act", ACTIVATIONS, "gelu"),
+        "bias": True,
+        "tied": take(foreign, "tie_word_embeddings", bool, True),
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that BERT has not."""
+    wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
+    demand(config, "BERT", {**wanted, "positions": "learned", "bias": True})
+    if not config.kinds:
+        raise UserError("model.kinds 0 cannot be written as BERT, which has at least 1")
+    if config.activation not in ACTIVATIONS.values():
+        raise UserError(f"model.activation {config.activation!r} cannot be written as BERT")
+    return {
+        "architectures": [ARCHITECTURES[0]],
+        "model_type": "bert",
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.inner,
+        "vocab_size": config.vocab,
+        "max_position_embeddings": config.length,
+        "type_vocab_size": config.kinds,
+        "layer_norm_eps": config.norm_epsilon,
+        "hidden_act": inverse(ACTIVATIONS)[config.activation],
+        "tie_word_embeddings": config.tied,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": None,
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    head = "cls.predictions"
+    found = [*body(config), *_linear("transform", f"{head}.transform.dense")]
+    found += _norm("transform_norm", f"{head}.transform.LayerNorm")
+    if config.tied:
+        return [*found, same("head/bias", f"{head}.bias")]
+    # An untied head keeps, and does not use, the offset that a tied one has.
+    offset = Rule(("head/bias",), (f"{head}.decoder.bias", f"{head}.bias"), lambda used, _: (used,), lambda b: (b, b))
+    return [*found, turned("head/kernel", f"{head}.decoder.weight"), offset]
+
+
+def body(config: Any) -> list[Rule]:
+    """Where the tensors of the features are, which every architecture on top of BERT has."""
+    layers, layer = tuple(range(config.depth)), "bert.encoder.layer.{layer}"
+    found = [
+        same("embed/embedding", "bert.embeddings.word_embeddings.weight"),
+        same("positions/embedding", "bert.embeddings.position_embeddings.weight"),
+        same("kinds/embedding", "bert.embeddings.token_type_embeddings.weight"),
+        *_norm("embedding_norm", "bert.embeddings.LayerNorm"),
+        *_norm("layers/attention_norm", f"{layer}.attention.output.LayerNorm", layers),
+        *_norm("layers/feed_forward_norm", f"{layer}.output.LayerNorm", layers),
+    ]
+    for ours, theirs in {
+        "attention/query": "attention.self.query",
+        "attention/key": "attention.self.key",
+        "attention/value": "attention.self.value",
+        "attention/out": "attention.output.dense",
+        "feed_forward/up": "intermediate.dense",
+        "feed_forward/down": "output.dense",
+    }.items():
+        found += _linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
+    return found
+
+
+def _linear(ours: str, theirs: str, layers: tuple[int, ...] | None = None) -> list[Rule]:
+    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
+    return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)]
+
+
+def _norm(ours: str, theirs: str, layers: tuple[int, ...] | None = None) -> list[Rule]:
+    scale = same(f"{ours}/scale", f"{theirs}.weight", layers)
+    return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)]

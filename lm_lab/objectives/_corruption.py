@@ -1,0 +1,40 @@
+"""What objectives that hide a part of a text share. One row at a time: callers vmap over rows."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+def row_keys(key: Array, rows: int) -> Array:
+    """A key for each row."""
+    return jax.random.split(key, rows)
+
+
+def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
+    """(bool[L] hidden, bool[L] a hidden span begins) of what was drawn: a span ends where its segment does.
+
+    The rest of such a span, and padding, stay as they are.
+    """
+    begins_L = noise_L & ~jnp.concatenate([jnp.zeros(1, bool), noise_L[:-1]])
+    begin_L = lax.cummax(jnp.where(begins_L, jnp.arange(noise_L.shape[0]), 0))
+    real_L = segments_L > 0
+    return noise_L & real_L & (segments_L == segments_L[begin_L]), begins_L & real_L
+
+
+def compact(kept_E: Array, length: int, *columns_E: Array) -> tuple[Array, ...]:
+    """The kept entries of each column in order, then zeros, [length]; there is room for all of them."""
+    place_E = jnp.where(kept_E, jnp.cumsum(kept_E) - 1, length)
+    return tuple(jnp.zeros(length, column.dtype).at[place_E].set(column, mode="drop") for column in columns_E)
+
+
+def interleave(*columns_L: Array) -> Array:
+    """[a0 b0 a1 b1 ...]."""
+    return jnp.stack(columns_L, axis=1).reshape(-1)
+
+
+def shifted(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
+    """What a decoder reads to say the targets: the target before, and the id `start` where a segment begins."""
+    before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+    if segments_BL is None:
+        return before_BL
+    return jnp.where(jnp.diff(segments_BL, axis=1, prepend=0) != 0, start, before_BL)

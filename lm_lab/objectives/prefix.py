@@ -1,0 +1,47 @@
+"""A prefix language model (1910.10683): a text is cut in two, and its end predicted from its beginning.
+
+The tokens of the prefix see each other, those of the rest the prefix and their own past; the cut of a row is drawn
+anew at every step. With several documents in a row, those before the cut are all prefix, and no targets.
+
+Bits per byte: those of the rest given the prefix, by the bytes of the rest: a likelihood, of the ends of texts alone.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.objectives import causal
+from lm_lab.objectives._sums import likelihood
+from lm_lab.types import Batch, Examples, Objective, Vocabulary
+
+SEES = "past"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to set."""
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+    """The objective on windows of `length` inputs."""
+    del config, length, vocabulary
+    return Objective(prepare, likelihood)
+
+
+def window(config: Config, length: int) -> tuple[int, int]:
+    """(tokens in a window, tokens from one window to the next)."""
+    del config
+    return length + 1, length
+
+
+def prepare(key: Array, examples: Examples) -> Batch:
+    """The batch of `causal`, but the first 1 to L inputs are prefix, and targets in it weigh 0. Pure in the key."""
+    batch = causal.prepare(key, examples)
+    rows, length = batch.targets.shape
+    cut_B1 = jax.random.randint(key, (rows, 1), 1, length + 1)
+    index_L = jnp.arange(length)
+    # The last of the prefix predicts the first of the rest.
+    weights = batch.weights * (index_L >= cut_B1 - 1)
+    return batch._replace(inputs=batch.inputs._replace(prefix=index_L < cut_B1), weights=weights)
