@@ -35,7 +35,7 @@ def fits_cudnn(head_dim: int) -> bool:
 
 
 def fits_splash(length: int) -> bool:
-    """Whether splash attention can run on that many tokens: in whole tiles, and on one device, for it is never split."""
+    """Whether splash attention can run on that many tokens: in whole tiles, and on one device alone."""
     return length % TILE == 0 and jax.sharding.get_abstract_mesh().size <= 1
 
 
