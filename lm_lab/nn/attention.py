@@ -7,13 +7,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from lm_lab.nn import fused
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary, rotate
 from lm_lab.nn.sight import Sight, generating, make_mask, remember
 from lm_lab.types import Sees, UserError
 
-Kernel = Literal["auto", "plain", "cudnn"]
+Kernel = Literal["auto", "plain", "cudnn", "tpu"]
+
+NEEDS = {
+    "cudnn": "an NVIDIA GPU and config.precision.compute bfloat16, and has no softcap",
+    "tpu": f"one TPU, lengths that are multiples of {fused.TILE}, and neither a prefix nor positions alibi or relative",
+}
 
 
 def attend(
@@ -28,34 +34,33 @@ def attend(
     softcap: float | None = None,
     window: int | None = None,
     sees: Sees = "past",
+    past_BL: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G heads (2305.13245).
 
     mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for all keys, as `sees`
     says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
-    softcap tanh(scores / softcap) (2408.00118). Returns [B L H K]; softmax in float32. "auto" takes cuDNN's fused
-    kernel for half precision on an NVIDIA GPU and the plain one elsewhere. Raises UserError where "cudnn" cannot run.
+    softcap tanh(scores / softcap) (2408.00118). past_BL are segments of which the mask is that past and nothing else.
+    Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
+    on an NVIDIA GPU, where they can run, and the plain one elsewhere. Raises UserError where the kernel that is asked
+    for cannot run.
     """
-    fused = q_BLHK.dtype in (jnp.bfloat16, jnp.float16) and jax.default_backend() == "gpu" and softcap is None
-    if kernel == "cudnn" and not fused:
-        raise UserError(
-            "config.model.attention_kernel cudnn needs an NVIDIA GPU and config.precision.compute bfloat16, and has no "
-            "softcap; choose auto"
-        )
-    fits = q_BLHK.shape[-1] % 8 == 0 and q_BLHK.shape[-1] <= 128  # what cuDNN's kernel takes of head dims
-    if fused and (kernel == "cudnn" or (kernel == "auto" and fits)):
-        added = None if bias is None else bias.astype(q_BLHK.dtype)
-        return jax.nn.dot_product_attention(
-            q_BLHK,
-            k_BMGK,
-            v_BMGK,
-            bias=added,
-            mask=mask,
-            scale=scale,
-            is_causal=mask is None and sees == "past",
-            local_window_size=(window - 1, 0) if window is not None and mask is None else None,
-            implementation="cudnn",
-        )
+    past = (mask is None and sees == "past") or past_BL is not None
+    half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
+    runs = {
+        "plain": True,
+        "cudnn": jax.default_backend() == "gpu" and half and softcap is None,
+        "tpu": jax.default_backend() == "tpu" and past and bias is None and fused.fits_splash(q_BLHK.shape[1]),
+    }
+    if kernel == "auto":
+        fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
+        kernel = "tpu" if runs["tpu"] else "cudnn" if fits else "plain"
+    if not runs[kernel]:
+        raise UserError(f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto")
+    if kernel == "tpu":
+        return fused.splash(q_BLHK, k_BMGK, v_BMGK, past_BL, scale, softcap, window)
+    if kernel == "cudnn":
+        return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, sees)
     if mask is None and sees == "past":
         slots_L = jnp.arange(q_BLHK.shape[1])
         mask = make_mask(slots_L[:, None] - slots_L, None, None, window=window)
@@ -137,8 +142,20 @@ class Attention(nn.Module):
         if shape.rotary is not None:
             q_BLHK = rotate(q_BLHK, sight.positions_BL, shape.rotary)
         k, v = self._context(context_BMD) if self.cross else self._own(x_BLD, sight)
-        bounds = {"bias": bias, "scale": shape.scale, "softcap": shape.softcap, "window": shape.window}
-        mixed = attend(q_BLHK, k, v, sight.mask, self.kernel, sees=self.sees, **bounds).reshape(*x_BLD.shape[:2], -1)
+        mixed_BLHK = attend(
+            q_BLHK,
+            k,
+            v,
+            sight.mask,
+            "auto" if self.kernel == "tpu" and sight.start is not None else self.kernel,  # it knows no cache
+            bias=bias,
+            scale=shape.scale,
+            softcap=shape.softcap,
+            window=shape.window,
+            sees=self.sees,
+            past_BL=None if self.cross else sight.past_BL,
+        )
+        mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
         return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(mixed)
 
     def _own(self, x_BLD: Array, sight: Sight) -> tuple[Array, Array]:

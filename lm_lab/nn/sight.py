@@ -20,6 +20,7 @@ class Sight(NamedTuple):
     distance_LM: Array  # i32[L, M]: the slot of the query less that of the key
     start: Array | None  # i32[]: slots filled by earlier calls, where the model generates
     real_BL: Array | None = None  # bool[B, L], False for padding; None: no token is
+    past_BL: Array | None = None  # i32[B, L], the segments of which the mask is the past and nothing else, if it is
 
 
 def make_mask(
@@ -52,7 +53,8 @@ def everything(inputs: Inputs) -> Sight:
     slots_L = jnp.arange(inputs.tokens.shape[1])
     distance_LM = slots_L[:, None] - slots_L
     mask = make_mask(distance_LM, inputs.segments, inputs.segments, sees="all")
-    return Sight(mask, slots_L[None] if inputs.positions is None else inputs.positions, distance_LM, None)
+    positions = slots_L[None] if inputs.positions is None else inputs.positions
+    return Sight(mask, positions, distance_LM, None, None if inputs.segments is None else inputs.segments > 0)
 
 
 class Timeline(nn.Module):
@@ -72,7 +74,8 @@ class Timeline(nn.Module):
             distance_LM = slots_L[:, None] - slots_L
             plain, prefix = segments is None and inputs.prefix is None, inputs.prefix
             mask = None if plain else make_mask(distance_LM, segments, segments, window=self.window, prefix_BM=prefix)
-            return Sight(mask, positions, distance_LM, None, None if segments is None else segments > 0)
+            real_BL = None if segments is None else segments > 0
+            return Sight(mask, positions, distance_LM, None, real_BL, segments if prefix is None else None)
         segments = jnp.ones_like(inputs.tokens) if segments is None else segments
         capacity = min(length, self.window or length)
         start = self.variable("cache", "start", jnp.zeros, (), jnp.int32)

@@ -2,10 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from lm_lab.nn.attention import attend
+from lm_lab.nn.fused import splash
 from lm_lab.nn.sight import make_mask
 from lm_lab.types import UserError
+from tests import tiny
 from tests.tiny import ROUNDING, distance
 
 
@@ -70,7 +73,52 @@ def test_the_future_has_no_gradient_at_all():
         assert (gradient[:, :4] != 0).any()
 
 
+def grouped(seed=0, length=256, dtype=jnp.float32):
+    """q [2 L 4 32], k and v [2 L 2 32]."""
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=(2, length, heads, 32)), dtype) for heads in (4, 2, 2)]
+
+
+PACKED = jnp.where(jnp.arange(256) < jnp.asarray([[100], [200]]), 1, 2)
+
+
+@pytest.mark.parametrize(
+    "segments, softcap, window", [(None, None, None), (PACKED, 5.0, 40)], ids=["past", "packed window"]
+)
+def test_splash_attention_is_the_plain_one(segments, softcap, window):
+    places = jnp.arange(256)
+    mask = make_mask(places[:, None] - places, segments, segments, window=window)
+    weights = jax.random.normal(jax.random.key(0), (2, 256, 4, 32))
+
+    def fused_loss(q, k, v):
+        return (splash(q, k, v, segments, None, softcap, window, interpret=True) * weights).sum()
+
+    def plain_loss(q, k, v):
+        return (attend(q, k, v, mask, "plain", softcap=softcap) * weights).sum()
+
+    ours, wanted = (jax.jit(jax.value_and_grad(f, (0, 1, 2)))(*grouped()) for f in (fused_loss, plain_loss))
+    assert distance(ours, wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_splash_attention_compiles_for_a_tpu_with_its_gradient(dtype):
+    def loss(q, k, v):
+        return splash(q, k, v, PACKED, None, None, None).astype(jnp.float32).sum()
+
+    lowered = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=["tpu"])(*grouped(dtype=dtype))
+    assert lowered.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == 3  # forward, of q, of k and v
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 7, 20])
+def test_no_mask_is_the_past_of_the_window(window):
+    places = jnp.arange(7)
+    mask = make_mask(places[:, None] - places, None, None, window=window)
+    assert tiny.same_bits(attend(*drawn(), None, "plain", window=window), attend(*drawn(), mask, "plain"))
+
+
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without one")
 def test_the_fused_kernel_is_refused_where_it_cannot_run():
     with pytest.raises(UserError, match=r"config\.model\.attention_kernel cudnn needs an NVIDIA GPU"):
         attend(*drawn(dtype=jnp.bfloat16), causal_mask(7, None), "cudnn")
+    with pytest.raises(UserError, match=r"config\.model\.attention_kernel tpu needs one TPU, lengths that are mult"):
+        attend(*drawn(), None, "tpu")
