@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 
+import jax
+
 from lm_lab import registry
 from lm_lab.data import loader
-from lm_lab.evaluation import transduction
+from lm_lab.evaluation import pseudo_likelihood, transduction
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import PyTree
 
@@ -17,7 +19,21 @@ def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if experiment.reads == "pairs" and experiment.objective.measures:
         return _transduction(experiment, dataset, module.prompt)
+    if getattr(experiment.objective, "pseudo_batches", 0):
+        return _pseudo_likelihood(experiment, dataset)
     return None
+
+
+def _pseudo_likelihood(experiment: Experiment, dataset: loader.Dataset) -> Measure:
+    evaluate = pseudo_likelihood.pseudo_likelihood(
+        experiment.build_model(), experiment.vocabulary(), experiment.precision.compute
+    )
+    window, stride = experiment.window()
+    rows = experiment.train.batch_size
+    cut = loader.cut(experiment.data, dataset.heldout, window=window, stride=stride, batch_size=rows, seed=0)
+    exam = loader.exam(cut, experiment.objective.pseudo_batches)
+    jit_evaluate = jax.jit(evaluate)
+    return lambda params: pseudo_likelihood.rates(jax.device_get(jit_evaluate(params, exam)))
 
 
 def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Callable) -> Measure:
