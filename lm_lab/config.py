@@ -18,7 +18,7 @@ from lm_lab.data.documents import given
 from lm_lab.registry import Kind, find, names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Experiment, Horizon, Precision, reads
+from lm_lab.train.experiment import Experiment, Horizon, Precision, complete, reads
 from lm_lab.types import UserError
 
 # The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
@@ -123,6 +123,7 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
         mesh=parts["mesh"][OWN],
         precision=parts["precision"][OWN],
     )
+    experiment.exams()
     plain: dict[str, Any] = {"seed": experiment.seed}
     for name in SECTIONS:
         plain[name] = dict(chosen[name])
@@ -169,18 +170,7 @@ def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _fit(objective: str, parts: dict[str, Any]) -> None:
     """Completes the objective's settings by the model's. Raises UserError where objective, model and data clash."""
     module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
-    if module.SEES not in (None, model.sees):
-        shown = {"past": "only the past", "all": "the whole text"}
-        raise UserError(
-            f"config.objective.name {objective!r} is for models that see {shown[module.SEES]}, and this "
-            f"config.model sees {shown[model.sees]}; choose another of the two"
-        )
-    if getattr(module, "CONTEXT", False) not in (None, model.reads_context):
-        clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
-        raise UserError(
-            f"config.objective.name {objective!r} {clash[0]} context, and this config.model {clash[1]}; "
-            "choose another of the two"
-        )
+    settings = complete(module, parts["objective"]["name"], model, f"config.objective.name {objective!r}")
     source = parts["data"][OWN].source
     wanted, found = reads(module), given(find("data.sources", source, "config.data.source"))
     if wanted != found:
@@ -189,8 +179,7 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
             f"config.objective.name {objective!r} learns from {words[wanted]}, and config.data.source {source!r} gives "
             f"{words[found]}; choose another of the two"
         )
-    if hasattr(module, "complete"):
-        parts["objective"]["name"] = module.complete(parts["objective"]["name"], model)
+    parts["objective"]["name"] = settings
 
 
 def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:

@@ -84,7 +84,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if hasattr(module, "prompt"):
-        context, there = padded([[*row, end] for row in ids], left=False)
+        closed = [end] if experiment.reads == "pairs" else []  # as the sources that it was trained on
+        context, there = padded([[*row, *closed] or [end] for row in ids], left=False)
         examples = Examples(context, there.astype(np.float32), context=context, context_segments=there)  # type: ignore[arg-type]
         return module.prompt(experiment.objective, experiment.vocabulary(), examples)
     if experiment.model.reads_context:

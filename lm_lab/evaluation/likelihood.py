@@ -33,6 +33,12 @@ def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTr
     return total
 
 
+def examine(model: Any, exams: Mapping[str, Objective], compute: str) -> Callable[[PyTree, Examples], dict[str, Sums]]:
+    """(params, examples [n B S]) -> the sums of each exam, an objective that reads the same windows."""
+    totals = {name: likelihood(model, objective, compute) for name, objective in exams.items()}
+    return lambda params, examples: {name: total(params, examples) for name, total in totals.items()}
+
+
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
     """What sums are a target: nats ("nll"), "accuracy" of what is "correct", others by their own names; and, where
     targets stand for text, bits per byte of it ("bits_per_byte"). NaN where nothing was counted."""

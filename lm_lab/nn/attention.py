@@ -12,7 +12,7 @@ from lm_lab.nn.linear import Linear
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary, rotate
 from lm_lab.nn.sight import Sight, generating, make_mask, remember
-from lm_lab.types import UserError
+from lm_lab.types import Sees, UserError
 
 Kernel = Literal["auto", "plain", "cudnn", "tpu"]
 
@@ -33,22 +33,23 @@ def attend(
     scale: float | None = None,
     softcap: float | None = None,
     window: int | None = None,
-    past_BL: Array | None = None,
+    sees: Sees = "past",
+    own_BL: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G heads (2305.13245).
 
-    mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it; bias f32[1|B, H, L, M] is
-    added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by softcap tanh(scores / softcap)
-    (2408.00118). past_BL are segments of which the mask is that past and nothing else. Returns [B L H K]; softmax in
-    float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU, where they
-    can run, and the plain one elsewhere. Raises UserError where the kernel that is asked for cannot run.
+    mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for all keys, as `sees`
+    says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
+    softcap tanh(scores / softcap) (2408.00118). own_BL are the segments where the mask is as None says within them.
+    Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
+    on an NVIDIA GPU, where they can run, and the plain one elsewhere. Raises UserError where the one asked for cannot.
     """
-    past = mask is None or past_BL is not None
+    simple = bias is None and (mask is None or own_BL is not None)
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
     runs = {
         "plain": True,
         "cudnn": jax.default_backend() == "gpu" and half and softcap is None,
-        "tpu": jax.default_backend() == "tpu" and past and bias is None and fused.fits_splash(q_BLHK.shape[1]),
+        "tpu": jax.default_backend() == "tpu" and simple and fused.fits_splash(q_BLHK.shape[1], k_BMGK.shape[1]),
     }
     if kernel == "auto":
         fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
@@ -56,10 +57,10 @@ def attend(
     if not runs[kernel]:
         raise UserError(f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto")
     if kernel == "tpu":
-        return fused.splash(q_BLHK, k_BMGK, v_BMGK, past_BL, scale, softcap, window)
+        return fused.splash(q_BLHK, k_BMGK, v_BMGK, own_BL, scale, softcap, window, sees)
     if kernel == "cudnn":
-        return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window)
-    if mask is None:
+        return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, sees)
+    if mask is None and sees == "past":
         slots_L = jnp.arange(q_BLHK.shape[1])
         mask = make_mask(slots_L[:, None] - slots_L, None, None, window=window)
     return _attend(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, softcap)
@@ -69,7 +70,7 @@ def _attend(
     q_BLHK: Array,
     k_BMGK: Array,
     v_BMGK: Array,
-    mask: Array,
+    mask: Array | None,
     bias: Array | None,
     scale: float | None,
     softcap: float | None,
@@ -86,8 +87,9 @@ def _attend(
         scores_BHLM = softcap * jnp.tanh(scores_BHLM / softcap)
     if bias is not None:
         scores_BHLM += bias
-    # Adding the mask fuses better than selecting by it: 1.2 times the whole step at width 128 on a CPU.
-    scores_BHLM += jnp.where(mask, 0.0, -1e30)
+    if mask is not None:
+        # Adding the mask fuses better than selecting by it: 1.2 times the whole step at width 128 on a CPU.
+        scores_BHLM += jnp.where(mask, 0.0, -1e30)
     # Normalising after the product with the values touches K numbers a row instead of M.
     weights_BHLM = jnp.exp(scores_BHLM - lax.stop_gradient(scores_BHLM.max(-1, keepdims=True)))
     total_BHL1 = weights_BHLM.sum(-1, keepdims=True)
@@ -116,6 +118,7 @@ class Heads(NamedTuple):
 class Attention(nn.Module):
     """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of the way back.
 
+    `sees` is what a sight without a mask stands for. Queries are drawn so that scores have unit size at first.
     Where the model generates (nn/sight.py), keys and values of earlier calls are held in the cache; those of a context
     are held once it was given, and later calls give None.
     """
@@ -124,13 +127,15 @@ class Attention(nn.Module):
     init_scale: float
     kernel: Kernel
     cross: bool = False
+    sees: Sees = "past"
 
     @nn.compact
     def __call__(
         self, x_BLD: Array, sight: Sight, bias: Array | None = None, context_BMD: Array | None = None
     ) -> Array:
         shape = self.shape
-        q_BLHK = self._project("query", x_BLD, shape.heads)
+        unit = 1.0 if shape.scale is None else shape.head_dim**-0.5 / shape.scale
+        q_BLHK = self._project("query", x_BLD, shape.heads, unit)
         if shape.norm is not None:
             q_BLHK = Norm(shape.norm, shape.norm_epsilon, name="query_norm")(q_BLHK)
         if shape.rotary is not None:
@@ -146,7 +151,8 @@ class Attention(nn.Module):
             scale=shape.scale,
             softcap=shape.softcap,
             window=shape.window,
-            past_BL=None if self.cross else sight.past_BL,
+            sees=self.sees,
+            own_BL=None if self.cross else sight.own_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
         return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(mixed)
@@ -182,7 +188,7 @@ class Attention(nn.Module):
             k = Norm(self.shape.norm, self.shape.norm_epsilon, name="key_norm")(k)
         return k, v
 
-    def _project(self, name: str, x: Array, heads: int) -> Array:
+    def _project(self, name: str, x: Array, heads: int, scale: float = 1.0) -> Array:
         shape = self.shape
-        y = Linear(heads * shape.head_dim, "expand", bias=shape.bias, name=name)(x)
+        y = Linear(heads * shape.head_dim, "expand", scale, shape.bias, name=name)(x)
         return y.reshape(*x.shape[:2], heads, shape.head_dim)

@@ -124,13 +124,14 @@ _lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
 
 
 class Embedding(nn.Module):
-    """A table f32[rows, features] drawn from N(0, 1 / features), read by row or, tied, as the head."""
+    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the head."""
 
     rows: int
     features: int
+    scale: float = 1.0
 
     def setup(self) -> None:
-        init = nn.initializers.normal(self.features**-0.5)
+        init = nn.initializers.normal(self.scale * self.features**-0.5)
         self.embedding = _param(self, "embedding", init, ("vocab", "width"), (self.rows, self.features))
 
     def __call__(self, ids: Array) -> Array:
@@ -140,6 +141,16 @@ class Embedding(nn.Module):
     def attend(self, x: Array) -> Array:
         """Logits [... rows] of features [... D]."""
         return x @ self.embedding.T.astype(x.dtype)
+
+
+class Offset(nn.Module):
+    """What a head that is the embedding's transpose adds to each token's logit: [... V] -> [... V]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, logits: Array) -> Array:
+        return logits + bias_param(self, self.features, "vocab").astype(logits.dtype)
 
 
 def scale_param(module: nn.Module, features: int) -> Array:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from lm_lab.nn.linear import Embedding
 
@@ -78,6 +78,13 @@ def sinusoidal(positions_BL: Array, width: int) -> Array:
     rates = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions_BL[..., None].astype(jnp.float32) * rates
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def places_within(segments_BL: Array) -> Array:
+    """Positions i32[B L] that start again at 0 with every segment."""
+    slots_L = jnp.arange(segments_BL.shape[1])
+    starts_BL = jnp.diff(segments_BL, axis=1, prepend=0) != 0
+    return slots_L - lax.cummax(jnp.where(starts_BL, slots_L, 0), axis=1)
 
 
 def relative_buckets(distances: Array, *, bidirectional: bool, buckets: int = 32, reach: int = 128) -> Array:

@@ -1,10 +1,10 @@
-"""What objectives share: the likelihood of targets, and positions within segments."""
+"""What objectives share: the likelihood of targets, positions within segments, rows to go on from."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.types import Batch, Sums
+from lm_lab.types import Batch, Examples, Inputs, Sums
 
 
 def likelihood(logits_BLV: Array, batch: Batch) -> Sums:
@@ -25,3 +25,15 @@ def positions_of(segments_BL: Array) -> Array:
     index_L = jnp.arange(segments_BL.shape[1])
     starts_BL = jnp.diff(segments_BL, axis=1, prepend=0) != 0
     return index_L - jax.lax.cummax(jnp.where(starts_BL, index_L, 0), axis=1)
+
+
+def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
+    """The contexts [B M] as rows to go on from: moved to the right end, and all `prefix` where that is asked for."""
+    assert examples.context is not None
+    assert examples.context_segments is not None
+    length = examples.context.shape[1]
+    missing_B1 = length - (examples.context_segments > 0).sum(1, keepdims=True)
+    segments = (jnp.arange(length) >= missing_B1).astype(jnp.int32)
+    places = jnp.where(segments > 0, jnp.arange(length) - missing_B1, 0)
+    tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, places, axis=1), 0)
+    return Inputs(tokens, segments, places, prefix=segments > 0 if prefix else None)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives._sums import likelihood, moved_right
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 
@@ -96,7 +96,7 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
 def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
     """One row: the source, padded on the left so that its end stands right before the target, and the target."""
     del vocabulary
-    prompt = _prompt(config, examples)
+    prompt = moved_right(examples, config.prefix)
     assert prompt.segments is not None
     assert prompt.positions is not None
     assert examples.segments is not None
@@ -114,7 +114,7 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
 def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
     """What a model is given before it writes the first token of the target."""
     if config.form == "joined":
-        return _prompt(config, examples)
+        return moved_right(examples, config.prefix)
     start_B1 = jnp.full((examples.tokens.shape[0], 1), vocabulary.size, jnp.int32)
     return Inputs(
         start_B1,
@@ -123,15 +123,3 @@ def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs
         examples.context,
         examples.context_segments,
     )
-
-
-def _prompt(config: Config, examples: Examples) -> Inputs:
-    """The sources [B M], moved to the right end of their rows."""
-    assert examples.context is not None
-    assert examples.context_segments is not None
-    length = examples.context.shape[1]
-    missing_B1 = length - (examples.context_segments > 0).sum(1, keepdims=True)
-    segments = (jnp.arange(length) >= missing_B1).astype(jnp.int32)
-    places = jnp.where(segments > 0, jnp.arange(length) - missing_B1, 0)
-    tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, places, axis=1), 0)
-    return Inputs(tokens, segments, places, prefix=segments > 0 if config.prefix else None)

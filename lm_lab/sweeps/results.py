@@ -46,12 +46,14 @@ def collect(directory: Path) -> list[Row]:
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs that do not);
     budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D); flops
-    (C, counted); loss (nats a token, held out); bits_per_byte (held out); seconds. Raises UserError where the folder
+    (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam of
+    train.also_examine; seconds. Raises UserError where the folder
     holds no sweep.
     """
     runs = planned_runs(read(directory))
     keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
-    return [_row(run, keys, run_directory(directory, run.name)) for run in runs]
+    exams = list(dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ()))
+    return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
 
 
 def write_results(directory: Path, rows: list[Row]) -> None:
@@ -63,7 +65,7 @@ def write_results(directory: Path, rows: list[Row]) -> None:
     atomic_write(directory / "results.csv", text.getvalue())
 
 
-def _row(run: Planned, keys: list[str], directory: Path) -> Row:
+def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Row:
     result = result_of(directory)
     params, final = result.get("params") or {}, result.get("final") or {}
     state = run_status(directory)
@@ -80,6 +82,7 @@ def _row(run: Planned, keys: list[str], directory: Path) -> Row:
         "flops": result.get("flops"),
         "loss": final.get("eval/heldout/nll"),
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
+        **{f"{exam}_bits_per_byte": final.get(f"eval/{exam}/bits_per_byte") for exam in exams},
         "seconds": result.get("seconds"),
     }
 

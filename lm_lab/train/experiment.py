@@ -20,6 +20,20 @@ def reads(objective: ModuleType) -> Reads:
     return getattr(objective, "READS", "stream")
 
 
+def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> Any:
+    """The objective's settings, completed by the model's. Raises UserError where the model cannot learn it."""
+    if objective.SEES not in (None, model.sees):
+        shown = {"past": "only the past", "all": "the whole text"}
+        raise UserError(
+            f"{where} is for models that see {shown[objective.SEES]}, and this config.model sees {shown[model.sees]}; "
+            "choose another of the two"
+        )
+    if getattr(objective, "CONTEXT", False) not in (None, model.reads_context):
+        clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
+        raise UserError(f"{where} {clash[0]} context, and this config.model {clash[1]}; choose another of the two")
+    return objective.complete(settings, model) if hasattr(objective, "complete") else settings
+
+
 @dataclass(frozen=True)
 class Horizon:
     """The `train` section of a config: how long, in what pieces, and what is kept. One of the first three is given."""
@@ -33,6 +47,7 @@ class Horizon:
     log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
     eval_every_steps: int | None = setting("steps between evaluations; None: at the end only", None, low=1)
     eval_batches: int = setting("held-out batches of a stream in an evaluation, at most; of records all", 32, low=1)
+    also_examine: tuple[str, ...] = setting("further objectives by which held-out text is judged", ())
     checkpoint_every_steps: int = setting("steps between checkpoints; the last step has one too", 1000, low=1)
     keep_checkpoints: int = setting("newest checkpoints that are kept, beside the best", 2, low=1)
 
@@ -84,6 +99,20 @@ class Experiment:
         """The objective's pair of pure functions."""
         module = registry.find("objectives", self.objective_name, "config.objective.name")
         return module.make(self.objective, self.data.length, self.vocabulary())
+
+    def exams(self) -> dict[str, Objective]:
+        """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
+
+        Raises UserError for an objective that the model or the windows do not fit.
+        """
+        exams = {"heldout": self.build_objective()}
+        for name in self.train.also_examine:
+            module = registry.find("objectives", name, "config.train.also_examine")
+            settings = complete(module, module.Config(), self.model, f"config.train.also_examine: {name!r}")
+            if reads(module) != self.reads or module.window(settings, self.data.length) != self.window():
+                raise UserError(f"config.train.also_examine: {name!r} reads other windows than the run; leave it out")
+            exams[name] = module.make(settings, self.data.length, self.vocabulary())
+        return exams
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the tokenizer."""

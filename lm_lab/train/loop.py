@@ -12,7 +12,7 @@ import numpy as np
 
 from lm_lab.compute import device
 from lm_lab.data import loader
-from lm_lab.evaluation.likelihood import likelihood
+from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import measures, sharding
 from lm_lab.train import program as programs
 from lm_lab.train import step as steps_of
@@ -34,7 +34,7 @@ class Machine(NamedTuple):
     shardings: PyTree
     start: Callable[[], TrainState]
     step: Callable[[TrainState, Examples], tuple[TrainState, Sums]]  # examples [P] K B S, metrics [P] K
-    evaluate: Callable[[PyTree], Sums]
+    evaluate: Callable[[PyTree], dict[str, Sums]]  # by exam
     examples: Callable[[int, int], Examples]  # (first step, steps)
     measure: Measure | None  # of one run's parameters, once it is trained
 
@@ -78,7 +78,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs))
     start, step = partial(programs.start, first), steps_of.chunk(program.step)
-    evaluate = likelihood(program.model, program.objective, first.precision.compute)
+    evaluate = examine(program.model, first.exams(), first.precision.compute)
     if len(runs) > 1:
         # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo run's bits.
         how = how or ("map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap")

@@ -115,12 +115,13 @@ class Member:
             self._final |= train
             self._metrics.write({**self._position(step), **train, **last, "tokens_per_second": rate})
 
-    def examine(self, step: int, sums: Mapping[str, Any]) -> None:
-        """Records an evaluation of the parameters after `step` steps."""
-        if self.result is None and not np.isfinite(sums["nll"]):
+    def examine(self, step: int, sums: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records an evaluation, sums by exam, of the parameters after `step` steps."""
+        if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            exam = {f"eval/heldout/{name}": value for name, value in rates(sums).items()}
+            found = {exam: rates(own) for exam, own in sums.items()}
+            exam = {f"eval/{exam}/{name}": value for exam, own in found.items() for name, value in own.items()}
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})

@@ -272,3 +272,17 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     assert rates[-1] < 1.03 * floor
     assert (rates > 0.991 * floor).all()
     assert rates[0] > rates[-1]
+
+
+def test_held_out_text_is_also_judged_as_asked(tmp_path):
+    (result,) = loop.train(runs_in(tmp_path, **{"train.also_examine": ("continuation",)}))
+    final = result["final"]
+    # Half of the targets, and those with more of a past.
+    assert 0 < abs(final["eval/continuation/nll"] / final["eval/heldout/nll"] - 1) < 0.2
+
+
+def test_an_exam_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match=r"config\.train\.also_examine: 'masked' is for models that see the whole text"):
+        tiny.resolve({"train.also_examine": ("masked",)})
+    with pytest.raises(UserError, match=r"config\.train\.also_examine: 'seq2seq' reads other windows"):
+        tiny.resolve({"train.also_examine": ("seq2seq",)})

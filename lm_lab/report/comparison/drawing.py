@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lm_lab.report import style
-from lm_lab.report.comparison.findings import RATE, Cell, Findings
+from lm_lab.report.comparison.findings import RATE, Cell, Findings, of
 from lm_lab.report.stored import Row, budget
 
 # Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on white.
@@ -70,7 +70,7 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
     for place, (axes, compute) in enumerate(zip(panels, budgets)):
         top, tried = 0.5, []
         for cell in findings.at(compute):
-            line = _by_rate(cell, findings.settings.arms[cell.arm], rows)
+            line = _by_rate(cell, of(findings.settings, cell.arm, rows))
             excess = [100 * (loss / cell.bits_per_byte.value - 1) for loss in line.values()]
             look = looks[cell.arm]
             axes.plot(
@@ -94,13 +94,8 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _by_rate(cell: Cell, shared: Mapping[str, object], rows: Sequence[Row]) -> dict[float, float]:
-    """Mean bits per byte over seeds by peak rate, of the cell's contender, size and budget."""
-    own = [
-        row
-        for row in rows
-        if all(row.get(key) == value for key, value in shared.items())
-        and (budget(row), row["params"]) == (cell.budget, cell.params)
-    ]
+def _by_rate(cell: Cell, rows: Sequence[Row]) -> dict[float, float]:
+    """Mean bits per byte over seeds by peak rate, at the cell's size and budget."""
+    own = [row for row in rows if (budget(row), row["params"]) == (cell.budget, cell.params)]
     by_rate = {rate: [row["bits_per_byte"] for row in own if row[RATE] == rate] for rate in {row[RATE] for row in own}}
     return {rate: sum(values) / len(values) for rate, values in sorted(by_rate.items())}

@@ -23,6 +23,7 @@ class Settings:
 
     arms: dict = setting("contenders: name -> the overrides that all runs of it share")
     reference: str = setting("the contender whose compute the others' is measured by")
+    metric: str = setting("the column of results.csv that is compared, in bits per byte", "bits_per_byte")
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting("draws of seed noise for what one contender needs of the reference's compute", 2000, low=100)
 
@@ -85,12 +86,7 @@ class Findings:
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:
     """The findings in a sweep's rows. Raises UserError where a contender has no complete run at all."""
-    runs: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.get("status") == "complete" and row.get("bits_per_byte") is not None:
-            for arm, shared in settings.arms.items():
-                if all(row.get(key) == value for key, value in shared.items()):
-                    runs[arm].append(row)
+    runs = {arm: of(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
         raise UserError(f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms")
@@ -99,6 +95,14 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     budgets = {cell.budget for cell in cells}
     missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
     return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
+
+
+def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
+    """The complete runs of a contender, their bits per byte those of the metric."""
+    shared = settings.arms[arm]
+    own = [row for row in rows if row.get("status") == "complete" and row.get(settings.metric) is not None]
+    own = [row for row in own if all(row.get(key) == value for key, value in shared.items())]
+    return [{**row, "bits_per_byte": row[settings.metric]} for row in own]
 
 
 def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:

@@ -1,0 +1,81 @@
+"""Going on from a prefix: the likelihood of the end of a window, given its beginning.
+
+The exam that all generative families can sit, on the same targets: a decoder or a recurrent model reads both in one
+row, an encoder-decoder has the beginning as its context. Bits per byte are those of the ends.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.objectives import causal
+from lm_lab.objectives._sums import likelihood, moved_right, positions_of
+from lm_lab.schema import setting
+from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
+
+SEES = "past"
+CONTEXT = None  # given in the row, or as the context, as the model reads it
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Where a window is cut."""
+
+    given: float = setting("share of the window that is given", 0.5, low=0.01, high=0.99)
+    as_context: bool | None = setting("whether an encoder reads the beginning; None: what the model reads", None)
+
+
+def complete(config: Config, model: Any) -> Config:
+    """The settings with `as_context` decided by what the model reads."""
+    return dataclasses.replace(config, as_context=model.reads_context)
+
+
+def window(config: Config, length: int) -> tuple[int, int]:
+    """(tokens in a window, tokens from one window to the next): those of `causal`."""
+    return causal.window(causal.Config(), length)
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+    """The objective on windows of `length` + 1 tokens."""
+    del vocabulary
+    cut = min(max(1, round(config.given * length)), length)
+
+    def prepare(key: Array, examples: Examples) -> Batch:
+        if config.as_context:
+            return _from_context(examples, cut)
+        batch = causal.prepare(key, examples)
+        return batch._replace(weights=batch.weights * (jnp.arange(length) >= cut - 1))
+
+    return Objective(prepare, likelihood)
+
+
+def _from_context(examples: Examples, cut: int) -> Batch:
+    """The decoder begins with the last token of the context, so that it has the targets of a row that is cut there."""
+    tokens, segments = examples.tokens, examples.segments
+    targets, sizes = tokens[:, cut:], examples.bytes[:, cut:]
+    weights = jnp.ones(targets.shape, jnp.float32)
+    inputs = Inputs(tokens[:, cut - 1 : -1], context=tokens[:, :cut])
+    if segments is None:
+        return Batch(inputs, targets, weights, sizes)
+    weights *= (segments[:, cut:] == segments[:, cut - 1 : -1]) & (segments[:, cut:] > 0)
+    positions = positions_of(segments)[:, cut - 1 : -1]
+    inputs = inputs._replace(
+        segments=segments[:, cut - 1 : -1], positions=positions, context_segments=segments[:, :cut]
+    )
+    return Batch(inputs, targets, weights, sizes)
+
+
+def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
+    """What a model is given to go on from texts, examples.context; a decoder beside an encoder has their last token."""
+    del vocabulary
+    if not config.as_context:
+        return moved_right(examples)
+    assert examples.context is not None
+    assert examples.context_segments is not None
+    rows = jnp.arange(examples.context.shape[0])
+    lengths_B = examples.context_segments.sum(1)
+    last_B1 = examples.context[rows, lengths_B - 1][:, None]
+    ones = jnp.ones_like(last_B1)
+    return Inputs(last_B1, ones, 0 * ones, examples.context, examples.context_segments)
