@@ -89,9 +89,8 @@ def timed(take_turn: Callable[[], None]) -> Turn:
     return turn
 
 
-def torch_contender(python: str, size: str, mode: str, stack: ExitStack) -> Turn:
+def torch_contender(command: list[str], stack: ExitStack) -> Turn:
     """A PyTorch trainer in a process of its own, which lives as long as the stack."""
-    command = [python, "-m", "bench_peers.torch_gpt", size, mode]
     worker = subprocess.Popen(
         command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -120,7 +119,8 @@ def contenders(size: str, torch_python: str | None, stack: ExitStack) -> dict[st
     shape = SHAPES[size]
     turns = {"lm_lab": timed(lm_lab_contender(shape)), "plain Flax": timed(plain_flax.contender(shape))}
     for mode in ("eager", "compiled") if torch_python else ():
-        turns[f"PyTorch {mode}"] = torch_contender(torch_python or "", size, mode, stack)
+        command = [torch_python or "", "-m", "bench_peers.torch_gpt", size, mode]
+        turns[f"PyTorch {mode}"] = torch_contender(command, stack)
     return turns
 
 

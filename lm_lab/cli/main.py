@@ -11,6 +11,7 @@ from lm_lab.types import UserError
 
 COMMANDS = {
     "train": "train one run",
+    "evaluate": "evaluate a run again, and measure what it writes",
     "plan": "what a run would cost, before anything runs",
     "generate": "go on with a text, by a trained run's model",
     "sweep": "run a study and write its report",

@@ -11,7 +11,6 @@ from jax import Array
 from lm_lab.generation import beam, check_length, choice, sampling
 from lm_lab.types import Examples, Inputs, PyTree
 
-ROWS = 128  # sources that are written for at once
 TOKENS = 16  # written between two looks at whether all rows have ended
 
 

@@ -44,7 +44,7 @@ class Config:
     rotary_high_factor: float = setting("llama3: leaves alone what turns more often in rotary_length", 4.0, low=0.0)
     rotary_length: int = setting("llama3: the length that positions were learnt at", 8192, low=1)
     activation: Activation = setting("of the feed-forward layer", "gelu")
-    bias: Literal["none", "qkv", "all"] = setting("which products have an offset; the head never", "none")
+    bias: Literal["none", "qkv", "attention", "all"] = setting("which products have an offset; the head never", "none")
     window: int | None = setting("tokens that a query sees, itself included; None: all the past", None, low=1)
     qk_norm: Kind | None = setting("norm of each query and key", None)
     attention_softcap: float | None = setting("bound of the attention scores, c tanh(s / c)", None, low=1e-3)
@@ -138,7 +138,7 @@ class Config:
             self.features_of_head,
             kv_heads=self.kv_heads,
             bias=self.bias != "none",
-            out_bias=self.bias == "all",
+            out_bias=self.bias in ("attention", "all"),
             norm=self.qk_norm,
             norm_epsilon=self.norm_epsilon,
             softcap=self.attention_softcap,

@@ -134,7 +134,7 @@ class GatedRecurrence(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features. `scale` is that of the way back."""
+    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features; `scale`: of the way back."""
 
     inner: int
     blocks: int

@@ -30,6 +30,7 @@ class Config:
     mask_share: float = setting("of the targets, replaced by the mask", 0.8, low=0.0, high=1.0)
     random_share: float = setting("of the targets, replaced by any token; the others stay", 0.1, low=0.0, high=1.0)
     whole_words: bool = setting("whether the tokens of a word are chosen together", False)
+    pseudo_batches: int = setting("held-out batches whose pseudo-likelihood is taken at the end", 0, low=0)
 
     def __post_init__(self) -> None:
         if self.mask_share + self.random_share > 1 + 1e-9:

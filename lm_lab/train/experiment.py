@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.documents import Reads
+from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
 from lm_lab.types import Objective, UserError, Vocabulary
@@ -86,19 +87,32 @@ class Experiment:
     precision: Precision
 
     def build_model(self) -> Any:
-        """The family's Linen module."""
-        return registry.find("models", self.family, "config.model.family").Model(self.model)
+        """The family's Linen module, with the head that the objective asks for."""
+        return self._headed(registry.find("models", self.family, "config.model.family").Model(self.model))
 
     def build_reference(self) -> Any:
         """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
         module = registry.find("models", self.family, "config.model.family")
         names = {field.name for field in fields(self.model)}
-        return module.Model(replace(self.model, **{name: REFERENCE[name] for name in REFERENCE if name in names}))
+        return self._headed(module.Model(replace(self.model, **{n: REFERENCE[n] for n in REFERENCE if n in names})))
+
+    def _headed(self, model: Any) -> Any:
+        module = self._objective_module()
+        return Pooled(model, *module.head(self.objective)) if hasattr(module, "head") else model
+
+    def _objective_module(self) -> ModuleType:
+        return registry.find("objectives", self.objective_name, "config.objective.name")
+
+    def check_labels(self, dataset: loader.Dataset) -> None:
+        """Raises UserError for labels that the objective cannot learn."""
+        check = getattr(self._objective_module(), "check_labels", None)
+        for split in (dataset.train, dataset.heldout):
+            if check and split.records is not None and split.records.labels is not None:
+                check(self.objective, split.records.labels)
 
     def build_objective(self) -> Objective:
         """The objective's pair of pure functions."""
-        module = registry.find("objectives", self.objective_name, "config.objective.name")
-        return module.make(self.objective, self.data.length, self.vocabulary())
+        return self._objective_module().make(self.objective, self.data.length, self.vocabulary())
 
     def exams(self) -> dict[str, Objective]:
         """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
@@ -123,10 +137,9 @@ class Experiment:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records are rows."""
         if self.reads != "stream":
             return self.data.length, self.data.length
-        module = registry.find("objectives", self.objective_name, "config.objective.name")
-        return module.window(self.objective, self.data.length)
+        return self._objective_module().window(self.objective, self.data.length)
 
     @property
     def reads(self) -> Reads:
         """What the objective learns from."""
-        return reads(registry.find("objectives", self.objective_name, "config.objective.name"))
+        return reads(self._objective_module())

@@ -66,6 +66,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(first)
     dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
+    first.check_labels(dataset)
     window, stride = first.window()
     cut = partial(loader.cut, first.data, window=window, stride=stride, batch_size=first.train.batch_size)
     streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed) for run in runs}

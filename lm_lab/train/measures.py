@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable
 
+import jax
+
 from lm_lab import registry
 from lm_lab.data import loader
-from lm_lab.evaluation import transduction
+from lm_lab.evaluation import correlation, pseudo_likelihood, transduction
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import PyTree
+from lm_lab.types import Examples, PyTree
+
+ROWS = 128  # records at once
 
 Measure = Callable[[PyTree], dict[str, float]]
 
@@ -17,7 +21,23 @@ def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if experiment.reads == "pairs" and experiment.objective.measures:
         return _transduction(experiment, dataset, module.prompt)
+    if getattr(experiment.objective, "pseudo_batches", 0):
+        return _pseudo_likelihood(experiment, dataset)
+    if getattr(module, "MEASURES", None) == "correlation":
+        return _correlation(experiment, dataset)
     return None
+
+
+def _pseudo_likelihood(experiment: Experiment, dataset: loader.Dataset) -> Measure:
+    evaluate = pseudo_likelihood.pseudo_likelihood(
+        experiment.build_model(), experiment.vocabulary(), experiment.precision.compute
+    )
+    window, stride = experiment.window()
+    rows = experiment.train.batch_size
+    cut = loader.cut(experiment.data, dataset.heldout, window=window, stride=stride, batch_size=rows, seed=0)
+    exam = loader.exam(cut, experiment.objective.pseudo_batches)
+    jit_evaluate = jax.jit(evaluate)
+    return lambda params: pseudo_likelihood.rates(jax.device_get(jit_evaluate(params, exam)))
 
 
 def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Callable) -> Measure:
@@ -30,11 +50,7 @@ def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Calla
         settings.beams,
         settings.length_penalty,
     )
-    window, stride = experiment.window()
-    cut = loader.cut(
-        experiment.data, dataset.heldout, window=window, stride=stride, batch_size=transduction.ROWS, seed=0
-    )
-    exam = loader.exam(cut, 0)
+    exam = _exam(experiment, dataset)
     targets = [json.loads(line)["target"] for line in dataset.texts.read_text().splitlines()]
 
     def measure(params: PyTree) -> dict[str, float]:
@@ -42,3 +58,15 @@ def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Calla
         return transduction.score(written, targets, settings.measures, settings.bleu_tokenizer)
 
     return measure
+
+
+def _correlation(experiment: Experiment, dataset: loader.Dataset) -> Measure:
+    values, exam = correlation.Values(experiment.build_model()), _exam(experiment, dataset)
+    return lambda params: correlation.correlations(*values.of(params, exam))
+
+
+def _exam(experiment: Experiment, dataset: loader.Dataset) -> Examples:
+    """The held-out records, each once, ROWS a batch."""
+    window, stride = experiment.window()
+    rows = loader.cut(experiment.data, dataset.heldout, window=window, stride=stride, batch_size=ROWS, seed=0)
+    return loader.exam(rows, 0)

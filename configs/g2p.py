@@ -1,0 +1,36 @@
+"""Grapheme to phoneme, SIGMORPHON 2020 task 1: a language's spelling to its sounds, learnt from 3,600 words.
+
+g2p.py:kor and so on; Hangul is spelt in letters (NFD). Read on the development set, for the test set is not at hand.
+
+Published: word error rate of the LSTM baseline on the test sets, 16.8 % over 15 languages (Gorman et al. 2020,
+           10.18653/v1/2020.sigmorphon-1.2)
+Command:   lm-lab train --config=configs/g2p.py:kor --workdir=runs/g2p_kor
+           with task1/data of github.com/sigmorphon/2020 in ../shared/data/sigmorphon2020_g2p (LM_LAB_SHARED)
+Cost:      TO MEASURE
+Result:    TO MEASURE
+"""
+
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+LENGTHS = {"lit": (36, 42)}  # sounds and letters of the longest word, with the end
+
+
+def get_config(language: str = "kor") -> ConfigDict:
+    """The config for one of arm bul fre geo gre hin hun ice kor lit."""
+    folder = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "sigmorphon2020_g2p")
+    length, context_length = LENGTHS.get(language, (24, 26))
+    config = ConfigDict()
+    config.seed = 0
+    config.model = ConfigDict({"family": "decoder", "width": 128, "depth": 3, "heads": 4, "dropout": 0.3})
+    config.objective = ConfigDict({"name": "seq2seq", "prefix": True, "measures": ["word_error_rate", "edit_rate"]})
+    config.objective.beams = 5
+    config.data = ConfigDict({"source": "pairs", "length": length, "context_length": context_length})
+    config.data.path = str(folder / "train" / f"{language}_train.tsv")
+    config.data.heldout_path = str(folder / "dev" / f"{language}_dev.tsv")
+    config.data.update({"tokenizer": "words", "spell": "source", "unicode": "NFD"})
+    config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100, "beta2": 0.98})
+    config.train = ConfigDict({"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500})
+    return config

@@ -1,0 +1,29 @@
+"""SCAN, length split (1711.00350): trained on actions of up to 22, tested on longer ones, of 24 to 48.
+
+The same models as on the simple split (scan_length.py:rnn for the LSTM), and their collapse.
+
+Published: LSTM 13.8 % (1711.00350)
+Command:   lm-lab train --config=configs/scan_length.py --workdir=runs/scan_length
+           with length_split of github.com/brendenlake/SCAN in ../shared/data/scan (LM_LAB_SHARED for ../shared)
+Cost:      2 minutes on 4 CPU cores
+Result:    0.1 % exact match with the decoder, of all 3,920 test commands: where the actions end is learnt by position
+"""
+
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from lm_lab import config as configs
+
+
+def get_config(family: str = "decoder") -> ConfigDict:
+    """The config for a decoder or an rnn: that of the simple split, on the other files."""
+    simple = configs.load(f"{Path(__file__).with_name('scan_simple.py')}:{family}")
+    folder = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "scan", "length_split")
+    paths = {name: str(folder / f"tasks_{side}_length.txt.gz") for name, side in SIDES.items()}
+    simple.data.update(paths)
+    return simple
+
+
+SIDES = {"path": "train", "heldout_path": "test"}

@@ -1,0 +1,99 @@
+"""SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text; the rest is spelt in bytes.
+
+Text is taken as it is: nothing is normalised, no space is added or dropped. The one character that does not come back
+is U+2581, which SentencePiece writes for a space.
+"""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import sentencepiece
+
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data.tokenizers import byte
+from lm_lab.schema import setting
+from lm_lab.types import UserError
+
+SPACE = "\u2581"
+LONGEST_BYTES = 100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which pieces are learnt."""
+
+    pieces: int = setting("how many, the 256 bytes among them", 4000, low=257)
+    kind: Literal["unigram", "bpe"] = setting("how they are found (1804.10959, 1508.07909)", "unigram")
+
+
+def learn(config: Config, texts: Iterable[str]) -> bytes:
+    """SentencePiece's model. Repeatable: one thread. Raises UserError where the text has no so many pieces."""
+    written = io.BytesIO()
+    parts = (part for text in texts for line in text.split("\n") for part in _cut(line))
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=parts,
+            model_writer=written,
+            model_type=config.kind,
+            vocab_size=config.pieces,
+            byte_fallback=True,
+            character_coverage=0.9995,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            max_sentence_length=4 * LONGEST_BYTES,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"config.data.pieces: {config.pieces} cannot be learnt from this text ({reason})") from None
+    return written.getvalue()
+
+
+def _cut(line: str) -> Iterable[str]:
+    return (line[start : start + LONGEST_BYTES] for start in range(0, len(line), LONGEST_BYTES))
+
+
+def make(config: Config, learnt: bytes) -> Tokenizer:
+    """The tokenizer: SentencePiece's ids, then end_of_document."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=learnt)
+    count = processor.GetPieceSize()
+    written = [_written(processor, number) for number in range(count)]
+    words = [_begins_word(data) for data in written]
+    ends = [data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for data in written]
+    dtype = np.min_scalar_type(count)
+
+    def encode(text: str) -> np.ndarray:
+        return np.array(processor.EncodeAsIds(text), dtype)
+
+    def decode(ids: Any) -> str:
+        flat = np.asarray(ids).ravel().tolist()
+        return b"".join(written[number] for number in flat if number < count).decode(errors="replace")
+
+    identity = f"sentencepiece-{config.kind}-{hashlib.sha256(learnt).hexdigest()[:32]}"
+    sizes = np.array([*map(len, written), 0], np.uint16)
+    return Tokenizer(
+        identity, count + 1, count, sizes, np.array([*words, 0], np.uint8), np.array([*ends, True]), encode, decode
+    )
+
+
+def _written(processor: Any, number: int) -> bytes:
+    """The text that an id stands for."""
+    piece = processor.IdToPiece(number)
+    if processor.IsByte(number):
+        return bytes([int(piece[1:-1], 16)])  # <0x41>
+    return b"" if processor.IsUnknown(number) or processor.IsControl(number) else piece.replace(SPACE, " ").encode()
+
+
+def _begins_word(data: bytes) -> int:
+    if len(data) == 1:
+        return int(byte.WORDS[data[0]])
+    return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")

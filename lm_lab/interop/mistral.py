@@ -1,0 +1,24 @@
+"""Mistral (2310.06825): LLaMA's shape with a sliding window."""
+
+from typing import Any
+
+from lm_lab.interop import llama
+from lm_lab.interop.fields import demand, take
+from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
+
+ARCHITECTURES = ("MistralForCausalLM",)
+
+__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    window = take(foreign, "sliding_window", int | None, 4096)
+    return llama.read_shared(foreign) | {"bias": "none", "window": window}
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that Mistral has not."""
+    demand(config, "Mistral", {"bias": "none"})
+    named = {"architectures": list(ARCHITECTURES), "model_type": "mistral"}
+    return named | llama.write_shared(config, "Mistral") | {"sliding_window": config.window}

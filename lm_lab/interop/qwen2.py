@@ -1,0 +1,44 @@
+"""Qwen2 (2407.10671): LLaMA's shape with offsets of query, key and value."""
+
+from typing import Any
+
+from lm_lab.interop import llama
+from lm_lab.interop.fields import demand, take
+from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("Qwen2ForCausalLM",)
+
+__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+
+WINDOWED, FULL = "sliding_attention", "full_attention"
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    return llama.read_shared(foreign) | {"bias": "qkv", "window": _window(foreign)}
+
+
+def _window(foreign: dict[str, Any]) -> int | None:
+    """That of all layers: the first max_window_layers have none, unless layer_types says otherwise."""
+    if not take(foreign, "use_sliding_window", bool, False):
+        return None
+    depth = take(foreign, "num_hidden_layers", int)
+    full = min(take(foreign, "max_window_layers", int, 28, low=0), depth)
+    kinds = foreign.get("layer_types") or [FULL] * full + [WINDOWED] * (depth - full)
+    if kinds == [FULL] * depth:
+        return None
+    if kinds != [WINDOWED] * depth:
+        raise UserError("layer_types with a window in some layers only is not supported; see max_window_layers")
+    return take(foreign, "sliding_window", int | None, 4096)
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that Qwen2 has not."""
+    demand(config, "Qwen2", {"bias": "qkv"})
+    named = {"architectures": list(ARCHITECTURES), "model_type": "qwen2"}
+    shared = llama.write_shared(config, "Qwen2")
+    if config.window is None:
+        return named | shared | {"use_sliding_window": False, "layer_types": [FULL] * config.depth}
+    window = {"use_sliding_window": True, "sliding_window": config.window, "max_window_layers": 0}
+    return named | shared | window | {"layer_types": [WINDOWED] * config.depth}

@@ -1,0 +1,49 @@
+"""A run that was trained, looked at again."""
+
+from typing import Any
+
+import jax
+
+from lm_lab.evaluation.likelihood import rates
+from lm_lab.train import loop, records, sharding
+from lm_lab.train import program as programs
+from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.train.member import Run
+from lm_lab.types import PyTree, UserError
+
+
+def parameters(run: Run, machine: loop.Machine) -> tuple[int, PyTree]:
+    """(step, parameters) of the run's newest checkpoint. Raises UserError where it has none, or is in use."""
+    if not (run.directory / "checkpoints").is_dir():
+        raise UserError(f"{run.directory} holds no checkpoint; train it first")
+    abstract = programs.abstract_state(machine.program)
+    abstract = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, machine.shardings
+    )
+    spec, keep = records.fingerprint(run.resolved), run.experiment.train.keep_checkpoints
+    with Checkpoints(run.directory / "checkpoints", keep, spec) as checkpoints:
+        found = checkpoints.latest(abstract)
+    if found is None:
+        raise UserError(f"{run.directory} holds no checkpoint; train it first")
+    step, state, extra = found
+    if extra.get("text", machine.text) != machine.text:
+        raise UserError(f"{run.directory}: config.data gives other text than it was trained on; give it that text")
+    return step, state.params
+
+
+def evaluate(run: Run) -> tuple[int, dict[str, float]]:
+    """(step, evaluations) of the newest checkpoint; those of a run that has ended become those of its result.
+
+    Raises UserError as training does, and where there is no checkpoint.
+    """
+    machine = loop.build([run])
+    with sharding.use(machine.mesh):
+        step, params = parameters(run, machine)
+        found = rates(jax.device_get(machine.evaluate(params)))
+        if machine.measure is not None:
+            found |= machine.measure(params)
+    found = {f"eval/heldout/{name}": value for name, value in found.items()}
+    result: dict[str, Any] | None = records.read_result(run.directory)
+    if result is not None and result.get("steps") == step:
+        records.write_result(run.directory, {**result, "final": {**result["final"], **found}})
+    return step, found
