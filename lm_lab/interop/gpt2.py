@@ -52,6 +52,7 @@ def write_config(config: Any) -> dict[str, Any]:
             "qk_norm": None,
             "attention_softcap": None,
             "logit_softcap": None,
+            "feed_forward_kind": "dense",
             "features_of_head": config.width // config.heads,
         },
     )

@@ -22,6 +22,7 @@ OTHERS = {  # what none of the relatives has
     "qk_norm": None,
     "attention_softcap": None,
     "logit_softcap": None,
+    "feed_forward_kind": "dense",
 }
 
 

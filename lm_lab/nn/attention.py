@@ -34,23 +34,22 @@ def attend(
     softcap: float | None = None,
     window: int | None = None,
     sees: Sees = "past",
-    past_BL: Array | None = None,
+    own_BL: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G heads (2305.13245).
 
     mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for all keys, as `sees`
     says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
-    softcap tanh(scores / softcap) (2408.00118). past_BL are segments of which the mask is that past and nothing else.
+    softcap tanh(scores / softcap) (2408.00118). own_BL are the segments where the mask is as None says within them.
     Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
-    on an NVIDIA GPU, where they can run, and the plain one elsewhere. Raises UserError where the kernel that is asked
-    for cannot run.
+    on an NVIDIA GPU, where they can run, and the plain one elsewhere. Raises UserError where the one asked for cannot.
     """
-    past = (mask is None and sees == "past") or past_BL is not None
+    simple = bias is None and (mask is None or own_BL is not None)
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
     runs = {
         "plain": True,
         "cudnn": jax.default_backend() == "gpu" and half and softcap is None,
-        "tpu": jax.default_backend() == "tpu" and past and bias is None and fused.fits_splash(q_BLHK.shape[1]),
+        "tpu": jax.default_backend() == "tpu" and simple and fused.fits_splash(q_BLHK.shape[1], k_BMGK.shape[1]),
     }
     if kernel == "auto":
         fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
@@ -58,7 +57,7 @@ def attend(
     if not runs[kernel]:
         raise UserError(f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto")
     if kernel == "tpu":
-        return fused.splash(q_BLHK, k_BMGK, v_BMGK, past_BL, scale, softcap, window)
+        return fused.splash(q_BLHK, k_BMGK, v_BMGK, own_BL, scale, softcap, window, sees)
     if kernel == "cudnn":
         return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, sees)
     if mask is None and sees == "past":
@@ -153,7 +152,7 @@ class Attention(nn.Module):
             softcap=shape.softcap,
             window=shape.window,
             sees=self.sees,
-            past_BL=None if self.cross else sight.past_BL,
+            own_BL=None if self.cross else sight.own_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
         return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(mixed)

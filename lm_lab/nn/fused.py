@@ -37,27 +37,28 @@ def fits_cudnn(head_dim: int) -> bool:
     return head_dim % 8 == 0 and head_dim <= 128
 
 
-def fits_splash(length: int) -> bool:
+def fits_splash(queries: int, keys: int) -> bool:
     """Whether splash attention can run on that many tokens: in whole tiles, and on one device alone."""
-    return length % TILE == 0 and jax.sharding.get_abstract_mesh().size <= 1
+    return queries % TILE == keys % TILE == 0 and jax.sharding.get_abstract_mesh().size <= 1
 
 
 def splash(
     q_BLHK: Array,
-    k_BLGK: Array,
-    v_BLGK: Array,
+    k_BMGK: Array,
+    v_BMGK: Array,
     segments_BL: Array | None,
     scale: float | None,
     softcap: float | None,
     window: int | None,
+    sees: Sees,
     *,
     interpret: bool = False,
 ) -> Array:
-    """As nn.attention.attend on the past of the own segment; L a multiple of TILE; `interpret`: on any device."""
+    """As nn.attention.attend, of what is seen of the own segment; `interpret`: on any device, slowly."""
     from jax.experimental.pallas.ops.tpu import splash_attention as tpu  # slow to import, and of use on a TPU alone
 
-    length, heads = q_BLHK.shape[1:3]
-    size = next(size for size in (512, 256, TILE) if length % size == 0)
+    shape, heads = (q_BLHK.shape[1], k_BMGK.shape[1]), q_BLHK.shape[2]
+    size = next(size for size in (512, 256, TILE) if shape[0] % size == shape[1] % size == 0)
     sizes = tpu.BlockSizes(
         block_q=size,
         block_kv=size,
@@ -66,13 +67,15 @@ def splash(
         block_q_dq=size,
         block_kv_dq=size,
     )
-    shape = (length, length)
-    mask = tpu.CausalMask(shape) if window is None else tpu.LocalMask(shape, (window - 1, 0), 0)
+    if window is not None:
+        mask = tpu.LocalMask(shape, (window - 1, 0 if sees == "past" else window - 1), 0)
+    else:
+        mask = tpu.CausalMask(shape) if sees == "past" else tpu.FullMask(shape)
     kernel = tpu.make_splash_mha_single_device(
         tpu.MultiHeadMask([mask] * heads), block_sizes=sizes, attn_logits_soft_cap=softcap, interpret=interpret
     )
-    q_BHLK, k_BGLK, v_BGLK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BLGK, v_BLGK))
+    q_BHLK, k_BGMK, v_BGMK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BHLK *= q_BLHK.shape[-1] ** -0.5 if scale is None else scale
     if segments_BL is None:
-        return jax.vmap(kernel)(q_BHLK, k_BGLK, v_BGLK).swapaxes(1, 2)
-    return jax.vmap(kernel)(q_BHLK, k_BGLK, v_BGLK, tpu.SegmentIds(segments_BL, segments_BL)).swapaxes(1, 2)
+        return jax.vmap(kernel)(q_BHLK, k_BGMK, v_BGMK).swapaxes(1, 2)
+    return jax.vmap(kernel)(q_BHLK, k_BGMK, v_BGMK, tpu.SegmentIds(segments_BL, segments_BL)).swapaxes(1, 2)

@@ -175,6 +175,11 @@ def constrain(x_BLD: Array) -> Array:
     return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
+def gather(kernel: Array) -> Array:
+    """The kernel, whole on every device: gathered once, for a scan that uses it at every step."""
+    return spmd.with_logical_constraint(kernel, (None,) * kernel.ndim)
+
+
 def _param(module: nn.Module, name: str, init: Any, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> Array:
     param: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
     return param

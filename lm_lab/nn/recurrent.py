@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cells import CELLS, Cell, Name, State
-from lm_lab.nn.linear import Kernel, Linear, bias_param
+from lm_lab.nn.linear import Kernel, Linear, bias_param, gather
 from lm_lab.nn.sight import generating
 from lm_lab.types import Inputs, UserError
 
@@ -91,6 +91,8 @@ class Recurrent(nn.Module):
         if remembers:
             held = self.variable("cache", "held", lambda: start)
             start = held.value
+        # Where it stays split in the scan, XLA loses terms of the gradient on a mesh of three axes.
+        state_kernel = gather(state_kernel)
         h_LBD, end = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, breaks)
         if remembers:
             held.value = end

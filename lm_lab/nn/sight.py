@@ -20,7 +20,7 @@ class Sight(NamedTuple):
     distance_LM: Array  # i32[L, M]: the slot of the query less that of the key
     start: Array | None  # i32[]: slots filled by earlier calls, where the model generates
     real_BL: Array | None = None  # bool[B, L], False for padding; None: no token is
-    past_BL: Array | None = None  # i32[B, L], the segments of which the mask is the past and nothing else, if it is
+    own_BL: Array | None = None  # i32[B, L], the segments, where all that the mask adds to None is that they differ
 
 
 def make_mask(

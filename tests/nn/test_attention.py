@@ -83,15 +83,15 @@ PACKED = jnp.where(jnp.arange(256) < jnp.asarray([[100], [200]]), 1, 2)
 
 
 @pytest.mark.parametrize(
-    "segments, softcap, window", [(None, None, None), (PACKED, 5.0, 40)], ids=["past", "packed window"]
+    "segments, softcap, window, sees", [(None, None, None, "all"), (PACKED, 5.0, 40, "past")], ids=["all", "packed"]
 )
-def test_splash_attention_is_the_plain_one(segments, softcap, window):
+def test_splash_attention_is_the_plain_one(segments, softcap, window, sees):
     places = jnp.arange(256)
-    mask = make_mask(places[:, None] - places, segments, segments, window=window)
+    mask = make_mask(places[:, None] - places, segments, segments, window=window, sees=sees)
     weights = jax.random.normal(jax.random.key(0), (2, 256, 4, 32))
 
     def fused_loss(q, k, v):
-        return (splash(q, k, v, segments, None, softcap, window, interpret=True) * weights).sum()
+        return (splash(q, k, v, segments, None, softcap, window, sees, interpret=True) * weights).sum()
 
     def plain_loss(q, k, v):
         return (attend(q, k, v, mask, "plain", softcap=softcap) * weights).sum()
@@ -103,7 +103,7 @@ def test_splash_attention_is_the_plain_one(segments, softcap, window):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_splash_attention_compiles_for_a_tpu_with_its_gradient(dtype):
     def loss(q, k, v):
-        return splash(q, k, v, PACKED, None, None, None).astype(jnp.float32).sum()
+        return splash(q, k, v, PACKED, None, None, None, "past").astype(jnp.float32).sum()
 
     lowered = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=["tpu"])(*grouped(dtype=dtype))
     assert lowered.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == 3  # forward, of q, of k and v

@@ -1,0 +1,71 @@
+"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, whose tensors stand in files one by one.
+
+The weight of the balance loss is a choice of training, counted otherwise there, and is not carried over.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lm_lab.interop import llama
+from lm_lab.interop.fields import demand, expect, take
+from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
+from lm_lab.interop.mapping import Rule
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("MixtralForCausalLM",)
+NAMES = {"gate": "w1", "down": "w2", "up": "w3"}
+
+__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    expect(foreign, {"router_jitter_noise": 0.0})
+    experts, chosen = take(foreign, "num_local_experts", int, 8), take(foreign, "num_experts_per_tok", int, 2)
+    if chosen == 1 and experts > 1:
+        raise UserError("num_experts_per_tok 1 is not supported: there the gate of one expert is 1, here its chance")
+    return llama.read_shared({"rope_theta": 1e6, "rms_norm_eps": 1e-5} | foreign) | {
+        "bias": "none",
+        "window": take(foreign, "sliding_window", int | None, None),
+        "feed_forward_kind": "experts",
+        "experts": experts,
+        "experts_per_token": chosen,
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that Mixtral has not."""
+    demand(config, "Mixtral", {"feed_forward_kind": "experts", "bias": "none", "capacity_factor": None})
+    if config.experts_per_token == 1 and config.experts > 1:
+        raise UserError("model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1")
+    named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
+    return (
+        named
+        | llama.write_shared(replace(config, feed_forward_kind="dense"), "Mixtral")
+        | {
+            "sliding_window": config.window,
+            "num_local_experts": config.experts,
+            "num_experts_per_tok": config.experts_per_token,
+        }
+    )
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    router = llama.products(config, "experts/router", "block_sparse_moe.gate", bias=False)
+    experts = [_experts(config, ours, theirs) for ours, theirs in NAMES.items()]
+    return [*llama.outer_rules(config), *llama.attention_rules(config), *router, *experts]
+
+
+def _experts(config: Any, ours: str, theirs: str) -> Rule:
+    """One kernel of every expert, [out, in] each there, [E, in, out] here."""
+    stem = "model.layers.{layer}.block_sparse_moe.experts"
+    return Rule(
+        (f"layers/experts/{ours}/kernel",),
+        tuple(f"{stem}.{expert}.{theirs}.weight" for expert in range(config.experts)),
+        lambda *kernels: (np.stack([kernel.T for kernel in kernels]),),
+        lambda kernels: tuple(kernel.T for kernel in kernels),
+        tuple(range(config.depth)),
+    )
