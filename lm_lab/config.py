@@ -170,7 +170,7 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
     """Completes the objective's settings by the model's. Raises UserError where objective, model and data clash."""
     module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
     if module.SEES not in (None, model.sees):
-        shown = {"past": "only the past", "all": "the whole text"}
+        shown = {"past": "only the past", "all": "the whole text", "words": "words without order"}
         raise UserError(
             f"config.objective.name {objective!r} is for models that see {shown[module.SEES]}, and this "
             f"config.model sees {shown[model.sees]}; choose another of the two"
