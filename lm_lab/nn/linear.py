@@ -74,7 +74,7 @@ class Kernel(nn.Module):
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
-        # Gathered before the loop; within, XLA's partitioner of jax 0.10 makes a wrong gradient of it (data x fsdp x tensor).
+        # Gathered before the loop: within, jax 0.10's partitioner makes a wrong gradient of it (data x fsdp x tensor).
         return spmd.with_logical_constraint(kernel, (None, AXES[self.role][1]))
 
 
