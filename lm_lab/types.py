@@ -11,8 +11,9 @@ from jax import Array
 
 PyTree = Any
 
-Sees = Literal["past", "all"]
-"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future."""
+Sees = Literal["past", "all", "words"]
+"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future, "words" are
+seen one by one or in bags that the objective makes, without order."""
 
 Sums = Mapping[str, Array]
 """Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}. "nll" is what

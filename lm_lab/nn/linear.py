@@ -73,7 +73,9 @@ class Kernel(nn.Module):
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
-        return _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
+        kernel = _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
+        # Gathered before the loop: within, jax 0.10's partitioner makes a wrong gradient of it (data x fsdp x tensor).
+        return spmd.with_logical_constraint(kernel, (None, AXES[self.role][1]))
 
 
 class BlockLinear(nn.Module):

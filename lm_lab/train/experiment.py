@@ -24,7 +24,7 @@ def reads(objective: ModuleType) -> Reads:
 def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> Any:
     """The objective's settings, completed by the model's. Raises UserError where the model cannot learn it."""
     if objective.SEES not in (None, model.sees):
-        shown = {"past": "only the past", "all": "the whole text"}
+        shown = {"past": "only the past", "all": "the whole text", "words": "words without order"}
         raise UserError(
             f"{where} is for models that see {shown[objective.SEES]}, and this config.model sees {shown[model.sees]}; "
             "choose another of the two"
