@@ -35,7 +35,7 @@ def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
     found = _read_tensors(folder)
     with _named(folder):
         rules = module.rules(config)
-        found = _prefixed(module, found)
+        found = _prefixed(module, _renamed(module, found))
         shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract_params(module.FAMILY, config)).items()}
         ignored = getattr(module, "IGNORED", ())
         params = mapping.to_ours(rules, found, shapes=shapes, ignored=ignored, dtype=jnp.dtype(dtype))
@@ -173,6 +173,13 @@ def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
         return tensor.numpy()
     except TypeError:
         raise UserError(f"{path}: tensor {name} has dtype {tensor.dtype}, which is not supported") from None
+
+
+def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors under the names that their endings have today."""
+    for old, new in getattr(module, "RENAMED", {}).items():
+        found = {f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x for name, x in found.items()}
+    return found
 
 
 def _prefixed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
