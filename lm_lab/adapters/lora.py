@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.adapters.paths import chosen, flatten, unflatten, union
+from lm_lab.adapters._paths import chosen, flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import Adapter, PyTree, UserError
 
