@@ -111,6 +111,7 @@ class Kernels(nn.Module):
         kernel = _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape))
         return _adapted_kernel(self, kernel).astype(dtype)
 
+
 def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
     """y = x @ kernel, and what each low-rank adapter of the module adds to it: drop(x) @ down @ up (2106.09685).
 

@@ -9,7 +9,7 @@ from lm_lab.data import loader
 from lm_lab.data.documents import Reads
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
-from lm_lab.types import Objective, UserError, Vocabulary
+from lm_lab.types import Adapter, Objective, UserError, Vocabulary
 
 # Settings of a family that change how, and not what.
 REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain", "experts_kernel": "ragged"}
@@ -28,6 +28,7 @@ class Horizon:
     tokens: int | None = setting("training targets, rounded to whole calls", None, low=1)
     budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
     batch_size: int = setting("windows a step, B", 32, low=1)
+    initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
     log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
@@ -43,6 +44,13 @@ class Horizon:
             raise UserError(f"give one of steps, tokens, budget_flops, {found}")
         if self.batch_size % self.microbatches:
             raise UserError(f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}")
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The field of a config's adapter section that is the same for all: the adapter's own stand beside it."""
+
+    name: str = setting("what of the model is trained, and what beside it", "none")
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class Experiment:
     model: Any
     objective_name: str
     objective: Any
+    adapter_name: str
+    adapter: Any
     data: loader.Config
     source: Any
     tokenizer: Any
@@ -84,6 +94,10 @@ class Experiment:
         """The objective's pair of pure functions."""
         module = registry.find("objectives", self.objective_name, "config.objective.name")
         return module.make(self.objective, self.data.length, self.vocabulary())
+
+    def build_adapter(self) -> Adapter:
+        """The adapter's pure functions."""
+        return registry.find("adapters", self.adapter_name, "config.adapter.name").make(self.adapter)
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the tokenizer."""
