@@ -35,7 +35,7 @@ class Model(nn.Module):
         self.head = Embedding(cfg.vocab, cfg.width)
 
     def features(self, inputs: Inputs) -> Array:
-        """The vectors [B L D] of inputs.tokens i32[B L]; of bags i32[B L G], the mean of their words in segments > 0."""
+        """The vectors [B L D] of inputs.tokens i32[B L]; of bags i32[B L G], the mean of their unpadded words."""
         x = self.embed(inputs.tokens)
         if inputs.tokens.ndim == 2:
             return x
