@@ -18,24 +18,26 @@ from lm_lab.data.documents import given
 from lm_lab.registry import Kind, find, names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Experiment, Horizon, Precision, complete, reads
+from lm_lab.train.experiment import Adaptation, Experiment, Horizon, Precision, complete, reads
 from lm_lab.types import UserError
 
 # The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
 CHOICES: dict[str, dict[str, Kind]] = {
     "model": {"family": "models"},
     "objective": {"name": "objectives"},
+    "adapter": {"name": "adapters"},
     "data": {"source": "data.sources", "tokenizer": "data.tokenizers"},
 }
 SETTINGS: dict[str, type] = {
     "data": loader.Config,
+    "adapter": Adaptation,
     "optimizer": optimizer.Config,
     "train": Horizon,
     "mesh": sharding.Config,
     "precision": Precision,
 }
 OWN = "own"
-SECTIONS = ("model", "objective", "data", "optimizer", "train", "mesh", "precision")
+SECTIONS = ("model", "objective", "data", "optimizer", "train", "adapter", "mesh", "precision")
 
 
 def load(path: str) -> ConfigDict:
@@ -115,6 +117,8 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
         model=parts["model"]["family"],
         objective_name=chosen["objective"]["name"],
         objective=parts["objective"]["name"],
+        adapter_name=chosen["adapter"]["name"],
+        adapter=parts["adapter"]["name"],
         data=parts["data"][OWN],
         source=parts["data"]["source"],
         tokenizer=parts["data"]["tokenizer"],
@@ -128,8 +132,13 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
     for name in SECTIONS:
         plain[name] = dict(chosen[name])
         for part in parts[name].values():
-            plain[name] |= dataclasses.asdict(part)
+            plain[name] |= {field: _listed(value) for field, value in dataclasses.asdict(part).items()}
     return experiment, plain
+
+
+def _listed(value: Any) -> Any:
+    """A tuple as the list that JSON and a ConfigDict have in its place."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

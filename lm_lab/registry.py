@@ -14,7 +14,7 @@ from typing import Literal
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-Kind = Literal["models", "objectives", "data.sources", "data.tokenizers"]
+Kind = Literal["models", "objectives", "adapters", "data.sources", "data.tokenizers"]
 
 
 def names(kind: Kind) -> list[str]:

@@ -11,8 +11,9 @@ from jax import Array
 
 PyTree = Any
 
-Sees = Literal["past", "all"]
-"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future."""
+Sees = Literal["past", "all", "words"]
+"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future, "words" are
+seen one by one or in bags that the objective makes, without order."""
 
 Sums = Mapping[str, Array]
 """Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}. "nll" is what
@@ -88,9 +89,18 @@ class TrainState(NamedTuple):
     """Everything that a step reads and writes; with the batch of the same step, it decides the next state."""
 
     step: Array  # i32[]
-    params: PyTree
+    params: PyTree  # what is trained
     opt_state: PyTree
     hyper: Hyper
+    frozen: PyTree = ()  # what is not, and is not saved: parameters that an adapter leaves as they are
+
+
+class Adapter(NamedTuple):
+    """Which of a model's parameters are trained, and what beside them: pure functions on trees of parameters."""
+
+    split: Callable[[Array, PyTree], tuple[PyTree, PyTree]]  # (key, parameters) -> (trained, frozen)
+    variables: Callable[[PyTree, PyTree, Any], PyTree]  # (trained, frozen, dtype) -> what the model is applied to
+    merge: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen) -> parameters that do the same alone
 
 
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]

@@ -13,7 +13,7 @@ from lm_lab import registry
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Examples, Inputs
 
-WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS = 16, 2, 2, 32, 16, 8
+WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS, CONTEXT = 16, 2, 2, 32, 16, 8, 11
 
 ROUNDING = 1e-5
 """Two orders of the same float32 sums differ by some rounding errors of 6e-8 of their largest terms: this allows 160,
@@ -67,6 +67,17 @@ def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
 def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCAB) -> jax.Array:
     """Random tokens i32[rows, length]."""
     return jnp.asarray(np.random.default_rng(seed).integers(0, vocab, (rows, length)), jnp.int32)
+
+
+def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any = None) -> Inputs:
+    """Inputs of these tokens (segments, positions), with a context of the upper half of the vocabulary, no token twice
+    in a row, where the family reads one."""
+    inputs = Inputs(tokens_BL, *where)
+    if not registry.find("models", family, "family").Config.reads_context:
+        return inputs
+    upper = [np.random.default_rng(row).permutation(VOCAB // 2)[:CONTEXT] for row in range(tokens_BL.shape[0])]
+    context = jnp.asarray(np.stack(upper) + VOCAB // 2, jnp.int32)
+    return inputs._replace(context=context, context_segments=context_segments)
 
 
 def examples(rows: int = ROWS, length: int = LENGTH, seed: int = 0, segments: Any = None) -> Examples:

@@ -41,7 +41,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "decoder, window 128": {"family": "decoder", "heads": 4, "window": 128},
     "LSTM": {"family": "rnn", "cell": "lstm"},
     "Mamba": {"family": "state_space", "block": "mamba"},
-    "Griffin": {"family": "state_space", "block": "rg_lru", "heads": 4, "window": 128},
+    "Griffin": {"family": "state_space", "block": "rg_lru", "attention_every": 3, "heads": 4, "window": 128},
     "encoder-decoder": {"family": "encoder_decoder", "heads": 4},
 }
 

@@ -62,10 +62,15 @@ def lm_lab_config(shape: Shape, steps_per_call: int, scan: bool) -> ConfigDict:
 
 
 def lm_lab_contender(shape: Shape, steps_per_call: int = 10, scan: bool = False) -> Callable[[], None]:
-    """The program of `lm-lab train`, as lm_lab/train/loop.py builds and calls it."""
-    experiment, resolved = resolve(lm_lab_config(shape, steps_per_call, scan))
+    return contender(shape, lm_lab_config(shape, steps_per_call, scan), shape.params)
+
+
+def contender(shape: Shape, config: ConfigDict, params: int) -> Callable[[], None]:
+    """The program of `lm-lab train`, as lm_lab/train/loop.py builds and calls it, of a model of so many parameters."""
+    experiment, resolved = resolve(config)
+    steps_per_call = experiment.train.steps_per_call
     machine = loop.build([Run(experiment, resolved, Path())])
-    assert machine.program.params["total"] == shape.params
+    assert machine.program.params["total"] == params
     with sharding.use(machine.mesh):
         state = machine.start()
     examples = machine.examples(0, steps_per_call)

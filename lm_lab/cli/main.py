@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "evaluate a run again, and measure what it writes",
     "plan": "what a run would cost, before anything runs",
     "generate": "go on with a text, by a trained run's model",
+    "convert": "make a model of transformers one of lm_lab, or the other way",
     "sweep": "run a study and write its report",
     "report": "write a study's figures and report again, from what is stored",
 }

@@ -19,9 +19,10 @@ def _shard(leaf: Any) -> tuple[int, ...]:
     return leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
 
 
-def state_bytes(params: PyTree, opt_state: PyTree) -> dict[str, int]:
-    """Bytes on one device by category; gradients are of the parameters' shapes and dtypes."""
-    return {"parameters": bytes_of(params), "gradients": bytes_of(params), "optimizer": bytes_of(opt_state)}
+def state_bytes(params: PyTree, opt_state: PyTree, frozen: PyTree = ()) -> dict[str, int]:
+    """Bytes on one device by category; gradients are of the trained parameters' shapes and dtypes."""
+    held = {"parameters": bytes_of(params), "gradients": bytes_of(params), "optimizer": bytes_of(opt_state)}
+    return held | ({"frozen": bytes_of(frozen)} if jax.tree.leaves(frozen) else {})
 
 
 class Memory(NamedTuple):

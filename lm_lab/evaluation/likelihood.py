@@ -8,20 +8,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lm_lab.types import Examples, Objective, PyTree, Sums
+from lm_lab.adapters import none
+from lm_lab.types import Adapter, Examples, Objective, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by the weight
 
 
-def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTree, Examples], Sums]:
-    """(params, examples [n B S]) -> the objective's sums over n batches; no dropout, and one key for all time."""
+WHOLE = none.make(none.Config())
 
-    def batch_sums(params: PyTree, examples: Examples) -> Sums:
+
+def likelihood(model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE) -> Callable[..., Sums]:
+    """(params, examples [n B S], frozen) -> the objective's sums over n batches; no dropout, and one key always."""
+
+    def batch_sums(variables: PyTree, examples: Examples) -> Sums:
         batch = objective.prepare(jax.random.key(0), examples)
-        return objective.loss(model.apply({"params": params}, batch.inputs), batch)
+        return objective.loss(model.apply(variables, batch.inputs), batch)
 
-    def total(params: PyTree, examples: Examples) -> Sums:
-        cast = jax.tree.map(lambda x: x.astype(compute), params)
+    def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> Sums:
+        cast = adapter.variables(params, frozen, compute)
         first = jax.eval_shape(batch_sums, cast, jax.tree.map(lambda x: x[0], examples))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
 
@@ -33,10 +37,12 @@ def likelihood(model: Any, objective: Objective, compute: str) -> Callable[[PyTr
     return total
 
 
-def examine(model: Any, exams: Mapping[str, Objective], compute: str) -> Callable[[PyTree, Examples], dict[str, Sums]]:
-    """(params, examples [n B S]) -> the sums of each exam, an objective that reads the same windows."""
-    totals = {name: likelihood(model, objective, compute) for name, objective in exams.items()}
-    return lambda params, examples: {name: total(params, examples) for name, total in totals.items()}
+def examine(
+    model: Any, exams: Mapping[str, Objective], compute: str, adapter: Adapter = WHOLE
+) -> Callable[..., dict[str, Sums]]:
+    """(params, examples [n B S], frozen) -> the sums of each exam, an objective that reads the same windows."""
+    totals = {name: likelihood(model, objective, compute, adapter) for name, objective in exams.items()}
+    return lambda *arguments: {name: total(*arguments) for name, total in totals.items()}
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:

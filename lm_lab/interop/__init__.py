@@ -8,6 +8,7 @@ A file of this package that has ARCHITECTURES is a mapping, and exports
     write_config    (Config) -> a whole foreign config; UserError naming a setting that the architecture has not
     rules           (Config) -> the mapping.Rules of its tensors
     IGNORED         optional: fnmatch patterns of foreign tensors that carry nothing (buffers, tied copies)
+    RENAMED         optional: endings of foreign names as older files have them, to those of today
     PREFIX          optional: what stands before the names of the rules, and is left out where a bare model was saved
 
 Dropout is a choice of training and is not carried over. PyTorch and transformers are imported nowhere but where a

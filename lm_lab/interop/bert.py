@@ -16,6 +16,7 @@ IGNORED = (
     "cls.seq_relationship.*",
     "bert.pooler.*",
 )
+RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of Google's own checkpoints
 
 ACTIVATIONS = {"gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
 

@@ -4,9 +4,9 @@ import contextlib
 import importlib.util
 import json
 import os
-import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,23 +35,34 @@ def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
     found = _read_tensors(folder)
     with _named(folder):
         rules = module.rules(config)
-        found = _prefixed(module, found)
+        found = _prefixed(module, _renamed(module, found))
         shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract_params(module.FAMILY, config)).items()}
         ignored = getattr(module, "IGNORED", ())
         params = mapping.to_ours(rules, found, shapes=shapes, ignored=ignored, dtype=jnp.dtype(dtype))
     return module.FAMILY, config, params
 
 
-def save(folder: Path, family: str, config: Any, params: PyTree, architecture: str | None = None) -> str:
-    """Writes a model whole, or nothing; returns the architecture: the one asked for, or the first that fits.
+def save(
+    folder: Path,
+    family: str,
+    config: Any,
+    params: PyTree,
+    architecture: str | None = None,
+    beside: Sequence[Path] = (),
+) -> str:
+    """Writes a model whole, with copies of the files `beside`, or nothing; returns the architecture: the one asked for,
+    or the first that fits.
 
     Raises UserError where the folder is taken, or naming the setting that the architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
     found = mapping.to_theirs(module.rules(config), params)
+    foreign["dtype"] = str(next(iter(found.values())).dtype)
     with drafted(folder) as draft:
         (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
         tensors.write(draft / WEIGHTS[0], found)
+        for path in beside:
+            shutil.copy(path, draft)
     return foreign["architectures"][0]
 
 
@@ -86,8 +97,7 @@ def drafted(folder: Path) -> Iterator[Path]:
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with explained(folder, "write"):
-            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-                raise UserError(f"{folder} is taken; choose another folder, or delete it")
+            check_free(folder)
             draft.mkdir(parents=True)
             yield draft
             fsync_tree(draft)
@@ -95,6 +105,13 @@ def drafted(folder: Path) -> Iterator[Path]:
             fsync(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_free(folder: Path) -> None:
+    """Raises UserError where a file, or a folder that is not empty, has the name."""
+    with explained(folder, "write"):
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise UserError(f"{folder} is taken; choose another folder, or delete it")
 
 
 @contextlib.contextmanager
@@ -158,9 +175,11 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: reading a PyTorch file needs torch; install it, or save the model as safetensors")
     torch = importlib.import_module("torch")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: no PyTorch file of weights alone ({str(error).splitlines()[0]})") from None
+        with warnings.catch_warnings(action="ignore"):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - a file can make its parser fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: no PyTorch file of weights alone ({reason})") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise UserError(f"{path}: no tensors by name; save the model's state_dict, better as safetensors")
     return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}
@@ -171,8 +190,16 @@ def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
         return tensor.float().numpy()
     try:
         return tensor.numpy()
-    except TypeError:
-        raise UserError(f"{path}: tensor {name} has dtype {tensor.dtype}, which is not supported") from None
+    except (TypeError, RuntimeError):
+        kind = f"{tensor.dtype}, {tensor.layout}"
+        raise UserError(f"{path}: tensor {name} is {kind}, which is not supported") from None
+
+
+def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors under the names that their endings have today."""
+    for old, new in getattr(module, "RENAMED", {}).items():
+        found = {f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x for name, x in found.items()}
+    return found
 
 
 def _prefixed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

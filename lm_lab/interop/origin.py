@@ -27,12 +27,12 @@ TOKENIZER = (
 WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
 
 
-def load(name: str, dtype: str | None = None) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or a hub name.
+def load(name: str | Path, dtype: str | None = None) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if text, a hub's name.
 
     `dtype` None: a run's own; of a foreign model float32. Raises UserError.
     """
-    place = locate(name)
+    place = locate(name) if isinstance(name, str) else name
     if is_run(place):
         family, config, params = restore.load_params(place)
         cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
@@ -48,7 +48,7 @@ def is_run(place: Path) -> bool:
 def locate(name: str) -> Path:
     """The folder of that name, or that into which the hub's model of that name was fetched. Raises UserError."""
     place = Path(name).expanduser()
-    if place.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if place.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         return place
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UserError(f"{name}: no such folder; to fetch it from the Hugging Face hub, install huggingface_hub")

@@ -86,7 +86,7 @@ def _span(name: str, fields: Any) -> tuple[int, int, str]:
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise UserError(f"tensor {name} has dtype {dtype!r}, which is not supported; save it as F32, F16 or BF16")
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+    if not _counts(shape) or len(shape) > 32 or not _counts(offsets) or len(offsets) != 2:
         raise UserError(f"tensor {name} has shape {shape!r} at bytes {offsets!r}, which no tensor has")
     begin, end = offsets
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
@@ -95,7 +95,7 @@ def _span(name: str, fields: Any) -> tuple[int, int, str]:
 
 
 def _counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
 
 
 def _check_tiling(spans: list[tuple[int, int, str]], size: int) -> None:

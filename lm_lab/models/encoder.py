@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, Activation, FeedForward
-from lm_lab.nn.linear import Embedding, Linear, bias_param, constrain
+from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary
 from lm_lab.nn.sight import Sight, everything
@@ -81,7 +81,7 @@ class Block(nn.Module):
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         rotary = Rotary() if cfg.positions == "rotary" else None
         heads = Heads(cfg.heads, cfg.width // cfg.heads, bias=cfg.bias, out_bias=cfg.bias, rotary=rotary)
-        attention = Attention(heads, scale, cfg.attention_kernel, name="attention")
+        attention = Attention(heads, scale, cfg.attention_kernel, sees="all", name="attention")
         feed_forward = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias, name="feed_forward")
         attention_norm, feed_forward_norm = cfg.make_norm("attention_norm"), cfg.make_norm("feed_forward_norm")
         if cfg.norm_position == "pre":
@@ -141,13 +141,3 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
-
-
-class Offset(nn.Module):
-    """What a head that is the embedding's transpose adds to each token's logit."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, logits: Array) -> Array:
-        return logits + bias_param(self, self.features, "vocab").astype(logits.dtype)

@@ -206,8 +206,6 @@ class Model(nn.Module):
         assert tokens_BM is not None
         positions_BM = None if segments_BM is None else places_within(segments_BM)
         sight = everything(Inputs(tokens_BM, segments_BM, positions_BM))
-        if segments_BM is None:
-            sight = sight._replace(mask=None)
         x_BMD = self._enter("encoder_", tokens_BM, sight)
         x_BMD, _ = self.encoder(x_BMD, sight, self._bias("encoder_", sight))
         return self.encoder_norm(x_BMD) if self.cfg.norm_position == "pre" else x_BMD

@@ -1,6 +1,7 @@
 """Every kernel of the project: initialisation and logical axis names live here and nowhere else.
 
-A kernel is stored in the parameters' dtype and used in the dtype of its input.
+A kernel is stored in the parameters' dtype and used in the dtype of its input. Where the collection "lora" has
+variables of a layer here (adapters/lora.py makes them), they apply: no model knows of them.
 """
 
 from typing import Any, Literal
@@ -57,7 +58,7 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
-        y = checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT)
+        y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
             y += bias_param(self, self.features, AXES[self.role][1]).astype(x.dtype)
         return y
@@ -73,7 +74,10 @@ class Kernel(nn.Module):
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
-        return _param(self, "kernel", init, AXES[self.role], (inputs, self.features)).astype(dtype)
+        kernel = _param(self, "kernel", init, AXES[self.role], (inputs, self.features))
+        kernel = _adapted_kernel(self, kernel).astype(dtype)
+        # Gathered before the loop: within, jax 0.10's partitioner makes a wrong gradient of it (data x fsdp x tensor).
+        return spmd.with_logical_constraint(kernel, (None, AXES[self.role][1]))
 
 
 class BlockLinear(nn.Module):
@@ -89,7 +93,8 @@ class BlockLinear(nn.Module):
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
         inner = x.shape[-1] // self.blocks
         kernel = _param(self, "kernel", init, ("inner", None, None), (self.blocks, inner, inner))
-        y = jnp.einsum("...hk,hkj->...hj", x.reshape(*x.shape[:-1], self.blocks, inner), kernel.astype(x.dtype))
+        kernel = _adapted_kernel(self, kernel).astype(x.dtype)
+        y = jnp.einsum("...hk,hkj->...hj", x.reshape(*x.shape[:-1], self.blocks, inner), kernel)
         y = checkpoint_name(y, PRODUCT).reshape(x.shape)
         return y + bias_param(self, x.shape[-1], "inner").astype(x.dtype)
 
@@ -105,7 +110,56 @@ class Kernels(nn.Module):
     @nn.compact
     def __call__(self, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
-        return _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape)).astype(dtype)
+        kernel = _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape))
+        return _adapted_kernel(self, kernel).astype(dtype)
+
+
+def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
+    """y = x @ kernel, and what each low-rank adapter of the module adds to it: drop(x) @ down @ up (2106.09685).
+
+    `keep` is what dropout leaves of x where there is a dropout key.
+    """
+    adapters = module.variables.get("lora", {})
+    if not adapters:
+        return y
+    total = y
+    for _, adapter in sorted(adapters.items()):
+        low = matmul(_dropped(module, x, adapter.get("keep")), adapter["down_kernel"].astype(x.dtype))
+        delta = low @ adapter["up_kernel"].astype(x.dtype)
+        if "magnitude" in adapter:
+            gain = _gain(kernel, adapter).astype(x.dtype)
+            delta = (gain - 1) * y + gain * delta
+        total += adapter["weight"].astype(x.dtype) * delta if "weight" in adapter else delta
+    return checkpoint_name(total, PRODUCT)
+
+
+def _adapted_kernel(module: nn.Module, kernel: Array) -> Array:
+    """The same for a kernel [... in, out] that has no single product: the adapted kernel itself, without dropout."""
+    total = kernel
+    for _, adapter in sorted(module.variables.get("lora", {}).items()):
+        delta = (adapter["down_kernel"] @ adapter["up_kernel"]).astype(kernel.dtype)
+        if "magnitude" in adapter:
+            delta = _gain(kernel, adapter)[..., None, :].astype(kernel.dtype) * (kernel + delta) - kernel
+        weight = adapter.get("weight")
+        total += delta if weight is None else weight[..., None, None].astype(kernel.dtype) * delta
+    return total
+
+
+def _gain(kernel: Array, adapter: Any) -> Array:
+    """By what DoRA (2402.09353) multiplies the columns of the adapted kernel, f32[... out]: to the length `magnitude`.
+
+    The length that they have is a constant to the gradient, as in the paper.
+    """
+    down, up = (adapter[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
+    adapted = kernel.astype(jnp.float32) + lax.stop_gradient(down @ up)
+    return adapter["magnitude"] / lax.stop_gradient(jnp.sqrt((adapted * adapted).sum(-2)))
+
+
+def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
+    if keep is None or not module.has_rng("dropout"):
+        return x
+    kept = jax.random.bernoulli(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
+    return jnp.where(kept, x / keep.astype(x.dtype), 0)
 
 
 @jax.custom_vjp

@@ -49,10 +49,14 @@ def make_mask(
 
 
 def everything(inputs: Inputs) -> Sight:
-    """Every token of a segment sees all of it, whatever the module of the caller has cached: the encoder's sight."""
+    """Every token of a segment sees all of it, whatever the module of the caller has cached: the encoder's sight.
+
+    Without segments there is no mask: for attention that sees all.
+    """
     slots_L = jnp.arange(inputs.tokens.shape[1])
     distance_LM = slots_L[:, None] - slots_L
-    mask = make_mask(distance_LM, inputs.segments, inputs.segments, sees="all")
+    segments = inputs.segments
+    mask = None if segments is None else make_mask(distance_LM, segments, segments, sees="all")
     positions = slots_L[None] if inputs.positions is None else inputs.positions
     return Sight(mask, positions, distance_LM, None, None if inputs.segments is None else inputs.segments > 0)
 

@@ -23,7 +23,7 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
     return nn.scan(
         block,
-        variable_axes={"params": 0, "cache": 0, "losses": 0},
+        variable_axes={"params": 0, "cache": 0, "losses": 0, "lora": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=nn.broadcast,  # type: ignore[arg-type]
         length=depth,

@@ -39,10 +39,10 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     machine = loop.build([run])
     with sharding.use(machine.mesh):
         step, params = parameters(run, machine)
-        found = rates(jax.device_get(machine.evaluate(params)))
+        exams = {name: rates(sums) for name, sums in jax.device_get(machine.evaluate(params)).items()}
         if machine.measure is not None:
-            found |= machine.measure(params)
-    found = {f"eval/heldout/{name}": value for name, value in found.items()}
+            exams["heldout"] |= machine.measure(params)
+    found = {f"eval/{exam}/{name}": value for exam, own in exams.items() for name, value in own.items()}
     result: dict[str, Any] | None = records.read_result(run.directory)
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **found}})

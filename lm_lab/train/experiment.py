@@ -10,7 +10,7 @@ from lm_lab.data.documents import Reads
 from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
-from lm_lab.types import Objective, UserError, Vocabulary
+from lm_lab.types import Adapter, Objective, UserError, Vocabulary
 
 # Settings of a family that change how, and not what.
 REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain", "experts_kernel": "ragged"}
@@ -24,7 +24,7 @@ def reads(objective: ModuleType) -> Reads:
 def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> Any:
     """The objective's settings, completed by the model's. Raises UserError where the model cannot learn it."""
     if objective.SEES not in (None, model.sees):
-        shown = {"past": "only the past", "all": "the whole text"}
+        shown = {"past": "only the past", "all": "the whole text", "words": "words without order"}
         raise UserError(
             f"{where} is for models that see {shown[objective.SEES]}, and this config.model sees {shown[model.sees]}; "
             "choose another of the two"
@@ -43,6 +43,7 @@ class Horizon:
     tokens: int | None = setting("training targets, rounded to whole calls", None, low=1)
     budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
     batch_size: int = setting("windows a step, B", 32, low=1)
+    initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
     log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
@@ -62,6 +63,13 @@ class Horizon:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """The field of a config's adapter section that is the same for all: the adapter's own stand beside it."""
+
+    name: str = setting("what of the model is trained, and what beside it", "none")
+
+
+@dataclass(frozen=True)
 class Precision:
     """The fields of a config's precision section."""
 
@@ -78,6 +86,8 @@ class Experiment:
     model: Any
     objective_name: str
     objective: Any
+    adapter_name: str
+    adapter: Any
     data: loader.Config
     source: Any
     tokenizer: Any
@@ -127,6 +137,10 @@ class Experiment:
                 raise UserError(f"config.train.also_examine: {name!r} reads other windows than the run; leave it out")
             exams[name] = module.make(settings, self.data.length, self.vocabulary())
         return exams
+
+    def build_adapter(self) -> Adapter:
+        """The adapter's pure functions."""
+        return registry.find("adapters", self.adapter_name, "config.adapter.name").make(self.adapter)
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the tokenizer."""

@@ -65,11 +65,12 @@ class Member:
         """The newest commit (of step at_most or before) as (step, state, extra)."""
         return self._checkpoints.latest(abstract_state, at_most)
 
-    def begin(self, program: Program, text: str, step: int, extra: Mapping[str, Any]) -> None:
+    def begin(self, program: Program, text: str, base: str, step: int, extra: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the records there.
 
         Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
-        or for other steps, as when the FLOPs of a step are counted otherwise now.
+        on other frozen parameters (`base` is their hash), or for other steps, as when the FLOPs of a step are counted
+        otherwise now.
         """
         remedy = "go on with the versions in environment.json, or choose another --workdir"
         if extra.get("steps", program.steps) != program.steps:
@@ -79,8 +80,13 @@ class Member:
             raise UserError(
                 f"{self.run.directory}: config.data gives other text than its checkpoint was trained on; {remedy}"
             )
+        if extra.get("base", base) != base:
+            raise UserError(
+                f"{self.run.directory}: its adapter was trained on other parameters than config.train.initial gives "
+                "now; put those back, or choose another --workdir"
+            )
         records.write_config(self.run.directory, self.run.resolved)
-        self._program, self._text = program, text
+        self._program, self._text, self._base = program, text, base
         self._bytes = float(extra.get("bytes", 0.0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
@@ -136,6 +142,8 @@ class Member:
             self._metrics.sync()
             counters = {"bytes": self._bytes, "seconds": self._seconds, "since_log": self._since_log}
             extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
+            if self._base:
+                extra["base"] = self._base
             score = self._final["eval/heldout/nll"] if self._examined == step else None
             self._checkpoints.save(step, state, extra, score)
 

@@ -66,10 +66,13 @@ def make(config: Config, hyper: Hyper, rate: Array | float) -> optax.GradientTra
     return optax.chain(clip, adamw)
 
 
+MATRICES = ("kernel", "embedding", "down_kernel", "up_kernel")
+
+
 def decayed(params: PyTree) -> PyTree:
     """True for matrices (kernels and embeddings), by name: a stacked norm scale is f32[N D] and is no matrix."""
 
     def is_matrix(path: tuple, _: Array) -> bool:
-        return any(getattr(key, "key", None) in ("kernel", "embedding") for key in path)
+        return any(getattr(key, "key", None) in MATRICES for key in path)
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)

@@ -32,7 +32,7 @@ def plan(experiment: Experiment) -> Plan:
     mesh = sharding.make_mesh(experiment.mesh)
     program = programs.assemble(experiment)
     shardings = sharding.state_shardings(mesh, program.state, 1)
-    state = jax.tree.map(_abstract, programs.abstract_state(program), shardings)
+    state = jax.tree.map(_abstract, sharding.unbox(program.state), shardings)
     examples = programs.abstract_examples(experiment, experiment.train.batch_size)
     calls = min(experiment.train.steps_per_call, program.steps)
     examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((calls, *x.shape), x.dtype), examples)
@@ -40,7 +40,7 @@ def plan(experiment: Experiment) -> Plan:
         step = sharding.jit_step(steps_of.chunk(program.step), mesh, shardings, 1)
         compiled = step.lower(state, examples).compile()
     found = dict(Counter(COLLECTIVE.findall(compiled.as_text())))
-    held = memory.state_bytes(state.params, state.opt_state)
+    held = memory.state_bytes(state.params, state.opt_state, state.frozen)
     return Plan(program, held, memory.compiled_memory(compiled), found)
 
 

@@ -1,5 +1,6 @@
 """What a run compiles to: its step as a pure function, and what that costs. Nothing here touches the disk."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from lm_lab.compute import conventions, flops, parameters
 from lm_lab.train import sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Batch, Examples, Hyper, Objective, PyTree, Step, TrainState, UserError
+from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, Step, TrainState, UserError
 
 
 class Program(NamedTuple):
@@ -35,21 +36,32 @@ def assemble(experiment: Experiment) -> Program:
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
     experiment.optimizer.check_steps(steps)
-    gradient = steps_of.gradients(model, objective, experiment.precision.compute)
+    adapter = experiment.build_adapter()
+    gradient = steps_of.gradients(model, objective, experiment.precision.compute, adapter)
     gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
     step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
     chosen = getattr(experiment.model, "experts_per_token", 1)
-    groups = parameters.by_group(sharding.unbox(state.params), chosen)
+    groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ()))
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
 
 
-def start(experiment: Experiment, hyper: Hyper) -> TrainState:
-    """The state before step 0, in the parameters' dtype, boxed."""
+def _groups(adapter: Adapter, state: TrainState, chosen: int) -> dict[str, int]:
+    """Parameters of the model by group; where some are frozen, also how many are trained, adapters among them."""
+    whole = jax.eval_shape(adapter.merge, state.params, state.frozen)
+    groups = parameters.by_group(whole, chosen)
+    if not jax.tree.leaves(state.frozen):
+        return groups
+    return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
+
+
+def start(experiment: Experiment, hyper: Hyper, given: Mapping[str, Any] | None = None) -> TrainState:
+    """The state before step 0, in the parameters' dtype, boxed; `given` are parameters that it starts with."""
     batch = example_batch(experiment)
     model = experiment.build_reference()  # fused kernels refuse float32, and the parameters are the same
-    return steps_of.initial_state(model, experiment.optimizer, hyper, batch, experiment.precision.parameters)
+    adapter, dtype = experiment.build_adapter(), experiment.precision.parameters
+    return steps_of.initial_state(model, experiment.optimizer, hyper, batch, dtype, adapter, given)
 
 
 def example_batch(experiment: Experiment) -> Batch:
@@ -77,7 +89,7 @@ def _count(experiment: Experiment, state: TrainState) -> int:
     """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed twice."""
     model = experiment.build_reference()
     objective = experiment.build_objective()
-    gradient = steps_of.gradients(model, objective, experiment.precision.compute)
+    gradient = steps_of.gradients(model, objective, experiment.precision.compute, experiment.build_adapter())
     step = steps_of.train_step(gradient, objective, experiment.optimizer, 1)
     return flops.count(step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)).total
 
@@ -105,6 +117,6 @@ def _countable(steps: int) -> int:
     return steps
 
 
-def abstract_state(program: Program) -> PyTree:
-    """Shapes and dtypes of the state of one run."""
-    return sharding.unbox(program.state)
+def abstract_state(program: Program) -> TrainState:
+    """Shapes and dtypes of what a run saves of its state: all but what is frozen."""
+    return sharding.unbox(program.state)._replace(frozen=())

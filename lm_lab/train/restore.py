@@ -66,7 +66,7 @@ def abstract_params(family: str, config: Any) -> PyTree:
 
 def write_params(directory: Path, params: PyTree) -> None:
     """The one checkpoint of a directory that holds a model alone; its config.json is there. Raises UserError."""
-    folder = directory / "checkpoints"
+    folder = directory.absolute() / "checkpoints"
     folder.mkdir()
     arrays = checkpoint.describe({"params": params})
     checkpoint.commit(folder, {"params": params}, checkpoint.Record(0, "", None, {}, arrays), keep=1)
@@ -90,10 +90,11 @@ def _newest(directory: Path) -> Path:
 def _read(folder: Path) -> PyTree:
     """The parameters of a step, and nothing else of its state."""
     with checkpoint.ONE_AT_A_TIME:
-        saved = ocp.metadata(str(folder)).metadata
+        path = str(folder.absolute())
+        saved = ocp.metadata(path).metadata
         target = {name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for name, tree in saved.items()}
         target["params"] = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved["params"])
-        return ocp.load(str(folder), target)["params"]
+        return ocp.load(path, target)["params"]
 
 
 def _check(folder: Path, params: PyTree, abstract: PyTree) -> None:

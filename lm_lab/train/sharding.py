@@ -13,7 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lm_lab.schema import setting
-from lm_lab.types import PyTree, Step, UserError
+from lm_lab.types import PyTree, Step, TrainState, UserError
 
 AXES = ("population", "data", "fsdp", "tensor")
 
@@ -73,11 +73,11 @@ def unbox(tree: PyTree) -> PyTree:
     return nn.meta.unbox(tree)
 
 
-def state_shardings(mesh: Mesh, boxed: PyTree, members: int) -> PyTree:
+def state_shardings(mesh: Mesh, boxed: TrainState, members: int, shared_frozen: bool = False) -> TrainState:
     """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
 
     A dimension that its mesh axes do not divide stays whole. With several members a leading axis is spread over
-    "population".
+    "population", but for what is frozen and shared.
     """
     specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
 
@@ -85,7 +85,8 @@ def state_shardings(mesh: Mesh, boxed: PyTree, members: int) -> PyTree:
         axes = [axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)]
         return NamedSharding(mesh, P(*(["population"] if members > 1 else []), *axes))
 
-    return jax.tree.map(sharding, unbox(boxed), specs, is_leaf=lambda x: isinstance(x, P))
+    placed = jax.tree.map(sharding, unbox(boxed), specs, is_leaf=lambda x: isinstance(x, P))
+    return placed._replace(frozen=state_shardings(mesh, boxed, 1).frozen) if shared_frozen and members > 1 else placed
 
 
 def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:

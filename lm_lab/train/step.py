@@ -1,6 +1,6 @@
 """The train step and the transformers of it: each pure, each with a law that tests/train/test_step.py states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,21 +8,23 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from lm_lab.train import optimizer
-from lm_lab.types import Batch, Examples, Hyper, Objective, PyTree, Step, Sums, TrainState
+from lm_lab.adapters import none
+from lm_lab.train import initial, optimizer
+from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, PyTree, Step, Sums, TrainState
 
-Gradients = Callable[[PyTree, Batch, Array], tuple[PyTree, Sums]]
+Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
+WHOLE = none.make(none.Config())
 
 
-def gradients(model: Any, objective: Objective, compute: str) -> Gradients:
-    """(params, batch, key) -> (gradient of the summed nll, sums), with matrix products in dtype `compute`.
+def gradients(model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE) -> Gradients:
+    """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products in dtype `compute`.
 
     What layers sow in "losses", f32[B] each, is added to it once for each of the row's targets, as "penalty".
     """
 
-    def summed(params: PyTree, batch: Batch, key: Array) -> tuple[Array, Sums]:
-        cast = jax.tree.map(lambda x: x.astype(compute), params)
-        logits, sown = model.apply({"params": cast}, batch.inputs, rngs={"dropout": key}, mutable=["losses"])
+    def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
+        variables = adapter.variables(params, frozen, compute)
+        logits, sown = model.apply(variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"])
         sums = objective.loss(logits, batch)
         if not sown:
             return sums["nll"], sums
@@ -43,14 +45,14 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     if microbatches == 1:
         return gradient
 
-    def accumulated(params: PyTree, batch: Batch, key: Array) -> tuple[PyTree, Sums]:
+    def accumulated(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[PyTree, Sums]:
         split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, microbatches)
-        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)))
+        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)), frozen)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
 
         def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, gradient(params, *part)), None
+            return jax.tree.map(jnp.add, total, gradient(params, *part, frozen)), None
 
         return lax.scan(add, zeros, (split, keys))[0]
 
@@ -66,7 +68,7 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
         corruption, dropout = jax.random.split(key)
-        grads, sums = gradient(state.params, objective.prepare(corruption, examples), dropout)
+        grads, sums = gradient(state.params, objective.prepare(corruption, examples), dropout, state.frozen)
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)  # a batch of padding moves nothing, and is no NaN
         grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
@@ -76,7 +78,7 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
-        return TrainState(state.step + 1, params, opt_state, state.hyper), metrics
+        return TrainState(state.step + 1, params, opt_state, state.hyper, state.frozen), metrics
 
     return step
 
@@ -86,26 +88,62 @@ def chunk(step: Step) -> Step:
     return lambda state, examples: lax.scan(step, state, examples)
 
 
-def populate(step: Step, how: str) -> Step:
+def populate(step: Step, how: str, shared_frozen: bool = False) -> Step:
     """One step of every member of a population, over a leading axis of members: equals solo runs.
 
-    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one after another.
+    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one after another. Where
+    the members share what is frozen, that has no such axis.
     """
+    if not shared_frozen:
+        return _each(step, how)
+
+    def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
+        def own(member: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
+            after, metrics = step(member._replace(frozen=state.frozen), examples)
+            return after._replace(frozen=()), metrics
+
+        after, metrics = _each(own, how)(state._replace(frozen=()), examples)
+        return after._replace(frozen=state.frozen), metrics
+
+    return populated
+
+
+def _each(function: Callable[[Any, Any], Any], how: str) -> Callable[[Any, Any], Any]:
     if how == "vmap":
-        return jax.vmap(step, spmd_axis_name="population")
-    return lambda state, examples: lax.map(lambda member: step(*member), (state, examples))
+        return jax.vmap(function, spmd_axis_name="population")
+    return lambda members, own: lax.map(lambda member: function(*member), (members, own))
 
 
-def populate_shared(function: Callable[[PyTree, Any], Any], how: str) -> Callable[[PyTree, Any], Any]:
-    """The function of each member's first argument and of the second, which all share."""
+def populate_shared(
+    function: Callable[[Any, Any], Any], how: str, shared_frozen: bool = False
+) -> Callable[[Any, Any], Any]:
+    """The function of each member's first argument and of the second, which all share; as `populate` of what is frozen
+    in the first."""
+    if shared_frozen:
+        return lambda state, shared: populate_shared(
+            lambda member, one: function(member._replace(frozen=state.frozen), one), how
+        )(state._replace(frozen=()), shared)
     if how == "vmap":
         return jax.vmap(function, in_axes=(0, None), spmd_axis_name="population")
     return lambda members, shared: lax.map(lambda member: function(member, shared), members)
 
 
-def initial_state(model: Any, config: optimizer.Config, hyper: Hyper, example: Batch, dtype: str) -> TrainState:
-    """The state before step 0, as a function of hyper.seed; leaves carry the logical axes that the model gave them."""
-    params = model.init(jax.random.key(hyper.seed), example.inputs)["params"]
+def initial_state(
+    model: Any,
+    config: optimizer.Config,
+    hyper: Hyper,
+    example: Batch,
+    dtype: str,
+    adapter: Adapter = WHOLE,
+    given: Mapping[str, Array] | None = None,
+) -> TrainState:
+    """The state before step 0, as a function of hyper.seed and of the parameters that are `given`, by path.
+
+    Leaves carry the logical axes that the model gave them.
+    """
+    key = jax.random.key(hyper.seed)
+    params = initial.filled(model.init(key, example.inputs)["params"], given or {})
     params = jax.tree.map(lambda x: x.astype(dtype), params)
-    opt_state = optimizer.make(config, hyper, 0.0).init(params)
-    return TrainState(jnp.int32(0), params, opt_state, hyper)
+    trained, frozen = adapter.split(jax.random.fold_in(key, 1), params)
+    opt_state = optimizer.make(config, hyper, 0.0).init(trained)
+    return TrainState(jnp.int32(0), trained, opt_state, hyper, frozen)

@@ -14,6 +14,7 @@ from tests.interop import parity
 
 pytestmark = pytest.mark.torch
 transformers = pytest.importorskip("transformers")
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
 SHAPES = {
     "wide": {
@@ -73,6 +74,20 @@ def test_an_untied_head_stays_untied(tmp_path):
     # The offset that an untied head does not use is written as a copy of the one that it does.
     twin.reference.cls.predictions.bias.data = twin.reference.cls.predictions.decoder.bias.data.clone()
     parity.check_export(twin, tmp_path)
+
+
+def test_names_of_the_first_checkpoints_are_known(tmp_path):
+    twin = twin_of("wide", tmp_path)
+    file = twin.folder / "model.safetensors"
+    endings = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    old = {}
+    for name, tensor in safetensors_numpy.load_file(file).items():
+        ending = next((ending for ending in endings if name.endswith(ending)), "")
+        old[name.removesuffix(ending) + endings.get(ending, "")] = tensor
+    # What stood beside the head, too.
+    old |= {"cls.seq_relationship.weight": np.zeros((2, 32), np.float32), "bert.pooler.dense.bias": np.zeros(32, "f4")}
+    safetensors_numpy.save_file(old, file)
+    assert tiny.same_bits(folder.load(twin.folder)[2], twin.params)
 
 
 def test_a_pooled_encoder_is_the_classifier_of_transformers():

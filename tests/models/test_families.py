@@ -14,7 +14,7 @@ from lm_lab.compute.parameters import group_of
 from lm_lab.train import sharding
 from lm_lab.types import Inputs
 from tests import tiny
-from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
+from tests.tiny import CONTEXT, LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
 FAMILIES = registry.names("models")
 
@@ -48,6 +48,7 @@ ALL_VARIANTS = [(family, changes) for family in FAMILIES for changes in variants
 VARIANTS = named(ALL_VARIANTS)
 PAST = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "past"])
 ALL = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "all"])
+CONTEXT_READERS = named([pair for pair in ALL_VARIANTS if config_of(pair[0]).reads_context])
 GENERATIVE = PAST + [
     pytest.param(family, {"window": LENGTH // 3}, id=f"{family}-window") for family in FAMILIES if has(family, "window")
 ]
@@ -55,10 +56,10 @@ LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  #
 
 
 def built(family, seed=0, rows=1, **changes):
-    """(model, params, tokens): a tiny one, and a row of text with no token twice."""
+    """(model, params, tokens): a tiny one, and rows of text with no token twice, nor one of a context."""
     model = tiny.model(family, **changes)
-    tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB)[:LENGTH] for row in range(rows)])
-    return model, tiny.params_of(model, Inputs(tokens)), tokens.astype(jnp.int32)
+    tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB // 2)[:LENGTH] for row in range(rows)])
+    return model, tiny.params_of(model, tiny.inputs(family, tokens)), tokens.astype(jnp.int32)
 
 
 def is_embedding(path):
@@ -66,7 +67,7 @@ def is_embedding(path):
 
 
 def influence(family, changes):
-    """[L L]: of the token at column on the feature at row."""
+    """[L L] and [L M]: of the token, and of the token of the context, at column on the feature at row."""
     model, params, tokens = built(family, **changes)
     probe = jax.random.normal(jax.random.key(1), (WIDTH,))
     tables = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_embedding(path)]
@@ -74,23 +75,26 @@ def influence(family, changes):
 
     def features(table):
         filled = jax.tree_util.tree_map_with_path(lambda path, leaf: table if is_embedding(path) else leaf, params)
-        return model.apply({"params": filled}, Inputs(tokens), method="features")[0] @ probe
+        return model.apply({"params": filled}, tiny.inputs(family, tokens), method="features")[0] @ probe
 
     by_row = np.asarray(jax.jit(jax.jacrev(features))(tables[0]))  # [L V D]: no token stands twice, so a row is a place
-    return np.abs(by_row[:, np.asarray(tokens[0])]).sum(-1)
+    context = tiny.inputs(family, tokens).context
+    read = [tokens[0], jnp.zeros(0, int) if context is None else context[0]]
+    return [np.abs(by_row[:, np.asarray(ids)]).sum(-1) for ids in read]
 
 
 @pytest.mark.parametrize("family, changes", PAST)
 def test_a_feature_sees_all_the_past_and_nothing_of_the_future(family, changes):
     past = np.tril(np.ones((LENGTH, LENGTH), bool))
-    found = influence(family, changes)
+    found, of_context = influence(family, changes)
     assert (found[~past] == 0).all()
     assert (found[past] > 0).all()
+    assert (of_context > 0).all()
 
 
 @pytest.mark.parametrize("family, changes", ALL)
 def test_a_feature_sees_the_whole_text_where_the_family_says_so(family, changes):
-    assert (influence(family, changes) > 0).all()
+    assert (influence(family, changes)[0] > 0).all()
 
 
 @pytest.mark.parametrize("family, changes", VARIANTS)
@@ -98,17 +102,17 @@ def test_padding_on_the_right_changes_nothing_but_itself(family, changes):
     model, params, tokens = built(family, **changes)
     length = 9
     segments = (jnp.arange(LENGTH) < length).astype(jnp.int32)[None]
-    padded = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens, segments)))
+    padded = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens, segments)))
     other = padded(tokens.at[:, length:].set(tokens[:, :1]))
     assert tiny.same_bits(padded(tokens)[:, :length], other[:, :length])
-    alone = model.apply({"params": params}, Inputs(tokens[:, :length]))
+    alone = model.apply({"params": params}, tiny.inputs(family, tokens[:, :length]))
     assert distance(padded(tokens)[:, :length], alone) < ROUNDING
 
 
 @pytest.mark.parametrize("family, changes", PAST)
 def test_another_future_changes_no_bit_of_the_logits(family, changes):
     model, params, tokens = built(family, **changes)
-    logits = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))
+    logits = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens)))
     for place in (1, LENGTH // 2, LENGTH - 1):
         other = logits(tokens.at[:, place:].set((tokens[:, place:] + 1) % VOCAB))
         assert tiny.same_bits(logits(tokens)[:, :place], other[:, :place])
@@ -120,7 +124,7 @@ def test_documents_of_a_row_do_not_see_each_other(family, changes):
     cut = 6
     segments = jnp.where(jnp.arange(LENGTH) < cut, 1, 2)[None]
     positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
-    logits = jax.jit(lambda tokens, *where: model.apply({"params": params}, Inputs(tokens, *where)))
+    logits = jax.jit(lambda tokens, *where: model.apply({"params": params}, tiny.inputs(family, tokens, *where)))
     packed = logits(tokens, segments, positions)
     changed = logits(tokens.at[:, :cut].set((tokens[:, :cut] + 1) % VOCAB), segments, positions)
     assert tiny.same_bits(packed[:, cut:], changed[:, cut:])
@@ -129,13 +133,48 @@ def test_documents_of_a_row_do_not_see_each_other(family, changes):
     assert distance(packed[:, cut:], logits(tokens[:, cut:])) < ROUNDING
 
 
+@pytest.mark.parametrize("family, changes", CONTEXT_READERS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_of_a_context_changes_nothing(family, changes, side):
+    model, params, tokens = built(family, **changes)
+    kept = slice(4, None) if side == "left" else slice(0, CONTEXT - 4)
+    segments = jnp.zeros((1, CONTEXT), jnp.int32).at[:, kept].set(1)
+    inputs = tiny.inputs(family, tokens, context_segments=segments)
+    logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
+    other = inputs._replace(context=jnp.where(segments > 0, inputs.context, 0))
+    assert tiny.same_bits(logits(inputs), logits(other))
+    alone = logits(inputs._replace(context=inputs.context[:, kept], context_segments=None))
+    assert distance(logits(inputs), alone) < ROUNDING
+
+
+@pytest.mark.parametrize("family, changes", CONTEXT_READERS)
+def test_documents_of_a_row_see_their_own_contexts_alone(family, changes):
+    model, params, tokens = built(family, **changes)
+    cut, context_cut = 6, 4
+    segments, context_segments = (
+        jnp.where(jnp.arange(length) < own, 1, 2)[None] for length, own in ((LENGTH, cut), (CONTEXT, context_cut))
+    )
+    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
+    inputs = tiny.inputs(family, tokens, segments, positions, context_segments=context_segments)
+    logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
+    packed = logits(inputs)
+    changed = logits(inputs._replace(context=inputs.context.at[:, :context_cut].set(0)))
+    assert tiny.same_bits(packed[:, cut:], changed[:, cut:])
+    assert distance(packed[:, :cut], changed[:, :cut]) > 1e-3
+    for text, context in ((slice(0, cut), slice(0, context_cut)), (slice(cut, None), slice(context_cut, None))):
+        alone = logits(Inputs(tokens[:, text], context=inputs.context[:, context]))
+        assert distance(packed[:, text], alone) < ROUNDING
+
+
 RAGGED = (5, LENGTH - 6, 1)  # lengths of prompts that are continued together
+RAGGED_CONTEXTS = jnp.asarray([CONTEXT - 4, 2, CONTEXT])[:, None]
 
 
 @pytest.mark.parametrize("family, changes", GENERATIVE)
 def test_cached_steps_give_the_logits_of_the_full_pass(family, changes):
     model, params, tokens = built(family, rows=len(RAGGED), **changes)
-    whole = jax.jit(lambda tokens: model.apply({"params": params}, Inputs(tokens)))(tokens)
+    inputs = tiny.inputs(family, tokens, context_segments=(jnp.arange(CONTEXT) < RAGGED_CONTEXTS).astype(jnp.int32))
+    whole = jax.jit(lambda inputs: model.apply({"params": params}, inputs))(inputs)
     longest = max(RAGGED)
     padding = jnp.asarray([longest - length for length in RAGGED])[:, None]
     # Row r of the padded text is tokens[r], moved to the right by its padding.
@@ -147,9 +186,11 @@ def test_cached_steps_give_the_logits_of_the_full_pass(family, changes):
     )
     variables = {"params": params}
     advance = jax.jit(lambda cache, inputs: generation.advance(model, variables, cache, inputs))
-    cache, parts = generation.init_cache(model, variables, padded), []
+    context = {"context": inputs.context, "context_segments": inputs.context_segments}
+    cache, parts = generation.init_cache(model, variables, padded._replace(**context)), []
     for begin, end in [(0, longest), *((place, place + 1) for place in range(longest, LENGTH))]:
-        logits, cache = advance(cache, jax.tree.map(lambda x, b=begin, e=end: x[:, b:e], padded))
+        piece = jax.tree.map(lambda x, b=begin, e=end: x[:, b:e], padded)
+        logits, cache = advance(cache, piece._replace(**context) if begin == 0 else piece)
         parts.append(logits)
     cached = jnp.concatenate(parts, 1)
     for row, moved in enumerate(padding[:, 0]):
@@ -162,7 +203,7 @@ def loss_and_gradient(family, changes, **how):
     rngs = {"dropout": jax.random.key(0)}
 
     def loss(params):
-        logits = model.apply({"params": params}, Inputs(tokens[:, :-1]), rngs=rngs)
+        logits = model.apply({"params": params}, tiny.inputs(family, tokens[:, :-1]), rngs=rngs)
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], -1).sum()
 
     return without_key_biases(jax.jit(jax.value_and_grad(loss))(params))
@@ -196,11 +237,11 @@ def test_depth_scanned_unrolled_or_recomputed_is_one_function(family, changes):
 def test_sharded_is_single(family, changes):
     model, params, tokens = built(family, rows=8, **changes)
     mesh = sharding.make_mesh(sharding.Config(data=2, fsdp=2, tensor=2))
-    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), Inputs(tokens))["params"])
+    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), tiny.inputs(family, tokens))["params"])
     weights = jax.random.normal(jax.random.key(1), (8, LENGTH, VOCAB))
 
     def loss(params, tokens):
-        return (model.apply({"params": params}, Inputs(tokens)) * weights).sum()
+        return (model.apply({"params": params}, tiny.inputs(family, tokens)) * weights).sum()
 
     alone = jax.jit(jax.value_and_grad(loss))(params, tokens)
     with sharding.use(mesh):
@@ -215,8 +256,8 @@ def test_shapes_and_dtypes(family):
     model, params, tokens = built(family, rows=3)
     for dtype in (jnp.float32, jnp.bfloat16):
         cast = {"params": jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), params)}
-        features = jax.eval_shape(lambda cast=cast: model.apply(cast, Inputs(tokens), method="features"))
-        logits = jax.eval_shape(lambda cast=cast: model.apply(cast, Inputs(tokens)))
+        features = jax.eval_shape(lambda cast=cast: model.apply(cast, tiny.inputs(family, tokens), method="features"))
+        logits = jax.eval_shape(lambda cast=cast: model.apply(cast, tiny.inputs(family, tokens)))
         assert (features.shape, features.dtype) == ((3, LENGTH, WIDTH), dtype)
         assert (logits.shape, logits.dtype) == ((3, LENGTH, VOCAB), jnp.float32)
 
@@ -225,8 +266,13 @@ def test_shapes_and_dtypes(family):
 def test_logits_are_the_readout_of_the_features(family):
     model, params, tokens = built(family)
     variables = {"params": params}
-    features = model.apply(variables, Inputs(tokens), method="features")
-    assert distance(model.apply(variables, features, method="readout"), model.apply(variables, Inputs(tokens))) == 0
+    features = model.apply(variables, tiny.inputs(family, tokens), method="features")
+    assert (
+        distance(
+            model.apply(variables, features, method="readout"), model.apply(variables, tiny.inputs(family, tokens))
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from lm_lab.objectives import span_corruption
+from lm_lab.train import loop
+from lm_lab.train.member import Run
 from lm_lab.types import Examples, UserError, Vocabulary
 from tests import tiny
 
@@ -114,3 +116,35 @@ def test_windows_without_room_are_refused(settings, length):
 def test_a_model_without_a_context_is_refused():
     with pytest.raises(UserError, match="'span_corruption' gives a context, and this"):
         tiny.resolve({"objective.name": "span_corruption"})
+
+
+LEARNS = {
+    "model.family": "encoder_decoder",
+    "train.steps": 60,
+    "train.steps_per_call": 20,
+    "train.eval_every_steps": 60,
+}
+
+
+@pytest.mark.parametrize("objective, ids", [("span_corruption", 257 + 3), ("denoising", 257 + 2)])
+def test_a_run_learns_it(objective, ids, tmp_path):
+    experiment, resolved = tiny.resolve(LEARNS | {"objective.name": objective})
+    assert experiment.model.vocab == ids
+    result = loop.train([Run(experiment, resolved, tmp_path)])[0]
+    assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(ids)
+
+
+@pytest.mark.parametrize("objective", ["span_corruption", "denoising"])
+def test_isolated_documents_do_not_see_each_other(objective):
+    experiment, _ = tiny.resolve({"model.family": "encoder_decoder", "objective.name": objective})
+    model, prepare = experiment.build_model(), jax.jit(experiment.build_objective().prepare)
+    tokens = tiny.tokens(2, tiny.LENGTH)
+    segments = jnp.where(jnp.arange(tiny.LENGTH) < 9, 1, 2) * jnp.ones_like(tokens)
+    # The same corruption of a text whose first document is another.
+    other = tokens.at[:, :9].set((tokens[:, :9] + 1) % tiny.VOCAB)
+    one, changed = (prepare(jax.random.key(0), Examples(t, jnp.ones(t.shape), segments)) for t in (tokens, other))
+    params = tiny.params_of(model, one.inputs)
+    logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
+    second = np.asarray(one.inputs.segments) == 2
+    assert second.any()
+    assert tiny.same_bits(np.asarray(logits(one.inputs))[second], np.asarray(logits(changed.inputs))[second])

@@ -28,7 +28,7 @@ def trained(mesh, members=MEMBERS[:1]):
     built = machine(mesh, members)
     with sharding.use(built.mesh):
         state, metrics = built.step(built.start(), built.examples(0, STEPS))
-        return state, metrics, built.evaluate(state.params)
+        return state, metrics, built.evaluate(state)
 
 
 @pytest.fixture(scope="module")

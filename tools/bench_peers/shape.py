@@ -35,3 +35,11 @@ SHAPES = {
     "128x4": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20),
     "384x6": Shape(width=384, depth=6, heads=6, length=256, batch_size=16, steps=10),
 }
+
+
+def bert_params(shape: Shape) -> int:
+    """Parameters of a BERT of the shape, with two kinds of segments and a tied head."""
+    width = shape.width
+    layer = 12 * width**2 + 13 * width  # four vectors of norms, four of attention, five of the feed-forward layer
+    tables = (VOCAB + shape.length + 2) * width + 2 * width
+    return tables + shape.depth * layer + width**2 + 3 * width + VOCAB

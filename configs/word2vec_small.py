@@ -1,0 +1,19 @@
+"""Skip-gram vectors of the words of the Python standard library's source (1310.4546).
+
+Command:  lm-lab train --config=configs/word2vec_small.py --workdir=runs/word2vec_small
+Cost:     about a minute on 4 CPU cores
+Result:   TODO
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.model = ConfigDict({"family": "word2vec", "width": 64})
+    config.objective = ConfigDict({"name": "word2vec", "kind": "skip_gram"})
+    config.data = ConfigDict({"source": "stdlib", "tokenizer": "words", "most_words": 4096, "length": 128})
+    config.optimizer = ConfigDict({"peak_rate": 5e-3, "warmup_steps": 30, "weight_decay": 0.0})
+    config.train = ConfigDict({"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100})
+    return config

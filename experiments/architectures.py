@@ -1,0 +1,112 @@
+"""Which architecture makes the best use of a small training budget?
+
+Six contenders at matched training FLOPs (counted from each one's own program), on the source of the Python standard
+library in bytes. Each is sized by the ladder at every budget, at two sizes around what a decoder's optimum would be,
+and its peak rate is tuned there, two seeds a cell. All sit one exam: bits per byte of the second half of a window of
+128 bytes, given the first (objectives/continuation.py).
+
+Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
+Answer:   architectures.md, beside this file
+"""
+
+from functools import cache
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lm_lab import registry
+from lm_lab.compute.ladder import centre, widths_near
+from lm_lab.compute.parameters import by_group
+from lm_lab.sweeps.algebra import Sweep, chain, param, product
+from lm_lab.sweeps.study import Study
+from lm_lab.train.restore import abstract_params
+
+VOCAB, LENGTH, HEADS = 257, 128, 2
+BUDGETS = (1e11, 3e11, 1e12)
+SIZES = (0.7, 1.4)  # times the centre of a budget
+SMALLEST_CENTRE = 1.5e4  # parameters of matrix products at 1e11 FLOPs, where decoders have their valley
+
+# What makes a contender, beside its width; and the peak rates it is tried at, times 1 / width.
+CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
+    "decoder": (
+        {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward_kind": "dense"},
+        (0.16, 0.4, 1.0),
+    ),
+    "mixture of experts": (
+        {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward_kind": "experts", "experts": 4},
+        (0.16, 0.4, 1.0),
+    ),
+    "encoder-decoder": (
+        {"family": "encoder_decoder", "depth": 2, "encoder_depth": 2, "heads": HEADS},
+        (0.16, 0.4, 1.0),
+    ),
+    "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.16, 0.4, 1.0)),
+    "Mamba": ({"family": "state_space", "block": "mamba", "depth": 2}, (0.16, 0.4, 1.0)),
+    "Griffin": (
+        {
+            "family": "state_space",
+            "block": "rg_lru",
+            "depth": 3,
+            "attention_every": 3,
+            "heads": HEADS,
+            "window": 64,
+            "rotary_share": 1.0,
+        },
+        (0.16, 0.4, 1.0),
+    ),
+}
+
+
+def study() -> Study:
+    return Study(
+        name="architectures",
+        question="Which architecture makes the best use of a small training budget on bytes of source code?",
+        base=base(),
+        sweep=chain(*(contender(name, budget) for budget in BUDGETS for name in CONTENDERS)),
+        analysis={
+            "kind": "comparison",
+            "arms": {name: told_apart(name) for name in CONTENDERS},
+            "reference": "decoder",
+            "metric": "continuation_bits_per_byte",
+        },
+    )
+
+
+def base() -> ConfigDict:
+    config = ConfigDict()
+    config.objective = ConfigDict({"name": "causal"})
+    config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
+    config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
+    config.train = ConfigDict({"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128})
+    config.train.also_examine = ["continuation"]
+    return config
+
+
+def contender(name: str, budget: float) -> Sweep:
+    """The runs of a contender at a budget: two sizes, each at every rate and seed."""
+    fields, rates = CONTENDERS[name]
+    target = centre(budget, size=SMALLEST_CENTRE)
+    widths = widths_near(target, SIZES, lambda width: matmul_parameters(name, width), multiple=2 * HEADS)
+    objective = "continuation" if fields["family"] == "encoder_decoder" else "causal"
+    sizes = [
+        product(param("model.width", [width]), param("optimizer.peak_rate", [rate / width for rate in rates]))
+        for width in widths
+    ]
+    same = {"train.budget_flops": budget, "objective.name": objective} | {f"model.{k}": v for k, v in fields.items()}
+    return product([same], chain(*sizes), param("seed", [0, 1]))
+
+
+def told_apart(name: str) -> dict[str, Any]:
+    """The overrides that its runs share and no other contender's have."""
+    fields = CONTENDERS[name][0]
+    names = ("family", "feed_forward_kind", "block")
+    return {f"model.{key}": fields[key] for key in names if key in fields}
+
+
+@cache
+def matmul_parameters(name: str, width: int) -> int:
+    """What a token is multiplied with, the head included."""
+    fields = dict(CONTENDERS[name][0])
+    family = fields.pop("family")
+    made = registry.find("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
+    return by_group(abstract_params(family, made), getattr(made, "experts_per_token", 1))["matmul"]

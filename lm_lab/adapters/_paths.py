@@ -1,0 +1,46 @@
+"""Trees of parameters by path, and patterns that choose among paths."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from lm_lab.types import PyTree, UserError
+
+
+def flatten(tree: PyTree) -> dict[str, Any]:
+    """Leaves by path: {"layers/attention/query/kernel": ...}; the boxes of logical axes are leaves."""
+    return flatten_dict(tree, sep="/")
+
+
+def unflatten(leaves: Mapping[str, Any]) -> PyTree:
+    """The tree again."""
+    return unflatten_dict(dict(leaves), sep="/")
+
+
+def union(*trees: PyTree) -> PyTree:
+    """One tree of the leaves of all."""
+    return unflatten({path: leaf for tree in trees for path, leaf in flatten(tree).items()})
+
+
+def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str]:
+    """The paths that a pattern matches: the whole of it, its end, or a folder that it lies in, with * and ?.
+
+    "query", "attention/query" and "layers/attention" all match layers/attention/query. Raises UserError for a pattern
+    that matches none; `where` names the setting.
+    """
+    paths = set(paths)
+    found: set[str] = set()
+    for pattern in patterns:
+        own = {path for path in paths if _matches(pattern, path)}
+        if not own:
+            raise UserError(f"{where}: no parameters match {pattern!r}; choose among {', '.join(sorted(paths))}")
+        found |= own
+    return found
+
+
+def _matches(pattern: str, path: str) -> bool:
+    parts = path.split("/")
+    folders = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return any(fnmatchcase(folder, form) for folder in folders for form in (pattern, f"*/{pattern}"))

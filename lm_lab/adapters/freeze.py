@@ -1,0 +1,35 @@
+"""Some parameters are trained and the rest stay as they are: the linear probe, with the head alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax import Array
+
+from lm_lab.adapters._paths import chosen, flatten, unflatten, union
+from lm_lab.schema import setting
+from lm_lab.types import Adapter, PyTree
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields of a config's adapter section."""
+
+    train: tuple[str, ...] = setting("patterns of the paths of what is trained", ("*head",))
+
+
+def make(config: Config) -> Adapter:
+    """The adapter that trains what the patterns match."""
+
+    def split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
+        del key
+        leaves = flatten(params)
+        trained = chosen(config.train, leaves, "config.adapter.train")
+        rest = {path: leaf for path, leaf in leaves.items() if path not in trained}
+        return unflatten({path: leaves[path] for path in trained}), unflatten(rest)
+
+    return Adapter(split, _variables, union)
+
+
+def _variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:
+    return {"params": jax.tree.map(lambda x: x.astype(dtype), union(trained, frozen))}

@@ -1,0 +1,195 @@
+"""Low-rank adapters (2106.09685): y = x (W + s A B), with W as it is and A [in, r], B [r, out] trained.
+
+A tree of adapters has, at the path of each adapted Linear, `down_kernel` (A), `up_kernel` (B) and, for DoRA,
+`magnitude` [out]; where layers are stacked, so are they. lm_lab/nn/linear.py applies what `collection` makes of one or
+several such trees.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+from zlib import crc32
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.adapters._paths import chosen, flatten, unflatten, union
+from lm_lab.schema import setting
+from lm_lab.types import Adapter, PyTree, UserError
+
+KERNEL = "/kernel"
+Adapters = PyTree
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields of a config's adapter section."""
+
+    rank: int = setting("columns of A and rows of B, r", 8, low=1)
+    alpha: float = setting("the numerator of the scale s", 16.0, low=0.0)
+    scaling: Literal["rank", "root_rank"] = setting("s is alpha / r, or alpha / sqrt(r) (2312.03732)", "rank")
+    dropout: float = setting("probability that an input of A is dropped", 0.0, low=0.0, high=0.99)
+    dora: bool = setting("whether the lengths of the adapted kernel's columns are learnt (2402.09353)", False)
+    targets: tuple[str, ...] = setting("patterns of the paths of adapted layers", ("*/*",))
+    also_train: tuple[str, ...] = setting("patterns of the paths of parameters that are trained in full", ())
+
+    def scale(self, rank: int) -> float:
+        """s of an adapter of that rank."""
+        return self.alpha / (rank if self.scaling == "rank" else rank**0.5)
+
+
+def make(config: Config) -> Adapter:
+    """The adapter of a run: trained are {"lora": adapters, "params": what is trained in full}."""
+
+    def split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
+        leaves = flatten(params)
+        full = chosen(config.also_train, leaves, "config.adapter.also_train")
+        frozen = unflatten({path: leaf for path, leaf in leaves.items() if path not in full})
+        trained = {"lora": init(key, config, frozen)}
+        if full:
+            trained["params"] = unflatten({path: leaves[path] for path in full})
+        return trained, frozen
+
+    def variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:
+        params = union(frozen, trained.get("params", {}))
+        cast = jax.tree.map(lambda x: x.astype(dtype), params)
+        return {"params": cast, "lora": collection({"default": config}, {"default": trained["lora"]})}
+
+    def whole(trained: PyTree, frozen: PyTree) -> PyTree:
+        return union(merge(config, trained["lora"], frozen)[0], trained.get("params", {}))
+
+    return Adapter(split, variables, whole)
+
+
+def init(key: Array, config: Config, params: PyTree) -> Adapters:
+    """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0, lengths those of W.
+
+    A target's A depends on the key and its own path alone. Logical axes are the kernel's; the rank has none. Raises
+    UserError for a pattern that matches no kernel of a Linear.
+    """
+    leaves = flatten(params)
+    kernels = {path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)}
+    adapters: dict[str, Any] = {}
+    for path in sorted(chosen(config.targets, kernels, "config.adapter.targets")):
+        kernel = kernels[path]
+        own = _init(jax.random.fold_in(key, crc32(path.encode())), config, nn.meta.unbox(kernel))
+        axes = getattr(kernel, "names", None)
+        for name, leaf in own.items():
+            adapters[f"{path}/{name}"] = leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
+    return unflatten(adapters)
+
+
+def _init(key: Array, config: Config, kernel: Array) -> dict[str, Array]:
+    *layers, inputs, outputs = kernel.shape
+    bound = inputs**-0.5
+    down = jax.random.uniform(key, (*layers, inputs, config.rank), jnp.float32, -bound, bound)
+    own = {"down_kernel": down, "up_kernel": jnp.zeros((*layers, config.rank, outputs))}
+    if config.dora:
+        own["magnitude"] = _lengths(kernel.astype(jnp.float32))
+    return {name: leaf.astype(kernel.dtype) for name, leaf in own.items()}
+
+
+def _axes(name: str, kernel: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    *layers, inputs, outputs = kernel
+    own = {"down_kernel": (inputs, None), "up_kernel": (None, outputs), "magnitude": (outputs,)}
+    return (*layers, *own[name])
+
+
+def _lengths(kernel: Array) -> Array:
+    """Of the columns: f32[... out]."""
+    return jnp.sqrt((kernel * kernel).sum(-2))
+
+
+def collection(
+    configs: Mapping[str, Config], adapters: Mapping[str, Adapters], active: Mapping[str, Array | float] | None = None
+) -> PyTree:
+    """The "lora" collection in which the named adapters add up.
+
+    `active` names those that apply, and by what each is multiplied: a mask of 0 and 1 that a compiled program can be
+    given, or shares of a mixture. None: all, as they are. What each adds is reckoned from the base alone.
+    """
+    found: dict[str, Any] = {}
+    for name in adapters if active is None else active:
+        for path, own in targets_of(adapters[name]).items():
+            applied = dict(own)
+            layers, rank = own["up_kernel"].shape[:-2], own["up_kernel"].shape[-2]
+            applied["up_kernel"] = own["up_kernel"] * configs[name].scale(rank)
+            if configs[name].dropout:
+                applied["keep"] = jnp.full(layers, 1 - configs[name].dropout, jnp.float32)
+            if active is not None:
+                applied["weight"] = jnp.broadcast_to(jnp.asarray(active[name], jnp.float32), layers)
+            found |= {f"{path}/{name}/{leaf}": value for leaf, value in applied.items()}
+    return unflatten(found)
+
+
+def targets_of(adapters: Adapters) -> dict[str, dict[str, Array]]:
+    """The leaves of each adapted layer, by its path."""
+    found: dict[str, dict[str, Array]] = {}
+    for path, leaf in flatten(adapters).items():
+        layer, _, name = path.rpartition("/")
+        found.setdefault(layer, {})[name] = leaf
+    return found
+
+
+def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, PyTree]:
+    """(parameters that do alone what the adapted ones do, the lengths by which `unmerge` undoes DoRA).
+
+    Computed in float32, and rounded once to the parameters' dtype: of a bfloat16 kernel that loses what `merge_error`
+    says. Cast the parameters to float32 first to lose none.
+    """
+    leaves, lengths = flatten(params), {}
+    for path, own in targets_of(adapters).items():
+        kernel = _kernel(leaves, path)
+        adapted = kernel.astype(jnp.float32) + _delta(config, own)
+        if "magnitude" in own:
+            lengths[f"{path}/length"] = _lengths(adapted)
+            adapted *= (own["magnitude"] / lengths[f"{path}/length"])[..., None, :]
+        leaves[path + KERNEL] = adapted.astype(kernel.dtype)
+    return unflatten(leaves), unflatten(lengths)
+
+
+def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree) -> PyTree:
+    """The parameters before `merge`, to the rounding of their dtype; lengths are those that it returned."""
+    leaves, known = flatten(merged), flatten(lengths)
+    for path, own in targets_of(adapters).items():
+        kernel = _kernel(leaves, path)
+        adapted = kernel.astype(jnp.float32)
+        if "magnitude" in own:
+            adapted *= (known[f"{path}/length"] / own["magnitude"])[..., None, :]
+        leaves[path + KERNEL] = (adapted - _delta(config, own)).astype(kernel.dtype)
+    return unflatten(leaves)
+
+
+def merge_error(config: Config, adapters: Adapters, params: PyTree) -> float:
+    """What merging loses to the parameters' dtype, as a share (of root mean squares) of what adapters change."""
+    leaves = flatten(params)
+    exact = {path: _kernel(leaves, path).astype(jnp.float32) for path in targets_of(adapters)}
+    ideal, rounded = (
+        flatten(merge(config, adapters, unflatten({path + KERNEL: kernel for path, kernel in kernels.items()}))[0])
+        for kernels in (exact, {path: _kernel(leaves, path) for path in exact})
+    )
+    lost = sum(float(((rounded[path].astype(jnp.float32) - ideal[path]) ** 2).sum()) for path in ideal)
+    changed = sum(float(((ideal[path + KERNEL] - kernel) ** 2).sum()) for path, kernel in exact.items())
+    return (lost / changed) ** 0.5 if changed else 0.0
+
+
+def count(adapters: Adapters) -> dict[str, int]:
+    """Parameters and bytes: r (in + out) a kernel, and out more for DoRA."""
+    leaves = jax.tree.leaves(adapters)
+    sizes = [prod(leaf.shape) for leaf in leaves]
+    return {"parameters": sum(sizes), "bytes": sum(n * leaf.dtype.itemsize for n, leaf in zip(sizes, leaves))}
+
+
+def _kernel(leaves: Mapping[str, Array], path: str) -> Array:
+    if path + KERNEL not in leaves:
+        raise UserError(f"the adapter is of a layer {path}, which the model has not; choose the model that it is of")
+    return leaves[path + KERNEL]
+
+
+def _delta(config: Config, own: Mapping[str, Array]) -> Array:
+    """s A B in float32, whatever a device takes products to be by default."""
+    down, up = (own[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
+    return config.scale(up.shape[-2]) * jnp.matmul(down, up, precision="highest")

@@ -1,0 +1,89 @@
+"""What a run starts with where `train.initial` names another: the parameters of that one, by path."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_lab.train import restore
+from lm_lab.train.experiment import REFERENCE, Experiment
+from lm_lab.types import PyTree, UserError
+
+MAY_DIFFER = {*REFERENCE, "scan", "dropout", "vocab", "length"}  # how it is computed, or seen in the shapes
+KEY = "config.train.initial"
+
+
+def read(experiment: Experiment) -> dict[str, np.ndarray]:
+    """The parameters of the run that config.train.initial names, by path; {} where it names none.
+
+    Raises UserError where it cannot be read, or is of another model: a setting of which differs.
+    """
+    if experiment.train.initial is None:
+        return {}
+    family, config, params = restore.load_params(Path(experiment.train.initial).expanduser())
+    if family != experiment.family:
+        raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
+    for field in dataclasses.fields(config):
+        there, here = getattr(config, field.name), getattr(experiment.model, field.name)
+        if there != here and field.name not in MAY_DIFFER:
+            raise UserError(f"{KEY} has model.{field.name} {there!r}; set config.model.{field.name} so, not {here!r}")
+    return leaves(params)
+
+
+def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
+    """The parameters (boxed or not) with what is given in their place.
+
+    A model that stands within another (nn/heads.py) is given its own. Whole modules at the top may be new, or be left
+    out: a head. Raises UserError naming what else is missing, too much, or of another shape.
+    """
+    own = leaves(params)
+    if given and not any(path in own for path in given):
+        given = {f"model/{path}": leaf for path, leaf in given.items()}
+    _check(given, own)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
+
+
+def _check(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    if not given:
+        return
+    tops, modules = ({_top(path) for path in paths} for paths in (given, own))
+    for path in sorted(given.keys() | own.keys()):
+        there, here = (list(leaves[path].shape) if path in leaves else "absent" for leaves in (given, own))
+        new_or_left = _top(path) not in tops or _top(path) not in modules
+        if there != here and not new_or_left:
+            raise UserError(f"{KEY}: parameter {path} is {there} there and {here} by config.model; make them the same")
+
+
+def _top(path: str) -> str:
+    return "/".join(path.split("/")[: 2 if path.startswith("model/") else 1])
+
+
+def check_frozen(frozen: PyTree, given: Mapping[str, Any]) -> None:
+    """Raises UserError for a parameter that is neither given nor trained."""
+    for path in leaves(frozen):
+        if given and path not in given and path.removeprefix("model/") not in given:
+            raise UserError(f"parameter {path} is not in {KEY}, and config.adapter trains it not; let it be trained")
+
+
+def identity(frozen: PyTree) -> str:
+    """SHA-256 of names, dtypes, shapes and bits of parameters; "" where there are none."""
+    digest = hashlib.sha256()
+    found = leaves(jax.device_get(frozen))
+    for path in sorted(found):
+        leaf = np.ascontiguousarray(found[path])
+        digest.update(f"{path} {leaf.dtype} {leaf.shape}\n".encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest() if found else ""
+
+
+def leaves(tree: PyTree) -> dict[str, Any]:
+    """Leaves by path, as in layers/attention/query/kernel."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value")

@@ -1,0 +1,110 @@
+"""lm-lab convert: there and back is the same model, and a mistake leaves nothing behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_lab.cli import convert, devices
+from lm_lab.cli.main import dispatch, main
+from lm_lab.interop import folder, tensors
+from lm_lab.train import restore
+from lm_lab.types import Inputs, UserError
+from tests import tiny
+from tests.cli import users
+
+VOCAB = 300
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where the user sits: foreign, a tiny LLaMA of transformers with a tokenizer of 300 ids."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny.model(activation="swiglu", vocab=VOCAB)
+    folder.save(Path("foreign"), "decoder", model.cfg, tiny.params_of(model, Inputs(tiny.tokens())))
+    Path("foreign/merges.txt").write_text("#version: 0.2\n")
+    return tmp_path
+
+
+def write_tokenizer(path):
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|end_of_text|>"]
+    trainer = tokenizers.trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["the cat"], trainer)
+    made.save(str(path))
+
+
+def test_there_and_back_is_the_same_model(place, capsys):
+    assert convert.run(["--from=foreign", "--to=runs/a"]) == 0
+    family, config, params = restore.load_params(Path("runs/a"))
+    assert (family, config.vocab, config.activation) == ("decoder", VOCAB, "swiglu")
+    assert tiny.same_bits(params, folder.load(Path("foreign"))[2])
+    assert convert.run(["--from", "runs/a", "--to", "back", "--architecture=LlamaForCausalLM"]) == 0
+    assert users.stored(place / "back") == users.stored(place / "foreign")
+    assert capsys.readouterr().out.splitlines() == [
+        "runs/a: decoder, from foreign",
+        "back: LlamaForCausalLM, from the decoder in runs/a",
+    ]
+
+
+def test_bfloat16_is_kept_or_asked_for(place):
+    convert.run(["--from=foreign", "--to=half", "--dtype=bfloat16"])
+    convert.run(["--from=half", "--to=back"])
+    found = tensors.read(place / "back/model.safetensors")
+    assert {str(tensor.dtype) for tensor in found.values()} == {"bfloat16"}
+    assert json.loads(Path("back/config.json").read_text())["dtype"] == "bfloat16"
+    assert tiny.distance(folder.load(Path("back"))[2], folder.load(Path("foreign"))[2]) <= 2**-8
+
+
+def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, capsys):
+    write_tokenizer(place / "foreign/tokenizer.json")
+    convert.run(["--from=foreign", "--to=runs/a"])
+    assert restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "runs/a/tokenizer.json"
+    capsys.readouterr()
+    words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
+    monkeypatch.setattr(devices.sharding, "provide_devices", lambda mesh: None)  # this process has its own
+    assert dispatch(words) == 0
+    assert capsys.readouterr().out.startswith("the cat")
+
+
+MISTAKES = [
+    ([], "--from=FOLDER and --to=FOLDER are needed"),
+    (["--from=foreign"], "--from=FOLDER and --to=FOLDER are needed"),
+    (["--from=foreign", "--to=new", "more"], "unexpected argument 'more'"),
+    (["--from=foreign", "--to=new", "--dtype=int8"], "--dtype"),
+    (["--from=foreign", "--to=foreign"], "foreign is taken; choose another folder"),
+    (["--from=foreign", "--to=new", "--architecture=LlamaForCausalLM"], "is for what is written for transformers"),
+    (["--from=./nowhere", "--to=new"], "nowhere/config.json: cannot read: No such file"),
+    (["--from=broken", "--to=new"], "broken/model.safetensors: tensor model.norm.weight"),
+    (["--from=run", "--to=new"], "run/checkpoints: no checkpoint there"),
+    (["--from=foreign", "--to=foreign/config.json/new"], "cannot write"),
+]
+
+
+@pytest.mark.parametrize("words, message", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(place, monkeypatch, capsys, words, message):
+    Path("broken").mkdir()
+    Path("broken/config.json").write_text(Path("foreign/config.json").read_text())
+    Path("broken/model.safetensors").write_bytes(Path("foreign/model.safetensors").read_bytes()[:-4])
+    Path("run").mkdir()
+    Path("run/config.json").write_text(json.dumps({"model": {"family": "decoder", "vocab": VOCAB}}))
+    before = users.stored(place)
+    monkeypatch.setattr("sys.argv", ["lm-lab", "convert", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, error = capsys.readouterr()
+    assert (ended.value.code, out, len(error.splitlines())) == (2, "", 1), error
+    assert message in error
+    assert users.stored(place) == before
+
+
+def test_a_setting_that_the_architecture_has_not_is_named(place):
+    convert.run(["--from=foreign", "--to=runs/a"])
+    with pytest.raises(UserError, match=r"model.bias 'none' cannot be written as Qwen2, which has 'qkv'"):
+        convert.run(["--from=runs/a", "--to=new", "--architecture=Qwen2ForCausalLM"])
+    with pytest.raises(UserError, match="a model of family decoder is no BertForMaskedLM"):
+        convert.run(["--from=runs/a", "--to=new", "--architecture=BertForMaskedLM"])
+    assert not Path("new").exists()

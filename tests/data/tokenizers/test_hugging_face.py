@@ -1,0 +1,95 @@
+"""A byte-level BPE is lossless, counts bytes, and makes no special token of text."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lm_lab.data.tokenizers import hugging_face
+from lm_lab.types import UserError
+
+tokenizers = pytest.importorskip("tokenizers")
+
+TEXTS = ("", "the cat sat on the mat", "  two  spaces\n\n\ttabs", "naïve café — 漢字 😀", "é is not é", "<|endoftext|>")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """GPT-2's kind, trained on a line."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.normalizer = tokenizers.normalizers.NFC()  # as Qwen's
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(["the cat sat on the mat, the naïve cat. " * 4], trainer)
+    made.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_text_comes_back_and_its_bytes_are_counted(file, text):
+    tokenizer = hugging_face.make(hugging_face.Config(str(file)))
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.bytes_of[ids].sum() == len(text.encode())
+    assert tokenizer.end_of_document not in ids
+
+
+def test_ids_are_those_of_the_library(file):
+    tokenizer = hugging_face.make(hugging_face.Config(str(file)))
+    library = tokenizers.Tokenizer.from_file(str(file))
+    assert tokenizer.encode(TEXTS[1]).tolist() == library.encode(TEXTS[1]).ids
+    assert (tokenizer.vocab, tokenizer.end_of_document) == (library.get_vocab_size(), 0)
+    assert tokenizer.decode([0, *tokenizer.encode("a")]) == "a"
+    assert tokenizer.bytes_of.sum() == sum(len(tokenizer.decode([i]).encode()) for i in library_ids(tokenizer))
+
+
+def library_ids(tokenizer):
+    """The ids whose text is whole characters; the others are single bytes, or end amid a character."""
+    whole = [i for i in range(tokenizer.vocab) if "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode([i])]
+    assert tokenizer.vocab - len(whole) >= 128
+    broken = np.setdiff1d(np.arange(tokenizer.vocab), whole)
+    return [*whole, *([whole[1]] * int(tokenizer.bytes_of[broken].sum()))]
+
+
+def test_words_begin_after_a_space(file):
+    tokenizer = hugging_face.make(hugging_face.Config(str(file)))
+    ids = tokenizer.encode("the cat.").tolist()
+    marks = {tokenizer.decode([i]): int(tokenizer.words[i]) for i in ids}
+    assert marks == {"the": 1, " cat": 2, ".": 0}
+    assert tokenizer.sentence_ends[ids].tolist() == [False, False, True]
+
+
+def changed(file, **parts):
+    file.write_text(json.dumps(json.loads(file.read_text()) | parts))
+    return hugging_face.Config(str(file))
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"pre_tokenizer": None}, "not a byte-level BPE"),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "a space before every text"),
+        ({"added_tokens": []}, "end_token: none of its special tokens is a usual end"),
+        ({"model": {"type": "BPE", "vocab": {"漢": 0}}}, "not a tokenizer.json"),
+        ({"model": {"type": "WordPiece", "vocab": {}}}, "not a byte-level BPE"),
+        ({"model": None}, "not a tokenizer.json"),
+        ({"version": "9"}, "the tokenizers library refuses it"),
+    ],
+)
+def test_another_kind_is_refused(file, parts, message):
+    with pytest.raises(UserError, match=message):
+        hugging_face.make(changed(file, **parts))
+
+
+def test_a_missing_or_broken_file_is_named(file):
+    for content, message in ((b"{", "not a tokenizer.json"), (None, "cannot read: No such file")):
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"tokenizer_file {file}: {message}"):
+            hugging_face.make(hugging_face.Config(str(file)))
+        file.touch()

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lm_lab.compute.flops import count
+from lm_lab.types import Inputs
+from tests import tiny
+from tests.tiny import ROUNDING, VOCAB, WIDTH, distance
+
+MODEL = tiny.model("word2vec")
+BAGS = tiny.tokens(6, 4).reshape(2, 3, 4)
+THERE = jnp.asarray([[[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]] * 2)
+CANDIDATES = tiny.tokens(6, 5, seed=1).reshape(2, 3, 5)
+
+
+def test_scores_are_products_of_the_means_of_bags_with_the_candidates():
+    params = tiny.params_of(MODEL, Inputs(tiny.tokens()))
+    scores = MODEL.apply({"params": params}, Inputs(BAGS, THERE, context=CANDIDATES))
+    given, looked_for = (np.asarray(params[name]["embedding"], np.float64) for name in ("embed", "head"))
+    expected = np.zeros((2, 3, 5))
+    for row, place, candidate in np.ndindex(2, 3, 5):
+        words = [word for word, there in zip(BAGS[row, place], THERE[row, place]) if there]
+        mean = sum(given[word] for word in words) / max(len(words), 1)
+        expected[row, place, candidate] = np.sum(mean * looked_for[CANDIDATES[row, place, candidate]])
+    assert distance(scores, expected) < ROUNDING
+    assert (np.asarray(scores)[:, 1] == 0).all()  # an empty bag
+
+
+def test_candidates_have_the_scores_that_they_have_among_all_words():
+    params = tiny.params_of(MODEL, Inputs(tiny.tokens()))
+    tokens = tiny.tokens(2, 3)
+    whole = MODEL.apply({"params": params}, Inputs(tokens))
+    scores = MODEL.apply({"params": params}, Inputs(tokens, context=CANDIDATES))
+    assert whole.shape == (2, 3, VOCAB)
+    assert distance(scores, jnp.take_along_axis(whole, CANDIDATES, -1)) < ROUNDING
+
+
+def test_a_place_costs_three_products_with_its_candidates():
+    params = tiny.params_of(MODEL, Inputs(tiny.tokens()))
+    inputs = Inputs(tiny.tokens(2, 3), context=CANDIDATES)
+    step = jax.value_and_grad(lambda params: MODEL.apply({"params": params}, inputs).sum())
+    assert count(step, params).total == 6 * CANDIDATES.size * WIDTH
