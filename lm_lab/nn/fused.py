@@ -1,5 +1,7 @@
 """Attention in one kernel that keeps no scores: cuDNN's on an NVIDIA GPU, Pallas' splash attention on a TPU."""
 
+from typing import Any
+
 import jax
 from jax import Array
 
@@ -76,6 +78,6 @@ def splash(
     )
     q_BHLK, k_BGMK, v_BGMK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BHLK *= q_BLHK.shape[-1] ** -0.5 if scale is None else scale
-    if segments_BL is None:
-        return jax.vmap(kernel)(q_BHLK, k_BGMK, v_BGMK).swapaxes(1, 2)
-    return jax.vmap(kernel)(q_BHLK, k_BGMK, v_BGMK, tpu.SegmentIds(segments_BL, segments_BL)).swapaxes(1, 2)
+    segments = None if segments_BL is None else tpu.SegmentIds(segments_BL, segments_BL)
+    mixed_BHLK: Any = jax.vmap(kernel)(q_BHLK, k_BGMK, v_BGMK, segments)
+    return mixed_BHLK.swapaxes(1, 2)

@@ -37,7 +37,7 @@ def gradients(model: Any, objective: Objective, compute: str, adapter: Adapter =
 def _penalty(sown: PyTree, batch: Batch) -> Array:
     """Rows count by their targets, so that microbatches and shards add up to the whole."""
     targets_B = batch.weights.reshape(len(batch.weights), -1).sum(1)
-    return sum(((leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)), jnp.float32(0))
+    return jnp.stack([(leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)]).sum()
 
 
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
