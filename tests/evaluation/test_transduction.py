@@ -29,6 +29,7 @@ def naive(model, params, settings, row):
     """Greedy, without a cache, one whole pass a token."""
     prompt = seq2seq.prompt(settings, VOCABULARY, jax.tree.map(lambda x: x[row : row + 1], examples()))
     tokens, segments = prompt.tokens, prompt.segments
+    assert segments is not None
     found = []
     apply = jax.jit(model.apply)
     for _ in range(LENGTH):
@@ -41,7 +42,8 @@ def naive(model, params, settings, row):
         if token == VOCABULARY.end_of_document:
             break
         found.append(token)
-        tokens, segments = (jnp.concatenate([x, jnp.full((1, 1), y)], 1) for x, y in ((tokens, token), (segments, 1)))
+        tokens = jnp.concatenate([tokens, jnp.full((1, 1), token)], 1)
+        segments = jnp.concatenate([segments, jnp.ones((1, 1), jnp.int32)], 1)
     return found
 
 

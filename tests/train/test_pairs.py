@@ -12,14 +12,14 @@ from tests import tiny
 from tests.pairs import run as of_pairs
 
 
-def run_in(tmp_path, family="decoder", **changes):
-    changes = {**of_pairs(tmp_path), "model.family": family, "train.steps": 4, **changes}
+def run_in(tmp_path, changes=()):
+    changes = {**of_pairs(tmp_path), "train.steps": 4, **dict(changes)}
     return Run(*tiny.resolve(changes), tmp_path / "run")
 
 
 @pytest.fixture
 def trained(tmp_path):
-    run = run_in(tmp_path, **{"objective.measures": ["exact_match", "edit_rate"]})
+    run = run_in(tmp_path, {"objective.measures": ["exact_match", "edit_rate"]})
     (result,) = loop.train([run])
     return run, result
 
