@@ -36,8 +36,8 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path):
     assert plain_again == plain
     assert set(plain) == {"seed", *configs.SECTIONS}
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(plain["model"])
-    assert plain["model"]["vocab"] == 257
-    assert plain["model"]["length"] == plain["data"]["length"]
+    assert plain["model"]["vocab"] >= experiment.vocabulary().size  # an objective may add ids of its own
+    assert plain["model"].get("length", plain["data"]["length"]) >= plain["data"]["length"]
 
 
 def test_defaults_stand_with_their_consumers():
