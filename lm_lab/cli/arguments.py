@@ -70,6 +70,7 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def literal(text: str) -> Any:
+    """The Python literal that a text is, or else the text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as literal_eval documents

@@ -1,5 +1,7 @@
 """What a token costs to generate: the weights that it meets, once, and the keys and values that are remembered."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -27,7 +29,7 @@ CASES = {
 def test_a_token_costs_its_weights_and_its_memory(case):
     changes, attention = CASES[case]
     model = tiny.model(case.split(",")[0], **changes)
-    tokens = jax.ShapeDtypeStruct((ROWS, CAPACITY), jnp.int32)
+    tokens: Any = jax.ShapeDtypeStruct((ROWS, CAPACITY), jnp.int32)
     inputs = Inputs(tokens, tokens, tokens)
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(jnp.zeros((1, 2), jnp.int32))))
     cache = jax.eval_shape(lambda: generation.init_cache(model, {"params": params}, inputs))
