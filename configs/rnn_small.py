@@ -2,7 +2,7 @@
 
 Command:  lm-lab train --config=configs/rnn_small.py --workdir=runs/rnn_small
 Cost:     about a minute on 4 CPU cores
-Result:   TODO
+Result:   2.09 bits per byte of held-out text, with the library of Python 3.11
 """
 
 from ml_collections import ConfigDict

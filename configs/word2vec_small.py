@@ -2,7 +2,8 @@
 
 Command:  lm-lab train --config=configs/word2vec_small.py --workdir=runs/word2vec_small
 Cost:     about a minute on 4 CPU cores
-Result:   TODO
+Result:   of six candidates the neighbour scores highest in 37 % of held-out pairs (first at random: 17 %), loss 2.45;
+          "the" is nearest to "a" and "an", "if" to "elif", "x" to "i", "y" and "b" (lm_lab/evaluation/vectors.py)
 """
 
 from ml_collections import ConfigDict
@@ -15,5 +16,5 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict({"name": "word2vec", "kind": "skip_gram"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "words", "most_words": 4096, "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 5e-3, "warmup_steps": 30, "weight_decay": 0.0})
-    config.train = ConfigDict({"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100})
+    config.train = ConfigDict({"steps": 1000, "batch_size": 32, "eval_every_steps": 500, "checkpoint_every_steps": 500})
     return config

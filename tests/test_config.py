@@ -36,8 +36,11 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path):
     assert plain_again == plain
     assert set(plain) == {"seed", *configs.SECTIONS}
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(plain["model"])
-    assert plain["model"]["vocab"] == 257
-    assert plain["model"]["length"] == plain["data"]["length"]
+    vocabulary, module = experiment.vocabulary(), registry.find("objectives", experiment.objective_name, "")
+    specials = module.specials(experiment.objective, experiment.data.length) if hasattr(module, "specials") else 0
+    assert plain["model"]["vocab"] == vocabulary.size + specials
+    if not hasattr(module, "model_length"):
+        assert plain["model"].get("length", plain["data"]["length"]) == plain["data"]["length"]
 
 
 def test_defaults_stand_with_their_consumers():

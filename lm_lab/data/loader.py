@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import grain
+import jax
 import numpy as np
 
 from lm_lab.data import vocabularies
@@ -124,7 +125,7 @@ class Batches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the host."""
-        return Examples(*(None if part is None else part[0] for part in self.chunk(step, 1)))
+        return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""

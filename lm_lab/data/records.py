@@ -4,6 +4,7 @@ import sys
 from typing import Literal, NamedTuple
 
 import grain
+import jax
 import numpy as np
 
 from lm_lab.types import Examples, UserError
@@ -39,7 +40,7 @@ class RecordBatches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B S], and context [B M] or labels [B]."""
-        return Examples(*(None if part is None else part[0] for part in self.chunk(step, 1)))
+        return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B ...]. Row i is `at(first_step + i)`."""

@@ -40,7 +40,7 @@ class Writer:
             tokens_BN = self._steps(params, batch)  # type: ignore[attr-defined]
             ended_BN = tokens_BN == self.end
             sizes_B = np.where(ended_BN.any(1), ended_BN.argmax(1), tokens_BN.shape[1])
-            there_B = np.asarray(batch.context_segments).any(1)
+            there_B: Any = np.asarray(batch.context_segments).any(axis=1)
             yield from (row[:size] for row, size, there in zip(tokens_BN, sizes_B, there_B) if there)
 
     def _greedy(self) -> Callable[[PyTree, Examples], np.ndarray]:

@@ -1,6 +1,7 @@
 """What word vectors know: neighbours, analogies and similarity as people judge it. Vectors are f32[V D], ids rows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,8 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
     if len(asked) < 3 or len(asked) != len(scores):
         raise UserError(f"a correlation needs 3 pairs or more and a score for each, not {len(asked)} and {len(scores)}")
     cosines = (words[asked[:, 0]] * words[asked[:, 1]]).sum(-1)
-    return float(stats.spearmanr(cosines, np.asarray(scores)).statistic)
+    correlation: Any = stats.spearmanr(cosines, np.asarray(scores))
+    return float(correlation.statistic)
 
 
 def _best(scores_Vn: np.ndarray, without: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

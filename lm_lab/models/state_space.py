@@ -71,7 +71,7 @@ class Config:
             raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
         if self.kv_heads is not None and self.heads % self.kv_heads:
             raise UserError(f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor")
-        if int(self.rotary_share * self.width // self.heads) % 2:
+        if int(self.rotary_share * (self.width // self.heads)) % 2:
             raise UserError(
                 f"rotary_share {self.rotary_share} of {self.width // self.heads} features is odd; change it"
             )

@@ -75,9 +75,7 @@ class Kernel(nn.Module):
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
         kernel = _param(self, "kernel", init, AXES[self.role], (inputs, self.features))
-        kernel = _adapted_kernel(self, kernel).astype(dtype)
-        # Gathered before the loop: within, jax 0.10's partitioner makes a wrong gradient of it (data x fsdp x tensor).
-        return spmd.with_logical_constraint(kernel, (None, AXES[self.role][1]))
+        return _adapted_kernel(self, kernel).astype(dtype)
 
 
 class BlockLinear(nn.Module):

@@ -93,7 +93,8 @@ class Recurrent(nn.Module):
             start = held.value
         # Where it stays split in the scan, XLA loses terms of the gradient on a mesh of three axes.
         state_kernel = gather(state_kernel)
-        h_LBD, end = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, breaks)
+        out: Any = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, breaks)
+        h_LBD, end = out
         if remembers:
             held.value = end
         return h_LBD.swapaxes(0, 1)
@@ -128,8 +129,8 @@ def fused(reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array,
     weights = jnp.concatenate([part.ravel() for part in parts])
     zeros, lengths = jnp.zeros((1, rows, size)), jnp.full(rows, length, jnp.int32)
     way = slice(None, None, -1 if reverse else None)
-    h_BLD, _, _ = cudnn.lstm(x_BLD[:, way], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False)
-    return h_BLD[:, way]
+    out: Any = cudnn.lstm(x_BLD[:, way], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False)
+    return out[0][:, way]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

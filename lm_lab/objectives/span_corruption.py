@@ -72,7 +72,7 @@ def prepare(config: Config, size: tuple[int, int], vocab: int, key: Array, examp
     del config
     rows, length = examples.tokens.shape
     isolated = examples.segments is not None
-    segments_BL = examples.segments if isolated else jnp.ones_like(examples.tokens)
+    segments_BL = jnp.ones_like(examples.tokens) if examples.segments is None else examples.segments
     corrupt = partial(_corrupt, size, vocab, length if isolated else length - size[0] + size[1])
     made = jax.vmap(corrupt)(row_keys(key, rows), examples.tokens, examples.bytes, segments_BL)
     (context, context_segments), (targets, bytes_, segments) = made

@@ -90,7 +90,7 @@ def test_names_of_the_first_checkpoints_are_known(tmp_path):
     assert tiny.same_bits(folder.load(twin.folder)[2], twin.params)
 
 
-def test_a_pooled_encoder_is_the_classifier_of_transformers():
+def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
     config = foreign("wide", num_labels=3)
     reference = parity.randomised(lambda: transformers.BertForSequenceClassification(config))
     tensors = {name: tensor.detach().numpy() for name, tensor in reference.state_dict().items()}
@@ -107,7 +107,7 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers():
         rules.append(mapping.same(f"{head}/bias", f"{theirs}.bias"))
     params = mapping.to_ours(rules, tensors, shapes=shapes)
     logits = jax.jit(lambda p: pooled.apply({"params": p}, inputs))(params)
-    twin = parity.Twin(reference, "encoder", ours, params, "", None)
+    twin = parity.Twin(reference, "encoder", ours, params, "", tmp_path)
     theirs = parity.reference_logits(twin, text, attention_mask=real.astype(int))
     assert float(np.abs(np.asarray(logits)[:, 0] - theirs).max()) < parity.LOGITS
 

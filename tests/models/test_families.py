@@ -32,16 +32,25 @@ def has(family, *fields):
     return {field.name for field in dataclasses.fields(config_of(family))}.issuperset(fields)
 
 
+HYBRID = {"attention_every": 2, "window": LENGTH // 3}
+
+
 def variants(family):
     """The family as it is by default, and with every other value of a setting that its laws may depend on."""
     default = tiny.model(family).cfg
-    others = [{name: value} for name in ("positions", "feed_forward_kind") for value in choices(family, name)]
-    return [{}, *(change for change in others if not change.items() <= vars(default).items())]
+    names = ("positions", "feed_forward_kind", "block")
+    others = [{name: value} for name in names for value in choices(family, name)]
+    changes = [change for change in others if not change.items() <= vars(default).items()]
+    # A block of another kind is run where layers of it mix with attention, which has its own laws alone.
+    return [{}, *({**change, **HYBRID} if "block" in change and has(family, *HYBRID) else change for change in changes)]
 
 
 def named(pairs):
     """The pairs, under names such as decoder-positions=alibi."""
-    return [pytest.param(*pair, id="-".join([pair[0], *map("=".join, pair[1].items())])) for pair in pairs]
+    return [
+        pytest.param(*pair, id="-".join([pair[0], *(f"{name}={value}" for name, value in pair[1].items())]))
+        for pair in pairs
+    ]
 
 
 ALL_VARIANTS = [(family, changes) for family in FAMILIES for changes in variants(family)]

@@ -1,9 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lm_lab.compute.flops import count
-from lm_lab.types import Inputs
+from lm_lab.train import loop
+from lm_lab.train.member import Run
+from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.tiny import ROUNDING, VOCAB, WIDTH, distance
 
@@ -40,3 +43,25 @@ def test_a_place_costs_three_products_with_its_candidates():
     inputs = Inputs(tiny.tokens(2, 3), context=CANDIDATES)
     step = jax.value_and_grad(lambda params: MODEL.apply({"params": params}, inputs).sum())
     assert count(step, params).total == 6 * CANDIDATES.size * WIDTH
+
+
+RUN = {"model": {"family": "word2vec", "width": WIDTH}, "objective": {"name": "word2vec", "window": 2}}
+
+
+@pytest.mark.parametrize("kind", ["skip_gram", "cbow"])
+def test_vectors_are_trained_from_a_config_in_the_shared_loop(tmp_path, kind):
+    calls = {f"train.{name}": 20 for name in ("steps_per_call", "log_every_steps", "checkpoint_every_steps")}
+    settings = {"objective.kind": kind, "objective.subsample": None, "train.steps": 40, "train.eval_every_steps": None}
+    experiment, resolved = tiny.resolve(RUN | settings | calls)
+    (result,) = loop.train([Run(experiment, resolved, tmp_path)])
+    final = result["final"]
+    assert result["status"] == "complete"
+    assert "eval/heldout/bits_per_byte" not in final
+    # At first each of six candidates is as likely as not: 6 log 2.
+    assert final["eval/heldout/nll"] < 0.9 * 6 * np.log(2)
+
+
+@pytest.mark.parametrize("section", ["model", "objective"])
+def test_words_without_order_are_not_learnt_as_text(section):
+    with pytest.raises(UserError, match=r"sees? words without order"):
+        tiny.resolve({section: RUN[section]})

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,9 +65,9 @@ def test_it_reads_the_models_features():
     inputs = Inputs(tokens, segments)
     features = model.apply({"params": params["model"]}, inputs, method="features")
     expected = np.stack([features[0, -1], features[1, 4]]) @ params["head"]["kernel"] + params["head"]["bias"]
-    logits = pooled.apply({"params": params}, inputs)
+    logits: Any = pooled.apply({"params": params}, inputs)
     assert (logits.shape, logits.dtype) == ((2, 1, CLASSES), jnp.float32)
     assert distance(logits[:, 0], expected) < ROUNDING
-    vector = pooled.apply({"params": params}, inputs, method="features")
+    vector: Any = pooled.apply({"params": params}, inputs, method="features")
     assert vector.shape == (2, 1, WIDTH)
     assert distance(pooled.apply({"params": params}, vector, method="readout"), logits) == 0

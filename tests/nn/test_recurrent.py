@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,7 +9,7 @@ import pytest
 from jax.experimental import rnn as cudnn
 
 from lm_lab.nn import recurrent
-from lm_lab.nn.cells import CELLS
+from lm_lab.nn.cells import CELLS, Name
 from lm_lab.nn.recurrent import Recurrent, Segments, recur
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, UserError
@@ -45,7 +46,7 @@ def numpy_row(cell, p, x):
 
 
 class Layer(nn.Module):
-    cell: str
+    cell: Name
     bias: bool = True
     reverse: bool = False
 
@@ -132,7 +133,7 @@ def test_the_way_back_is_the_way_there_of_the_turned_row():
     params = params_of("lstm")
 
     def total(params, x, segments, reverse):
-        out = Layer("lstm", reverse=reverse).apply({"params": params}, x, segments)
+        out: Any = Layer("lstm", reverse=reverse).apply({"params": params}, x, segments)
         return (out * drawn(8, *out.shape)[:, turn if reverse else slice(None)]).sum()
 
     slope = jax.jit(jax.value_and_grad(total), static_argnums=3)

@@ -21,7 +21,7 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BL: Array) -> Array:
-        x_BLD = nn.Embed(VOCAB, self.shape.width)(tokens_BL)
+        x_BLD: Any = nn.Embed(VOCAB, self.shape.width)(tokens_BL)
         for _ in range(self.shape.depth):
             x_BLD = nn.RNN(CELLS[self.cell](self.shape.width))(x_BLD)
         return nn.Dense(VOCAB, use_bias=False)(x_BLD)

@@ -1,0 +1,148 @@
+"""Records: each once an epoch, whole, padded, in batches that are a function of the step."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lm_lab.data import loader
+from lm_lab.data.sources import labelled, pairs
+from lm_lab.data.tokenizers import byte
+from lm_lab.types import UserError
+from tests.pairs import rows, write
+
+TOKENIZER = byte.make(byte.Config())
+END = TOKENIZER.end_of_document
+
+
+@pytest.fixture
+def source(tmp_path):
+    """60 pairs, the last 10 held out."""
+    write(tmp_path)
+    return pairs.Config(str(tmp_path / "train.tsv"), str(tmp_path / "heldout.tsv"))
+
+
+@pytest.fixture
+def dataset(source, tmp_path):
+    return open_pairs(source, tmp_path)
+
+
+def open_pairs(source, tmp_path, **changes):
+    config = loader.Config(**{"source": "pairs", "length": 40, "context_length": 30, **changes})
+    return loader.open_dataset(config, source, byte.Config(), tmp_path / "cache")
+
+
+def cut(dataset, side="train", **changes):
+    config = loader.Config(**{"source": "pairs", "length": 40, "context_length": 30, **changes})
+    split = dataset.train if side == "train" else dataset.heldout
+    return loader.cut(config, split, window=0, stride=0, batch_size=8, seed=3)
+
+
+def texts(tokens, segments):
+    """The texts of rows; each ends with end_of_document, and nothing stands after it."""
+    for row, there in zip(tokens.reshape(-1, tokens.shape[-1]), segments.reshape(-1, tokens.shape[-1])):
+        size = int(there.sum())
+        assert there[:size].all()
+        assert not row[size:].any()
+        if size:
+            assert row[size - 1] == END
+            yield TOKENIZER.decode(row[: size - 1])
+
+
+def pairs_of(examples):
+    sources = texts(examples.context, examples.context_segments)
+    return list(zip(sources, texts(examples.tokens, examples.segments), strict=True))
+
+
+def test_every_record_comes_back_whole_once_an_epoch(dataset):
+    batches = cut(dataset)
+    for epoch in range(2):
+        found = pairs_of(batches.chunk(50 // 2 * epoch, 25))  # 25 batches of 8 are 4 epochs of 50
+        assert sorted(found) == sorted(4 * rows()[:50])
+    assert batches.steps_per_epoch == 6
+
+
+def test_the_exam_has_every_held_out_record_once_and_then_padding(dataset):
+    exam = loader.exam(cut(dataset, "heldout"), 1)
+    assert exam.tokens.shape == (2, 8, 40)
+    assert pairs_of(exam) == rows()[50:]
+    assert exam.segments is not None
+    assert not exam.segments[1, 2:].any()
+    assert not exam.bytes[1, 2:].any()
+    assert exam.bytes.sum() == sum(len(target.encode()) for _, target in rows()[50:])
+    stored = [json.loads(line) for line in dataset.texts.read_text().splitlines()]
+    assert [(each["source"], each["target"]) for each in stored] == rows()[50:]
+
+
+def test_a_chunk_is_its_steps_and_seeds_have_orders_of_their_own(dataset):
+    batches = cut(dataset)
+    stacked = batches.chunk(4, 9)  # over the border of an epoch
+    for row in range(9):
+        for whole, part in zip(stacked, batches.at(4 + row)):
+            assert (whole is None) == (part is None)
+            if whole is not None and part is not None:
+                np.testing.assert_array_equal(whole[row], part)
+    other = loader.cut(
+        loader.Config(length=40, context_length=30), dataset.train, window=0, stride=0, batch_size=8, seed=4
+    )
+    assert not np.array_equal(other.at(0).tokens, batches.at(0).tokens)
+
+
+def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, capsys):
+    with pytest.raises(UserError, match=r"config\.data\.length: \d+ of 50 train records.*too_long='drop'"):
+        cut(dataset, length=16)
+    fitting = [row for row in rows()[:50] if len(row[1]) < 16]
+    kept = cut(dataset, length=16, too_long="drop")
+    assert sorted(set(pairs_of(kept.chunk(0, 20)))) == sorted(fitting)
+    assert f"{50 - len(fitting)} of 50 train records are too long" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"config\.data\.context_length: \d+ of 10 heldout records(?!.*drop)"):
+        cut(dataset, "heldout", context_length=9, too_long="drop")
+
+
+def test_too_few_records_for_a_batch(dataset):
+    with pytest.raises(UserError, match=r"config\.train\.batch_size: a batch needs 8.*has 5 that fit"):
+        cut(dataset, length=8, too_long="drop")
+
+
+def test_sides_by_text_where_the_source_gives_none(source, tmp_path):
+    lines = [f"{'abc'[number % 3]} {number // 6}\ttarget {number}\n" for number in range(60)]
+    (tmp_path / "train.tsv").write_text("".join(lines))
+    dataset = open_pairs(pairs.Config(source.path), tmp_path, holdout_fraction=0.3)
+    train, heldout = (
+        pairs_of(loader.exam(cut(dataset, side), 0)) if side == "heldout" else pairs_of(cut(dataset).chunk(0, 30))
+        for side in ("train", "heldout")
+    )
+    assert not {source for source, _ in train} & {source for source, _ in heldout}
+    assert len({*train, *heldout}) == 60
+    with pytest.raises(UserError, match=r"config\.data\.split: 'tail'"):
+        open_pairs(pairs.Config(source.path), tmp_path, split="tail")
+
+
+def test_labels_travel_with_their_texts(tmp_path):
+    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number / 2}\n" for number in range(30)))
+    config = loader.Config(source="labelled", length=12)
+    dataset = loader.open_dataset(config, labelled.Config(str(tmp_path / "a.tsv")), byte.Config(), tmp_path / "cache")
+    batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
+    batch = batches.at(1)
+    assert batch.context is None
+    assert batch.labels is not None
+    assert batch.labels.dtype == np.float32
+    assert [f"text {int(2 * label)}" for label in batch.labels] == list(texts(batch.tokens, batch.segments))
+    exam = loader.exam(loader.cut(config, dataset.heldout, window=0, stride=0, batch_size=4, seed=0), 0)
+    assert exam.labels is not None
+    assert exam.segments is not None
+    assert (exam.labels[~exam.segments.any(-1)] == 0).all()
+
+
+def test_the_manifest_covers_what_is_kept_of_records(dataset):
+    folder = dataset.texts.parent
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["files"]) == {file.name for file in folder.iterdir()} - {"manifest.json"}
+    assert manifest["records"] == "pairs"
+    assert manifest["bytes"] == sum(len(text.encode()) for row in rows() for text in row)
+
+
+def test_damaged_records_are_seen(dataset, source, tmp_path):
+    (dataset.texts.parent / "train.index").write_bytes(b"")
+    with pytest.raises(UserError, match=r"damaged \(size of train\.index\); delete it"):
+        open_pairs(source, tmp_path)

@@ -1,0 +1,68 @@
+"""What is learnt of a text: once, from the side that is trained on, and again when the text changes."""
+
+from pathlib import Path
+
+import pytest
+
+from lm_lab.data import store, vocabularies
+from lm_lab.data.sources import pairs
+from lm_lab.data.tokenizers import byte, words
+from lm_lab.data.writing import Rule
+from lm_lab.types import UserError
+from tests.pairs import write
+
+RULE = Rule("documents", 0.1)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "cache"))
+    write(tmp_path)
+    return pairs.Config(str(tmp_path / "train.tsv"), str(tmp_path / "heldout.tsv"))
+
+
+def learn(source, **settings):
+    return vocabularies.tokenizer("words", words.Config(**settings), "pairs", source, RULE)
+
+
+def kept():
+    return list(store.cache_directory().with_name("vocabularies").iterdir())
+
+
+def test_what_is_held_out_is_not_learnt(source):
+    tokenizer = learn(source)
+    assert len(tokenizer.encode("n49 N49 jump")) == 3
+    assert len(tokenizer.encode("n50")) == len("n50 ")
+
+
+def test_learnt_once(source, monkeypatch):
+    first = learn(source)
+    monkeypatch.setattr(words, "learn", None)
+    assert learn(source).identity == first.identity
+    assert len(kept()) == 1
+
+
+def test_another_text_or_setting_is_another_vocabulary(source):
+    names = [learn(source).identity, learn(source, least_count=2).identity]
+    Path(source.path).write_text(Path(source.path).read_text() + "new\twords\n")
+    names.append(learn(source).identity)
+    assert len(set(names)) == len(kept()) == 3
+
+
+def test_damage_is_seen(source):
+    learn(source)
+    (path,) = kept()
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match=rf"vocabulary .*{path.name} is damaged; delete it"):
+        learn(source)
+
+
+def test_a_cache_that_cannot_be_written(source, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot write the vocabulary.*LM_LAB_CACHE"):
+        learn(source)
+
+
+def test_a_tokenizer_that_learns_nothing_reads_nothing():
+    assert vocabularies.tokenizer("byte", byte.Config(), "pairs", None, RULE).vocab == 257

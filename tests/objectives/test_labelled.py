@@ -1,0 +1,51 @@
+"""Classification and regression: sums over texts, padding counts nothing, and what cannot be learnt is said."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.objectives import classification, regression
+from lm_lab.types import Examples, UserError, Vocabulary
+from tests import tiny
+
+VOCABULARY = Vocabulary(tiny.VOCAB, 5, np.zeros(tiny.VOCAB, np.uint8), np.zeros(tiny.VOCAB, bool))
+SEGMENTS = jnp.asarray([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]], jnp.int32)
+LABELS = jnp.asarray([2.0, 0.0, 1.0, 0.0])
+
+
+def batch_of(objective):
+    given = Examples(tiny.tokens(4, 4), jnp.ones((4, 4)), SEGMENTS, labels=LABELS)
+    return objective.prepare(jax.random.key(0), given)
+
+
+def test_classes():
+    objective = classification.make(classification.Config(3), 4, VOCABULARY)
+    batch = batch_of(objective)
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 1, 3)), jnp.float32).at[2, 0, 1].set(9.0)
+    found = objective.loss(logits, batch)
+    logp = jax.nn.log_softmax(logits[:, 0])[jnp.arange(4), LABELS.astype(int)]
+    assert found["nll"] == pytest.approx(-float(logp[:3].sum()), rel=tiny.ROUNDING)
+    assert float(found["weight"]) == 3
+    assert float(found["correct"]) == float((logits[:3, 0].argmax(-1) == LABELS[:3]).sum())
+    assert "bytes" not in found
+
+
+def test_values():
+    objective = regression.make(regression.Config(), 4, VOCABULARY)
+    found = objective.loss(jnp.asarray([1.0, 1.0, 1.0, 9.0])[:, None, None], batch_of(objective))
+    assert float(found["squared_error"]) == 2.0
+    assert float(found["nll"]) == 1.0
+    assert float(found["weight"]) == 3.0
+
+
+@pytest.mark.parametrize("label", [3.0, -1.0, 0.5])
+def test_labels_that_are_no_classes(label):
+    with pytest.raises(UserError, match=rf"config\.objective\.classes: 1 labels are none of 0 \.\. 2, as {label:g}"):
+        classification.check_labels(classification.Config(3), np.array([0.0, label, 2.0], np.float32))
+
+
+def test_the_pooling_follows_what_the_model_sees():
+    for module in (classification, regression):
+        poolings = [module.complete(module.Config(), tiny.model(name).cfg).pooling for name in ("decoder", "encoder")]
+        assert poolings == ["last", "mean"]

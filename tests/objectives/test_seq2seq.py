@@ -1,0 +1,103 @@
+"""Sequence to sequence: the likelihood of the target alone, given the source, whatever the padding around them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.objectives import seq2seq
+from lm_lab.types import Examples, Inputs, UserError, Vocabulary
+from tests import tiny
+
+VOCABULARY = Vocabulary(tiny.VOCAB - 1, 5, np.zeros(tiny.VOCAB - 1, np.uint8), np.zeros(tiny.VOCAB - 1, bool))
+SOURCES, TARGETS = [3, 6, 3], [4, 2, 4]  # tokens, the end too
+
+
+def padded(sizes, length, seed):
+    """(tokens, segments) of rows of these sizes."""
+    there = np.arange(length) < np.array(sizes)[:, None]
+    tokens = np.random.default_rng(seed).integers(6, VOCABULARY.size, (len(sizes), length)) * there
+    tokens[np.arange(len(sizes)), np.array(sizes) - 1] = VOCABULARY.end_of_document
+    return jnp.asarray(tokens, jnp.int32), jnp.asarray(there, jnp.int32)
+
+
+def examples(extra=0):
+    (context, context_segments), (tokens, segments) = padded(SOURCES, 6 + extra, 1), padded(TARGETS, 5 + extra, 2)
+    # The draws depend on the length: those of the unpadded rows are put into longer ones.
+    if extra:
+        short = examples()
+        assert short.context is not None
+        context = jnp.zeros_like(context).at[:, :6].set(short.context)
+        tokens = jnp.zeros_like(tokens).at[:, :5].set(short.tokens)
+    return Examples(tokens, 2.0 * segments, segments, context, context_segments)
+
+
+def setting(family, **changes):
+    """(model, parameters, complete settings) of a family."""
+    model = tiny.model(family)
+    settings = seq2seq.complete(seq2seq.Config(**changes), model.cfg)
+    batch = seq2seq.make(settings, 5, VOCABULARY).prepare(jax.random.key(0), examples())
+    return model, tiny.params_of(model, batch.inputs), settings
+
+
+def sums(model, params, settings, given):
+    objective = seq2seq.make(settings, 5, VOCABULARY)
+    batch = objective.prepare(jax.random.key(0), given)
+    return objective.loss(jax.jit(model.apply)({"params": params}, batch.inputs), batch)
+
+
+def by_hand(model, params, settings, given):
+    """The sum over rows of the target's log likelihood, each row alone and without padding."""
+    total, apply = 0.0, jax.jit(model.apply)
+    for row, (size, count) in enumerate(zip(SOURCES, TARGETS)):
+        source, target = given.context[row, :size], given.tokens[row, :count]
+        if settings.form == "context":
+            start = jnp.concatenate([jnp.array([VOCABULARY.size]), target[:-1]])
+            logits = apply({"params": params}, Inputs(start[None], context=source[None]))[0]
+        else:
+            both = jnp.concatenate([source, target[:-1]])
+            prefix = (jnp.arange(len(both)) < size)[None] if settings.prefix else None
+            logits = apply({"params": params}, Inputs(both[None], prefix=prefix))[0, size - 1 :]
+        total -= float(jax.nn.log_softmax(logits)[jnp.arange(count), target].sum())
+    return total
+
+
+@pytest.mark.parametrize(
+    "family, changes", [("decoder", {}), ("decoder", {"prefix": True}), ("rnn", {}), ("encoder_decoder", {})]
+)
+def test_the_loss_is_that_of_each_target_alone(family, changes):
+    model, params, settings = setting(family, **changes)
+    found = sums(model, params, settings, examples())
+    assert found["nll"] == pytest.approx(by_hand(model, params, settings, examples()), rel=tiny.ROUNDING)
+    assert float(found["weight"]) == sum(TARGETS)
+    assert float(found["bytes"]) == 2 * sum(TARGETS)
+    more = sums(model, params, settings, examples(extra=3))
+    assert more["nll"] == pytest.approx(float(found["nll"]), rel=tiny.ROUNDING)
+    assert more["weight"] == found["weight"]
+
+
+@pytest.mark.parametrize("family", ["decoder", "encoder_decoder"])
+def test_what_the_prompt_gives_is_what_training_gave_before_the_first_target(family):
+    model, params, settings = setting(family)
+    batch = seq2seq.make(settings, 5, VOCABULARY).prepare(jax.random.key(0), examples())
+    prompt = seq2seq.prompt(settings, VOCABULARY, examples())
+    first = int(batch.weights[0].argmax())
+    assert (batch.weights[:, :first] == 0).all()
+    taught = jax.jit(model.apply)({"params": params}, batch.inputs)[:, first]
+    given = jax.jit(model.apply)({"params": params}, prompt)[:, -1]
+    assert tiny.distance(given, taught) < tiny.ROUNDING
+
+
+def test_lengths_and_special_ids():
+    context, joined = (seq2seq.Config(form=form) for form in ("context", "joined"))
+    assert seq2seq.model_length(context, 5, 6) == 6
+    assert seq2seq.model_length(joined, 5, 6) == 10
+    assert [seq2seq.specials(config, 5) for config in (context, joined)] == [1, 0]
+
+
+def test_a_form_that_the_model_does_not_read_is_refused():
+    for family, form in (("decoder", "context"), ("encoder_decoder", "joined")):
+        with pytest.raises(UserError, match=rf"form '{form}' is not for this config\.model"):
+            seq2seq.complete(seq2seq.Config(form=form), tiny.model(family).cfg)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="prefix is of a joined row"):
+        seq2seq.Config(form="context", prefix=True)

@@ -1,0 +1,84 @@
+"""Runs on records, end to end: what they write is measured, resumed the same, and found again by `evaluate`."""
+
+import json
+
+import pytest
+
+from lm_lab.cli import evaluate as command
+from lm_lab.train import again, loop, records
+from lm_lab.train.member import Run
+from lm_lab.types import UserError
+from tests import tiny
+from tests.pairs import run as of_pairs
+
+
+def run_in(tmp_path, changes=()):
+    changes = {**of_pairs(tmp_path), "train.steps": 4, **dict(changes)}
+    return Run(*tiny.resolve(changes), tmp_path / "run")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    run = run_in(tmp_path, {"objective.measures": ["exact_match", "edit_rate"]})
+    (result,) = loop.train([run])
+    return run, result
+
+
+def test_what_is_written_is_measured_and_evaluate_finds_the_same(trained, capsys, monkeypatch):
+    run, result = trained
+    assert result["status"] == "complete"
+    final = {name: value for name, value in result["final"].items() if name.startswith("eval/")}
+    assert set(final) == {f"eval/heldout/{name}" for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")}
+    assert again.evaluate(run) == (4, pytest.approx(final))
+    stored = records.read_result(run.directory)
+    assert stored is not None
+    records.write_result(run.directory, {**stored, "final": {}})
+    monkeypatch.setattr(command.devices, "start", lambda mesh: None)  # the devices of the suite are there
+    assert command.run([f"--workdir={run.directory}"]) == 0
+    assert json.loads((run.directory / "result.json").read_text())["final"] == pytest.approx(final)
+    assert "step 4; eval/heldout/" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_before_it_wrote_is_measured_all_the_same(trained, monkeypatch):
+    run, result = trained
+    (run.directory / "result.json").unlink()
+    (resumed,) = loop.train([run])
+    assert resumed["final"] == result["final"]
+
+
+def test_evaluate_needs_a_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"holds no checkpoint; train it first"):
+        again.evaluate(run_in(tmp_path))
+    with pytest.raises(UserError, match=r"config\.json: cannot read"):
+        command.run([f"--workdir={tmp_path / 'none'}"])
+
+
+def test_classes_and_values_are_learnt(tmp_path):
+    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number % 2}\n" for number in range(80)))
+    data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
+    for name, measured in (("classification", "accuracy"), ("regression", "spearman")):
+        changes = {"objective": {"name": name}, "data": data, "train.steps": 2}
+        (result,) = loop.train([Run(*tiny.resolve(changes), tmp_path / name)])
+        assert -1 <= result["final"][f"eval/heldout/{measured}"] <= 1
+        assert "eval/heldout/bits_per_byte" not in result["final"]
+    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number}\n" for number in range(80)))
+    wrong = Run(*tiny.resolve({"objective": {"name": "classification"}, "data": data}), tmp_path / "b")
+    with pytest.raises(UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"):
+        loop.build([wrong])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"objective": {"name": "causal"}}, r"'causal' learns from a stream of text, .*'pairs' gives pairs of texts"),
+        ({"objective": {"name": "regression"}}, r"learns from labelled texts"),
+        ({"data": {"source": "synthetic"}}, r"'seq2seq' learns from pairs of texts, .*'synthetic' gives a stream"),
+        ({"model.length": 30, "model.positions": "learned"}, r"config\.model\.length 30 is below the data's 35"),
+    ],
+)
+def test_data_and_objective_that_do_not_fit(tmp_path, changes, message):
+    base = of_pairs(tmp_path)
+    if "data" in changes:
+        base = {key: value for key, value in base.items() if not key.startswith("data.")}
+    with pytest.raises(UserError, match=message):
+        tiny.resolve({**base, **changes})
