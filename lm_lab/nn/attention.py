@@ -1,5 +1,6 @@
 """Multi-head attention: masks are data, and one call picks the kernel."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -14,9 +15,12 @@ from lm_lab.nn.positions import Rotary, rotate
 from lm_lab.nn.sight import Sight, generating, make_mask, remember
 from lm_lab.types import Sees, UserError
 
-Kernel = Literal["auto", "plain", "cudnn", "tpu"]
+Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
+
+ROWS = 128  # queries of a block, at least; shorter blocks, or of shorter texts, gain nothing (docs/speed.md)
 
 NEEDS = {
+    "rows": "a model that sees the past alone, and no prefix",
     "cudnn": "an NVIDIA GPU and config.precision.compute bfloat16, and has no softcap",
     "tpu": f"one TPU, lengths that are multiples of {fused.TILE}, and neither a prefix nor positions alibi or relative",
 }
@@ -42,18 +46,24 @@ def attend(
     says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
     softcap tanh(scores / softcap) (2408.00118). own_BL are the segments where the mask is as None says within them.
     Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
-    on an NVIDIA GPU, where they can run, and the plain one elsewhere. Raises UserError where the one asked for cannot.
+    on an NVIDIA GPU, where they can run; else "rows" for long texts on a CPU, and "plain", with all scores in memory.
+    Raises UserError where the one asked for cannot run.
     """
-    simple = bias is None and (mask is None or own_BL is not None)
+    simple, length = mask is None or own_BL is not None, q_BLHK.shape[1]
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
     runs = {
         "plain": True,
+        "rows": simple and sees == "past" and length == k_BMGK.shape[1],
         "cudnn": jax.default_backend() == "gpu" and half and softcap is None,
-        "tpu": jax.default_backend() == "tpu" and simple and fused.fits_splash(q_BLHK.shape[1], k_BMGK.shape[1]),
+        "tpu": jax.default_backend() == "tpu"
+        and simple
+        and bias is None
+        and fused.fits_splash(length, k_BMGK.shape[1]),
     }
     if kernel == "auto":
         fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
-        kernel = "tpu" if runs["tpu"] else "cudnn" if fits else "plain"
+        pays = runs["rows"] and jax.default_backend() == "cpu" and length >= 4 * ROWS
+        kernel = "tpu" if runs["tpu"] else "cudnn" if fits else "rows" if pays else "plain"
     if not runs[kernel]:
         raise UserError(f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto")
     if kernel == "tpu":
@@ -61,9 +71,38 @@ def attend(
     if kernel == "cudnn":
         return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, sees)
     if mask is None and sees == "past":
-        slots_L = jnp.arange(q_BLHK.shape[1])
+        slots_L = jnp.arange(length)
         mask = make_mask(slots_L[:, None] - slots_L, None, None, window=window)
+    if kernel == "rows":
+        assert mask is not None
+        return _by_rows(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, softcap, window or length)
     return _attend(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, softcap)
+
+
+def _by_rows(
+    q_BLHK: Array,
+    k_BLGK: Array,
+    v_BLGK: Array,
+    mask: Array,
+    bias: Array | None,
+    scale: float | None,
+    softcap: float | None,
+    window: int,
+) -> Array:
+    """The plain kernel on one block of queries after another, with those keys alone that the past or the window has.
+
+    The backward pass makes the scores of a block again, so that never more than those are held.
+    """
+    length = q_BLHK.shape[1]
+    size = max(ROWS, -(-length // 8))
+    attend_block = jax.checkpoint(partial(_attend, scale=scale, softcap=softcap))
+    blocks = []
+    for begin in range(0, length, size):
+        queries, keys = slice(begin, begin + size), slice(max(0, begin - window + 1), min(begin + size, length))
+        added = None if bias is None else bias[:, :, queries, keys]
+        seen = mask[:, :, queries, keys]
+        blocks.append(attend_block(q_BLHK[:, queries], k_BLGK[:, keys], v_BLGK[:, keys], seen, added))
+    return jnp.concatenate(blocks, axis=1)
 
 
 def _attend(
@@ -146,7 +185,7 @@ class Attention(nn.Module):
             k,
             v,
             sight.mask,
-            "auto" if self.kernel == "tpu" and sight.start is not None else self.kernel,  # it knows no cache
+            self.kernel if sight.start is None or self.kernel == "plain" else "auto",  # some know no cache
             bias=bias,
             scale=shape.scale,
             softcap=shape.softcap,

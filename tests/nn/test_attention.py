@@ -100,6 +100,29 @@ def test_splash_attention_is_the_plain_one(segments, softcap, window, sees):
     assert distance(ours, wanted) < ROUNDING
 
 
+@pytest.mark.parametrize("segments, window, biased", [(None, None, False), (PACKED, 40, True)], ids=["past", "packed"])
+def test_attention_by_rows_is_the_plain_one(segments, window, biased):
+    places, length = jnp.arange(256), 250  # no multiple of a block's rows
+    mask = make_mask(places[:, None] - places, segments, segments, window=window)[..., :length, :length]
+    added = jax.random.normal(jax.random.key(1), (1, 4, length, length)) if biased else None
+    weights = jax.random.normal(jax.random.key(0), (2, length, 4, 32))
+    q_k_v = [x[:, :length] for x in grouped()]
+
+    def loss(kernel, given):
+        own = None if segments is None else segments[:, :length]
+        return lambda q, k, v: (
+            attend(q, k, v, given, kernel, bias=added, softcap=5.0, window=window, own_BL=own) * weights
+        ).sum()
+
+    ours, wanted = (
+        jax.jit(jax.value_and_grad(loss(kernel, given), (0, 1, 2)))(*q_k_v)
+        for kernel, given in (("rows", None if segments is None else mask), ("plain", mask))
+    )
+    assert distance(ours, wanted) < ROUNDING
+    with pytest.raises(UserError, match="attention_kernel rows needs a model that sees the past alone, and no prefix"):
+        attend(*q_k_v, mask, "rows")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_splash_attention_compiles_for_a_tpu_with_its_gradient(dtype):
     def loss(q, k, v):
