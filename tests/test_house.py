@@ -205,7 +205,8 @@ def normal(package: str) -> str:
 def test_constraints_pin_all_that_is_asked_for():
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     none([pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+(; python_version [^#@/]+)?", pin)])
-    asked = setup("options")["install_requires"] + setup("options.extras_require")["dev"]
+    extras = setup("options.extras_require")
+    asked = setup("options")["install_requires"] + extras["dev"] + extras["tasks"] + extras["interop"]
     missing = {normal(re.split(r"[^\w.-]", line)[0]) for line in asked} - {normal(pin.split("==")[0]) for pin in pins}
     assert missing == set(), "run tools/refresh_constraints.py"
 

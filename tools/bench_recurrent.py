@@ -98,7 +98,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch_python = flags.torch_python or (sys.executable if importlib.util.find_spec("torch") else None)
     if not torch_python:
-        print("no torch here: pip install -e .[torch], or give --torch-python; going on without", file=sys.stderr)
+        print("no torch here: pip install -e .[interop], or give --torch-python; going on without", file=sys.stderr)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LM_LAB_CACHE"] = cache
         for size in SHAPES if flags.size == "all" else [flags.size]:

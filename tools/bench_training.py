@@ -169,7 +169,7 @@ def main() -> None:
     own = sys.executable if importlib.util.find_spec("torch") else None
     torch_python = flags.torch_python or own
     if not torch_python and not flags.internal:
-        print("no torch here: pip install -e .[torch], or give --torch-python; going on without", file=sys.stderr)
+        print("no torch here: pip install -e .[interop], or give --torch-python; going on without", file=sys.stderr)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LM_LAB_CACHE"] = cache
         for size in SHAPES if flags.size == "all" else [flags.size]:
