@@ -1,7 +1,6 @@
 """What a run starts with where `train.initial` names another: the parameters of that one, by path."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,17 +66,6 @@ def check_frozen(frozen: PyTree, given: Mapping[str, Any]) -> None:
     for path in leaves(frozen):
         if given and path not in given and path.removeprefix("model/") not in given:
             raise UserError(f"parameter {path} is not in {KEY}, and config.adapter trains it not; let it be trained")
-
-
-def identity(frozen: PyTree) -> str:
-    """SHA-256 of names, dtypes, shapes and bits of parameters; "" where there are none."""
-    digest = hashlib.sha256()
-    found = leaves(jax.device_get(frozen))
-    for path in sorted(found):
-        leaf = np.ascontiguousarray(found[path])
-        digest.update(f"{path} {leaf.dtype} {leaf.shape}\n".encode())
-        digest.update(leaf.tobytes())
-    return digest.hexdigest() if found else ""
 
 
 def leaves(tree: PyTree) -> dict[str, Any]:

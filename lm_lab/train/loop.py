@@ -13,7 +13,7 @@ import numpy as np
 from lm_lab.compute import device
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import examine
-from lm_lab.train import initial, measures, sharding
+from lm_lab.train import initial, measures, restore, sharding
 from lm_lab.train import program as programs
 from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Horizon
@@ -163,7 +163,7 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
                     member.examine(step, sums)
             if saves:
                 _commit(members)
-                for member, own in zip(members, _split(state._replace(frozen=()), len(members))):
+                for member, own in zip(members, _split(programs.saved(state), len(members))):
                     member.save(step, own)
             if told:
                 _commit(members)
@@ -187,7 +187,7 @@ def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
     """The newest step that every member has, and its state; step 0 where there is none."""
     solo = programs.abstract_state(machine.program)
     if len(members) == 1:
-        placed = machine.shardings._replace(frozen=())
+        placed = programs.saved(machine.shardings)
         solo = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, placed)
     found = [member.newest(solo, None) for member in members]
     common = min(0 if commit is None else commit[0] for commit in found)
@@ -199,7 +199,7 @@ def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
             member.begin(machine.program, machine.text, base, 0, {})
         return 0, state
     frozen = machine.start().frozen if jax.tree.leaves(machine.program.state.frozen) else ()
-    state = _stack([state for _, state, _ in commits])._replace(frozen=frozen)
+    state = TrainState(*_stack([state for _, state, _ in commits]), frozen)
     for member, (step, _, extra), base in zip(members, commits, _bases(machine, state, len(members))):
         member.begin(machine.program, machine.text, base, step, extra)
     return common, jax.device_put(state, machine.shardings)
@@ -208,8 +208,8 @@ def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
 def _bases(machine: Machine, state: TrainState, members: int) -> list[str]:
     """Of each member, the hash of what is frozen; "" where nothing is."""
     if machine.shares_frozen:
-        return [initial.identity(state.frozen)] * members
-    return [initial.identity(frozen) for frozen in _split_frozen(machine, state, members)]
+        return [restore.identity(state.frozen)] * members
+    return [restore.identity(frozen) for frozen in _split_frozen(machine, state, members)]
 
 
 def _split_frozen(machine: Machine, state: TrainState, members: int) -> list[PyTree]:

@@ -6,12 +6,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.train import sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, Step, TrainState, UserError
+from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, PyTree, Step, TrainState, UserError
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds of a TrainState: all but what is frozen."""
+
+    step: Array
+    params: PyTree
+    opt_state: PyTree
+    hyper: Hyper
 
 
 class Program(NamedTuple):
@@ -117,6 +127,11 @@ def _countable(steps: int) -> int:
     return steps
 
 
-def abstract_state(program: Program) -> TrainState:
-    """Shapes and dtypes of what a run saves of its state: all but what is frozen."""
-    return sharding.unbox(program.state)._replace(frozen=())
+def saved(state: TrainState) -> Saved:
+    """What a checkpoint holds of the state (or of a tree of its form)."""
+    return Saved(state.step, state.params, state.opt_state, state.hyper)
+
+
+def abstract_state(program: Program) -> Saved:
+    """Shapes and dtypes of what the checkpoints of one run hold."""
+    return saved(sharding.unbox(program.state))

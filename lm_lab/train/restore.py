@@ -4,6 +4,7 @@ A directory that holds no run but a model alone (`lm-lab convert` writes them) h
 `model` section, and one checkpoint with `params`.
 """
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -17,7 +18,7 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.schema import build
 from lm_lab.train import checkpoint
-from lm_lab.train.files import Damaged, verify_seal
+from lm_lab.train.files import Damaged, read_seal, verify_seal
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -37,9 +38,52 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     module = registry.find("models", family, f"{where}.family")
     config = build(module.Config, {name: value for name, value in section.items() if name != "family"}, where)
     folder = _newest(directory / "checkpoints")
-    params = _read(folder)
+    params = _whole(directory, folder, module.Model(config), _read(folder))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
+
+
+def _whole(directory: Path, folder: Path, model: Any, trained: PyTree) -> PyTree:
+    """The parameters of a run, an adapter that it trained merged into them (adapters/lora.py: merge)."""
+    content = read_config(directory)
+    section = content.get("adapter", {"name": "none"})
+    if section["name"] == "none":
+        return trained
+    where = f"{directory / 'config.json'}: config.adapter"
+    module = registry.find("adapters", section["name"], f"{where}.name")
+    fields = {name: value for name, value in section.items() if name != "name"}
+    adapter = module.make(build(module.Config, fields, where))
+    initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
+    base = _drawn(model, content["seed"]) if initial is None else load_params(Path(initial).expanduser())[2]
+    base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
+    frozen = jax.eval_shape(adapter.split, jax.random.key(0), base)[1]
+    frozen = _pick(base, frozen)
+    if read_seal(folder)["extra"].get("base") != identity(frozen):
+        raise UserError(
+            f"{directory}: its adapter was trained on other parameters than {initial or 'its seed'} gives now"
+        )
+    return jax.device_get(adapter.merge(trained, frozen))
+
+
+def _drawn(model: Any, seed: int) -> PyTree:
+    """The parameters with which a run of the seed begins."""
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    inputs = Inputs(tokens, context=tokens if model.cfg.reads_context else None)
+    return jax.jit(lambda: unbox(model.init(jax.random.key(jnp.uint32(seed)), inputs)["params"]))()
+
+
+def _pick(tree: PyTree, like: PyTree) -> PyTree:
+    """The leaves of a tree of dicts that another one has too."""
+    return {name: _pick(tree[name], own) for name, own in like.items()} if isinstance(like, dict) else tree
+
+
+def identity(frozen: PyTree) -> str:
+    """SHA-256 of names, dtypes, shapes and bits of parameters; "" where there are none."""
+    digest, leaves = hashlib.sha256(), jax.tree_util.tree_leaves_with_path(jax.device_get(frozen))
+    for path, leaf in leaves:
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest() if leaves else ""
 
 
 def read_config(directory: Path) -> dict[str, Any]:
