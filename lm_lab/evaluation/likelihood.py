@@ -12,8 +12,6 @@ from lm_lab.adapters import none
 from lm_lab.types import Adapter, Examples, Objective, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by the weight
-
-
 WHOLE = none.make(none.Config())
 
 

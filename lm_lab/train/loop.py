@@ -198,11 +198,16 @@ def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
         for member, base in zip(members, _bases(machine, state, len(members))):
             member.begin(machine.program, machine.text, base, 0, {})
         return 0, state
-    frozen = machine.start().frozen if jax.tree.leaves(machine.program.state.frozen) else ()
-    state = TrainState(*_stack([state for _, state, _ in commits]), frozen)
+    state = with_frozen(machine, _stack([saved for _, saved, _ in commits]))
     for member, (step, _, extra), base in zip(members, commits, _bases(machine, state, len(members))):
         member.begin(machine.program, machine.text, base, step, extra)
     return common, jax.device_put(state, machine.shardings)
+
+
+def with_frozen(machine: Machine, saved: programs.Saved) -> TrainState:
+    """The state of which that was saved: what is frozen is where it began."""
+    frozen = machine.start().frozen if jax.tree.leaves(machine.program.state.frozen) else ()
+    return TrainState(*saved, frozen)
 
 
 def _bases(machine: Machine, state: TrainState, members: int) -> list[str]:

@@ -1,0 +1,235 @@
+"""The laws of training with an adapter: what moves, what is saved, what it costs."""
+
+import shutil
+import signal
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.adapters._paths import flatten
+from lm_lab.train import loop, restore
+from lm_lab.train import program as programs
+from lm_lab.train.checkpoint import committed
+from lm_lab.train.files import read_seal
+from lm_lab.train.loop import train
+from lm_lab.train.member import Run
+from lm_lab.train.preemption import Preempted
+from lm_lab.train.sharding import unbox
+from lm_lab.train.step import accumulate, chunk, gradients, populate
+from lm_lab.types import UserError
+from tests import tiny
+from tests.tiny import DEPTH, LENGTH, ROUNDING, ROWS, WIDTH, distance, member, same_bits
+
+LORA = {"adapter.name": "lora", "adapter.rank": 2, "adapter.dropout": 0.2}
+BYTES = 257
+
+
+def run_of(directory, changes):
+    return Run(*tiny.resolve(changes), directory)
+
+
+@cache
+def stepped(also=False):
+    """(state before, state after two steps, metrics) of a run with an adapter."""
+    changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
+    experiment = tiny.resolve(changes)[0]
+    before = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(experiment.optimizer.hyper(0))
+    examples = jax.tree.map(lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2)))
+    after, metrics = jax.jit(chunk(programs.assemble(experiment).step))(before, examples)
+    return before, after, metrics
+
+
+def test_only_adapters_move_and_only_they_have_moments():
+    before, after, metrics = stepped()
+    assert same_bits(after.frozen, before.frozen)
+    assert not any(
+        same_bits(a, b) for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True)
+    )
+    trained = sum(leaf.size for leaf in jax.tree.leaves(before.params))
+    assert sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim) == 2 * trained
+    assert np.isfinite(metrics["nll"]).all()
+
+
+def test_what_is_trained_beside_adapters_moves_and_is_not_adapted():
+    before, after, _ = stepped(also=True)
+    assert list(flatten(after.params["params"])) == ["head/kernel"]
+    assert not same_bits(after.params["params"], before.params["params"])
+    assert "head" not in before.frozen
+    assert "head" not in before.params["lora"]
+
+
+def test_accumulated_is_one_batch():
+    experiment = tiny.resolve(LORA | {"adapter.dropout": 0.0})[0]
+    objective, adapter = experiment.build_objective(), experiment.build_adapter()
+    gradient = gradients(experiment.build_model(), objective, "float32", adapter)
+    state = stepped()[1]
+    batch = objective.prepare(jax.random.key(0), tiny.examples())
+    whole, parts = (
+        jax.jit(accumulate(gradient, m))(state.params, batch, jax.random.key(0), state.frozen) for m in (1, 4)
+    )
+    assert distance(parts, whole) < ROUNDING
+
+
+def test_a_step_computes_no_gradient_of_what_is_frozen():
+    body, head, rank = 12 * DEPTH * WIDTH**2, WIDTH * BYTES, 2
+    adapted = DEPTH * rank * (4 * 2 * WIDTH + 2 * 5 * WIDTH)
+    attention = 12 * DEPTH * WIDTH * LENGTH
+    # Forward and back through every kernel, and all three products of the adapters.
+    assert programs.assemble(tiny.resolve(LORA)[0]).flops_per_step == (
+        ROWS * LENGTH * (4 * (body + head) + 6 * adapted + attention)
+    )
+    # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a little.
+    full, low = (compiled_flops({"model.scan": False} | changes) for changes in ({}, LORA | {"adapter.dropout": 0.0}))
+    saved = ROWS * LENGTH * (2 * (body + head) - 6 * adapted)
+    assert full - low > 0.9 * saved
+
+
+def compiled_flops(changes):
+    """XLA's count of a gradient."""
+    experiment = tiny.resolve(changes)[0]
+    program = programs.assemble(experiment)
+    state, key = unbox(program.state), jax.random.key(0)
+    batch = jax.eval_shape(program.objective.prepare, key, programs.abstract_examples(experiment, ROWS))
+    gradient = gradients(experiment.build_model(), program.objective, "float32", experiment.build_adapter())
+    return jax.jit(gradient).lower(state.params, batch, key, state.frozen).compile().cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize("how", ["map", "vmap"])
+@pytest.mark.parametrize("shared", [False, True], ids=["own base", "shared base"])
+def test_a_member_of_a_population_is_its_solo_run(how, shared):
+    experiment = tiny.resolve(LORA)[0]
+    step = chunk(programs.assemble(experiment).step)
+    begin = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))
+    starts = [begin(experiment.optimizer.hyper(seed)) for seed in (0, 7)]
+    if shared:
+        starts = [state._replace(frozen=starts[0].frozen) for state in starts]
+    examples = [jax.tree.map(lambda x: x[None], tiny.examples(seed=seed)) for seed in (0, 7)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
+    if shared:
+        stacked = stacked._replace(frozen=starts[0].frozen)
+    together, _ = jax.jit(populate(step, how, shared))(stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples))
+    for index, (own, text) in enumerate(zip(starts, examples)):
+        solo, _ = jax.jit(step)(own, text)
+        # B begins at 0: it is an update and nothing else, whose rounding no larger value hides.
+        assert distance(member(together.params, index), solo.params) < 5 * ROUNDING
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The directory of a run that others begin with."""
+    directory = tmp_path_factory.mktemp("base") / "run"
+    train([run_of(directory, {"train.steps": 4})])
+    return directory
+
+
+def tuned(directory, base, **more):
+    return run_of(directory, LORA | {"train.initial": str(base)} | {k.replace("__", "."): v for k, v in more.items()})
+
+
+def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, tmp_path):
+    result = train([tuned(tmp_path / "run", base)])[0]
+    begun = restore.load_params(base)[2]
+    assert result["params"]["trained"] == DEPTH * 2 * (8 * WIDTH + 10 * WIDTH)
+    arrays = read_seal(committed(tmp_path / "run" / "checkpoints")[0])["arrays"]
+    assert not any("embed" in name or name.endswith(".kernel") for name in arrays)
+    merged = restore.load_params(tmp_path / "run")[2]
+    assert same_bits(merged["embed"], begun["embed"])
+    assert distance(merged["layers"], begun["layers"]) > 1e-4
+
+
+def test_what_was_adapted_without_a_beginning_is_found_again_from_its_seed(tmp_path):
+    train([run_of(tmp_path, LORA)])
+    family, config, params = restore.load_params(tmp_path)
+    assert (family, config.width) == ("decoder", WIDTH)
+    assert params["head"]["kernel"].shape == (WIDTH, BYTES)
+
+
+def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
+    experiment, resolved = tiny.resolve({"train.initial": str(base)})
+    state = loop.build([Run(experiment, resolved, tmp_path)]).start()
+    assert same_bits(state.params, restore.load_params(base)[2])
+    assert state.frozen == ()
+
+
+def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, monkeypatch):
+    undisturbed = tuned(tmp_path / "whole", base)
+    train([undisturbed])
+
+    class Told:
+        """Told to stop after the second call."""
+
+        calls = iter([None])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        @property
+        def received(self):
+            return next(self.calls, signal.SIGTERM)
+
+    stopped = tuned(tmp_path / "stopped", base)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "Signals", Told)
+        with pytest.raises(Preempted):
+            train([stopped])
+    train([stopped])
+    assert same_bits(*(restore.load_params(run.directory)[2] for run in (undisturbed, stopped)))
+
+
+def test_another_base_is_refused(base, tmp_path):
+    copy = tmp_path / "base"
+    train([run_of(copy, {"train.steps": 4})])
+    run = tuned(tmp_path / "run", copy)
+    train([run])
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(copy)
+    train([run_of(copy, {"train.steps": 4, "seed": 5})])
+    with pytest.raises(UserError, match="its adapter was trained on other parameters than"):
+        train([run])
+    with pytest.raises(UserError, match="its adapter was trained on other parameters"):
+        restore.load_params(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model.heads": 4}, r"config.train.initial has model.heads 2; set config.model.heads so, not 4"),
+        ({"model.vocab": 300}, r"parameter embed/embedding is \[257, 16\] there and \[300, 16\] by config.model"),
+        ({"adapter.targets": ["nothing"]}, "config.adapter.targets: no parameters match 'nothing'"),
+        ({"adapter.also_train": ["nothing"]}, "config.adapter.also_train: no parameters match 'nothing'"),
+        ({"adapter.rnak": 3}, "config.adapter.rnak does not exist; did you mean 'rank'?"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train([run_of(tmp_path / "run", LORA | {"train.initial": str(base)} | changes)])
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, tmp_path):
+    together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (0, 1)]
+    machine = loop.build(together)
+    assert machine.shares_frozen
+    assert jax.tree.leaves(machine.start().frozen)[0].ndim == 2
+    train(together)
+    train([tuned(tmp_path / "solo", base, seed=1)])
+    assert same_bits(*(restore.load_params(tmp_path / name)[2] for name in ("member1", "solo")))
+
+
+def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
+    changes = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2, "adapter.dora": True, "adapter.dropout": 0.0}
+    sharded = train([run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])[0]
+    solo = train([tuned(tmp_path / "solo", base, adapter__dora=True, adapter__dropout=0.0)])[0]
+    assert sharded["final"]["eval/heldout/nll"] == pytest.approx(solo["final"]["eval/heldout/nll"], rel=1e-4)
+    place = partial(loop.build, [run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])
+    shardings = flatten(place().shardings.params["lora"])
+    assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(None, "fsdp", None)
+    assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(None, None, "tensor")
+    assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P(None, "tensor")
