@@ -138,6 +138,7 @@ class Block(nn.Module):
     def _mix(self, x_BLD: Array, flow: Flow, sight: Sight | None, scale: float) -> Array:
         cfg = self.cfg
         if self.attends:
+            assert sight is not None
             return Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")(x_BLD, sight)
         taps, kernel, bias, conv_bias = cfg.convolution, cfg.scan_kernel, cfg.bias, cfg.conv_bias
         if cfg.block == "mamba":

@@ -5,7 +5,7 @@ of far more arithmetic: for devices that have room for it (docs/speed.md). The t
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +41,14 @@ def _linear(kernel: Kernel, a_LBD: Array, u_LBD: Array, start_BD: Array, *, reve
     return lax.scan(step, start_BD, (a_LBD, u_LBD), reverse=reverse)[1]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def linear_scan(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) -> Array:
     """States f32[B L D] of h[t] = a[t] h[t - 1] + u[t], where h[-1] is the start."""
+    states: Any = _linear_scan(kernel, a_BLD, u_BLD, start_BD)
+    return states
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _linear_scan(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) -> Array:
     return _linear(kernel, a_BLD.swapaxes(0, 1), u_BLD.swapaxes(0, 1), start_BD).swapaxes(0, 1)
 
 
@@ -61,7 +66,7 @@ def _linear_backward(kernel: Kernel, kept: tuple[Array, ...], dh_BLD: Array) -> 
     return g_BLD * before_BLD, g_BLD, a_BLD[:, 0] * g_BLD[:, 0]
 
 
-linear_scan.defvjp(_linear_forward, _linear_backward)
+_linear_scan.defvjp(_linear_forward, _linear_backward)
 
 
 class Tokens(NamedTuple):
@@ -92,7 +97,7 @@ def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
         x = jnp.pad(x, [(0, 0), (0, fill), *[(0, 0)] * (x.ndim - 2)], constant_values=value).swapaxes(0, 1)
         return x.reshape(-1, size, *x.shape[1:])
 
-    return Tokens(*(split(x, 1.0 if name == "keep" else 0.0) for name, x in tokens._asdict().items()))
+    return Tokens._make(split(x, 1.0 if name == "keep" else 0.0) for name, x in tokens._asdict().items())
 
 
 def _joined(x: Array, length: int) -> Array:
@@ -169,13 +174,18 @@ def _loop_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tu
     return carry, (*dtokens, dread)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def selective_scan(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array]:
     """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
 
     h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are held for a chunk of tokens at a
     time, forward and backward, which computes them again from those between chunks. `keep` has no derivative.
     """
+    results: Any = _selective_scan(kernel, rates_SD, start_BSD, tokens)
+    return results
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _selective_scan(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array]:
     return _forward(kernel, rates_SD, start_BSD, tokens)[:2]
 
 
@@ -195,7 +205,7 @@ def _selective_backward(kernel: Kernel, kept: tuple[Array, Tokens, Array], dout:
         (now, dy, starts),
         reverse=True,
     )
-    return drates.sum(0), dstart, Tokens(*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep))
+    return drates.sum(0), dstart, Tokens._make([*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep)])
 
 
-selective_scan.defvjp(_selective_forward, _selective_backward)
+_selective_scan.defvjp(_selective_forward, _selective_backward)

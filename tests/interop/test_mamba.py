@@ -11,7 +11,7 @@ SHAPES = {
     "wide": {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 40, "state_size": 5},
     "deep": {
         "hidden_size": 12,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 3,
         "vocab_size": 23,
         "conv_kernel": 3,
         "expand": 3,

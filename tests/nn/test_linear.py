@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lm_lab.nn.linear import AXES, Embedding, Linear, matmul
+from lm_lab.nn.linear import AXES, BlockLinear, Embedding, Linear, matmul
 from lm_lab.train.sharding import RULES
 from tests.tiny import ROUNDING, distance
 
@@ -43,3 +43,10 @@ def test_a_tied_head_is_the_transpose_of_the_table():
     x = jax.random.normal(jax.random.key(1), (2, 3))
     assert (module.apply({"params": {"embedding": table}}, jnp.array([4, 0])) == table[jnp.array([4, 0])]).all()
     assert (module.apply({"params": {"embedding": table}}, x, method="attend") == x @ table.T).all()
+
+
+def test_a_block_linear_is_a_block_diagonal_product():
+    x = jax.random.normal(jax.random.key(0), (3, 12))
+    params = jax.tree.map(lambda leaf: leaf + 1.0, nn.meta.unbox(BlockLinear(3).init(jax.random.key(1), x)["params"]))
+    blocks = jax.scipy.linalg.block_diag(*params["kernel"])
+    assert distance(BlockLinear(3).apply({"params": params}, x), x @ blocks + params["bias"]) < ROUNDING

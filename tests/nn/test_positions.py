@@ -142,3 +142,11 @@ def test_a_relative_bias_is_that_of_its_bucket(queries, keys, first):
         for f in (looked_up, lambda p: module.apply(p, distance_LM))
     ]
     assert distance(gradients[1], gradients[0]) < ROUNDING
+
+
+def test_a_share_of_the_features_turns_as_a_smaller_head_would():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 16))
+    slots = jnp.arange(5)[None]
+    turned = rotate(x, slots, Rotary(share=0.5))
+    assert (turned[..., 8:] == x[..., 8:]).all()
+    assert (turned[..., :8] == rotate(x[..., :8], slots, Rotary())).all()
