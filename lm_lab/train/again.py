@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import initial, loop, records, sharding
+from lm_lab.train import loop, records, restore, sharding
 from lm_lab.train import program as programs
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.member import Run
@@ -17,7 +17,7 @@ def newest(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     was trained on, or adapts, is another now."""
     if not (run.directory / "checkpoints").is_dir():
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
-    placed = machine.shardings._replace(frozen=())
+    placed = programs.saved(machine.shardings)
     abstract = programs.abstract_state(machine.program)
     abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, placed)
     spec, keep = records.fingerprint(run.resolved), run.experiment.train.keep_checkpoints
@@ -29,11 +29,11 @@ def newest(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     if extra.get("text", machine.text) != machine.text:
         raise UserError(f"{run.directory}: config.data gives other text than it was trained on; give it that text")
     if not jax.tree.leaves(machine.program.state.frozen):
-        return step, state
+        return step, TrainState(*state)
     frozen = machine.start().frozen
-    if extra.get("base") != initial.identity(frozen):
+    if extra.get("base") != restore.identity(frozen):
         raise UserError(f"{run.directory}: what it adapts is not what it was; give it the parameters it began with")
-    return step, state._replace(frozen=frozen)
+    return step, TrainState(*state, frozen)
 
 
 def evaluate(run: Run) -> tuple[int, dict[str, float]]:
