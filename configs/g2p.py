@@ -6,8 +6,8 @@ Published: word error rate of the LSTM baseline on the test sets, 16.8 % over 15
            10.18653/v1/2020.sigmorphon-1.2)
 Command:   lm-lab train --config=configs/g2p.py:kor --workdir=runs/g2p_kor
            with task1/data of github.com/sigmorphon/2020 in ../shared/data/sigmorphon2020_g2p (LM_LAB_SHARED)
-Cost:      TO MEASURE
-Result:    TO MEASURE
+Cost:      0.6 s a step on one busy CPU core; on 4 idle ones not measured yet
+Result:    kor 50.2 % after 490 of the 3,000 steps, all that was run so far
 """
 
 import os
@@ -18,14 +18,29 @@ from ml_collections import ConfigDict
 LENGTHS = {"lit": (36, 42)}  # sounds and letters of the longest word, with the end
 
 
+MODEL = {
+    "family": "encoder_decoder",
+    "width": 128,
+    "depth": 2,
+    "heads": 4,
+    "feed_forward": 256,
+    "norm": "layer",
+    "norm_bias": True,
+    "positions": "sinusoidal",
+    "score_scaling": True,
+    "bias": True,
+    "dropout": 0.3,
+}
+
+
 def get_config(language: str = "kor") -> ConfigDict:
     """The config for one of arm bul fre geo gre hin hun ice kor lit."""
     folder = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "sigmorphon2020_g2p")
     length, context_length = LENGTHS.get(language, (24, 26))
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict({"family": "decoder", "width": 128, "depth": 3, "heads": 4, "dropout": 0.3})
-    config.objective = ConfigDict({"name": "seq2seq", "prefix": True, "measures": ["word_error_rate", "edit_rate"]})
+    config.model = ConfigDict(MODEL)
+    config.objective = ConfigDict({"name": "seq2seq", "measures": ["word_error_rate", "edit_rate"]})
     config.objective.beams = 5
     config.data = ConfigDict({"source": "pairs", "length": length, "context_length": context_length})
     config.data.path = str(folder / "train" / f"{language}_train.tsv")

@@ -3,8 +3,8 @@
 Published: 41.02 BLEU on test2016 for a transformer of this size ("transformer-tiny", 2105.14462)
 Command:   lm-lab train --config=configs/multi30k_de.py --workdir=runs/multi30k_de
            with the tokenised captions of github.com/multi30k/dataset in ../shared/data/multi30k (LM_LAB_SHARED)
-Cost:      TO MEASURE
-Result:    TO MEASURE
+Cost:      1.3 s a step on 2 busy CPU cores: hours; on 4 idle ones not measured yet
+Result:    not run to its end yet; metrics.jsonl has the curve of BLEU
 """
 
 import os
@@ -41,7 +41,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(TINY)
-    config.objective = ConfigDict({"name": "seq2seq", "measures": ["bleu", "exact_match"], "beams": 5})
+    config.objective = ConfigDict({"name": "seq2seq", "measures": ["bleu", "exact_match"]})
+    config.objective.update({"measured": "always", "beams": 5})
     config.data = ConfigDict({"source": "pairs", "form": "lines", **paths})
     config.data.update({"tokenizer": "sentencepiece", "pieces": 8000, "kind": "bpe"})
     # Nearly all captions fit; the few longer ones would make every row longer.

@@ -32,6 +32,7 @@ class Config:
     )
     prefix: bool = setting("of a joined row, the source is seen whole by all (1910.10683), not only its past", False)
     measures: tuple[Measure, ...] = setting("of texts written for the held-out sources", ("exact_match",))
+    measured: Literal["at_end", "always"] = setting("when: once trained, or at every evaluation", "at_end")
     bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's; none: targets are tokenised", "none")
     beams: int = setting("hypotheses of the search that writes them; 1: greedy", 1, low=1)
     length_penalty: float = setting("power of the length that a beam's likelihood is divided by", 1.0, low=0.0)

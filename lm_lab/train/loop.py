@@ -36,7 +36,8 @@ class Machine(NamedTuple):
     step: Callable[[TrainState, Examples], tuple[TrainState, Sums]]  # examples [P] K B S, metrics [P] K
     evaluate: Callable[[TrainState], dict[str, Sums]]  # by exam
     examples: Callable[[int, int], Examples]  # (first step, steps)
-    measure: Measure | None  # of one run's parameters, once it is trained
+    measure: Measure | None  # of one run's parameters, at its end
+    measures_always: bool  # and at every evaluation
     whole: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen) of one run -> its parameters
     shares_frozen: bool  # whether the members have one frozen tree, without their axis
 
@@ -90,15 +91,16 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     def evaluate(state: TrainState, exam: Examples) -> dict[str, Sums]:
         return exam_sums(state.params, exam, state.frozen)
 
+    of_all: Callable[[TrainState, Examples], Any] = evaluate
     if len(runs) > 1:
         # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo run's bits.
         how = how or ("map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap")
         start = partial(_start_all, start, shares)
         step = steps_of.populate(step, how, shares)
-        evaluate = steps_of.populate_shared(evaluate, how, shares)
+        of_all = steps_of.populate_shared(evaluate, how, shares)
     jit_start = jax.jit(lambda hyper, given: sharding.unbox(start(hyper, given)), out_shardings=shardings)
     jit_step = sharding.jit_step(step, mesh, shardings, len(runs))
-    jit_evaluate = jax.jit(sharding.ruled(evaluate, mesh))
+    jit_evaluate = jax.jit(sharding.ruled(of_all, mesh))
     exam = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
     return Machine(
         program,
@@ -110,6 +112,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         lambda state: jit_evaluate(state._replace(opt_state=()), exam),
         examples,
         measures.prepare(first, dataset),
+        getattr(first.objective, "measured", "at_end") == "always",
         adapter.merge,
         shares,
     )
@@ -159,8 +162,11 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
                 pace.observe(pending)
                 pending = None
             if examines:
-                for member, sums in zip(members, _split(jax.device_get(machine.evaluate(state)), len(members))):
-                    member.examine(step, sums)
+                at_end = step == program.steps
+                found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
+                all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
+                for member, sums, measured in zip(members, all_sums, found):
+                    member.examine(step, sums, measured)
             if saves:
                 _commit(members)
                 for member, own in zip(members, _split(programs.saved(state), len(members))):
@@ -170,11 +176,16 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
                 raise Preempted(told, step)
         pace.observe(pending)
     _commit(members)
-    frozen = _split_frozen(machine, state, len(members))
-    for member, params, rest in zip(members, _split(state.params, len(members)), frozen):
-        if machine.measure is not None and member.result is None:
-            member.measure(machine.measure(machine.whole(params, rest)))
+    for member in members:
         member.finish()
+
+
+def _measure(machine: Machine, state: TrainState, members: list[Member]) -> list[dict[str, float]]:
+    """What is measured of each member beside its sums."""
+    if machine.measure is None:
+        return [{} for _ in members]
+    wholes = zip(_split(state.params, len(members)), _split_frozen(machine, state, len(members)))
+    return [machine.measure(machine.whole(*own)) if m.result is None else {} for m, own in zip(members, wholes)]
 
 
 def _commit(members: list[Member]) -> None:

@@ -121,20 +121,17 @@ class Member:
             self._final |= train
             self._metrics.write({**self._position(step), **train, **last, "tokens_per_second": rate})
 
-    def examine(self, step: int, sums: Mapping[str, Mapping[str, Any]]) -> None:
-        """Records an evaluation, sums by exam, of the parameters after `step` steps."""
+    def examine(self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]) -> None:
+        """Records an evaluation of the parameters after `step` steps: sums by exam, and what else was measured."""
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
             found = {exam: rates(own) for exam, own in sums.items()}
+            found["heldout"] |= measured
             exam = {f"eval/{exam}/{name}": value for exam, own in found.items() for name, value in own.items()}
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
-
-    def measure(self, found: Mapping[str, float]) -> None:
-        """Takes in what was measured of the trained parameters."""
-        self._final |= {f"eval/heldout/{name}": value for name, value in found.items()}
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""

@@ -46,6 +46,14 @@ def test_a_run_that_was_stopped_before_it_wrote_is_measured_all_the_same(trained
     assert resumed["final"] == result["final"]
 
 
+def test_a_curve_is_measured_where_it_is_asked_for(tmp_path):
+    run = run_in(tmp_path, {"objective.measured": "always", "train.eval_every_steps": 2})
+    (result,) = loop.train([run])
+    curve = [line for line in records.read_metrics(run.directory) if "eval/heldout/exact_match" in line]
+    assert [line["step"] for line in curve] == [2, 4]
+    assert curve[-1]["eval/heldout/exact_match"] == result["final"]["eval/heldout/exact_match"]
+
+
 def test_evaluate_needs_a_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"holds no checkpoint; train it first"):
         again.evaluate(run_in(tmp_path))
