@@ -33,7 +33,7 @@ def newest(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     frozen = machine.start().frozen
     if extra.get("base") != restore.identity(frozen):
         raise UserError(f"{run.directory}: what it adapts is not what it was; give it the parameters it began with")
-    return step, TrainState(*state, frozen)
+    return step, TrainState(*state)._replace(frozen=frozen)
 
 
 def evaluate(run: Run) -> tuple[int, dict[str, float]]:
