@@ -71,7 +71,7 @@ KEYS = {
     "--config.model.family=my.models": "put its package on PYTHONPATH",
     "--config.model.family=os.path": "'os.path' has no Config; name a module like those of",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
-    "--config.model.positions=rotarry": "must be one of rotary, learned, none",
+    "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
     "--config.optimizer.peak_rate=1e999": "config.optimizer.peak_rate must be finite",
     "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's 60 steps",
@@ -101,7 +101,7 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 
 COMMANDS = {
     "trian": "did you mean 'train'",
-    "--workdir=x": "known: plan, report, sweep, train",
+    "--workdir=x": "known: convert, evaluate, generate, plan, report, sweep, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
     "train --config --workdir=new": "--config=FILE is missing, as in",
