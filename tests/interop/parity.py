@@ -106,11 +106,11 @@ def difference(one: np.ndarray, other: np.ndarray, where: np.ndarray | None = No
 
 
 def check_logits(twin: Twin, tolerance: float = LOGITS) -> float:
-    """Full rows, scanned and unrolled. Returns the difference that is reached."""
+    """Full rows, unrolled; the other checks scan. Returns the difference that is reached."""
     text = tokens(twin)
     theirs = reference_logits(twin, text)
     assert np.ptp(theirs) > 0.5, "logits that are all alike prove nothing"
-    reached = max(difference(twin.logits(Inputs(jnp.asarray(text)), scan=scan), theirs) for scan in (True, False))
+    reached = difference(twin.logits(Inputs(jnp.asarray(text)), scan=False), theirs)
     assert reached < tolerance
     return reached
 
