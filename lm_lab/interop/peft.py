@@ -286,7 +286,7 @@ def _sites(rules: Iterable[Rule]) -> dict[str, Site]:
     """Every module that has a kernel, by its name."""
     sites = {}
     for rule in rules:
-        if len(rule.theirs) > 1 or not rule.theirs[0].endswith(WEIGHT):
+        if len(rule.theirs) != 1 or not rule.theirs[0].endswith(WEIGHT):
             continue
         if all(path.endswith(KERNEL) for path in rule.ours):
             probe: np.ndarray = rule.write(*(np.zeros((2, 3)) for _ in rule.ours))[0]
