@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "what a run would cost, before anything runs",
     "generate": "go on with a text, by a trained run's model",
     "convert": "make a model of transformers one of lm_lab, or the other way",
+    "merge": "make one model of a run's adapter and what it was trained on",
     "sweep": "run a study and write its report",
     "report": "write a study's figures and report again, from what is stored",
 }

@@ -28,12 +28,12 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; each may 
 def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the tensor or field."""
     foreign = read_config(folder)
-    with _named(folder / "config.json"):
+    with named(folder / "config.json"):
         module = architectures.find(_architecture(foreign))
         family = registry.find("models", module.FAMILY, "family")
         config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
     found = _read_tensors(folder)
-    with _named(folder):
+    with named(folder):
         rules = module.rules(config)
         found = _prefixed(module, _renamed(module, found))
         shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract_params(module.FAMILY, config)).items()}
@@ -85,7 +85,7 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises UserError."""
-    return _read_json(folder / "config.json", "is this a model's folder?")
+    return read_json(folder / "config.json", "is this a model's folder?")
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def check_free(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Puts the path before what is wrong with it."""
     try:
         yield
@@ -130,7 +130,8 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
     return named[0]
 
 
-def _read_json(path: Path, hint: str) -> dict[str, Any]:
+def read_json(path: Path, hint: str) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises UserError, with the hint where there is no file."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -153,7 +154,7 @@ def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
-    shards = _read_json(index, "").get("weight_map")
+    shards = read_json(index, "").get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UserError(f"{index}: weight_map must say in which file each tensor is")
     found: dict[str, np.ndarray] = {}

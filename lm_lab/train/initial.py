@@ -40,7 +40,7 @@ def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     out: a head. Raises UserError naming what else is missing, too much, or of another shape.
     """
     own = leaves(params)
-    if given and not any(path in own for path in given):
+    if any(path.startswith("model/") for path in own) and not any(path.startswith("model/") for path in given):
         given = {f"model/{path}": leaf for path, leaf in given.items()}
     _check(given, own)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)

@@ -88,7 +88,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     adapter = first.build_adapter()
     exam_sums = examine(program.model, first.exams(), first.precision.compute, adapter)
 
-    def evaluate(state: TrainState, exam: Examples) -> dict[str, Sums]:
+    def evaluate(state: TrainState, exam: Examples, /) -> dict[str, Sums]:
         return exam_sums(state.params, exam, state.frozen)
 
     of_all: Callable[[TrainState, Examples], Any] = evaluate

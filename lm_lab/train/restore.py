@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,60 @@ from lm_lab.types import Inputs, PyTree, UserError
 logger = logging.getLogger(__name__)
 
 
+class Adapted(NamedTuple):
+    """What a run with an adapter trained, and on what."""
+
+    name: str  # a module of lm_lab/adapters
+    settings: Any  # its Config
+    trained: PyTree
+    frozen: PyTree
+
+
 def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is whole.
 
-    Raises UserError naming the file where the directory has no run or no checkpoint, or the two do not fit.
+    An adapter that the run trained is merged into them. Raises UserError naming the file where the directory has no run
+    or no checkpoint, or the two do not fit.
     """
+    family, config, folder = _model_of(directory)
+    content = read_config(directory)
+    if content.get("adapter", {"name": "none"})["name"] == "none":
+        params = _read(folder)
+    else:
+        _, _, own = load_adapter(directory)
+        adapter = registry.find("adapters", own.name, "config.adapter.name").make(own.settings)
+        params = jax.device_get(adapter.merge(own.trained, own.frozen))
+    _check(folder, params, abstract_params(family, config))
+    return family, config, params
+
+
+def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
+    """(family, its Config, adapter) of a run that trained one, as `load_params`.
+
+    Raises UserError where it trained none, or where the parameters that it left as they were have changed.
+    """
+    family, config, folder = _model_of(directory)
+    content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
+    section = dict(content.get("adapter", {"name": "none"}))
+    module = registry.find("adapters", section.pop("name"), f"{where}.name")
+    settings = build(module.Config, section, where)
+    initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
+    if initial is None:
+        base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
+    else:
+        base = load_params(Path(initial).expanduser())[2]
+    base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
+    frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
+    if not jax.tree.leaves(frozen):
+        raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
+    if read_seal(folder)["extra"].get("base") != identity(frozen):
+        given = "its seed" if initial is None else initial
+        raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
+    return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
+
+
+def _model_of(directory: Path) -> tuple[str, Any, Path]:
+    """(family, its Config, newest checkpoint) of a run."""
     section = read_config(directory).get("model")
     where = f"{directory / 'config.json'}: config.model"
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
@@ -37,32 +86,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     family = section["family"]
     module = registry.find("models", family, f"{where}.family")
     config = build(module.Config, {name: value for name, value in section.items() if name != "family"}, where)
-    folder = _newest(directory / "checkpoints")
-    params = _whole(directory, folder, module.Model(config), _read(folder))
-    _check(folder, params, abstract_params(family, config))
-    return family, config, params
-
-
-def _whole(directory: Path, folder: Path, model: Any, trained: PyTree) -> PyTree:
-    """The parameters of a run, an adapter that it trained merged into them (adapters/lora.py: merge)."""
-    content = read_config(directory)
-    section = content.get("adapter", {"name": "none"})
-    if section["name"] == "none":
-        return trained
-    where = f"{directory / 'config.json'}: config.adapter"
-    module = registry.find("adapters", section["name"], f"{where}.name")
-    fields = {name: value for name, value in section.items() if name != "name"}
-    adapter = module.make(build(module.Config, fields, where))
-    initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
-    base = _drawn(model, content["seed"]) if initial is None else load_params(Path(initial).expanduser())[2]
-    base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
-    frozen = jax.eval_shape(adapter.split, jax.random.key(0), base)[1]
-    frozen = _pick(base, frozen)
-    if read_seal(folder)["extra"].get("base") != identity(frozen):
-        raise UserError(
-            f"{directory}: its adapter was trained on other parameters than {initial or 'its seed'} gives now"
-        )
-    return jax.device_get(adapter.merge(trained, frozen))
+    return family, config, _newest(directory / "checkpoints")
 
 
 def _drawn(model: Any, seed: int) -> PyTree:

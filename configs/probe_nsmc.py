@@ -1,0 +1,36 @@
+"""Is a Korean film review kind? A linear probe of what a trained model's features say, whatever its family.
+
+probe_nsmc.py:runs/mamba_tiny probes that run; its config.json says which model it is. The features stay as they are and
+a head learns to read them; --config.adapter.name=none tunes the whole model, and lora its adapters.
+
+Command:  lm-lab train --config=configs/decoder_tiny.py --workdir=runs/decoder_tiny
+          lm-lab train --config=configs/probe_nsmc.py:runs/decoder_tiny --workdir=runs/probe
+          with ratings_train.txt.gz of github.com/e9t/nsmc in ../shared/data/nsmc (LM_LAB_SHARED)
+Cost:     TO MEASURE
+Result:   TO MEASURE
+"""
+
+import json
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+DECODER_TINY = {"family": "decoder", "width": 128, "depth": 4, "heads": 4}
+
+
+def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
+    """The config for a probe of the run; its model is that of decoder_tiny.py where the run is not there yet."""
+    stored = Path(run).expanduser() / "config.json"
+    model = json.loads(stored.read_text())["model"] if stored.exists() else DECODER_TINY
+    reviews = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "nsmc", "ratings_train.txt.gz")
+    config = ConfigDict()
+    config.seed = 0
+    config.model = ConfigDict(model)
+    config.objective = ConfigDict({"name": "classification", "classes": 2, "pooling": "mean"})
+    config.adapter = ConfigDict({"name": "freeze"})
+    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 128})
+    config.data.update({"text": ["document"], "label": "label"})
+    config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
+    config.train = ConfigDict({"initial": run, "steps": 500, "batch_size": 64, "log_every_steps": 50})
+    return config

@@ -1,0 +1,58 @@
+"""lm-lab merge: make one model of a run's adapter and the parameters that it was trained on.
+
+  lm-lab merge --workdir=runs/lora --to=runs/merged
+  lm-lab merge --workdir=runs/lora --to=exported/adapter --form=peft
+
+  --workdir=DIR               the run that trained the adapter
+  --to=FOLDER                 a new one
+  --form=FORM                 run (default): a run's directory, for generate, convert and train.initial;
+                              peft: the adapter alone, for PEFT on the model that convert makes of the base
+
+The sum is made in float32; what rounding to the parameters' dtype then loses is said.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from lm_lab.adapters import lora
+from lm_lab.cli import arguments
+from lm_lab.interop import folder, peft
+from lm_lab.train import restore
+from lm_lab.types import UserError
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
+FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", flag_values=FLAGS)
+
+
+def run(argv: list[str]) -> int:
+    """Says what was written. Raises UserError, and then nothing was."""
+    if extra := arguments.parse(FLAGS, argv, "merge"):
+        raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab merge --help")
+    directory = arguments.folder(WORKDIR.value, "runs/lora")
+    if not TO.value:
+        raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
+    target = Path(TO.value).expanduser()
+    folder.check_free(target)
+    family, config, own = restore.load_adapter(directory)
+    if own.name != "lora":
+        raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is")
+    adapters = own.trained["lora"]
+    if FORM.value == "peft":
+        if "params" in own.trained:
+            raise UserError(f"{directory} trained other parameters too, which no PEFT folder holds; use --form=run")
+        peft.save(target, own.settings, adapters, family, config)
+        print(f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters")
+        return 0
+    _, _, params = restore.load_params(directory)
+    values = restore.read_config(directory)
+    values["adapter"], values["train"]["initial"] = {"name": "none"}, None
+    with folder.drafted(target) as draft:
+        (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        restore.write_params(draft, params)
+    lost = lora.merge_error(own.settings, adapters, own.frozen)
+    print(f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what it changes")
+    return 0
