@@ -47,7 +47,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that BERT has not."""
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
-    demand(config, "BERT", {**wanted, "positions": "learned", "bias": True})
+    demand(config, "BERT", {**wanted, "positions": "learned", "bias": True, "feed_forward_kind": "dense"})
     if not config.kinds:
         raise UserError("model.kinds 0 cannot be written as BERT, which has at least 1")
     if config.activation not in ACTIVATIONS.values():

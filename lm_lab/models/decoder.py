@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
-from lm_lab.nn.experts import Experts, Grouping, Mixture
-from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
+from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, Timeline
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
@@ -22,15 +21,13 @@ Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Positionwise):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
-    width: int = setting("residual stream, D", 128, low=1)
     depth: int = setting("layers, N", 4, low=1)
     heads: int = setting("attention heads, H", 4, low=1)
     kv_heads: int | None = setting("heads of keys and values, G, each for H / G queries; None: H", None, low=1)
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
-    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
@@ -43,7 +40,6 @@ class Config:
     rotary_low_factor: float = setting("llama3: slows in full what turns less often in rotary_length", 1.0, low=0.0)
     rotary_high_factor: float = setting("llama3: leaves alone what turns more often in rotary_length", 4.0, low=0.0)
     rotary_length: int = setting("llama3: the length that positions were learnt at", 8192, low=1)
-    activation: Activation = setting("of the feed-forward layer", "gelu")
     bias: Literal["none", "qkv", "attention", "all"] = setting("which products have an offset; the head never", "none")
     window: int | None = setting("tokens that a query sees, itself included; None: all the past", None, low=1)
     qk_norm: Kind | None = setting("norm of each query and key", None)
@@ -52,12 +48,6 @@ class Config:
     parallel: bool = setting("whether attention and feed-forward read one norm and add up (GPT-J, PaLM)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
     dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
-    feed_forward_kind: Literal["dense", "experts"] = setting("one feed-forward layer, or a mixture of experts", "dense")
-    experts: int = setting("experts of a mixture, E", 8, low=1)
-    experts_per_token: int = setting("experts that a token passes through, k", 2, low=1)
-    capacity_factor: float | None = setting("room of an expert, over k L / E; None: for all", None, low=0.01)
-    balance_weight: float = setting("weight of the loss that asks for experts chosen alike", 0.01, low=0.0)
-    experts_kernel: Grouping = setting("how the products of experts that drop nothing are grouped", "auto")
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
     remat: Remat = setting("what the backward pass computes again", "none")
     attention_kernel: Kernel = setting("which attention kernel", "auto")
@@ -70,14 +60,7 @@ class Config:
         self._check_rotary()
         if self.norm_bias and self.norm != "layer":
             raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
-        if self.feed_forward_kind == "experts":
-            self._check_experts()
-
-    def _check_experts(self) -> None:
-        if self.experts_per_token > self.experts:
-            raise UserError(f"experts_per_token {self.experts_per_token} is above experts {self.experts}; lower it")
-        if self.bias == "all":
-            raise UserError("experts have no offsets; set bias to none or qkv, or feed_forward_kind to dense")
+        self.check_experts()
 
     def _check_sizes(self) -> None:
         if self.head_dim is None and self.width % self.heads:
@@ -105,11 +88,6 @@ class Config:
     def features_of_head(self) -> int:
         """K, with its default filled in."""
         return self.head_dim or self.width // self.heads
-
-    @property
-    def inner(self) -> int:
-        """F, with its default filled in (8/3 D keeps a gated layer's parameter count near the 8 D^2 of a plain one)."""
-        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
@@ -146,19 +124,6 @@ class Config:
             window=self.window,
         )
 
-    @property
-    def mixture(self) -> Mixture:
-        """The shape of every layer's mixture of experts."""
-        return Mixture(
-            self.experts,
-            self.experts_per_token,
-            self.inner,
-            self.activation,
-            self.capacity_factor,
-            self.balance_weight,
-            self.experts_kernel,
-        )
-
     def make_norm(self, name: str | None = None) -> Norm:
         """A norm of the stream."""
         return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
@@ -179,11 +144,7 @@ class Block(nn.Module):
         x_BLD += drop(attention(y_BLD, sight, bias))
         if not cfg.parallel:
             y_BLD = cfg.make_norm("feed_forward_norm")(x_BLD)
-        if cfg.feed_forward_kind == "experts":
-            fed_BLD = Experts(cfg.mixture, scale, name="experts")(y_BLD, sight.real_BL)
-        else:
-            fed_BLD = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias == "all", name="feed_forward")(y_BLD)
-        x_BLD += drop(fed_BLD)
+        x_BLD += drop(cfg.make_layer(scale, cfg.bias == "all", sight)(y_BLD))
         return constrain(x_BLD), None
 
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
-from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, Activation, FeedForward
+from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary
+from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, everything
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
@@ -19,13 +20,11 @@ from lm_lab.types import Inputs, Sees, UserError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Positionwise):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
-    width: int = setting("residual stream, D", 128, low=1)
     depth: int = setting("layers, N", 4, low=1)
     heads: int = setting("attention heads, H; they share the width", 4, low=1)
-    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
     length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
     kinds: int = setting("kinds of segments that are told apart (BERT: 2)", 0, low=0)
@@ -53,11 +52,7 @@ class Config:
             raise UserError(f"rotary positions need an even width / heads, not {self.width} / {self.heads}")
         if self.norm_bias and self.norm != "layer":
             raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
-
-    @property
-    def inner(self) -> int:
-        """F, with its default filled in."""
-        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
+        self.check_experts()
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
@@ -82,7 +77,7 @@ class Block(nn.Module):
         rotary = Rotary() if cfg.positions == "rotary" else None
         heads = Heads(cfg.heads, cfg.width // cfg.heads, bias=cfg.bias, out_bias=cfg.bias, rotary=rotary)
         attention = Attention(heads, scale, cfg.attention_kernel, sees="all", name="attention")
-        feed_forward = FeedForward(cfg.inner, cfg.activation, scale, cfg.bias, name="feed_forward")
+        feed_forward = cfg.make_layer(scale, cfg.bias, sight)
         attention_norm, feed_forward_norm = cfg.make_norm("attention_norm"), cfg.make_norm("feed_forward_norm")
         if cfg.norm_position == "pre":
             x_BLD += drop(attention(attention_norm(x_BLD), sight))

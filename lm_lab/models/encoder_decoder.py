@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.attention import Attention, Heads, Kernel
-from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
+from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import RelativeBias, places_within, sinusoidal
+from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, Timeline, everything, generating
 from lm_lab.nn.stack import Remat, repeat
 from lm_lab.schema import setting
@@ -20,7 +21,7 @@ from lm_lab.types import Inputs, Sees, UserError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Positionwise):
     """The fields of a config's model section; the defaults are T5's. Raises UserError for what does not go together.
 
     2017: norm layer, norm_bias, norm_position post, positions sinusoidal, activation relu, bias, score_scaling,
@@ -28,12 +29,10 @@ class Config:
     embedding as it is. T5 v1.0 adds tied and head_scaling to the defaults; v1.1 activation geglu.
     """
 
-    width: int = setting("residual stream, D", 128, low=1)
     depth: int = setting("layers of the decoder, N", 4, low=1)
     encoder_depth: int | None = setting("layers of the encoder; None: as many as the decoder's", None, low=1)
     heads: int = setting("attention heads, H", 4, low=1)
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
-    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
     length: int | None = setting("longest text and context of learned positions; None: the data's", None, low=1)
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
@@ -73,6 +72,7 @@ class Config:
             )
         if self.norm_bias and self.norm != "layer":
             raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
+        self.check_experts()
 
     @property
     def depth_of_encoder(self) -> int:
@@ -83,11 +83,6 @@ class Config:
     def features_of_head(self) -> int:
         """K, with its default filled in."""
         return self.head_dim or self.width // self.heads
-
-    @property
-    def inner(self) -> int:
-        """F, with its default filled in."""
-        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
@@ -129,8 +124,7 @@ class Block(nn.Module):
             assert context_sight is not None
             cross = Attention(*shape, cross=True, sees="all", name="cross_attention")
             x_BLD = self._add("cross_attention_norm", x_BLD, lambda y: cross(y, context_sight, None, context_BMD))
-        feed_forward = FeedForward(cfg.inner, cfg.activation, self.scale, cfg.bias, name="feed_forward")
-        return constrain(self._add("feed_forward_norm", x_BLD, feed_forward)), None
+        return constrain(self._add("feed_forward_norm", x_BLD, cfg.make_layer(self.scale, cfg.bias, sight))), None
 
     def _add(self, name: str, x_BLD: Array, branch: Callable[[Array], Array]) -> Array:
         norm, drop = self.cfg.make_norm(name), nn.Dropout(self.cfg.dropout, deterministic=not self.has_rng("dropout"))

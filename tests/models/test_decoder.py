@@ -176,7 +176,6 @@ def test_order_is_seen_where_positions_are(scheme):
         ({"head_dim": 5}, "or head_dim, not 5"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
         ({"feed_forward_kind": "experts", "experts": 1}, "experts_per_token 2 is above experts 1"),
-        ({"feed_forward_kind": "experts", "bias": "all"}, "experts have no offsets"),
         ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
         ({"rotary_scaling": "linear", "positions": "none"}, "rotary_scaling is for positions rotary, not none"),
         ({"rotary_scaling": "llama3", "rotary_low_factor": 4.0}, "rotary_low_factor 4.0 is not below"),

@@ -1,0 +1,54 @@
+"""The position-wise layers of a transformer: dense, or a mixture of experts, as its config chooses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from jax import Array
+
+from lm_lab.nn.experts import Experts, Grouping, Mixture
+from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
+from lm_lab.nn.sight import Sight
+from lm_lab.schema import setting
+from lm_lab.types import UserError
+
+
+@dataclass(frozen=True)
+class Positionwise:
+    """Fields that the Config of every transformer family has."""
+
+    width: int = setting("residual stream, D", 128, low=1)
+    feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
+    activation: Activation = setting("of the feed-forward layer", "gelu")
+    feed_forward_kind: Literal["dense", "experts"] = setting("one feed-forward layer, or a mixture of experts", "dense")
+    experts: int = setting("experts of a mixture, E", 8, low=1)
+    experts_per_token: int = setting("experts that a token passes through, k", 2, low=1)
+    capacity_factor: float | None = setting("room of an expert, over k L / E; None: for all", None, low=0.01)
+    balance_weight: float = setting("weight of the loss that asks for experts chosen alike", 0.01, low=0.0)
+    experts_kernel: Grouping = setting("how the products of experts that drop nothing are grouped", "auto")
+
+    @property
+    def inner(self) -> int:
+        """F, with its default filled in (8/3 D keeps a gated layer's parameter count near the 8 D^2 of a plain one)."""
+        return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
+
+    def check_experts(self) -> None:
+        """Raises UserError for a mixture that cannot be."""
+        if self.feed_forward_kind == "experts" and self.experts_per_token > self.experts:
+            raise UserError(f"experts_per_token {self.experts_per_token} is above experts {self.experts}; lower it")
+
+    def make_layer(self, scale: float, bias: bool, sight: Sight) -> Callable[[Array], Array]:
+        """The layer [B L D] -> [B L D] of a block, "experts" or "feed_forward" by name; experts never have offsets."""
+        if self.feed_forward_kind == "dense":
+            return FeedForward(self.inner, self.activation, scale, bias, name="feed_forward")
+        mixture = Mixture(
+            self.experts,
+            self.experts_per_token,
+            self.inner,
+            self.activation,
+            self.capacity_factor,
+            self.balance_weight,
+            self.experts_kernel,
+        )
+        experts = Experts(mixture, scale, name="experts")
+        return lambda x_BLD: experts(x_BLD, sight.real_BL)
