@@ -214,7 +214,7 @@ def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) 
     ours = {name: x - nothing[name] for name, x in mapping.to_theirs(rules, gradients).items()}
     theirs = {name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None}
     assert ours.keys() == theirs.keys()
-    # A key's bias moves all scores of a query alike: its gradient is 0 in exact arithmetic, and rounding of others here.
+    # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves of larger ones.
     largest = max(np.abs(x).max() for x in theirs.values())
     floors = {name: largest * (1 if name.endswith(("k_proj.bias", "key.bias")) else 1e-3) for name in theirs}
     away = {name: np.abs(ours[name] - x).max() / max(np.abs(x).max(), floors[name]) for name, x in theirs.items()}
