@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
 
-Activation = Literal["gelu", "gelu_exact", "relu", "swiglu", "geglu"]
+Activation = Literal["gelu", "gelu_exact", "relu", "silu", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
 
 _C = (2 / jnp.pi) ** 0.5
@@ -32,7 +32,7 @@ def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
-ACTIVATIONS = {"gelu": gelu, "gelu_exact": partial(nn.gelu, approximate=False), "relu": nn.relu}
+ACTIVATIONS = {"gelu": gelu, "gelu_exact": partial(nn.gelu, approximate=False), "relu": nn.relu, "silu": nn.silu}
 GATES = {"swiglu": nn.silu, "geglu": gelu}
 
 

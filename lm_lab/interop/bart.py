@@ -1,0 +1,126 @@
+"""BART (1910.13461), as transformers stores it: positions from the third row on, offsets everywhere."""
+
+from typing import Any
+
+import numpy as np
+
+from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("BartForConditionalGeneration",)
+FAMILY = "encoder_decoder"
+IGNORED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")  # tied copies
+
+ACTIVATIONS = {"gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
+COMMON = {
+    "norm": "layer",
+    "norm_bias": True,
+    "norm_epsilon": 1e-5,
+    "norm_position": "post",
+    "bias": True,
+    "score_scaling": True,
+    "tied": True,
+    "head_scaling": False,
+    "head_bias": True,
+}
+FIXED = {**COMMON, "positions": "learned", "embedding_norm": True}
+
+UNUSED = 2  # rows of a table of positions, before that of position 0
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    return {**FIXED, **sizes(foreign, ACTIVATIONS)}
+
+
+def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any]:
+    """The fields that BART and the models after it have in common. Both sides have heads and inner features alike."""
+    heads, inner = (take(foreign, f"encoder_{name}", int) for name in ("attention_heads", "ffn_dim"))
+    alike = {"decoder_attention_heads": heads, "decoder_ffn_dim": inner, "tie_word_embeddings": True}
+    expect(foreign, {**alike, "normalize_before": False, "add_final_layer_norm": False})
+    return {
+        "width": take(foreign, "d_model", int),
+        "depth": take(foreign, "decoder_layers", int),
+        "encoder_depth": take(foreign, "encoder_layers", int),
+        "heads": heads,
+        "feed_forward": inner,
+        "vocab": take(foreign, "vocab_size", int),
+        "length": take(foreign, "max_position_embeddings", int, 1024),
+        "embedding_scaling": take(foreign, "scale_embedding", bool, False),
+        "activation": choose(foreign, "activation_function", activations, "gelu"),
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that BART has not."""
+    demand(config, "BART", FIXED)
+    return {"architectures": [ARCHITECTURES[0]], "model_type": "bart", **written(config, "BART", ACTIVATIONS)}
+
+
+def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
+    """The fields of a config.json that BART and the models after it have in common. Raises UserError."""
+    demand(config, name, {"features_of_head": config.width // config.heads})
+    if config.activation not in activations.values():
+        raise UserError(f"model.activation {config.activation!r} cannot be written as {name}")
+    both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
+    return {
+        **{f"{side}_{field}": value for side in ("encoder", "decoder") for field, value in both.items()},
+        "encoder_layers": config.depth_of_encoder,
+        "decoder_layers": config.depth,
+        "d_model": config.width,
+        "vocab_size": config.vocab,
+        "max_position_embeddings": config.length,
+        "activation_function": inverse(activations)[config.activation],
+        "scale_embedding": config.embedding_scaling,
+        "tie_word_embeddings": True,
+        "dropout": config.dropout,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "forced_eos_token_id")),
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    found = body(config)
+    for side, prefix in (("encoder", "encoder_"), ("decoder", "")):
+        found.append(_positions(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight"))
+        found += _norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
+    return found
+
+
+def body(config: Any) -> list[Rule]:
+    """Where the tensors are that BART and the models after it have in common."""
+    offset = Rule(("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],))
+    found = [same("embed/embedding", "model.shared.weight"), offset]
+    for side, stack, depth in (("encoder", "encoder", config.depth_of_encoder), ("decoder", "layers", config.depth)):
+        layer, layers = f"model.{side}.layers.{{layer}}", range(depth)
+        parts = {"attention": "self_attn"} | ({"cross_attention": "encoder_attn"} if side == "decoder" else {})
+        for ours, theirs in parts.items():
+            found += _norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
+            for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj")):
+                found += _linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
+        found += _norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
+        for part, name in (("up", "fc1"), ("down", "fc2")):
+            found += _linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
+    return found
+
+
+def _positions(ours: str, theirs: str) -> Rule:
+    def write(x: np.ndarray) -> tuple[np.ndarray]:
+        return (np.pad(x, ((UNUSED, 0), (0, 0))),)
+
+    return Rule((ours,), (theirs,), lambda x: (x[UNUSED:],), write)
+
+
+def _linear(ours: str, theirs: str, layers: range) -> list[Rule]:
+    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
+    return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)]
+
+
+def _norm(ours: str, theirs: str, layers: range | None = None) -> list[Rule]:
+    scale = same(f"{ours}/scale", f"{theirs}.weight", layers)
+    return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)]

@@ -1,0 +1,34 @@
+"""MarianMT (1804.00344), as transformers stores it: 1706.03762's transformer, with BART's names of tensors."""
+
+from typing import Any
+
+from lm_lab.interop import bart
+from lm_lab.interop.fields import demand, expect
+from lm_lab.interop.mapping import Rule
+
+ARCHITECTURES = ("MarianMTModel",)
+FAMILY = "encoder_decoder"
+IGNORED = (*bart.IGNORED, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
+
+ACTIVATIONS = {**bart.ACTIVATIONS, "swish": "silu", "silu": "silu"}
+FIXED = {**bart.COMMON, "positions": "sinusoidal", "embedding_norm": False}
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    fields = bart.sizes(foreign, ACTIVATIONS)
+    expect(foreign, {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": fields["vocab"]})
+    return {**FIXED, **fields}
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that MarianMT has not."""
+    demand(config, "MarianMT", FIXED)
+    foreign = bart.written(config, "MarianMT", ACTIVATIONS)
+    own = {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": config.vocab}
+    return {"architectures": [ARCHITECTURES[0]], "model_type": "marian", **foreign, **own}
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are: positions are computed."""
+    return bart.body(config)

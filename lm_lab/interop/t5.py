@@ -1,0 +1,106 @@
+"""T5 (1910.10683), v1.0 and v1.1, as transformers stores it: every layer's parts are numbered, and have no offsets."""
+
+from typing import Any
+
+from lm_lab.interop.fields import choose, demand, inverse, take
+from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("T5ForConditionalGeneration",)
+FAMILY = "encoder_decoder"
+IGNORED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")  # copies of what is tied
+
+ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "gelu_new": "gelu", "gelu": "gelu_exact"}
+FIXED = {
+    "norm": "rms",
+    "norm_position": "pre",
+    "positions": "relative",
+    "bias": False,
+    "score_scaling": False,
+    "embedding_norm": False,
+    "embedding_scaling": False,
+    "head_bias": False,
+}
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    depth = take(foreign, "num_layers", int)
+    # Only v1.0 scales, and ties: newer releases of transformers write that v1.1 is tied too, and yet its own head.
+    scaled = take(foreign, "scale_decoder_outputs", bool, take(foreign, "tie_word_embeddings", bool, True))
+    return {
+        **FIXED,
+        "width": take(foreign, "d_model", int),
+        "depth": take(foreign, "num_decoder_layers", int | None, None) or depth,
+        "encoder_depth": depth,
+        "heads": take(foreign, "num_heads", int),
+        "head_dim": take(foreign, "d_kv", int),
+        "feed_forward": take(foreign, "d_ff", int),
+        "vocab": take(foreign, "vocab_size", int),
+        "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-6),
+        "relative_buckets": take(foreign, "relative_attention_num_buckets", int, 32),
+        "relative_reach": take(foreign, "relative_attention_max_distance", int, 128),
+        "activation": choose(foreign, "feed_forward_proj", ACTIVATIONS, "relu"),
+        "tied": scaled,
+        "head_scaling": scaled,
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that T5 has not."""
+    demand(config, "T5", FIXED)
+    if config.tied != config.head_scaling:
+        raise UserError(f"model.head_scaling {config.head_scaling} cannot be written as T5, which scales a tied head")
+    return {
+        "architectures": [ARCHITECTURES[0]],
+        "model_type": "t5",
+        "d_model": config.width,
+        "num_layers": config.depth_of_encoder,
+        "num_decoder_layers": config.depth,
+        "num_heads": config.heads,
+        "d_kv": config.features_of_head,
+        "d_ff": config.inner,
+        "vocab_size": config.vocab,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "relative_attention_num_buckets": config.relative_buckets,
+        "relative_attention_max_distance": config.relative_reach,
+        "feed_forward_proj": inverse(ACTIVATIONS)[config.activation],
+        "tie_word_embeddings": config.tied,
+        "dropout_rate": config.dropout,
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        "pad_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    found = [same("embed/embedding", "shared.weight")]
+    sides = (("encoder", "encoder_", "encoder", config.depth_of_encoder), ("decoder", "", "layers", config.depth))
+    for side, prefix, stack, depth in sides:
+        layer, layers = f"{side}.block.{{layer}}.layer", range(depth)
+        bias = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        found += [
+            same(f"{prefix}positions/table/embedding", bias),
+            same(f"{prefix}norm/scale", f"{side}.final_layer_norm.weight"),
+        ]
+        parts = {"attention": "SelfAttention", "cross_attention": "EncDecAttention", "feed_forward": "DenseReluDense"}
+        if side == "encoder":
+            del parts["cross_attention"]
+        for number, (part, name) in enumerate(parts.items()):
+            found.append(same(f"{stack}/{part}_norm/scale", f"{layer}.{number}.layer_norm.weight", layers))
+            matrices = _feed_forward(config) if part == "feed_forward" else ATTENTION
+            found += [
+                turned(f"{stack}/{part}/{ours}/kernel", f"{layer}.{number}.{name}.{theirs}.weight", layers)
+                for ours, theirs in matrices.items()
+            ]
+    return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]
+
+
+ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
+
+
+def _feed_forward(config: Any) -> dict[str, str]:
+    gated = inverse(ACTIVATIONS)[config.activation].startswith("gated")
+    return {"gate": "wi_0", "up": "wi_1", "down": "wo"} if gated else {"up": "wi", "down": "wo"}

@@ -1,0 +1,75 @@
+"""T5: one model, here and in transformers."""
+
+import pytest
+
+from lm_lab.interop import folder, t5
+from lm_lab.models import encoder_decoder
+from lm_lab.types import UserError
+from tests.interop import parity
+
+pytestmark = pytest.mark.torch
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+SHAPES = {
+    "v1.0": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 40},
+    "v1.1": {
+        "d_model": 12,
+        "num_layers": 1,
+        "num_decoder_layers": 3,
+        "num_heads": 2,
+        "d_kv": 5,
+        "d_ff": 20,
+        "vocab_size": 23,
+        "feed_forward_proj": "gated-gelu",
+        "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 7,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def reference(shape):
+    config = transformers.T5Config(**SHAPES[shape], pad_token_id=None)
+    made = parity.randomised(lambda: transformers.T5ForConditionalGeneration(config))
+    for name, parameter in made.named_parameters():
+        if name.endswith(".q.weight"):  # scores are not scaled, and are to be of order 1 all the same
+            parameter.data *= config.d_kv**-0.5
+    if shape == "v1.1":  # whose head transformers would make the embedding, were it not for the checkpoint
+        made.lm_head.weight = torch.nn.Parameter(made.lm_head.weight.detach().flip(0).clone())
+    return made
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_model_of_transformers(shape, tmp_path):
+    twin = parity.read(reference(shape), tmp_path)
+    assert ("head" in twin.params) == (shape == "v1.1")
+    reached = {
+        "logits": parity.check_logits(twin),
+        "context, right padding": parity.check_context_padding(twin, "right"),
+        "context, left padding": parity.check_context_padding(twin, "left"),
+        "left padding": parity.check_padding(twin, "left", positions=False),
+        "left context": parity.check_left_context(twin),
+        "gradients": parity.check_gradients(twin),
+    }
+    parity.check_export(twin, tmp_path)
+    print(reached)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"positions": "sinusoidal"}, "model.positions 'sinusoidal' cannot be written as T5"),
+        ({"tied": True}, "model.head_scaling False cannot be written as T5"),
+    ],
+)
+def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
+    config = encoder_decoder.Config(**{"vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes)
+    with pytest.raises(UserError, match=words):
+        folder.save(tmp_path / "out", "encoder_decoder", config, {}, "T5ForConditionalGeneration")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_we_have_not_cannot_be_read():
+    with pytest.raises(UserError, match="feed_forward_proj 'tanh' is not supported"):
+        t5.read_config({**SHAPES["v1.0"], "feed_forward_proj": "tanh"})
