@@ -29,8 +29,8 @@ def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
     config.model = ConfigDict(model)
     config.objective = ConfigDict({"name": "classification", "classes": 2, "pooling": "mean"})
     config.adapter = ConfigDict({"name": "freeze"})
-    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 128})
+    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 424})
     config.data.update({"text": ["document"], "label": "label"})
     config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
-    config.train = ConfigDict({"initial": run, "steps": 500, "batch_size": 64, "log_every_steps": 50})
+    config.train = ConfigDict({"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20})
     return config
