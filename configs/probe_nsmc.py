@@ -6,8 +6,9 @@ a head learns to read them; --config.adapter.name=none tunes the whole model, an
 Command:  lm-lab train --config=configs/decoder_tiny.py --workdir=runs/decoder_tiny
           lm-lab train --config=configs/probe_nsmc.py:runs/decoder_tiny --workdir=runs/probe
           with ratings_train.txt.gz of github.com/e9t/nsmc in ../shared/data/nsmc (LM_LAB_SHARED)
-Cost:     TO MEASURE
-Result:   TO MEASURE
+Cost:     four minutes on 4 busy CPU cores, 6.6e12 FLOPs
+Result:   55.9 % of the held-out 2 % of reviews, of which half are kind: features of a model that read Python alone say
+          little of them. Published: KoBERT 89.6 %, fine-tuned
 """
 
 import json
@@ -26,11 +27,11 @@ def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
     reviews = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "nsmc", "ratings_train.txt.gz")
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict(model)
+    config.model = ConfigDict({name: value for name, value in model.items() if name != "length"})
     config.objective = ConfigDict({"name": "classification", "classes": 2, "pooling": "mean"})
     config.adapter = ConfigDict({"name": "freeze"})
-    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 128})
-    config.data.update({"text": ["document"], "label": "label"})
+    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 424})
+    config.data.update({"text": ["document"], "label": "label", "holdout_fraction": 0.02})
     config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
-    config.train = ConfigDict({"initial": run, "steps": 500, "batch_size": 64, "log_every_steps": 50})
+    config.train = ConfigDict({"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20})
     return config

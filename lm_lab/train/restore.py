@@ -60,6 +60,8 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     family, config, folder = _model_of(directory)
     content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
     section = dict(content.get("adapter", {"name": "none"}))
+    if section["name"] == "none":
+        raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
     module = registry.find("adapters", section.pop("name"), f"{where}.name")
     settings = build(module.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
@@ -69,8 +71,6 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
         base = load_params(Path(initial).expanduser())[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
-    if not jax.tree.leaves(frozen):
-        raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
     if read_seal(folder)["extra"].get("base") != identity(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from lm_lab import config as configs
 from lm_lab.adapters._paths import flatten
 from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
@@ -233,3 +235,22 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(None, "fsdp", None)
     assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(None, None, "tensor")
     assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P(None, "tensor")
+
+
+@pytest.mark.parametrize("adapter", ["freeze", "lora"])
+def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_path, adapter):
+    rows = [f"{'ab'[i % 2] * (5 + i % 7)}\t{i % 2}" for i in range(64)]
+    (tmp_path / "rows.tsv").write_text("\n".join(rows))
+    changes = {"objective": {"name": "classification", "classes": 2, "pooling": "mean"}}
+    changes |= {"data": {"source": "labelled", "path": str(tmp_path / "rows.tsv"), "length": LENGTH}}
+    changes |= {"train.initial": str(base), "train.steps": 40, "optimizer.peak_rate": 0.1, "adapter.name": adapter}
+    changes |= {"adapter.also_train": ["head"], "adapter.rank": 2} if adapter == "lora" else {}
+    experiment, resolved = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))
+    run = Run(experiment, resolved, tmp_path / "run")
+    state = loop.build([run]).start()
+    begun = restore.load_params(base)[2]
+    assert same_bits(state.frozen["model"]["layers"], begun["layers"])
+    head = state.params["params"]["head"] if adapter == "lora" else state.params["head"]
+    assert head["kernel"].shape == (WIDTH, 2)
+    final = train([run])[0]["final"]
+    assert final["eval/heldout/accuracy"] == 1.0

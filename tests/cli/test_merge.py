@@ -1,0 +1,69 @@
+"""One model of an adapter and its base, by the command; the adapter alone, for PEFT."""
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from lm_lab import config as configs
+from lm_lab.cli.main import dispatch
+from lm_lab.interop import peft
+from lm_lab.train import restore
+from lm_lab.train.loop import train
+from lm_lab.train.member import Run
+from lm_lab.types import UserError
+from tests import tiny
+
+GPT2 = {
+    "model.norm": "layer",
+    "model.norm_bias": True,
+    "model.positions": "learned",
+    "model.bias": "all",
+    "model.tied": True,
+}
+SHORT = {"train.steps": 2, "data.documents": 16}
+
+
+def run_in(directory, changes):
+    train([Run(*tiny.resolve(GPT2 | SHORT | changes), directory)])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(a run, one that adapts it)."""
+    place = tmp_path_factory.mktemp("runs")
+    base = run_in(place / "base", {})
+    lora = {"adapter.name": "lora", "adapter.rank": 2, "train.initial": str(base)}
+    return base, run_in(place / "lora", lora)
+
+
+def test_what_is_merged_is_a_run_like_another(runs, tmp_path, capsys):
+    target = tmp_path / "merged"
+    assert dispatch(["merge", f"--workdir={runs[1]}", f"--to={target}"]) == 0
+    assert "rounding loses" in capsys.readouterr().out
+    assert tiny.same_bits(restore.load_params(target)[2], restore.load_params(runs[1])[2])
+    values = restore.read_config(target)
+    assert configs.resolve(ConfigDict(values))[1] == values  # what generate, evaluate and train.initial go by
+
+
+def test_the_adapter_alone_is_what_peft_reads(runs, tmp_path):
+    assert dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'adapter'}", "--form=peft"]) == 0
+    family, config, own = restore.load_adapter(runs[1])
+    settings, adapters = peft.load(tmp_path / "adapter", family, config)
+    rows = own.trained["lora"]["layers"]["attention"]["out"]["down_kernel"]
+    assert np.array_equal(adapters["layers"]["attention"]["out"]["down_kernel"], rows)
+    assert (settings.rank, settings.alpha) == (2, 16.0)
+    # Query, key and value, trained apart, are one module of PEFT's.
+    assert adapters["layers"]["attention"]["query"]["down_kernel"].shape[-1] == 6
+
+
+def test_mistakes_are_named(runs, tmp_path):
+    base, lora = runs
+    target = tmp_path / "merged"
+    with pytest.raises(UserError, match="--to=FOLDER is missing"):
+        dispatch(["merge", f"--workdir={lora}"])
+    with pytest.raises(UserError, match="trained no adapter, but all parameters"):
+        dispatch(["merge", f"--workdir={base}", f"--to={target}"])
+    with pytest.raises(UserError, match="is taken"):
+        dispatch(["merge", f"--workdir={lora}", f"--to={base}"])
+    assert not target.exists()
