@@ -18,6 +18,7 @@ COMMON = {
     "norm_bias": True,
     "norm_epsilon": 1e-5,
     "norm_position": "post",
+    "feed_forward_kind": "dense",
     "bias": True,
     "score_scaling": True,
     "tied": True,

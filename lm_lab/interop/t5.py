@@ -14,6 +14,7 @@ ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "g
 FIXED = {
     "norm": "rms",
     "norm_position": "pre",
+    "feed_forward_kind": "dense",
     "positions": "relative",
     "bias": False,
     "score_scaling": False,
