@@ -1,11 +1,17 @@
-"""The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the tree."""
+"""The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the tree.
+
+On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the processes that tests
+start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
+"""
 
 import os
 import tempfile
 from pathlib import Path
 
-import jax
 import pytest
+
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+import jax  # noqa: E402 - reads the line above
 
 if "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu"):
     jax.config.update("jax_platforms", "cpu")
