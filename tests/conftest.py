@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-import jax  # noqa: E402 - reads the line above
+ON_CPU = "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu")
+if ON_CPU:  # before jax is imported, which reads it
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+import jax
 
-if "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu"):
+if ON_CPU:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(
