@@ -13,7 +13,7 @@ import pytest
 ON_CPU = "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu")
 if ON_CPU:  # before jax is imported, which reads it
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-import jax
+import jax  # noqa: E402
 
 if ON_CPU:
     jax.config.update("jax_platforms", "cpu")
