@@ -1,8 +1,8 @@
 """Which architecture makes the best use of a small training budget?
 
 Six contenders at matched training FLOPs (counted from each one's own program), on the source of the Python standard
-library in bytes. Each is sized by the ladder at every budget, at two sizes around what a decoder's optimum would be,
-and its peak rate is tuned there, two seeds a cell. All sit one exam: bits per byte of the second half of a window of
+library in bytes. Each is sized by the ladder at every budget, with the matrix parameters that would be best for a
+decoder there, and its peak rate is tuned, two seeds a cell. All sit one exam: bits per byte of the second half of a window of
 128 bytes, given the first (objectives/continuation.py).
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
@@ -23,7 +23,6 @@ from lm_lab.train.restore import abstract_params
 
 VOCAB, LENGTH, HEADS = 257, 128, 2
 BUDGETS = (1e11, 3e11, 1e12)
-SIZES = (0.7, 1.4)  # times the centre of a budget
 SMALLEST_CENTRE = 1.5e4  # parameters of matrix products at 1e11 FLOPs, where decoders have their valley
 
 # What makes a contender, beside its width; and the peak rates it is tried at, times 1 / width.
@@ -38,10 +37,10 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     ),
     "encoder-decoder": (
         {"family": "encoder_decoder", "depth": 2, "encoder_depth": 2, "heads": HEADS},
-        (0.16, 0.4, 1.0),
+        (0.1, 0.25, 0.6),
     ),
-    "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.16, 0.4, 1.0)),
-    "Mamba": ({"family": "state_space", "block": "mamba", "depth": 2}, (0.16, 0.4, 1.0)),
+    "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.25, 0.6, 1.5)),
+    "Mamba": ({"family": "state_space", "block": "mamba", "depth": 2}, (0.4, 1.0, 2.5)),
     "Griffin": (
         {
             "family": "state_space",
@@ -52,7 +51,7 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
             "window": 64,
             "rotary_share": 1.0,
         },
-        (0.16, 0.4, 1.0),
+        (0.2, 0.6, 1.8),
     ),
 }
 
@@ -83,17 +82,14 @@ def base() -> ConfigDict:
 
 
 def contender(name: str, budget: float) -> Sweep:
-    """The runs of a contender at a budget: two sizes, each at every rate and seed."""
+    """The runs of a contender at a budget: one size, at every rate and seed."""
     fields, rates = CONTENDERS[name]
     target = centre(budget, size=SMALLEST_CENTRE)
-    widths = widths_near(target, SIZES, lambda width: matmul_parameters(name, width), multiple=2 * HEADS)
+    (width,) = widths_near(target, (1.0,), lambda width: matmul_parameters(name, width), multiple=2 * HEADS)
     objective = "continuation" if fields["family"] == "encoder_decoder" else "causal"
-    sizes = [
-        product(param("model.width", [width]), param("optimizer.peak_rate", [rate / width for rate in rates]))
-        for width in widths
-    ]
-    same = {"train.budget_flops": budget, "objective.name": objective} | {f"model.{k}": v for k, v in fields.items()}
-    return product([same], chain(*sizes), param("seed", [0, 1]))
+    peak_rates = param("optimizer.peak_rate", [rate / width for rate in rates])
+    same = {"train.budget_flops": budget, "objective.name": objective, "model.width": width}
+    return product([same | {f"model.{key}": value for key, value in fields.items()}], peak_rates, param("seed", [0, 1]))
 
 
 def told_apart(name: str) -> dict[str, Any]:
