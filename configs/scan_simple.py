@@ -5,8 +5,8 @@ The source stands in one row before the target, for a decoder or (scan_simple.py
 Published: LSTM 99.8 % (1711.00350)
 Command:   lm-lab train --config=configs/scan_simple.py --workdir=runs/scan_simple
            with simple_split of github.com/brendenlake/SCAN in ../shared/data/scan (LM_LAB_SHARED for ../shared)
-Cost:      4 minutes on one CPU core; the LSTM a third of a second a step on a busy one
-Result:    99.7 % exact match with the decoder, of all 4,182 test commands; the LSTM 84.9 % after 840 of the 4,000 steps
+Cost:      6 minutes on one busy CPU core; the LSTM 10
+Result:    99.7 % exact match of all 4,182 test commands with the decoder, 100.0 % with the LSTM
 """
 
 import os
