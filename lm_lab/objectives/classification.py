@@ -14,6 +14,7 @@ from lm_lab.schema import setting
 from lm_lab.types import Batch, Objective, Sums, UserError, Vocabulary
 
 SEES = None
+CONTEXT = None  # the text itself, where the model reads one
 READS = "labelled"
 
 complete, window = _records.complete, _records.window
@@ -25,6 +26,7 @@ class Config:
 
     classes: int = setting("how many; labels are 0 .. classes - 1", 2, low=2)
     pooling: Pooling | None = setting("None: the last token where a model sees the past alone, else the mean", None)
+    as_context: bool | None = setting("whether an encoder reads the text too; None: where the model has one", None)
 
 
 def head(config: Config) -> tuple[int, Pooling]:
@@ -45,8 +47,8 @@ def check_labels(config: Config, labels: np.ndarray) -> None:
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective: log likelihood of the class; "correct" counts the texts whose class was the likeliest."""
-    del config, length, vocabulary
-    return Objective(partial(_records.prepare, np.int32), _loss)
+    del length, vocabulary
+    return Objective(partial(_records.prepare, np.int32, bool(config.as_context)), _loss)
 
 
 def _loss(logits_B1C: Array, batch: Batch) -> Sums:

@@ -12,6 +12,7 @@ from lm_lab.schema import setting
 from lm_lab.types import Batch, Objective, Sums, Vocabulary
 
 SEES = None
+CONTEXT = None  # the text itself, where the model reads one
 READS = "labelled"
 MEASURES = "correlation"
 
@@ -23,6 +24,7 @@ class Config:
     """What stands for a text."""
 
     pooling: Pooling | None = setting("None: the last token where a model sees the past alone, else the mean", None)
+    as_context: bool | None = setting("whether an encoder reads the text too; None: where the model has one", None)
 
 
 def head(config: Config) -> tuple[int, Pooling]:
@@ -33,8 +35,8 @@ def head(config: Config) -> tuple[int, Pooling]:
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective: "nll" is that of a Gaussian of variance 1, less its constant: half the squared error."""
-    del config, length, vocabulary
-    return Objective(partial(_records.prepare, np.float32), _loss)
+    del length, vocabulary
+    return Objective(partial(_records.prepare, np.float32, bool(config.as_context)), _loss)
 
 
 def _loss(values_B11: Array, batch: Batch) -> Sums:

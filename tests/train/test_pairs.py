@@ -7,6 +7,7 @@ import pytest
 from lm_lab.cli import evaluate as command
 from lm_lab.train import again, loop, records
 from lm_lab.train.member import Run
+from lm_lab.train.program import assemble
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs
@@ -73,6 +74,16 @@ def test_classes_and_values_are_learnt(tmp_path):
     wrong = Run(*tiny.resolve({"objective": {"name": "classification"}, "data": data}), tmp_path / "b")
     with pytest.raises(UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"):
         loop.build([wrong])
+
+
+@pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])
+def test_every_family_can_be_asked_for_a_class(family, tmp_path):
+    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number % 2}\n" for number in range(80)))
+    data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
+    changes = {"model": {"family": family, "width": 16}, "objective": {"name": "classification"}, "data": data}
+    program = assemble(tiny.resolve(changes)[0])
+    assert program.params["head"] >= 2 * 16 + 2
+    assert program.flops_per_step > 6 * program.params["matmul_body"] * tiny.ROWS
 
 
 @pytest.mark.parametrize(
