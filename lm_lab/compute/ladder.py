@@ -1,19 +1,9 @@
-"""From a budget to sizes and steps."""
+"""From a budget to sizes."""
 
 import math
 from collections.abc import Callable, Sequence
 
 from lm_lab.types import UserError
-
-
-def steps_for(budget_flops: float, flops_per_step: float) -> int:
-    """The number of steps whose cost is nearest the budget. Raises UserError where not even one step fits."""
-    if budget_flops < flops_per_step:
-        raise UserError(
-            f"budget_flops {budget_flops:.3g} is less than one step, {flops_per_step:.3g}; "
-            "raise it, or make the model or the batch smaller"
-        )
-    return round(budget_flops / flops_per_step)
 
 
 def centre(budget_flops: float, *, at: float = 1e11, size: float = 1.2e4, exponent: float = 0.55) -> float:

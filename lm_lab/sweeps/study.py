@@ -1,7 +1,6 @@
 """A study is a question: a base config, a sweep over it, and the analysis that answers. One file in experiments/."""
 
 import dataclasses
-import difflib
 import hashlib
 import importlib.util
 import json
@@ -14,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lm_lab.schema import suggest
 from lm_lab.sweeps.algebra import Sweep
 from lm_lab.types import UserError
 
@@ -59,7 +59,7 @@ def load(path: str | Path) -> Study:
     make = getattr(module, "study", None)
     if not callable(make):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise UserError(f"{file} has no function study(); {_nearest('study', functions)}")
+        raise UserError(f"{file} has no function study(); {suggest('study', functions)}")
     made = _run(file, make)
     if not isinstance(made, Study):
         raise UserError(f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}")
@@ -73,12 +73,7 @@ def _find(path: Path) -> Path:
     if not file.parent.is_dir():
         raise UserError(f"no study at {path}: the folder {file.parent} does not exist")
     studies = [other.stem for other in file.parent.glob("*.py") if not other.stem.startswith("_")]
-    raise UserError(f"no study at {path}; {_nearest(file.stem, studies)} (in {file.parent})")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
+    raise UserError(f"no study at {path}; {suggest(file.stem, studies)} (in {file.parent})")
 
 
 def _import(file: Path) -> ModuleType:

@@ -126,7 +126,7 @@ COMMANDS = {
     "sweep --workdir=new": "name one study, as in",
     "sweep study.py": "--workdir=DIR is missing, as in",
     "sweep nowhere/study --workdir=new": "the folder nowhere does not exist",
-    "sweep stuudy --workdir=new": "no study at stuudy; nearest: study",
+    "sweep stuudy --workdir=new": "no study at stuudy; did you mean 'study'",
     "sweep tiny --workdir=new": "tiny.py has no function study()",
     "sweep study --workdir=new --workers=0": "--workers=0",
     "sweep study --workdir=new --workers=many": "--workers=many",

@@ -2,19 +2,8 @@ import math
 
 import pytest
 
-from lm_lab.compute.ladder import centre, steps_for, widths_near
+from lm_lab.compute.ladder import centre, widths_near
 from lm_lab.types import UserError
-
-
-def test_steps_spend_the_budget_to_half_a_step():
-    for budget in (1e11, 3e11, 1e12):
-        assert abs(steps_for(budget, 123_456_789) * 123_456_789 - budget) <= 123_456_789 / 2
-    assert steps_for(100, 100) == 1
-
-
-def test_a_budget_below_one_step_is_refused():
-    with pytest.raises(UserError, match="less than one step"):
-        steps_for(99, 100)
 
 
 def test_centre_is_a_power_law_through_its_anchor():

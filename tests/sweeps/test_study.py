@@ -35,9 +35,9 @@ def test_a_relative_path_is_enough(folder, monkeypatch):
 
 
 def test_a_missing_file_names_the_nearest(folder):
-    with pytest.raises(UserError, match=r"no study at .*isoflop_dmeo; nearest: isoflop_demo"):
+    with pytest.raises(UserError, match=r"no study at .*isoflop_dmeo; did you mean 'isoflop_demo'"):
         load(folder / "isoflop_dmeo")
-    with pytest.raises(UserError, match=r"there are: isoflop_demo, rate_transfer"):
+    with pytest.raises(UserError, match=r"known: isoflop_demo, rate_transfer"):
         load(folder / "zzz")
     with pytest.raises(UserError, match=r"the folder .* does not exist"):
         load(folder / "nowhere" / "x")
@@ -46,8 +46,8 @@ def test_a_missing_file_names_the_nearest(folder):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("def studdy(): pass", r"has no function study\(\); nearest: studdy"),
-        ("x = 1", r"has no function study\(\); there are: none"),
+        ("def studdy(): pass", r"has no function study\(\); did you mean 'studdy'"),
+        ("x = 1", r"has no function study\(\); known: none"),
         ("import nothing_of_this_name", r"bad.py:1: ModuleNotFoundError"),
         ("def study(:", r"SyntaxError.*bad.py, line 1"),
         ("def study():\n    return 1 / 0", r"bad.py:2: ZeroDivisionError"),
