@@ -1,6 +1,7 @@
 """What word vectors know: neighbours, analogies and similarity as people judge it. Vectors are f32[V D], ids rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from lm_lab.types import UserError
 
 Ids = npt.ArrayLike
+Encode = Callable[[str], Any]
 
 
 def unit(vectors: npt.ArrayLike) -> np.ndarray:
@@ -50,6 +52,58 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
     cosines = (words[asked[:, 0]] * words[asked[:, 1]]).sum(-1)
     correlation: Any = stats.spearmanr(cosines, np.asarray(scores))
     return float(correlation.statistic)
+
+
+def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
+    """(ids i32[n 4] of the questions whose words all have an id, the share that they are of all).
+
+    A line is "a b c d"; those that begin with a colon name a section, as in questions-words.txt (1301.3781). Raises
+    UserError naming the file and line.
+    """
+    rows = [words for words in _rows(path, 4) if words]
+    ids = [found for words in rows if (found := _ids(words, encode)) is not None]
+    return np.asarray(ids, np.int32).reshape(-1, 4), len(ids) / max(len(rows), 1)
+
+
+def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray, float]:
+    """(ids i32[n 2], scores f64[n], the share that they are of all) of lines "a b score", as WordSim-353 has them.
+
+    Raises UserError naming the file and line.
+    """
+    pairs, scores, count = [], [], 0
+    for number, (one, other, score) in enumerate(_rows(path, 3), 1):
+        try:
+            value = float(score)
+        except ValueError:
+            raise UserError(f"{path}: pair {number} has no number as its score, but {score!r}; mend it") from None
+        count += 1
+        found = _ids([one, other], encode)
+        if found is not None:
+            pairs.append(found)
+            scores.append(value)
+    return np.asarray(pairs, np.int32).reshape(-1, 2), np.asarray(scores), len(pairs) / max(count, 1)
+
+
+def _rows(path: str, columns: int) -> list[list[str]]:
+    """The words of each line that is none of a section, separated by spaces, tabs or commas."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read: {error}; name a text file") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        words = line.replace(",", " ").split()
+        if words and not line.startswith((":", "#")):
+            if len(words) != columns:
+                raise UserError(f"{path}:{number}: {len(words)} columns, not {columns}; mend the line")
+            rows.append(words)
+    return rows
+
+
+def _ids(words: Sequence[str], encode: Encode) -> list[int] | None:
+    """Their ids, None where one is spelt in pieces."""
+    ids = [encode(word) for word in words]
+    return [int(own[0]) for own in ids] if all(len(own) == 1 for own in ids) else None
 
 
 def _best(scores_Vn: np.ndarray, without: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

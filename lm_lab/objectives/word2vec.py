@@ -39,6 +39,8 @@ class Config:
         "how often words are: as in the batch, or 1 / (id + 2.7), for tokenizers whose ids begin with the frequent",
         "batch",
     )
+    analogies: str | None = setting("file of questions a b c d that the trained vectors are asked; None: none", None)
+    similarities: str | None = setting("file of lines a b score, by people, that they are held against", None)
 
 
 def window(config: Config, length: int) -> tuple[int, int]:

@@ -7,9 +7,9 @@ import jax
 
 from lm_lab import registry
 from lm_lab.data import loader
-from lm_lab.evaluation import correlation, pseudo_likelihood, transduction
+from lm_lab.evaluation import correlation, pseudo_likelihood, transduction, vectors
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Examples, PyTree
+from lm_lab.types import Examples, PyTree, UserError
 
 ROWS = 128  # records at once
 
@@ -23,6 +23,8 @@ def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
         return _transduction(experiment, dataset, module.prompt)
     if getattr(experiment.objective, "pseudo_batches", 0):
         return _pseudo_likelihood(experiment, dataset)
+    if experiment.model.sees == "words" and (experiment.objective.analogies or experiment.objective.similarities):
+        return _vectors(experiment, dataset)
     if getattr(module, "MEASURES", None) == "correlation":
         return _correlation(experiment, dataset)
     return None
@@ -63,6 +65,27 @@ def _transduction(experiment: Experiment, dataset: loader.Dataset, prompt: Calla
 def _correlation(experiment: Experiment, dataset: loader.Dataset) -> Measure:
     values, exam = correlation.Values(experiment.build_model()), _exam(experiment, dataset)
     return lambda params: correlation.correlations(*values.of(params, exam))
+
+
+def _vectors(experiment: Experiment, dataset: loader.Dataset) -> Measure:
+    settings, encode = experiment.objective, dataset.tokenizer.encode
+    asked = vectors.read_analogies(settings.analogies, encode) if settings.analogies else None
+    judged = vectors.read_similarities(settings.similarities, encode) if settings.similarities else None
+    for name, found, least in (("analogies", asked, 1), ("similarities", judged, 3)):
+        if found is not None and len(found[0]) < least:
+            raise UserError(
+                f"config.objective.{name}: {len(found[0])} lines of it have only words with an id; give more"
+            )
+
+    def measure(params: PyTree) -> dict[str, float]:
+        table, found = jax.device_get(params["embed"]["embedding"]), {}
+        if asked is not None:
+            found |= {"analogies": vectors.analogies(table, asked[0]), "analogies_known": asked[1]}
+        if judged is not None:
+            found |= {"similarity": vectors.similarity(table, *judged[:2]), "similarity_known": judged[2]}
+        return found
+
+    return measure
 
 
 def _exam(experiment: Experiment, dataset: loader.Dataset) -> Examples:

@@ -35,3 +35,22 @@ def test_too_little_to_go_by_is_refused():
         vectors.analogies(WORDS, [[0, 1, 2]])
     with pytest.raises(UserError, match="a correlation needs 3 pairs"):
         vectors.similarity(WORDS, [[0, 1], [0, 2]], [1, 2])
+
+
+def encode(word):
+    known = {"king": [1], "queen": [2], "man": [3], "woman": [4]}
+    return known.get(word, [7, 8])
+
+
+def test_files_of_questions_and_of_judgements(tmp_path):
+    (tmp_path / "q.txt").write_text(": family\nman king woman queen\nman king woman duchess\n")
+    ids, known = vectors.read_analogies(str(tmp_path / "q.txt"), encode)
+    assert (ids.tolist(), known) == ([[3, 1, 4, 2]], 0.5)
+    (tmp_path / "s.csv").write_text("king,queen,8.5\nking\tduke\t7\n\nman woman 8\n")
+    pairs, scores, known = vectors.read_similarities(str(tmp_path / "s.csv"), encode)
+    assert (pairs.tolist(), scores.tolist(), known) == ([[1, 2], [3, 4]], [8.5, 8.0], 2 / 3)
+    (tmp_path / "bad.txt").write_text("man king woman\n")
+    with pytest.raises(UserError, match=r"bad\.txt:1: 3 columns, not 4"):
+        vectors.read_analogies(str(tmp_path / "bad.txt"), encode)
+    with pytest.raises(UserError, match=r"none\.txt: cannot read"):
+        vectors.read_similarities(str(tmp_path / "none.txt"), encode)
