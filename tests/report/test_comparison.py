@@ -6,6 +6,7 @@ import math
 import pytest
 
 from lm_lab.report import write
+from lm_lab.report.comparison import words
 from lm_lab.report.comparison.findings import Settings, find
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -74,6 +75,18 @@ def test_one_seed_gives_no_interval():
     findings = find([row for row in rows() if row["seed"] == 0], SETTINGS)
     assert findings.noise is None
     assert {cell.bits_per_byte.low for cell in findings.cells} == {None}
+    assert "decoder is ahead; without a second seed nobody knows how surely" in words.answer(findings)[0]
+
+
+def test_who_is_alone_at_a_budget_leads_nobody():
+    alone = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[-1])]
+    assert "No other contender has a complete run there" in words.answer(find(alone, SETTINGS))[0]
+
+
+def test_contenders_that_share_no_budget_are_refused():
+    apart = [row for row in rows() if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])]
+    with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
+        find(apart, SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ class Findings:
 
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:
-    """The findings in a sweep's rows. Raises UserError where a contender has no complete run at all."""
+    """The findings in a sweep's rows. Raises UserError where a contender has no complete run, or none meets another."""
     runs = {arm: of(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
@@ -93,6 +93,8 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     noise, degrees = _noise(list(runs.values()))
     cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
     budgets = {cell.budget for cell in cells}
+    if len(cells) == len(budgets):
+        raise UserError("no two contenders have complete runs of one budget; set train.budget_flops, the same for all")
     missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
     return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
 

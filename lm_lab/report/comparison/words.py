@@ -32,6 +32,10 @@ def _ranking(findings: Findings, ranked: list[Cell]) -> str:
         f"With {text.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
         f"({text.percent(findings.settings.level)} intervals): {shown}."
     )
+    if len(ranked) == 1:
+        return f"{words} No other contender has a complete run there."
+    if findings.noise is None:
+        return f"{words} {ranked[0].arm} is ahead; without a second seed nobody knows how surely."
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
         return f"{words} Seed noise does not tell {ranked[0].arm} from {text.listed(near)}."
