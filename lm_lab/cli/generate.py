@@ -13,6 +13,7 @@ of pairs a prompt is a source, in the form that the files have; a tab stands bet
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,9 @@ def run(argv: list[str]) -> int:
         elif len(texts) > 1:
             print_all(tokenizer, texts, *generate(model, {"params": params}, inputs, settings, stops))
         else:
-            sys.stdout.write(texts[0])
-            for piece in pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops)):
+            text = pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops))
+            first = next(text, "")  # where the model refuses, nothing is written
+            for piece in chain([texts[0], first], text):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             print()

@@ -43,7 +43,8 @@ class Cell:
     params: float  # of matrix products, head included
     params_total: float
     rate: float
-    rate_at_edge: bool  # the best rate is the lowest or the highest that was tried
+    rates: int
+    rate_at_edge: bool  # of several, the best rate is the lowest or the highest that was tried
     size_at_edge: bool  # of several sizes, the best is the smallest or the largest
     sizes: int
     seeds: int
@@ -148,7 +149,8 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
         budget=compute,
         params=params,
         rate=rate,
-        rate_at_edge=rate in (rates[0], rates[-1]),
+        rates=len(rates),
+        rate_at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
         size_at_edge=len(sizes) > 1 and params in (sizes[0], sizes[-1]),
         sizes=len(sizes),
         seeds=len(best),

@@ -138,6 +138,9 @@ def notices(findings: Findings) -> list[Notice]:
     edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge]
     if edges:
         made.append(Notice("Peak rate at the edge of its grid", f"The best may lie beyond for {text.listed(edges)}."))
+    single = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rates == 1]
+    if single:
+        made.append(Notice("One peak rate alone", f"Another may be better for {text.listed(single)}."))
     edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge]
     if edges:
         made.append(Notice("Size at the edge of its range", f"The best may lie beyond for {text.listed(edges)}."))
