@@ -6,12 +6,14 @@
   --prompt=TEXT               what to go on from; given several times, the texts are written together
 {settings}
 
-One prompt is written as it comes, several when all are done. A text ends where the model ends its document.
+One prompt is written as it comes, several when all are done. A text ends where the model ends its document. Of a model
+of pairs a prompt is a source, in the form that the files have; a tab stands between it and the target.
 """
 
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,12 +54,14 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(ConfigDict(restore.read_config(directory)))
+    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)))
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)
     model, texts = experiment.build_model(), PROMPTS.value or [""]
     inputs, stops = prompted(experiment, tokenizer, texts), [tokenizer.end_of_document]
+    if experiment.reads == "pairs":
+        texts = [f"{text}\t" for text in texts]
     with devices.memory():
         if settings.beams > 1:
             found, lengths, _ = beam_search(model, {"params": params}, inputs, settings, stops)
@@ -65,8 +69,9 @@ def run(argv: list[str]) -> int:
         elif len(texts) > 1:
             print_all(tokenizer, texts, *generate(model, {"params": params}, inputs, settings, stops))
         else:
-            sys.stdout.write(texts[0])
-            for piece in pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops)):
+            text = pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops))
+            first = next(text, "")  # where the model refuses, nothing is written
+            for piece in chain([texts[0], first], text):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             print()
@@ -79,7 +84,11 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     Raises UserError where the objective learns nothing that could be gone on from.
     """
     if experiment.model.sees != "past":
-        raise UserError(f"config.model of family {experiment.family} sees the whole text, and generates none")
+        why = "no order of words" if experiment.model.sees == "words" else "the whole text"
+        raise UserError(f"config.model of family {experiment.family} sees {why}, and generates none; name another run")
+    source = registry.find("data.sources", experiment.data.source, "config.data.source")
+    if hasattr(source, "as_source"):
+        texts = [source.as_source(experiment.source, text) for text in texts]
     ids = [tokenizer.encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")

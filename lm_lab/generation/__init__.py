@@ -17,7 +17,10 @@ from lm_lab.types import Inputs, PyTree, UserError
 
 
 def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
-    """An empty cache for as many rows and tokens as `inputs` has (arrays, or their shapes)."""
+    """An empty cache for as many rows and tokens as `inputs` has (arrays, or their shapes).
+
+    Raises UserError for a model that keeps nothing of earlier tokens: it would go on from the last one alone.
+    """
     _, made = jax.eval_shape(lambda v, i: _features(model, v, {}, i), variables, inputs)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
 
@@ -34,6 +37,11 @@ def advance(
 def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> tuple[Array, PyTree]:
     held = {"cache": cache} if cache else {}
     features_BLD, changed = model.apply({**variables, **held}, inputs, mutable=["cache"], method="features")
+    if "cache" not in changed:
+        raise UserError(
+            f"{type(model).__module__} keeps nothing of earlier tokens, and can only be trained; let it fill the "
+            '"cache" where nn/sight.py generating(module) is true'
+        )
     return features_BLD, changed["cache"]
 
 

@@ -44,14 +44,13 @@ def result_of(directory: Path) -> dict[str, Any]:
 def collect(directory: Path) -> list[Row]:
     """A row for every run of the sweep, in its order; what a run does not know yet is None.
 
-    name, status, message; a column for every key that any run overrides (the resolved value in runs that do not);
-    budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D); flops
-    (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam of
-    train.also_examine; seconds. Raises UserError where the folder
-    holds no sweep.
+    name, status, message; a column for every key that any run overrides (the resolved value in runs that do not), and
+    for the peak rate; budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D);
+    flops (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam
+    of train.also_examine; seconds. Raises UserError where the folder holds no sweep.
     """
     runs = planned_runs(read(directory))
-    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    keys = list(dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"]))
     exams = list(dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ()))
     return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
 

@@ -26,10 +26,11 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     family, config, params = restore.load_params(Path(experiment.train.initial).expanduser())
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
-    for field in dataclasses.fields(config):
-        there, here = getattr(config, field.name), getattr(experiment.model, field.name)
-        if there != here and field.name not in MAY_DIFFER:
-            raise UserError(f"{KEY} has model.{field.name} {there!r}; set config.model.{field.name} so, not {here!r}")
+    names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
+    there = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(experiment.model, name)}
+    if there:
+        wanted = " ".join(f"--config.model.{name}={value}" for name, value in there.items())
+        raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
     return leaves(params)
 
 

@@ -79,7 +79,9 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
 
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
     """(family, its Config, newest checkpoint) of a run."""
-    section = read_config(directory).get("model")
+    content = read_config(directory)
+    _refuse_foreign(directory, content)
+    section = content.get("model")
     where = f"{directory / 'config.json'}: config.model"
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
         raise UserError(f"{where}.family is missing; name the directory of a run")
@@ -122,6 +124,26 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not the config of a run; name the directory of a run")
     return content
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """The plain values of the config.json of a run that can read text. Raises UserError for a model alone."""
+    content = read_config(directory)
+    _refuse_foreign(directory, content)
+    if "model" in content and "objective" not in content:
+        raise UserError(
+            f"{directory} holds a model alone, without a tokenizer that we read; train from it, by "
+            f"--config.train.initial={directory}"
+        )
+    return content
+
+
+def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
+    if "architectures" in content:
+        raise UserError(
+            f"{directory} has a model of transformers; make it a run's directory first: lm-lab convert "
+            f"--from={directory} --to=FOLDER"
+        )
 
 
 def abstract_params(family: str, config: Any) -> PyTree:

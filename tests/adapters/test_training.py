@@ -202,7 +202,7 @@ def test_another_base_is_refused(base, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model.heads": 4}, r"config.train.initial has model.heads 2; set config.model.heads so, not 4"),
+        ({"model.heads": 4}, "config.train.initial is of a model with other settings; give --config.model.heads=2$"),
         ({"model.vocab": 300}, r"parameter embed/embedding is \[257, 16\] there and \[300, 16\] by config.model"),
         ({"adapter.targets": ["nothing"]}, "config.adapter.targets: no parameters match 'nothing'"),
         ({"adapter.also_train": ["nothing"]}, "config.adapter.also_train: no parameters match 'nothing'"),

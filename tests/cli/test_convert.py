@@ -70,6 +70,17 @@ def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, ca
     assert capsys.readouterr().out.startswith("the cat")
 
 
+def test_a_model_alone_and_one_of_transformers_read_no_text(place):
+    convert.run(["--from=foreign", "--to=runs/a"])
+    for command in ("generate", "evaluate"):
+        with pytest.raises(UserError, match=r"^runs/a holds a model alone, .* --config.train.initial=runs/a$"):
+            dispatch([command, "--workdir=runs/a"])
+        with pytest.raises(UserError, match=r"^foreign has a model of transformers; .* lm-lab convert --from=foreign"):
+            dispatch([command, "--workdir=foreign"])
+    with pytest.raises(UserError, match=r"^foreign has a model of transformers"):
+        restore.load_params(Path("foreign"))
+
+
 MISTAKES = [
     ([], "--from=FOLDER and --to=FOLDER are needed"),
     (["--from=foreign"], "--from=FOLDER and --to=FOLDER are needed"),

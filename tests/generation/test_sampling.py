@@ -66,3 +66,10 @@ def test_learned_positions_run_out():
     model = tiny.model(positions="learned")
     with pytest.raises(UserError, match=f"prompt and new tokens are 17, and the model has positions for {tiny.LENGTH}"):
         generate(model, VARIABLES, generation.prompts(ROWS), Config(new_tokens=12))
+
+
+def test_a_model_without_a_memory_is_refused():
+    model = tiny.model("word2vec")
+    variables = {"params": tiny.params_of(model, Inputs(tiny.tokens()))}
+    with pytest.raises(UserError, match=r"^lm_lab.models.word2vec keeps nothing of earlier tokens"):
+        generate(model, variables, generation.prompts(ROWS), GREEDY)

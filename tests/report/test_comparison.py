@@ -6,6 +6,7 @@ import math
 import pytest
 
 from lm_lab.report import write
+from lm_lab.report.comparison import drawing, words
 from lm_lab.report.comparison.findings import Settings, find
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -70,10 +71,37 @@ def test_a_best_rate_at_an_end_is_said():
     assert all(cell.rate_at_edge for cell in find(ends, SETTINGS).cells)
 
 
+def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
+    single = [row for row in rows() if row["optimizer.peak_rate"] == 1]
+    assert [notice.title for notice in words.notices(find(single, SETTINGS))] == ["One peak rate alone"]
+    analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
+    write_sweep(tmp_path, rows=single, keys=("model.family",), analysis=analysis, curves=False)
+    write(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["costs.png", "costs.svg"]
+
+
+def test_every_contender_is_in_the_legend_of_the_rates():
+    late = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])]
+    figure = drawing.rates(find(late, SETTINGS), late)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
+
+
 def test_one_seed_gives_no_interval():
     findings = find([row for row in rows() if row["seed"] == 0], SETTINGS)
     assert findings.noise is None
     assert {cell.bits_per_byte.low for cell in findings.cells} == {None}
+    assert "decoder is ahead; without a second seed nobody knows how surely" in words.answer(findings)[0]
+
+
+def test_who_is_alone_at_a_budget_leads_nobody():
+    alone = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[-1])]
+    assert "No other contender has a complete run there" in words.answer(find(alone, SETTINGS))[0]
+
+
+def test_contenders_that_share_no_budget_are_refused():
+    apart = [row for row in rows() if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])]
+    with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
+        find(apart, SETTINGS)
 
 
 @pytest.mark.parametrize(

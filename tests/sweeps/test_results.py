@@ -70,6 +70,7 @@ def test_rows_have_every_column(sweep):
     assert list(first)[:6] == ["name", "status", "message", "seed", "model.width", "train.budget_flops"]
     assert (first["seed"], first["model.width"], first["status"], first["loss"]) == (0, 16, "missing", None)
     assert third["budget_flops"] == third["train.budget_flops"] == 2e9
+    assert first["optimizer.peak_rate"] == 0.01  # that no run overrides, and a comparison asks for
     assert {key: second[key] for key in ("params", "params_body", "params_total")} == {
         "params": 100,
         "params_body": 90,

@@ -56,6 +56,12 @@ def fingerprint(config: Config) -> str:
     return files.fingerprint(found, "pairs", repr(how))
 
 
+def as_source(config: Config, text: str) -> str:
+    """A text in the form in which a model knows sources."""
+    given = text if config.unicode == "given" else unicodedata.normalize(config.unicode, text)
+    return _spell(given, "source", config)
+
+
 def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator[Document]:
     rows, places = _rows(config, key, path), (0, 1)
     if config.form != "lines":
@@ -66,9 +72,7 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
         if not source or not target:
             raise UserError(f"config.data.{key}: {row.where} has an empty source or target; mend the line")
         file, _, line = row.where.rpartition(":")
-        if config.unicode != "given":
-            source = unicodedata.normalize(config.unicode, source)
-        source, target = (_spell(text, side, config) for side, text in (("source", source), ("target", target)))
+        source, target = as_source(config, source), _spell(target, "target", config)
         yield Document(f"{Path(file).name}:{line}", source, target, heldout=heldout)
 
 

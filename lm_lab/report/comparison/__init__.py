@@ -38,4 +38,5 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
         "Excess loss against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(findings, sweep.measured),
     )
-    return [costs, rates]
+    tuned = any(cell.rates > 1 for cell in findings.cells)
+    return [costs, rates] if tuned else [costs]

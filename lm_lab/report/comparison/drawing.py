@@ -89,7 +89,10 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
         axes.set_xlabel("peak rate")
         axes.tick_params(labelleft=place == 0 or top > 30)
     panels[0].set_ylabel("bits per byte above the best (%)")
-    handles, labels = panels[0].get_legend_handles_labels()
+    # A contender may be missing at some budget.
+    shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+    labels = [arm for arm in looks if arm in shown]
+    handles = [shown[arm] for arm in labels]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
     return figure
 

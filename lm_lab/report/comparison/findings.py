@@ -43,7 +43,8 @@ class Cell:
     params: float  # of matrix products, head included
     params_total: float
     rate: float
-    rate_at_edge: bool  # the best rate is the lowest or the highest that was tried
+    rates: int
+    rate_at_edge: bool  # of several, the best rate is the lowest or the highest that was tried
     size_at_edge: bool  # of several sizes, the best is the smallest or the largest
     sizes: int
     seeds: int
@@ -85,7 +86,7 @@ class Findings:
 
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:
-    """The findings in a sweep's rows. Raises UserError where a contender has no complete run at all."""
+    """The findings in a sweep's rows. Raises UserError where a contender has no complete run, or none meets another."""
     runs = {arm: of(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
@@ -93,6 +94,8 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     noise, degrees = _noise(list(runs.values()))
     cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
     budgets = {cell.budget for cell in cells}
+    if len(cells) == len(budgets):
+        raise UserError("no two contenders have complete runs of one budget; set train.budget_flops, the same for all")
     missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
     return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
 
@@ -146,7 +149,8 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
         budget=compute,
         params=params,
         rate=rate,
-        rate_at_edge=rate in (rates[0], rates[-1]),
+        rates=len(rates),
+        rate_at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
         size_at_edge=len(sizes) > 1 and params in (sizes[0], sizes[-1]),
         sizes=len(sizes),
         seeds=len(best),

@@ -32,6 +32,10 @@ def _ranking(findings: Findings, ranked: list[Cell]) -> str:
         f"With {text.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
         f"({text.percent(findings.settings.level)} intervals): {shown}."
     )
+    if len(ranked) == 1:
+        return f"{words} No other contender has a complete run there."
+    if findings.noise is None:
+        return f"{words} {ranked[0].arm} is ahead; without a second seed nobody knows how surely."
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
         return f"{words} Seed noise does not tell {ranked[0].arm} from {text.listed(near)}."
@@ -134,6 +138,9 @@ def notices(findings: Findings) -> list[Notice]:
     edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge]
     if edges:
         made.append(Notice("Peak rate at the edge of its grid", f"The best may lie beyond for {text.listed(edges)}."))
+    single = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rates == 1]
+    if single:
+        made.append(Notice("One peak rate alone", f"Another may be better for {text.listed(single)}."))
     edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge]
     if edges:
         made.append(Notice("Size at the edge of its range", f"The best may lie beyond for {text.listed(edges)}."))
