@@ -33,8 +33,8 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
     rates = Figure(
         "rates",
         "Peak-rate sensitivity",
-        "Bits per byte above the contender's best, against the peak rate, at its best size; mean over seeds. A best "
-        "rate at either end of its line is not known to be the best.",
+        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, at its best size; mean "
+        "over seeds. A best rate at either end of its line is not known to be the best.",
         "Excess loss against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(findings, sweep.measured),
     )
