@@ -57,7 +57,7 @@ def test_the_planted_order_noise_and_handicap_come_back():
     assert all(cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in findings.cells)
     # Two values NOISE either side of their mean have the standard deviation sqrt(2) NOISE.
     assert findings.noise == pytest.approx(math.sqrt(2) * NOISE)
-    assert findings.degrees == len(ARMS) * len(BUDGETS) * len(RATES)
+    assert findings.degrees == len(ARMS) * len(BUDGETS)
     for item in findings.multipliers:
         assert item.share.value == pytest.approx(1 / HANDICAP, rel=1e-6)
         assert item.share.low is not None
@@ -126,5 +126,5 @@ def test_the_page_says_it(tmp_path):
     write_sweep(tmp_path, rows=rows(), keys=("model.family", "optimizer.peak_rate"), analysis=analysis, curves=False)
     page = write(tmp_path).read_text()
     assert "decoder leads by more than seed noise explains" in page
-    assert json.loads((tmp_path / "analysis.json").read_text())["degrees"] == 12
+    assert json.loads((tmp_path / "analysis.json").read_text())["degrees"] == 4
     assert page.count('<img src="data:image/svg+xml;base64,') == 2

@@ -91,7 +91,7 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
         raise UserError(f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms")
-    noise, degrees = _noise(list(runs.values()))
+    noise, degrees = _noise([_tuned(runs[arm], compute) for arm, compute in _places(runs)])
     cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
     budgets = {cell.budget for cell in cells}
     if len(cells) == len(budgets):
@@ -120,23 +120,29 @@ def _seeds(rows: Sequence[Row]) -> dict[tuple[float, float], list[Row]]:
     return found
 
 
-def _noise(arms: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
-    """(standard deviation of log bits per byte over seeds, pooled over all cells of the sweep; degrees of freedom)."""
+def _tuned(rows: Sequence[Row], compute: float) -> list[Row]:
+    """The runs of a contender's best size and peak rate at a budget, by the mean over seeds."""
+    cells = _seeds([row for row in rows if budget(row) == compute])
+    return min(cells.values(), key=lambda same: float(np.mean([row["bits_per_byte"] for row in same])))
+
+
+def _noise(tuned: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
+    """(standard deviation of log bits per byte over seeds, degrees of freedom), pooled over the cells that are shown.
+
+    Cells of other rates stay out: a rate near divergence scatters more than what is compared.
+    """
     squares, degrees = 0.0, 0
-    for rows in arms:
-        for compute in {budget(row) for row in rows}:
-            for same in _seeds([row for row in rows if budget(row) == compute]).values():
-                logs = np.log([row["bits_per_byte"] for row in same])
-                squares += float(((logs - logs.mean()) ** 2).sum())
-                degrees += len(same) - 1
+    for same in tuned:
+        logs = np.log([row["bits_per_byte"] for row in same])
+        squares += float(((logs - logs.mean()) ** 2).sum())
+        degrees += len(same) - 1
     return (math.sqrt(squares / degrees), degrees) if degrees else (None, 0)
 
 
 def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, degrees: int, level: float) -> Cell:
-    cells = _seeds([row for row in rows if budget(row) == compute])
-    means = {key: float(np.mean([row["bits_per_byte"] for row in same])) for key, same in cells.items()}
-    params, rate = min(means, key=lambda key: means[key])
-    best, value = cells[params, rate], means[params, rate]
+    cells, best = _seeds([row for row in rows if budget(row) == compute]), _tuned(rows, compute)
+    params, rate = best[0]["params"], best[0][RATE]
+    value = float(np.mean([row["bits_per_byte"] for row in best]))
     rates = sorted(other for size, other in cells if size == params)
     sizes = sorted({size for size, _ in cells})
     half = None if noise is None else float(stats.t.ppf((1 + level) / 2, degrees)) * noise / math.sqrt(len(best))

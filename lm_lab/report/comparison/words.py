@@ -65,7 +65,7 @@ def _noise(findings: Findings) -> str:
         return "One seed a cell: there is no interval, and small differences mean nothing."
     return (
         f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} (standard deviation, "
-        f"pooled over all cells, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size "
+        f"pooled over the cells shown, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size "
         "were picked by the loss that is reported, which flatters all contenders alike by less than that."
     )
 
