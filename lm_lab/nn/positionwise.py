@@ -32,6 +32,19 @@ class Positionwise:
         """F, with its default filled in (8/3 D keeps a gated layer's parameter count near the 8 D^2 of a plain one)."""
         return self.feed_forward or (round(8 * self.width / 3) if self.activation in GATED else 4 * self.width)
 
+    @property
+    def mixture(self) -> Mixture:
+        """The shape of every layer's mixture of experts."""
+        return Mixture(
+            self.experts,
+            self.experts_per_token,
+            self.inner,
+            self.activation,
+            self.capacity_factor,
+            self.balance_weight,
+            self.experts_kernel,
+        )
+
     def check_experts(self) -> None:
         """Raises UserError for a mixture that cannot be."""
         if self.feed_forward_kind == "experts" and self.experts_per_token > self.experts:
@@ -41,14 +54,5 @@ class Positionwise:
         """The layer [B L D] -> [B L D] of a block, "experts" or "feed_forward" by name; experts never have offsets."""
         if self.feed_forward_kind == "dense":
             return FeedForward(self.inner, self.activation, scale, bias, name="feed_forward")
-        mixture = Mixture(
-            self.experts,
-            self.experts_per_token,
-            self.inner,
-            self.activation,
-            self.capacity_factor,
-            self.balance_weight,
-            self.experts_kernel,
-        )
-        experts = Experts(mixture, scale, name="experts")
+        experts = Experts(self.mixture, scale, name="experts")
         return lambda x_BLD: experts(x_BLD, sight.real_BL)
