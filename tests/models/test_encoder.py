@@ -80,9 +80,10 @@ def test_logits_are_those_of_the_formulas(norm_position, tied):
 def test_kinds_not_given_are_the_first():
     model = tiny.model("encoder", kinds=2)
     variables = {"params": tiny.params_of(model, Inputs(TOKENS))}
-    first = model.apply(variables, Inputs(TOKENS, kinds=jnp.zeros_like(TOKENS)))
-    assert tiny.same_bits(model.apply(variables, Inputs(TOKENS)), first)
-    assert distance(model.apply(variables, Inputs(TOKENS, kinds=jnp.ones_like(TOKENS))), first) > 1e-3
+    apply = jax.jit(model.apply)
+    first = apply(variables, Inputs(TOKENS, kinds=jnp.zeros_like(TOKENS)))
+    assert distance(apply(variables, Inputs(TOKENS)), first) < ROUNDING
+    assert distance(apply(variables, Inputs(TOKENS, kinds=jnp.ones_like(TOKENS))), first) > 1e-3
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -108,10 +109,11 @@ def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
 def test_features_drop_only_where_a_key_is_given():
     model = tiny.model("encoder", dropout=0.5)
     variables = {"params": tiny.params_of(model, Inputs(TOKENS))}
-    still = model.apply(variables, Inputs(TOKENS))
-    assert tiny.same_bits(still, tiny.model("encoder").apply(variables, Inputs(TOKENS)))
-    rngs = {"dropout": jax.random.key(1)}
-    assert distance(model.apply(variables, Inputs(TOKENS), rngs=rngs), still) > 0.1
+    apply = jax.jit(lambda key: model.apply(variables, Inputs(TOKENS), rngs=None if key is None else {"dropout": key}))
+    still = apply(None)
+    without = jax.jit(tiny.model("encoder").apply)(variables, Inputs(TOKENS))
+    assert distance(still, without) < ROUNDING
+    assert distance(apply(jax.random.key(1)), still) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The contract of a family, stated for every module of lm_lab/models."""
 
 import dataclasses
+from functools import cache
 from typing import get_args, get_type_hints
 
 import jax
@@ -66,7 +67,12 @@ LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  #
 
 def built(family, seed=0, rows=1, **changes):
     """(model, params, tokens): a tiny one, and rows of text with no token twice, nor one of a context."""
-    model = tiny.model(family, **changes)
+    return _built(family, seed, rows, tuple(changes.items()))
+
+
+@cache
+def _built(family, seed, rows, changes):
+    model = tiny.model(family, **dict(changes))
     tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB // 2)[:LENGTH] for row in range(rows)])
     return model, tiny.params_of(model, tiny.inputs(family, tokens)), tokens.astype(jnp.int32)
 
@@ -114,7 +120,7 @@ def test_padding_on_the_right_changes_nothing_but_itself(family, changes):
     padded = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens, segments)))
     other = padded(tokens.at[:, length:].set(tokens[:, :1]))
     assert tiny.same_bits(padded(tokens)[:, :length], other[:, :length])
-    alone = model.apply({"params": params}, tiny.inputs(family, tokens[:, :length]))
+    alone = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens)))(tokens[:, :length])
     assert distance(padded(tokens)[:, :length], alone) < ROUNDING
 
 
@@ -274,14 +280,12 @@ def test_shapes_and_dtypes(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_the_readout_of_the_features(family):
     model, params, tokens = built(family)
-    variables = {"params": params}
-    features = model.apply(variables, tiny.inputs(family, tokens), method="features")
-    assert (
-        distance(
-            model.apply(variables, features, method="readout"), model.apply(variables, tiny.inputs(family, tokens))
-        )
-        == 0
+    features, readout, whole = (
+        jax.jit(lambda given, method=method: model.apply({"params": params}, given, method=method))
+        for method in ("features", "readout", "__call__")
     )
+    inputs = tiny.inputs(family, tokens)
+    assert distance(readout(features(inputs)), whole(inputs)) < ROUNDING
 
 
 @pytest.mark.parametrize("family", FAMILIES)
