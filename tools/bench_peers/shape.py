@@ -43,3 +43,10 @@ def bert_params(shape: Shape) -> int:
     layer = 12 * width**2 + 13 * width  # four vectors of norms, four of attention, five of the feed-forward layer
     tables = (VOCAB + shape.length + 2) * width + 2 * width
     return tables + shape.depth * layer + width**2 + 3 * width + VOCAB
+
+
+def t5_params(shape: Shape) -> int:
+    """Parameters of a T5 of the shape: as many layers of each side, its relative positions, and a tied head."""
+    width = shape.width
+    layers = shape.depth * ((12 + 16) * width**2 + (2 + 3) * width)
+    return VOCAB * width + layers + 2 * (width + 32 * shape.heads)
