@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lm_lab.evaluation import likelihood
+from lm_lab.nn.positions import places_within
 from lm_lab.objectives import _sums
 from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 
@@ -50,7 +51,7 @@ def _add(one: Sums, other: Sums) -> Sums:
 def _place_sums(model: Any, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array) -> Sums:
     """The sums of one place of each row; only there are features read out."""
     segments_BL = examples.segments
-    positions_BL = None if segments_BL is None else _sums.positions_of(segments_BL)
+    positions_BL = None if segments_BL is None else places_within(segments_BL)
     tokens_BL = examples.tokens.at[:, place].set(vocabulary.size)
     variables = {"params": params}
     features_BLD = model.apply(variables, Inputs(tokens_BL, segments_BL, positions_BL), method="features")

@@ -1,4 +1,4 @@
-"""What objectives share: the likelihood of targets, positions within segments, rows to go on from."""
+"""What objectives share: the likelihood of targets, and rows to go on from."""
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,6 @@ def likelihood(logits_BLV: Array, batch: Batch) -> Sums:
         "weight": batch.weights.sum(),
         "bytes": (batch.bytes * batch.weights).sum(),
     }
-
-
-def positions_of(segments_BL: Array) -> Array:
-    """Positions that start again at 0 with every segment."""
-    index_L = jnp.arange(segments_BL.shape[1])
-    starts_BL = jnp.diff(segments_BL, axis=1, prepend=0) != 0
-    return index_L - jax.lax.cummax(jnp.where(starts_BL, index_L, 0), axis=1)
 
 
 def moved_right(examples: Examples, prefix: bool = False) -> Inputs:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.objectives._sums import likelihood, positions_of
+from lm_lab.nn.positions import places_within
+from lm_lab.objectives._sums import likelihood
 from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 
 SEES = "past"
@@ -36,5 +37,5 @@ def prepare(key: Array, examples: Examples) -> Batch:
     if segments is None:
         return Batch(Inputs(tokens[:, :-1]), tokens[:, 1:], weights, examples.bytes[:, 1:])
     weights *= (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
-    inputs = Inputs(tokens[:, :-1], segments[:, :-1], positions_of(segments[:, :-1]))
+    inputs = Inputs(tokens[:, :-1], segments[:, :-1], places_within(segments[:, :-1]))
     return Batch(inputs, tokens[:, 1:], weights, examples.bytes[:, 1:])

@@ -10,8 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.nn.positions import places_within
 from lm_lab.objectives import causal
-from lm_lab.objectives._sums import likelihood, moved_right, positions_of
+from lm_lab.objectives._sums import likelihood, moved_right
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 
@@ -60,7 +61,7 @@ def _from_context(examples: Examples, cut: int) -> Batch:
     if segments is None:
         return Batch(inputs, targets, weights, sizes)
     weights *= (segments[:, cut:] == segments[:, cut - 1 : -1]) & (segments[:, cut:] > 0)
-    positions = positions_of(segments)[:, cut - 1 : -1]
+    positions = places_within(segments)[:, cut - 1 : -1]
     inputs = inputs._replace(
         segments=segments[:, cut - 1 : -1], positions=positions, context_segments=segments[:, :cut]
     )

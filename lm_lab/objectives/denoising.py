@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lm_lab.nn.positions import places_within
 from lm_lab.objectives._corruption import compact, interleave, row_keys, shifted, whole
-from lm_lab.objectives._sums import likelihood, positions_of
+from lm_lab.objectives._sums import likelihood
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 
@@ -62,7 +63,7 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     corrupt = partial(_corrupt, config, vocabulary)
     context, context_segments = jax.vmap(corrupt)(row_keys(key, len(tokens)), tokens, known_BL)
     shown = shifted(tokens, segments, vocabulary.size + 1)
-    positions = None if segments is None else positions_of(segments)
+    positions = None if segments is None else places_within(segments)
     inputs = Inputs(shown, segments, positions, context, context_segments)
     return Batch(inputs, tokens, (known_BL > 0).astype(jnp.float32), examples.bytes)
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.objectives._sums import likelihood, positions_of
+from lm_lab.nn.positions import places_within
+from lm_lab.objectives._sums import likelihood
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 
@@ -72,7 +73,7 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     shown_BL = jnp.where(fate_BL < config.mask_share + config.random_share, random_BL, tokens)
     shown_BL = jnp.where(fate_BL < config.mask_share, vocabulary.size, shown_BL)
     shown_BL = jnp.where(chosen_BL, shown_BL, tokens)
-    positions = None if segments is None else positions_of(segments)
+    positions = None if segments is None else places_within(segments)
     return Batch(Inputs(shown_BL, segments, positions), tokens, chosen_BL.astype(jnp.float32), examples.bytes)
 
 

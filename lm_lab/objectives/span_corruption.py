@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.nn.positions import places_within
 from lm_lab.objectives._corruption import compact, interleave, row_keys, shifted, whole
-from lm_lab.objectives._sums import likelihood, positions_of
+from lm_lab.objectives._sums import likelihood
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 
@@ -80,7 +81,7 @@ def prepare(config: Config, size: tuple[int, int], vocab: int, key: Array, examp
     weights = (segments > 0).astype(jnp.float32)
     if not isolated:
         return Batch(Inputs(shown, context=context), targets, weights, bytes_)
-    inputs = Inputs(shown, segments, positions_of(segments), context, context_segments)
+    inputs = Inputs(shown, segments, places_within(segments), context, context_segments)
     return Batch(inputs, targets, weights, bytes_)
 
 
