@@ -14,6 +14,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from lm_lab.types import UserError
+
 MODELS = {
     "decoder": {"family": "decoder", "width": 64, "depth": 2, "heads": 4},
     "rnn": {"family": "rnn", "cell": "lstm", "width": 128, "depth": 2},
@@ -21,7 +23,9 @@ MODELS = {
 
 
 def get_config(family: str = "decoder") -> ConfigDict:
-    """The config for a decoder or an rnn."""
+    """The config for a decoder or an rnn. Raises UserError for another."""
+    if family not in MODELS:
+        raise UserError(f"scan has no config for {family!r}; choose {' or '.join(MODELS)}")
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(MODELS[family])
