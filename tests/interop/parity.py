@@ -9,6 +9,7 @@ PyTorch and transformers are imported by the tests that need them, marked `torch
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import io
 from collections.abc import Callable
@@ -51,8 +52,15 @@ class Twin(NamedTuple):
 
     def logits(self, inputs: Inputs, **changes: Any) -> np.ndarray:
         """Of ours, f32[B L V]; where the family reads a context, after `context`, if there is none in the inputs."""
-        model, inputs = self.model(**changes), with_context(self, inputs)
-        return np.asarray(jax.jit(lambda p, i: model.apply({"params": p}, i))(self.params, inputs))
+        forward = compiled(self.family, dataclasses.replace(self.config, **changes))
+        return np.asarray(forward(self.params, with_context(self, inputs)))
+
+
+@functools.cache
+def compiled(family: str, config: Any) -> Callable[[Any, Inputs], jax.Array]:
+    """The forward pass of a model, compiled once for all checks of it."""
+    model = registry.find("models", family, "family").Model(config)
+    return jax.jit(lambda params, inputs: model.apply({"params": params}, inputs))
 
 
 def randomised(make: Callable[[], Any], seed: int = 0) -> Any:
