@@ -18,8 +18,11 @@ import jax  # noqa: E402
 if ON_CPU:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
+# One a worker: JAX writes an entry in place, and another process would read half of it.
 jax.config.update(
-    "jax_compilation_cache_dir", os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
+    "jax_compilation_cache_dir",
+    os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
+    + os.environ.get("PYTEST_XDIST_WORKER", ""),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
