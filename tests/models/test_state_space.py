@@ -129,7 +129,12 @@ def test_the_kernels_of_the_scan_are_one_model(block):
     def results(kernel):
         model = tiny.model("state_space", block=block, scan_kernel=kernel)
         params = tiny.params_of(model, Inputs(TOKENS))
-        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(model.apply({"params": p}, Inputs(TOKENS))).sum()))(params)
+
+        def loss(params):
+            logits = model.apply({"params": params}, Inputs(TOKENS))
+            return jnp.sin(logits).sum(), logits
+
+        return jax.jit(jax.grad(loss, has_aux=True))(params)  # the sum itself cancels to less than a term
 
     assert distance(results("associative"), results("sequential")) < ROUNDING
 
