@@ -188,6 +188,8 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
             f"config.objective.name {objective!r} learns from {words[wanted]}, and config.data.source {source!r} gives "
             f"{words[found]}; choose another of the two"
         )
+    if parts["data"][OWN].pack and not (wanted == "pairs" and model.reads_context):
+        raise UserError("config.data.pack is for pairs whose source is a model's context; leave it out")
     parts["objective"]["name"] = settings
 
 

@@ -26,6 +26,7 @@ class Config:
     length: int = setting("window L, in tokens; of records the longest text or target, its end too", 128, low=1)
     context_length: int | None = setting("longest source of a pair, its end too; None: the length", None, low=1)
     too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
+    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
     holdout_fraction: float = setting("the part of the text that is held out", 0.1, low=0.0001, high=0.9)
     split: Literal["documents", "tail"] = setting("hold out whole documents, or the end of the whole text", "documents")
     isolate_documents: bool = setting("documents that share a window do not see each other (segments)", False)
@@ -94,6 +95,7 @@ def cut(
         length=config.length,
         context_length=config.context_length or config.length,
         too_long=config.too_long if training else "refuse",
+        pack=config.pack and training,
         batch_size=batch_size,
         seed=seed if training else None,
     )

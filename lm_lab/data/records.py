@@ -11,6 +11,8 @@ from lm_lab.types import Examples, UserError
 
 TooLong = Literal["refuse", "drop"]
 
+OPEN = 64  # rows that may still take a record
+
 
 class Records(NamedTuple):
     """Where the records of a side lie in its tokens. end_of_document ends the text, and the target too."""
@@ -22,12 +24,15 @@ class Records(NamedTuple):
 
 
 class RecordBatches(NamedTuple):
-    """Batches by step, without end: every record that fits once an epoch, each epoch in an order of its own."""
+    """Batches by step, without end: every record that fits once an epoch, each epoch in an order of its own.
+
+    Records that share a row do so in every epoch; they are its segments 1, 2, ...
+    """
 
     tokens: np.ndarray  # of the side
     bytes_of: np.ndarray  # f32[vocab]
     records: Records
-    kept: np.ndarray  # i64[n]: the numbers of the records that fit
+    rows: np.ndarray  # i64[n, P]: the numbers of the records in each row, and -1 where it has no more
     length: int  # of a row of text or target
     context_length: int | None  # of a row of sources; None where no record has a target
     batch_size: int
@@ -36,7 +41,7 @@ class RecordBatches(NamedTuple):
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in an epoch."""
-        return len(self.kept) // self.batch_size
+        return len(self.rows) // self.batch_size
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B S], and context [B M] or labels [B]."""
@@ -46,34 +51,40 @@ class RecordBatches(NamedTuple):
         """The batches of `steps` steps, stacked: [steps B ...]. Row i is `at(first_step + i)`."""
         first = first_step * self.batch_size
         picked = np.array([self.order[place] for place in range(first, first + steps * self.batch_size)])
-        return self._gather(self.kept[picked].reshape(steps, self.batch_size))
+        return self._gather(self.rows[picked].reshape(steps, self.batch_size, -1))
 
     def once(self) -> Examples:
-        """Every record that fits once, in their order, [steps B ...]; the last batch is filled up with empty rows."""
-        steps = -(-len(self.kept) // self.batch_size)
-        padded = np.full(steps * self.batch_size, -1)
-        padded[: len(self.kept)] = self.kept
-        return self._gather(padded.reshape(steps, self.batch_size))
+        """Every row once, in their order, [steps B ...]; the last batch is filled up with empty rows."""
+        missing = -len(self.rows) % self.batch_size
+        padded = np.pad(self.rows, ((0, missing), (0, 0)), constant_values=-1)
+        return self._gather(padded.reshape(-1, self.batch_size, self.rows.shape[1]))
 
     def _gather(self, numbers: np.ndarray) -> Examples:
-        """The records of these numbers [K B], -1 for none."""
+        """The records of these numbers [K B P], -1 for none."""
         index = np.where(numbers[..., None] < 0, 0, self.records.index[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels
         if self.context_length is None:
             text, segments = self._rows(first, end, self.length)
-            chosen = None if labels is None else np.where(numbers < 0, 0, labels[numbers]).astype(np.float32)
-            return Examples(text, self.bytes_of[text] * segments, segments, labels=chosen)  # type: ignore[arg-type]
+            chosen = None
+            if labels is not None:
+                chosen = np.where(numbers < 0, 0, labels[numbers])[..., 0].astype(np.float32)
+            return Examples(text, self.bytes_of[text] * (segments > 0), segments, labels=chosen)  # type: ignore[arg-type]
         context, context_segments = self._rows(first, middle, self.context_length)
         target, segments = self._rows(middle, end, self.length)
-        return Examples(target, self.bytes_of[target] * segments, segments, context, context_segments)  # type: ignore[arg-type]
+        bytes_ = self.bytes_of[target] * (segments > 0)
+        return Examples(target, bytes_, segments, context, context_segments)  # type: ignore[arg-type]
 
     def _rows(self, first: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens i32[K B length], 0 where nothing is; segments, 1 and 0) of the tokens from first to end [K B]."""
-        places = first[..., None] + np.arange(length)
-        there = places < end[..., None]
+        """(tokens, 0 where nothing is; segments, from 1) i32[K B length]: the tokens from first to end [K B P]."""
+        stops = np.cumsum(end - first, axis=-1)
+        places = np.arange(length)
+        which = (places[:, None] >= stops[..., None, :]).sum(-1)
+        there = which < first.shape[-1]
+        moved = first - (stops - (end - first))
+        places = np.take_along_axis(moved, np.where(there, which, 0), axis=-1) + places
         tokens = np.where(there, self.tokens[np.where(there, places, 0)], 0)
-        return tokens.astype(np.int32), there.astype(np.int32)
+        return tokens.astype(np.int32), np.where(there, which + 1, 0).astype(np.int32)
 
 
 def record_batches(
@@ -85,11 +96,15 @@ def record_batches(
     length: int,
     context_length: int,
     too_long: TooLong,
+    pack: bool,
     batch_size: int,
     seed: int | None,
 ) -> RecordBatches:
-    """Batches of the records of a side, shuffled by a seed. Raises UserError for records that do not fit, and are not
-    to be dropped (those that are dropped are counted on stderr), and where fewer are left than a batch has."""
+    """Batches of the records of a side, shuffled by a seed; of pairs as many in a row as it holds where `pack` says so.
+
+    Raises UserError for records that do not fit, and are not to be dropped (those that are dropped are counted on
+    stderr), and where fewer rows are left than a batch has.
+    """
     first, middle, end = records.index.T
     pairs = bool((middle < end).any())
     sizes = {"length": end - middle, "context_length": middle - first} if pairs else {"length": end - first}
@@ -108,14 +123,42 @@ def record_batches(
     if len(kept) < len(fits):
         left_out = len(fits) - len(kept)
         print(f"{left_out} of {len(fits)} {side} records are too long, and left out", file=sys.stderr, flush=True)
-    if len(kept) < batch_size and seed is not None:
+    rows = kept[:, None]
+    if pack:
+        rooms = np.array([allowed[name] for name in sizes])
+        rows = packed(kept, np.stack([sizes[name][kept] for name in sizes], axis=1), rooms)
+    if len(rows) < batch_size and seed is not None:
+        unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} records, and the {side} side has {len(kept)} that "
+            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has {len(rows)} that "
             "fit; lower it, or give more data"
         )
     context = context_length if pairs else None
-    order = endless(len(kept), seed)
-    return RecordBatches(tokens, bytes_of, records, kept, length, context, batch_size, order)
+    return RecordBatches(tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed))
+
+
+def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """i64[n P]: the numbers [m], put into rows of `room` [sides] tokens by their sizes [m sides], and -1 after them.
+
+    Each goes, in a random order that is always the same, to the first row that has room for it. Only the newest rows
+    are looked at, so that the time is linear in m.
+    """
+    rows: list[list[int]] = []
+    left = np.empty((0, len(room)), np.int64)  # in the newest rows
+    for place in np.random.default_rng(0).permutation(len(numbers)):
+        fits = np.flatnonzero((left >= sizes[place]).all(-1))
+        if len(fits):
+            row = int(fits[0])
+        else:
+            left = np.concatenate([left[-OPEN + 1 :], room[None]])
+            rows.append([])
+            row = len(left) - 1
+        left[row] -= sizes[place]
+        rows[row - len(left)].append(int(numbers[place]))
+    table = np.full((len(rows), max(map(len, rows), default=1)), -1)
+    for row, members in enumerate(rows):
+        table[row, : len(members)] = members
+    return table
 
 
 def endless(count: int, seed: int | None) -> grain.MapDataset:

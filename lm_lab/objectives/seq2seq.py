@@ -7,6 +7,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.nn.positions import places_within
+from lm_lab.objectives._corruption import shifted
 from lm_lab.objectives._sums import likelihood, moved_right
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
@@ -89,9 +91,9 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
     del config
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments
-    shifted_BL = jnp.roll(tokens_BL, 1, axis=1).at[:, 0].set(vocabulary.size)
-    inputs = Inputs(shifted_BL, segments_BL, context=examples.context, context_segments=examples.context_segments)
-    return Batch(inputs, tokens_BL, segments_BL.astype(jnp.float32), examples.bytes)
+    shown_BL, positions_BL = shifted(tokens_BL, segments_BL, vocabulary.size), places_within(segments_BL)
+    inputs = Inputs(shown_BL, segments_BL, positions_BL, examples.context, examples.context_segments)
+    return Batch(inputs, tokens_BL, (segments_BL > 0).astype(jnp.float32), examples.bytes)
 
 
 def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:

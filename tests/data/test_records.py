@@ -99,9 +99,36 @@ def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, ca
         cut(dataset, "heldout", context_length=9, too_long="drop")
 
 
+def test_packed_rows_hold_each_record_whole_and_once(dataset):
+    batches = cut(dataset, pack=True, length=60, context_length=44)
+    numbers = batches.rows[batches.rows >= 0]
+    assert sorted(numbers) == list(range(50))
+    assert len(batches.rows) < 25
+    found = batches.once()
+    pairs, most = [], batches.rows.shape[1]
+    for number in range(1, most + 1):
+        sides = ((found.context, found.context_segments), (found.tokens, found.segments))
+        sources, targets = (
+            [TOKENIZER.decode(row[own == number][:-1]) for row, own in zip(flat(tokens), flat(segments))]
+            for tokens, segments in sides
+        )
+        pairs += [pair for pair in zip(sources, targets, strict=True) if pair != ("", "")]
+    assert sorted(pairs) == sorted(rows()[:50])
+    for tokens, segments in zip(flat(found.tokens), flat(found.segments)):
+        assert (np.diff(segments)[: (segments > 0).sum() - 1] >= 0).all()
+        assert not tokens[segments == 0].any()
+    assert cut(dataset, "heldout", pack=True).rows.shape == (10, 1)
+
+
+def flat(rows):
+    return rows.reshape(-1, rows.shape[-1])
+
+
 def test_too_few_records_for_a_batch(dataset):
     with pytest.raises(UserError, match=r"config\.train\.batch_size: a batch needs 8.*has 5 that fit"):
         cut(dataset, length=8, too_long="drop")
+    with pytest.raises(UserError, match=r"config\.train\.batch_size: a batch needs 8 packed rows.*has 3 that fit"):
+        cut(dataset, length=400, context_length=300, pack=True)
 
 
 def test_sides_by_text_where_the_source_gives_none(source, tmp_path):

@@ -76,6 +76,22 @@ def test_the_loss_is_that_of_each_target_alone(family, changes):
     assert more["weight"] == found["weight"]
 
 
+def test_pairs_in_one_row_are_learnt_as_in_rows_of_their_own():
+    model, params, settings = setting("encoder_decoder")
+    apart = examples()
+
+    def joined(tokens, sizes):
+        row = jnp.concatenate([tokens[number, :size] for number, size in enumerate(sizes)])
+        segments = jnp.concatenate([jnp.full(size, number + 1) for number, size in enumerate(sizes)])
+        return jnp.pad(row, (0, 2))[None], jnp.pad(segments, (0, 2))[None]
+
+    (context, context_segments), (tokens, segments) = joined(apart.context, SOURCES), joined(apart.tokens, TARGETS)
+    together = Examples(tokens, 2.0 * (segments > 0), segments, context, context_segments)
+    found, wanted = (sums(model, params, settings, given) for given in (together, apart))
+    assert found["nll"] == pytest.approx(float(wanted["nll"]), rel=tiny.ROUNDING)
+    assert found["weight"] == wanted["weight"]
+
+
 @pytest.mark.parametrize("family", ["decoder", "encoder_decoder"])
 def test_what_the_prompt_gives_is_what_training_gave_before_the_first_target(family):
     model, params, settings = setting(family)
