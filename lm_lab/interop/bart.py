@@ -4,15 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
 from lm_lab.interop.mapping import Rule, same, turned
-from lm_lab.types import UserError
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
 FAMILY = "encoder_decoder"
 IGNORED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")  # tied copies
 
-ACTIVATIONS = {"gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
 COMMON = {
     "norm": "layer",
     "norm_bias": True,
@@ -32,7 +30,7 @@ UNUSED = 2  # rows of a table of positions, before that of position 0
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
-    return {**FIXED, **sizes(foreign, ACTIVATIONS)}
+    return {**FIXED, **sizes(foreign, PLAIN_ACTIVATIONS)}
 
 
 def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any]:
@@ -56,14 +54,12 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that BART has not."""
     demand(config, "BART", FIXED)
-    return {"architectures": [ARCHITECTURES[0]], "model_type": "bart", **written(config, "BART", ACTIVATIONS)}
+    return {"architectures": [ARCHITECTURES[0]], "model_type": "bart", **written(config, "BART", PLAIN_ACTIVATIONS)}
 
 
 def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
     """The fields of a config.json that BART and the models after it have in common. Raises UserError."""
     demand(config, name, {"features_of_head": config.width // config.heads})
-    if config.activation not in activations.values():
-        raise UserError(f"model.activation {config.activation!r} cannot be written as {name}")
     both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
     return {
         **{f"{side}_{field}": value for side in ("encoder", "decoder") for field, value in both.items()},
@@ -72,7 +68,7 @@ def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, An
         "d_model": config.width,
         "vocab_size": config.vocab,
         "max_position_embeddings": config.length,
-        "activation_function": inverse(activations)[config.activation],
+        "activation_function": spell(config, "activation", name, activations),
         "scale_embedding": config.embedding_scaling,
         "tie_word_embeddings": True,
         "dropout": config.dropout,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
 from lm_lab.interop.mapping import Rule, same, turned
 from lm_lab.types import UserError
 
@@ -17,8 +17,6 @@ IGNORED = (
     "bert.pooler.*",
 )
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of Google's own checkpoints
-
-ACTIVATIONS = {"gelu": "gelu_exact", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_position": "post",
         "embedding_norm": True,
         "positions": "learned",
-        "activation": choose(foreign, "hidden_act", ACTIVATIONS, "gelu"),
+        "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu"),
         "bias": True,
         "tied": take(foreign, "tie_word_embeddings", bool, True),
     }
@@ -50,8 +48,6 @@ def write_config(config: Any) -> dict[str, Any]:
     demand(config, "BERT", {**wanted, "positions": "learned", "bias": True, "feed_forward_kind": "dense"})
     if not config.kinds:
         raise UserError("model.kinds 0 cannot be written as BERT, which has at least 1")
-    if config.activation not in ACTIVATIONS.values():
-        raise UserError(f"model.activation {config.activation!r} cannot be written as BERT")
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "bert",
@@ -63,7 +59,7 @@ def write_config(config: Any) -> dict[str, Any]:
         "max_position_embeddings": config.length,
         "type_vocab_size": config.kinds,
         "layer_norm_eps": config.norm_epsilon,
-        "hidden_act": inverse(ACTIVATIONS)[config.activation],
+        "hidden_act": spell(config, "activation", "BERT", PLAIN_ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,

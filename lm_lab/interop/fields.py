@@ -8,6 +8,9 @@ from lm_lab.types import UserError
 
 _NEEDED = object()
 
+# Of layers that are not gated: the library's names, and ours.
+PLAIN_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
+
 
 def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDED, *, low: float | None = None) -> Any:
     """A field's value as the hinted type, not below `low`; the default where it is absent. Raises UserError."""
@@ -40,6 +43,14 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
         given = getattr(config, name)
         if given != value:
             raise UserError(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}")
+
+
+def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -> Any:
+    """What the architecture calls a setting's value. Raises UserError for one that it has not."""
+    value, names = getattr(config, name), inverse(known)
+    if value not in names:
+        raise UserError(f"model.{name} {value!r} cannot be written as {architecture}")
+    return names[value]
 
 
 def inverse(known: Mapping[Any, Any]) -> dict[Any, Any]:

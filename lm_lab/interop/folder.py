@@ -18,7 +18,7 @@ from lm_lab import registry
 from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, tensors
 from lm_lab.schema import build
-from lm_lab.train.files import explained
+from lm_lab.train.files import explained, read_object
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
@@ -85,7 +85,7 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises UserError."""
-    return read_json(folder / "config.json", "is this a model's folder?")
+    return read_object(folder / "config.json", "name a model's folder, or fetch it again")
 
 
 @contextlib.contextmanager
@@ -130,19 +130,6 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
     return named[0]
 
 
-def read_json(path: Path, hint: str) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises UserError, with the hint where there is no file."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read: {error.strerror}; {hint}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error}); fetch it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object is expected; fetch it again")
-    return content
-
-
 def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
     for name in WEIGHTS:
         read = tensors.read if name.endswith(".safetensors") else _read_pytorch
@@ -154,7 +141,7 @@ def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
-    shards = read_json(index, "").get("weight_map")
+    shards = read_object(index, "fetch it again").get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UserError(f"{index}: weight_map must say in which file each tensor is")
     found: dict[str, np.ndarray] = {}

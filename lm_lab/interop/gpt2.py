@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
 from lm_lab.interop.mapping import Rule, fused, same, turned
 from lm_lab.types import UserError
 
@@ -10,8 +10,6 @@ ARCHITECTURES = ("GPT2LMHeadModel",)
 FAMILY = "decoder"
 PREFIX = "transformer."
 IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm_head.weight")
-
-ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_bias": True,
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "positions": "learned",
-        "activation": choose(foreign, "activation_function", ACTIVATIONS, "gelu_new"),
+        "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "bias": "all",
         "tied": take(foreign, "tie_word_embeddings", bool, True),
     }
@@ -58,8 +56,6 @@ def write_config(config: Any) -> dict[str, Any]:
     )
     if config.kv_heads not in (None, config.heads):
         raise UserError(f"model.kv_heads {config.kv_heads} cannot be written as GPT-2, whose heads share nothing")
-    if config.activation not in ACTIVATIONS.values():
-        raise UserError(f"model.activation {config.activation!r} cannot be written as GPT-2")
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "gpt2",
@@ -70,7 +66,7 @@ def write_config(config: Any) -> dict[str, Any]:
         "vocab_size": config.vocab,
         "n_positions": config.length,
         "layer_norm_epsilon": config.norm_epsilon,
-        "activation_function": inverse(ACTIVATIONS)[config.activation],
+        "activation_function": spell(config, "activation", "GPT-2", PLAIN_ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, expect, inverse, take
+from lm_lab.interop.fields import choose, demand, expect, spell, take
 from lm_lab.interop.mapping import Rule, same, turned
 from lm_lab.schema import check
 from lm_lab.types import UserError
@@ -87,10 +87,7 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that LLaMA has not."""
     demand(config, "LLaMA", {"window": None})
-    offsets = inverse(BIASES)
-    if config.bias not in offsets:
-        raise UserError(f"model.bias {config.bias!r} cannot be written as LLaMA")
-    attention, others = offsets[config.bias]
+    attention, others = spell(config, "bias", "LLaMA", BIASES)
     named = {"architectures": list(ARCHITECTURES), "model_type": "llama"}
     return named | write_shared(config, "LLaMA") | {"attention_bias": attention, "mlp_bias": others}
 
@@ -98,9 +95,6 @@ def write_config(config: Any) -> dict[str, Any]:
 def write_shared(config: Any, architecture: str) -> dict[str, Any]:
     """The fields that the relatives call alike."""
     demand(config, architecture, OTHERS)
-    activations = inverse(ACTIVATIONS)
-    if config.activation not in activations:
-        raise UserError(f"model.activation {config.activation!r} cannot be written as {architecture}")
     return {
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
@@ -110,7 +104,7 @@ def write_shared(config: Any, architecture: str) -> dict[str, Any]:
         "vocab_size": config.vocab,
         "max_position_embeddings": config.length,
         "rms_norm_eps": config.norm_epsilon,
-        "hidden_act": activations[config.activation],
+        "hidden_act": spell(config, "activation", architecture, ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "rope_parameters": write_rotary(config),
         "bos_token_id": None,

@@ -3,14 +3,14 @@
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.fields import demand, expect
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand, expect
 from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("MarianMTModel",)
 FAMILY = "encoder_decoder"
 IGNORED = (*bart.IGNORED, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
 
-ACTIVATIONS = {**bart.ACTIVATIONS, "swish": "silu", "silu": "silu"}
+ACTIVATIONS = {**PLAIN_ACTIVATIONS, "swish": "silu", "silu": "silu"}
 FIXED = {**bart.COMMON, "positions": "sinusoidal", "embedding_norm": False}
 
 

@@ -18,6 +18,7 @@ from lm_lab.interop import architectures, folder, mapping, tensors
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.mapping import Rule
 from lm_lab.schema import build
+from lm_lab.train.files import read_object
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
@@ -59,7 +60,7 @@ def load(place: Path, family: str, config: Any) -> tuple[lora.Config, PyTree]:
     Layers of one kind have one rank here, the largest, and one scale: smaller ranks are filled up with zeros, and what
     another alpha scales goes into B. Raises UserError naming the file, and the field or the tensor at fault.
     """
-    foreign = folder.read_json(place / CONFIG, "is this an adapter's folder?")
+    foreign = read_object(place / CONFIG, "name an adapter's folder, or fetch it again")
     with folder.named(place / CONFIG):
         settings = _settings(foreign)
     found = tensors.read(place / WEIGHTS)

@@ -7,13 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.attention import Attention, Heads
 from lm_lab.nn.linear import Embedding, Linear, constrain
-from lm_lab.nn.norm import Kind, Norm
+from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
-from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, Timeline
-from lm_lab.nn.stack import Remat, repeat
+from lm_lab.nn.stack import repeat
+from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
@@ -21,7 +21,7 @@ Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 
 
 @dataclass(frozen=True)
-class Config(Positionwise):
+class Config(Transformer):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
     depth: int = setting("layers, N", 4, low=1)
@@ -30,9 +30,6 @@ class Config(Positionwise):
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
-    norm: Kind = setting("RMSNorm or LayerNorm", "rms")
-    norm_bias: bool = setting("whether a LayerNorm has an offset", False)
-    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
     positions: Scheme = setting("how order is seen", "rotary")
     rotary_base: float = setting("slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0)
     rotary_scaling: Scaling = setting("how rotary positions reach beyond the length they were learnt at", "none")
@@ -47,10 +44,6 @@ class Config(Positionwise):
     logit_softcap: float | None = setting("bound of the logits, c tanh(z / c)", None, low=1e-3)
     parallel: bool = setting("whether attention and feed-forward read one norm and add up (GPT-J, PaLM)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
-    dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
-    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    attention_kernel: Kernel = setting("which attention kernel", "auto")
 
     sees: ClassVar[Sees] = "past"
     reads_context: ClassVar[bool] = False
@@ -58,9 +51,7 @@ class Config(Positionwise):
     def __post_init__(self) -> None:
         self._check_sizes()
         self._check_rotary()
-        if self.norm_bias and self.norm != "layer":
-            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
-        self.check_experts()
+        super().__post_init__()
 
     def _check_sizes(self) -> None:
         if self.head_dim is None and self.width % self.heads:
@@ -123,10 +114,6 @@ class Config(Positionwise):
             rotary=self.rotary,
             window=self.window,
         )
-
-    def make_norm(self, name: str | None = None) -> Norm:
-        """A norm of the stream."""
-        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
 
 class Block(nn.Module):

@@ -7,20 +7,20 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.attention import Attention, Heads
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
-from lm_lab.nn.norm import Kind, Norm
+from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import Rotary
-from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, everything
-from lm_lab.nn.stack import Remat, repeat
+from lm_lab.nn.stack import repeat
+from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
 
 @dataclass(frozen=True)
-class Config(Positionwise):
+class Config(Transformer):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
     depth: int = setting("layers, N", 4, low=1)
@@ -30,17 +30,12 @@ class Config(Positionwise):
     kinds: int = setting("kinds of segments that are told apart (BERT: 2)", 0, low=0)
     norm: Kind = setting("RMSNorm or LayerNorm", "layer")
     norm_bias: bool = setting("whether a LayerNorm has an offset", True)
-    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
     norm_position: Literal["pre", "post"] = setting("whether a layer's branches or their sums are normalised", "post")
     embedding_norm: bool = setting("whether the stream is normalised before the first layer", True)
     positions: Literal["learned", "rotary", "none"] = setting("how order is seen", "learned")
     activation: Activation = setting("of the feed-forward layer", "gelu_exact")
     bias: bool = setting("whether every product has an offset", True)
     tied: bool = setting("whether the head ends in the embedding's transpose", True)
-    dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
-    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    attention_kernel: Kernel = setting("which attention kernel", "auto")
 
     sees: ClassVar[Sees] = "all"
     reads_context: ClassVar[bool] = False
@@ -50,18 +45,12 @@ class Config(Positionwise):
             raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
         if self.positions == "rotary" and self.width // self.heads % 2:
             raise UserError(f"rotary positions need an even width / heads, not {self.width} / {self.heads}")
-        if self.norm_bias and self.norm != "layer":
-            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
-        self.check_experts()
+        super().__post_init__()
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
         """(layers, heads, head dim) of attention, for the FLOP conventions."""
         return self.depth, self.heads, self.width // self.heads
-
-    def make_norm(self, name: str | None = None) -> Norm:
-        """A norm of the stream."""
-        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
 
 class Block(nn.Module):

@@ -8,20 +8,19 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.attention import Attention, Heads
 from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
-from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import RelativeBias, places_within, sinusoidal
-from lm_lab.nn.positionwise import Positionwise
 from lm_lab.nn.sight import Sight, Timeline, everything, generating
-from lm_lab.nn.stack import Remat, repeat
+from lm_lab.nn.stack import repeat
+from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
 
 @dataclass(frozen=True)
-class Config(Positionwise):
+class Config(Transformer):
     """The fields of a config's model section; the defaults are T5's. Raises UserError for what does not go together.
 
     2017: norm layer, norm_bias, norm_position post, positions sinusoidal, activation relu, bias, score_scaling,
@@ -35,9 +34,6 @@ class Config(Positionwise):
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
     length: int | None = setting("longest text and context of learned positions; None: the data's", None, low=1)
-    norm: Kind = setting("RMSNorm or LayerNorm", "rms")
-    norm_bias: bool = setting("whether a LayerNorm has an offset", False)
-    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
     norm_position: Literal["pre", "post"] = setting("whether a layer's branches or their sums are normalised", "pre")
     embedding_norm: bool = setting("whether both streams are normalised before their first layer", False)
     embedding_scaling: bool = setting("whether embeddings are multiplied by sqrt(D)", False)
@@ -50,10 +46,6 @@ class Config(Positionwise):
     tied: bool = setting("whether the head is the embedding's transpose", False)
     head_scaling: bool = setting("whether the head reads features divided by sqrt(D)", False)
     head_bias: bool = setting("whether the head has an offset", False)
-    dropout: float = setting("probability that a feature entering a stream is dropped", 0.0, low=0.0, high=0.99)
-    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    attention_kernel: Kernel = setting("which attention kernel", "auto")
 
     sees: ClassVar[Sees] = "past"
     reads_context: ClassVar[bool] = True
@@ -70,9 +62,7 @@ class Config(Positionwise):
                 f"relative_buckets {self.relative_buckets} must be a multiple of 4, and relative_reach "
                 f"{self.relative_reach} more than half of them"
             )
-        if self.norm_bias and self.norm != "layer":
-            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
-        self.check_experts()
+        super().__post_init__()
 
     @property
     def depth_of_encoder(self) -> int:
@@ -94,10 +84,6 @@ class Config(Positionwise):
         """The shape of all attention."""
         scale = None if self.score_scaling else 1.0
         return Heads(self.heads, self.features_of_head, bias=self.bias, out_bias=self.bias, scale=scale)
-
-    def make_norm(self, name: str | None = None) -> Norm:
-        """A norm of a stream."""
-        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
 
 class Block(nn.Module):

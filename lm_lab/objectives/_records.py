@@ -15,12 +15,6 @@ def complete(config: Any, model: Any) -> Any:
     return dataclasses.replace(config, pooling=pooling, as_context=model.reads_context)
 
 
-def window(config: Any, length: int) -> tuple[int, int]:
-    """Records are no windows: one text a row."""
-    del config
-    return length, length
-
-
 def prepare(dtype: Any, as_context: bool, key: Array, examples: Examples) -> Batch:
     """One target [B 1] a text, of weight 0 where a row is all padding.
 

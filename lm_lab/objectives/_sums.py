@@ -1,10 +1,18 @@
-"""What objectives share: the likelihood of targets, and rows to go on from."""
+"""What objectives share: windows, the likelihood of targets, and rows to go on from."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.types import Batch, Examples, Inputs, Sums
+
+
+def side_by_side(config: Any, length: int) -> tuple[int, int]:
+    """(tokens in a window, tokens from one window to the next): every token is in one window, a record is a row."""
+    del config
+    return length, length
 
 
 def likelihood(logits_BLV: Array, batch: Batch) -> Sums:

@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.nn.heads import Pooling
 from lm_lab.objectives import _records
-from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives._sums import likelihood, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Objective, Sums, UserError, Vocabulary
 
@@ -17,7 +17,7 @@ SEES = None
 CONTEXT = None  # the text itself, where the model reads one
 READS = "labelled"
 
-complete, window = _records.complete, _records.window
+complete, window = _records.complete, side_by_side
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 SEES = "past"
 CONTEXT = None  # given in the row, or as the context, as the model reads it
 
+window = causal.window
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -31,11 +33,6 @@ class Config:
 def complete(config: Config, model: Any) -> Config:
     """The settings with `as_context` decided by what the model reads."""
     return dataclasses.replace(config, as_context=model.reads_context)
-
-
-def window(config: Config, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next): those of `causal`."""
-    return causal.window(causal.Config(), length)
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:

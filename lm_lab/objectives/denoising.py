@@ -20,12 +20,14 @@ from jax import Array, lax
 
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives._corruption import compact, interleave, row_keys, shifted, whole
-from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives._sums import likelihood, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 
 SEES = "past"
 CONTEXT = True
+
+window = side_by_side
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,6 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective on windows of `length` tokens."""
     del length
     return Objective(partial(prepare, config, vocabulary), likelihood)
-
-
-def window(config: Config, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next)."""
-    del config
-    return length, length
 
 
 def specials(config: Config, length: int) -> int:

@@ -6,34 +6,24 @@ anew at every step. With several documents in a row, those before the cut are al
 Bits per byte: those of the rest given the prefix, by the bytes of the rest: a likelihood, of the ends of texts alone.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.objectives import causal
 from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives.causal import Config
 from lm_lab.types import Batch, Examples, Objective, Vocabulary
 
 SEES = "past"
 
-
-@dataclass(frozen=True)
-class Config:
-    """Nothing to set."""
+window = causal.window
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective on windows of `length` inputs."""
     del config, length, vocabulary
     return Objective(prepare, likelihood)
-
-
-def window(config: Config, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next)."""
-    del config
-    return length + 1, length
 
 
 def prepare(key: Array, examples: Examples) -> Batch:

@@ -8,6 +8,7 @@ from jax import Array
 
 from lm_lab.nn.heads import Pooling
 from lm_lab.objectives import _records
+from lm_lab.objectives._sums import side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Objective, Sums, Vocabulary
 
@@ -16,7 +17,7 @@ CONTEXT = None  # the text itself, where the model reads one
 READS = "labelled"
 MEASURES = "correlation"
 
-complete, window = _records.complete, _records.window
+complete, window = _records.complete, side_by_side
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from jax import Array
 
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives._corruption import shifted
-from lm_lab.objectives._sums import likelihood, moved_right
+from lm_lab.objectives._sums import likelihood, moved_right, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 
 SEES = "past"
 READS = "pairs"
 CONTEXT = None  # as the model reads
+
+window = side_by_side
 
 Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
 
@@ -62,12 +64,6 @@ def specials(config: Config, length: int) -> int:
     """The id with which an encoder's decoder starts; in a joined row the source's end starts the target."""
     del length
     return int(config.form == "context")
-
-
-def window(config: Config, length: int) -> tuple[int, int]:
-    """Records are no windows: one target a row."""
-    del config
-    return length, length
 
 
 def model_length(config: Config, length: int, context_length: int) -> int:

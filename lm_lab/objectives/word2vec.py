@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.objectives._sums import side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, Sums, Vocabulary
 
 SEES = "words"
+
+window = side_by_side  # neighbours are of one window
 
 ZIPF_OFFSET = 2.7  # Mandelbrot's, of English
 
@@ -41,12 +44,6 @@ class Config:
     )
     analogies: str | None = setting("file of questions a b c d that the trained vectors are asked; None: none", None)
     similarities: str | None = setting("file of lines a b score, by people, that they are held against", None)
-
-
-def window(config: Config, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one to the next): neighbours are of the same window."""
-    del config
-    return length, length
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:

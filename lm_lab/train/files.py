@@ -48,6 +48,19 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         durable.replace(path, content.encode() if isinstance(content, str) else content)
 
 
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}; {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON ({error}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is expected; {remedy}")
+    return content
+
+
 class Damaged(Exception):
     """A sealed folder is not what its manifest says."""
 

@@ -5,7 +5,6 @@ A directory that holds no run but a model alone (`lm-lab convert` writes them) h
 """
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.schema import build
 from lm_lab.train import checkpoint
-from lm_lab.train.files import Damaged, read_seal, verify_seal
+from lm_lab.train.files import Damaged, read_object, read_seal, verify_seal
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -114,16 +113,7 @@ def identity(frozen: PyTree) -> str:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The plain values of a run's config.json. Raises UserError."""
-    path = directory / "config.json"
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read: {error.strerror}; name the directory of a run") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error}); name the directory of a run") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not the config of a run; name the directory of a run")
-    return content
+    return read_object(directory / "config.json", "name the directory of a run")
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The position-wise layers of a transformer: dense, or a mixture of experts, as its config chooses."""
+"""What the families of transformers have in common: their norms, and their position-wise layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,16 +6,19 @@ from typing import Literal
 
 from jax import Array
 
+from lm_lab.nn.attention import Kernel
 from lm_lab.nn.experts import Experts, Grouping, Mixture
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
+from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.sight import Sight
+from lm_lab.nn.stack import Remat
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
 
 @dataclass(frozen=True)
-class Positionwise:
-    """Fields that the Config of every transformer family has."""
+class Transformer:
+    """Fields that the Config of every transformer family has. Raises UserError for what does not go together."""
 
     width: int = setting("residual stream, D", 128, low=1)
     feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
@@ -26,6 +29,19 @@ class Positionwise:
     capacity_factor: float | None = setting("room of an expert, over k L / E; None: for all", None, low=0.01)
     balance_weight: float = setting("weight of the loss that asks for experts chosen alike", 0.01, low=0.0)
     experts_kernel: Grouping = setting("how the products of experts that drop nothing are grouped", "auto")
+    norm: Kind = setting("RMSNorm or LayerNorm", "rms")
+    norm_bias: bool = setting("whether a LayerNorm has an offset", False)
+    norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
+    dropout: float = setting("probability that a feature entering a stream is dropped", 0.0, low=0.0, high=0.99)
+    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
+    remat: Remat = setting("what the backward pass computes again", "none")
+    attention_kernel: Kernel = setting("which attention kernel", "auto")
+
+    def __post_init__(self) -> None:
+        if self.norm_bias and self.norm != "layer":
+            raise UserError("norm_bias is for norm layer, and norm is rms; change one of them")
+        if self.feed_forward_kind == "experts" and self.experts_per_token > self.experts:
+            raise UserError(f"experts_per_token {self.experts_per_token} is above experts {self.experts}; lower it")
 
     @property
     def inner(self) -> int:
@@ -45,10 +61,9 @@ class Positionwise:
             self.experts_kernel,
         )
 
-    def check_experts(self) -> None:
-        """Raises UserError for a mixture that cannot be."""
-        if self.feed_forward_kind == "experts" and self.experts_per_token > self.experts:
-            raise UserError(f"experts_per_token {self.experts_per_token} is above experts {self.experts}; lower it")
+    def make_norm(self, name: str | None = None) -> Norm:
+        """A norm of a stream."""
+        return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
     def make_layer(self, scale: float, bias: bool, sight: Sight) -> Callable[[Array], Array]:
         """The layer [B L D] -> [B L D] of a block, "experts" or "feed_forward" by name; experts never have offsets."""
