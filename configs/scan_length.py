@@ -5,8 +5,9 @@ The same models as on the simple split (scan_length.py:rnn for the LSTM), and th
 Published: LSTM 13.8 % (1711.00350)
 Command:   lm-lab train --config=configs/scan_length.py --workdir=runs/scan_length
            with length_split of github.com/brendenlake/SCAN in ../shared/data/scan (LM_LAB_SHARED for ../shared)
-Cost:      4 minutes on one CPU core
-Result:    0.1 % exact match with the decoder, of all 3,920 test commands
+Cost:      4 minutes on one CPU core; LSTM 8
+Result:    14.8 % exact match with the LSTM and 0.1 % with the decoder, of all 3,920 test commands; 100 and 99.7 % on
+           the simple split
 """
 
 import os

@@ -108,6 +108,7 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
     sections = {name: _section(values, name) for name in SECTIONS}
     chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
+    parts["train"][OWN] = _anchored(parts["train"][OWN])
     _fit(chosen["objective"]["name"], parts)
     needs = _needs(chosen["objective"]["name"], parts)
     parts["model"]["family"] = _complete(parts["model"]["family"], needs)
@@ -174,6 +175,13 @@ def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"config.{section}.{name} does not exist; {suggest(name, list(known))}")
     own = {part: {name: value for name, value in values.items() if name in fields[part]} for part in parts}
     return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
+
+
+def _anchored(horizon: Horizon) -> Horizon:
+    """The run that this one starts from is the same wherever the config is read again."""
+    if horizon.initial is None:
+        return horizon
+    return dataclasses.replace(horizon, initial=str(Path(horizon.initial).expanduser().absolute()))
 
 
 def _fit(objective: str, parts: dict[str, Any]) -> None:

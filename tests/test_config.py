@@ -87,6 +87,7 @@ MISTAKES = [
     ({"train.tokens": 100}, "config.train: give one of steps, tokens, budget_flops, not steps and tokens"),
     ({"train.steps": None}, "config.train: give one of steps, tokens, budget_flops, not none"),
     ({"train.microbatches": 3}, "config.train: batch_size 8 is not divisible by microbatches 3"),
+    ({"data.pack": True}, "config.data.pack is for pairs whose source is a model's context; leave it out"),
     ({"mesh.data": 0}, "config.mesh.data must be at least 1, not 0"),
     ({"precision.compute": "float16"}, "config.precision.compute must be one of float32, bfloat16, not 'float16'"),
 ]
@@ -105,6 +106,11 @@ def test_overriding_leaves_the_config_as_it_was():
     changed = configs.override(config, {"model.depth": 7, "seed": 3})
     assert (config.model.depth, config.seed) == (tiny.DEPTH, 0)
     assert (changed.model.depth, changed.seed) == (7, 3)
+
+
+def test_the_run_to_start_from_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tiny.resolve({"train.initial": "runs/a"})[1]["train"]["initial"] == str(tmp_path / "runs/a")
 
 
 def test_fields_that_share_a_section_have_names_of_their_own():

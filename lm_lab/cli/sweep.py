@@ -11,6 +11,7 @@ Launching again runs what is missing or failed and redoes nothing. A run that fa
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -35,13 +36,14 @@ def run(argv: list[str]) -> int:
         raise UserError("name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop")
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
-    report.read_analysis(study.analysis, f"study {study.name!r}")
+    kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     summary = launch(
         study,
         directory,
         lambda overrides: configs.resolve(configs.override(study.base, overrides))[1],
         _command,
         WORKERS.value,
+        review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
     counts = ", ".join(f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed"))
     print(f"{len(summary.rows)} runs: {counts}", flush=True)

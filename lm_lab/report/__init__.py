@@ -2,7 +2,8 @@
 
 A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is lm_lab.report.isoflop)
 with three public names: Settings, what else the spec may say; analyse(rows, settings) -> a frozen dataclass of results;
-story(analysis, sweep) -> page.Story.
+story(analysis, sweep) -> page.Story. It may have a fourth, check(settings, rows), which raises UserError for runs that,
+once complete, could not be analysed; the launch asks it before any begins.
 """
 
 import dataclasses

@@ -17,6 +17,7 @@ from lm_lab.sweeps.results import (
     Row,
     collect,
     result_of,
+    rows_of,
     run_status,
     write_results,
 )
@@ -27,6 +28,8 @@ from lm_lab.train.records import write_result
 
 Command = Callable[[Path, Sequence[str]], Sequence[str]]
 """(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes on with them."""
+Review = Callable[[list[Row]], None]
+"""What is to raise UserError for runs, none of which has begun, that are no study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +56,22 @@ def launch(
     command: Command,
     workers: int | None = None,
     stream: TextIO | None = None,
+    review: Review | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
 
     Shows its progress on the stream, by default stderr. Redoes nothing that is complete or diverged, and retries
     what failed. A run that fails does not stop the others.
-    Raises UserError, with nothing stored touched, for a bad point, a directory of another study, or one that another
-    launch holds. Ctrl-C and SIGTERM end the workers, write results.csv, and go on to the caller.
+    Raises UserError, with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
+    directory of another study, or one that another launch holds. Ctrl-C and SIGTERM end the workers, write results.csv,
+    and go on to the caller.
     """
     out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
     planned = plan(study, resolve)
     check(directory, study, planned)
+    if review:
+        review(rows_of(planned, directory))
     prepare_workdir(directory)
     with Lock(directory / "lock"), termination_raises():
         if is_written(directory, study, planned) and all(_finished(directory, run.name) for run in planned):

@@ -4,7 +4,7 @@ import csv
 import fcntl
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -49,7 +49,11 @@ def collect(directory: Path) -> list[Row]:
     flops (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam
     of train.also_examine; seconds. Raises UserError where the folder holds no sweep.
     """
-    runs = planned_runs(read(directory))
+    return rows_of(planned_runs(read(directory)), directory)
+
+
+def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
+    """The rows of `collect`, of runs whether they have begun or not."""
     keys = list(dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"]))
     exams = list(dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ()))
     return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]

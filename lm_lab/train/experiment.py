@@ -40,7 +40,7 @@ class Horizon:
     """The `train` section of a config: how long, in what pieces, and what is kept. One of the first three is given."""
 
     steps: int | None = setting("optimizer steps", None, low=1)
-    tokens: int | None = setting("training targets, rounded to whole calls", None, low=1)
+    tokens: int | None = setting("training targets (of records, room for them), rounded to whole calls", None, low=1)
     budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
     batch_size: int = setting("windows a step, B", 32, low=1)
     initial: str | None = setting("directory of the run whose parameters this one starts with", None)

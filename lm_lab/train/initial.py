@@ -23,7 +23,7 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """
     if experiment.train.initial is None:
         return {}
-    family, config, params = restore.load_params(Path(experiment.train.initial).expanduser())
+    family, config, params = restore.load_params(Path(experiment.train.initial))
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]

@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.report import write
 from lm_lab.report.comparison import drawing, words
-from lm_lab.report.comparison.findings import Settings, find
+from lm_lab.report.comparison.findings import Settings, check, find
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
@@ -102,6 +102,12 @@ def test_contenders_that_share_no_budget_are_refused():
     apart = [row for row in rows() if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])]
     with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
         find(apart, SETTINGS)
+    planned = [row | {"status": "missing", "flops": None, "bits_per_byte": None} for row in apart]
+    with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
+        check(SETTINGS, planned)
+    with pytest.raises(UserError, match=r"no run is one of lstm; mend analysis\.arms"):
+        check(SETTINGS, [row for row in planned if row["model.family"] == "decoder"])
+    check(SETTINGS, [row | {"status": "missing"} for row in rows()])
 
 
 @pytest.mark.parametrize(

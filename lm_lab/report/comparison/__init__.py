@@ -1,12 +1,12 @@
 """The report of a comparison: which of several architectures is the better use of compute, time and parameters."""
 
 from lm_lab.report.comparison import drawing, words
-from lm_lab.report.comparison.findings import Findings, Settings
+from lm_lab.report.comparison.findings import Findings, Settings, check
 from lm_lab.report.comparison.findings import find as analyse
 from lm_lab.report.page import Block, Figure, Section, Story
 from lm_lab.report.stored import Sweep
 
-__all__ = ["Settings", "analyse", "story"]
+__all__ = ["Settings", "analyse", "check", "story"]
 
 
 def story(findings: Findings, sweep: Sweep) -> Story:

@@ -15,6 +15,7 @@ from lm_lab.schema import setting
 from lm_lab.types import UserError
 
 RATE = "optimizer.peak_rate"
+REMEDY = "set train.budget_flops, the same for all"
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,32 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
     budgets = {cell.budget for cell in cells}
     if len(cells) == len(budgets):
-        raise UserError("no two contenders have complete runs of one budget; set train.budget_flops, the same for all")
+        raise UserError(f"no two contenders have complete runs of one budget; {REMEDY}")
     missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
     return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
 
 
+def check(settings: Settings, rows: Sequence[Row]) -> None:
+    """Raises UserError where runs that are planned could not be compared, once complete."""
+    runs = {arm: _planned(settings, arm, rows) for arm in settings.arms}
+    absent = [arm for arm in settings.arms if not runs[arm]]
+    if absent:
+        raise UserError(f"no run is one of {', '.join(absent)}; mend analysis.arms")
+    places = _places(runs)
+    if len(places) == len({compute for _, compute in places}):
+        raise UserError(f"no two contenders have runs of one budget; {REMEDY}")
+
+
 def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
     """The complete runs of a contender, their bits per byte those of the metric."""
+    own = [row for row in _planned(settings, arm, rows) if row.get("status") == "complete"]
+    return [{**row, "bits_per_byte": row[settings.metric]} for row in own if row.get(settings.metric) is not None]
+
+
+def _planned(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
+    """All runs of a contender."""
     shared = settings.arms[arm]
-    own = [row for row in rows if row.get("status") == "complete" and row.get(settings.metric) is not None]
-    own = [row for row in own if all(row.get(key) == value for key, value in shared.items())]
-    return [{**row, "bits_per_byte": row[settings.metric]} for row in own]
+    return [row for row in rows if all(row.get(key) == value for key, value in shared.items())]
 
 
 def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:
