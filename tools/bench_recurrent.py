@@ -4,7 +4,7 @@
     taskset -c 0 python tools/bench_recurrent.py --size=256x2   # on one core
     python tools/bench_recurrent.py --torch-python=other_env/bin/python
 
-The same model (tools/bench_peers/recurrent_shape.py), batch and optimizer; turns as in tools/bench_training.py, whose
+The same model (tools/bench_peers/shape.py), batch and optimizer; turns as in tools/bench_training.py, whose
 word on shared machines holds here too: believe the ratios.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 from bench_peers import flax_rnn
 from bench_peers import shape as settings
-from bench_peers.recurrent_shape import CELLS, SHAPES, VOCAB, Shape
+from bench_peers.shape import GATES, RECURRENT_SHAPES, VOCAB, Shape
 from bench_training import Turn, compare, timed, torch_contender
 from ml_collections import ConfigDict
 
@@ -68,7 +68,7 @@ def lm_lab_contender(shape: Shape, cell: str, steps_per_call: int = 10) -> Calla
 
 
 def contenders(size: str, cell: str, torch_python: str | None, stack: ExitStack) -> dict[str, Turn]:
-    shape = SHAPES[size]
+    shape = RECURRENT_SHAPES[size]
     turns = {"lm_lab": timed(lm_lab_contender(shape, cell)), "flax nn.RNN": timed(flax_rnn.contender(shape, cell))}
     if torch_python:
         command = [torch_python, "-m", "bench_peers.torch_rnn", size, cell]
@@ -80,7 +80,7 @@ def show(size: str, cell: str, seconds: dict[str, list[float]]) -> None:
     def span(values: list[float], form: str) -> str:
         return f"{statistics.median(values):{form}}  [{min(values):{form}}, {max(values):{form}}]"
 
-    shape, cores = SHAPES[size], len(os.sched_getaffinity(0))
+    shape, cores = RECURRENT_SHAPES[size], len(os.sched_getaffinity(0))
     print(f"\n{cell} {size}  length {shape.length}  batch {shape.batch_size}  vocabulary {VOCAB}  {cores} cores")
     print(f"{'':20}{'tokens/s, median [range]':36}lm_lab is so many times as fast, median [range]")
     for name, own in seconds.items():
@@ -91,8 +91,8 @@ def show(size: str, cell: str, seconds: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=[*SHAPES, "all"], default="all")
-    parser.add_argument("--cell", choices=[*CELLS, "all"], default="all")
+    parser.add_argument("--size", choices=[*RECURRENT_SHAPES, "all"], default="all")
+    parser.add_argument("--cell", choices=[*GATES, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch-python", help="an interpreter with torch; default: this one, where it has torch")
     flags = parser.parse_args()
@@ -101,8 +101,8 @@ def main() -> None:
         print("no torch here: pip install -e .[interop], or give --torch-python; going on without", file=sys.stderr)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LM_LAB_CACHE"] = cache
-        for size in SHAPES if flags.size == "all" else [flags.size]:
-            for cell in CELLS if flags.cell == "all" else [flags.cell]:
+        for size in RECURRENT_SHAPES if flags.size == "all" else [flags.size]:
+            for cell in GATES if flags.cell == "all" else [flags.cell]:
                 with ExitStack() as stack:
                     show(size, cell, compare(contenders(size, cell, torch_python, stack), flags.rounds))
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import jax
 from bench_peers import plain_flax
 from bench_peers import shape as settings
-from bench_peers.shape import SHAPES, Shape
+from bench_peers.shape import SHAPES, Shape, gpt_params
 from ml_collections import ConfigDict
 
 from lm_lab.config import resolve
@@ -62,7 +62,7 @@ def lm_lab_config(shape: Shape, steps_per_call: int, scan: bool) -> ConfigDict:
 
 
 def lm_lab_contender(shape: Shape, steps_per_call: int = 10, scan: bool = False) -> Callable[[], None]:
-    return contender(shape, lm_lab_config(shape, steps_per_call, scan), shape.params)
+    return contender(shape, lm_lab_config(shape, steps_per_call, scan), gpt_params(shape))
 
 
 def contender(shape: Shape, config: ConfigDict, params: int) -> Callable[[], None]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 from bench_peers.plain_flax import optimizer
-from bench_peers.recurrent_shape import VOCAB, Shape
+from bench_peers.shape import VOCAB, Shape
 from jax import Array
 
 CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from bench_peers import shape as settings
-from bench_peers.shape import Shape
+from bench_peers.shape import Shape, gpt_params
 from jax import Array
 
 
@@ -73,7 +73,7 @@ def contender(shape: Shape) -> Callable[[], None]:
     update = optimizer()
     model: Any = Decoder(shape)
     params = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, shape.length), jnp.int32))["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == shape.params
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == gpt_params(shape)
 
     def loss(params: dict, windows: Array) -> Array:
         weights = jnp.ones(windows[:, 1:].shape, jnp.float32)

@@ -17,7 +17,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from bench_peers import shape as settings
-from bench_peers.shape import SHAPES, Shape
+from bench_peers.shape import SHAPES, Shape, gpt_params
 
 
 class Block(nn.Module):
@@ -71,7 +71,7 @@ class Trainer:
     def __init__(self, shape: Shape, compiled: bool) -> None:
         torch.manual_seed(0)
         model = Decoder(shape)
-        assert sum(param.numel() for param in model.parameters()) == shape.params
+        assert sum(param.numel() for param in model.parameters()) == gpt_params(shape)
         self.shape, self.step, self.params = shape, 0, list(model.parameters())
         groups = [
             {"params": [p for p in self.params if p.ndim > 1], "weight_decay": settings.WEIGHT_DECAY},

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from bench_peers import shape as settings
-from bench_peers.recurrent_shape import SHAPES, VOCAB, Shape
+from bench_peers.shape import RECURRENT_SHAPES, VOCAB, Shape
 from bench_peers.torch_gpt import rate
 
 
@@ -57,7 +57,7 @@ class Trainer:
 
 def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    trainer = Trainer(SHAPES[sys.argv[1]], sys.argv[2])
+    trainer = Trainer(RECURRENT_SHAPES[sys.argv[1]], sys.argv[2])
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
