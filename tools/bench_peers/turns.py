@@ -106,11 +106,11 @@ def show(title: str, shape: Shape, seconds: dict[str, list[float]]) -> None:
     def span(values: list[float], form: str) -> str:
         return f"{statistics.median(values):{form}}  [{min(values):{form}}, {max(values):{form}}]"
 
-    cores = len(os.sched_getaffinity(0))
+    cores, wide = len(os.sched_getaffinity(0)), max(map(len, seconds)) + 2
     sizes = f"length {shape.length}  batch {shape.batch_size}  vocabulary {VOCAB}"
     print(f"\n{title}  {sizes}  float32  {cores} cores")
-    print(f"{'':20}{'tokens/s, median [range]':36}lm_lab is so many times as fast, median [range]")
+    print(f"{'':{wide}}{'tokens/s, median [range]':36}lm_lab is so many times as fast, median [range]")
     for name, own in seconds.items():
         speed = span([shape.tokens / value for value in own], ",.0f")
         ratio = span([theirs / ours for theirs, ours in zip(own, seconds["lm_lab"])], ".2f")
-        print(f"{name:20}{speed:36}{ratio}")
+        print(f"{name:{wide}}{speed:36}{ratio}")
