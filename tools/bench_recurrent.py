@@ -21,7 +21,7 @@ def contenders(cell: str, size: str, flags: Namespace, stack: ExitStack) -> dict
     config = {"model.family": "rnn", "model.cell": cell, "model.residual": False, "model.norm": None}
     return {
         "lm_lab": ours.contender(shape, rnn_params(shape, cell), config),
-        "flax nn.RNN": turns.timed(flax_rnn.contender(shape, cell)),
+        "flax nn.RNN": flax_rnn.contender(shape, cell),
         **turns.torch_turns(flags.torch_python, "torch_rnn", size, {f"torch nn.{cell.upper()}": cell}, stack),
     }
 

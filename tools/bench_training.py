@@ -29,7 +29,7 @@ def contenders(size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]
     modes = {f"PyTorch {mode}": mode for mode in turns.MODES}
     return {
         "lm_lab": lm_lab(shape),
-        "plain Flax": turns.timed(plain_flax.contender(shape)),
+        "plain Flax": plain_flax.contender(shape),
         **turns.torch_turns(flags.torch_python, "torch_gpt", size, modes, stack),
     }
 
