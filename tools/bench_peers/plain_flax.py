@@ -4,17 +4,15 @@ Kept of it: Dense and DenseGeneral without biases, jax.nn.gelu and softmax, a Py
 with the state donated, loss as a weighted mean. Left out, in its favour: optax.MultiSteps and the internal metrics.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from bench_peers import shape as settings
-from bench_peers.shape import Shape
+from bench_peers import flax_trainer
+from bench_peers.shape import VOCAB, Shape, gpt_params
+from bench_peers.turns import Turn
 from jax import Array
 
 
@@ -49,54 +47,17 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BL: Array) -> Array:
-        embed = nn.Embed(settings.VOCAB, self.shape.width)
+        embed = nn.Embed(VOCAB, self.shape.width)
         x_BLD = embed(tokens_BL) + nn.Embed(self.shape.length, self.shape.width)(jnp.arange(tokens_BL.shape[1])[None])
         for _ in range(self.shape.depth):
             x_BLD = Block(self.shape)(x_BLD)
         return embed.attend(nn.LayerNorm(use_bias=False)(x_BLD))
 
 
-def optimizer() -> optax.GradientTransformation:
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0,
-        settings.PEAK_RATE,
-        settings.WARMUP_STEPS,
-        settings.STEPS,
-        settings.FINAL_FRACTION * settings.PEAK_RATE,
-    )
-    adamw = optax.adamw(rate, settings.BETA1, settings.BETA2, settings.EPSILON, weight_decay=settings.WEIGHT_DECAY)
-    return optax.chain(optax.clip_by_global_norm(settings.CLIP_NORM), adamw)
-
-
-def contender(shape: Shape) -> Callable[[], None]:
-    """A function that takes shape.steps steps and waits for the last."""
-    update = optimizer()
-    model: Any = Decoder(shape)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, shape.length), jnp.int32))["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == shape.params
-
-    def loss(params: dict, windows: Array) -> Array:
-        weights = jnp.ones(windows[:, 1:].shape, jnp.float32)
-        logits: Any = model.apply({"params": params}, windows[:, :-1])
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:])
+def contender(shape: Shape) -> Turn:
+    def mean(logits: Array, targets: Array) -> Array:
+        weights = jnp.ones(targets.shape, jnp.float32)
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
         return (losses * weights).sum() / weights.sum()
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: tuple, windows: Array) -> tuple:
-        params, opt_state = state
-        value, grads = jax.value_and_grad(loss)(params, windows)
-        updates, opt_state = update.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), (value, optax.tree.norm(grads))
-
-    state = (params, jax.jit(update.init)(params))
-    windows = np.random.default_rng(0).integers(
-        settings.VOCAB, size=(shape.batch_size, shape.length + 1), dtype=np.int32
-    )
-
-    def take_turn() -> None:
-        nonlocal state
-        for _ in range(shape.steps):
-            state, metrics = step(state, windows)
-        jax.block_until_ready(metrics)
-
-    return take_turn
+    return flax_trainer.trainer(shape, Decoder(shape), gpt_params(shape), mean, optax.tree.norm)

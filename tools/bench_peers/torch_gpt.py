@@ -1,23 +1,16 @@
-"""A GPT-2 in PyTorch, in the structure of karpathy/nanoGPT (MIT): one product for q, k and v, fused attention,
-fused AdamW; eager or compiled. A process of its own, so that it may live in another environment than jax's:
+"""A GPT-2 in PyTorch, in the structure of karpathy/nanoGPT (MIT): one product for q, k and v, fused attention;
+eager or compiled; trained by bench_peers/torch_trainer.py, in a process of its own:
 
     python -m bench_peers.torch_gpt SHAPE eager|compiled
-
-It prints "ready", then takes a turn for every line that it reads, and prints the seconds.
 """
 
 # pyright: reportMissingImports=false
 # torch is an extra, and may be another environment's.
-import math
-import os
-import sys
-import time
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from bench_peers import shape as settings
-from bench_peers.shape import SHAPES, Shape
+from bench_peers.shape import SHAPES, VOCAB, Shape, gpt_params
+from bench_peers.torch_trainer import Trainer, count, serve
 
 
 class Block(nn.Module):
@@ -42,7 +35,7 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.embed = nn.Embedding(settings.VOCAB, shape.width)
+        self.embed = nn.Embedding(VOCAB, shape.width)
         self.positions = nn.Embedding(shape.length, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width, bias=False)
@@ -56,53 +49,17 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         logits = F.linear(self.norm(x), self.embed.weight)
-        return F.cross_entropy(logits.view(-1, settings.VOCAB), targets.reshape(-1))
+        return F.cross_entropy(logits.view(-1, VOCAB), targets.reshape(-1))
 
 
-def rate(step: int) -> float:
-    if step < settings.WARMUP_STEPS:
-        return settings.PEAK_RATE * step / settings.WARMUP_STEPS
-    done = min(1.0, (step - settings.WARMUP_STEPS) / (settings.STEPS - settings.WARMUP_STEPS))
-    cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return settings.PEAK_RATE * (settings.FINAL_FRACTION + (1 - settings.FINAL_FRACTION) * cosine)
-
-
-class Trainer:
-    def __init__(self, shape: Shape, compiled: bool) -> None:
-        torch.manual_seed(0)
-        model = Decoder(shape)
-        assert sum(param.numel() for param in model.parameters()) == shape.params
-        self.shape, self.step, self.params = shape, 0, list(model.parameters())
-        groups = [
-            {"params": [p for p in self.params if p.ndim > 1], "weight_decay": settings.WEIGHT_DECAY},
-            {"params": [p for p in self.params if p.ndim == 1], "weight_decay": 0.0},
-        ]
-        betas = (settings.BETA1, settings.BETA2)
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.EPSILON, fused=True)
-        self.model = torch.compile(model) if compiled else model
-        self.windows = torch.randint(settings.VOCAB, (shape.batch_size, shape.length + 1))
-
-    def take_turn(self) -> None:
-        for _ in range(self.shape.steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(self.step)
-            loss = self.model(self.windows)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.params, settings.CLIP_NORM)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.step += 1
-
-
-def main() -> None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    trainer = Trainer(SHAPES[sys.argv[1]], compiled=sys.argv[2] == "compiled")
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        trainer.take_turn()
-        print(time.perf_counter() - start, flush=True)
+def build(size: str, mode: str) -> Trainer:
+    shape = SHAPES[size]
+    model = Decoder(shape)
+    assert count(model) == gpt_params(shape)
+    windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
+    forward = torch.compile(model) if mode == "compiled" else model
+    return Trainer(model, lambda: forward(windows), shape.steps)
 
 
 if __name__ == "__main__":
-    main()
+    serve(build)

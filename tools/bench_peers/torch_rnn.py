@@ -1,20 +1,15 @@
-"""A language model of torch's nn.LSTM or nn.GRU with fused AdamW, in a process of its own, as torch_gpt.py is:
+"""A language model of torch's nn.LSTM or nn.GRU, trained by bench_peers/torch_trainer.py in a process of its own:
 
 python -m bench_peers.torch_rnn SHAPE lstm|gru
 """
 
 # pyright: reportMissingImports=false
 # torch is an extra, and may be another environment's.
-import os
-import sys
-import time
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from bench_peers import shape as settings
-from bench_peers.recurrent_shape import SHAPES, VOCAB, Shape
-from bench_peers.torch_gpt import rate
+from bench_peers.shape import GATES, RECURRENT_SHAPES, VOCAB, Shape, rnn_params
+from bench_peers.torch_trainer import Trainer, count, serve
 
 
 class Network(nn.Module):
@@ -32,38 +27,13 @@ class Network(nn.Module):
         return F.cross_entropy(self.head(features).view(-1, VOCAB), windows[:, 1:].reshape(-1))
 
 
-class Trainer:
-    def __init__(self, shape: Shape, cell: str) -> None:
-        torch.manual_seed(0)
-        self.shape, self.step, self.model = shape, 0, Network(shape, cell)
-        betas = (settings.BETA1, settings.BETA2)
-        groups = [
-            {"params": [p for p in self.model.parameters() if p.ndim > 1], "weight_decay": settings.WEIGHT_DECAY},
-            {"params": [p for p in self.model.parameters() if p.ndim == 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.EPSILON, fused=True)
-        self.windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
-
-    def take_turn(self) -> None:
-        for _ in range(self.shape.steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(self.step)
-            self.model(self.windows).backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), settings.CLIP_NORM)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.step += 1
-
-
-def main() -> None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    trainer = Trainer(SHAPES[sys.argv[1]], sys.argv[2])
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        trainer.take_turn()
-        print(time.perf_counter() - start, flush=True)
+def build(size: str, cell: str) -> Trainer:
+    shape = RECURRENT_SHAPES[size]
+    model = Network(shape, cell)
+    assert count(model) == rnn_params(shape, cell, biases=2 * GATES[cell])  # one for x, another for the state
+    windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
+    return Trainer(model, lambda: model(windows), shape.steps)
 
 
 if __name__ == "__main__":
-    main()
+    serve(build)

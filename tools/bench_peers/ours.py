@@ -1,0 +1,60 @@
+"""lm_lab's own contender: the program of `lm-lab train`, trained by the rule of bench_peers/shape.py."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from bench_peers import shape as rule
+from bench_peers.shape import Shape
+from bench_peers.turns import Turn, timed
+from ml_collections import ConfigDict
+
+from lm_lab.config import override, resolve
+from lm_lab.train import loop, sharding
+from lm_lab.train.member import Run
+
+
+def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
+    """Of a causal language model of the shape, with dotted keys changed."""
+    settings = {
+        "model.width": shape.width,
+        "model.depth": shape.depth,
+        "model.vocab": rule.VOCAB,
+        "objective.name": "causal",
+        "data.source": "synthetic",
+        "data.tokenizer": "byte",
+        "data.length": shape.length,
+        "optimizer.peak_rate": rule.PEAK_RATE,
+        "optimizer.warmup_steps": rule.WARMUP_STEPS,
+        "optimizer.final_fraction": rule.FINAL_FRACTION,
+        "optimizer.beta1": rule.BETA1,
+        "optimizer.beta2": rule.BETA2,
+        "optimizer.epsilon": rule.EPSILON,
+        "optimizer.weight_decay": rule.WEIGHT_DECAY,
+        "optimizer.clip_norm": rule.CLIP_NORM,
+        "train.steps": rule.STEPS,
+        "train.batch_size": shape.batch_size,
+        "train.steps_per_call": 10,
+        "train.eval_batches": 1,
+    }
+    return override(ConfigDict(), settings | changes)
+
+
+def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
+    """As lm_lab/train/loop.py builds and calls it: `config`, which has so many parameters."""
+    experiment, resolved = resolve(config(shape, changes))
+    steps_per_call = experiment.train.steps_per_call
+    machine = loop.build([Run(experiment, resolved, Path())])
+    assert machine.program.params["total"] == params
+    with sharding.use(machine.mesh):
+        state = machine.start()
+    examples = machine.examples(0, steps_per_call)
+
+    def take_turn() -> None:
+        nonlocal state
+        with sharding.use(machine.mesh):
+            for _ in range(shape.steps // steps_per_call):
+                state, metrics = machine.step(state, examples)
+        jax.block_until_ready(metrics)
+
+    return timed(take_turn)
