@@ -1,27 +1,9 @@
-"""Trees of parameters by path, and patterns that choose among paths."""
+"""Patterns that choose among the paths of parameters."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
-from flax.traverse_util import flatten_dict, unflatten_dict
-
-from lm_lab.types import PyTree, UserError
-
-
-def flatten(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path: {"layers/attention/query/kernel": ...}; the boxes of logical axes are leaves."""
-    return flatten_dict(tree, sep="/")
-
-
-def unflatten(leaves: Mapping[str, Any]) -> PyTree:
-    """The tree again."""
-    return unflatten_dict(dict(leaves), sep="/")
-
-
-def union(*trees: PyTree) -> PyTree:
-    """One tree of the leaves of all."""
-    return unflatten({path: leaf for tree in trees for path, leaf in flatten(tree).items()})
+from lm_lab.types import UserError
 
 
 def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str]:

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.adapters._paths import chosen, flatten, unflatten, union
+from lm_lab.adapters._paths import chosen
+from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import Adapter, PyTree, UserError
 

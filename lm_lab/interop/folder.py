@@ -17,6 +17,7 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, tensors
+from lm_lab.nn.trees import flatten
 from lm_lab.schema import build
 from lm_lab.train.files import explained, read_object
 from lm_lab.train.restore import abstract_params
@@ -36,7 +37,7 @@ def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
     with named(folder):
         rules = module.rules(config)
         found = _prefixed(module, _renamed(module, found))
-        shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract_params(module.FAMILY, config)).items()}
+        shapes = {path: leaf.shape for path, leaf in flatten(abstract_params(module.FAMILY, config)).items()}
         ignored = getattr(module, "IGNORED", ())
         params = mapping.to_ours(rules, found, shapes=shapes, ignored=ignored, dtype=jnp.dtype(dtype))
     return module.FAMILY, config, params

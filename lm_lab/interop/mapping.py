@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.types import PyTree, UserError
 
 Arrays = tuple[np.ndarray, ...]
@@ -93,7 +94,7 @@ def to_ours(
     Raises UserError naming a tensor that is missing, too many, of another shape, or of no floating-point dtype.
     """
     _check_names(rules, tensors, ignored)
-    params: dict[str, Any] = {}
+    leaves: dict[str, np.ndarray] = {}
     for rule in rules:
         like = [shapes[path][0 if rule.layers is None else 1 :] for path in rule.ours]
         rows = []
@@ -101,8 +102,8 @@ def to_ours(
             _check_tensors(rule, names, tensors, like)
             rows.append(rule.read(*(np.asarray(tensors[name], dtype) for name in names)))
         for path, parts in zip(rule.ours, zip(*rows)):
-            _put(params, path, np.array(parts[0]) if rule.layers is None else np.stack(parts))
-    return params
+            leaves[path] = np.array(parts[0]) if rule.layers is None else np.stack(parts)
+    return unflatten(leaves)
 
 
 def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
@@ -120,15 +121,6 @@ def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
             # 1 + w rounds in the wider of two dtypes: what leaves has the dtype that came.
             tensors |= {name: np.ascontiguousarray(x, held[0].dtype) for name, x in zip(names, parts, strict=True)}
     return tensors
-
-
-def flatten(params: PyTree) -> dict[str, Any]:
-    """The leaves of nested dicts by their paths."""
-    leaves: dict[str, Any] = {}
-    for name, value in params.items():
-        inner = {f"{name}/{path}": leaf for path, leaf in flatten(value).items()} if isinstance(value, dict) else None
-        leaves |= {name: value} if inner is None else inner
-    return leaves
 
 
 def _check_names(rules: Sequence[Rule], tensors: Mapping[str, Any], ignored: Sequence[str]) -> None:
@@ -155,10 +147,3 @@ def _check_tensors(
             raise UserError(f"tensor {name} has shape {list(tensor.shape)}; the config asks for {list(whole.shape)}")
         if tensor.dtype not in FLOATS:
             raise UserError(f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits")
-
-
-def _put(params: dict[str, Any], path: str, leaf: np.ndarray) -> None:
-    *folders, last = path.split("/")
-    for folder in folders:
-        params = params.setdefault(folder, {})
-    params[last] = leaf

@@ -17,6 +17,7 @@ from lm_lab.adapters import lora
 from lm_lab.interop import architectures, folder, mapping, tensors
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.mapping import Rule
+from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.schema import build
 from lm_lab.train.files import read_object
 from lm_lab.train.restore import abstract_params
@@ -182,7 +183,7 @@ def _ours(
     leaves: dict[str, Any] = {}
     for path, own in rows.items():
         leaves |= {f"{path}/{name}": leaf for name, leaf in _stacked(path, own, kernels[path], settings).items()}
-    return lora.unflatten(leaves)
+    return unflatten(leaves)
 
 
 def _check_shapes(name: str, own: Module, inputs: int, outputs: int) -> None:
@@ -263,7 +264,7 @@ def _joined(settings: lora.Config, parts: Iterable[tuple[dict[str, np.ndarray], 
 
 def _kernels(family: str, config: Any) -> dict[str, Any]:
     """Shapes of the kernels by the path of their layer."""
-    leaves = mapping.flatten(abstract_params(family, config))
+    leaves = flatten(abstract_params(family, config))
     return {path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)}
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.mapping import Rule, flatten, to_ours, to_theirs, turned
+from lm_lab.interop.mapping import Rule, to_ours, to_theirs, turned
 from lm_lab.nn.cells import CELLS, Name
+from lm_lab.nn.trees import flatten
 from lm_lab.types import PyTree, UserError
 
 MODULES: dict[tuple[str, str | None], Name] = {

@@ -10,7 +10,7 @@ import pytest
 
 from lm_lab import registry
 from lm_lab.adapters import lora
-from lm_lab.adapters._paths import flatten, unflatten
+from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.tiny import DEPTH, ROUNDING, WIDTH, distance, same_bits

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
-from lm_lab.adapters._paths import flatten
+from lm_lab.nn.trees import flatten
 from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.checkpoint import committed

@@ -8,6 +8,7 @@ import pytest
 from lm_lab.interop import bert, folder, mapping
 from lm_lab.models import encoder
 from lm_lab.nn.heads import Pooled
+from lm_lab.nn.trees import flatten
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.interop import parity
@@ -100,7 +101,7 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
     real = np.arange(parity.LENGTH) < np.asarray(parity.RAGGED)[:, None]
     inputs = Inputs(jnp.asarray(text), jnp.asarray(real, jnp.int32))
     abstract = jax.eval_shape(lambda: tiny.params_of(pooled, inputs))
-    shapes = {path: leaf.shape for path, leaf in mapping.flatten(abstract).items()}
+    shapes = {path: leaf.shape for path, leaf in flatten(abstract).items()}
     rules = [rule._replace(ours=tuple(f"model/{path}" for path in rule.ours)) for rule in bert.body(ours)]
     for head, theirs in (("pooler", "bert.pooler.dense"), ("head", "classifier")):
         rules.append(mapping.turned(f"{head}/kernel", f"{theirs}.weight"))

@@ -5,6 +5,7 @@ import pytest
 
 from lm_lab.interop import mapping
 from lm_lab.interop.mapping import fused, same, shifted, turned
+from lm_lab.nn.trees import flatten
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -47,7 +48,7 @@ def foreign():
 
 def test_there_and_back_is_the_same(foreign):
     params = mapping.to_ours(RULES, foreign, shapes=SHAPES)
-    assert {path: leaf.shape for path, leaf in mapping.flatten(params).items()} == SHAPES
+    assert {path: leaf.shape for path, leaf in flatten(params).items()} == SHAPES
     back = mapping.to_theirs(RULES, params)
     assert back.keys() == foreign.keys()
     assert all((back[name] == foreign[name]).all() for name in foreign)
