@@ -205,19 +205,22 @@ class Attention(nn.Module):
             return k, v
         capacity = min(k.shape[1], self.shape.window or k.shape[1])
         seen = []
-        for name, new in (("keys", k), ("values", v)):
-            held = self.variable("cache", name, jnp.zeros, (k.shape[0], capacity, *k.shape[2:]), k.dtype)
-            known, held.value = remember(held.value, new, sight.start, self.shape.window)
-            seen.append(known)
+        for name, new_BLGK in (("keys", k), ("values", v)):
+            # Held as [B G M K], which products with a query read as it lies; [B M G K] is rearranged for every token.
+            new_BGLK = new_BLGK.swapaxes(1, 2)
+            held = self.variable("cache", name, jnp.zeros, (*new_BGLK.shape[:2], capacity, k.shape[-1]), k.dtype)
+            known_BGMK, held.value = remember(held.value, new_BGLK, sight.start, self.shape.window, axis=2)
+            seen.append(known_BGMK.swapaxes(1, 2))
         return seen[0], seen[1]
 
     def _context(self, context_BMD: Array | None) -> tuple[Array, Array]:
         if context_BMD is None:
-            return self.get_variable("cache", "keys"), self.get_variable("cache", "values")
+            k_BGMK, v_BGMK = self.get_variable("cache", "keys"), self.get_variable("cache", "values")
+            return k_BGMK.swapaxes(1, 2), v_BGMK.swapaxes(1, 2)
         k, v = self._keys_and_values(context_BMD)
         if generating(self):
-            self.put_variable("cache", "keys", k)
-            self.put_variable("cache", "values", v)
+            self.put_variable("cache", "keys", k.swapaxes(1, 2))
+            self.put_variable("cache", "values", v.swapaxes(1, 2))
         return k, v
 
     def _keys_and_values(self, x_BMD: Array) -> tuple[Array, Array]:

@@ -103,13 +103,15 @@ def generating(module: nn.Module) -> bool:
     return module.is_mutable_collection("cache") and not module.is_initializing()
 
 
-def remember(held_BM: Array, new_BL: Array, start: Array, window: int | None) -> tuple[Array, Array]:
-    """(what queries see, what is held from now on) of [B M ...] and [B L ...]: the new is written at slot `start`.
+def remember(held: Array, new: Array, start: Array, window: int | None, axis: int = 1) -> tuple[Array, Array]:
+    """(what queries see, what is held from now on) of M slots held and L new ones, along an axis: [B M ...], [B L ...].
 
-    What is held of a full window moves to the left instead, and the queries see the old and the new one after another.
+    The new is written at slot `start`. What is held of a full window moves to the left instead, and the queries see the
+    old and the new one after another.
     """
-    if window is None or held_BM.shape[1] < window:
-        held_BM = lax.dynamic_update_slice_in_dim(held_BM, new_BL.astype(held_BM.dtype), start, axis=1)
-        return held_BM, held_BM
-    seen = jnp.concatenate([held_BM, new_BL.astype(held_BM.dtype)], axis=1)
-    return seen, seen[:, -held_BM.shape[1] :]
+    capacity, new = held.shape[axis], new.astype(held.dtype)
+    if window is None or capacity < window:
+        held = lax.dynamic_update_slice_in_dim(held, new, start, axis)
+        return held, held
+    seen = jnp.concatenate([held, new], axis)
+    return seen, lax.slice_in_dim(seen, seen.shape[axis] - capacity, None, axis=axis)

@@ -1,11 +1,15 @@
 """Depth, in one place."""
 
+from functools import partial
+from operator import itemgetter
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from lm_lab.nn.linear import PRODUCT
+from lm_lab.types import PyTree
 
 Remat = Literal["none", "full", "dots"]
 
@@ -17,11 +21,12 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
 
     A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N layers whether the
     layers are scanned (one compiled body at any depth) or unrolled (faster when small), so the two are one model.
+    So is the "cache" of scanned layers; of unrolled ones each has its own, which XLA reads and writes where it lies.
     `remat` says what the backward pass computes again: nothing, all of a block, or all but its products with kernels.
     """
     if remat != "none":
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
-    return nn.scan(
+    layers = nn.scan(
         block,
         variable_axes={"params": 0, "cache": 0, "losses": 0, "lora": 0},
         split_rngs={"params": True, "dropout": True},
@@ -30,3 +35,21 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
         unroll=1 if scan else depth,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
+    return layers if scan else nn.map_variables(layers, "cache", _joined, partial(_apart, depth), mutable=True)
+
+
+def _joined(held: PyTree) -> PyTree:
+    """What `_apart` took apart. XLA drops both, where a layer takes from the stack what another call put there."""
+    layers = held.get("cache")
+    if not layers:  # those of an encoder hold nothing
+        return {}
+    ordered = [layers[f"layer_{index}"] for index in range(len(layers))]
+    return {"cache": jax.tree.map(lambda *parts: jnp.stack(parts), *ordered)}
+
+
+def _apart(depth: int, held: PyTree) -> PyTree:
+    """A cache of layer_0, layer_1, ... from one whose arrays have a leading axis of N layers."""
+    stacked = held.get("cache")
+    if not stacked:
+        return {}
+    return {"cache": {f"layer_{index}": jax.tree.map(itemgetter(index), stacked) for index in range(depth)}}

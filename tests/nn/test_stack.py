@@ -6,6 +6,7 @@ import pytest
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.stack import repeat
 from lm_lab.train.sharding import unbox
+from tests.tiny import ROUNDING, distance
 
 
 class Block(nn.Module):
@@ -58,3 +59,28 @@ def test_layers_drop_features_of_their_own():
         {}, jnp.zeros(100), rngs={"dropout": jax.random.key(0)}
     )
     assert set(total.tolist()) == {0.0, 2.0, 4.0, 6.0}
+
+
+class Summing(nn.Module):
+    """Adds up what it was given, with what it was given before."""
+
+    @nn.compact
+    def __call__(self, x):
+        total = self.variable("cache", "total", jnp.zeros_like, x)
+        total.value += Linear(8, "expand", name="mix")(x)
+        return jnp.tanh(total.value), None
+
+
+def test_unrolled_layers_hold_caches_of_their_own_and_go_on_as_scanned_ones():
+    scanned, unrolled = (repeat(Summing, 11, scan=scan, remat="none")() for scan in (True, False))
+    params = unbox(jax.jit(scanned.init)(jax.random.key(0), X)["params"])
+    stacked, apart = {}, {}
+    for call in range(3):
+        (wanted, _), stacked = scanned.apply({"params": params, **stacked}, X + call, mutable=["cache"])
+        (found, _), apart = unrolled.apply({"params": params, **apart}, X + call, mutable=["cache"])
+        assert distance(found, wanted) < ROUNDING
+    assert {layer: cache["total"].shape for layer, cache in apart["cache"].items()} == {
+        f"layer_{index}": X.shape for index in range(11)
+    }
+    for index in range(11):
+        assert distance(apart["cache"][f"layer_{index}"]["total"], stacked["cache"]["total"][index]) < ROUNDING
