@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.attention import Attention, Heads
+from lm_lab.nn.attention import Attention, Heads, bounded
 from lm_lab.nn.linear import Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
@@ -178,9 +178,7 @@ class Model(nn.Module):
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""
         logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else self.head(x_BLD)
-        logits_BLV = logits_BLV.astype(jnp.float32)
-        cap = self.cfg.logit_softcap
-        return logits_BLV if cap is None else cap * jnp.tanh(logits_BLV / cap)
+        return bounded(logits_BLV.astype(jnp.float32), self.cfg.logit_softcap)
 
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""

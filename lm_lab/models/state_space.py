@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn import scans
-from lm_lab.nn.attention import Attention, Heads, Kernel
+from lm_lab.nn.attention import Attention, Heads, Kernel, bounded
 from lm_lab.nn.feed_forward import FeedForward
 from lm_lab.nn.flow import Course, Flow
 from lm_lab.nn.linear import Embedding, Linear, constrain
@@ -199,9 +199,7 @@ class Model(nn.Module):
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""
         logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else self.head(x_BLD)
-        logits_BLV = logits_BLV.astype(jnp.float32)
-        cap = self.cfg.logit_softcap
-        return logits_BLV if cap is None else cap * jnp.tanh(logits_BLV / cap)
+        return bounded(logits_BLV.astype(jnp.float32), self.cfg.logit_softcap)
 
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""

@@ -44,7 +44,7 @@ def attend(
 
     mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for all keys, as `sees`
     says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
-    softcap tanh(scores / softcap) (2408.00118). own_BL are the segments where the mask is as None says within them.
+    `softcap` (2408.00118). own_BL are the segments where the mask is as None says within them.
     Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
     on an NVIDIA GPU, where they can run; else "rows" for long texts on a CPU, and "plain", with all scores in memory.
     Raises UserError where the one asked for cannot run.
@@ -122,8 +122,7 @@ def _attend(
     scaled = q_BHLK * (q_BHLK.shape[-1] ** -0.5 if scale is None else scale)
     scores = jnp.einsum("bhqd,bhkd->bhqk", scaled, k_BHMK, preferred_element_type=jnp.float32)
     scores_BHLM = scores.reshape(scores.shape[0], heads, -1, keys)
-    if softcap is not None:
-        scores_BHLM = softcap * jnp.tanh(scores_BHLM / softcap)
+    scores_BHLM = bounded(scores_BHLM, softcap)
     if bias is not None:
         scores_BHLM += bias
     if mask is not None:
@@ -136,6 +135,11 @@ def _attend(
     mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, v_BHMK)
     mixed_BHLK = mixed.reshape(*total_BHL1.shape[:3], -1) / total_BHL1
     return mixed_BHLK.astype(v_BHMK.dtype).swapaxes(1, 2)
+
+
+def bounded(x: Array, softcap: float | None) -> Array:
+    """softcap tanh(x / softcap) (2408.00118), x itself for None."""
+    return x if softcap is None else softcap * jnp.tanh(x / softcap)
 
 
 class Heads(NamedTuple):
