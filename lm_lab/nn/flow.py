@@ -40,16 +40,20 @@ class Course(nn.Module):
             held_last = self.variable("cache", "last", jnp.zeros, last_B.shape, jnp.int32)
             held_tail = self.variable("cache", "tail", jnp.zeros, tail.shape, jnp.int32)
             last_B, tail = held_last.value, held_tail.value
-        # Of the tokens up to each, the last that is no padding: its place, 0 for one of an earlier call.
-        place = jax.lax.cummax(jnp.where(segments > 0, slots_L + 1, 0), axis=1)
-        so_far = jnp.take_along_axis(jnp.concatenate([last_B[:, None], segments], 1), place, 1)
-        before = jnp.concatenate([last_B[:, None], so_far[:, :-1]], axis=1)
+        begins_BL, last_B = begins(segments, last_B)
         known = jnp.concatenate([tail, segments], axis=1)
         if generating(self):
-            held_last.value, held_tail.value = so_far[:, -1], known[:, length:]
+            held_last.value, held_tail.value = last_B, known[:, length:]
         linked = [known[:, back : back + length] == segments for back in range(self.taps - 1)]
-        live_BL = segments > 0
-        return Flow(live_BL & (segments != before), live_BL, jnp.stack(linked) if linked else None)
+        return Flow(begins_BL, segments > 0, jnp.stack(linked) if linked else None)
+
+
+def begins(segments_BL: Array, last_B: Array) -> tuple[Array, Array]:
+    """(bool[B L], True where a segment begins; the last segment [B] that is no padding), `last` being that before."""
+    all_BM = jnp.concatenate([last_B[:, None], segments_BL], axis=1)
+    newest_BM = jax.lax.cummax(jnp.where(all_BM > 0, jnp.arange(all_BM.shape[1]), 0), axis=1)
+    last_BM = jnp.take_along_axis(all_BM, newest_BM, axis=1)
+    return (segments_BL > 0) & (segments_BL != last_BM[:, :-1]), last_BM[:, -1]
 
 
 class CausalConvolution(nn.Module):

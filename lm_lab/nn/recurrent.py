@@ -14,6 +14,7 @@ from jax import Array, lax
 from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cells import CELLS, Cell, Name, State
+from lm_lab.nn.flow import begins
 from lm_lab.nn.linear import Kernel, Linear, bias_param, gather
 from lm_lab.nn.sight import generating
 from lm_lab.types import Inputs, UserError
@@ -55,11 +56,8 @@ class Segments(nn.Module):
 
 def _breaks(segments_BL: Array, before_B: Array) -> tuple[Breaks, Array]:
     """(the breaks, the last segment that is none of padding), `before` being that of what came earlier."""
-    all_BM = jnp.concatenate([before_B[:, None], segments_BL], axis=1)
-    newest_BM = lax.cummax(jnp.where(all_BM > 0, jnp.arange(all_BM.shape[1]), 0), axis=1)
-    last_BM = jnp.take_along_axis(all_BM, newest_BM, axis=1)
-    begins_LB = ((segments_BL > 0) & (segments_BL != last_BM[:, :-1])).T
-    return Breaks(begins_LB[..., None], (segments_BL == 0).T[..., None]), last_BM[:, -1]
+    begins_BL, last_B = begins(segments_BL, before_B)
+    return Breaks(begins_BL.T[..., None], (segments_BL == 0).T[..., None]), last_B
 
 
 class Recurrent(nn.Module):

@@ -105,7 +105,8 @@ def test_a_model_that_sees_the_past_alone_is_refused():
 
 
 def test_a_run_learns_it(tmp_path):
-    changes = {"train.steps": 60, "train.steps_per_call": 20, "train.eval_every_steps": 60, "optimizer.peak_rate": 3e-3}
+    changes = {f"train.{name}_every_steps": 60 for name in ("eval", "checkpoint")}
+    changes |= {"train.steps": 60, "train.steps_per_call": 20, "optimizer.peak_rate": 3e-3}
     experiment, resolved = tiny.resolve(MASKED | changes | {"objective.whole_words": False})
     assert experiment.model.vocab == byte.make(byte.Config()).vocab + 1
     result = loop.train([Run(experiment, resolved, tmp_path)])[0]

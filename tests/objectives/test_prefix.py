@@ -54,6 +54,7 @@ def test_no_target_is_seen_by_what_predicts_it():
 
 
 def test_a_run_learns_it(tmp_path):
-    changes = {"train.steps": 60, "train.steps_per_call": 20, "train.eval_every_steps": 60}
-    result = loop.train([Run(*tiny.resolve({"objective.name": "prefix", **changes}), tmp_path)])[0]
+    changes = {f"train.{name}_every_steps": 60 for name in ("eval", "checkpoint")}
+    changes |= {"objective.name": "prefix", "train.steps": 60, "train.steps_per_call": 20}
+    result = loop.train([Run(*tiny.resolve(changes), tmp_path)])[0]
     assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(257)

@@ -123,6 +123,7 @@ LEARNS = {
     "train.steps": 60,
     "train.steps_per_call": 20,
     "train.eval_every_steps": 60,
+    "train.checkpoint_every_steps": 60,
 }
 
 

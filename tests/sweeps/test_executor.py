@@ -131,9 +131,10 @@ def test_a_deaf_worker_is_killed_with_its_children(unit, tmp_path, monkeypatch):
 
 
 LAUNCHER = """
-import sys
+import signal, sys
 from pathlib import Path
 from lm_lab.sweeps.executor import LocalProcesses, Unit, termination_raises
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
 folder = Path(sys.argv[1])
 units = [Unit((n,), ("sh", "-c", f"echo $$ > {folder}/{n}; exec sleep 60"), folder / f"{n}.txt") for n in ("a", "b")]
 with termination_raises():
