@@ -68,7 +68,8 @@ class Vocabulary(NamedTuple):
 class Objective(NamedTuple):
     """What is learnt: two pure functions.
 
-    prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll, weight and bytes.
+    prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll, weight and bytes;
+    what is learnt is nll, and "penalty" where there is one.
     """
 
     prepare: Callable[[Array, Examples], Batch]

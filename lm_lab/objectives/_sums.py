@@ -15,17 +15,25 @@ def side_by_side(config: Any, length: int) -> tuple[int, int]:
     return length, length
 
 
-def likelihood(logits_BLV: Array, batch: Batch) -> Sums:
-    """Sums over targets: nll in nats, weight (targets counted), UTF-8 bytes they stand for."""
+def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
+    """Sums over targets: nll in nats, weight (targets counted), UTF-8 bytes they stand for.
+
+    With label smoothing (1512.00567) "penalty" is what the loss is more than nll where a target is, with that
+    probability, any token of the vocabulary.
+    """
     peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
     log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
     target_BL = jnp.take_along_axis(logits_BLV, batch.targets[..., None], axis=-1)[..., 0]
     nll_BL = log_total_BL - target_BL
-    return {
+    sums = {
         "nll": (nll_BL * batch.weights).sum(),
         "weight": batch.weights.sum(),
         "bytes": (batch.bytes * batch.weights).sum(),
     }
+    if smoothing:
+        any_BL = log_total_BL - logits_BLV.mean(-1)
+        sums["penalty"] = smoothing * ((any_BL - nll_BL) * batch.weights).sum()
+    return sums
 
 
 def moved_right(examples: Examples, prefix: bool = False) -> Inputs:

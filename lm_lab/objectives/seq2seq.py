@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -35,6 +36,9 @@ class Config:
         "by_model",
     )
     prefix: bool = setting("of a joined row, the source is seen whole by all (1910.10683), not only its past", False)
+    label_smoothing: float = setting(
+        "probability that any token stands for a target", 0.0, low=0.0, high=0.9
+    )
     measures: tuple[Measure, ...] = setting("of texts written for the held-out sources", ("exact_match",))
     measured: Literal["at_end", "always"] = setting("when: once trained, or at every evaluation", "at_end")
     bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's; none: targets are tokenised", "none")
@@ -79,7 +83,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
         del key
         return (_with_context if config.form == "context" else _joined)(config, vocabulary, examples)
 
-    return Objective(prepare, likelihood)
+    return Objective(prepare, partial(likelihood, smoothing=config.label_smoothing))
 
 
 def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:

@@ -19,17 +19,17 @@ WHOLE = none.make(none.Config())
 def gradients(model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE) -> Gradients:
     """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products in dtype `compute`.
 
-    What layers sow in "losses", f32[B] each, is added to it once for each of the row's targets, as "penalty".
+    To it is added what the objective calls "penalty", and what layers sow in "losses", f32[B] each, once for each of
+    the row's targets; the sums have both as "penalty".
     """
 
     def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
         variables = adapter.variables(params, frozen, compute)
         logits, sown = model.apply(variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"])
         sums = objective.loss(logits, batch)
-        if not sown:
-            return sums["nll"], sums
-        penalty = _penalty(sown, batch)
-        return sums["nll"] + penalty, {**sums, "penalty": penalty}
+        if sown:
+            sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
+        return sums["nll"] + sums.get("penalty", 0.0), sums
 
     return jax.grad(summed, has_aux=True)
 

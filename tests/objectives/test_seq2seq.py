@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lm_lab.objectives import seq2seq
+from lm_lab.train.step import gradients
 from lm_lab.types import Examples, Inputs, UserError, Vocabulary
 from tests import tiny
 
@@ -90,6 +92,35 @@ def test_pairs_in_one_row_are_learnt_as_in_rows_of_their_own():
     found, wanted = (sums(model, params, settings, given) for given in (together, apart))
     assert found["nll"] == pytest.approx(float(wanted["nll"]), rel=tiny.ROUNDING)
     assert found["weight"] == wanted["weight"]
+
+
+def test_smoothed_labels_are_those_of_optax_and_the_likelihood_stays_as_it_is():
+    logits = 3 * jax.random.normal(jax.random.key(0), (2, 5, tiny.VOCAB))
+    given, prepare = examples(), seq2seq.make(seq2seq.Config(form="context"), 5, VOCABULARY).prepare
+    batch = prepare(jax.random.key(0), given)
+    plain, smooth = (
+        seq2seq.make(seq2seq.Config(form="context", label_smoothing=share), 5, VOCABULARY).loss for share in (0.0, 0.1)
+    )
+    logits = jnp.resize(logits, (*batch.targets.shape, tiny.VOCAB))
+    labels = optax.smooth_labels(jax.nn.one_hot(batch.targets, tiny.VOCAB), 0.1)
+    wanted = (optax.softmax_cross_entropy(logits, labels) * batch.weights).sum()
+    found = smooth(logits, batch)
+    assert found["nll"] + found["penalty"] == pytest.approx(float(wanted), rel=tiny.ROUNDING)
+    assert found["nll"] == plain(logits, batch)["nll"]
+
+
+def test_a_penalty_is_learnt():
+    model, params, settings = setting("encoder_decoder", label_smoothing=0.1)
+    objective = seq2seq.make(settings, 5, VOCABULARY)
+    batch = objective.prepare(jax.random.key(0), examples())
+
+    def whole(params):
+        sums = objective.loss(model.apply({"params": params}, batch.inputs), batch)
+        return sums["nll"] + sums["penalty"]
+
+    found, sums = jax.jit(gradients(model, objective, "float32"))(params, batch, jax.random.key(0))
+    assert tiny.distance(found, jax.jit(jax.grad(whole))(params)) < tiny.ROUNDING
+    assert sums["penalty"] != 0
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder_decoder"])
