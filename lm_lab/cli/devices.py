@@ -23,7 +23,9 @@ def start(mesh: sharding.Config) -> None:
 
 
 @contextlib.contextmanager
-def memory() -> Iterator[None]:
+def memory(
+    remedy: str = "lower config.train.batch_size or the model, or raise config.train.microbatches",
+) -> Iterator[None]:
     """Turns a device's refusal of memory into a UserError."""
     try:
         yield
@@ -31,6 +33,4 @@ def memory() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
             raise
         first = str(error).splitlines()[0]
-        raise UserError(
-            f"out of memory ({first}); lower config.train.batch_size or the model, or raise config.train.microbatches"
-        ) from None
+        raise UserError(f"out of memory ({first}); {remedy}") from None

@@ -58,11 +58,11 @@ def run(argv: list[str]) -> int:
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)
-    model, texts = experiment.build_model(), PROMPTS.value or [""]
+    model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
     inputs, stops = prompted(experiment, tokenizer, texts), [tokenizer.end_of_document]
     if experiment.reads == "pairs":
         texts = [f"{text}\t" for text in texts]
-    with devices.memory():
+    with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
         if settings.beams > 1:
             found, lengths, _ = beam_search(model, {"params": params}, inputs, settings, stops)
             print_all(tokenizer, texts, found[:, 0], lengths[:, 0])
@@ -104,10 +104,20 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     return prompts([row or [end] for row in ids])
 
 
+def utf8(texts: list[str]) -> list[str]:
+    """The texts. Raises UserError for one that is none."""
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # a shell passes any bytes
+            raise UserError(f"--prompt number {number} is not UTF-8; convert it with iconv -t UTF-8") from None
+    return texts
+
+
 def pieces(tokenizer: Tokenizer, steps: Iterator[np.ndarray]) -> Iterator[str]:
-    """The text of one row as it comes, whole characters only."""
+    """The text of one row as it comes, whole characters only until the end."""
     ids: list[int] = []
-    shown = ""
+    shown = text = ""
     for step in steps:
         ids += step[0].tolist()
         text = tokenizer.decode(_until(ids, tokenizer.end_of_document))
@@ -115,6 +125,8 @@ def pieces(tokenizer: Tokenizer, steps: Iterator[np.ndarray]) -> Iterator[str]:
         if whole.startswith(shown):
             yield whole[len(shown) :]
             shown = whole
+    if ids:
+        yield text[len(shown) :]
 
 
 def _until(ids: list[int], stop: int) -> list[int]:

@@ -76,7 +76,7 @@ def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     kind = DEVICE.value or jax.devices()[0].device_kind
     peak = device.peak(kind, experiment.precision.compute)
     if peak is None:
-        return "unknown", f"no peak is known of {kind!r}; name a device with --device"
+        return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"
     seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
     text = f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
     return text, f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"

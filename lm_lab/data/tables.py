@@ -1,5 +1,6 @@
 """Files of rows: tab- or comma-separated, or lines of several files side by side; mistakes answered in one line."""
 
+import codecs
 import csv
 import gzip
 import re
@@ -36,7 +37,8 @@ def lines(key: str, path: str) -> list[str]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"config.data.{key}: cannot unpack {path} ({error}); is it whole?") from None
-    found = files.decode(data, path).removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    rows = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").split(b"\n")
+    found = [files.decode(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
     while found and not found[-1]:
         found.pop()
     if not found:

@@ -148,13 +148,13 @@ def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
             raise UserError("config.data.source: gives no text to train on, or none that is held out; name both files")
         return [bool(item.heldout) for item in known]
     if rule.split == "documents":
-        return choose(known, rule.fraction)
+        return choose(known, rule.fraction, kind)
     if kind != "stream":
         raise UserError("config.data.split: 'tail' cuts a stream of text, and records are whole; leave it 'documents'")
     return [False] * len(known)
 
 
-def choose(known: list[Known], fraction: float) -> list[bool]:
+def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
     The text alone decides: a document stays on its side when others come or go or it is renamed, and copies of one
@@ -162,9 +162,11 @@ def choose(known: list[Known], fraction: float) -> list[bool]:
     """
     hashes = {item.text for item in known}
     if len(hashes) < 2:
+        tail = "set config.data.split='tail' to hold out the end of the text"
+        remedy = tail if kind == "stream" else "give more, or config.data.heldout_path"
         raise UserError(
             "config.data.split: 'documents' needs at least two different documents and the source has "
-            f"{len(hashes)}; set config.data.split='tail' to hold out the end of the text"
+            f"{len(hashes)}; {remedy}"
         )
     lowest, highest = min(hashes), max(hashes)
     limit = int(fraction * 2**64)

@@ -14,7 +14,7 @@ from lm_lab.types import UserError
 class Config:
     """How text is generated. Filters apply in the order of the fields. Raises UserError for what excludes itself."""
 
-    new_tokens: int = setting("tokens to generate, at most", 128, low=1)
+    new_tokens: int = setting("tokens to generate, at most", 128, low=1, high=10_000_000)
     repetition_penalty: float = setting(
         "divides what speaks for a token that is already there (1909.05858)", 1.0, low=1
     )

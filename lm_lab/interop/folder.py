@@ -17,8 +17,9 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, tensors
+from lm_lab.interop.fields import expect
 from lm_lab.nn.trees import flatten
-from lm_lab.schema import build
+from lm_lab.schema import build, suggest
 from lm_lab.train.files import explained, read_object
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
@@ -31,6 +32,7 @@ def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
     foreign = read_config(folder)
     with named(folder / "config.json"):
         module = architectures.find(_architecture(foreign))
+        expect(foreign, {"quantization_config": None})
         family = registry.find("models", module.FAMILY, "family")
         config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
     found = _read_tensors(folder)
@@ -81,7 +83,10 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
         if architecture in (None, foreign["architectures"][0]):
             return module, foreign
         refusals.append(f"its settings are those of {foreign['architectures'][0]}, not of {architecture}")
-    raise UserError("; ".join(refusals) or f"a model of family {family} is no {architecture}; choose another")
+    known = sorted(name for module in architectures.of_family(family) for name in module.ARCHITECTURES)
+    raise UserError(
+        "; ".join(refusals) or f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -95,15 +100,16 @@ def drafted(folder: Path) -> Iterator[Path]:
 
     Raises UserError where the folder is there and not empty, or cannot be written.
     """
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    place = folder.absolute()  # "." has no name
+    draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         with explained(folder, "write"):
             check_free(folder)
             draft.mkdir(parents=True)
             yield draft
             fsync_tree(draft)
-            draft.replace(folder)
-            fsync(folder.parent)
+            draft.replace(place)
+            fsync(place.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -167,8 +173,9 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings(action="ignore"):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - a file can make its parser fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: no PyTorch file of weights alone ({reason})") from None
+        raise UserError(
+            f"{path}: no PyTorch file of weights alone ({type(error).__name__}); save it as safetensors"
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise UserError(f"{path}: no tensors by name; save the model's state_dict, better as safetensors")
     return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}

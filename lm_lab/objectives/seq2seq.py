@@ -36,9 +36,7 @@ class Config:
         "by_model",
     )
     prefix: bool = setting("of a joined row, the source is seen whole by all (1910.10683), not only its past", False)
-    label_smoothing: float = setting(
-        "probability that any token stands for a target", 0.0, low=0.0, high=0.9
-    )
+    label_smoothing: float = setting("probability that any token stands for a target", 0.0, low=0.0, high=0.9)
     measures: tuple[Measure, ...] = setting("of texts written for the held-out sources", ("exact_match",))
     measured: Literal["at_end", "always"] = setting("when: once trained, or at every evaluation", "at_end")
     bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's; none: targets are tokenised", "none")

@@ -153,14 +153,14 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
         while step < program.steps and any(member.result is None for member in members):
             stop = next_stop(step, horizon, program.steps)
             state, metrics = machine.step(state, machine.examples(step, stop - step))
-            pace.observe(pending)  # the call before, while this one runs
+            finished = [] if pending is None else [pending]  # the call before, while this one runs
             pending, step = (step, stop, metrics), stop
             examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
             told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
             saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
             if examines or saves:
-                pace.observe(pending)
-                pending = None
+                finished, pending = [*finished, pending], None
+            pace.observe(finished)
             if examines:
                 at_end = step == program.steps
                 found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
@@ -174,7 +174,9 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
             if told:
                 _commit(members)
                 raise Preempted(told, step)
-        pace.observe(pending)
+            if examines or saves:
+                pace.rest()
+        pace.observe([] if pending is None else [pending])
     _commit(members)
     for member in members:
         member.finish()
@@ -246,25 +248,32 @@ class _Pace:
         self._progress = Progress(machine.program.steps, step, label)
         self._last = time.monotonic()
 
-    def observe(self, call: tuple[int, int, Sums] | None) -> None:
-        if call is None:
+    def observe(self, calls: list[tuple[int, int, Sums]]) -> None:
+        """Calls that have finished since the last time, which share the seconds by their steps."""
+        if not calls:
             return
-        first_step, stop, metrics = call
-        fetched = jax.device_get(dict(metrics))
+        fetched = [jax.device_get(dict(metrics)) for _, _, metrics in calls]
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         program, count = self._machine.program, len(self._members)
-        calls_per_second = count * (stop - first_step) / seconds
-        for member, own in zip(self._members, _split(fetched, count)):
-            member.observe(first_step, own, seconds / count, calls_per_second * program.targets_per_step)
+        steps = calls[-1][1] - calls[0][0]
+        steps_per_second = count * steps / seconds
+        for (first_step, stop, _), metrics in zip(calls, fetched):
+            own_seconds = seconds * (stop - first_step) / steps / count
+            for member, own in zip(self._members, _split(metrics, count)):
+                member.observe(first_step, own, own_seconds, steps_per_second * program.targets_per_step)
         peak_share = device.utilisation(
-            calls_per_second * program.flops_per_step / self._machine.mesh.size,
+            steps_per_second * program.flops_per_step / self._machine.mesh.size,
             jax.devices()[0].device_kind,
             self._members[0].run.experiment.precision.compute,
         )
         losses = [member.loss for member in self._members if member.result is None]
         loss = sum(losses) / len(losses) if losses else math.nan
-        self._progress.update(stop, loss, calls_per_second * program.targets_per_step, peak_share)
+        self._progress.update(calls[-1][1], loss, steps_per_second * program.targets_per_step, peak_share)
+
+    def rest(self) -> None:
+        """What has passed since the last time was no training."""
+        self._last = time.monotonic()
 
     def close(self) -> None:
         self._progress.close()

@@ -32,7 +32,9 @@ class Config:
     def check_steps(self, steps: int) -> None:
         """Raises UserError where the warm-up does not fit into the run."""
         if self.warmup_steps > steps:
-            raise UserError(f"config.optimizer.warmup_steps {self.warmup_steps} exceeds the run's {steps} steps")
+            raise UserError(
+                f"config.optimizer.warmup_steps {self.warmup_steps} exceeds the run's {steps} steps; lower it"
+            )
 
     def hyper(self, seed: int) -> Hyper:
         """What goes into the state."""

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lm_lab.cli.generate import prompted
+from lm_lab.cli.generate import pieces, prompted, utf8
 from lm_lab.data import loader
+from lm_lab.data.tokenizers import byte
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -32,3 +33,15 @@ def test_who_generates_no_text_is_told_why(family, objective, why):
     experiment = tiny.configs.resolve(config)[0]
     with pytest.raises(UserError, match=f"of family {family} {why}, and generates none"):
         prompted(experiment, None, ["text"])  # type: ignore[arg-type] - it is not asked
+
+
+def test_what_is_streamed_is_the_whole_text():
+    tokenizer = byte.make(byte.Config())
+    steps = [[ord("a"), 0xC3], [0xA9, 0xFF], [0xC3]]  # a whole letter in two steps, and bytes that are none at the end
+    shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps)))
+    assert shown == tokenizer.decode([number for step in steps for number in step])
+
+
+def test_a_prompt_of_other_bytes_is_named():
+    with pytest.raises(UserError, match="--prompt number 2 is not UTF-8"):
+        utf8(["na\u00efve", "\udcff"])

@@ -197,3 +197,12 @@ def test_every_mapping_exports_what_a_mapping_has():
     for module in architectures.modules():
         for export in ("FAMILY", "read_config", "write_config", "rules"):
             assert hasattr(module, export), f"{module.__name__}.{export}"
+
+
+def test_the_folder_where_one_stands_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with folder.drafted(Path()) as draft:
+        (draft / "a").write_text("b")
+    assert (tmp_path / "here" / "a").read_text() == "b"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

@@ -1,5 +1,6 @@
 """A comparison on planted losses: the order, the compute that would equal it, the cautions, the page."""
 
+import dataclasses
 import json
 import math
 
@@ -108,6 +109,18 @@ def test_contenders_that_share_no_budget_are_refused():
     with pytest.raises(UserError, match=r"no run is one of lstm; mend analysis\.arms"):
         check(SETTINGS, [row for row in planned if row["model.family"] == "decoder"])
     check(SETTINGS, [row | {"status": "missing"} for row in rows()])
+    with pytest.raises(UserError, match=r"analysis\.metric 'bits_per_bite' .* did you mean 'bits_per_byte'"):
+        check(Settings(ARMS, "decoder", "bits_per_bite"), rows())
+
+
+def test_a_reference_that_gains_nothing_by_compute_is_no_yardstick():
+    for slope in (0.0, 1e-9, 0.02):
+        flat = {row["name"]: {"bits_per_byte": 1.5 * row["flops"] ** slope} for row in rows()}
+        made = [row | (flat[row["name"]] if row["model.family"] == "decoder" else {}) for row in rows()]
+        findings = find(made, SETTINGS)
+        assert not findings.multipliers
+        json.dumps(dataclasses.asdict(findings), allow_nan=False)
+        assert words.answer(findings)
 
 
 @pytest.mark.parametrize(

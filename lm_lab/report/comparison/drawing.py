@@ -67,8 +67,9 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
     budgets = findings.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
     looks = styles(list(findings.settings.arms))
-    for place, (axes, compute) in enumerate(zip(panels, budgets)):
-        top, tried = 0.5, []
+    top = 0.5
+    for axes, compute in zip(panels, budgets):
+        tried: list[float] = []
         for cell in findings.at(compute):
             line = _by_rate(cell, of(findings.settings, cell.arm, rows))
             excess = [100 * (loss / cell.bits_per_byte.value - 1) for loss in line.values()]
@@ -84,10 +85,11 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
             )
             top, tried = max(top, *excess), [*tried, *line]
         style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
-        axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
         axes.set_title(f"{style.math_power(compute)} FLOPs")
         axes.set_xlabel("peak rate")
-        axes.tick_params(labelleft=place == 0 or top > 30)
+        axes.tick_params(labelleft=axes is panels[0])
+    for axes in panels:  # one scale, or heights could not be compared
+        axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
     panels[0].set_ylabel("bits per byte above the best (%)")
     # A contender may be missing at some budget.
     shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}

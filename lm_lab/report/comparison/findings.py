@@ -11,10 +11,11 @@ from scipy import stats
 
 from lm_lab.report.stored import Row, budget
 from lm_lab.scaling.records import Estimate
-from lm_lab.schema import setting
+from lm_lab.schema import setting, suggest
 from lm_lab.types import UserError
 
 RATE = "optimizer.peak_rate"
+FARTHEST = 1e4  # shares of compute, and their inverse, that are no more believed
 REMEDY = "set train.budget_flops, the same for all"
 
 
@@ -103,6 +104,11 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
     """Raises UserError where runs that are planned could not be compared, once complete."""
+    columns = [name for name in rows[0] if name.endswith("bits_per_byte")]
+    if settings.metric not in columns:
+        raise UserError(
+            f"analysis.metric {settings.metric!r} is measured by no run; {suggest(settings.metric, columns)}"
+        )
     runs = {arm: _planned(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
@@ -182,7 +188,8 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
 
 
 def _multipliers(cells: Sequence[Cell], settings: Settings, noise: float | None) -> list[Multiplier]:
-    """For every other contender's cell; intervals from noise drawn for it and for all of the reference's cells."""
+    """For every other contender's cell where there is one; intervals from noise drawn for it and for all of the
+    reference's cells, where nearly all draws have one."""
     line = sorted((c for c in cells if c.arm == settings.reference), key=lambda c: c.flops)
     if len(line) < 2:
         return []
@@ -197,17 +204,30 @@ def _multipliers(cells: Sequence[Cell], settings: Settings, noise: float | None)
         if cell.arm == settings.reference:
             continue
         own = math.log(cell.bits_per_byte.value)
-        error = 0.0 if noise is None else noise / math.sqrt(cell.seeds)
-        owns = own + error * random.normal(size=settings.draws)
-        shares = np.exp([_inverse(x, ys, one) - math.log(cell.flops) for ys, one in zip(moved, owns)])
-        low, high = (None, None) if noise is None else map(float, np.percentile(shares, [tail, 100 - tail]))
-        share = Estimate(float(np.exp(_inverse(x, y, own) - math.log(cell.flops))), low, high)
-        made.append(Multiplier(cell.arm, cell.budget, share, not y.min() <= own <= y.max()))
+        share = _share(x, y, own, cell.flops)
+        if share is None:
+            continue
+        low, high = None, None
+        if noise is not None:
+            owns = own + noise / math.sqrt(cell.seeds) * random.normal(size=settings.draws)
+            shares = [_share(x, ys, one, cell.flops) for ys, one in zip(moved, owns)]
+            known = [one for one in shares if one is not None]
+            if len(known) > (1 - tail / 100) * settings.draws:
+                low, high = map(float, np.percentile(known, [tail, 100 - tail]))
+        extrapolated = not y.min() <= own <= y.max()
+        made.append(Multiplier(cell.arm, cell.budget, Estimate(share, low, high), extrapolated))
     return made
 
 
-def _inverse(x: np.ndarray, y: np.ndarray, height: float) -> float:
-    """Where the broken line through (x, y), y falling, has the height; its end pieces go on straight."""
+def _share(x: np.ndarray, y: np.ndarray, height: float, flops: float) -> float | None:
+    """Where the broken line through (x, y) has the height, over log FLOPs; its end pieces go on straight.
+
+    None where it does not fall from each point to the next, or where that is FARTHEST away or more: who gains nothing,
+    or hardly anything, by compute reaches nothing by it.
+    """
+    if (np.diff(y) >= 0).any():
+        return None
     place = int(np.clip(np.searchsorted(-y, -height) - 1, 0, len(y) - 2))
     slope: Any = (y[place + 1] - y[place]) / (x[place + 1] - x[place])
-    return float(x[place] + (height - y[place]) / min(slope, -1e-9))
+    found = float(x[place] + (height - y[place]) / slope) - math.log(flops)
+    return math.exp(found) if abs(found) < math.log(FARTHEST) else None

@@ -15,7 +15,9 @@ def answer(findings: Findings) -> list[str]:
         leaders = [f"{findings.at(budget)[0].arm} at {text.power(budget)}" for budget in changed]
         paragraphs.append(f"The lead depends on the budget: {text.listed(leaders)} FLOPs.")
     elif len(findings.budgets) > 1:
-        paragraphs.append(f"{ranked[0].arm} leads at every budget from {text.power(findings.budgets[0])} FLOPs on.")
+        paragraphs.append(
+            f"{ranked[0].arm} has the least at every budget from {text.power(findings.budgets[0])} FLOPs on."
+        )
     paragraphs += [_compute(findings, top)] if findings.multipliers else []
     fastest = min(ranked, key=lambda cell: cell.seconds)
     if fastest.arm != ranked[0].arm:

@@ -84,7 +84,7 @@ def test_files_that_are_missing_unequal_damaged_or_no_text(tmp_path):
     with pytest.raises(UserError, match=r"cannot unpack"):
         read(pairs.Config(str(tmp_path / "cut.gz")))
     (tmp_path / "latin.tsv").write_bytes(b"caf\xe9\tb\n")
-    with pytest.raises(UserError, match=r"latin\.tsv is not UTF-8"):
+    with pytest.raises(UserError, match=r"latin\.tsv:1 is not UTF-8"):
         read(pairs.Config(str(tmp_path / "latin.tsv")))
 
 
