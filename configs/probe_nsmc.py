@@ -8,7 +8,7 @@ Command:  lm-lab train --config=configs/decoder_tiny.py --workdir=runs/decoder_t
           with ratings_train.txt.gz of github.com/e9t/nsmc in ../shared/data/nsmc (LM_LAB_SHARED)
 Cost:     four minutes on 4 busy CPU cores, 6.6e12 FLOPs
 Result:   55.9 % of the held-out 2 % of reviews, about half of them kind: features of a model that read Python alone say
-          little of them. Published: KoBERT 89.6 %, fine-tuned
+          little of them. All families, frozen and tuned: docs/results.md. Published: KoBERT 89.6 %, fine-tuned
 """
 
 import json
