@@ -30,11 +30,3 @@ def compact(kept_E: Array, length: int, *columns_E: Array) -> tuple[Array, ...]:
 def interleave(*columns_L: Array) -> Array:
     """[a0 b0 a1 b1 ...]."""
     return jnp.stack(columns_L, axis=1).reshape(-1)
-
-
-def shifted(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
-    """What a decoder reads to say the targets: the target before, and the id `start` where a segment begins."""
-    before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-    if segments_BL is None:
-        return before_BL
-    return jnp.where(jnp.diff(segments_BL, axis=1, prepend=0) != 0, start, before_BL)

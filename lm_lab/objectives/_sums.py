@@ -1,4 +1,4 @@
-"""What objectives share: windows, the likelihood of targets, and rows to go on from."""
+"""What objectives share: windows, the likelihood of targets, what a decoder reads, and rows to go on from."""
 
 from typing import Any
 
@@ -46,3 +46,11 @@ def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
     places = jnp.where(segments > 0, jnp.arange(length) - missing_B1, 0)
     tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, places, axis=1), 0)
     return Inputs(tokens, segments, places, prefix=segments > 0 if prefix else None)
+
+
+def shifted(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
+    """What a decoder reads to say the targets: the target before, and the id `start` where a segment begins."""
+    before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+    if segments_BL is None:
+        return before_BL
+    return jnp.where(jnp.diff(segments_BL, axis=1, prepend=0) != 0, start, before_BL)

@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._corruption import compact, interleave, row_keys, shifted, whole
-from lm_lab.objectives._sums import likelihood, side_by_side
+from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
+from lm_lab.objectives._sums import likelihood, shifted, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._corruption import shifted
-from lm_lab.objectives._sums import likelihood, moved_right, side_by_side
+from lm_lab.objectives._sums import likelihood, moved_right, shifted, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._corruption import compact, interleave, row_keys, shifted, whole
-from lm_lab.objectives._sums import likelihood, side_by_side
+from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
+from lm_lab.objectives._sums import likelihood, shifted, side_by_side
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
 
