@@ -24,6 +24,8 @@ from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
 from lm_lab.types import Examples, Hyper, PyTree, Sums, TrainState
 
+Call = tuple[int, int, Sums]  # of the compiled program: first step, the step after the last, metrics
+
 
 class Machine(NamedTuple):
     """A program on devices, for all members at once; arrays have a leading axis P where there are several."""
@@ -148,19 +150,18 @@ def next_stop(step: int, horizon: Horizon, steps: int) -> int:
 def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
     program, horizon = machine.program, members[0].run.experiment.train
     step, state = _restore(machine, members)
-    pending = None
+    pending: list[Call] = []
     with closing(_Pace(machine, members, step)) as pace:
         while step < program.steps and any(member.result is None for member in members):
             stop = next_stop(step, horizon, program.steps)
             state, metrics = machine.step(state, machine.examples(step, stop - step))
-            finished = [] if pending is None else [pending]  # the call before, while this one runs
-            pending, step = (step, stop, metrics), stop
+            finished, pending, step = pending, [(step, stop, metrics)], stop
             examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
             told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
             saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
             if examines or saves:
-                finished, pending = [*finished, pending], None
-            pace.observe(finished)
+                finished, pending = finished + pending, []
+            pace.observe(finished)  # else the call before, while this one runs
             if examines:
                 at_end = step == program.steps
                 found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
@@ -176,7 +177,7 @@ def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
                 raise Preempted(told, step)
             if examines or saves:
                 pace.rest()
-        pace.observe([] if pending is None else [pending])
+        pace.observe(pending)
     _commit(members)
     for member in members:
         member.finish()
@@ -248,7 +249,7 @@ class _Pace:
         self._progress = Progress(machine.program.steps, step, label)
         self._last = time.monotonic()
 
-    def observe(self, calls: list[tuple[int, int, Sums]]) -> None:
+    def observe(self, calls: list[Call]) -> None:
         """Calls that have finished since the last time, which share the seconds by their steps."""
         if not calls:
             return
