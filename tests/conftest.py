@@ -5,10 +5,13 @@ start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+sys.dont_write_bytecode = True  # tests compare whole folders, in which Python would leave what it compiles
 
 ON_CPU = "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu")
 if ON_CPU:  # before jax is imported, which reads it
