@@ -103,7 +103,7 @@ class Member:
             )
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._program, self._text, self._base = program, text, base
-        self._bytes = float(extra.get("bytes", 0.0))
+        self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
@@ -141,7 +141,7 @@ class Member:
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
             return
         step = first_step + len(finite)
-        self._bytes += float(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0.0
+        self._bytes += round(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0
         for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
             self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
         self.loss = rates(self._since_log)["nll"]
