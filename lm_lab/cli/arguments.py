@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
+from lm_lab.schema import is_text
 from lm_lab.types import UserError
 
 
@@ -27,10 +28,22 @@ def folder(value: str | None, example: str) -> Path:
     """The folder that --workdir names. Raises UserError where it names none."""
     if not value:
         raise UserError(f"--workdir=DIR is missing, as in --workdir={example}")
+    return path(value, "--workdir=")
+
+
+def path(value: str, flag: str = "") -> Path:
+    """The path that an argument names; the flag stands before it in errors. Raises UserError for what is no path."""
+    if not is_text(value):
+        raise UserError(f"{flag}{value!a} is no path: it has NUL, or bytes that are no UTF-8; give another")
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise UserError(f"--workdir={value}: nobody has that home directory; give another path") from None
+        raise UserError(f"{flag}{value}: nobody has that home directory; give another path") from None
+
+
+def define_trust(flag_values: flags.FlagValues) -> flags.FlagHolder[list[str] | None]:
+    """The flag --trust, of commands that read what may come from others."""
+    return flags.DEFINE_list("trust", [], "packages whose code stored files may name", flag_values=flag_values)
 
 
 def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:

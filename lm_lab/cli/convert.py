@@ -7,6 +7,7 @@
   --to=FOLDER                 a new one: of a run's model a folder of transformers, of theirs a run's directory
   --dtype=DTYPE               float32 or bfloat16 (default: as the run has it; of transformers, float32)
   --architecture=NAME         what a run is written as (default: the first that can express its model)
+  --trust=PACKAGE,...         packages beside lm_lab whose code a run's config may name
 
 Tokenizer files go along. A run's directory that was made so has a config.json with what is known, and a checkpoint;
 `lm-lab generate` takes it where the tokenizer is a byte-level BPE and the model a decoder.
@@ -30,6 +31,7 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 FROM = flags.DEFINE_string("from", None, "the model", allow_overwrite=False, flag_values=FLAGS)
+TRUST = arguments.define_trust(FLAGS)
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of parameters", flag_values=FLAGS)
 ARCHITECTURE = flags.DEFINE_string("architecture", None, "to write", allow_overwrite=False, flag_values=FLAGS)
@@ -46,7 +48,7 @@ def run(argv: list[str]) -> int:
     target = Path(TO.value).expanduser()
     folder.check_free(target)
     place = origin.locate(FROM.value)
-    family, config, params = origin.load(place, DTYPE.value)
+    family, config, params = origin.load(place, DTYPE.value, TRUST.value or ())
     beside = [place / name for name in origin.TOKENIZER if (place / name).is_file()]
     if origin.is_run(place):
         architecture = folder.save(target, family, config, params, ARCHITECTURE.value, beside)

@@ -5,6 +5,7 @@
 
   --workdir=DIR               the run that trained the adapter
   --to=FOLDER                 a new one
+  --trust=PACKAGE,...         packages beside lm_lab whose code its config may name (default: none)
   --form=FORM                 run (default): a run's directory, for generate, convert and train.initial;
                               peft: the adapter alone, for PEFT on the model that convert makes of the base
 
@@ -24,6 +25,7 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+TRUST = arguments.define_trust(FLAGS)
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", flag_values=FLAGS)
 
@@ -37,7 +39,7 @@ def run(argv: list[str]) -> int:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
     target = Path(TO.value).expanduser()
     folder.check_free(target)
-    family, config, own = restore.load_adapter(directory)
+    family, config, own = restore.load_adapter(directory, TRUST.value or ())
     if own.name != "lora":
         raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is")
     adapters = own.trained["lora"]
@@ -47,8 +49,8 @@ def run(argv: list[str]) -> int:
         peft.save(target, own.settings, adapters, family, config)
         print(f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters")
         return 0
-    _, _, params = restore.load_params(directory)
-    values = restore.read_config(directory)
+    _, _, params = restore.load_params(directory, TRUST.value or ())
+    values = restore.read_config(directory, TRUST.value or ())
     values["adapter"], values["train"]["initial"] = {"name": "none"}, None
     with folder.drafted(target) as draft:
         (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")

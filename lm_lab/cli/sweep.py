@@ -4,15 +4,17 @@
 
   STUDY                       a file of experiments/, with or without .py
   --workdir=DIR               where the runs, results.csv, the figures and report.html go
+  --trust=PACKAGE,...         packages whose code runs of train.initial may name, beside those that the study names
   --workers=N                 runs at a time; default: one a core, or one on an accelerator
 
 Launching again runs what is missing or failed and redoes nothing. A run that fails does not stop the others.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -20,12 +22,15 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.sweeps import study as studies
+from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.launch import launch
+from lm_lab.train import trust
 from lm_lab.types import UserError
 
 PAGE = "report.html"
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS)
+TRUST = arguments.define_trust(FLAGS)
 WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1, flag_values=FLAGS)
 
 
@@ -37,11 +42,18 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
     kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    trusted = {str(study.analysis["kind"]).partition(".")[0], *(TRUST.value or ())}  # and what its configs name
+
+    def resolve(overrides: Point) -> dict[str, Any]:
+        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        trusted.update(trust.packages(resolved))
+        return resolved
+
     summary = launch(
         study,
         directory,
-        lambda overrides: configs.resolve(configs.override(study.base, overrides))[1],
-        _command,
+        resolve,
+        partial(_command, trusted),
         WORKERS.value,
         review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
@@ -50,7 +62,7 @@ def run(argv: list[str]) -> int:
     if not summary.having("complete"):
         print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)
         return 1
-    page = report.write(directory) if summary.started or _outdated(directory) else directory / PAGE
+    page = report.write(directory, trusted) if summary.started or _outdated(directory) else directory / PAGE
     print(f"report: {page}")
     return 0 if summary.finished else 1
 
@@ -62,5 +74,7 @@ def _outdated(directory: Path) -> bool:
     return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
 
 
-def _command(directory: Path, names: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "lm_lab", "members", str(directory), *names]
+def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
+    """-P: what lies in the current folder is no module of the workers."""
+    flag = f"--trust={','.join(sorted(trusted))}"
+    return [sys.executable, "-P", "-m", "lm_lab", "members", flag, "--", str(directory), *names]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from lm_lab.interop import folder
 from lm_lab.train import restore
+from lm_lab.train.trust import Trust
 from lm_lab.types import PyTree, UserError
 
 TOKENIZER = (
@@ -27,14 +28,14 @@ TOKENIZER = (
 WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
 
 
-def load(name: str | Path, dtype: str | None = None) -> tuple[str, Any, PyTree]:
+def load(name: str | Path, dtype: str | None = None, trust: Trust = ()) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if text, a hub's name.
 
-    `dtype` None: a run's own; of a foreign model float32. Raises UserError.
+    `dtype` None: a run's own; of a foreign model float32. `trust` as `restore.load_params`. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
-        family, config, params = restore.load_params(place)
+        family, config, params = restore.load_params(place, trust)
         cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
         return family, config, cast
     return folder.load(place, dtype or "float32")

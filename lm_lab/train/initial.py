@@ -10,20 +10,22 @@ import numpy as np
 
 from lm_lab.train import restore
 from lm_lab.train.experiment import REFERENCE, Experiment
+from lm_lab.train.trust import Trust
 from lm_lab.types import PyTree, UserError
 
 MAY_DIFFER = {*REFERENCE, "scan", "dropout", "vocab", "length"}  # how it is computed, or seen in the shapes
 KEY = "config.train.initial"
 
 
-def read(experiment: Experiment) -> dict[str, np.ndarray]:
+def read(experiment: Experiment, trust: Trust = ()) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
-    Raises UserError where it cannot be read, or is of another model: a setting of which differs.
+    Raises UserError where it cannot be read, is of another model (a setting of which differs), or names code of a
+    package that is not among `trust`.
     """
     if experiment.train.initial is None:
         return {}
-    family, config, params = restore.load_params(Path(experiment.train.initial))
+    family, config, params = restore.load_params(Path(experiment.train.initial), trust)
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]

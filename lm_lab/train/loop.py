@@ -81,7 +81,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
         return _stack([chunks[run.experiment.seed] for run in runs])
 
-    given = initial.read(first)
+    given = initial.read(first, runs[0].trust)
     initial.check_frozen(program.state.frozen, given)
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
     hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])

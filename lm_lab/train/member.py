@@ -14,6 +14,7 @@ from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.files import explained, prepare_workdir
 from lm_lab.train.program import Program
+from lm_lab.train.trust import Trust
 from lm_lab.types import PyTree, UserError
 
 Sums = dict[str, float]
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     experiment: Experiment
     resolved: dict[str, Any]  # the config as plain values, complete
     directory: Path
+    trust: Trust = ()  # packages whose code the run that train.initial names may use
 
 
 class Member:
