@@ -62,7 +62,7 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, learnt: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path.parent)
         durable.replace(path, hashlib.sha256(learnt).hexdigest().encode() + b"\n" + learnt)
     except OSError as error:
         raise UserError(
