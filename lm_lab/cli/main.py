@@ -5,8 +5,6 @@ import importlib
 import logging
 import os
 import sys
-import threading
-from types import TracebackType
 
 from lm_lab.train.preemption import Signals, Stopped, leave
 
@@ -54,7 +52,7 @@ def _main() -> None:
     from lm_lab.types import UserError
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    sys.excepthook = _tell
+    sys.unraisablehook = _tell
     try:
         sys.exit(dispatch(sys.argv[1:]))
     except UserError as error:
@@ -65,11 +63,11 @@ def _main() -> None:
         sys.exit(0)
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Shows an error, but for those of tensorstore's threads when a save has failed already, which may be hundreds."""
-    late = kind is RuntimeError and str(error) == "Event loop is closed"
-    if not late or threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(kind, error, trace)
+def _tell(error: "sys.UnraisableHookArgs") -> None:
+    """Shows an error that nobody can catch, but for those of tensorstore's threads whose save has failed already: they
+    may be hundreds, and the save's own error says what matters."""
+    if str(error.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(error)
 
 
 def dispatch(argv: list[str]) -> int:
