@@ -73,7 +73,8 @@ def _tell(error: "sys.UnraisableHookArgs") -> None:
 def dispatch(argv: list[str]) -> int:
     """Runs the command that argv names; its exit code."""
     if not argv or argv[0] in ("--help", "-h", "help"):
-        commands = "\n".join(f"  lm-lab {name:8}{text}" for name, text in COMMANDS.items())
+        width = max(map(len, COMMANDS)) + 2
+        commands = "\n".join(f"  lm-lab {name:{width}}{text}" for name, text in COMMANDS.items())
         print(USAGE.format(commands=commands, exit_codes=EXIT_CODES))
         return 0
     from lm_lab.schema import suggest
