@@ -12,7 +12,7 @@ from lm_lab.durable import make_folder
 from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit
 from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.machine import default_workers, look
-from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.progress import Counts, Progress, newest_loss
 from lm_lab.sweeps.results import (
     FINISHED,
     Row,
@@ -153,9 +153,13 @@ def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
-    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another."""
+    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another. The losses
+    are those of the runs that a process holds."""
     states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
     ended = [run for run in runs if states[run.name]]
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
-    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid)
+    places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
+    losses = [newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"]
+    known = [loss for loss in losses if loss is not None]
+    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)

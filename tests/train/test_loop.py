@@ -18,7 +18,7 @@ from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
 
-PACE = ("seconds", "tokens_per_second")  # what a clock says, and no state
+PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
 
 
 class Killed(Exception):
