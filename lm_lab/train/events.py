@@ -34,6 +34,7 @@ class Events:
     def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
         self._folder = folder
         self._writer: EventsWriter | None = None
+        self._failed = False
         with self._warns():
             folder.mkdir(exist_ok=True)
             for old in folder.glob("events.out.tfevents.*"):
@@ -50,12 +51,12 @@ class Events:
 
     def close(self) -> None:
         """Ends the file."""
-        with self._warns():
-            if self._writer is not None:
+        if self._writer is not None:
+            with contextlib.suppress(OSError) if self._failed else self._warns():
                 self._writer.close()
 
     def _put(self, events: Sequence[Any]) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not self._failed:
             for event in events:
                 self._writer.write_event(event)
             self._writer.flush()
@@ -65,7 +66,7 @@ class Events:
         try:
             yield
         except OSError as error:
-            self._writer = None
+            self._failed = True
             reason = error.strerror or error
             logger.warning("%s: no event files (%s); metrics.jsonl has all that they show", self._folder, reason)
 

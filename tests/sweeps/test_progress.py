@@ -41,9 +41,8 @@ def test_the_losses_of_what_runs_are_shown(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     assert newest_loss(metrics) is None
     early = '{"step": 1, "train/nll": 9.0}\n' * 1000  # more than is read
-    metrics.write_text(
-        early + '{"step": 2, "train/nll": 2.5}\n{"step": 2, "eval/heldout/nll": 4.0}\n{"step": 3, "train/nll"'
-    )
+    late = '{"step": 2, "train/nll": 2.5}\n{"step": 2, "eval/heldout/nll": 4.0}\n'
+    metrics.write_text(early + late + '{"step": 3, "train/nll"')
     assert newest_loss(metrics) == 2.5
     metrics.write_text('{"step": 3, "train/nll": null}\n')
     assert newest_loss(metrics) is None
