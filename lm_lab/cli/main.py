@@ -40,7 +40,7 @@ EXIT_CODES = """Exit codes:
 def main() -> None:
     """Runs a command, and ends with its exit code (EXIT_CODES)."""
     try:
-        with Signals():  # before the imports of the rest, which take seconds
+        with Signals("leave"):  # before the imports of the rest, which take seconds
             _main()
     except Stopped as stop:
         with contextlib.suppress(OSError):

@@ -75,7 +75,7 @@ def launch(
     if review:
         review(rows_of(planned, directory))
     prepare_workdir(directory)
-    with Lock(directory / "lock"), Signals():
+    with Lock(directory / "lock"), Signals("raise"):
         if is_written(directory, study, planned) and all(_finished(directory, run.name) for run in planned):
             return Summary(_gather(directory), [])
         environment = look()

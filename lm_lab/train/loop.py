@@ -50,11 +50,11 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Trains runs of one program from where their directories stand to their end; the results, one a run.
 
     Runs that have ended are left alone. Raises UserError for what the user can mend, before anything is stored where
-    that can be known. At SIGTERM, SIGINT or SIGHUP raises Preempted, with everything saved, or Stopped before a first
-    step. Where it hangs, the process ends (watchdog.py).
+    that can be known. From the first step on it raises Preempted at SIGTERM, SIGINT and SIGHUP, with everything
+    saved. Where it hangs, the process ends (watchdog.py).
     """
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals())
+        signals = stack.enter_context(Signals("note"))
         watchdog = stack.enter_context(Watchdog(signals))
         members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
         todo = [member for member in members if member.result is None]
@@ -166,7 +166,7 @@ def _train(machine: Machine, members: list[Member], signals: Signals, watchdog: 
                     pace.observe(pending)
                 pending = []
                 pace.compile(machine.step, state, examples)
-            signals.defer()
+            signals.listen()  # from here on there is something to save
             with watchdog.waits("step"):
                 state, metrics = machine.step(state, examples)
                 finished, pending, step = pending, [(step, stop, metrics)], stop

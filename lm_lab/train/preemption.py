@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ONE_SECONDS = 1.0  # `timeout` and closing shells send a signal twice at once: within this time it is one
@@ -19,7 +19,7 @@ GOES_ON = "the same command goes on from what is stored"
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came while there was nothing to save."""
+    """A signal told to stop, and the caller is to tidy up."""
 
     def __init__(self, received: signal.Signals) -> None:
         super().__init__(f"{received.name}: stopped; {GOES_ON}")
@@ -35,30 +35,29 @@ class Preempted(Exception):
 
 
 class Signals:
-    """Inside `with`, a signal raises Stopped. After `defer` the first one is only noted, as `received`, so that the run
-    can save itself, and a second one ends the process at once.
+    """What SIGTERM, SIGINT and SIGHUP do inside `with`.
 
-    A main thread that waits inside a library (a compilation, a device that hangs) runs no handler. So the system also
-    writes each signal to a pipe, and a thread that reads it ends the process where the main thread does not answer.
-    Python delivers signals to the main thread alone: elsewhere nothing is caught. An ignored SIGHUP (nohup) stays so.
+    "leave"   end the process, with a line: where nothing has to be tidied up
+    "raise"   Stopped in the main thread, so that the caller can tidy up
+    "note"    from `listen` on the first one is `received`, for the caller to save and end; a second one ends the
+              process at once
+
+    A main thread inside a library (an import, a compilation, a device that hangs) runs no handler, or loses what the
+    handler raises. So the system also writes each signal to a pipe, and a thread that reads it ends the process where
+    the main thread does not. Python delivers signals to the main thread alone: elsewhere nothing is caught. An ignored
+    SIGHUP (nohup) stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, then: Literal["leave", "raise", "note"]) -> None:
         self.received: signal.Signals | None = None
-        self._deferred = False
+        self._then = then
         self._raised = -ONE_SECONDS
         self._answered, self._closed = threading.Event(), threading.Event()
         self._before = {}
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is not threading.main_thread():
-            return self
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        threading.Thread(target=self._listen, name="signals", daemon=True).start()
-        self._pipe_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        caught = [each for each in NUMBERS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._handle) for number in caught}
+        if self._then != "note":
+            self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,19 +68,27 @@ class Signals:
             self._closed.set()
             os.close(self._writer)  # which ends the thread
 
-    def defer(self) -> None:
-        """From here on there is something to save."""
-        self._deferred = True
+    def listen(self) -> None:
+        """Begins to listen, at the first call."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        threading.Thread(target=self._read, name="signals", daemon=True).start()
+        self._pipe_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        caught = [each for each in NUMBERS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in caught}
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self._deferred:
+        """In the main thread, when it comes round to it."""
+        if self._then == "note":
             self.received = self.received or signal.Signals(number)
-        elif time.monotonic() - self._raised > ONE_SECONDS:
+        elif self._then == "raise" and time.monotonic() - self._raised > ONE_SECONDS:
             self._raised = time.monotonic()
             self._answered.set()
             raise Stopped(signal.Signals(number))
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         noted, last = False, -ONE_SECONDS
         with os.fdopen(self._reader, "rb", buffering=0) as pipe:
             while byte := pipe.read(1):
@@ -91,10 +98,14 @@ class Signals:
                 received, last = signal.Signals(number), now
                 if noted:
                     leave(128 + number, f"{received.name}, the second signal: ended at once; {GOES_ON}")
-                elif self._deferred:
+                elif self._then == "note":
                     noted, self.received = True, self.received or received
-                elif not (self._answered.wait(ANSWER_SECONDS) and self._closed.wait(UNWIND_SECONDS)):
+                elif self._then == "leave" or not self._unwinds():
                     leave(128 + number, str(Stopped(received)))
+
+    def _unwinds(self) -> bool:
+        """Whether the main thread takes the exception and leaves the block in time."""
+        return self._answered.wait(ANSWER_SECONDS) and self._closed.wait(UNWIND_SECONDS)
 
 
 def leave(code: int, words: str) -> NoReturn:

@@ -138,7 +138,7 @@ from lm_lab.train.preemption import Signals, Stopped
 folder = Path(sys.argv[1])
 units = [Unit((n,), ("sh", "-c", f"echo $$ > {folder}/{n}; exec sleep 60"), folder / f"{n}.txt") for n in ("a", "b")]
 try:
-    with Signals():
+    with Signals("raise"):
         list(LocalProcesses(2).run(units))
 except Stopped as stop:
     sys.exit(128 + stop.signal)
