@@ -18,7 +18,7 @@ from lm_lab.data.documents import given
 from lm_lab.registry import Kind, find, names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Adaptation, Experiment, Horizon, Precision, complete, reads
+from lm_lab.train.experiment import Adaptation, Experiment, Horizon, Precision, complete, reads, vocabulary
 from lm_lab.types import UserError
 
 # The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
@@ -204,11 +204,12 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
 def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
     module, settings, data = find("objectives", objective, ""), parts["objective"]["name"], parts["data"][OWN]
-    specials = module.specials(settings, data.length) if hasattr(module, "specials") else 0
+    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
+    known = vocabulary(tokenizer, parts["model"]["family"])
+    specials = module.specials(settings, data.length, known) if hasattr(module, "specials") else 0
     length = data.length
     if hasattr(module, "model_length"):
         length = module.model_length(settings, data.length, data.context_length or data.length)
-    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 

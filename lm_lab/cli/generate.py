@@ -89,7 +89,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
-    ids = [tokenizer.encode(text).tolist() for text in texts]
+    encode = tokenizer.of_source if experiment.reads == "pairs" else tokenizer.encode
+    ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if hasattr(module, "prompt"):
