@@ -1,6 +1,7 @@
 """What a tokenizer is: a module of lm_lab/data/tokenizers has Config and make(config) -> Tokenizer.
 
-A setting of Config whose name ends in `_file` names a file; runs keep a copy of it (train/carried.py).
+A setting of Config that names a file (`names_file`) has a name that ends in `_file`; runs keep a copy of what it names
+(train/carried.py).
 """
 
 from collections.abc import Callable

@@ -44,6 +44,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "activation": choose(foreign, "feed_forward_proj", ACTIVATIONS, "relu"),
         "tied": scaled,
         "head_scaling": scaled,
+        "start_id": take(foreign, "decoder_start_token_id", int | None, None),
     }
 
 
@@ -69,10 +70,15 @@ def write_config(config: Any) -> dict[str, Any]:
         "tie_word_embeddings": config.tied,
         "dropout_rate": config.dropout,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        "decoder_start_token_id": written_start(config),
         "pad_token_id": None,
         "eos_token_id": None,
     }
+
+
+def written_start(config: Any) -> int:
+    """The id with which the decoder begins: the model's, or else the one that our objectives add, last of all."""
+    return config.vocab - 1 if config.start_id is None else config.start_id
 
 
 def rules(config: Any) -> list[Rule]:

@@ -33,7 +33,9 @@ SPACE = "\u2581"
 class Config:
     """Which tokenizer."""
 
-    tokenizer_file: str = setting("path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt")
+    tokenizer_file: str = setting(
+        "path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt", names_file=True
+    )
     end_token: str | None = setting("what ends a document; None: the usual names, in turn", None)
     framed: bool = setting("a text begins with the special tokens that the file puts before it, as <s>", False)
 

@@ -27,9 +27,11 @@ LANGUAGE = re.compile(r">>\S+<<")  # before a source of MarianMT: the language t
 class Config:
     """Which files, and what of their pieces is special."""
 
-    tokenizer_file: str = setting("path of a SentencePiece model; of pairs with target_file, that of sources")
-    target_file: str | None = setting("the one of targets, and of text; None: the same", None)
-    vocab_file: str | None = setting("JSON that gives each piece its id; None: the model's own ids", None)
+    tokenizer_file: str = setting(
+        "path of a SentencePiece model; of pairs with target_file, that of sources", names_file=True
+    )
+    target_file: str | None = setting("the one of targets, and of text; None: the same", None, names_file=True)
+    vocab_file: str | None = setting("JSON that gives each piece its id; None: the model's own", None, names_file=True)
     end_token: str = setting("the piece that ends a document", "</s>")
     begin_token: str | None = setting("the piece that a text begins with; None: none", None)
     sentinels: int = setting("ids after the pieces, of hidden spans, the last one's first (T5's extra_ids)", 0, low=0)
