@@ -17,13 +17,8 @@ from lm_lab.data import loader
 from lm_lab.data.documents import given
 from lm_lab.registry import find, names
 from lm_lab.schema import build, check, suggest
-<<<<<<< HEAD
-from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Adaptation, Experiment, Horizon, Precision, complete, reads, vocabulary
-=======
-from lm_lab.train.experiment import Experiment, Horizon, complete, reads
+from lm_lab.train.experiment import Experiment, Horizon, complete, reads, vocabulary
 from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
->>>>>>> main
 from lm_lab.types import UserError
 
 OWN = "own"
