@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """What an objective knows of the tokenizer and of the model's special ids; those that neither has it adds itself, as
+    """What an objective knows of the tokenizer and of the model's special ids; those that neither has it adds, as
     size, size + 1, ..."""
 
     size: int  # ids of text and end_of_document are 0 .. size - 1

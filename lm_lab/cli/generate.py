@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)))
+    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)

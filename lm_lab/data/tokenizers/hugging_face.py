@@ -116,13 +116,12 @@ def _word_piece(path: Path) -> Any:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
     lower = said.get("do_lower_case", True)
     # The constructor adds the special tokens, and the frame [CLS] text [SEP].
-    made = _imported(path).implementations.BertWordPieceTokenizer(
+    return _imported(path).implementations.BertWordPieceTokenizer(
         ids,
         lowercase=lower,
         strip_accents=said.get("strip_accents"),
         handle_chinese_chars=said.get("tokenize_chinese_chars", True),
     )
-    return made
 
 
 def _byte_pairs(path: Path) -> Any:
