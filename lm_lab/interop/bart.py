@@ -4,12 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, same, turned
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
+BARE = ("BartModel",)
 FAMILY = "encoder_decoder"
-IGNORED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")  # tied copies
+PREFIX = "model."
+COPIES = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+IGNORED = COPIES
+OPTIONAL = ("final_logits_bias",)
 
 COMMON = {
     "norm": "layer",
@@ -48,6 +52,7 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
         "length": take(foreign, "max_position_embeddings", int, 1024),
         "embedding_scaling": take(foreign, "scale_embedding", bool, False),
         "activation": choose(foreign, "activation_function", activations, "gelu"),
+        "dropout": take_dropout(foreign, ("dropout",)),
     }
 
 
