@@ -22,7 +22,8 @@ _NAMES = """
     _attn_implementation _attn_implementation_autoset _name_or_path architectures chunk_size_feed_forward
     classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
     is_gated_act label2id model_type n_ctx name_or_path output_attentions output_hidden_states output_router_logits
-    output_past finetuning_task problem_type reorder_and_upcast_attn return_dict return_dict_in_generate
+    output_past finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict return_dict_in_generate
+    seq_classif_dropout sinusoidal_pos_embds
     router_aux_loss_coef static_position_embeddings summary_activation summary_first_dropout
     summary_proj_to_labels summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
     transformers_version use_associative_scan use_cache use_mambapy residual_in_fp32
@@ -40,7 +41,7 @@ HARMLESS = frozenset(_NAMES.split())
 # The same of these, as long as they say so.
 HARMLESS_AS = {
     **dict.fromkeys(("activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"), 0),
-    **dict.fromkeys(("decoder_layerdrop", "encoder_layerdrop"), 0),
+    **dict.fromkeys(("decoder_layerdrop", "encoder_layerdrop", "layerdrop"), 0),
     **dict.fromkeys(("add_cross_attention", "cross_attention_hidden_size", "is_decoder", "tie_encoder_decoder"), False),
     **dict.fromkeys(("use_bfloat16", "torchscript"), False),
     "pretraining_tp": 1,

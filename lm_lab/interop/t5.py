@@ -28,8 +28,7 @@ FIXED = {
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
     depth = take(foreign, "num_layers", int)
-    # Whether the head is the embedding the tensors say: releases of transformers write different things of v1.1.
-    scaled = take(foreign, "scale_decoder_outputs", bool, take(foreign, "tie_word_embeddings", bool, True))
+    tied = take(foreign, "tie_word_embeddings", bool, True)
     return {
         **FIXED,
         "width": take(foreign, "d_model", int),
@@ -44,8 +43,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "relative_reach": take(foreign, "relative_attention_max_distance", int, 128),
         "activation": choose(foreign, "feed_forward_proj", ACTIVATIONS, "relu"),
         "dropout": take_dropout(foreign, ("dropout_rate",)),
-        "tied": True,
-        "head_scaling": scaled,
+        "tied": tied,
+        # Older releases of transformers scale what they tie: v1.0.
+        "head_scaling": take(foreign, "scale_decoder_outputs", bool, tied),
     }
 
 
