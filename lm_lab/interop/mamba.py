@@ -13,6 +13,7 @@ BARE = ("MambaModel",)
 FAMILY = "state_space"
 PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
+NOT_ADAPTED = {"out_proj": "--config.adapter.targets=\"('input','gate','select','step')\""}  # by PEFT; what to do
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

@@ -24,20 +24,21 @@ TOKENIZER = (
     "tokenizer.model",
     "spiece.model",
 )
-WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
+WANTED = ("config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
 
 
-def load(name: str | Path, dtype: str | None = None) -> tuple[str, Any, PyTree]:
+def load(name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if text, a hub's name.
 
-    `dtype` None: a run's own; of a foreign model float32. Raises UserError.
+    `dtype` None: a run's own; of a foreign model float32. A foreign model may have NaN and infinite weights where that
+    is allowed. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
         family, config, params = restore.load_params(place)
         cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
         return family, config, cast
-    return folder.load(place, dtype or "float32")
+    return folder.load(place, dtype or "float32", allow_nonfinite=allow_nonfinite)
 
 
 def is_run(place: Path) -> bool:

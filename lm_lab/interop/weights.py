@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # in this order; each may co
 LARGEST_TEXT = 100_000_000  # bytes of a JSON file
 
 
-def read(folder: Path) -> dict[str, np.ndarray]:
-    """Every tensor by name, mapped from the files where they are safetensors. Raises UserError naming the file."""
-    for name in FILES:
+def read(folder: Path, files: Sequence[str] = FILES) -> dict[str, np.ndarray]:
+    """Every tensor by name, of the first of the files that is there, whole or in shards; mapped where it is of
+    safetensors. Raises UserError naming the file."""
+    for name in files:
         read = _read_safetensors if name.endswith(".safetensors") else _read_pytorch
         if (folder / name).exists():
             return read(folder / name)
         if (folder / f"{name}.index.json").exists():
             return _read_shards(folder / f"{name}.index.json", read)
-    raise UserError(f"{folder}: no {' or '.join(FILES)} there; is this a model's folder?")
+    raise UserError(f"{folder}: no {' or '.join(files)} there; is this a model's folder?")
 
 
 def check_file(path: Path) -> None:
