@@ -50,14 +50,16 @@ def files_in(folder: Path, names: Iterable[str] = NAMES) -> list[Path]:
 
 
 def copy(paths: Iterable[Path], folder: Path) -> None:
-    """Copies files and folders into a folder, which is made where there is something to copy."""
+    """Copies files and folders into a folder, which is made where there is something to copy. Raises OSError."""
     for path in paths:
         folder.mkdir(exist_ok=True)
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
 
 
 def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved config whose tokenizer's files are those that the run's directory keeps."""
+    """A config whose tokenizer's files are those that the run's directory keeps."""
+    if "data" not in resolved:
+        return dict(resolved)
     data = {
         key: f"{TOKENIZER}/{LEARNT if key == VOCABULARY else Path(value).name}"
         if key.endswith(ENDING) and value is not None
@@ -89,10 +91,10 @@ def _found(directory: Path, key: str, value: Any) -> Any:
 
 
 def base_of(directory: Path, initial: str) -> Path:
-    """The run that the directory's began with: where it was, or, where it is no longer, beside the directory."""
+    """The run that the directory's began with: where it was, or, where it is no longer, in the directory or beside."""
     place = Path(initial).expanduser()
-    beside = directory.absolute().parent / place.name
-    return beside if not place.exists() and beside.exists() else place
+    places = (place, directory / place.name, directory.absolute().parent / place.name)
+    return next((each for each in places if each.exists()), place)
 
 
 def check(directory: Path, experiment: Experiment) -> None:
@@ -117,6 +119,17 @@ def keep(directory: Path, experiment: Experiment) -> None:
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
         _whole(directory / FOREIGN, {path.name: path for path in kept})
+
+
+def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies what a run's directory keeps into another one, which is drafted for the same model; the values that its
+    config.json says, with files named relative to that. Raises UserError naming the path."""
+    values = anchored(source, stored)
+    named = [Path(v) for key, v in values.get("data", {}).items() if key.endswith(ENDING) and v is not None]
+    beside = [path for folder in {source / TOKENIZER, *(p.parent for p in named)} for path in files_in(folder)]
+    _whole(target / TOKENIZER, {path.name: path for path in [*beside, *named]})
+    _whole(target / FOREIGN, {path.name: path for path in files_in(source / FOREIGN, SETTINGS)})
+    return relative(values)
 
 
 def _files(experiment: Experiment) -> dict[str, Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import registry
@@ -19,16 +20,25 @@ logger = logging.getLogger(__name__)
 
 MAY_DIFFER = {*REFERENCE, "scan", "dropout", "vocab", "length"}  # how it is computed, or seen in the shapes
 KEY = "config.train.initial"
+ADAPTER = "lora"  # beside the modules of the parameters
+OF_TRAINING = {"dropout", "also_train", "continues"}  # settings of an adapter that do not say what it computes
 
 
 def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
+    With adapter.continues they are those that its adapter was trained beside, and the adapter's stand under "lora".
     Raises UserError where it cannot be read, or is of another model: a setting of which differs.
     """
     if experiment.train.initial is None:
         return {}
-    family, config, params = restore.load_params(Path(experiment.train.initial))
+    adapted = getattr(experiment.adapter, "continues", False)
+    if adapted:
+        family, config, params, own = restore.load_beginning(Path(experiment.train.initial))
+        _check_adapter(own.settings, experiment.adapter)
+        params = {**params, ADAPTER: own.trained["lora"]}
+    else:
+        family, config, params = restore.load_params(Path(experiment.train.initial))
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
@@ -117,6 +127,34 @@ def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
         given = {f"model/{path}": leaf for path, leaf in given.items()}
     _check(given, own)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
+
+
+def _check_adapter(there: Any, here: Any) -> None:
+    names = [field.name for field in dataclasses.fields(there) if field.name not in OF_TRAINING]
+    for name in names:
+        if getattr(there, name) != getattr(here, name):
+            raise UserError(
+                f"{KEY} has an adapter with {name} {getattr(there, name)}, and config.adapter.{name} is "
+                f"{getattr(here, name)}; leave it out"
+            )
+
+
+def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
+    """What is trained, with the adapters that are given in the place of fresh ones. Raises UserError where they are of
+    other layers, or other shapes."""
+    own = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
+    if not own:
+        return trained
+    inner = "model/" if any(path.startswith(f"{ADAPTER}/model/") for path in leaves(trained)) else ""
+    own = {path.replace(f"{ADAPTER}/", f"{ADAPTER}/{inner}", 1): leaf for path, leaf in own.items()}
+    fresh = {path: leaf for path, leaf in leaves(trained).items() if path.startswith(f"{ADAPTER}/")}
+    for path in sorted(own.keys() | fresh.keys()):
+        there, here = (list(found[path].shape) if path in found else "absent" for found in (own, fresh))
+        if there != here:
+            raise UserError(f"{KEY}: adapter {path} is {there} there and {here} by config.adapter; make them the same")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(own[_name(path)], leaf.dtype) if _name(path) in own else leaf, trained
+    )
 
 
 def _check(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
