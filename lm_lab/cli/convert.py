@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
 
 
 def _without(why: str) -> str:
-    return f"; without a tokenizer ({why}), its files go along" if why else ""
+    return f"; without a tokenizer: {why}" if why else ""
 
 
 def _write_run(draft: Path, place: Path, family: str, config: Any, params: Any) -> tuple[dict[str, Any], str]:

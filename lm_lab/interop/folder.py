@@ -82,7 +82,8 @@ def save(
     or the first that fits.
 
     `kept` is the config.json that the model was read from, whose special ids and other fields that say nothing of its
-    shape are written again; or special ids alone. Raises UserError where the folder is taken, or naming the setting that the architecture cannot express.
+    shape are written again; or special ids alone. Raises UserError where the folder is taken, or naming the setting
+    that the architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
     foreign = _with_kept(module, foreign, kept or {})
@@ -106,9 +107,10 @@ def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]
     if kept["model_type"] != ours["model_type"]:
         return shape | ids
     others = {name: value for name, value in kept.items() if name not in ours and name not in REPLACED}
-    if module.read_config(others | shape | ids) != module.read_config(shape | ids):
+    whole = others | shape | ids
+    if module.read_config(whole) != module.read_config(shape | ids):
         return shape | ids
-    return others | shape | ids
+    return {name: whole[name] for name in (*ours, *whole) if name in whole}
 
 
 def _describe(family: str, config: Any, architecture: str | None) -> tuple[ModuleType, dict[str, Any]]:

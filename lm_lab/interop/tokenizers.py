@@ -30,7 +30,7 @@ def find(folder: Path) -> tuple[Section, str]:
                 reasons.append(str(error))
                 continue
             return section, ""
-    return {}, reasons[0] if reasons else "there are no files of one that is known"
+    return {}, reasons[0] if reasons else "there is no file of one"
 
 
 class Said:
