@@ -1,6 +1,7 @@
 """Command lines: absl flags, a config file, and overrides of its keys."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,13 @@ def path(value: str, flag: str = "") -> Path:
         raise UserError(f"{flag}{value}: nobody has that home directory; give another path") from None
 
 
-def define_trust(flag_values: flags.FlagValues) -> flags.FlagHolder[list[str] | None]:
-    """The flag --trust, of commands that read what may come from others."""
-    return flags.DEFINE_list("trust", [], "packages whose code stored files may name", flag_values=flag_values)
+def take_trust(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The packages that --trust=PACKAGE,... names, which every command knows, and the other arguments."""
+    ours = [word for word in argv if re.match("--?trust(=|$)", word)]
+    if len(ours) > 1 or "--trust" in ours or "-trust" in ours:
+        raise UserError("give --trust=PACKAGE,... once, as in --trust=my_research")
+    packages = [name for word in ours for name in word.partition("=")[2].split(",") if name]
+    return packages, [word for word in argv if word not in ours]
 
 
 def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:

@@ -3,7 +3,6 @@
   lm-lab evaluate --workdir=runs/scan_simple
 
   --workdir=DIR               the run's directory
-  --trust=PACKAGE,...         packages beside lm_lab whose code its config may name (default: none)
 
 What is found replaces what its result.json says, if the run has ended.
 """
@@ -19,7 +18,6 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
-TRUST = arguments.define_trust(FLAGS)
 
 
 def run(argv: list[str]) -> int:
@@ -27,9 +25,8 @@ def run(argv: list[str]) -> int:
     if extra := arguments.parse(FLAGS, argv, "evaluate"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
-    trust = TRUST.value or ()
-    values = restore.read_run(directory, trust)  # as it is stored: settings that came later are no other run
-    stored = Run(configs.resolve(configs.ConfigDict(values))[0], values, directory, trust)
+    values = restore.read_run(directory)  # as it is stored: settings that came later are no other run
+    stored = Run(configs.resolve(configs.ConfigDict(values), stored=True)[0], values, directory)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, found = evaluate(stored)

@@ -3,7 +3,6 @@
   lm-lab generate --workdir=runs/a --prompt="def main(" --temperature=0.8 --top_k=40
 
   --workdir=DIR               the run's directory; its newest checkpoint is taken
-  --trust=PACKAGE,...         packages beside lm_lab whose code its config may name (default: none)
   --prompt=TEXT               what to go on from; given several times, the texts are written together
 {settings}
 
@@ -37,7 +36,6 @@ from lm_lab.types import Examples, Inputs, UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
-TRUST = arguments.define_trust(FLAGS)
 PROMPTS = flags.DEFINE_multi_string("prompt", None, "what to go on from", flag_values=FLAGS)
 FIELDS = dataclasses.fields(Config)
 SETTINGS = {
@@ -56,10 +54,10 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory, TRUST.value or ())))
+    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
-    _, _, params = restore.load_params(directory, TRUST.value or ())
+    _, _, params = restore.load_params(directory)
     model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
     inputs, stops = prompted(experiment, tokenizer, texts), [tokenizer.end_of_document]
     if experiment.reads == "pairs":
@@ -91,7 +89,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
-    ids = [tokenizer.encode(text).tolist() for text in texts]
+    encode = tokenizer.of_source if experiment.reads == "pairs" else tokenizer.encode
+    ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if hasattr(module, "prompt"):

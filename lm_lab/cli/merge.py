@@ -5,7 +5,6 @@
 
   --workdir=DIR               the run that trained the adapter
   --to=FOLDER                 a new one
-  --trust=PACKAGE,...         packages beside lm_lab whose code its config may name (default: none)
   --form=FORM                 run (default): a run's directory, for generate, convert and train.initial;
                               peft: the adapter alone, for PEFT on the model that convert makes of the base
 
@@ -13,19 +12,17 @@ The sum is made in float32; what rounding to the parameters' dtype then loses is
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
 from lm_lab.adapters import lora
 from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
-TRUST = arguments.define_trust(FLAGS)
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", flag_values=FLAGS)
 
@@ -37,9 +34,9 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/lora")
     if not TO.value:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
-    target = Path(TO.value).expanduser()
+    target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
-    family, config, own = restore.load_adapter(directory, TRUST.value or ())
+    family, config, own = restore.load_adapter(directory)
     if own.name != "lora":
         raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is")
     adapters = own.trained["lora"]
@@ -49,10 +46,10 @@ def run(argv: list[str]) -> int:
         peft.save(target, own.settings, adapters, family, config)
         print(f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters")
         return 0
-    _, _, params = restore.load_params(directory, TRUST.value or ())
-    values = restore.read_config(directory, TRUST.value or ())
-    values["adapter"], values["train"]["initial"] = {"name": "none"}, None
+    _, _, params = restore.load_params(directory)
     with folder.drafted(target) as draft:
+        values = carried.hand_on(directory, draft, restore.read_config(directory))
+        values["adapter"], values["train"]["initial"] = {"name": "none"}, None
         (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         restore.write_params(draft, params)
     lost = lora.merge_error(own.settings, adapters, own.frozen)

@@ -4,7 +4,6 @@
 
   STUDY                       a file of experiments/, with or without .py
   --workdir=DIR               where the runs, results.csv, the figures and report.html go
-  --trust=PACKAGE,...         packages whose code runs of train.initial may name, beside those that the study names
   --workers=N                 runs at a time; default: one a core, or one on an accelerator
 
 Launching again runs what is missing or failed and redoes nothing. A run that fails does not stop the others.
@@ -30,7 +29,6 @@ from lm_lab.types import UserError
 PAGE = "report.html"
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS)
-TRUST = arguments.define_trust(FLAGS)
 WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1, flag_values=FLAGS)
 
 
@@ -42,7 +40,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
     kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    trusted = {str(study.analysis["kind"]).partition(".")[0], *(TRUST.value or ())}  # and what its configs name
+    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])  # what a study names is the user's wish
 
     def resolve(overrides: Point) -> dict[str, Any]:
         resolved = configs.resolve(configs.override(study.base, overrides))[1]
@@ -62,7 +60,10 @@ def run(argv: list[str]) -> int:
     if not summary.having("complete"):
         print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)
         return 1
-    page = report.write(directory, trusted) if summary.started or _outdated(directory) else directory / PAGE
+    page = directory / PAGE
+    if summary.started or _outdated(directory):
+        with trust.trusting(trusted):
+            page = report.write(directory)
     print(f"report: {page}")
     return 0 if summary.finished else 1
 
@@ -77,4 +78,4 @@ def _outdated(directory: Path) -> bool:
 def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
     """-P: what lies in the current folder is no module of the workers."""
     flag = f"--trust={','.join(sorted(trusted))}"
-    return [sys.executable, "-P", "-m", "lm_lab", "members", flag, "--", str(directory), *names]
+    return [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]

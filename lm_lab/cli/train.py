@@ -4,7 +4,6 @@
 
   --config=FILE               a config file; its keys are set with --config.section.key=value
   --workdir=DIR               the run's directory: config, metrics, checkpoints, result
-  --trust=PACKAGE,...         packages whose code the run that train.initial names may use, beside those named here
 
 The same command goes on from the newest checkpoint. Ctrl-C and SIGTERM save first; kill -9 loses no checkpoint.
 """
@@ -15,7 +14,6 @@ from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments, devices
-from lm_lab.train import trust
 from lm_lab.train.loop import train
 from lm_lab.train.member import Run
 from lm_lab.train.preemption import Preempted
@@ -23,7 +21,6 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
-TRUST = arguments.define_trust(FLAGS)
 
 
 def run(argv: list[str]) -> int:
@@ -33,7 +30,7 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     experiment, resolved = configs.resolve(config)
-    return train_all([Run(experiment, resolved, directory, trust.packages(resolved) | set(TRUST.value or ()))])
+    return train_all([Run(experiment, resolved, directory)])
 
 
 def train_all(runs: list[Run]) -> int:

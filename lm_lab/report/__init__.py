@@ -18,18 +18,18 @@ from typing import Any
 from lm_lab.report import evidence, page, stored
 from lm_lab.schema import build, suggest
 from lm_lab.train.files import atomic_write
-from lm_lab.train.trust import Trust, check_names
+from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
 
 
-def write(directory: Path, trust: Trust = ()) -> Path:
+def write(directory: Path) -> Path:
     """Write figures/, analysis.json and report.html into a sweep directory; the path of the page.
 
     The same stored results give the same bytes. Raises UserError where there is no sweep, no complete run, an unknown
-    kind of analysis, one of a package that is not among `trust`, or a folder that cannot be written.
+    kind of analysis, one of a package that is not trusted (train/trust.py), or a folder that cannot be written.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], trust, file)
+    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
     kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
     analysis = kind.analyse(sweep.rows, settings)
     story = kind.story(analysis, sweep)

@@ -15,13 +15,11 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
+from lm_lab.nn.trees import union
 from lm_lab.schema import build
-from lm_lab.train import checkpoint, identity
+from lm_lab.train import carried, checkpoint, identity, trust
 from lm_lab.train.files import Damaged, read_seal, verify_seal
-from lm_lab.train.sections import Values, flat
 from lm_lab.train.sharding import unbox
-from lm_lab.train.trust import Trust
-from lm_lab.train.trust import check as check_trust
 from lm_lab.types import Inputs, PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -36,52 +34,63 @@ class Adapted(NamedTuple):
     frozen: PyTree
 
 
-def load_params(directory: Path, trust: Trust = ()) -> tuple[str, Any, PyTree]:
+def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is whole.
 
     An adapter that the run trained is merged into them. Raises UserError naming the file where the directory has no run
-    or no checkpoint, the two do not fit, or its config names code of a package that is not among `trust`.
+    or no checkpoint, or the two do not fit.
     """
-    content = read_config(directory, trust)
-    family, config, folder = _model_of(directory, content)
-    if flat(content).get("adapter.name", "none") == "none":
+    family, config, folder = _model_of(directory)
+    content = read_config(directory)
+    if content.get("adapter", {"name": "none"})["name"] == "none":
         params = _read(folder)
     else:
-        _, _, own = load_adapter(directory, trust)
+        _, _, own = load_adapter(directory)
         adapter = registry.find("adapters", own.name, "config.adapter.name").make(own.settings)
         params = jax.device_get(adapter.merge(own.trained, own.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
 
 
-def load_adapter(directory: Path, trust: Trust = ()) -> tuple[str, Any, Adapted]:
+def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     """(family, its Config, adapter) of a run that trained one, as `load_params`.
 
     Raises UserError where it trained none, or where the parameters that it left as they were have changed.
     """
-    content, where = read_config(directory, trust), f"{directory / 'config.json'}: config.adapter"
-    family, config, folder = _model_of(directory, content)
-    said = flat(content)
-    section = {key.removeprefix("adapter."): value for key, value in said.items() if key.startswith("adapter.")}
-    if section.setdefault("name", "none") == "none":
+    family, config, folder = _model_of(directory)
+    content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
+    section = dict(content.get("adapter", {"name": "none"}))
+    if section["name"] == "none":
         raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
     module = registry.find("adapters", section.pop("name"), f"{where}.name")
     settings = build(module.Config, section, where)
-    initial, dtype = said.get("train.initial"), said.get("precision.parameters", "float32")
+    initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
-        base = _drawn(registry.find("models", family, "family").Model(config), said.get("seed", 0))
+        base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
+    elif section.get("continues"):
+        base = load_beginning(Path(initial).expanduser())[2]
     else:
-        base = load_params(Path(initial).expanduser(), trust)[2]
+        base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
     if read_seal(folder)["extra"].get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
-    return family, config, Adapted(said["adapter.name"], settings, _read(folder), frozen)
+    return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
 
 
-def _model_of(directory: Path, content: Values) -> tuple[str, Any, Path]:
-    """(family, its Config, newest checkpoint) of a run with this config."""
+def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
+    """(family, its Config, parameters beside the adapter, adapter) that a run begins with which goes on with the
+    low-rank adapter of another. Raises UserError, also where that trained another adapter."""
+    family, config, own = load_adapter(directory)
+    if own.name != "lora":
+        raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; leave out adapter.continues")
+    return family, config, union(own.frozen, own.trained.get("params", {})), own
+
+
+def _model_of(directory: Path) -> tuple[str, Any, Path]:
+    """(family, its Config, newest checkpoint) of a run."""
+    content = read_config(directory)
     _refuse_foreign(directory, content)
     section = content.get("model")
     where = f"{directory / 'config.json'}: config.model"
@@ -114,16 +123,19 @@ def hash_of(frozen: PyTree) -> str:
     return digest.hexdigest() if leaves else ""
 
 
-def read_config(directory: Path, trust: Trust = ()) -> dict[str, Any]:
+def read_config(directory: Path) -> dict[str, Any]:
     """The plain values of a run's config.json. Raises UserError, also where they name code that is not trusted."""
     values = identity.read_config(directory / "config.json")[1]
-    check_trust(values, trust, directory / "config.json")
+    trust.check(values, directory / "config.json")
     return values
 
 
-def read_run(directory: Path, trust: Trust = ()) -> dict[str, Any]:
-    """As `read_config`, of a run that can read text. Raises UserError for a model alone."""
-    content = read_config(directory, trust)
+def read_run(directory: Path) -> dict[str, Any]:
+    """The plain values of the config.json of a run that can read text, files by their paths.
+
+    Raises UserError for a model alone.
+    """
+    content = carried.anchored(directory, read_config(directory))
     _refuse_foreign(directory, content)
     if "model" in content and "objective" not in content:
         raise UserError(
@@ -133,7 +145,7 @@ def read_run(directory: Path, trust: Trust = ()) -> dict[str, Any]:
     return content
 
 
-def _refuse_foreign(directory: Path, content: Values) -> None:
+def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
     if "architectures" in content:
         raise UserError(
             f"{directory} has a model of transformers; make it a run's directory first: lm-lab convert "
@@ -149,12 +161,15 @@ def abstract_params(family: str, config: Any) -> PyTree:
     return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
 
 
-def write_params(directory: Path, params: PyTree) -> None:
-    """The one checkpoint of a directory that holds a model alone; its config.json is there. Raises UserError."""
+def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
+    """The one checkpoint of a directory that holds a model alone, or an adapter, which was trained on the parameters
+    `base`; its config.json is there. Raises UserError."""
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()
     arrays = checkpoint.describe({"params": params})
-    checkpoint.commit(folder, {"params": params}, checkpoint.Record(0, "", None, {}, arrays), keep=1)
+    checkpoint.commit(
+        folder, {"params": params}, checkpoint.Record(0, "", None, {"base": hash_of(base)}, arrays), keep=1
+    )
     (folder / checkpoint.TRASH).rmdir()
 
 

@@ -5,40 +5,59 @@ that is launched is code of the user's own. A config.json or sweep.json is data 
 names outside lm_lab is imported only if the reader trusts its package by name (`--trust=my_research`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from lm_lab.train.sections import Values, choice
 from lm_lab.types import UserError
 
-Trust = Collection[str]
-"""Names of packages, or of modules in them, whose code may run: "my_research" holds for my_research.models.decoder."""
-
 OWN = "lm_lab"
 Named = tuple[str, Any]  # (key, name of a module), as ("config.model.family", "my_research.models.decoder")
 
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted packages", default=frozenset([OWN]))
 
-def check(values: Values, trust: Trust, file: Path) -> None:
+
+@contextmanager
+def trusting(packages: Iterable[str]) -> Iterator[None]:
+    """Within the block stored files may also name code of these packages: "my_research" is all of my_research."""
+    before = _TRUSTED.set(_TRUSTED.get().union(packages))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
+def trusted() -> set[str]:
+    """The packages, lm_lab aside, whose code stored files may name here."""
+    return set(_TRUSTED.get() - {OWN})
+
+
+def check(values: Values, file: Path) -> None:
     """Raises UserError where the config that a file holds names code that is not trusted."""
-    check_names(names_of(values), trust, file)
+    check_names(names_of(values), file)
 
 
-def check_names(named: Iterable[Named], trust: Trust, file: Path) -> None:
-    """Raises UserError for the first dotted name that is outside lm_lab, and not trusted; a name may be anything."""
+def check_names(named: Iterable[Named], file: Path) -> None:
+    """Raises UserError for the first dotted name of a package that is not trusted; a name may be anything."""
     for key, name in named:
-        if isinstance(name, str) and "." in name and not any(_within(name, own) for own in (OWN, *trust)):
-            package = name.partition(".")[0] or name
+        if isinstance(name, str) and "." in name and not any(_within(name, own) for own in _TRUSTED.get()):
             raise UserError(
                 f"{file}: {key} names {name!r}, and a stored file runs no code of other packages unasked; if you "
-                f"trust that package, give --trust={package}"
+                f"trust that package, give --trust={name.partition('.')[0]}"
             )
 
 
 def packages(values: Values) -> set[str]:
     """The outside packages that a config names."""
-    dotted = {str(name) for _, name in names_of(values) if "." in str(name)}
-    return {name.partition(".")[0] for name in dotted} - {OWN}
+    return packages_of(name for _, name in names_of(values))
+
+
+def packages_of(names: Iterable[Any]) -> set[str]:
+    """The outside packages of modules' names."""
+    return {str(name).partition(".")[0] for name in names if "." in str(name)} - {OWN}
 
 
 def names_of(values: Values) -> list[Named]:

@@ -14,7 +14,7 @@ from lm_lab import report
 from lm_lab.cli import sweep
 from lm_lab.cli.main import dispatch
 from lm_lab.durable import replace
-from lm_lab.train import files, restore
+from lm_lab.train import files, restore, trust
 from lm_lab.types import UserError
 from tests.cli import users
 from tests.report.conftest import write_sweep
@@ -74,7 +74,9 @@ def test_who_trusts_the_package_says_so(home: Path, stored: Callable[[str], None
 def test_the_run_that_another_begins_with_runs_no_code(home: Path, stored: Callable[[str], None]):
     stored("adapter.name")
     with pytest.raises(UserError, match=r"config\.adapter\.name names 'evil\.code'.*--trust=evil"):
-        restore.load_params(home / "run", trust=("evi", "my_research"))
+        configs.resolve(configs.override(configs.load("tiny.py"), {"train.initial": "run"}))
+    with pytest.raises(UserError, match=r"config\.adapter\.name names"), trust.trusting(["evi", "my_research"]):
+        restore.load_params(home / "run")
     assert not (home / "ran").exists()
 
 
@@ -91,9 +93,9 @@ def test_a_sweep_runs_the_code_of_its_study_alone(home: Path):
         dispatch(["report", str(home)])
     assert not (home / "ran").exists()
     with pytest.raises(UserError, match="cannot import"):
-        dispatch(["members", "--trust=evil", "--", str(home), "a"])
+        dispatch(["members", "--trust=evil", str(home), "a"])
     command = sweep._command({"mine", "evil"}, Path("-s"), ["a"])
-    assert command[1:] == ["-P", "-m", "lm_lab", "members", "--trust=evil,mine", "--", "-s", "a"]
+    assert command[1:] == ["-P", "-m", "lm_lab", "members", "--trust=evil,mine", "-s", "a"]
 
 
 @pytest.mark.processes
