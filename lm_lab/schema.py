@@ -17,18 +17,20 @@ def setting(
     default: Any = dataclasses.MISSING,
     *,
     low: float | None = None,
+    above: float | None = None,
     high: float | None = None,
     changes_result: bool = True,
     names_file: bool = False,
 ) -> Any:
-    """A documented dataclass field, required unless it has a default; numbers lie in [low, high].
+    """A documented dataclass field, required unless it has a default; numbers lie in [low, high], and above `above`.
 
     A run may go on with another value of a setting that is marked so:
     changes_result=False    it decides the result only by the rounding of sums, if at all: kernels, the mesh, how often
                             something is written
     names_file=True         it says where text lies, and the text is compared itself
     """
-    metadata = {"doc": doc, "low": low, "high": high, "changes_result": changes_result, "names_file": names_file}
+    limits = {"low": low, "above": above, "high": high}
+    metadata = {"doc": doc, **limits, "changes_result": changes_result, "names_file": names_file}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -79,7 +81,7 @@ def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
         numbers = converted if isinstance(converted, tuple) else (converted,)
         for number in numbers:
             if isinstance(number, (int, float)) and not isinstance(number, bool):
-                _check_range(number, where, limits.get("low"), limits.get("high"))
+                _check_range(number, where, limits)
     except OverflowError:  # a whole number beyond every float
         raise UserError(f"{where} must be finite, not a number of more than 300 digits") from None
     return converted
@@ -136,10 +138,13 @@ def _words(hint: Any) -> str:
     return names.get(hint, str(hint))
 
 
-def _check_range(number: float, where: str, low: float | None, high: float | None) -> None:
+def _check_range(number: float, where: str, limits: Mapping[str, Any]) -> None:
+    low, above, high = (limits.get(name) for name in ("low", "above", "high"))
     if not math.isfinite(number):
         raise UserError(f"{where} must be finite, not {number}")
     if low is not None and number < low:
         raise UserError(f"{where} must be at least {low}, not {number}")
+    if above is not None and number <= above:
+        raise UserError(f"{where} must be above {above}, not {number}")
     if high is not None and number > high:
         raise UserError(f"{where} must be at most {high}, not {number}")

@@ -61,6 +61,11 @@ def peak(device_kind: str, dtype: DTypeLike) -> float | None:
     return rates.get(jnp.dtype(dtype).name)
 
 
+def is_known(device_kind: str) -> bool:
+    """Whether the table has the kind, whatever it says of it."""
+    return any(fnmatchcase(device_kind.lower(), pattern) for pattern, _ in PEAKS)
+
+
 def utilisation(flops_per_second: float, device_kind: str, dtype: DTypeLike) -> float | None:
     """The share, in 0 .. 1, of one device's peak that `flops_per_second` on that device is; None: no known peak.
 
