@@ -15,14 +15,14 @@ from lm_lab.cli.main import main
 from lm_lab.train import watchdog
 
 
-def strike(name: str, point: str, call: int) -> None:
+def strike(blow: str, point: str, call: int) -> None:
     holder, name = point.rsplit(".", 1)
     owner = resolve_name(holder)
     function, calls = getattr(owner, name), itertools.count(1)
 
     def struck(*args, **kwargs):
         if next(calls) == call:
-            os.kill(os.getpid(), signal.Signals[name]) if name != "HANG" else hang()
+            os.kill(os.getpid(), signal.Signals[blow]) if blow != "HANG" else hang()
         return function(*args, **kwargs)
 
     setattr(owner, name, struck)

@@ -96,7 +96,7 @@ def test_the_clock_is_that_of_training_with_compiling_apart():
     )
     table = words.table(find(rows(), SETTINGS))
     shown = dict(zip(table.header, table.rows[-1]))
-    assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5", "40")
+    assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5.00", "40.0")
 
     old = [{key: value for key, value in row.items() if key != "compile_seconds"} for row in rows()]
     [words_] = words._clock(find(old, SETTINGS).at(BUDGETS[-1]))

@@ -124,8 +124,8 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
     machine.step._programs.clear()
     machine.evaluate._programs.clear()
     (result,) = loop.train(runs)
-    # Of the first process the checkpoint counts the step, compiled before it; of the second both shapes and the exam.
-    assert 4000 <= result["compile_seconds"] < 4500
+    # The first process compiled the step and the exam, the second both shapes of the step and the exam.
+    assert 5000 <= result["compile_seconds"] < 5500
     assert 0 < result["seconds"] < 500
     assert result["tokens_per_second"] > 4 * machine.program.targets_per_step / 500
 
