@@ -76,8 +76,7 @@ def _read(path: Path) -> bytes | None:
 def _write(path: Path, found: bytes) -> None:
     try:
         durable.make_folder(path.parent)
-        durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"
-" + found)
+        durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(
             f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder that is writable"
