@@ -9,7 +9,7 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import identity, optimizer, records
+from lm_lab.train import carried, identity, optimizer, records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.files import explained, prepare_workdir
@@ -35,7 +35,7 @@ class Member:
     """
 
     def __init__(self, run: Run, alone: bool = True) -> None:
-        self.run = run
+        self.run = run._replace(resolved=carried.relative(run.resolved))
         # A kill may find a member one commit ahead of the others: it then still has the one that they share.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
@@ -47,6 +47,7 @@ class Member:
         if (directory / "sweep.json").exists():
             raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
         self._claim = identity.claim(directory, self.run.resolved)
+        carried.check(directory, self.run.experiment)
         self.result = _ended(directory)
         if self.result is not None and not self._is_longer(self.result):
             return self
@@ -101,6 +102,7 @@ class Member:
                 f"{self.run.directory}: its adapter was trained on other parameters than config.train.initial gives "
                 "now; put those back, or choose another --workdir"
             )
+        carried.keep(self.run.directory, self.run.experiment)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._program, self._text, self._base = program, text, base
         self._bytes = round(extra.get("bytes", 0))
