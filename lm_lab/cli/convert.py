@@ -11,14 +11,14 @@
                               of the model that it was trained on (default: what its adapter_config.json says)
   --allow_nonfinite           take weights that are NaN or infinite, which are refused else
 
-Tokenizer files go along. A run's directory that was made so has a config.json with what is known, and a checkpoint;
-`lm-lab generate` takes it where the tokenizer is a byte-level BPE and the model a decoder.
+What stands beside the weights goes along both ways: tokenizer files, chat templates, special ids, the settings of
+generation. A run's directory that was made so has a config.json with what is known, and a checkpoint; generate and
+train.initial take it with its tokenizer (a tokenizer.json, vocab.txt, vocab.json with merges.txt, SentencePiece's
+models). Where a tokenizer cannot be read it is said why.
 """
 
 import dataclasses
-import importlib.util
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
-from lm_lab.data.tokenizers import hugging_face
-from lm_lab.interop import folder, origin, peft
+from lm_lab.data import loader
+from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -42,7 +42,7 @@ ARCHITECTURE = flags.DEFINE_string("architecture", None, "to write", allow_overw
 BASE = flags.DEFINE_string("base", None, "of an adapter", allow_overwrite=False, flag_values=FLAGS)
 NONFINITE = flags.DEFINE_bool("allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS)
 
-TOKENIZER = "tokenizer.json"
+LENGTH = 1024  # of the windows that a run's config names, at most
 
 
 def run(argv: list[str]) -> int:
@@ -59,28 +59,30 @@ def run(argv: list[str]) -> int:
     if BASE.value:
         raise UserError(f"--base is for the folder of an adapter, and {place} is none; leave it out")
     family, config, params = origin.load(place, DTYPE.value, allow_nonfinite=NONFINITE.value)
-    beside = [place / name for name in origin.TOKENIZER if (place / name).is_file()]
     if origin.is_run(place):
-        architecture = folder.save(target, family, config, params, ARCHITECTURE.value, beside)
+        architecture = folder.save(target, family, config, params, ARCHITECTURE.value, *kept_in(place))
         print(f"{target}: {architecture}, from the {family} in {place}")
         return 0
     if ARCHITECTURE.value:
         raise UserError("--architecture is for what is written for transformers; leave it out")
     with folder.drafted(target) as draft:
-        _write_run(draft, target, place, family, config, params)
-    print(f"{target}: {family}, from {place}")
+        _, why = _write_run(draft, place, family, config, params)
+    print(f"{target}: {family}, from {place}{_without(why)}")
     return 0
 
 
-def _write_run(draft: Path, target: Path, place: Path, family: str, config: Any, params: Any) -> dict[str, Any]:
-    """The files of a run that ended in a foreign model; returns its config.json's values."""
-    values = describe(place, target, family, config)
+def _without(why: str) -> str:
+    return f"; without a tokenizer: {why}" if why else ""
+
+
+def _write_run(draft: Path, place: Path, family: str, config: Any, params: Any) -> tuple[dict[str, Any], str]:
+    """The files of a run that ended in a foreign model; returns what `describe` does."""
+    values, why = describe(place, family, config)
     (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
     restore.write_params(draft, params)
-    for name in origin.TOKENIZER:
-        if (place / name).is_file():
-            shutil.copy(place / name, draft)
-    return values
+    carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
+    carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
+    return values, why
 
 
 def _convert_adapter(place: Path, target: Path) -> int:
@@ -93,12 +95,12 @@ def _convert_adapter(place: Path, target: Path) -> int:
     kept = DTYPE.value or str(next(iter(flatten(params).values())).dtype)
     with folder.drafted(target) as draft:
         if origin.is_run(base):
-            initial, values = base.absolute(), restore.read_config(base)
-            values = {name: section for name, section in values.items() if name != "identity"}
+            initial, values = base.absolute(), carried.hand_on(base, draft, restore.read_config(base))
         else:
             initial = target.absolute() / "base"
             (draft / "base").mkdir()
-            values = _write_run(draft / "base", initial, base, family, config, params)
+            values, _ = _write_run(draft / "base", base, family, config, params)
+            values = carried.hand_on(draft / "base", draft, values)
         values["adapter"] = {"name": "lora"} | dataclasses.asdict(settings)
         values["train"] = values.get("train", {}) | {"initial": str(initial)}
         values["precision"] = values.get("precision", {}) | {"parameters": kept}
@@ -119,21 +121,39 @@ def _base_of(place: Path) -> Path:
     return found
 
 
-def describe(place: Path, target: Path, family: str, config: Any) -> dict[str, Any]:
-    """The config.json of a run that ended in this model, as far as the folder tells: the model, and where it goes on
-    with text by a tokenizer that we read, all that generation asks for."""
+def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:
+    """(what the config.json of a run says that ended in this model, why its tokenizer is not read or "").
+
+    With a tokenizer it is all that generation asks for: the objective is the one that the family was made for.
+    """
     model = {"family": family} | dataclasses.asdict(config)
-    if not (place / TOKENIZER).is_file() or importlib.util.find_spec("tokenizers") is None:
-        return {"model": model}
-    file = place / TOKENIZER
+    data, why = tokenizers.find(place)
+    if why:
+        return {"model": model}, why
+    data["length"] = min(model.get("length") or LENGTH, LENGTH)
+    objective = "causal"
+    if config.reads_context:
+        objective, data = "seq2seq", data | {"source": "pairs", "path": ""}
+    elif config.sees == "all":
+        objective = "masked"
+    sections = {"model": model, "objective": {"name": objective}, "data": data, "train": {"steps": 1}}
     try:
-        hugging_face.make(hugging_face.Config(str(file)))
-    except UserError:  # one of another kind, or without a usual end
-        return {"model": model}
-    if config.sees != "past" or config.reads_context:
-        return {"model": model}
-    data = {"tokenizer": "hugging_face", "tokenizer_file": str(file), "length": min(config.length, 1024)}
-    sections = {"model": model, "objective": {"name": "causal"}, "data": data, "train": {"steps": 1}}
-    _, resolved = configs.resolve(configs.ConfigDict(sections))
-    resolved["data"]["tokenizer_file"] = str(target / TOKENIZER)
-    return resolved
+        _, resolved = configs.resolve(configs.ConfigDict(sections))
+    except UserError as error:
+        return {"model": model}, str(error)
+    return carried.relative(resolved), ""
+
+
+def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
+    """(files to write beside a run's model, what its config.json shall say): those of its tokenizer and its origin."""
+    files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
+    config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
+    if config.exists():
+        return files + carried.files_in(generation.parent, [generation.name]), folder.read_config(config.parent)
+    stored = carried.anchored(place, restore.read_config(place))
+    if "data" not in stored:
+        return files, {}
+    tokenizer = loader.open_tokenizer(*loader.read(stored["data"], f"{place / 'config.json'}: config.data"))
+    if not files:
+        print(f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers reads; left out")
+    return files, {"eos_token_id": tokenizer.end_of_document}

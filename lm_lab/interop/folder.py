@@ -20,15 +20,19 @@ from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, tensors, weights
 from lm_lab.interop.fields import Fields, expect
 from lm_lab.interop.mapping import Rule
+from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
 from lm_lab.schema import build, suggest
 from lm_lab.train.files import explained, read_object
+from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
 
 NAMED = 8  # fields that a warning names, at most
+# Fields that we write under another name, or that are of the files as they were.
+REPLACED = ("_name_or_path", "auto_map", "quantization_config", "rope_scaling", "rope_theta", "torch_dtype")
 ROOM = 2**24  # numbers that a model may have beyond twice those of its tensors, before the two are set side by side
 
 
@@ -38,7 +42,7 @@ def load(folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False)
     Fields of the config that are not understood, and a head that its config calls the embedding and that is none, are
     named in a warning. `allow_nonfinite` takes NaN and infinite weights, which are refused else.
     """
-    foreign = Fields(read_config(folder))
+    foreign = Fields(read_config(folder) | special_ids(folder))
     with named(folder / "config.json"):
         module = architectures.find(_architecture(foreign))
         _check_code(foreign)
@@ -73,21 +77,41 @@ def save(
     params: PyTree,
     architecture: str | None = None,
     beside: Sequence[Path] = (),
+    kept: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes a model whole, with copies of the files `beside`, or nothing; returns the architecture: the one asked for,
     or the first that fits.
 
-    Raises UserError where the folder is taken, or naming the setting that the architecture cannot express.
+    `kept` is the config.json that the model was read from, whose special ids and other fields that say nothing of its
+    shape are written again; or special ids alone. Raises UserError where the folder is taken, or naming the setting
+    that the architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
+    foreign = _with_kept(module, foreign, kept or {})
     found = mapping.to_theirs(module.rules(config), params)
     foreign["dtype"] = str(next(iter(found.values())).dtype)
     with drafted(folder) as draft:
         (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
         tensors.write(draft / weights.FILES[0], found)
         for path in beside:
-            shutil.copy(path, draft)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / path.name)
     return foreign["architectures"][0]
+
+
+def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The config that we write, with what is kept of the one that was read."""
+    ids = {name: value for name, value in kept.items() if name.endswith("_token_id")}
+    if "model_type" not in kept:
+        return ours | ids
+    # Where it said nothing of an id, its class has the id that it meant.
+    shape = {name: value for name, value in ours.items() if not name.endswith("_token_id")}
+    if kept["model_type"] != ours["model_type"]:
+        return shape | ids
+    others = {name: value for name, value in kept.items() if name not in ours and name not in REPLACED}
+    whole = others | shape | ids
+    if module.read_config(whole) != module.read_config(shape | ids):
+        return shape | ids
+    return {name: whole[name] for name in (*ours, *whole) if name in whole}
 
 
 def _describe(family: str, config: Any, architecture: str | None) -> tuple[ModuleType, dict[str, Any]]:
@@ -119,14 +143,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises.
+    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises, at a signal too.
 
     Raises UserError where the folder is there and not empty, or cannot be written.
     """
     place = folder.absolute()  # "." has no name
     draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with explained(folder, "write"):
+        with Signals("raise"), explained(folder, "write"):
             check_free(folder)
             draft.mkdir(parents=True)
             yield draft

@@ -10,21 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from lm_lab.interop import folder
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.types import PyTree, UserError
 
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-)
-WANTED = ("config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
+WEIGHTS = ("adapter_config.json", "*.safetensors", "*.safetensors.index.json")
+WANTED = (*carried.SETTINGS, *carried.NAMES, *WEIGHTS, "additional_chat_templates/*")
 
 
 def load(name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:

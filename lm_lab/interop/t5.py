@@ -42,6 +42,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "relative_buckets": take(foreign, "relative_attention_num_buckets", int, 32),
         "relative_reach": take(foreign, "relative_attention_max_distance", int, 128),
         "activation": choose(foreign, "feed_forward_proj", ACTIVATIONS, "relu"),
+        "start_id": read_start(foreign),
         "dropout": take_dropout(foreign, ("dropout_rate",)),
         "tied": tied,
         # Older releases of transformers scale what they tie: v1.0.
@@ -70,10 +71,21 @@ def write_config(config: Any) -> dict[str, Any]:
         "scale_decoder_outputs": config.head_scaling,
         "dropout_rate": config.dropout,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        "decoder_start_token_id": written_start(config),
         "pad_token_id": None,
         "eos_token_id": None,
     }
+
+
+def read_start(foreign: dict[str, Any]) -> int | None:
+    """The id with which the decoder begins; None where there is none, or one that is no row of the embedding."""
+    start = take(foreign, "decoder_start_token_id", int | None, None)
+    return start if start is None or 0 <= start < take(foreign, "vocab_size", int) else None
+
+
+def written_start(config: Any) -> int:
+    """The id with which the decoder begins: the model's, or else the one that our objectives add, last of all."""
+    return config.vocab - 1 if config.start_id is None else config.start_id
 
 
 def rules(config: Any) -> list[Rule]:

@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.nn.trees import union
 from lm_lab.schema import build
-from lm_lab.train import checkpoint, identity
+from lm_lab.train import carried, checkpoint, identity
 from lm_lab.train.files import Damaged, read_seal, verify_seal
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
@@ -70,7 +70,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     elif section.get("continues"):
         base = load_beginning(Path(initial).expanduser())[2]
     else:
-        base = load_params(Path(initial).expanduser())[2]
+        base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
     if read_seal(folder)["extra"].get("base") != hash_of(frozen):
@@ -129,8 +129,11 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """The plain values of the config.json of a run that can read text. Raises UserError for a model alone."""
-    content = read_config(directory)
+    """The plain values of the config.json of a run that can read text, files by their paths.
+
+    Raises UserError for a model alone.
+    """
+    content = carried.anchored(directory, read_config(directory))
     _refuse_foreign(directory, content)
     if "model" in content and "objective" not in content:
         raise UserError(
