@@ -18,7 +18,8 @@ def shape(width, layers, heads, inner, vocab, length, **others):
     sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in both.items()}
     depths = dict(zip(("encoder_layers", "decoder_layers"), layers))
     nothing = dict.fromkeys(("bos_token_id", "eos_token_id", "forced_eos_token_id"))
-    sizes = {"d_model": width, "vocab_size": vocab, "max_position_embeddings": length, "pad_token_id": None}
+    sizes = {"d_model": width, "vocab_size": vocab, "max_position_embeddings": length}
+    nothing |= {"pad_token_id": None, "decoder_start_token_id": 1}
     return {**sides, **depths, **nothing, **sizes, **others}
 
 

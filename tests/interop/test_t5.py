@@ -37,7 +37,7 @@ MT5 = {  # of two shapes: of both sides alike, and not
 
 def reference(shape, kind="T5"):
     sizes = SHAPES[shape] if kind == "T5" else MT5[shape]
-    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None)
+    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None, decoder_start_token_id=1)
     made = parity.randomised(lambda: getattr(transformers, f"{kind}ForConditionalGeneration")(config))
     for name, parameter in made.named_parameters():
         if name.endswith(".q.weight"):  # scores are not scaled, and are to be of order 1 all the same
