@@ -28,6 +28,7 @@ OFFSETS = {  # by the setting `bias`, the products that have one
     "none": (),
     "qkv": ("query", "key", "value"),
     "attention": ("query", "key", "value", "out"),
+    "feed_forward": ("gate", "up", "down"),
     "all": ("query", "key", "value", "out", "gate", "up", "down"),
 }
 
@@ -46,6 +47,11 @@ def demand_plain_heads(config: Any, architecture: str) -> None:
         raise UserError(
             f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
         )
+    demand_full_width(config, architecture)
+
+
+def demand_full_width(config: Any, architecture: str) -> None:
+    """Raises UserError where the heads do not make up the width."""
     if config.heads * config.features_of_head != config.width:
         raise UserError(
             f"model.head_dim {config.features_of_head} cannot be written as {architecture}, whose heads make up the "
