@@ -1,12 +1,19 @@
 """The fields of a foreign config.json, checked; a mistake names the field."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lm_lab.schema import check
 from lm_lab.types import UserError
 
 _NEEDED = object()
+
+# Settings that every mapping writes, that mean nothing where what they belong to is not there, or that are of training.
+WRITTEN = ("width", "depth", "heads", "kv_heads", "head_dim", "vocab", "length", "feed_forward", "activation", "tied")
+WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
+WRITTEN += ("rotary_low_factor", "rotary_high_factor", "experts", "experts_per_token", "capacity_factor")
+WRITTEN += ("dropout", "scan", "balance_weight")
 
 # Of layers that are not gated: the library's names, and ours.
 PLAIN_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
@@ -43,6 +50,18 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
         given = getattr(config, name)
         if given != value:
             raise UserError(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}")
+
+
+def demand_all(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
+    """Raises UserError for a setting that the architecture cannot express: one that is neither as wanted, nor among
+    those that the mapping writes itself, nor at its default."""
+    passed = {*WRITTEN, *written, *wanted}
+    others = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.metadata["changes_result"] and field.name not in passed
+    }
+    demand(config, architecture, {**wanted, **others})
 
 
 def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -> Any:

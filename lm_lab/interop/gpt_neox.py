@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, demand, demand_plain_heads, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, spell, take
+from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take
 from lm_lab.interop.mapping import Arrays, Rule, norm, same, turned
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
@@ -51,7 +51,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that GPT-NeoX has not."""
     wanted = FIXED | {"parallel_norms": config.parallel}
-    demand(config, "GPT-NeoX", wanted, written=("bias", "rotary_share", "parallel"))
+    demand_all(config, "GPT-NeoX", wanted, written=("bias", "rotary_share", "parallel"))
     demand_plain_heads(config, "GPT-NeoX")
     return {
         "architectures": [*ARCHITECTURES],

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand, demand_plain_heads, layer_rules
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, spell, take
+from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take
 from lm_lab.interop.mapping import Arrays, Rule, linear, norm, same
 
 ARCHITECTURES = ("GPTJForCausalLM",)
@@ -50,7 +50,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that GPT-J has not."""
-    demand(config, "GPT-J", FIXED, written=("rotary_share",))
+    demand_all(config, "GPT-J", FIXED, written=("rotary_share",))
     demand_plain_heads(config, "GPT-J")
     return {
         "architectures": [*ARCHITECTURES],

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import choose, expect, spell, take
+from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import choose, demand_all, expect, spell, take
 from lm_lab.interop.mapping import Rule, norm, same, turned
 from lm_lab.schema import check
 from lm_lab.types import UserError
@@ -101,7 +101,7 @@ def write_shared(
 ) -> dict[str, Any]:
     """The fields that the relatives call alike. Raises UserError for a setting that is neither LLaMA's, nor as this
     relative wants it, nor among those that it writes itself."""
-    demand(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
+    demand_all(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
     return {
         **write_sizes(config),
         "num_key_value_heads": config.kv_heads or config.heads,

@@ -3,8 +3,8 @@
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, demand, demand_full_width, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take
+from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule, linear, norm, same
 
@@ -44,7 +44,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Phi has not."""
-    demand(config, "Phi", FIXED, written=("rotary_share",))
+    demand_all(config, "Phi", FIXED, written=("rotary_share",))
     demand_full_width(config, "Phi")
     return {
         "architectures": [*ARCHITECTURES],

@@ -12,7 +12,7 @@ from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
 from lm_lab.nn.sight import Sight, Timeline
-from lm_lab.nn.stack import repeat
+from lm_lab.nn.stack import groups_of, repeat, stacks_of
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
@@ -103,16 +103,9 @@ class Config(Transformer):
         return self.head_dim or self.width // self.heads
 
     @property
-    def groups(self) -> tuple[int, int]:
-        """(groups of layers that end in one without a window, layers left over: all, where there are no such)."""
-        return (0, self.depth) if self.global_every is None else divmod(self.depth, self.global_every)
-
-    @property
     def stacks(self) -> tuple[tuple[str, range], ...]:
         """The paths of parameters that hold layers, and the numbers of these."""
-        (groups, rest), every = self.groups, self.global_every or 1
-        blocks = [(f"groups/block_{i}", range(i, groups * every, every)) for i in range(every if groups else 0)]
-        return (*blocks, ("layers", range(self.depth - rest, self.depth))) if rest else tuple(blocks)
+        return stacks_of(self.depth, self.global_every)
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
@@ -216,7 +209,7 @@ class Model(nn.Module):
             self.positions = RelativeBias(cfg.heads)
         self.timeline = Timeline(cfg.window)
         self.drop = nn.Dropout(cfg.dropout)
-        groups, rest = cfg.groups
+        groups, rest = groups_of(cfg.depth, cfg.global_every)
         if groups:
             self.whole_timeline = Timeline()
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -230,7 +223,7 @@ class Model(nn.Module):
 
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        sight, (groups, rest) = self.timeline(inputs), self.cfg.groups
+        sight, (groups, rest) = self.timeline(inputs), groups_of(self.cfg.depth, self.cfg.global_every)
         x_BLD = self.embed(inputs.tokens)
         if self.cfg.embedding_scaling:
             x_BLD *= self.cfg.width**0.5
