@@ -9,9 +9,10 @@ from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("GemmaForCausalLM",)
+BARE = ("GemmaModel",)
 BIASES = {False: "none", True: "attention"}
 
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("Gemma2ForCausalLM",)
+BARE = ("Gemma2Model",)
 WRITTEN = ("window", "global_every", "attention_scale", "attention_softcap", "logit_softcap")
 NORMS = {
     "attention_norm": "input_layernorm",
@@ -19,7 +20,7 @@ NORMS = {
     "feed_forward_out_norm": "post_feedforward_layernorm",
 }
 
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

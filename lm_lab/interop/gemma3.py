@@ -11,8 +11,9 @@ from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.interop.qwen3 import NORMS
 
 ARCHITECTURES = ("Gemma3ForCausalLM",)
+BARE = ("Gemma3TextModel",)
 
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

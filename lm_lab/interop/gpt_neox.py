@@ -6,7 +6,7 @@ import numpy as np
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.mapping import Arrays, Rule, norm, same, turned
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
@@ -45,6 +45,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "parallel": parallel,
         "parallel_norms": parallel,
         "tied": take(foreign, "tie_word_embeddings", bool, False),
+        "dropout": take_dropout(foreign, ("hidden_dropout",), 0.0),
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.mapping import Arrays, Rule, linear, norm, same
 
 ARCHITECTURES = ("GPTJForCausalLM",)
@@ -45,6 +45,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
+        "dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0),
     }
 
 

@@ -3,15 +3,27 @@
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.bart import FAMILY, IGNORED
+from lm_lab.interop.bart import COPIES, FAMILY, IGNORED, OPTIONAL, PREFIX
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand
 from lm_lab.interop.mapping import Rule, norm
 
 ARCHITECTURES = ("MBartForConditionalGeneration",)
+BARE = ("MBartModel",)
 FIXED = {**bart.FIXED, "norm_position": "pre"}
 OLD = {"normalize_before": False, "add_final_layer_norm": False}  # which its own say otherwise, and are not read
 
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "COPIES",
+    "FAMILY",
+    "IGNORED",
+    "OPTIONAL",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, read_sizes, write_sizes
-from lm_lab.interop.fields import choose, demand_all, expect, spell, take
+from lm_lab.interop.fields import choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, fused, norm, same, turned
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
@@ -40,6 +40,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": take(foreign, "norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_activation", ACTIVATIONS, "gelu"),
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("mlp_dropout", "embedding_dropout"), 0.0),
         "window": take(foreign, "local_attention", int, 128, low=2) // 2 + 1,
         "global_every": _pattern(foreign),
         **_bases(foreign),
@@ -94,6 +95,8 @@ def write_config(config: Any) -> dict[str, Any]:
         "local_attention": 2 * (config.window - 1),
         "layer_types": _kinds(config.depth, config.global_every),
         "rope_parameters": rotary,
+        "mlp_dropout": config.dropout,
+        "embedding_dropout": config.dropout,
         **NO_SPECIALS,
         "cls_token_id": None,
         "sep_token_id": None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule, linear, norm, same
 
@@ -39,6 +39,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
+        "dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0),
     }
 
 

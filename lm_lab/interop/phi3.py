@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import layer_rules
-from lm_lab.interop.fields import take
+from lm_lab.interop.fields import take, take_dropout
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule, fused
 
@@ -15,16 +15,18 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
-    window = take(foreign, "sliding_window", int | None, None)
-    return llama.read_shared({"rms_norm_eps": 1e-5} | foreign, partial=True) | {"bias": "none", "window": window}
+    found = llama.read_shared({"rms_norm_eps": 1e-5} | foreign, partial=True)
+    own = {"bias": "none", "window": take(foreign, "sliding_window", int | None, None)}
+    return found | own | {"dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0)}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Phi-3 has not."""
     named = {"architectures": [*ARCHITECTURES], "model_type": "phi3"}
     shared = llama.write_shared(config, "Phi-3", written=("window", "rotary_share"))
+    own = {"sliding_window": config.window, "resid_pdrop": config.dropout, "embd_pdrop": config.dropout}
     # By the length that it was trained at transformers chooses among scalings of positions, of which there is none.
-    return named | shared | {"sliding_window": config.window, "original_max_position_embeddings": config.length}
+    return named | shared | own | {"original_max_position_embeddings": config.length}
 
 
 def rules(config: Any) -> list[Rule]:

@@ -4,17 +4,18 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("Starcoder2ForCausalLM",)
+BARE = ("Starcoder2Model",)
 FIXED = {"norm": "layer", "norm_bias": True, "positions": "rotary"}
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", **PLAIN_ACTIVATIONS}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {**llama.ATTENTION, "feed_forward/up": "mlp.c_fc", "feed_forward/down": "mlp.c_proj"}
 
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "bias": BIASES[take(foreign, "use_bias", bool, True)],
         "window": take(foreign, "sliding_window", int | None, None),
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("residual_dropout", "embedding_dropout"), 0.0),
     }
 
 
