@@ -80,7 +80,7 @@ def write_shared(config: Any, architecture: str, *settings: Any) -> dict[str, An
         "query_pre_attn_scalar": round(scale),
         "attn_logit_softcapping": config.attention_softcap,
         "final_logit_softcapping": config.logit_softcap,
-        "sliding_window": config.window,
+        "sliding_window": config.window or 4096,  # which transformers asks for, whatever layers are
         "layer_types": _kinds(config.depth, 1 if config.window is None else config.global_every),
     }
 

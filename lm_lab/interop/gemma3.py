@@ -24,7 +24,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     local = {"rope_theta": take(foreign, "rope_local_base_freq", float, 1e4), "rope_parameters": given.get(WINDOWED)}
     turned = llama.read_rotary(local)
     expect(turned, {"rotary_scaling": "none"})
-    every = take(foreign, "sliding_window_pattern", int, 6, low=1)
+    every = take(foreign, "sliding_window_pattern", int, take(foreign, "_sliding_window_pattern", int, 6), low=1)
     found = gemma2.read_shared(whole, every) | {"qk_norm": "rms", "window_rotary_base": turned["rotary_base"]}
     return found if found["window"] else found | {"window_rotary_base": None}
 

@@ -1,5 +1,6 @@
 """GPT-J (Wang 2021): parallel branches behind one norm; positions turn neighbouring features, here halves of a head."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,12 @@ PRODUCTS = {
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     sizes = {ours: take(foreign, theirs, int, low=1) for ours, theirs in SIZES.items()}
-    turning = take(foreign, "rotary_dim", int, 64, low=2)
+    turning, size = take(foreign, "rotary_dim", int, 64, low=2), max(1, sizes["width"] // sizes["heads"])
+    share = turning / size
     return {
         **FIXED,
         **sizes,
-        "rotary_share": turning / (sizes["width"] // sizes["heads"]),
+        "rotary_share": share if int(share * size) == turning else math.nextafter(share, 1),  # rounded up
         "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),

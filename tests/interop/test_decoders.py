@@ -85,15 +85,18 @@ MODELS = {
 
 
 @pytest.fixture
-def made(request, tmp_path):
-    """A twin of (name, shape), with random parameters."""
+def made(request, tmp_path, caplog):
+    """A twin of (name, shape), with random parameters; every field that transformers saved is understood."""
     transformers = pytest.importorskip("transformers")
     name, shape = request.param
-    config = getattr(transformers, f"{name}Config")(**{**dict.fromkeys(SPECIALS), **shape})
-    reference = parity.randomised(lambda: getattr(transformers, f"{name}ForCausalLM")(config))
+    kind = getattr(transformers, f"{name}ForCausalLM")
+    config = kind.config_class(**{**dict.fromkeys(SPECIALS), **shape})
+    reference = parity.randomised(lambda: kind(config))
     if name == "OPT":  # as we write what stands for no position
         reference.model.decoder.embed_positions.weight.data[: opt.UNUSED] = 0
-    return parity.read(reference, tmp_path)
+    twin = parity.read(reference, tmp_path)
+    assert not [record for record in caplog.records if record.name.startswith("lm_lab")]
+    return twin
 
 
 SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id")
