@@ -1,4 +1,4 @@
-"""The pre-norm decoder transformer: GPT-2's (Radford 2019) and LLaMA's (2302.13971) shapes from one config."""
+"""The decoder transformer: shapes of GPT-2 (Radford 2019), LLaMA (2302.13971) and their relatives, from one config."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple

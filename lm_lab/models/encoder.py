@@ -1,4 +1,4 @@
-"""The bidirectional transformer: BERT's shape (1810.04805), and a pre-norm one from the same config."""
+"""The bidirectional transformer: the shapes of BERT (1810.04805) and ModernBERT (2412.13663) from one config."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
