@@ -30,7 +30,9 @@ _NAMES = """
     classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
     is_gated_act label2id model_type n_ctx name_or_path output_attentions output_hidden_states output_router_logits
     output_past finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict return_dict_in_generate
-    seq_classif_dropout sinusoidal_pos_embds
+    seq_classif_dropout sinusoidal_pos_embds attention_softmax_in_fp32 cache_implementation classifier_pooling
+    deterministic_flash_attn reference_compile repad_logits_with_grad scale_attention_softmax_in_fp32
+    sparse_pred_ignore_index sparse_prediction tie_weights_ cls_token_id initializer_cutoff_factor
     router_aux_loss_coef static_position_embeddings summary_activation summary_first_dropout
     summary_proj_to_labels summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
     transformers_version use_associative_scan use_cache use_mambapy residual_in_fp32

@@ -18,7 +18,9 @@ __all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config"
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"use_bidirectional_attention": None})
-    return read_shared(foreign, take(foreign, "hidden_act", str, "gelu"))
+    newer = take(foreign, "hidden_activation", str | None, None)
+    activation = take(foreign, "hidden_act", str, "gelu") if newer is None else newer
+    return read_shared(foreign, activation)
 
 
 def read_shared(foreign: dict[str, Any], activation: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Arrays, Rule, linear, norm, same
 
 ARCHITECTURES = ("GPTJForCausalLM",)
@@ -37,6 +37,7 @@ PRODUCTS = {
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     sizes = {ours: take(foreign, theirs, int, low=1) for ours, theirs in SIZES.items()}
+    expect(foreign, {"rotary": True, "scale_attn_weights": True})
     turning, size = take(foreign, "rotary_dim", int, 64, low=2), max(1, sizes["width"] // sizes["heads"])
     share = turning / size
     return {

@@ -31,7 +31,7 @@ BASES["window_rotary_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"attention_bias": False, "mlp_bias": False, "classifier_bias": False, "decoder_bias": True})
-    expect(foreign, {"classifier_activation": "gelu"})
+    expect(foreign, {"classifier_activation": "gelu", "position_embedding_type": "absolute"})
     return {
         **FIXED,
         **read_sizes(foreign),

@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import layer_rules
-from lm_lab.interop.fields import take, take_dropout
+from lm_lab.interop.fields import expect, take, take_dropout
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule, fused
 
@@ -16,6 +16,7 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     found = llama.read_shared({"rms_norm_eps": 1e-5} | foreign, partial=True)
+    expect(foreign, {"attention_bias": False})
     take(foreign, "original_max_position_embeddings", int, 4096)  # of scalings that are refused
     own = {"bias": "none", "window": take(foreign, "sliding_window", int | None, None)}
     return found | own | {"dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0)}
