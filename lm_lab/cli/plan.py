@@ -7,8 +7,9 @@
   --device=KIND               estimate the time on this kind of device; default: the one that is here
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
-Parameters by group, FLOPs by the count and by the named conventions, steps, tokens, bytes a device, collectives.
-The program is compiled for the config's mesh, on virtual devices where there are none; nothing is allocated.
+Parameters by group, FLOPs by the count and by the named conventions, text, steps, tokens, bytes a device, collectives.
+The text is read, and tokenized once, as training would; what training refuses before its first step is refused here.
+The program is compiled for the config's mesh, on virtual devices where there are none; nothing of it is allocated.
 """
 
 import jax
@@ -18,6 +19,7 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments, devices
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
+from lm_lab.data.loader import Dataset, Split
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
 from lm_lab.types import UserError
@@ -51,6 +53,9 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
     for name, value in program.flops_per_token.items():
         formula = CONVENTIONS[name].formula if name in CONVENTIONS else "matrix products of the step, from its jaxpr"
         lines.append(_row(name, f"{value:,.0f}", formula))
+    lines += ["data"]
+    lines.append(_row("train", *_size(plan.dataset.train)))
+    lines.append(_row("held out", *_size(plan.dataset.heldout, _held_out(plan.dataset))))
     lines += ["run"]
     lines.append(_row("steps", f"{program.steps:,}"))
     lines.append(
@@ -70,6 +75,16 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
 
 def _row(name: str, value: str, note: str = "") -> str:
     return f"  {name:<16}{value:>20}  {note}".rstrip()
+
+
+def _size(split: Split, note: str = "") -> tuple[str, str]:
+    if split.records is not None:
+        return f"{len(split.records.index):,}", f"records, {len(split.tokens):,} tokens"
+    return f"{len(split.tokens):,}", f"tokens{note}"
+
+
+def _held_out(dataset: Dataset) -> str:
+    return ", the end of the text" if dataset.tail else ", whole documents"
 
 
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab import durable, registry
-from lm_lab.data.documents import Source, digest, given
+from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule, sides, survey
@@ -23,12 +23,12 @@ def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule
     of a stream that is cut at its tail). Raises UserError as the source does, and where the cache cannot be written."""
     maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     if not hasattr(maker, "learn"):
-        return maker.make(config)
+        return _whole(name, maker.make(config))
     source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
     facts = {
         "tokenizer": name,
         "config": dataclasses.asdict(config),
-        "text": source.fingerprint(source_config),
+        "text": fingerprint(source, source_config),
         "rule": rule,
         "version": getattr(maker, "VERSION", 1),
     }
@@ -36,14 +36,30 @@ def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule
     learnt = _read(path)
     if learnt is None:
         learnt = maker.learn(config, _training_texts(source, source_config, rule))
+        if not isinstance(learnt, bytes):
+            raise UserError(f"config.data.tokenizer: learn of {name!r} gives a {type(learnt).__name__}, not bytes")
         _write(path, learnt)
-    return maker.make(config, learnt)
+    return _whole(name, maker.make(config, learnt))
+
+
+def _whole(name: str, made: Any) -> Tokenizer:
+    """What a tokenizer's `make` returned. Raises UserError for a lacking attribute, or a table of another size."""
+    lacks = [field for field in Tokenizer._fields if not hasattr(made, field)]
+    if lacks:
+        raise UserError(f"config.data.tokenizer: what make of {name!r} gives has no {lacks[0]}; give a Tokenizer")
+    for field in ("bytes_of", "words", "sentence_ends"):
+        size = len(getattr(made, field))
+        if size != made.vocab:
+            raise UserError(f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} ids")
+    if not 0 <= made.end_of_document < made.vocab:
+        raise UserError(f"config.data.tokenizer: end_of_document of {name!r} is none of its {made.vocab} ids")
+    return made
 
 
 def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[str]:
     """The texts, and targets, of the documents that are not held out."""
-    held_out = sides(survey(lambda: source.documents(source_config)), rule, given(source))
-    for document, held in zip(source.documents(source_config), held_out):
+    held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+    for document, held in zip(read(source, source_config), held_out):
         if not held:
             yield document.text
             if document.target is not None:
