@@ -45,7 +45,9 @@ CONTRACTS: dict[Kind, Contract] = {
         {"as_source": ("config", "text")},
         optional_constants={"GIVES": get_args(Reads)},
     ),
-    "data.tokenizers": Contract({"make": ("config",)}, {"learn": ("config", "texts")}),
+    "data.tokenizers": Contract(
+        {"make": ("config",)}, {"learn": ("config", "texts"), "unknown": ("config", "learnt", "texts")}
+    ),
 }
 WRITING = ("measures", "beams", "length_penalty", "bleu_tokenizer")  # settings of an objective whose texts are measured
 

@@ -6,6 +6,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,14 @@ def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule
     path = cache_directory().with_name("vocabularies") / digest([json.dumps(facts, sort_keys=True)])[:32]
     learnt = _read(path)
     if learnt is None:
-        learnt = maker.learn(config, _training_texts(source, source_config, rule))
+        held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+        learnt = maker.learn(config, _texts(source, source_config, held_out, False))
         if not isinstance(learnt, bytes):
             raise UserError(f"config.data.tokenizer: learn of {name!r} gives a {type(learnt).__name__}, not bytes")
         _write(path, learnt)
+        if hasattr(maker, "unknown"):
+            texts = [_texts(source, source_config, held_out, side) for side in (False, any(held_out))]
+            _warn(name, *(maker.unknown(config, learnt, side) for side in texts))
     return _whole(name, maker.make(config, learnt))
 
 
@@ -56,11 +61,21 @@ def _whole(name: str, made: Any) -> Tokenizer:
     return made
 
 
-def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[str]:
-    """The texts, and targets, of the documents that are not held out."""
-    held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> None:
+    """Says on stderr what share of the words, (unknown, all), is unknown, and whether training sees any such."""
+    missing, count = held_out
+    if not missing:
+        return
+    words = f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's {name} are unknown"
+    if not training[0]:
+        words += ", and none of the training text's: how they are spelt is never trained; raise config.data.least_count"
+    print(words, file=sys.stderr, flush=True)
+
+
+def _texts(source: Source, source_config: Any, held_out: list[bool], side: bool) -> Iterator[str]:
+    """The texts, and targets, of the documents of a side."""
     for document, held in zip(read(source, source_config), held_out):
-        if not held:
+        if held == side:
             yield document.text
             if document.target is not None:
                 yield document.target

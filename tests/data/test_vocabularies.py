@@ -42,6 +42,22 @@ def test_learnt_once(source, monkeypatch):
     assert len(kept()) == 1
 
 
+def test_the_share_of_unknown_words_is_said_once(source, capsys):
+    text = Path(source.heldout_path).read_text()
+    parts = [word for line in text.splitlines() for side in line.split("\t") for word in side.split(" ")]
+    known = {word for line in Path(source.path).read_text().split() for word in line.split()}
+    share = 100 * sum(word not in known for word in parts) / len(parts)
+    assert 0 < share < 100
+    learn(source, least_count=1)
+    said = capsys.readouterr().err
+    assert f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown" in said
+    assert "never trained; raise config.data.least_count" in said
+    learn(source, least_count=1)
+    assert capsys.readouterr().err == ""
+    learn(source, most_words=3)
+    assert "never trained" not in capsys.readouterr().err
+
+
 def test_another_text_or_setting_is_another_vocabulary(source):
     names = [learn(source).identity, learn(source, least_count=2).identity]
     Path(source.path).write_text(Path(source.path).read_text() + "new\twords\n")

@@ -41,6 +41,12 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
     )
 
 
+def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
+    """(words of the texts that have no id, all words)."""
+    del config
+    return pieces.unknown(learnt, (part for text in texts for part in _cut(text)))
+
+
 def _cut(text: str) -> Iterator[tuple[str, bytes]]:
     for word in text.split(" "):
         yield word, word.encode() + b" "
