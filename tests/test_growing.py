@@ -155,7 +155,7 @@ OBJECTIVES = {
 }
 TOKENIZERS = {
     "no make": (("def make", "def mke"), "has no make(config)"),
-    "no identity": (("byte.make(config)", "object()"), "gives has no identity"),
+    "no Tokenizer": (("byte.make(config)", "object()"), "has a make that gives a object, not a lm_lab.data.tok"),
     "short table": (("(config)\n", "(config)._replace(vocab=9)\n"), "has 257 entries for 9 ids"),
     "ids beyond": (
         ("(config)\n", "(config)._replace(identity='x', encode=lambda text: [300])\n"),

@@ -48,10 +48,10 @@ def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule
 
 
 def _whole(name: str, made: Any) -> Tokenizer:
-    """What a tokenizer's `make` returned. Raises UserError for a lacking attribute, or a table of another size."""
-    lacks = [field for field in Tokenizer._fields if not hasattr(made, field)]
-    if lacks:
-        raise UserError(f"config.data.tokenizer: what make of {name!r} gives has no {lacks[0]}; give a Tokenizer")
+    """What a tokenizer's `make` returned. Raises UserError for no Tokenizer, or one with a table of another size."""
+    if not isinstance(made, Tokenizer):
+        found = f"gives a {type(made).__name__}, not a lm_lab.data.tokenizer.Tokenizer"
+        raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
     for field in ("bytes_of", "words", "sentence_ends"):
         size = len(getattr(made, field))
         if size != made.vocab:
