@@ -35,6 +35,8 @@ CONTRACTS: dict[Kind, Contract] = {
             "head": ("config",),
             "check_labels": ("config", "labels"),
             "prompt": ("config", "vocabulary", "examples"),
+            "given": ("config", "length"),
+            "judged": ("config", "examples", "given"),
         },
         {"SEES": (None, *get_args(Sees))},
         {"READS": get_args(Reads), "CONTEXT": (None, False, True), "MEASURES": ("correlation",)},
