@@ -48,7 +48,9 @@ def get_config(language: str = "kor") -> ConfigDict:
     config.data = ConfigDict({"source": "pairs", "length": length, "context_length": context_length})
     config.data.path = str(folder / "train" / f"{language}_train.tsv")
     config.data.heldout_path = str(folder / "dev" / f"{language}_dev.tsv")
-    config.data.update({"tokenizer": "words", "spell": "source", "unicode": UNICODE.get(language, "given")})
+    config.data.update(
+        {"tokenizer": "words", "least_count": 1, "spell": "source", "unicode": UNICODE.get(language, "given")}
+    )
     config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100, "beta2": 0.98})
     config.train = ConfigDict({"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500})
     return config

@@ -30,7 +30,7 @@ def kept():
 
 
 def test_what_is_held_out_is_not_learnt(source):
-    tokenizer = learn(source)
+    tokenizer = learn(source, least_count=1)
     assert len(tokenizer.encode("n49 N49 jump")) == 3
     assert len(tokenizer.encode("n50")) == len("n50 ")
 
@@ -58,10 +58,18 @@ def test_the_share_of_unknown_words_is_said_once(source, capsys):
     assert "never trained" not in capsys.readouterr().err
 
 
+def test_unless_told_otherwise_some_words_of_the_training_text_are_spelt(source):
+    text = Path(source.path)
+    text.write_text(text.read_text() + "rarely\tnever never\n")
+    tokenizer = learn(source)
+    assert len(tokenizer.encode("never")) == 1
+    assert len(tokenizer.encode("rarely")) == len("rarely ")
+
+
 def test_another_text_or_setting_is_another_vocabulary(source):
-    names = [learn(source).identity, learn(source, least_count=2).identity]
+    names = [learn(source, least_count=count).identity for count in (1, 2)]
     Path(source.path).write_text(Path(source.path).read_text() + "new\twords\n")
-    names.append(learn(source).identity)
+    names.append(learn(source, least_count=1).identity)
     assert len(set(names)) == len(kept()) == 3
 
 

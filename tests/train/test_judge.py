@@ -65,7 +65,6 @@ def one_by_one(model, params, objective, ids):
         ("decoder", "causal", {"positions": "learned", "heads": 2}),
         ("decoder", "prefix", {"heads": 2}),
         ("rnn", "causal", {}),
-        ("state_space", "causal", {}),
         ("encoder_decoder", "continuation", {"positions": "learned", "heads": 2}),
         ("encoder", "masked", {"heads": 2}),
     ],
