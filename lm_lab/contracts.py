@@ -30,7 +30,7 @@ CONTRACTS: dict[Kind, Contract] = {
         {
             "window": ("config", "length"),
             "complete": ("config", "model"),
-            "specials": ("config", "length"),
+            "specials": ("config", "length", "vocabulary"),
             "model_length": ("config", "length", "context_length"),
             "head": ("config",),
             "check_labels": ("config", "labels"),

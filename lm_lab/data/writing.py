@@ -187,14 +187,17 @@ def tokenize(
             if look(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
             entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
-            texts = [document.text, *([] if document.target is None else [document.target])]
-            yield document, entry, [_ids(tokenizer, text) for text in texts]
+            if document.target is None:
+                ids = [tokenizer.encode(document.text)]
+            else:
+                ids = [tokenizer.of_source(document.text), tokenizer.encode(document.target)]
+            yield document, entry, [_closed(tokenizer, part) for part in ids]
             progress.add(expected.bytes)
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
+def _closed(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
     """The ids of a text, and end_of_document. Raises UserError for one that is outside the vocabulary."""
-    found = np.append(tokenizer.encode(text), tokenizer.end_of_document)
+    found = np.append(ids, tokenizer.end_of_document)
     if found.min() < 0 or found.max() >= tokenizer.vocab:
         wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
         raise UserError(f"config.data.tokenizer gives id {wrong}, outside its vocabulary of {tokenizer.vocab}; mend it")

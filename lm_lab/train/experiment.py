@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lm_lab import contracts, registry
 from lm_lab.data import loader
+from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
@@ -38,6 +39,12 @@ def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> An
 def _window(objective: ModuleType, settings: Any, length: int) -> tuple[int, int]:
     """(tokens in a window, tokens from one window to the next); a record is a row."""
     return objective.window(settings, length) if reads(objective) == "stream" else (length, length)
+
+
+def vocabulary(tokenizer: Tokenizer, model: Any) -> Vocabulary:
+    """What objectives know of the tokenizer, and of the model's special ids."""
+    text = (tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends)
+    return Vocabulary(*text, getattr(model, "start_id", None), tokenizer.mask, tokenizer.sentinels)
 
 
 @dataclass(frozen=True)
@@ -154,9 +161,8 @@ class Experiment:
         return contracts.checked_adapter(module, module.make(self.adapter))
 
     def vocabulary(self) -> Vocabulary:
-        """What objectives know of the tokenizer."""
-        made = loader.open_tokenizer(self.data, self.source, self.tokenizer)
-        return Vocabulary(made.vocab, made.end_of_document, made.words, made.sentence_ends)
+        """What objectives know of the run's tokenizer and model."""
+        return vocabulary(loader.open_tokenizer(self.data, self.source, self.tokenizer), self.model)
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records are rows."""

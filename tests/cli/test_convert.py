@@ -45,7 +45,7 @@ def test_there_and_back_is_the_same_model(place, capsys):
     assert convert.run(["--from", "runs/a", "--to", "back", "--architecture=LlamaForCausalLM"]) == 0
     assert users.stored(place / "back") == users.stored(place / "foreign")
     assert capsys.readouterr().out.splitlines() == [
-        "runs/a: decoder, from foreign",
+        "runs/a: decoder, from foreign; without a tokenizer: there is no file of one",
         "back: LlamaForCausalLM, from the decoder in runs/a",
     ]
 
@@ -62,7 +62,7 @@ def test_bfloat16_is_kept_or_asked_for(place):
 def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, capsys):
     write_tokenizer(place / "foreign/tokenizer.json")
     convert.run(["--from=foreign", "--to=runs/a"])
-    assert restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "runs/a/tokenizer.json"
+    assert restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "tokenizer/tokenizer.json"
     capsys.readouterr()
     words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
     monkeypatch.setattr(devices.sharding, "provide_devices", lambda mesh: None)  # this process has its own

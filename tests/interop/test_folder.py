@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_lab.interop import architectures, folder, origin, tensors
+from lm_lab.interop import architectures, folder, origin, tensors, weights
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -104,7 +104,7 @@ def test_no_pickle_runs(model):
 
 def test_a_pytorch_file_needs_pytorch(model, monkeypatch):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
-    monkeypatch.setattr(folder.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pytorch_model.bin: reading a PyTorch file needs torch"):
         folder.load(model)
 

@@ -76,7 +76,7 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     "changes, words",
     [
         ({"positions": "sinusoidal"}, "model.positions 'sinusoidal' cannot be written as T5"),
-        ({"tied": True}, "model.head_scaling False cannot be written as T5"),
+        ({"bias": True}, "model.bias True cannot be written as T5"),
     ],
 )
 def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
