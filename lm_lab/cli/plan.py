@@ -4,7 +4,8 @@
   lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100" --utilisation=0.4
 
   --config=FILE               a config file; its keys are set with --config.section.key=value
-  --device=KIND               estimate the time on this kind of device; default: the one that is here
+  --device=KIND               estimate the time on this kind of device; default: the one that is here, whose rate is
+                              measured in a second where no vendor states it (a CPU)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
 Parameters by group, FLOPs by the count and by the named conventions, text, steps, tokens, bytes a device, collectives.
@@ -90,8 +91,16 @@ def _held_out(dataset: Dataset) -> str:
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     kind = DEVICE.value or jax.devices()[0].device_kind
     peak = device.peak(kind, experiment.precision.compute)
+    if peak is None and DEVICE.value is None:
+        rate = device.measure(experiment.precision.compute)
+        found = f"{rate:.3g} FLOP/s, of {experiment.precision.compute} products as measured here just now on {kind!r}"
+        sharing = 1 if kind == "cpu" else experiment.mesh.devices  # CPU devices have one machine between them
+        return _duration(flops / (rate * SHARE.value * sharing)), f"at {SHARE.value:.0%} of {found}"
     if peak is None:
         return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"
     seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
-    text = f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
-    return text, f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
+    return _duration(seconds), f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
