@@ -14,7 +14,7 @@ from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import REFERENCE, Experiment
-from lm_lab.train.trust import packages, trusting
+from lm_lab.train.trust import packages, packages_of, trusting
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -33,13 +33,17 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """
     if experiment.train.initial is None:
         return {}
-    adapted = getattr(experiment.adapter, "continues", False)
-    if adapted:
-        family, config, params, own = restore.load_beginning(Path(experiment.train.initial))
+    with trusting(packages_of(experiment.modules)):
+        return _read(experiment, Path(experiment.train.initial))
+
+
+def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
+    if getattr(experiment.adapter, "continues", False):
+        family, config, params, own = restore.load_beginning(directory)
         _check_adapter(own.settings, experiment.adapter)
         params = {**params, ADAPTER: own.trained["lora"]}
     else:
-        family, config, params = restore.load_params(Path(experiment.train.initial))
+        family, config, params = restore.load_params(directory)
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
@@ -52,10 +56,14 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
 
 
 def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that a user gave, with the tokenizer and the model settings that it leaves out taken from the run that
-    config.train.initial names. Raises UserError where that has no tokenizer, and the config names none either."""
-    train = values.get("train", {})
+    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and those of an adapter
+    that goes on, taken from the run that config.train.initial names. Raises UserError where that has no tokenizer, and
+    the config names none either, and where an adapter is to go on and no run is named."""
+    train, adapter = (values.get(name, {}) for name in ("train", "adapter"))
     named = train.get("initial") if isinstance(train, Mapping) else None
+    goes_on = isinstance(adapter, Mapping) and adapter.get("continues")
+    if goes_on and named is None:
+        raise UserError(f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with")
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
         return dict(values)  # what is wrong with it is said where it is read
     directory = Path(named).expanduser()
@@ -64,6 +72,8 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
         found["model"] = _model(stored["model"], found)
+    if goes_on and isinstance(stored.get("adapter"), Mapping):
+        found["adapter"] = dict(stored["adapter"]) | dict(adapter)
     data = found.get("data", {})
     if isinstance(data, Mapping) and "tokenizer" not in data:
         found["data"] = _tokenizer(directory, stored) | dict(data)
