@@ -71,7 +71,7 @@ KEYS = {
     "--config.model.vocab=100": "config.model.vocab 100 is below the data's 257; raise it",
     "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you mean 'decoder'",
     "--config.model.family=my.models": "put its package on PYTHONPATH",
-    "--config.model.family=os.path": "'os.path' has no Config; name a module like those of",
+    "--config.model.family=os.path": "has no Config; write it like those of lm_lab.models",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
@@ -137,6 +137,9 @@ COMMANDS = {
     "train --config=pipe.py --workdir=new": "no Python file 'pipe.py'",
     "train --config=tiny.py --workdir=new --config.adapter.name=freeze --config.adapter.train=()": "nothing would be",
     "train --config=tiny.py --workdir=new --config.adapter.name=lora --config.adapter.targets=()": "nothing would be",
+    "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face --config.data.tokenizer_file=pipe.py": (
+        "config.data.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
+    ),
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
     "plan --config=tiny.py --device=GTX": "--device=GTX: no peak is known of it; known: a100,",
     "plan --config=tiny.py --config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
