@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.schema import build
 from lm_lab.train import checkpoint
-from lm_lab.train.files import Damaged, read_object, read_seal, verify_seal
+from lm_lab.train.files import Damaged, read_object
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -70,7 +70,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
         base = load_params(Path(initial).expanduser())[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
-    if read_seal(folder)["extra"].get("base") != identity(frozen):
+    if checkpoint.read_record(folder, whole=False).extra.get("base") != identity(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
     return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
@@ -158,7 +158,7 @@ def _newest(directory: Path) -> Path:
     folders = checkpoint.committed(directory)
     for folder in folders:
         try:
-            verify_seal(folder)
+            checkpoint.read_record(folder, whole=True)
         except Damaged as fault:
             logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
             continue
