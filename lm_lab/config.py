@@ -15,29 +15,13 @@ from ml_collections import ConfigDict
 
 from lm_lab.data import loader
 from lm_lab.data.documents import given
-from lm_lab.registry import Kind, find, names
+from lm_lab.registry import find, names
 from lm_lab.schema import build, check, suggest
-from lm_lab.train import optimizer, sharding
-from lm_lab.train.experiment import Adaptation, Experiment, Horizon, Precision, complete, reads
+from lm_lab.train.experiment import Experiment, Horizon, complete, reads
+from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
 from lm_lab.types import UserError
 
-# The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
-CHOICES: dict[str, dict[str, Kind]] = {
-    "model": {"family": "models"},
-    "objective": {"name": "objectives"},
-    "adapter": {"name": "adapters"},
-    "data": {"source": "data.sources", "tokenizer": "data.tokenizers"},
-}
-SETTINGS: dict[str, type] = {
-    "data": loader.Config,
-    "adapter": Adaptation,
-    "optimizer": optimizer.Config,
-    "train": Horizon,
-    "mesh": sharding.Config,
-    "precision": Precision,
-}
 OWN = "own"
-SECTIONS = ("model", "objective", "data", "optimizer", "train", "adapter", "mesh", "precision")
 
 
 def load(path: str) -> ConfigDict:

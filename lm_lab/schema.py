@@ -13,10 +13,23 @@ T = TypeVar("T")
 
 
 def setting(
-    doc: str, default: Any = dataclasses.MISSING, *, low: float | None = None, high: float | None = None
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    changes_result: bool = True,
+    names_file: bool = False,
 ) -> Any:
-    """A documented dataclass field, required unless it has a default; numbers lie in [low, high]."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
+    """A documented dataclass field, required unless it has a default; numbers lie in [low, high].
+
+    A run may go on with another value of a setting that is marked so:
+    changes_result=False    it decides the result only by the rounding of sums, if at all: kernels, the mesh, how often
+                            something is written
+    names_file=True         it says where text lies, and the text is compared itself
+    """
+    metadata = {"doc": doc, "low": low, "high": high, "changes_result": changes_result, "names_file": names_file}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def suggest(name: str, known: list[str]) -> str:

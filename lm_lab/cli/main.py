@@ -46,7 +46,8 @@ def main() -> None:
 
 def dispatch(argv: list[str]) -> int:
     """Runs the command that argv names; its exit code."""
-    usage = USAGE.format(commands="\n".join(f"  lm-lab {name:8}{text}" for name, text in COMMANDS.items()))
+    width = max(map(len, COMMANDS)) + 2
+    usage = USAGE.format(commands="\n".join(f"  lm-lab {name:{width}}{text}" for name, text in COMMANDS.items()))
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(usage)
         return 0

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
-from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.interop.mapping import Rule, beyond, linear, norm, same
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
 FAMILY = "encoder_decoder"
@@ -84,8 +82,8 @@ def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     found = body(config)
     for side, prefix in (("encoder", "encoder_"), ("decoder", "")):
-        found.append(_positions(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight"))
-        found += _norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
+        found.append(beyond(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED))
+        found += norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
     return found
 
 
@@ -97,27 +95,10 @@ def body(config: Any) -> list[Rule]:
         layer, layers = f"model.{side}.layers.{{layer}}", range(depth)
         parts = {"attention": "self_attn"} | ({"cross_attention": "encoder_attn"} if side == "decoder" else {})
         for ours, theirs in parts.items():
-            found += _norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
+            found += norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
             for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj")):
-                found += _linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
-        found += _norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
+                found += linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
+        found += norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
         for part, name in (("up", "fc1"), ("down", "fc2")):
-            found += _linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
+            found += linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
     return found
-
-
-def _positions(ours: str, theirs: str) -> Rule:
-    def write(x: np.ndarray) -> tuple[np.ndarray]:
-        return (np.pad(x, ((UNUSED, 0), (0, 0))),)
-
-    return Rule((ours,), (theirs,), lambda x: (x[UNUSED:],), write)
-
-
-def _linear(ours: str, theirs: str, layers: range) -> list[Rule]:
-    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
-    return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)]
-
-
-def _norm(ours: str, theirs: str, layers: range | None = None) -> list[Rule]:
-    scale = same(f"{ours}/scale", f"{theirs}.weight", layers)
-    return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)]

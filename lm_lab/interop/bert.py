@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
-from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("BertForMaskedLM",)
@@ -44,13 +44,16 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that BERT has not."""
+    return {"architectures": [ARCHITECTURES[0]], "model_type": "bert", **written(config, "BERT")}
+
+
+def written(config: Any, name: str) -> dict[str, Any]:
+    """The fields of a config.json that BERT and the models after it have in common. Raises UserError."""
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
-    demand(config, "BERT", {**wanted, "positions": "learned", "bias": True, "feed_forward_kind": "dense"})
+    demand(config, name, {**wanted, "positions": "learned", "bias": True, "feed_forward_kind": "dense"})
     if not config.kinds:
-        raise UserError("model.kinds 0 cannot be written as BERT, which has at least 1")
+        raise UserError(f"model.kinds 0 cannot be written as {name}, which has at least 1")
     return {
-        "architectures": [ARCHITECTURES[0]],
-        "model_type": "bert",
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
@@ -59,7 +62,7 @@ def write_config(config: Any) -> dict[str, Any]:
         "max_position_embeddings": config.length,
         "type_vocab_size": config.kinds,
         "layer_norm_eps": config.norm_epsilon,
-        "hidden_act": spell(config, "activation", "BERT", PLAIN_ACTIVATIONS),
+        "hidden_act": spell(config, "activation", name, PLAIN_ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,
@@ -70,8 +73,8 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     head = "cls.predictions"
-    found = [*body(config), *_linear("transform", f"{head}.transform.dense")]
-    found += _norm("transform_norm", f"{head}.transform.LayerNorm")
+    found = [*body(config), *linear("transform", f"{head}.transform.dense")]
+    found += norm("transform_norm", f"{head}.transform.LayerNorm")
     if config.tied:
         return [*found, same("head/bias", f"{head}.bias")]
     # An untied head keeps, and does not use, the offset that a tied one has.
@@ -86,9 +89,9 @@ def body(config: Any) -> list[Rule]:
         same("embed/embedding", "bert.embeddings.word_embeddings.weight"),
         same("positions/embedding", "bert.embeddings.position_embeddings.weight"),
         same("kinds/embedding", "bert.embeddings.token_type_embeddings.weight"),
-        *_norm("embedding_norm", "bert.embeddings.LayerNorm"),
-        *_norm("layers/attention_norm", f"{layer}.attention.output.LayerNorm", layers),
-        *_norm("layers/feed_forward_norm", f"{layer}.output.LayerNorm", layers),
+        *norm("embedding_norm", "bert.embeddings.LayerNorm"),
+        *norm("layers/attention_norm", f"{layer}.attention.output.LayerNorm", layers),
+        *norm("layers/feed_forward_norm", f"{layer}.output.LayerNorm", layers),
     ]
     for ours, theirs in {
         "attention/query": "attention.self.query",
@@ -98,15 +101,5 @@ def body(config: Any) -> list[Rule]:
         "feed_forward/up": "intermediate.dense",
         "feed_forward/down": "output.dense",
     }.items():
-        found += _linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
+        found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
     return found
-
-
-def _linear(ours: str, theirs: str, layers: tuple[int, ...] | None = None) -> list[Rule]:
-    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
-    return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)]
-
-
-def _norm(ours: str, theirs: str, layers: tuple[int, ...] | None = None) -> list[Rule]:
-    scale = same(f"{ours}/scale", f"{theirs}.weight", layers)
-    return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)]

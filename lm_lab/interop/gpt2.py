@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
+from lm_lab.interop.decoders import demand, demand_plain_heads
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take
 from lm_lab.interop.mapping import Rule, fused, same, turned
-from lm_lab.types import UserError
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
 FAMILY = "decoder"
@@ -37,25 +37,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that GPT-2 has not."""
-    demand(
-        config,
-        "GPT-2",
-        {
-            "norm": "layer",
-            "norm_bias": True,
-            "positions": "learned",
-            "bias": "all",
-            "parallel": False,
-            "window": None,
-            "qk_norm": None,
-            "attention_softcap": None,
-            "logit_softcap": None,
-            "feed_forward_kind": "dense",
-            "features_of_head": config.width // config.heads,
-        },
-    )
-    if config.kv_heads not in (None, config.heads):
-        raise UserError(f"model.kv_heads {config.kv_heads} cannot be written as GPT-2, whose heads share nothing")
+    wanted = {"norm": "layer", "norm_bias": True, "positions": "learned", "bias": "all"}
+    demand(config, "GPT-2", wanted)
+    demand_plain_heads(config, "GPT-2")
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "gpt2",

@@ -1,10 +1,11 @@
 """LLaMA (2302.13971, 2407.21783), and what its relatives share with it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, expect, spell, take
-from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.interop.decoders import NO_SPECIALS, demand, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import choose, expect, spell, take
+from lm_lab.interop.mapping import Rule, norm, same, turned
 from lm_lab.schema import check
 from lm_lab.types import UserError
 
@@ -15,15 +16,15 @@ IGNORED = ("model.layers.*.self_attn.rotary_emb.inv_freq", "*lm_head.weight")
 
 ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu"}
 BIASES = {(False, False): "none", (True, False): "attention", (True, True): "all"}  # of attention, of the rest
-OTHERS = {  # what none of the relatives has
-    "norm": "rms",
-    "positions": "rotary",
-    "parallel": False,
-    "qk_norm": None,
-    "attention_softcap": None,
-    "logit_softcap": None,
-    "feed_forward_kind": "dense",
+LAYER = "model.layers.{layer}"
+ATTENTION = {
+    "attention/query": "self_attn.q_proj",
+    "attention/key": "self_attn.k_proj",
+    "attention/value": "self_attn.v_proj",
+    "attention/out": "self_attn.o_proj",
 }
+FEED_FORWARD = {f"feed_forward/{name}": f"mlp.{name}_proj" for name in ("gate", "up", "down")}
+NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -37,14 +38,10 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def read_shared(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields that the relatives call alike."""
     return {
-        "width": take(foreign, "hidden_size", int),
-        "depth": take(foreign, "num_hidden_layers", int),
-        "heads": take(foreign, "num_attention_heads", int),
+        **read_sizes(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
         "head_dim": take(foreign, "head_dim", int | None, None),
         "feed_forward": take(foreign, "intermediate_size", int),
-        "vocab": take(foreign, "vocab_size", int),
-        "length": take(foreign, "max_position_embeddings", int),
         "norm": "rms",
         "norm_epsilon": take(foreign, "rms_norm_eps", float, 1e-6),
         "activation": choose(foreign, "hidden_act", ACTIVATIONS, "silu"),
@@ -86,29 +83,27 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that LLaMA has not."""
-    demand(config, "LLaMA", {"window": None})
+    shared = write_shared(config, "LLaMA", written=("bias",))
     attention, others = spell(config, "bias", "LLaMA", BIASES)
     named = {"architectures": list(ARCHITECTURES), "model_type": "llama"}
-    return named | write_shared(config, "LLaMA") | {"attention_bias": attention, "mlp_bias": others}
+    return named | shared | {"attention_bias": attention, "mlp_bias": others}
 
 
-def write_shared(config: Any, architecture: str) -> dict[str, Any]:
-    """The fields that the relatives call alike."""
-    demand(config, architecture, OTHERS)
+def write_shared(
+    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+) -> dict[str, Any]:
+    """The fields that the relatives call alike. Raises UserError for a setting that is neither LLaMA's, nor as this
+    relative wants it, nor among those that it writes itself."""
+    demand(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
     return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.heads,
+        **write_sizes(config),
         "num_key_value_heads": config.kv_heads or config.heads,
         "intermediate_size": config.inner,
-        "vocab_size": config.vocab,
-        "max_position_embeddings": config.length,
         "rms_norm_eps": config.norm_epsilon,
         "hidden_act": spell(config, "activation", architecture, ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "rope_parameters": write_rotary(config),
-        "bos_token_id": None,
-        "eos_token_id": None,
+        **NO_SPECIALS,
     } | ({} if config.head_dim is None else {"head_dim": config.head_dim})
 
 
@@ -128,41 +123,11 @@ def write_rotary(config: Any) -> dict[str, Any]:
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
-    return [*outer_rules(config), *attention_rules(config), *feed_forward_rules(config)]
+    return [*outer_rules(config), *layer_rules(config, LAYER, ATTENTION | FEED_FORWARD, NORMS)]
 
 
-def outer_rules(config: Any) -> list[Rule]:
-    """Of the embedding, the norms and the head."""
-    layers = range(config.depth)
-    found = [
-        same("embed/embedding", "model.embed_tokens.weight"),
-        same("layers/attention_norm/scale", "model.layers.{layer}.input_layernorm.weight", layers),
-        same("layers/feed_forward_norm/scale", "model.layers.{layer}.post_attention_layernorm.weight", layers),
-        same("norm/scale", "model.norm.weight"),
-    ]
+def outer_rules(config: Any, *, less_1: bool = False) -> list[Rule]:
+    """Of the embedding, the last norm and the head."""
+    found = [same("embed/embedding", "model.embed_tokens.weight")]
+    found += norm("norm", "model.norm", bias=config.norm_bias, less_1=less_1)
     return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]
-
-
-def attention_rules(config: Any) -> list[Rule]:
-    """Of query, key, value and the way out."""
-    names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
-    found = []
-    for ours, theirs in names.items():
-        has_bias = config.bias in (("attention", "all") if ours == "out" else ("qkv", "attention", "all"))
-        found += products(config, f"attention/{ours}", f"self_attn.{theirs}", bias=has_bias)
-    return found
-
-
-def feed_forward_rules(config: Any) -> list[Rule]:
-    """Of the gated feed-forward layer."""
-    found = []
-    for name in ("gate", "up", "down"):
-        found += products(config, f"feed_forward/{name}", f"mlp.{name}_proj", bias=config.bias == "all")
-    return found
-
-
-def products(config: Any, ours: str, theirs: str, *, bias: bool) -> list[Rule]:
-    """Of one product in every layer."""
-    layers, stem = range(config.depth), f"model.layers.{{layer}}.{theirs}"
-    kernel = turned(f"layers/{ours}/kernel", f"{stem}.weight", layers)
-    return [kernel, same(f"layers/{ours}/bias", f"{stem}.bias", layers)] if bias else [kernel]

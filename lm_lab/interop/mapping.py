@@ -52,6 +52,29 @@ def shifted(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule
     return Rule((ours,), (theirs,), lambda x: (x + 1,), lambda x: (x - 1,), _tuple(layers))
 
 
+def linear(ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True) -> list[Rule]:
+    """A product stored as torch's Linear, with its offset where it has one."""
+    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
+    return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)] if bias else [kernel]
+
+
+def norm(
+    ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True, less_1: bool = False
+) -> list[Rule]:
+    """A norm, with its offset where it has one; `less_1`: the scale is stored less 1 there."""
+    scale = (shifted if less_1 else same)(f"{ours}/scale", f"{theirs}.weight", layers)
+    return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)] if bias else [scale]
+
+
+def beyond(ours: str, theirs: str, unused: int) -> Rule:
+    """A table of positions whose first `unused` rows there stand for none; they are written as zeros."""
+
+    def write(x: np.ndarray) -> Arrays:
+        return (np.pad(x, ((unused, 0), (0, 0))),)
+
+    return Rule((ours,), (theirs,), lambda x: (x[unused:],), write)
+
+
 def fused(
     ours: Sequence[str],
     theirs: str,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.fields import demand, take
+from lm_lab.interop.fields import take
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
 
 ARCHITECTURES = ("MistralForCausalLM",)
@@ -19,6 +19,5 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Mistral has not."""
-    demand(config, "Mistral", {"bias": "none"})
     named = {"architectures": list(ARCHITECTURES), "model_type": "mistral"}
-    return named | llama.write_shared(config, "Mistral") | {"sliding_window": config.window}
+    return named | llama.write_shared(config, "Mistral", written=("window",)) | {"sliding_window": config.window}

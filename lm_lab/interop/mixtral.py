@@ -3,13 +3,13 @@
 The weight of the balance loss is a choice of training, counted otherwise there, and is not carried over.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lm_lab.interop import llama
-from lm_lab.interop.fields import demand, expect, take
+from lm_lab.interop.decoders import layer_rules
+from lm_lab.interop.fields import expect, take
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule
 from lm_lab.types import UserError
@@ -37,26 +37,20 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Mixtral has not."""
-    demand(config, "Mixtral", {"feed_forward_kind": "experts", "bias": "none", "capacity_factor": None})
+    wanted = {"feed_forward_kind": "experts", "capacity_factor": None}
+    shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
     if config.experts_per_token == 1 and config.experts > 1:
         raise UserError("model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1")
     named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
-    return (
-        named
-        | llama.write_shared(replace(config, feed_forward_kind="dense"), "Mixtral")
-        | {
-            "sliding_window": config.window,
-            "num_local_experts": config.experts,
-            "num_experts_per_tok": config.experts_per_token,
-        }
-    )
+    own = {"num_local_experts": config.experts, "num_experts_per_tok": config.experts_per_token}
+    return named | shared | own | {"sliding_window": config.window}
 
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
-    router = llama.products(config, "experts/router", "block_sparse_moe.gate", bias=False)
+    products = {**llama.ATTENTION, "experts/router": "block_sparse_moe.gate"}
     experts = [_experts(config, ours, theirs) for ours, theirs in NAMES.items()]
-    return [*llama.outer_rules(config), *llama.attention_rules(config), *router, *experts]
+    return [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, products, llama.NORMS), *experts]
 
 
 def _experts(config: Any, ours: str, theirs: str) -> Rule:

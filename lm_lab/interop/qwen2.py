@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.fields import demand, take
+from lm_lab.interop.fields import take
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
 from lm_lab.types import UserError
 
@@ -16,10 +16,10 @@ WINDOWED, FULL = "sliding_attention", "full_attention"
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
-    return llama.read_shared(foreign) | {"bias": "qkv", "window": _window(foreign)}
+    return llama.read_shared(foreign) | {"bias": "qkv", "window": read_window(foreign)}
 
 
-def _window(foreign: dict[str, Any]) -> int | None:
+def read_window(foreign: dict[str, Any]) -> int | None:
     """That of all layers: the first max_window_layers have none, unless layer_types says otherwise."""
     if not take(foreign, "use_sliding_window", bool, False):
         return None
@@ -35,10 +35,13 @@ def _window(foreign: dict[str, Any]) -> int | None:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Qwen2 has not."""
-    demand(config, "Qwen2", {"bias": "qkv"})
     named = {"architectures": list(ARCHITECTURES), "model_type": "qwen2"}
-    shared = llama.write_shared(config, "Qwen2")
+    return named | llama.write_shared(config, "Qwen2", {"bias": "qkv"}, written=("window",)) | write_window(config)
+
+
+def write_window(config: Any) -> dict[str, Any]:
+    """The fields that say which layers have a window: all, or none."""
     if config.window is None:
-        return named | shared | {"use_sliding_window": False, "layer_types": [FULL] * config.depth}
+        return {"use_sliding_window": False, "layer_types": [FULL] * config.depth}
     window = {"use_sliding_window": True, "sliding_window": config.window, "max_window_layers": 0}
-    return named | shared | window | {"layer_types": [WINDOWED] * config.depth}
+    return window | {"layer_types": [WINDOWED] * config.depth}

@@ -81,6 +81,11 @@ class Config(Transformer):
         return self.head_dim or self.width // self.heads
 
     @property
+    def stacks(self) -> tuple[tuple[str, range], ...]:
+        """The paths of parameters that hold layers, and the numbers of these."""
+        return (("layers", range(self.depth)),)
+
+    @property
     def attention_geometry(self) -> tuple[int, int, int]:
         """(layers, heads, head dim) of attention, for the FLOP conventions."""
         return self.depth, self.heads, self.features_of_head

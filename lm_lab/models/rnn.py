@@ -31,8 +31,10 @@ class Config:
     tied: bool = setting("whether the head is the embedding's transpose", False)
     dropout: float = setting("probability that what enters the stream is dropped (1409.2329)", 0.0, low=0.0, high=0.99)
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    recurrent_kernel: Implementation = setting("which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto")
+    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
+    recurrent_kernel: Implementation = setting(
+        "which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto", changes_result=False
+    )
 
     reads_context: ClassVar[bool] = False
 

@@ -55,9 +55,11 @@ class Config:
     tied: bool = setting("whether the head is the embedding's transpose", False)
     dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    attention_kernel: Kernel = setting("which attention kernel", "auto")
-    scan_kernel: scans.Kernel = setting("how a recurrence runs; auto: token by token on a CPU, else as a tree", "auto")
+    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
+    attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
+    scan_kernel: scans.Kernel = setting(
+        "how a recurrence runs; auto: token by token on a CPU, else as a tree", "auto", changes_result=False
+    )
 
     sees: ClassVar[Sees] = "past"
     reads_context: ClassVar[bool] = False

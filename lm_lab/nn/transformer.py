@@ -28,14 +28,16 @@ class Transformer:
     experts_per_token: int = setting("experts that a token passes through, k", 2, low=1)
     capacity_factor: float | None = setting("room of an expert, over k L / E; None: for all", None, low=0.01)
     balance_weight: float = setting("weight of the loss that asks for experts chosen alike", 0.01, low=0.0)
-    experts_kernel: Grouping = setting("how the products of experts that drop nothing are grouped", "auto")
+    experts_kernel: Grouping = setting(
+        "how the products of experts that drop nothing are grouped", "auto", changes_result=False
+    )
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
     norm_bias: bool = setting("whether a LayerNorm has an offset", False)
     norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
     dropout: float = setting("probability that a feature entering a stream is dropped", 0.0, low=0.0, high=0.99)
     scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
-    remat: Remat = setting("what the backward pass computes again", "none")
-    attention_kernel: Kernel = setting("which attention kernel", "auto")
+    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
+    attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
 
     def __post_init__(self) -> None:
         if self.norm_bias and self.norm != "layer":

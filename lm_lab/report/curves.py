@@ -15,8 +15,11 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 _BINS = 60
 
 
-def draw(runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None) -> Figure:
-    """A line a run (name and budget), training loss averaged within steps of compute, and their lower envelope."""
+def draw(runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None, unit: str = "token") -> Figure:
+    """A line a run (name and budget), training loss averaged within steps of compute, and their lower envelope.
+
+    `unit` is what the loss is counted by.
+    """
     figure, (axes,) = style.panels(5.2, 3.5)
     lines = {name: binned(curves[name]) for name, _ in runs if name in curves}
     shown = [(name, budget) for name, budget in runs if name in lines and lines[name].shape[1] > 1]
@@ -29,7 +32,7 @@ def draw(runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | No
     for budget in budgets if len(budgets) <= 8 else ():
         name = f"{style.math_power(budget)} FLOPs" + (", held out" if budget == held_out else "")
         axes.plot([], [], color=colours.get(budget, style.HELD_OUT), linewidth=1.4, label=name)
-    _frame(axes, drawn)
+    _frame(axes, drawn, unit)
     return figure
 
 
@@ -61,11 +64,11 @@ def envelope(lines: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([grid, np.minimum.accumulate(np.min(heights, axis=0))])
 
 
-def _frame(axes: Axes, lines: Sequence[np.ndarray]) -> None:
+def _frame(axes: Axes, lines: Sequence[np.ndarray], unit: str) -> None:
     x = np.concatenate([line[0] for line in lines])
     y = np.concatenate([line[1] for line in lines])
     style.flops_axis(axes.xaxis, [x.min(), x.max()], [], 0.03)
     style.log_axis(axes.yaxis, *style.spread([y.min(), y.max()], 0.05), most=8)
     axes.set_xlabel("compute (FLOPs)")
-    axes.set_ylabel("training loss (nats per token)")
+    axes.set_ylabel(f"training loss (nats per {unit})")
     axes.legend(loc="upper right", borderaxespad=0.2)

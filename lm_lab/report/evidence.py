@@ -15,7 +15,7 @@ _QUANTITIES = {
     "params_total": "all parameters",
     "tokens": "tokens D",
     "flops": "FLOPs C",
-    "loss": "loss (nats/token)",
+    "loss": "loss (nats/{unit})",
     "bits_per_byte": "bits/byte",
     "seconds": "seconds",
 }
@@ -27,7 +27,7 @@ _COLUMNS = (
     ("all parameters", "params_total", "every trained number"),
     ("D", "tokens", "training tokens, counted once per pass"),
     ("C", "flops", "training FLOPs, counted from the program itself (forward and backward)"),
-    ("loss", "loss", "mean negative log likelihood of held-out text, nats per token"),
+    ("loss", "loss", "mean negative log likelihood of held-out text, nats per {unit}"),
     ("bits/byte", "bits_per_byte", "the same over the bytes of the original text, in bits, whatever the tokenizer"),
 )
 
@@ -65,7 +65,7 @@ def _unfinished(sweep: Sweep) -> list[Block]:
 def _runs(sweep: Sweep) -> Table:
     quantities = [key for key in _QUANTITIES if any(row.get(key) is not None for row in sweep.rows)]
     shown = [key for key in quantities if not (key == "budget_flops" and "train.budget_flops" in sweep.overrides)]
-    header = ["run", "status", *sweep.overrides, *(_QUANTITIES[key] for key in shown)]
+    header = ["run", "status", *sweep.overrides, *(_QUANTITIES[key].format(unit=sweep.unit) for key in shown)]
     rows = [
         [
             _words(row["name"]),
@@ -102,7 +102,9 @@ def _number(key: str, value: Any) -> Cell:
 
 def _conventions(sweep: Sweep) -> list[Block]:
     present = [
-        (name, meaning) for name, key, meaning in _COLUMNS if any(row.get(key) is not None for row in sweep.rows)
+        (name, meaning.format(unit=sweep.unit))
+        for name, key, meaning in _COLUMNS
+        if any(row.get(key) is not None for row in sweep.rows)
     ]
     counts = _flops_table(sweep)
     words = (

@@ -39,6 +39,12 @@ class Sweep:
         return [row for row in self.rows if row.get("status") != "complete"]
 
     @cached_property
+    def unit(self) -> str:
+        """What a loss is counted by: "byte" where the tokenizer of every run gives bytes, else "token"."""
+        sections = [run.get("config", {}).get("data", {}) for run in self.study.get("runs", [])]
+        return "byte" if sections and all(data.get("tokenizer") == "byte" for data in sections) else "token"
+
+    @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
         """result.json of each run that has one, by the name of the run."""
         paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json" for row in self.rows}

@@ -21,7 +21,7 @@ from lm_lab.sweeps.results import (
     run_status,
     write_results,
 )
-from lm_lab.sweeps.store import Planned, Resolve, check, describe, is_written, plan, run_directory, write
+from lm_lab.sweeps.store import Planned, Resolve, adopt, check, describe, is_written, plan, run_directory, write
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import Lock, prepare_workdir
 from lm_lab.train.records import write_result
@@ -68,7 +68,7 @@ def launch(
     """
     out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
-    planned = plan(study, resolve)
+    planned = adopt(directory, plan(study, resolve))
     check(directory, study, planned)
     if review:
         review(rows_of(planned, directory))

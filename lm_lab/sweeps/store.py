@@ -13,7 +13,8 @@ from typing import Any
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import atomic_write
-from lm_lab.train.records import fingerprint, first_difference
+from lm_lab.train.identity import name_of, show
+from lm_lab.train.sections import Known, choice, deciding, differences, known, spec
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -23,7 +24,8 @@ Resolve = Callable[[Point], Config]
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """One run of a sweep: its name (which is the hash of its config), what it overrides, and its whole config."""
+    """One run of a sweep: its name (a hash of its config when it was planned first), what it overrides, and its whole
+    config."""
 
     name: str
     overrides: Point
@@ -53,9 +55,38 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
         except UserError as error:
             point = f"point {number} of {len(study.sweep)} ({describe(overrides)})"
             raise UserError(f"study {study.name!r}, {point}: {error}") from None
-        name = fingerprint(config)
+        name = name_of(config)
         runs.setdefault(name, Planned(name, dict(overrides), config))
     return list(runs.values())
+
+
+def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
+    """The same runs under the names that the directory's sweep.json has for them, so that nothing stored is redone.
+
+    A run is a stored one if it says the same beyond the defaults, whatever keys a release has added; else if it alone
+    says the same in all that decides the result, as when the mesh was changed.
+    """
+    stored = planned_runs(read(directory)) if (directory / "sweep.json").exists() else []
+    about = {choice(run.config): known(choice(run.config)) for run in planned}
+    stored = [run for run in stored if choice(run.config) in about]  # modules that no planned run names stay unread
+    names: dict[str, str] = {}
+    for tell in (spec, deciding):
+        there = _by_text(tell, about, [run for run in stored if run.name not in names.values()])
+        here = _by_text(tell, about, [run for run in planned if run.name not in names])
+        for text, runs in here.items():
+            if len(runs) == len(there.get(text, ())) == 1:
+                names[runs[0].name] = there[text][0].name
+    return [dataclasses.replace(run, name=names.get(run.name, run.name)) for run in planned]
+
+
+def _by_text(
+    tell: Callable[[Config, Known], Config], about: Mapping[Any, Known], runs: Sequence[Planned]
+) -> dict[str, list[Planned]]:
+    found: dict[str, list[Planned]] = {}
+    for run in runs:
+        told = json.dumps(tell(run.config, about[choice(run.config)]), sort_keys=True)
+        found.setdefault(told, []).append(run)
+    return found
 
 
 def read(directory: Path) -> dict[str, Any]:
@@ -119,8 +150,10 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str
     lost = [run for run in planned_runs(stored) if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        changed = first_difference(lost[0].config, json.loads(json.dumps(now.config))) if now else None
-        difference = f" (config.{changed[0]} was {changed[1]}, is {changed[2]})" if changed else ""
+        changed = differences(lost[0].config, now.config, known(choice(now.config))) if now else []
+        difference = "".join(
+            f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})" for each in changed[:1]
+        )
         raise UserError(
             f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "
             f"{describe(lost[0].overrides)}{difference}; use another --workdir, or only add points"

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import loop, records, restore, sharding
+from lm_lab.train import identity, loop, records, restore, sharding
 from lm_lab.train import program as programs
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.member import Run
@@ -20,8 +20,9 @@ def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     abstract = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, programs.saved(machine.shardings)
     )
-    spec, keep = records.fingerprint(run.resolved), run.experiment.train.keep_checkpoints
-    with Checkpoints(run.directory / "checkpoints", keep, spec) as checkpoints:
+    name, _ = identity.read_config(run.directory / "config.json")
+    keep = run.experiment.train.keep_checkpoints
+    with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:
         found = checkpoints.latest(abstract)
     if found is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
@@ -29,7 +30,7 @@ def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     if extra.get("text", machine.text) != machine.text:
         raise UserError(f"{run.directory}: config.data gives other text than it was trained on; give it that text")
     state = loop.with_frozen(machine, saved)
-    if extra.get("base", "") != restore.identity(state.frozen):
+    if extra.get("base", "") != restore.hash_of(state.frozen):
         raise UserError(f"{run.directory}: config.train.initial gives other parameters than it was trained on")
     return step, state
 

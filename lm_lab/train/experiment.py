@@ -46,12 +46,16 @@ class Horizon:
     initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
-    log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1)
-    eval_every_steps: int | None = setting("steps between evaluations; None: at the end only", None, low=1)
+    log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1, changes_result=False)
+    eval_every_steps: int | None = setting(
+        "steps between evaluations; None: at the end only", None, low=1, changes_result=False
+    )
     eval_batches: int = setting("held-out batches of a stream in an evaluation, at most; of records all", 32, low=1)
     also_examine: tuple[str, ...] = setting("further objectives by which held-out text is judged", ())
-    checkpoint_every_steps: int = setting("steps between checkpoints; the last step has one too", 1000, low=1)
-    keep_checkpoints: int = setting("newest checkpoints that are kept, beside the best", 2, low=1)
+    checkpoint_every_steps: int = setting(
+        "steps between checkpoints; the last step has one too", 1000, low=1, changes_result=False
+    )
+    keep_checkpoints: int = setting("newest checkpoints that are kept, beside the best", 2, low=1, changes_result=False)
 
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "tokens", "budget_flops") if getattr(self, name) is not None]

@@ -227,8 +227,8 @@ def with_frozen(machine: Machine, saved: programs.Saved) -> TrainState:
 def _bases(machine: Machine, state: TrainState, members: int) -> list[str]:
     """Of each member, the hash of what is frozen; "" where nothing is."""
     if machine.shares_frozen:
-        return [restore.identity(state.frozen)] * members
-    return [restore.identity(frozen) for frozen in _split_frozen(machine, state, members)]
+        return [restore.hash_of(state.frozen)] * members
+    return [restore.hash_of(frozen) for frozen in _split_frozen(machine, state, members)]
 
 
 def _split_frozen(machine: Machine, state: TrainState, members: int) -> list[PyTree]:

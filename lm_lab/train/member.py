@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import history, records
+from lm_lab.train import history, identity, optimizer, records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
@@ -19,6 +20,7 @@ from lm_lab.types import PyTree, UserError
 logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
+OTHER = "choose another --workdir"
 COUNTERS = {  # what a commit holds beside the state
     "steps": int,
     "text": str,
@@ -57,11 +59,12 @@ class Member:
         prepare_workdir(directory)
         if (directory / "sweep.json").exists():
             raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
-        records.check_config(directory, self.run.resolved)
+        self._claim = identity.claim(directory, self.run.resolved)
         broken = self._take_up_result()
-        if self.result is not None:
+        if self.result is not None and not self._is_longer(self.result):
             return self
-        self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, records.fingerprint(self.run.resolved))
+        self._ended, self.result = self.result, None
+        self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, self._claim.identity)
         self._stack.enter_context(self._checkpoints)
         if broken:
             aside = set_aside(directory / "result.json")
@@ -80,6 +83,17 @@ class Member:
             return broken
         self.result = result if result and result["status"] in ("complete", "diverged") else None
         return None
+
+    def _is_longer(self, result: Mapping[str, Any]) -> bool:
+        """Whether a run that has ended is asked for another end. Raises UserError where it cannot have one."""
+        directory, experiment = self.run.directory, self.run.experiment
+        if self._claim.other_files:
+            dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+            if result.get("text", dataset.identity) != dataset.identity:
+                raise UserError(f"{directory} was trained on other text than config.data gives; {OTHER}")
+        if self._claim.moves_end and result["status"] != "complete":
+            raise UserError(f"{directory} diverged at step {result['steps']}, and no other end mends that; {OTHER}")
+        return self._claim.moves_end
 
     def wait(self) -> None:
         """Waits until what was saved is committed. Raises UserError where it cannot be."""
@@ -114,10 +128,12 @@ class Member:
 
         Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
         on other frozen parameters (`base` is their hash), or for other steps, as when the FLOPs of a step are counted
-        otherwise now.
+        otherwise now; more steps are taken where the schedule has had the same rates so far.
         """
-        remedy = "go on with the versions in environment.json, or choose another --workdir"
-        if extra.get("steps", program.steps) != program.steps:
+        remedy = f"go on with the versions in environment.json, or {OTHER}"
+        if self._claim.moves_end:
+            self._check_end(program.steps, step, extra)
+        elif extra.get("steps", program.steps) != program.steps:
             counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
             raise UserError(f"{self.run.directory}: its checkpoint is of a run of {counts}; {remedy}")
         if extra.get("text", text) != text:
@@ -132,9 +148,10 @@ class Member:
         newest = next(self._checkpoints.commits(), None)
         kept = history.recall(self.run.directory, step, extra, newest.extra if newest else {})
         self._checkpoints.rewind(step)
-        records.write_config(self.run.directory, self.run.resolved)
+        identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
+        self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._text, self._base = program, text, base
-        self._bytes = float(extra.get("bytes", 0.0))
+        self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
@@ -144,6 +161,21 @@ class Member:
         self._opened = self._stack.enter_context(ExitStack())
         self._metrics = self._opened.enter_context(records.Metrics(self.run.directory, kept))
         records.write_environment(self.run.directory)
+
+    def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
+        """Raises UserError where the run cannot end after `steps` steps, having made `step` towards another end."""
+        directory, before = self.run.directory, extra.get("steps", steps)
+        anew = f"to begin another run with its parameters: --config.train.initial={directory} and another --workdir"
+        if self._ended is not None and not step:
+            raise UserError(f"{directory} is complete and has no checkpoint to go on from; {OTHER}")
+        if step > steps:
+            raise UserError(f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}")
+        if not optimizer.same_rates(self.run.experiment.optimizer, before, steps, step):
+            schedule = self.run.experiment.optimizer.schedule
+            raise UserError(
+                f"{directory} has made {step} of {before} steps, and a {schedule} schedule of {steps} would have had "
+                f"other rates; {anew}"
+            )
 
     def observe(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float) -> None:
         """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate` tokens a second."""
@@ -159,7 +191,7 @@ class Member:
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
             return
         step = first_step + len(finite)
-        self._bytes += float(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0.0
+        self._bytes += round(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0
         for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
             self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
         self.loss = rates(self._since_log)["nll"]

@@ -61,6 +61,12 @@ def rate_factor(config: Config, step: Array, steps: int) -> Array:
     return jnp.minimum(warm, config.final_fraction + (1 - config.final_fraction) * shape)
 
 
+def same_rates(config: Config, steps: int, other_steps: int, until: int) -> bool:
+    """Whether runs of `steps` and of `other_steps` steps have the same rates in their first `until` steps."""
+    now = jnp.arange(until)
+    return bool((rate_factor(config, now, steps) == rate_factor(config, now, other_steps)).all())
+
+
 def make(config: Config, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
     """Clipping, then AdamW (1711.05101) at `rate`; decay for matrices only, not for norms."""
     clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)

@@ -47,48 +47,6 @@ RESULT = {
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def fingerprint(resolved: Mapping[str, Any]) -> str:
-    """The name of a config: 12 hex digits of the SHA-256 of its canonical JSON, whatever the order of its keys."""
-    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def check_config(directory: Path, resolved: Mapping[str, Any]) -> None:
-    """Raises UserError naming the first key in which a config.json that is there differs: a folder holds one run."""
-    path = directory / "config.json"
-    difference = first_difference(_load(path), _plain(resolved)) if path.exists() else None
-    if difference is not None:
-        key, stored, asked = difference
-        raise UserError(
-            f"{directory} holds another run: config.{key} is {stored} there and {asked} here; "
-            "choose another --workdir or delete the folder"
-        )
-
-
-def write_config(directory: Path, resolved: Mapping[str, Any]) -> None:
-    """Writes config.json, or finds it there and the same. Raises UserError as check_config does."""
-    check_config(directory, resolved)
-    if not (directory / "config.json").exists():
-        atomic_write(directory / "config.json", _dump(_plain(resolved)))
-
-
-def first_difference(stored: Any, asked: Any) -> tuple[str, str, str] | None:
-    """The first dotted key at which two trees of plain values differ, and the two values as JSON; None if none does.
-
-    1 and 1.0 are the same value; a key that one side lacks reads "absent".
-    """
-    if isinstance(stored, dict) and isinstance(asked, dict):
-        for key in [*asked, *(key for key in stored if key not in asked)]:
-            if key not in stored or key not in asked:
-                return key, _show(stored, key), _show(asked, key)
-            inner = first_difference(stored[key], asked[key])
-            if inner is not None:
-                return f"{key}.{inner[0]}".rstrip("."), *inner[1:]
-        return None
-    same = stored == asked and isinstance(stored, bool) == isinstance(asked, bool)
-    return None if same else ("", json.dumps(stored), json.dumps(asked))
-
-
 def environment() -> dict[str, Any]:
     """Versions, devices, processor, git commit of the code, and the command line.
 
@@ -240,10 +198,6 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read ({error}); delete the run's folder to start again") from None
-
-
-def _show(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else "absent"
 
 
 def _version(package: str) -> str | None:

@@ -16,8 +16,8 @@ from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
 from lm_lab.schema import build
-from lm_lab.train import checkpoint
-from lm_lab.train.files import Damaged, read_object
+from lm_lab.train import checkpoint, identity
+from lm_lab.train.files import Damaged
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -70,7 +70,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
         base = load_params(Path(initial).expanduser())[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
-    if checkpoint.read_record(folder, whole=False).extra.get("base") != identity(frozen):
+    if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
     return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
@@ -102,7 +102,7 @@ def _pick(tree: PyTree, like: PyTree) -> PyTree:
     return {name: _pick(tree[name], own) for name, own in like.items()} if isinstance(like, dict) else tree
 
 
-def identity(frozen: PyTree) -> str:
+def hash_of(frozen: PyTree) -> str:
     """SHA-256 of names, dtypes, shapes and bits of parameters; "" where there are none."""
     digest, leaves = hashlib.sha256(), jax.tree_util.tree_leaves_with_path(jax.device_get(frozen))
     for path, leaf in leaves:
@@ -113,7 +113,7 @@ def identity(frozen: PyTree) -> str:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The plain values of a run's config.json. Raises UserError."""
-    return read_object(directory / "config.json", "name the directory of a run")
+    return identity.read_config(directory / "config.json")[1]
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -32,10 +32,19 @@ RULES = (
 class Config:
     """The fields of a config's mesh section: devices along each axis."""
 
-    population: int = setting("devices over which the members of a population are spread", 1, low=1)
-    data: int = setting("devices over which the batch is split", 1, low=1)
-    fsdp: int = setting("devices over which the batch and the parameters are split (1910.02054, stage 3)", 1, low=1)
-    tensor: int = setting("devices over which heads, feed-forward and vocabulary are split (1909.08053)", 1, low=1)
+    population: int = setting(
+        "devices over which the members of a population are spread", 1, low=1, changes_result=False
+    )
+    data: int = setting("devices over which the batch is split", 1, low=1, changes_result=False)
+    fsdp: int = setting(
+        "devices over which the batch and the parameters are split (1910.02054, stage 3)",
+        1,
+        low=1,
+        changes_result=False,
+    )
+    tensor: int = setting(
+        "devices over which heads, feed-forward and vocabulary are split (1909.08053)", 1, low=1, changes_result=False
+    )
 
     @property
     def devices(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.cli import devices
 from lm_lab.cli.main import main
-from lm_lab.train import records
+from lm_lab.train import identity
 from lm_lab.train.files import Lock
 from tests.cli import users
 
@@ -26,7 +26,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("tiny.py").write_text(users.CONFIG)
     for name in ("run", "sweep", "empty"):
         Path(name).mkdir()
-    records.write_config(Path("run"), configs.resolve(configs.load("tiny.py"))[1])
+    resolved = configs.resolve(configs.load("tiny.py"))[1]
+    identity.write(Path("run"), resolved, identity.claim(Path("run"), resolved))
     Path("run/metrics.jsonl").write_text('{"step": 10, "train/nll": 3.0}\n')
     Path("sweep/sweep.json").write_text(json.dumps({"name": "other", "runs": [], "created": "then"}))
     Path("file").write_text("hello")

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import struct
@@ -28,7 +29,8 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
 def test_without_a_command_all_are_named(capsys: pytest.CaptureFixture[str]):
     assert main.dispatch([]) == 0
     usage = capsys.readouterr().out
-    assert all(f"lm-lab {command}" in usage for command in main.COMMANDS)
+    for command, words in main.COMMANDS.items():
+        assert re.search(rf"  lm-lab {command}  +{words}\n", usage)
 
 
 def test_a_report_older_than_a_result_is_outdated(tmp_path: Path):

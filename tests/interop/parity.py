@@ -94,8 +94,9 @@ def quiet() -> contextlib.AbstractContextManager[Any]:
 
 
 def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) -> np.ndarray:
-    """Random text i64[rows, length]."""
-    return np.random.default_rng(seed).integers(0, twin.config.vocab, (rows, length))
+    """Random text i64[rows, length], of ids above that of padding, which some take for the end of what is to be read."""
+    lowest = 0 if (padding := twin.reference.config.pad_token_id) is None else padding + 1
+    return np.random.default_rng(seed).integers(lowest, twin.config.vocab, (rows, length))
 
 
 def context(twin: Twin) -> np.ndarray | None:
@@ -145,13 +146,14 @@ def check_logits(twin: Twin, tolerance: float = LOGITS) -> float:
     return reached
 
 
-def check_padding(twin: Twin, side: str, tolerance: float = LOGITS, *, positions: bool = True) -> float:
-    """Rows of RAGGED lengths, padded on the "left" or "right"; `positions`: whether the reference is told them."""
+def check_padding(twin: Twin, side: str, tolerance: float = LOGITS, *, positions: bool = True, first: int = 0) -> float:
+    """Rows of RAGGED lengths, padded on the "left" or "right"; `positions`: whether the reference is told them, which
+    calls that of the first token `first`."""
     text, slots = tokens(twin), np.arange(LENGTH)
     lengths = np.asarray(RAGGED)[:, None]
     real = slots < lengths if side == "right" else slots >= LENGTH - lengths
     places = np.clip(real.cumsum(1) - 1, 0, None)
-    told = {"position_ids": places} if positions else {}
+    told = {"position_ids": places + first} if positions else {}
     theirs = reference_logits(twin, text, attention_mask=real.astype(int), **told)
     segments, places = jnp.asarray(real, jnp.int32), jnp.asarray(places, jnp.int32)
     ours = twin.logits(Inputs(jnp.asarray(text), segments, places), scan=True)
@@ -224,7 +226,8 @@ def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) 
     assert ours.keys() == theirs.keys()
     # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves of larger ones.
     largest = max(np.abs(x).max() for x in theirs.values())
-    floors = {name: largest * (1 if name.endswith(("k_proj.bias", "key.bias")) else 1e-3) for name in theirs}
+    keys = ("k_proj.bias", "key.bias", "k_lin.bias")
+    floors = {name: largest * (1 if name.endswith(keys) else 1e-3) for name in theirs}
     away = {name: np.abs(ours[name] - x).max() / max(np.abs(x).max(), floors[name]) for name, x in theirs.items()}
     worst = max(away, key=lambda name: away[name])
     assert away[worst] < tolerance, f"{worst}: {away[worst]:.1e}"

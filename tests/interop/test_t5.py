@@ -1,4 +1,4 @@
-"""T5: one model, here and in transformers."""
+"""T5 and mT5: one model each, here and in transformers."""
 
 import pytest
 
@@ -29,13 +29,22 @@ SHAPES = {
 }
 
 
-def reference(shape):
-    config = transformers.T5Config(**SHAPES[shape], pad_token_id=None)
-    made = parity.randomised(lambda: transformers.T5ForConditionalGeneration(config))
+MT5 = {  # of two shapes: of both sides alike, and not
+    "wide": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 40},
+    "deep": SHAPES["v1.1"] | {"d_kv": 6, "feed_forward_proj": "relu"},
+}
+
+
+def reference(shape, kind="T5"):
+    sizes = SHAPES[shape] if kind == "T5" else MT5[shape]
+    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None)
+    made = parity.randomised(lambda: getattr(transformers, f"{kind}ForConditionalGeneration")(config))
     for name, parameter in made.named_parameters():
         if name.endswith(".q.weight"):  # scores are not scaled, and are to be of order 1 all the same
             parameter.data *= config.d_kv**-0.5
-    if shape == "v1.1":  # whose head transformers would make the embedding, were it not for the checkpoint
+    if (
+        shape == "v1.1" or kind == "MT5"
+    ):  # whose head transformers would make the embedding, were it not for the checkpoint
         made.lm_head.weight = torch.nn.Parameter(made.lm_head.weight.detach().flip(0).clone())
     return made
 
@@ -54,6 +63,13 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
     }
     parity.check_export(twin, tmp_path)
     print(reached)
+
+
+@pytest.mark.parametrize("shape", MT5)
+def test_mt5_is_the_model_of_transformers(shape, tmp_path):
+    twin = parity.read(reference(shape, "MT5"), tmp_path)
+    print(parity.check_logits(twin), parity.check_gradients(twin))
+    parity.check_export(twin, tmp_path)
 
 
 @pytest.mark.parametrize(

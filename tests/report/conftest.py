@@ -40,9 +40,8 @@ def write_sweep(
     rows = rows or _planted(budgets, sizes, rates, seeds, message)
     runs = []
     for row in rows:
-        runs.append(
-            {"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": {"seed": row["seed"]}}
-        )
+        config = {"seed": row["seed"], "data": {"tokenizer": "byte"}}
+        runs.append({"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": config})
         _write_run(directory / "runs" / row["name"], row, curves)
     study = {
         "name": name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.report import write
+from lm_lab.report import curves, stored, write
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
@@ -62,6 +62,19 @@ def test_runs_without_a_result_are_named_with_their_messages(page):
 def test_conventions_command_and_versions_stand_in_the_page(page):
     for words in ("6N_matmul", "lm-lab sweep experiments/isoflop_demo", "lm-lab report DIR", "0.10.2"):
         assert words in page
+
+
+def test_losses_of_bytes_are_a_byte(report, page):
+    assert "nats per byte" in page
+    assert "loss (nats/byte)" in page
+    assert "s.d. (nats/byte)" in page
+    assert not re.search("nats (per|a) token|nats/token", page)
+    read = stored.read(report)
+    assert read.unit == "byte"
+    names = [(row["name"], row["budget_flops"]) for row in read.finished]
+    assert curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel() == "training loss (nats per byte)"
+    read.study["runs"][-1]["config"]["data"]["tokenizer"] = "words"
+    assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
 
 def test_the_same_results_give_the_same_bytes(report, sweep, tmp_path):

@@ -1,5 +1,6 @@
 """Names of runs, plans, and what a sweep directory accepts."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.sweeps.algebra import chain, param
-from lm_lab.sweeps.store import check, is_written, plan, planned_runs, read, write
+from lm_lab.sweeps.store import adopt, check, is_written, plan, planned_runs, read, write
 from lm_lab.types import UserError
 from tests.sweeps.fakes import BASE, resolve, study_of
 
@@ -104,6 +105,29 @@ def test_a_changed_base_is_named(tmp_path):
     planned = plan(study, lambda point: resolve({"train.steps": 20, **point}))
     with pytest.raises(UserError, match=r"first: seed=0 \(config.train.steps was 10, is 20\)"):
         check(tmp_path, study, planned)
+
+
+def test_stored_names_are_kept_where_keys_were_added_or_the_mesh_changed(tmp_path):
+    def later(overrides):
+        config = resolve(overrides)
+        return {**config, "optimizer": {**config["optimizer"], "clip_norm": 1.0}, "mesh": {"data": 2}}
+
+    study, planned = planned_of(param("seed", [0, 1]))
+    write(tmp_path, study, [dataclasses.replace(run, name=f"old{i}") for i, run in enumerate(planned)], {"command": ""})
+    moved = plan(study_of(param("seed", [1, 0, 2])), later)
+    assert [run.name for run in adopt(tmp_path, moved)] == ["old1", "old0", moved[2].name]
+    assert adopt(tmp_path / "elsewhere", moved) == moved
+
+
+def test_runs_that_differ_in_the_mesh_alone_stay_two(tmp_path):
+    def on_meshes(overrides):
+        return {**resolve({}), "mesh": overrides}
+
+    study = study_of([{"data": 1}, {"data": 2}])
+    planned = plan(study, on_meshes)
+    assert len({run.name for run in planned}) == 2
+    write(tmp_path, study, planned, {"command": ""})
+    assert adopt(tmp_path, planned) == planned
 
 
 def test_other_directories_are_refused(tmp_path):

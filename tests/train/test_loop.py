@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lm_lab.data.sources import synthetic
-from lm_lab.train import loop, program, records
+from lm_lab.train import identity, loop, program, records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.member import Member, Run
@@ -51,7 +51,7 @@ def runs_in(directory, members=THREE[:1], **changes):
 def kept(run):
     """What a run leaves behind, less what a clock says: (state, lines, result)."""
     abstract = program.abstract_state(program.assemble(run.experiment))
-    spec = records.fingerprint(run.resolved)
+    spec = identity.name_of(run.resolved)
     with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:
         found = checkpoints.latest(abstract)
     assert found is not None

@@ -14,16 +14,11 @@ from lm_lab.train.history import recall
 from lm_lab.train.records import (
     Metrics,
     environment,
-    first_difference,
     read_metrics,
     read_result,
-    write_config,
     write_environment,
     write_result,
 )
-from lm_lab.types import UserError
-
-CONFIG = {"seed": 1, "model": {"width": 16, "rates": (0.1, 0.2)}, "mesh": {"data": 1}}
 
 
 def reject(name: str) -> None:
@@ -54,45 +49,6 @@ def events(directory) -> list:
 
 def curve(directory, name: str) -> list[tuple[int, float]]:
     return [(event.step, v.simple_value) for event in events(directory) for v in event.summary.value if v.tag == name]
-
-
-def test_the_config_is_written_once_and_met_again(tmp_path):
-    write_config(tmp_path, CONFIG)
-    text = (tmp_path / "config.json").read_text()
-    assert strict(text) == {"seed": 1, "model": {"width": 16, "rates": [0.1, 0.2]}, "mesh": {"data": 1}}
-    write_config(tmp_path, json.loads(text))
-    write_config(tmp_path, {**CONFIG, "seed": 1.0})
-    assert (tmp_path / "config.json").read_text() == text
-
-
-def test_another_config_names_the_first_key_both_values_and_the_remedy(tmp_path):
-    write_config(tmp_path, CONFIG)
-    text = (tmp_path / "config.json").read_text()
-    other = {**CONFIG, "model": {"width": 32, "rates": (0.1, 0.3)}}
-    with pytest.raises(UserError, match=r"config\.model\.width is 16 there and 32 here; choose another --workdir or"):
-        write_config(tmp_path, other)
-    assert (tmp_path / "config.json").read_text() == text
-
-
-@pytest.mark.parametrize(
-    "stored, asked, difference",
-    [
-        ({"a": {"b": 1}}, {"a": {"b": 1.0}}, None),
-        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, ("a.b", "[1, 2]", "[1, 3]")),
-        ({"a": {"b": 1}}, {"a": {}}, ("a.b", "1", "absent")),
-        ({"a": 1}, {"a": 1, "b": None}, ("b", "absent", "null")),
-        ({"a": {"b": 1}}, {"a": 3}, ("a", '{"b": 1}', "3")),
-        ({"a": True}, {"a": 1}, ("a", "true", "1")),
-    ],
-)
-def test_first_difference(stored, asked, difference):
-    assert first_difference(stored, asked) == difference
-
-
-def test_a_config_that_is_not_json_is_a_user_error(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot read .*; delete"):
-        write_config(tmp_path, CONFIG)
 
 
 def test_metrics_are_json_lines_of_plain_numbers(tmp_path):

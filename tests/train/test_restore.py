@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_lab.train import records, restore
+from lm_lab.train import identity, restore
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -16,9 +16,9 @@ from tests import tiny
 def run(tmp_path: Path) -> Path:
     """A run of two checkpoints: zeros at step 1, ones at step 2."""
     experiment, resolved = tiny.resolve()
-    records.write_config(tmp_path, resolved)
+    identity.write(tmp_path, resolved, identity.claim(tmp_path, resolved))
     params = tiny.params_of(experiment.build_model(), Inputs(tiny.tokens()))
-    with Checkpoints(tmp_path / "checkpoints", 2, records.fingerprint(resolved)) as checkpoints:
+    with Checkpoints(tmp_path / "checkpoints", 2, identity.name_of(resolved)) as checkpoints:
         for step in (1, 2):
             filled = tiny.jax.tree.map(lambda x, step=step: x * 0 + step - 1, params)
             checkpoints.save(step, {"params": filled, "opt_state": (filled, None), "step": np.array(step)}, {}, None)
@@ -69,6 +69,7 @@ def test_a_config_that_does_not_fit_is_refused(run, section, message):
 def test_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config.json: cannot read: No such file"):
         restore.load_params(tmp_path)
-    records.write_config(tmp_path, tiny.resolve()[1])
+    resolved = tiny.resolve()[1]
+    identity.write(tmp_path, resolved, identity.claim(tmp_path, resolved))
     with pytest.raises(UserError, match="no checkpoint there; train the run"):
         restore.load_params(tmp_path)

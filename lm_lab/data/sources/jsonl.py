@@ -19,7 +19,9 @@ SUFFIXES = (".jsonl", ".jsonl.gz")
 class Config:
     """Which files to read, and what in them."""
 
-    path: str = setting("a .jsonl or .jsonl.gz file, or a folder that is read with all folders below it")
+    path: str = setting(
+        "a .jsonl or .jsonl.gz file, or a folder that is read with all folders below it", names_file=True
+    )
     field: str = setting("the field of each object that holds the text", "text")
 
 

@@ -18,8 +18,10 @@ GIVES: Reads = "labelled"
 class Config:
     """Which files to read, and what in them."""
 
-    path: str = setting("the texts to train on: a file")
-    heldout_path: str | None = setting("the held-out texts, in the same form; None: a part of the others", None)
+    path: str = setting("the texts to train on: a file", names_file=True)
+    heldout_path: str | None = setting(
+        "the held-out texts, in the same form; None: a part of the others", None, names_file=True
+    )
     form: Literal["tabs", "commas"] = setting("what separates columns; quotes count with commas only", "tabs")
     text: tuple[str, ...] = setting("columns joined by line ends: names in the header, or numbers from 1", ("1",))
     label: str = setting("the column of the label", "2")

@@ -19,8 +19,10 @@ GIVES: Reads = "pairs"
 class Config:
     """Which files to read, and what in them. Raises UserError for a pattern that gives no two groups."""
 
-    path: str = setting("the pairs to train on: a file, or two aligned ones as source,target")
-    heldout_path: str | None = setting("the held-out pairs, in the same form; None: a part of the others", None)
+    path: str = setting("the pairs to train on: a file, or two aligned ones as source,target", names_file=True)
+    heldout_path: str | None = setting(
+        "the held-out pairs, in the same form; None: a part of the others", None, names_file=True
+    )
     form: Literal["tabs", "commas", "lines"] = setting("columns of a file, or lines of two (or of a pattern)", "tabs")
     pattern: str | None = setting("of `lines` of one file: a regular expression, groups source and target", None)
     columns: tuple[str, ...] = setting("source and target: names in the header, or numbers from 1", ("1", "2"))

@@ -12,7 +12,7 @@ from lm_lab.schema import setting
 class Config:
     """Which files to read."""
 
-    path: str = setting("a UTF-8 text file, or a folder that is read with all folders below it")
+    path: str = setting("a UTF-8 text file, or a folder that is read with all folders below it", names_file=True)
     suffix: str = setting("in a folder, read the files whose names end so", ".txt")
 
 

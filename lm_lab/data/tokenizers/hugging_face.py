@@ -26,7 +26,7 @@ ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>", "<|im_end|>") 
 class Config:
     """Which tokenizer."""
 
-    tokenizer_file: str = setting("path of a tokenizer.json")
+    tokenizer_file: str = setting("path of a tokenizer.json", names_file=True)
     end_token: str | None = setting("what ends a document; None: the usual names, in turn", None)
 
 

@@ -19,21 +19,21 @@ __all__ = ["Settings", "analyse", "story"]
 def story(findings: Findings, sweep: Sweep) -> Story:
     """The answer, its numbers and its evidence."""
     analysis = findings.analysis
-    sections = [Section("Evidence", _figures(analysis, sweep)), Section("Laws", _laws(findings))]
+    sections = [Section("Evidence", _figures(analysis, sweep)), Section("Laws", _laws(findings, sweep.unit))]
     notices = tables.notices(analysis)
     if notices:
         sections.insert(0, Section("Refusals and cautions", notices))
-    return Story(words.answer(findings), words.tiles(analysis), sections)
+    return Story(words.answer(findings, sweep.unit), words.tiles(analysis), sections)
 
 
-def _laws(findings: Findings) -> list[Block]:
+def _laws(findings: Findings, unit: str) -> list[Block]:
     analysis = findings.analysis
     made: list[Block] = (
         [tables.laws(analysis)] if analysis.frontiers else ["No law could be fitted; the refusals say why."]
     )
-    formulas = tables.formulas(analysis)
+    formulas = tables.formulas(analysis, unit)
     made += [formulas] if formulas is not None else []
-    made += [tables.valleys(analysis)] if analysis.valleys else []
+    made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
     return [*made, tables.counts(findings)] if analysis.frontiers else made
 
@@ -44,9 +44,9 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
     made: list[Block] = [_valleys(analysis, sweep)]
     if analysis.frontiers or analysis.valleys:
         made.append(_allocation(analysis))
-    made.append(_frontier(analysis))
+    made.append(_frontier(analysis, sweep.unit))
     if any(point.residual is not None for point in analysis.points):
-        made.append(_residuals(analysis))
+        made.append(_residuals(analysis, sweep.unit))
     lines = rates.mean_losses(sweep.measured, RATE)
     if lines:
         made.append(_rates(lines))
@@ -65,7 +65,9 @@ def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     caption += " Open and dashed: the held-out budget, which no law was fitted to." if _holds_out(analysis) else ""
     caption += f" {text.many(hidden, 'run').capitalize()} far above lie outside the frame." if hidden else ""
     alt = "Loss against model size at each compute budget, with a parabola through each."
-    return Figure("valleys", "IsoFLOP valleys", caption, alt, lambda: valleys.draw(analysis, sweep.measured))
+    return Figure(
+        "valleys", "IsoFLOP valleys", caption, alt, lambda: valleys.draw(analysis, sweep.measured, sweep.unit)
+    )
 
 
 def _allocation(analysis: IsoflopAnalysis) -> Figure:
@@ -77,7 +79,7 @@ def _allocation(analysis: IsoflopAnalysis) -> Figure:
     return Figure("allocation", "How compute should be split", caption, alt, lambda: allocation.draw(analysis))
 
 
-def _frontier(analysis: IsoflopAnalysis) -> Figure:
+def _frontier(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
         "Held-out loss against compute. Grey: the best of each size; black: the best of each budget below the one "
         "held out, if any."
@@ -86,16 +88,16 @@ def _frontier(analysis: IsoflopAnalysis) -> Figure:
     if analysis.held_out is not None:
         caption += " Star: the best loss at the held-out budget; bar: what was predicted for it from the smaller ones."
     alt = "Loss against compute with the fitted curve and the held-out point."
-    return Figure("frontier", "Loss against compute", caption, alt, lambda: frontier.draw(analysis))
+    return Figure("frontier", "Loss against compute", caption, alt, lambda: frontier.draw(analysis, unit))
 
 
-def _residuals(analysis: IsoflopAnalysis) -> Figure:
+def _residuals(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
         "What the surface of approach 3 leaves over, against size, data and its own prediction. Grey: one residual "
         "s.d. of the fit. A trend here would be a fault of the form, not noise."
     )
     alt = "Residuals of the fitted surface against parameters, tokens and predicted loss."
-    return Figure("residuals", "Residuals of approach 3", caption, alt, lambda: residuals.draw(analysis))
+    return Figure("residuals", "Residuals of approach 3", caption, alt, lambda: residuals.draw(analysis, unit))
 
 
 def _rates(lines: rates.Lines) -> Figure:
@@ -115,7 +117,9 @@ def _curves(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     alt = "Training loss against compute for all runs, with the lower envelope."
-    return Figure("curves", "Training curves", caption, alt, lambda: curves.draw(runs, sweep.curves, held_out))
+    return Figure(
+        "curves", "Training curves", caption, alt, lambda: curves.draw(runs, sweep.curves, held_out, sweep.unit)
+    )
 
 
 def _holds_out(analysis: IsoflopAnalysis) -> bool:

@@ -10,7 +10,7 @@ from lm_lab.report import style, text
 from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
-def draw(analysis: IsoflopAnalysis) -> Figure:
+def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
     """Lowest losses per budget, the fitted curve with its band, the held-out loss with its prediction interval."""
     figure, (axes,) = style.panels(5.2, 3.5)
     points = analysis.points
@@ -29,7 +29,7 @@ def draw(analysis: IsoflopAnalysis) -> Figure:
     style.flops_axis(axes.xaxis, flops, [point.budget for point in points], 0.12)
     style.log_axis(axes.yaxis, *style.spread(reach, 0.08), most=9)
     axes.set_xlabel("compute $C$ (FLOPs)")
-    axes.set_ylabel("held-out loss (nats per token)")
+    axes.set_ylabel(f"held-out loss (nats per {unit})")
     axes.legend(loc="upper right", borderaxespad=0.2)
     return figure
 

@@ -7,13 +7,13 @@ from lm_lab.report import style
 from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
-def draw(analysis: IsoflopAnalysis) -> Figure:
+def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
     """Three panels of log(loss / predicted) in percent, one y axis; the grey band is one residual s.d. of the fit."""
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, columns=3)
     points = [point for point in analysis.points if point.residual is not None]
     colours = style.budget_colours([point.budget for point in points if not point.held_out])
     reach = max(abs(100 * (point.residual or 0)) for point in points) * 1.15 + 0.05
-    for axes, label in zip(panels, ("parameters $N$", "tokens $D$", "predicted loss (nats per token)")):
+    for axes, label in zip(panels, ("parameters $N$", "tokens $D$", f"predicted loss (nats per {unit})")):
         _frame(axes, analysis)
         for point in points:
             _dot(axes, point, _x(point, label), style.HELD_OUT if point.held_out else colours[point.budget])

@@ -26,7 +26,7 @@ def laws(analysis: IsoflopAnalysis) -> Table:
     return Table(header, rows, words)
 
 
-def formulas(analysis: IsoflopAnalysis) -> Table | None:
+def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
     """The fitted laws as formulas."""
     rows: list[list[Cell]] = [
         [f"{letter} of the valleys", _formula(letter, law), text.estimate(law.exponent), _share(law.residual)]
@@ -39,7 +39,7 @@ def formulas(analysis: IsoflopAnalysis) -> Table | None:
         for name in ("E", "A", "B", "alpha", "beta"):
             estimate: Estimate = getattr(surface, name)
             shown = {"alpha": "α", "beta": "β"}.get(name, name)
-            rows.append([f"  {shown}", "nats per token" if name == "E" else "", text.estimate(estimate), ""])
+            rows.append([f"  {shown}", f"nats per {unit}" if name == "E" else "", text.estimate(estimate), ""])
     if not rows:
         return None
     words = (
@@ -58,9 +58,9 @@ def _share(deviation: float | None) -> str:
     return "none left" if deviation is None else text.percent(deviation)
 
 
-def valleys(analysis: IsoflopAnalysis) -> Table:
+def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     """The vertex of each budget's parabola."""
-    header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", "s.d. (nats)"]
+    header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", f"s.d. (nats/{unit})"]
     hidden = {point.budget for point in analysis.points if point.held_out}
     rows = [
         [

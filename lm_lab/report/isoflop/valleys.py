@@ -11,7 +11,7 @@ from lm_lab.report.stored import Row
 from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
 
-def draw(analysis: IsoflopAnalysis, rows: Sequence[Row]) -> Figure:
+def draw(analysis: IsoflopAnalysis, rows: Sequence[Row], unit: str = "token") -> Figure:
     """Every run faint, the best of each size solid, each parabola with its vertex and the interval of N*."""
     figure, (axes,) = style.panels(style.PAGE_INCHES, 4.1)
     colours = style.budget_colours([point.budget for point in analysis.points if not point.held_out])
@@ -27,7 +27,7 @@ def draw(analysis: IsoflopAnalysis, rows: Sequence[Row]) -> Figure:
     style.log_axis(axes.xaxis, *_x_limits(analysis))
     axes.set_ylim(*_y_limits(analysis))
     axes.set_xlabel("parameters $N$")
-    axes.set_ylabel("held-out loss (nats per token)")
+    axes.set_ylabel(f"held-out loss (nats per {unit})")
     return figure
 
 

@@ -29,8 +29,8 @@ def at(band: Band, flops: float) -> float:
     return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
 
 
-def answer(findings: Findings) -> list[str]:
-    """The paragraphs of the answer."""
+def answer(findings: Findings, unit: str = "token") -> list[str]:
+    """The paragraphs of the answer; losses are nats a `unit`."""
     analysis = findings.analysis
     best = preferred(analysis)
     if best is None:
@@ -38,7 +38,7 @@ def answer(findings: Findings) -> list[str]:
     paragraphs = [_law(analysis, best), _meaning(analysis, best)]
     doubts = [_agreement(analysis), _sensitivity(analysis), _counting(findings)]
     paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
-    paragraphs += [_prediction(analysis, analysis.held_out)] if analysis.held_out is not None else []
+    paragraphs += [_prediction(analysis, analysis.held_out, unit)] if analysis.held_out is not None else []
     return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
 
 
@@ -148,14 +148,14 @@ def _counting(findings: Findings) -> str:
     return f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is {text.listed(others)}."
 
 
-def _prediction(analysis: IsoflopAnalysis, held: HeldOut) -> str:
+def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
     source = "the surface of approach 3" if held.predictor == "surface" else "the power law through the valleys"
     predicted, bounds = text.rounded(held.predicted)
     span = f" ({text.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
     return (
         f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets alone, {source}, chosen "
-        f"beforehand, predicted a lowest loss of {predicted} nats per token{span}; the best runs there reached "
+        f"beforehand, predicted a lowest loss of {predicted} nats per {unit}{span}; the best runs there reached "
         f"{held.observed:.4g}, {text.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
     )

@@ -1,0 +1,77 @@
+"""What the mappings of decoders have in common."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lm_lab.interop import fields
+from lm_lab.interop.fields import take
+from lm_lab.interop.mapping import Rule, linear, norm
+from lm_lab.types import UserError
+
+SIZES = {
+    "width": "hidden_size",
+    "depth": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "vocab": "vocab_size",
+    "length": "max_position_embeddings",
+}
+NO_SPECIALS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}  # their classes would fill in others
+
+# Settings that every mapping writes, or that mean nothing where what they belong to is not there; and those of a run.
+WRITTEN = ("width", "depth", "heads", "kv_heads", "head_dim", "vocab", "length", "feed_forward", "activation", "tied")
+WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
+WRITTEN += ("rotary_low_factor", "rotary_high_factor", "experts", "experts_per_token", "capacity_factor")
+OF_A_RUN = ("balance_weight", "experts_kernel", "dropout", "scan", "remat", "attention_kernel")
+
+OFFSETS = {  # by the setting `bias`, the products that have one
+    "none": (),
+    "qkv": ("query", "key", "value"),
+    "attention": ("query", "key", "value", "out"),
+    "all": ("query", "key", "value", "out", "gate", "up", "down"),
+}
+
+
+def demand(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
+    """Raises UserError for a setting that the architecture cannot express: one that is neither as wanted, nor among
+    those that the mapping writes itself, nor at its default."""
+    written = (*WRITTEN, *OF_A_RUN, *written)
+    others = {field.name: field.default for field in dataclasses.fields(config) if field.name not in written}
+    fields.demand(config, architecture, {**wanted, **{name: others[name] for name in others if name not in wanted}})
+
+
+def demand_plain_heads(config: Any, architecture: str) -> None:
+    """Raises UserError where heads share keys and values, or do not make up the width."""
+    if config.kv_heads not in (None, config.heads):
+        raise UserError(
+            f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
+        )
+    if config.heads * config.features_of_head != config.width:
+        raise UserError(
+            f"model.head_dim {config.features_of_head} cannot be written as {architecture}, whose heads make up the "
+            "width"
+        )
+
+
+def read_sizes(foreign: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes that most architectures call alike."""
+    return {ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()}
+
+
+def write_sizes(config: Any) -> dict[str, Any]:
+    """The same, of ours."""
+    return {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
+
+
+def layer_rules(
+    config: Any, stem: str, products: Mapping[str, str], norms: Mapping[str, str], *, less_1: bool = False
+) -> list[Rule]:
+    """Of the products and norms of every layer: ours to theirs within a layer, which there is `stem` with {layer}."""
+    found = []
+    for path, layers in config.stacks:
+        for ours, theirs in products.items():
+            has_bias = ours.split("/")[-1] in OFFSETS[config.bias]
+            found += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
+        for ours, theirs in norms.items():
+            found += norm(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=config.norm_bias, less_1=less_1)
+    return found

@@ -1,0 +1,83 @@
+"""DistilBERT with its masked-token head (1910.01108): BERT's shape without kinds of segments."""
+
+from typing import Any
+
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, spell, take
+from lm_lab.interop.mapping import Rule, linear, norm, same, turned
+
+ARCHITECTURES = ("DistilBertForMaskedLM",)
+FAMILY = "encoder"
+PREFIX = "distilbert."
+IGNORED = ("distilbert.embeddings.position_ids", "vocab_projector.weight")  # a buffer, and what is tied
+
+FIXED = {
+    "kinds": 0,
+    "norm": "layer",
+    "norm_bias": True,
+    "norm_epsilon": 1e-12,
+    "norm_position": "post",
+    "embedding_norm": True,
+    "positions": "learned",
+    "bias": True,
+    "feed_forward_kind": "dense",
+}
+SIZES = {
+    "width": "dim",
+    "depth": "n_layers",
+    "heads": "n_heads",
+    "feed_forward": "hidden_dim",
+    "vocab": "vocab_size",
+    "length": "max_position_embeddings",
+}
+PRODUCTS = {
+    "attention/query": "attention.q_lin",
+    "attention/key": "attention.k_lin",
+    "attention/value": "attention.v_lin",
+    "attention/out": "attention.out_lin",
+    "feed_forward/up": "ffn.lin1",
+    "feed_forward/down": "ffn.lin2",
+}
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    return {
+        **FIXED,
+        **{ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()},
+        "activation": choose(foreign, "activation", PLAIN_ACTIVATIONS, "gelu"),
+        "tied": take(foreign, "tie_word_embeddings", bool, True),
+    }
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that DistilBERT has not."""
+    demand(config, "DistilBERT", FIXED)
+    return {
+        "architectures": [*ARCHITECTURES],
+        "model_type": "distilbert",
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "hidden_dim": config.inner,
+        "activation": spell(config, "activation", "DistilBERT", PLAIN_ACTIVATIONS),
+        "tie_word_embeddings": config.tied,
+        "dropout": config.dropout,
+        "attention_dropout": 0.0,
+        "pad_token_id": None,
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    layers, layer = range(config.depth), "distilbert.transformer.layer.{layer}"
+    found = [
+        same("embed/embedding", "distilbert.embeddings.word_embeddings.weight"),
+        same("positions/embedding", "distilbert.embeddings.position_embeddings.weight"),
+        *norm("embedding_norm", "distilbert.embeddings.LayerNorm"),
+        *norm("layers/attention_norm", f"{layer}.sa_layer_norm", layers),
+        *norm("layers/feed_forward_norm", f"{layer}.output_layer_norm", layers),
+        *linear("transform", "vocab_transform"),
+        *norm("transform_norm", "vocab_layer_norm"),
+        same("head/bias", "vocab_projector.bias"),
+    ]
+    for ours, theirs in PRODUCTS.items():
+        found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
+    return found if config.tied else [*found, turned("head/kernel", "vocab_projector.weight")]

@@ -1,0 +1,106 @@
+"""Which run a directory holds, and whether the run that is asked for may go on there.
+
+config.json holds the resolved config and, as "identity", the name that the run was given at its birth; every
+checkpoint repeats it. A later release, another mesh or more steps change the config and not the identity.
+
+    changes.jsonl   a line for every launch that went on with another config: step, and [before, after] by key
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lm_lab.train.files import atomic_write, explained, read_object
+from lm_lab.train.sections import ABSENT, HORIZON, Difference, Values, choice, differences, known, spec
+from lm_lab.types import UserError
+
+IDENTITY = "identity"
+
+
+class Claim(NamedTuple):
+    """A directory that may hold the run: who it is, and what its config.json says otherwise."""
+
+    identity: str
+    changes: tuple[Difference, ...] = ()
+    other_files: bool = False  # text is read from another place than before
+
+    @property
+    def moves_end(self) -> bool:
+        """Whether the run is asked for another number of steps than it began with."""
+        return any(change.key in HORIZON for change in self.changes)
+
+
+def name_of(resolved: Values) -> str:
+    """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
+    return _digest(spec(resolved, known(choice(resolved))))
+
+
+def read_config(path: Path, remedy: str = "name the directory of a run") -> tuple[str, dict[str, Any]]:
+    """(identity, values) of a config.json. Raises UserError.
+
+    Releases before identities were stored wrote the hash of the complete config into checkpoints.
+    """
+    values = read_object(path, remedy)
+    identity = values.pop(IDENTITY, None)
+    return identity if isinstance(identity, str) else _digest(values), values
+
+
+def claim(directory: Path, resolved: Values) -> Claim:
+    """What the directory is to the run. Raises UserError where it holds another run: its config.json differs in a key
+    that decides the result. What does not decide it may change; whether the end may move is judged with the schedule
+    at hand (train/member.py)."""
+    path = directory / "config.json"
+    if not path.exists():
+        return Claim(name_of(resolved))
+    identity, stored = read_config(path, "restore it from a copy, or choose another --workdir")
+    about = known(choice(resolved))
+    changes = differences(stored, json.loads(json.dumps(resolved)), about)
+    for change in changes:
+        if change.key not in about.free | about.files and change.key not in HORIZON:
+            raise UserError(
+                f"{directory} holds another run: config.{change.key} is {show(change.stored)} there and "
+                f"{show(change.asked)} here; give the same, or choose another --workdir"
+            )
+    return Claim(identity, tuple(changes), any(change.key in about.files for change in changes))
+
+
+def write(
+    directory: Path, resolved: Values, claimed: Claim, step: int = 0, ended: Mapping[str, Any] | None = None
+) -> None:
+    """Writes config.json where there is none or it says otherwise, then with a line in changes.jsonl: the change
+    takes effect at `step`; `ended` is the result of the run with its former number of steps, which goes there too."""
+    if claimed.changes:
+        line: dict[str, Any] = {"step": step, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        line["changes"] = {change.key: [_plain(change.stored), _plain(change.asked)] for change in claimed.changes}
+        _append(directory / "changes.jsonl", line | ({"result": dict(ended)} if ended else {}))
+        if ended:
+            with explained(directory, "write there"):
+                (directory / "result.json").unlink(missing_ok=True)
+    if claimed.changes or not (directory / "config.json").exists():
+        values = {IDENTITY: claimed.identity, **resolved}
+        atomic_write(
+            directory / "config.json", json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        )
+
+
+def show(value: Any) -> str:
+    """A value of a config as an error line has it."""
+    return "absent" if value is ABSENT else json.dumps(value)
+
+
+def _plain(value: Any) -> Any:
+    return None if value is ABSENT else value
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with explained(path, "write"):
+        lines = path.read_text("utf-8") if path.exists() else ""
+    atomic_write(path, f"{lines}{json.dumps(line)}\n")
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,0 +1,106 @@
+"""A run that is asked for more steps, or finds its text elsewhere, goes on where that is the run it would have been."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lm_lab.train import identity, loop, records
+from lm_lab.train.member import Run
+from lm_lab.types import UserError
+from tests import tiny
+from tests.cli.users import final_arrays
+from tests.cli.users import records as records_of
+
+CONSTANT = {"optimizer.schedule": "constant"}
+
+
+def run_in(directory: Path, **changes) -> Run:
+    return Run(*tiny.resolve(changes), directory)
+
+
+def trained(directory: Path, **changes) -> dict:
+    (result,) = loop.train([run_in(directory, **changes)])
+    return result
+
+
+@pytest.fixture(scope="module")
+def of_eight(tmp_path_factory) -> Path:
+    """A complete run of 8 steps at a constant rate."""
+    directory = tmp_path_factory.mktemp("runs") / "eight"
+    assert trained(directory, **CONSTANT)["steps"] == 8
+    return directory
+
+
+@pytest.fixture
+def eight(of_eight, tmp_path) -> Path:
+    """A copy of it, to be spoilt."""
+    return Path(shutil.copytree(of_eight, tmp_path / "eight"))
+
+
+def test_more_steps_of_a_constant_rate_are_the_longer_run_to_the_bit(eight, tmp_path):
+    before = records.read_result(eight)
+    assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12
+    trained(tmp_path / "twelve", **CONSTANT, **{"train.steps": 12})
+    assert [a.tobytes() for a in final_arrays(eight)] == [a.tobytes() for a in final_arrays(tmp_path / "twelve")]
+    assert records_of(eight) == records_of(tmp_path / "twelve")
+    line = json.loads((eight / "changes.jsonl").read_text())
+    assert (line["step"], line["changes"]) == (8, {"train.steps": [8, 12]})
+    assert line["result"] == before
+    assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12  # and is left alone
+
+
+@pytest.mark.parametrize("moment", ["result", "config"])
+def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
+    class Killed(Exception):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if moment == "result":
+            patch.setattr(Path, "unlink", kill)
+        else:
+            patch.setattr(identity, "atomic_write", lambda path, text: kill() if path.name == "config.json" else None)
+        with pytest.raises(Killed):
+            trained(eight, **CONSTANT, **{"train.steps": 12})
+    assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"train.steps": 4}, r"eight has made 8 steps, and config.train asks for 4; .*--config.train.initial=\S*eight"),
+        ({"train.steps": 12, "optimizer.schedule": "cosine"}, "holds another run: config.optimizer.schedule is"),
+    ],
+)
+def test_what_would_be_another_run_is_refused_and_nothing_changes(eight, changes, message):
+    before = (eight / "config.json").read_text(), (eight / "result.json").read_text()
+    with pytest.raises(UserError, match=message):
+        trained(eight, **CONSTANT | changes)
+    assert before == ((eight / "config.json").read_text(), (eight / "result.json").read_text())
+
+
+def test_a_schedule_that_knew_its_end_is_not_drawn_out(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(UserError, match=r"a cosine schedule of 12 would have had other rates; .*train.initial="):
+        trained(tmp_path, **{"train.steps": 12})
+
+
+def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
+    for folder, text in (
+        ("here", "so it goes\n" * 200),
+        ("there", "so it goes\n" * 200),
+        ("other", "and so on\n" * 200),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(text)
+    text = {"source": "text", "length": tiny.LENGTH, "split": "tail"}
+    wanted = trained(tmp_path / "run", data=text | {"path": str(tmp_path / "here" / "a.txt")})
+    assert trained(tmp_path / "run", data=text | {"path": str(tmp_path / "there" / "a.txt")}) == wanted
+    with pytest.raises(UserError, match=r"run was trained on other text than config.data gives; choose another"):
+        trained(tmp_path / "run", data=text | {"path": str(tmp_path / "other" / "a.txt")})
+    assert math.isfinite(wanted["final"]["eval/heldout/nll"])
