@@ -54,7 +54,7 @@ class Unreadable(UserError):
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}; {remedy}")
-        self.why = why
+        self.path, self.why = path, why
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:

@@ -61,14 +61,18 @@ class Member:
             raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
         self._claim = identity.claim(directory, self.run.resolved)
         broken = self._take_up_result()
-        if self.result is not None and not self._is_longer(self.result):
+        ended = self.result is not None and not self._is_longer(self.result)
+        if ended and not self._claim.damaged:
             return self
-        self._ended, self.result = self.result, None
         self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, self._claim.identity)
         self._stack.enter_context(self._checkpoints)
+        if self._claim.damaged:
+            _set_aside(directory / "config.json", self._claim.damaged)
+            identity.write(directory, self.run.resolved, self._claim)
         if broken:
-            aside = set_aside(directory / "result.json")
-            logger.warning("%s/result.json: %s; set aside as %s", directory, broken.why, aside)
+            _set_aside(directory / "result.json", broken.why)
+        if not ended:
+            self._ended, self.result = self.result, None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -256,6 +260,10 @@ class Member:
     def _position(self, step: int) -> dict[str, float]:
         program = self._program
         return {"step": step, "tokens": step * program.targets_per_step, "flops": step * program.flops_per_step}
+
+
+def _set_aside(path: Path, why: str) -> None:
+    logger.warning("%s: %s; set aside as %s, and written anew from the checkpoints", path, why, set_aside(path))
 
 
 def _misfit(extra: Mapping[str, Any]) -> str | None:

@@ -81,15 +81,25 @@ def read_result(directory: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     result = read_object(path, REMEDY)
-    status = result.get("status")
-    needed = ("status", "steps", "final") if status in ("complete", "diverged") else ("status",)
-    absent = next((f"{name} is absent" for name in needed if name not in result), None)
-    unknown = None if status in ("complete", "diverged", "failed") else f"status is {json.dumps(status)[:60]}"
-    figures = result.get("final") if isinstance(result.get("final"), dict) else {}
-    wrong = absent or misfit(result, RESULT) or unknown or misfit(figures, dict.fromkeys(figures, (*NUMBER, NoneType)))
-    if wrong:
+    if wrong := _fault(result):
         raise Unreadable(path, f"not the result of a run ({wrong})", REMEDY)
     return result
+
+
+def _fault(result: Mapping[str, Any]) -> str | None:
+    """What of a result cannot have been written here."""
+    status = result.get("status")
+    ended = status in ("complete", "diverged")
+    absent = [name for name in ("status", *(("steps", "final") if ended else ())) if name not in result]
+    if absent:
+        return f"{absent[0]} is absent"
+    if wrong := misfit(result, RESULT):
+        return wrong
+    if not ended and status != "failed":
+        return f"status is {json.dumps(status)}"
+    tables = [result.get(name, {}) for name in ("final", "params", "flops_per_token")]
+    faults = [misfit(table, dict.fromkeys(table, (*NUMBER, NoneType))) for table in tables]
+    return next((fault for fault in faults if fault), None)
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import signal
 
 import jax
@@ -186,58 +185,6 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
         loop.train(runs)
     assert companies == [(2, 0, 6), (2, 2, 6), (3, 6, None)]
     assert_same(runs, undisturbed)
-
-
-def stopped(directory, monkeypatch):
-    """A run that was killed after its third save, of step 6."""
-    runs = runs_in(directory)
-    with monkeypatch.context() as patch:
-        kill_at(patch, 3, after=True)
-        with pytest.raises(Killed):
-            loop.train(runs)
-    return runs
-
-
-DAMAGES = {  # of the lines of steps 2, 4, 4, 6, and what is said; with the first ones the run can go on from step 4
-    "rubbish in the last line": (lambda lines: [*lines[:3], b"rubbish\n"], "line 4; set aside .*from step 4 with 3"),
-    "another number in it": (
-        lambda lines: [*lines[:3], lines[3].replace(b"0", b"1")],
-        "is not the 4 lines .* step 4 with 3 lines",
-    ),
-    "without it": (lambda lines: lines[:3], "is not the 4 lines .*set aside .* step 4 with 3 lines"),
-    "without the first": (lambda lines: lines[1:], "not the 4 lines .*set aside .* from step 6 with 3 lines"),
-    "with a step that is text": (lambda lines: [b'{"step": "2"}\n', *lines[1:]], "line 1; set aside .*step 6 with 3"),
-    "empty": (lambda lines: [], "has lost its 4 lines; set aside .* from step 6 with 0 lines"),
-    "absent": (None, "has lost its 4 lines; going on from step 6 with 0 lines"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_lines_that_a_commit_remembers_and_that_are_not_there(tmp_path, monkeypatch, undisturbed, caplog, damage):
-    change, words = DAMAGES[damage]
-    runs = stopped(tmp_path, monkeypatch)
-    path = runs[0].directory / "metrics.jsonl"
-    whole = path.read_bytes().splitlines(keepends=True)
-    if change:
-        path.write_bytes(b"".join(change(whole)))
-    else:
-        path.unlink()
-    found = path.read_bytes() if change else None
-    loop.train(runs)
-    said = [record.getMessage() for record in caplog.records]
-    aside = path.with_name("metrics.jsonl.damaged-1")
-    if "step 4" in words:
-        assert_same(runs, undisturbed[:1])
-    else:
-        (_, state), lines, result = kept(runs[0])
-        (_, wanted_state), wanted_lines, wanted_result = kept(undisturbed[0])
-        assert same_bits(state, wanted_state)
-        assert result == wanted_result
-        assert 0 < len(lines) < len(wanted_lines)
-        assert lines == [line for line in wanted_lines if line in lines]
-    assert len(said) == 1
-    assert re.search(words, said[0])
-    assert (aside.read_bytes() if aside.exists() else None) == found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
