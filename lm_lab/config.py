@@ -17,7 +17,8 @@ from lm_lab.data import loader
 from lm_lab.data.documents import given
 from lm_lab.registry import find, names
 from lm_lab.schema import build, check, suggest
-from lm_lab.train.experiment import Experiment, Horizon, complete, reads
+from lm_lab.train import initial
+from lm_lab.train.experiment import Experiment, Horizon, complete, reads, vocabulary
 from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
 from lm_lab.types import UserError
 
@@ -79,13 +80,15 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     return ConfigDict(plain)
 
 
-def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
-    """A config as a typed Experiment, and as plain values, complete with every default.
+def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:
+    """A config as a typed Experiment, and as plain values, complete with every default. What it leaves out of model,
+    tokenizer and an adapter that goes on is that of the run that train.initial names, unless the config is a `stored`
+    one, complete before.
 
     Raises UserError for a key that does not exist (with the nearest that does), a missing one, a wrong type, a value
     out of range, or values that do not go together.
     """
-    values = config.to_dict()
+    values = config.to_dict() if stored else initial.inherited(config.to_dict())
     for name in values:
         if name not in ("seed", *SECTIONS):
             raise UserError(f"config.{name} does not exist; {suggest(name, ['seed', *SECTIONS])}")
@@ -123,7 +126,7 @@ def resolve(config: ConfigDict) -> tuple[Experiment, dict[str, Any]]:
 
 def _listed(value: Any) -> Any:
     """A tuple as the list that JSON and a ConfigDict have in its place."""
-    return list(value) if isinstance(value, tuple) else value
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -188,11 +191,12 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
 def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
     module, settings, data = find("objectives", objective, ""), parts["objective"]["name"], parts["data"][OWN]
-    specials = module.specials(settings, data.length) if hasattr(module, "specials") else 0
+    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
+    known = vocabulary(tokenizer, parts["model"]["family"])
+    specials = module.specials(settings, data.length, known) if hasattr(module, "specials") else 0
     length = data.length
     if hasattr(module, "model_length"):
         length = module.model_length(settings, data.length, data.context_length or data.length)
-    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 

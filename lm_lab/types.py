@@ -57,12 +57,21 @@ class Batch(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """What an objective knows of the tokenizer. Its own special ids are size, size + 1, ..."""
+    """What an objective knows of the tokenizer and of the model's special ids; those that neither has it adds, as
+    size, size + 1, ..."""
 
     size: int  # ids of text and end_of_document are 0 .. size - 1
     end_of_document: int
     words: Any  # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
     sentence_ends: Any  # bool[size]: a sentence ends after it
+    start: int | None = None  # with which the model's decoder begins
+    mask: int | None = None  # which stands for a hidden token
+    sentinels: tuple[int, ...] = ()  # which stand for hidden spans, in order
+
+    @property
+    def hides(self) -> int:
+        """The id that stands for a hidden token."""
+        return self.size if self.mask is None else self.mask
 
 
 class Objective(NamedTuple):

@@ -45,7 +45,9 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert set(plain) == {"seed", *configs.SECTIONS}
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(plain["model"])
     vocabulary, module = experiment.vocabulary(), registry.find("objectives", experiment.objective_name, "")
-    specials = module.specials(experiment.objective, experiment.data.length) if hasattr(module, "specials") else 0
+    specials = (
+        module.specials(experiment.objective, experiment.data.length, vocabulary) if hasattr(module, "specials") else 0
+    )
     assert plain["model"]["vocab"] == vocabulary.size + specials
     if not hasattr(module, "model_length"):
         assert plain["model"].get("length", plain["data"]["length"]) == plain["data"]["length"]

@@ -15,14 +15,15 @@ def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str
     paths = set(paths)
     found: set[str] = set()
     for pattern in patterns:
-        own = {path for path in paths if _matches(pattern, path)}
+        own = {path for path in paths if matches(pattern, path)}
         if not own:
             raise UserError(f"{where}: no parameters match {pattern!r}; choose among {', '.join(sorted(paths))}")
         found |= own
     return found
 
 
-def _matches(pattern: str, path: str) -> bool:
+def matches(pattern: str, path: str) -> bool:
+    """Whether the pattern is of the path, as `chosen` has it."""
     parts = path.split("/")
     folders = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return any(fnmatchcase(folder, form) for folder in folders for form in (pattern, f"*/{pattern}"))

@@ -1,8 +1,9 @@
 """Low-rank adapters (2106.09685): y = x (W + s A B), with W as it is and A [in, r], B [r, out] trained.
 
 A tree of adapters has, at the path of each adapted Linear, `down_kernel` (A), `up_kernel` (B) and, for DoRA,
-`magnitude` [out]; where layers are stacked, so are they. lm_lab/nn/linear.py applies what `collection` makes of one or
-several such trees.
+`magnitude` [out]; where layers are stacked, so are they. Layers that share A have it at the first of them; where ranks
+differ in a stack, the columns of A and rows of B beyond a layer's own are zeros, and remain so: each is the other's
+gradient. lm_lab/nn/linear.py applies what `collection` makes of one or several such trees.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from zlib import crc32
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from lm_lab.adapters._paths import chosen
+from lm_lab.adapters._paths import chosen, matches
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import Adapter, PyTree, UserError
@@ -36,10 +38,58 @@ class Config:
     dora: bool = setting("whether the lengths of the adapted kernel's columns are learnt (2402.09353)", False)
     targets: tuple[str, ...] = setting("patterns of the paths of adapted layers", ("*/*",))
     also_train: tuple[str, ...] = setting("patterns of the paths of parameters that are trained in full", ())
+    ranks: tuple[str, ...] = setting("other ranks: 'attention/query=4', or of layer 3 alone 'attention/query/3=4'", ())
+    alphas: tuple[str, ...] = setting("other alphas, in the same form; the last that matches counts", ())
+    shared: tuple[tuple[str, ...], ...] = setting("groups of layers, by their whole paths, that have one A", ())
+    continues: bool = setting("whether it goes on with the adapter of train.initial's run, not beside it", False)
 
-    def scale(self, rank: int) -> float:
-        """s of an adapter of that rank."""
-        return self.alpha / (rank if self.scaling == "rank" else rank**0.5)
+    def __post_init__(self) -> None:
+        for name in ("ranks", "alphas"):
+            for text in getattr(self, name):
+                _parsed(name, text)
+        paths = [path for group in self.shared for path in group]
+        if len(set(paths)) < len(paths) or not all(len(group) > 1 for group in self.shared):
+            raise UserError(f"shared must be groups of two paths or more, each path in one group, not {self.shared!r}")
+
+    def ranks_of(self, path: str, layers: int | None) -> np.ndarray:
+        """r of a layer, i64[], or of each of a stack's, i64[layers]."""
+        return _values("ranks", self.ranks, self.rank, path, layers).astype(int)
+
+    def alphas_of(self, path: str, layers: int | None) -> np.ndarray:
+        """Alpha of a layer, f64[], or of each of a stack's, f64[layers]."""
+        return _values("alphas", self.alphas, self.alpha, path, layers)
+
+    def scales_of(self, path: str, layers: int | None) -> np.ndarray:
+        """s of a layer, f64[], or of each of a stack's, f64[layers]."""
+        ranks = np.maximum(self.ranks_of(path, layers), 1)
+        return self.alphas_of(path, layers) / (ranks if self.scaling == "rank" else ranks**0.5)
+
+
+def _parsed(name: str, text: str) -> tuple[str, float]:
+    """(pattern, number) of 'pattern=number'. Raises UserError."""
+    pattern, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not pattern or not 0 <= value < 1e9 or (name == "ranks" and not value.is_integer()):
+        raise UserError(f"{name} has {text!r}; it is a list of 'pattern=number', as in 'attention/query=4'")
+    return pattern, value
+
+
+def _values(name: str, entries: tuple[str, ...], default: float, path: str, layers: int | None) -> np.ndarray:
+    """What the entries say of a layer [], or of each of a stack's [layers]."""
+    values = np.full(() if layers is None else (layers,), default, np.float64)
+    for pattern, value in (_parsed(name, text) for text in entries):
+        for row in np.ndindex(values.shape):
+            if matches(pattern, "/".join([path, *map(str, row)])):
+                values[row] = value
+    return values
+
+
+def _layers(kernel: Any) -> int | None:
+    """Of the stack that a kernel, or its A or B, is of; None where it is of a layer by itself."""
+    return kernel.shape[0] if len(kernel.shape) > 2 else None
 
 
 def make(config: Config) -> Adapter:
@@ -69,25 +119,50 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
     """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0, lengths those of W.
 
     A target's A depends on the key and its own path alone. Logical axes are the kernel's; the rank has none. Raises
-    UserError for a pattern that matches no kernel of a Linear.
+    UserError for a pattern that matches no kernel of a Linear, and for layers that cannot share A.
     """
     leaves = flatten(params)
     kernels = {path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)}
     adapters: dict[str, Any] = {}
-    for path in sorted(chosen(config.targets, kernels, "config.adapter.targets")):
-        kernel = kernels[path]
-        own = _init(jax.random.fold_in(key, crc32(path.encode())), config, nn.meta.unbox(kernel))
-        axes = getattr(kernel, "names", None)
+    paths = sorted(chosen(config.targets, kernels, "config.adapter.targets"))
+    plain = {path: nn.meta.unbox(kernels[path]) for path in paths}
+    _check_entries(config, plain)
+    sharers = {path for group in config.shared for path in group[1:]}
+    for path in paths:
+        own = _init(jax.random.fold_in(key, crc32(path.encode())), config, path, plain[path])
+        axes = getattr(kernels[path], "names", None)
         for name, leaf in own.items():
-            adapters[f"{path}/{name}"] = leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
+            if name != "down_kernel" or path not in sharers:
+                adapters[f"{path}/{name}"] = leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
     return unflatten(adapters)
 
 
-def _init(key: Array, config: Config, kernel: Array) -> dict[str, Array]:
+def _check_entries(config: Config, kernels: Mapping[str, Array]) -> None:
+    """Raises UserError for an entry that says something of no adapted layer, and for a group that cannot share."""
+    layers = {path: _layers(kernel) for path, kernel in kernels.items()}
+    for name in ("ranks", "alphas"):
+        for text in getattr(config, name):
+            one = (text,)
+            if not any((_values(name, one, -1.0, path, count) >= 0).any() for path, count in layers.items()):
+                raise UserError(f"config.adapter.{name}: {text!r} is of no adapted layer; see config.adapter.targets")
+    for group in config.shared:
+        if missing := [path for path in group if path not in kernels]:
+            raise UserError(f"config.adapter.shared: {missing[0]} is not adapted; choose among {', '.join(kernels)}")
+        first = group[0]
+        for path in group[1:]:
+            ranks = (config.ranks_of(p, layers[p]).tolist() for p in (first, path))
+            if kernels[path].shape[:-1] != kernels[first].shape[:-1] or len(set(map(str, ranks))) > 1:
+                raise UserError(f"config.adapter.shared: {path} has other inputs or another rank than {first}")
+
+
+def _init(key: Array, config: Config, path: str, kernel: Array) -> dict[str, Array]:
     *layers, inputs, outputs = kernel.shape
-    bound = inputs**-0.5
-    down = jax.random.uniform(key, (*layers, inputs, config.rank), jnp.float32, -bound, bound)
-    own = {"down_kernel": down, "up_kernel": jnp.zeros((*layers, config.rank, outputs))}
+    bound, ranks = inputs**-0.5, config.ranks_of(path, _layers(kernel))
+    rank = max(1, int(ranks.max()))
+    down = jax.random.uniform(key, (*layers, inputs, rank), jnp.float32, -bound, bound)
+    if (ranks != rank).any():
+        down *= jnp.arange(rank) < ranks.reshape(*ranks.shape, *(1,) * (down.ndim - ranks.ndim))
+    own = {"down_kernel": down, "up_kernel": jnp.zeros((*layers, rank, outputs))}
     if config.dora:
         own["magnitude"] = _lengths(kernel.astype(jnp.float32))
     return {name: leaf.astype(kernel.dtype) for name, leaf in own.items()}
@@ -114,10 +189,10 @@ def collection(
     """
     found: dict[str, Any] = {}
     for name in adapters if active is None else active:
-        for path, own in targets_of(adapters[name]).items():
+        for path, own in targets_of(configs[name], adapters[name]).items():
             applied = dict(own)
-            layers, rank = own["up_kernel"].shape[:-2], own["up_kernel"].shape[-2]
-            applied["up_kernel"] = own["up_kernel"] * configs[name].scale(rank)
+            layers = own["up_kernel"].shape[:-2]
+            applied["up_kernel"] = own["up_kernel"] * _scale(configs[name], path, own["up_kernel"])
             if configs[name].dropout:
                 applied["keep"] = jnp.full(layers, 1 - configs[name].dropout, jnp.float32)
             if active is not None:
@@ -126,13 +201,24 @@ def collection(
     return unflatten(found)
 
 
-def targets_of(adapters: Adapters) -> dict[str, dict[str, Array]]:
-    """The leaves of each adapted layer, by its path."""
+def targets_of(config: Config, adapters: Adapters) -> dict[str, dict[str, Array]]:
+    """The leaves of each adapted layer, by its path; what is shared, in each that shares it."""
     found: dict[str, dict[str, Array]] = {}
     for path, leaf in flatten(adapters).items():
         layer, _, name = path.rpartition("/")
         found.setdefault(layer, {})[name] = leaf
+    for first, *others in config.shared:
+        for path in others:
+            found[path]["down_kernel"] = found[first]["down_kernel"]
     return found
+
+
+def _scale(config: Config, path: str, up_kernel: Array) -> Any:
+    """s of a layer; of each of a stack where they differ, f32[layers 1 ...], to multiply its B with."""
+    scales = config.scales_of(path, _layers(up_kernel))
+    if (scales == scales.flat[0]).all():
+        return float(scales.flat[0])
+    return jnp.asarray(scales, jnp.float32).reshape(-1, *(1,) * (up_kernel.ndim - 1))
 
 
 def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -142,9 +228,9 @@ def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, P
     says. Cast the parameters to float32 first to lose none.
     """
     leaves, lengths = flatten(params), {}
-    for path, own in targets_of(adapters).items():
+    for path, own in targets_of(config, adapters).items():
         kernel = _kernel(leaves, path)
-        adapted = kernel.astype(jnp.float32) + _delta(config, own)
+        adapted = kernel.astype(jnp.float32) + _delta(config, path, own)
         if "magnitude" in own:
             lengths[f"{path}/length"] = _lengths(adapted)
             adapted *= (own["magnitude"] / lengths[f"{path}/length"])[..., None, :]
@@ -155,19 +241,19 @@ def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, P
 def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree) -> PyTree:
     """The parameters before `merge`, to the rounding of their dtype; lengths are those that it returned."""
     leaves, known = flatten(merged), flatten(lengths)
-    for path, own in targets_of(adapters).items():
+    for path, own in targets_of(config, adapters).items():
         kernel = _kernel(leaves, path)
         adapted = kernel.astype(jnp.float32)
         if "magnitude" in own:
             adapted *= (known[f"{path}/length"] / own["magnitude"])[..., None, :]
-        leaves[path + KERNEL] = (adapted - _delta(config, own)).astype(kernel.dtype)
+        leaves[path + KERNEL] = (adapted - _delta(config, path, own)).astype(kernel.dtype)
     return unflatten(leaves)
 
 
 def merge_error(config: Config, adapters: Adapters, params: PyTree) -> float:
     """What merging loses to the parameters' dtype, as a share (of root mean squares) of what adapters change."""
     leaves = flatten(params)
-    exact = {path: _kernel(leaves, path).astype(jnp.float32) for path in targets_of(adapters)}
+    exact = {path: _kernel(leaves, path).astype(jnp.float32) for path in targets_of(config, adapters)}
     ideal, rounded = (
         flatten(merge(config, adapters, unflatten({path + KERNEL: kernel for path, kernel in kernels.items()}))[0])
         for kernels in (exact, {path: _kernel(leaves, path) for path in exact})
@@ -190,7 +276,7 @@ def _kernel(leaves: Mapping[str, Array], path: str) -> Array:
     return leaves[path + KERNEL]
 
 
-def _delta(config: Config, own: Mapping[str, Array]) -> Array:
+def _delta(config: Config, path: str, own: Mapping[str, Array]) -> Array:
     """s A B in float32, whatever a device takes products to be by default."""
     down, up = (own[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
-    return config.scale(up.shape[-2]) * jnp.matmul(down, up, precision="highest")
+    return _scale(config, path, up) * jnp.matmul(down, up, precision="highest")

@@ -7,25 +7,31 @@
   --to=FOLDER                 a new one: of a run's model a folder of transformers, of theirs a run's directory
   --dtype=DTYPE               float32 or bfloat16 (default: as the run has it; of transformers, float32)
   --architecture=NAME         what a run is written as (default: the first that can express its model)
+  --base=FOLDER               of an adapter as PEFT writes it: a run's directory, folder or hub's name, as for --from,
+                              of the model that it was trained on (default: what its adapter_config.json says)
+  --allow_nonfinite           take weights that are NaN or infinite, which are refused else
 
-Tokenizer files go along. A run's directory that was made so has a config.json with what is known, and a checkpoint;
-`lm-lab generate` takes it where the tokenizer is a byte-level BPE and the model a decoder.
+What stands beside the weights goes along both ways: tokenizer files, chat templates, special ids, the settings of
+generation. A run's directory that was made so has a config.json with what is known, and a checkpoint; generate and
+train.initial take it with its tokenizer (a tokenizer.json, vocab.txt, vocab.json with merges.txt, SentencePiece's
+models). Where a tokenizer cannot be read it is said why.
 """
 
 import dataclasses
-import importlib.util
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
-from lm_lab.data.tokenizers import hugging_face
-from lm_lab.interop import folder, origin
-from lm_lab.train import restore
+from lm_lab.data import loader
+from lm_lab.interop import folder, origin, peft, tokenizers
+from lm_lab.nn.trees import flatten
+from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -33,8 +39,10 @@ FROM = flags.DEFINE_string("from", None, "the model", allow_overwrite=False, fla
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of parameters", flag_values=FLAGS)
 ARCHITECTURE = flags.DEFINE_string("architecture", None, "to write", allow_overwrite=False, flag_values=FLAGS)
+BASE = flags.DEFINE_string("base", None, "of an adapter", allow_overwrite=False, flag_values=FLAGS)
+NONFINITE = flags.DEFINE_bool("allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS)
 
-TOKENIZER = "tokenizer.json"
+LENGTH = 1024  # of the windows that a run's config names, at most
 
 
 def run(argv: list[str]) -> int:
@@ -46,39 +54,106 @@ def run(argv: list[str]) -> int:
     target = Path(TO.value).expanduser()
     folder.check_free(target)
     place = origin.locate(FROM.value)
-    family, config, params = origin.load(place, DTYPE.value)
-    beside = [place / name for name in origin.TOKENIZER if (place / name).is_file()]
+    if peft.is_adapter(place):
+        return _convert_adapter(place, target)
+    if BASE.value:
+        raise UserError(f"--base is for the folder of an adapter, and {place} is none; leave it out")
+    family, config, params = origin.load(place, DTYPE.value, allow_nonfinite=NONFINITE.value)
     if origin.is_run(place):
-        architecture = folder.save(target, family, config, params, ARCHITECTURE.value, beside)
+        architecture = folder.save(target, family, config, params, ARCHITECTURE.value, *kept_in(place))
         print(f"{target}: {architecture}, from the {family} in {place}")
         return 0
     if ARCHITECTURE.value:
         raise UserError("--architecture is for what is written for transformers; leave it out")
-    values = describe(place, target, family, config)
     with folder.drafted(target) as draft:
-        (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-        restore.write_params(draft, params)
-        for path in beside:
-            shutil.copy(path, draft)
-    print(f"{target}: {family}, from {place}")
+        _, why = _write_run(draft, place, family, config, params)
+    print(f"{target}: {family}, from {place}{_without(why)}")
     return 0
 
 
-def describe(place: Path, target: Path, family: str, config: Any) -> dict[str, Any]:
-    """The config.json of a run that ended in this model, as far as the folder tells: the model, and where it goes on
-    with text by a tokenizer that we read, all that generation asks for."""
+def _without(why: str) -> str:
+    return f"; without a tokenizer: {why}" if why else ""
+
+
+def _write_run(draft: Path, place: Path, family: str, config: Any, params: Any) -> tuple[dict[str, Any], str]:
+    """The files of a run that ended in a foreign model; returns what `describe` does."""
+    values, why = describe(place, family, config)
+    (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    restore.write_params(draft, params)
+    carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
+    carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
+    return values, why
+
+
+def _convert_adapter(place: Path, target: Path) -> int:
+    """A run that trained the adapter, beside its base: that of --base, or a folder `base` in its own directory."""
+    if ARCHITECTURE.value:
+        raise UserError("--architecture is for what is written for transformers; leave it out")
+    base = _base_of(place)
+    family, config, params = origin.load(base, DTYPE.value, allow_nonfinite=NONFINITE.value)
+    settings, adapters = peft.load(place, family, config)
+    kept = DTYPE.value or str(next(iter(flatten(params).values())).dtype)
+    with folder.drafted(target) as draft:
+        if origin.is_run(base):
+            initial, values = base.absolute(), carried.hand_on(base, draft, restore.read_config(base))
+        else:
+            initial = target.absolute() / "base"
+            (draft / "base").mkdir()
+            values, _ = _write_run(draft / "base", base, family, config, params)
+            values = carried.hand_on(draft / "base", draft, values)
+        values["adapter"] = {"name": "lora"} | dataclasses.asdict(settings)
+        values["train"] = values.get("train", {}) | {"initial": str(initial)}
+        values["precision"] = values.get("precision", {}) | {"parameters": kept}
+        (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        trained = {"lora": jax.tree.map(lambda x: jnp.asarray(x, kept), adapters)}
+        restore.write_params(draft, trained, jax.tree.map(lambda x: jnp.asarray(x, kept), params))
+    print(f"{target}: the adapter in {place} of the {family} in {base}")
+    return 0
+
+
+def _base_of(place: Path) -> Path:
+    named = BASE.value or peft.read_config(place).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise UserError(f"{place}: its adapter_config.json names no base; give --base=FOLDER")
+    found = origin.locate(named)
+    if not found.exists():
+        raise UserError(f"{place}: its base {named} is not there; give --base=FOLDER")
+    return found
+
+
+def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:
+    """(what the config.json of a run says that ended in this model, why its tokenizer is not read or "").
+
+    With a tokenizer it is all that generation asks for: the objective is the one that the family was made for.
+    """
     model = {"family": family} | dataclasses.asdict(config)
-    if not (place / TOKENIZER).is_file() or importlib.util.find_spec("tokenizers") is None:
-        return {"model": model}
-    file = place / TOKENIZER
+    data, why = tokenizers.find(place)
+    if why:
+        return {"model": model}, why
+    data["length"] = min(model.get("length") or LENGTH, LENGTH)
+    objective = "causal"
+    if config.reads_context:
+        objective, data = "seq2seq", data | {"source": "pairs", "path": ""}
+    elif config.sees == "all":
+        objective = "masked"
+    sections = {"model": model, "objective": {"name": objective}, "data": data, "train": {"steps": 1}}
     try:
-        hugging_face.make(hugging_face.Config(str(file)))
-    except UserError:  # one of another kind, or without a usual end
-        return {"model": model}
-    if config.sees != "past" or config.reads_context:
-        return {"model": model}
-    data = {"tokenizer": "hugging_face", "tokenizer_file": str(file), "length": min(config.length, 1024)}
-    sections = {"model": model, "objective": {"name": "causal"}, "data": data, "train": {"steps": 1}}
-    _, resolved = configs.resolve(configs.ConfigDict(sections))
-    resolved["data"]["tokenizer_file"] = str(target / TOKENIZER)
-    return resolved
+        _, resolved = configs.resolve(configs.ConfigDict(sections))
+    except UserError as error:
+        return {"model": model}, str(error)
+    return carried.relative(resolved), ""
+
+
+def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
+    """(files to write beside a run's model, what its config.json shall say): those of its tokenizer and its origin."""
+    files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
+    config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
+    if config.exists():
+        return files + carried.files_in(generation.parent, [generation.name]), folder.read_config(config.parent)
+    stored = carried.anchored(place, restore.read_config(place))
+    if "data" not in stored:
+        return files, {}
+    tokenizer = loader.open_tokenizer(*loader.read(stored["data"], f"{place / 'config.json'}: config.data"))
+    if not files:
+        print(f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers reads; left out")
+    return files, {"eos_token_id": tokenizer.end_of_document}

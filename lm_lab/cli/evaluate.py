@@ -26,7 +26,7 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     values = restore.read_run(directory)  # as it is stored: settings that came later are no other run
-    stored = Run(configs.resolve(configs.ConfigDict(values))[0], values, directory)
+    stored = Run(configs.resolve(configs.ConfigDict(values), stored=True)[0], values, directory)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, found = evaluate(stored)

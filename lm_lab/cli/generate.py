@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)))
+    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)
@@ -89,7 +89,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
-    ids = [tokenizer.encode(text).tolist() for text in texts]
+    encode = tokenizer.of_source if experiment.reads == "pairs" else tokenizer.encode
+    ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if hasattr(module, "prompt"):

@@ -20,6 +20,7 @@ def run(argv: list[str]) -> int:
         raise UserError(f"{directory} has no run {unknown[0]}; {suggest(unknown[0], list(planned))}")
     runs = []
     for name in names:
-        experiment, resolved = configs.resolve(configs.override(configs.ConfigDict(), planned[name].config))
+        config = configs.override(configs.ConfigDict(), planned[name].config)
+        experiment, resolved = configs.resolve(config, stored=True)
         runs.append(Run(experiment, resolved, store.run_directory(directory, name)))
     return train_all(runs)

@@ -1,6 +1,7 @@
 """Batches as a pure function of the step: the token store cut into windows, in an order that grain gives."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -8,11 +9,13 @@ import grain
 import jax
 import numpy as np
 
+from lm_lab import registry
 from lm_lab.data import vocabularies
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.store import build
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule
+from lm_lab.schema import build as make
 from lm_lab.schema import setting
 from lm_lab.types import Examples, UserError
 
@@ -23,6 +26,11 @@ class Config:
 
     source: str = setting("where the text comes from: a module of lm_lab.data.sources", "stdlib")
     tokenizer: str = setting("how text becomes ids: a module of lm_lab.data.tokenizers", "byte")
+    vocabulary_file: str | None = setting(
+        "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: it learns from the text",
+        None,
+        names_file=True,
+    )
     length: int = setting("window L, in tokens; of records the longest text or target, its end too", 128, low=1)
     context_length: int | None = setting("longest source of a pair, its end too; None: the length", None, low=1)
     too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
@@ -56,9 +64,31 @@ class Dataset(NamedTuple):
 
 
 def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Tokenizer:
-    """The tokenizer of a config; one that learns has learnt from the text, now or before."""
+    """The tokenizer of a config; one that learns has learnt from the text, now or before, or from another."""
     rule = Rule(config.split, config.holdout_fraction)
-    return vocabularies.tokenizer(config.tokenizer, tokenizer_config, config.source, source_config, rule)
+    return vocabularies.tokenizer(
+        config.tokenizer, tokenizer_config, config.source, source_config, rule, config.vocabulary_file
+    )
+
+
+def learnt_file(config: Config, source_config: Any, tokenizer_config: Any) -> Path | None:
+    """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
+    if not hasattr(registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer"), "learn"):
+        return None
+    if config.vocabulary_file is not None:
+        return Path(config.vocabulary_file)
+    rule = Rule(config.split, config.holdout_fraction)
+    return vocabularies.learnt(config.tokenizer, tokenizer_config, config.source, source_config, rule)
+
+
+def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
+    """(settings, the source's, the tokenizer's) of a stored `data` section. Raises UserError."""
+    chosen = {f.name: section.get(f.name, f.default) for f in dataclasses.fields(Config)}
+    kinds: tuple[tuple[registry.Kind, str], ...] = (("data.sources", "source"), ("data.tokenizers", "tokenizer"))
+    classes = [registry.find(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
+    own = ({f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section} for c in (Config, *classes))
+    made = [make(cls, values, where) for cls, values in zip((Config, *classes), own)]
+    return made[0], made[1], made[2]
 
 
 def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None) -> Dataset:

@@ -18,12 +18,27 @@ from lm_lab.data.writing import Rule, sides, survey
 from lm_lab.types import UserError
 
 
-def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Tokenizer:
+def tokenizer(
+    name: str, config: Any, source_name: str, source_config: Any, rule: Rule, learnt_file: str | None = None
+) -> Tokenizer:
     """The tokenizer of this name; one that learns does it from the text of the source that is trained on (from all
-    of a stream that is cut at its tail). Raises UserError as the source does, and where the cache cannot be written."""
+    of a stream that is cut at its tail), or takes what is in the file that was `learnt` before.
+
+    Raises UserError as the source does, and where the cache cannot be written, or the file not be read.
+    """
     maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     if not hasattr(maker, "learn"):
         return maker.make(config)
+    path = Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
+    found = _read(path)
+    if found is None:
+        raise UserError(f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory")
+    return maker.make(config, found)
+
+
+def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Path:
+    """The file of what a tokenizer learns from a source, written first if need be. Raises UserError as `tokenizer`."""
+    maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
     facts = {
         "tokenizer": name,
@@ -33,11 +48,9 @@ def tokenizer(name: str, config: Any, source_name: str, source_config: Any, rule
         "version": getattr(maker, "VERSION", 1),
     }
     path = cache_directory().with_name("vocabularies") / digest([json.dumps(facts, sort_keys=True)])[:32]
-    learnt = _read(path)
-    if learnt is None:
-        learnt = maker.learn(config, _training_texts(source, source_config, rule))
-        _write(path, learnt)
-    return maker.make(config, learnt)
+    if _read(path) is None:
+        _write(path, maker.learn(config, _training_texts(source, source_config, rule)))
+    return path
 
 
 def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[str]:
@@ -52,18 +65,18 @@ def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[
 
 def _read(path: Path) -> bytes | None:
     try:
-        sha256, _, learnt = path.read_bytes().partition(b"\n")
+        sha256, _, found = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    if hashlib.sha256(learnt).hexdigest().encode() != sha256:
+    if hashlib.sha256(found).hexdigest().encode() != sha256:
         raise UserError(f"the vocabulary {path} is damaged; delete it and run again")
-    return learnt
+    return found
 
 
-def _write(path: Path, learnt: bytes) -> None:
+def _write(path: Path, found: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace(path, hashlib.sha256(learnt).hexdigest().encode() + b"\n" + learnt)
+        durable.make_folder(path.parent)
+        durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(
             f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder that is writable"

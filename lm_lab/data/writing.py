@@ -184,8 +184,11 @@ def tokenize(
             if look(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
             entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
-            texts = [document.text, *([] if document.target is None else [document.target])]
-            yield document, entry, [np.append(tokenizer.encode(text), tokenizer.end_of_document) for text in texts]
+            if document.target is None:
+                ids = [tokenizer.encode(document.text)]
+            else:
+                ids = [tokenizer.of_source(document.text), tokenizer.encode(document.target)]
+            yield document, entry, [np.append(part, tokenizer.end_of_document) for part in ids]
             progress.add(expected.bytes)
 
 

@@ -19,7 +19,7 @@ from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 
 
 def pseudo_likelihood(model: Any, vocabulary: Vocabulary, compute: str) -> Callable[[PyTree, Examples], Sums]:
-    """(params, examples [n B L]) -> sums over n batches, each token replaced in turn by the mask, vocabulary.size.
+    """(params, examples [n B L]) -> sums over n batches, each token replaced in turn by the mask.
 
     Padding and end_of_document, which training never hides, are no targets. A batch takes L forward passes of B rows.
     """
@@ -52,7 +52,7 @@ def _place_sums(model: Any, vocabulary: Vocabulary, params: PyTree, examples: Ex
     """The sums of one place of each row; only there are features read out."""
     segments_BL = examples.segments
     positions_BL = None if segments_BL is None else places_within(segments_BL)
-    tokens_BL = examples.tokens.at[:, place].set(vocabulary.size)
+    tokens_BL = examples.tokens.at[:, place].set(vocabulary.hides)
     variables = {"params": params}
     features_BLD = model.apply(variables, Inputs(tokens_BL, segments_BL, positions_BL), method="features")
     logits_B1V = model.apply(variables, _at(features_BLD, place), method="readout")

@@ -10,7 +10,12 @@ A file of this package that has ARCHITECTURES is a mapping, and exports
     IGNORED         optional: fnmatch patterns of foreign tensors that carry nothing (buffers, tied copies)
     RENAMED         optional: endings of foreign names as older files have them, to those of today
     PREFIX          optional: what stands before the names of the rules, and is left out where a bare model was saved
+    BARE            optional: names of the architecture without its head, read where the head is the embedding
+    COPIES          optional: foreign tensors that are the embedding again; one that differs is refused
+    OPTIONAL        optional: foreign tensors that are zeros where a file has none
+    NOT_ADAPTED     optional: modules that PEFT refuses to adapt, and which settings of ours leave them out
 
-Dropout is a choice of training and is not carried over. PyTorch and transformers are imported nowhere but where a
-PyTorch file is read.
+A foreign field that read_config asks for nowhere is named in a warning, unless interop/fields.py lists it as harmless.
+Dropout is that of what enters the stream, of which transformers has one or two fields; others are named, too. PyTorch
+and transformers are imported nowhere but where a PyTorch file is read.
 """

@@ -16,8 +16,13 @@ def modules() -> list[ModuleType]:
 
 
 def find(name: str) -> ModuleType:
-    """The mapping of an architecture. Raises UserError naming all that there are (their names are too alike)."""
-    known = {architecture: module for module in modules() for architecture in module.ARCHITECTURES}
+    """The mapping of an architecture, or of one without its head. Raises UserError naming all that there are (their
+    names are too alike)."""
+    known = {
+        architecture: module
+        for module in modules()
+        for architecture in (*module.ARCHITECTURES, *getattr(module, "BARE", ()))
+    }
     if name not in known:
         raise UserError(f"architecture {name!r} is not supported; known: {', '.join(sorted(known))}")
     return known[name]

@@ -2,12 +2,18 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, beyond, linear, norm, same
+from lm_lab.interop.t5 import read_start, written_start
+from lm_lab.types import UserError
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
+BARE = ("BartModel",)
 FAMILY = "encoder_decoder"
-IGNORED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")  # tied copies
+PREFIX = "model."
+COPIES = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+IGNORED = COPIES
+OPTIONAL = ("final_logits_bias",)
 
 COMMON = {
     "norm": "layer",
@@ -46,6 +52,8 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
         "length": take(foreign, "max_position_embeddings", int, 1024),
         "embedding_scaling": take(foreign, "scale_embedding", bool, False),
         "activation": choose(foreign, "activation_function", activations, "gelu"),
+        "start_id": read_start(foreign),
+        "dropout": take_dropout(foreign, ("dropout",)),
     }
 
 
@@ -58,6 +66,8 @@ def write_config(config: Any) -> dict[str, Any]:
 def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
     """The fields of a config.json that BART and the models after it have in common. Raises UserError."""
     demand(config, name, {"features_of_head": config.width // config.heads})
+    if config.width % config.heads:
+        raise UserError(f"model.width {config.width} cannot be written as {name}, where heads {config.heads} divide it")
     both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
     return {
         **{f"{side}_{field}": value for side in ("encoder", "decoder") for field, value in both.items()},
@@ -73,7 +83,7 @@ def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, An
         "attention_dropout": 0.0,
         "activation_dropout": 0.0,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        "decoder_start_token_id": written_start(config),
         **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "forced_eos_token_id")),
     }
 

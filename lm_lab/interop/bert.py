@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 from lm_lab.types import UserError
 
@@ -39,6 +39,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu"),
         "bias": True,
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("hidden_dropout_prob",)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
@@ -46,6 +46,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         **{ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()},
         "activation": choose(foreign, "activation", PLAIN_ACTIVATIONS, "gelu"),
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("dropout",)),
     }
 
 

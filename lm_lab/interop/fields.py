@@ -1,15 +1,89 @@
 """The fields of a foreign config.json, checked; a mistake names the field."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_lab.schema import check
 from lm_lab.types import UserError
 
+logger = logging.getLogger(__name__)
+
 _NEEDED = object()
+LARGEST = 2**31 - 1  # of a whole number: no tensor has a side as long
 
 # Of layers that are not gated: the library's names, and ours.
 PLAIN_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
+
+
+# Fields that no mapping reads and that change nothing of what a model computes: what it is called, how a new one is
+# drawn, what generation and other heads begin with, how transformers computes.
+_NAMES = """
+    _attn_implementation _attn_implementation_autoset _name_or_path architectures chunk_size_feed_forward
+    classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
+    is_gated_act label2id model_type n_ctx name_or_path output_attentions output_hidden_states output_router_logits
+    output_past finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict return_dict_in_generate
+    seq_classif_dropout sinusoidal_pos_embds
+    router_aux_loss_coef static_position_embeddings summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
+    transformers_version use_associative_scan use_cache use_mambapy residual_in_fp32
+
+    final_w_init_variance_scale init_std initializer_factor initializer_range rescale_prenorm_residual time_step_floor
+    time_step_init_scheme time_step_max time_step_min time_step_scale w_init_variance_scale
+
+    bad_words_ids begin_suppress_tokens bos_token_id decoder_start_token_id diversity_penalty do_sample early_stopping
+    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
+    length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
+    output_scores pad_token_id prefix remove_invalid_values repetition_penalty sep_token_id suppress_tokens temperature
+    top_k top_p typical_p
+"""
+HARMLESS = frozenset(_NAMES.split())
+# The same of these, as long as they say so.
+HARMLESS_AS = {
+    **dict.fromkeys(("activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"), 0),
+    **dict.fromkeys(("decoder_layerdrop", "encoder_layerdrop", "layerdrop"), 0),
+    **dict.fromkeys(("add_cross_attention", "cross_attention_hidden_size", "is_decoder", "tie_encoder_decoder"), False),
+    **dict.fromkeys(("use_bfloat16", "torchscript"), False),
+    "pretraining_tp": 1,
+    "pruned_heads": {},
+}
+
+
+class Fields(dict[str, Any]):
+    """A foreign config that knows which of its fields were asked for."""
+
+    def __init__(self, values: Mapping[str, Any], asked: set[str] | None = None) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set() if asked is None else asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As a dict's."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __or__(self, other: Any) -> "Fields":
+        return Fields(dict.__or__(self, other), self.asked)
+
+    def __ror__(self, other: Any) -> "Fields":
+        return Fields(dict(other) | dict(self.items()), self.asked)
+
+    def left(self) -> dict[str, Any]:
+        """The fields that nobody asked for, less the harmless ones."""
+        strange = {name: value for name, value in self.items() if name not in self.asked | HARMLESS}
+        return {name: value for name, value in strange.items() if not _is_harmless(name, value)}
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    # None is how transformers says that there is no such thing.
+    return name in HARMLESS_AS and (value is None or value == HARMLESS_AS[name])
 
 
 def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDED, *, low: float | None = None) -> Any:
@@ -18,7 +92,22 @@ def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDE
         return default
     if name not in foreign:
         raise UserError(f"{name} is missing")
-    return check(foreign[name], hint, name, {"low": low})
+    value = foreign[name]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return check(value, hint, name, {"low": low, "high": LARGEST if whole else None})
+
+
+def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: float = 0.1) -> float:
+    """model.dropout: of what enters the stream, for which the foreign library has a field of each place.
+
+    Where they differ, the first is taken, and the others are named in a warning. Raises UserError.
+    """
+    rates = {name: take(foreign, name, float, default, low=0.0) for name in names}
+    taken = rates.pop(names[0])
+    if others := {name: rate for name, rate in rates.items() if rate != taken}:
+        said = ", ".join(f"{name} {rate}" for name, rate in others.items())
+        logger.warning("model.dropout is %s %s for all that enters the stream; left out: %s", names[0], taken, said)
+    return taken
 
 
 def choose(foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], default: Any = _NEEDED) -> Any:

@@ -1,12 +1,13 @@
 """A folder as the transformers library writes it: config.json beside model.safetensors, whole or in shards."""
 
 import contextlib
-import importlib.util
 import json
+import logging
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,32 +17,56 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.durable import fsync, fsync_tree
-from lm_lab.interop import architectures, mapping, tensors
-from lm_lab.interop.fields import expect
+from lm_lab.interop import architectures, mapping, tensors, weights
+from lm_lab.interop.fields import Fields, expect
+from lm_lab.interop.mapping import Rule
+from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
 from lm_lab.schema import build, suggest
 from lm_lab.train.files import explained, read_object
+from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; each may come in shards, with an index
+logger = logging.getLogger(__name__)
+
+NAMED = 8  # fields that a warning names, at most
+# Fields that we write under another name, or that are of the files as they were.
+REPLACED = ("_name_or_path", "auto_map", "quantization_config", "rope_scaling", "rope_theta", "torch_dtype")
+ROOM = 2**24  # numbers that a model may have beyond twice those of its tensors, before the two are set side by side
 
 
-def load(folder: Path, dtype: str = "float32") -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the tensor or field."""
-    foreign = read_config(folder)
+def load(folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the tensor or field.
+
+    Fields of the config that are not understood, and a head that its config calls the embedding and that is none, are
+    named in a warning. `allow_nonfinite` takes NaN and infinite weights, which are refused else.
+    """
+    foreign = Fields(read_config(folder) | special_ids(folder))
     with named(folder / "config.json"):
         module = architectures.find(_architecture(foreign))
+        _check_code(foreign)
         expect(foreign, {"quantization_config": None})
         family = registry.find("models", module.FAMILY, "family")
         config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
-    found = _read_tensors(folder)
+        _name_left(folder / "config.json", foreign)
+    found = _renamed(module, weights.read(folder))
     with named(folder):
+        _check_depth(config, found)
         rules = module.rules(config)
-        found = _prefixed(module, _renamed(module, found))
+        found = _prefixed(module, rules, found)
+        config, rules = _untied(folder, module, config, rules, found)
         shapes = {path: leaf.shape for path, leaf in flatten(abstract_params(module.FAMILY, config)).items()}
-        ignored = getattr(module, "IGNORED", ())
-        params = mapping.to_ours(rules, found, shapes=shapes, ignored=ignored, dtype=jnp.dtype(dtype))
+        _check_size(shapes, found)
+        params = mapping.to_ours(
+            rules,
+            found,
+            shapes=shapes,
+            ignored=getattr(module, "IGNORED", ()),
+            optional=getattr(module, "OPTIONAL", ()),
+            dtype=jnp.dtype(dtype),
+            allow_nonfinite=allow_nonfinite,
+        )
     return module.FAMILY, config, params
 
 
@@ -52,21 +77,41 @@ def save(
     params: PyTree,
     architecture: str | None = None,
     beside: Sequence[Path] = (),
+    kept: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes a model whole, with copies of the files `beside`, or nothing; returns the architecture: the one asked for,
     or the first that fits.
 
-    Raises UserError where the folder is taken, or naming the setting that the architecture cannot express.
+    `kept` is the config.json that the model was read from, whose special ids and other fields that say nothing of its
+    shape are written again; or special ids alone. Raises UserError where the folder is taken, or naming the setting
+    that the architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
+    foreign = _with_kept(module, foreign, kept or {})
     found = mapping.to_theirs(module.rules(config), params)
     foreign["dtype"] = str(next(iter(found.values())).dtype)
     with drafted(folder) as draft:
         (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
-        tensors.write(draft / WEIGHTS[0], found)
+        tensors.write(draft / weights.FILES[0], found)
         for path in beside:
-            shutil.copy(path, draft)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / path.name)
     return foreign["architectures"][0]
+
+
+def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The config that we write, with what is kept of the one that was read."""
+    ids = {name: value for name, value in kept.items() if name.endswith("_token_id")}
+    if "model_type" not in kept:
+        return ours | ids
+    # Where it said nothing of an id, its class has the id that it meant.
+    shape = {name: value for name, value in ours.items() if not name.endswith("_token_id")}
+    if kept["model_type"] != ours["model_type"]:
+        return shape | ids
+    others = {name: value for name, value in kept.items() if name not in ours and name not in REPLACED}
+    whole = others | shape | ids
+    if module.read_config(whole) != module.read_config(shape | ids):
+        return shape | ids
+    return {name: whole[name] for name in (*ours, *whole) if name in whole}
 
 
 def _describe(family: str, config: Any, architecture: str | None) -> tuple[ModuleType, dict[str, Any]]:
@@ -91,19 +136,21 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises UserError."""
+    if (folder / "config.json").exists():
+        weights.check_file(folder / "config.json")
     return read_object(folder / "config.json", "name a model's folder, or fetch it again")
 
 
 @contextlib.contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises.
+    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises, at a signal too.
 
     Raises UserError where the folder is there and not empty, or cannot be written.
     """
     place = folder.absolute()  # "." has no name
     draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with explained(folder, "write"):
+        with Signals("raise"), explained(folder, "write"):
             check_free(folder)
             draft.mkdir(parents=True)
             yield draft
@@ -137,60 +184,6 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
     return named[0]
 
 
-def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    for name in WEIGHTS:
-        read = tensors.read if name.endswith(".safetensors") else _read_pytorch
-        if (folder / name).exists():
-            return read(folder / name)
-        if (folder / f"{name}.index.json").exists():
-            return _read_shards(folder / f"{name}.index.json", read)
-    raise UserError(f"{folder}: no {' or '.join(WEIGHTS)} there; is this a model's folder?")
-
-
-def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
-    shards = read_object(index, "fetch it again").get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise UserError(f"{index}: weight_map must say in which file each tensor is")
-    found: dict[str, np.ndarray] = {}
-    for name in sorted(set(shards.values())):
-        if Path(name).name != name:
-            raise UserError(f"{index}: {name!r} is no file beside it")
-        for tensor, values in read(index.with_name(name)).items():
-            if shards.get(tensor) != name:
-                raise UserError(f"{index.with_name(name)}: tensor {tensor} is not where {index.name} says")
-            found[tensor] = values
-    if missing := sorted(shards.keys() - found.keys()):
-        raise UserError(f"{index}: tensor {missing[0]} is not in {shards[missing[0]]}")
-    return found
-
-
-def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
-    """PyTorch's own format, by its loader that runs no code of the file."""
-    if importlib.util.find_spec("torch") is None:
-        raise UserError(f"{path}: reading a PyTorch file needs torch; install it, or save the model as safetensors")
-    torch = importlib.import_module("torch")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - a file can make its parser fail in any way
-        raise UserError(
-            f"{path}: no PyTorch file of weights alone ({type(error).__name__}); save it as safetensors"
-        ) from None
-    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        raise UserError(f"{path}: no tensors by name; save the model's state_dict, better as safetensors")
-    return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}
-
-
-def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
-    if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
-        return tensor.float().numpy()
-    try:
-        return tensor.numpy()
-    except (TypeError, RuntimeError):
-        kind = f"{tensor.dtype}, {tensor.layout}"
-        raise UserError(f"{path}: tensor {name} is {kind}, which is not supported") from None
-
-
 def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors under the names that their endings have today."""
     for old, new in getattr(module, "RENAMED", {}).items():
@@ -198,9 +191,72 @@ def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.n
     return found
 
 
-def _prefixed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _check_code(foreign: Mapping[str, Any]) -> None:
+    if foreign.get("auto_map"):
+        raise UserError("auto_map names code that comes with the model; none is run, and what it computes is unknown")
+
+
+def _name_left(path: Path, foreign: Fields) -> None:
+    """Warns of the fields that no mapping understands."""
+    if left := sorted(foreign.left().items()):
+        said = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
+        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+        logger.warning("%s: left out, for they are not understood: %s%s", path, said, more)
+
+
+def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
+    """Raises UserError where there are fewer tensors than layers or experts: before anything is made for each."""
+    counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
+    if getattr(config, "feed_forward_kind", None) == "experts":
+        counts["experts"] = config.experts
+    for name, count in counts.items():
+        if count > len(found):
+            raise UserError(f"config.json says {name} {count}, and there are {len(found)} tensors; fetch both again")
+
+
+def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError where config.json describes a model far larger than the tensors: before memory is asked for."""
+    asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
+    if asked > 2 * there + ROOM:
+        raise UserError(f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch both again")
+
+
+def _prefixed(module: ModuleType, rules: Sequence[Rule], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors under the names of the rules, which a bare model leaves the prefix out of."""
     prefix = getattr(module, "PREFIX", "")
     if not prefix or any(name.startswith(prefix) for name in found):
         return found
-    return {f"{prefix}{name}": tensor for name, tensor in found.items()}
+    known = {name for rule in rules for names in rule.foreign() for name in names} | {HEAD}
+    return {name if name in known else f"{prefix}{name}": tensor for name, tensor in found.items()}
+
+
+HEAD = "lm_head.weight"  # which stands before no prefix, also where it is tied, and so in no rule
+
+
+def _untied(
+    folder: Path, module: ModuleType, config: Any, rules: list[Rule], found: Mapping[str, np.ndarray]
+) -> tuple[Any, list[Rule]]:
+    """(config, rules) of the model that the tensors are: untied where there is a head that is not the embedding.
+
+    Raises UserError where the architecture has no such head, or another copy of the embedding differs.
+    """
+    embedding = _foreign_name(rules, "embed/embedding")
+    if not config.tied or embedding not in found:
+        return config, rules
+    untied = replace(config, tied=False)
+    head = _foreign_name(module.rules(untied), "head/kernel")
+    if head in found and not _same(found[head], found[embedding]):
+        logger.warning("%s: tensor %s is not the embedding, so model.tied is False", folder, head)
+        return untied, module.rules(untied)
+    for name in getattr(module, "COPIES", ()):
+        if name in found and not _same(found[name], found[embedding]):
+            raise UserError(f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one for both")
+    return config, rules
+
+
+def _foreign_name(rules: Sequence[Rule], ours: str) -> str | None:
+    return next((rule.theirs[0] for rule in rules if rule.ours == (ours,)), None)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))

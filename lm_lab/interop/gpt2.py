@@ -3,10 +3,11 @@
 from typing import Any
 
 from lm_lab.interop.decoders import demand, demand_plain_heads
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, fused, same, turned
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
+BARE = ("GPT2Model",)
 FAMILY = "decoder"
 PREFIX = "transformer."
 IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm_head.weight")
@@ -32,6 +33,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "bias": "all",
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop")),
     }
 
 

@@ -83,6 +83,11 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that LLaMA has not."""
+    if config.width % config.heads:  # which transformers refuses of this relative alone
+        raise UserError(
+            f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} divide it; with "
+            "model.bias none it is a Mistral, with qkv a Qwen2"
+        )
     shared = write_shared(config, "LLaMA", written=("bias",))
     attention, others = spell(config, "bias", "LLaMA", BIASES)
     named = {"architectures": list(ARCHITECTURES), "model_type": "llama"}

@@ -9,22 +9,27 @@ from lm_lab.interop.mapping import Rule, fused, same, turned
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("MambaForCausalLM",)
+BARE = ("MambaModel",)
 FAMILY = "state_space"
 PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
+# PEFT refuses the one, and of the other transformers takes the weight past PEFT's wrapper.
+NOT_ADAPTED = dict.fromkeys(("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\"")
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our state-space model. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"hidden_act": "silu"})
     width, rank = take(foreign, "hidden_size", int), take(foreign, "time_step_rank", int | str, "auto")
+    inner = int(take(foreign, "expand", int | float, 2, low=0) * width)
+    expect(foreign, {"intermediate_size": inner})
     if isinstance(rank, str) and rank != "auto":
         raise UserError(f"time_step_rank {rank!r} is neither a number nor 'auto'")
     return {
         "block": "mamba",
         "width": width,
         "depth": take(foreign, "num_hidden_layers", int),
-        "recurrent_width": int(take(foreign, "expand", int | float, 2) * width),
+        "recurrent_width": inner,
         "state": take(foreign, "state_size", int, 16),
         "step_rank": -(-width // 16) if rank == "auto" else rank,
         "convolution": take(foreign, "conv_kernel", int, 4),

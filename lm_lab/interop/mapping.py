@@ -110,12 +110,21 @@ def to_ours(
     *,
     shapes: Mapping[str, tuple[int, ...]],
     ignored: Sequence[str] = (),
+    optional: Sequence[str] = (),
     dtype: Any = np.float32,
+    allow_nonfinite: bool = False,
 ) -> PyTree:
-    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path.
+    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path; `optional` are names of
+    tensors that are zeros where they are absent.
 
-    Raises UserError naming a tensor that is missing, too many, of another shape, or of no floating-point dtype.
+    Raises UserError naming a tensor that is missing, too many, of another shape, of no floating-point dtype, or, unless
+    it is allowed, not finite.
     """
+    absent = set(optional) - tensors.keys()
+    for rule in rules:
+        if absent.issuperset(rule.theirs):
+            zeros = rule.write(*(np.zeros(shapes[path], np.float32) for path in rule.ours))
+            tensors = {**tensors, **dict(zip(rule.theirs, zeros))}
     _check_names(rules, tensors, ignored)
     leaves: dict[str, np.ndarray] = {}
     for rule in rules:
@@ -123,10 +132,18 @@ def to_ours(
         rows = []
         for names in rule.foreign():
             _check_tensors(rule, names, tensors, like)
-            rows.append(rule.read(*(np.asarray(tensors[name], dtype) for name in names)))
+            rows.append(rule.read(*(_cast(name, tensors[name], dtype, allow_nonfinite) for name in names)))
         for path, parts in zip(rule.ours, zip(*rows)):
             leaves[path] = np.array(parts[0]) if rule.layers is None else np.stack(parts)
     return unflatten(leaves)
+
+
+def _cast(name: str, tensor: np.ndarray, dtype: Any, allow_nonfinite: bool) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = np.asarray(tensor, dtype)
+    if not allow_nonfinite and not np.isfinite(cast).all():
+        raise UserError(f"tensor {name} has NaN or infinite numbers as {cast.dtype}; --allow_nonfinite takes them")
+    return cast
 
 
 def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:

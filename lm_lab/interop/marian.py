@@ -3,12 +3,27 @@
 from typing import Any
 
 from lm_lab.interop import bart
+from lm_lab.interop.bart import COPIES, OPTIONAL, PREFIX
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand, expect
 from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("MarianMTModel",)
+BARE = ("MarianModel",)
 FAMILY = "encoder_decoder"
-IGNORED = (*bart.IGNORED, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
+IGNORED = (*COPIES, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
+
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "COPIES",
+    "FAMILY",
+    "IGNORED",
+    "OPTIONAL",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 ACTIVATIONS = {**PLAIN_ACTIVATIONS, "swish": "silu", "silu": "silu"}
 FIXED = {**bart.COMMON, "positions": "sinusoidal", "embedding_norm": False}

@@ -3,10 +3,11 @@
 from typing import Any
 
 from lm_lab.interop.decoders import NO_SPECIALS, demand, demand_plain_heads, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, beyond, norm, same, turned
 
 ARCHITECTURES = ("OPTForCausalLM",)
+BARE = ("OPTModel",)
 FAMILY = "decoder"
 PREFIX = "model."
 IGNORED = ("lm_head.weight",)  # a tied copy
@@ -37,6 +38,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "relu"),
         "bias": BIASES[take(foreign, "enable_bias", bool, True)],
         "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("dropout",)),
     }
 
 

@@ -10,34 +10,25 @@ import jax
 import jax.numpy as jnp
 
 from lm_lab.interop import folder
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.types import PyTree, UserError
 
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-)
-WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER)
+WEIGHTS = ("adapter_config.json", "*.safetensors", "*.safetensors.index.json")
+WANTED = (*carried.SETTINGS, *carried.NAMES, *WEIGHTS, "additional_chat_templates/*")
 
 
-def load(name: str | Path, dtype: str | None = None) -> tuple[str, Any, PyTree]:
+def load(name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if text, a hub's name.
 
-    `dtype` None: a run's own; of a foreign model float32. Raises UserError.
+    `dtype` None: a run's own; of a foreign model float32. A foreign model may have NaN and infinite weights where that
+    is allowed. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
         family, config, params = restore.load_params(place)
         cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
         return family, config, cast
-    return folder.load(place, dtype or "float32")
+    return folder.load(place, dtype or "float32", allow_nonfinite=allow_nonfinite)
 
 
 def is_run(place: Path) -> bool:

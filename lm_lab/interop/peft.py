@@ -1,12 +1,13 @@
 """Low-rank adapters as PEFT stores them: adapter_config.json beside adapter_model.safetensors.
 
 PEFT has A [r, in] and B [out, r] of a module; ours are their transposes. Where one module there is several layers here
-(GPT-2's c_attn is query, key and value), A is that of all and B holds their outputs one after another.
+(GPT-2's c_attn is query, key and value), they share A, and B holds their outputs one after another. Ranks and alphas of
+single modules become settings: so the adapter is trained here as it is there.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_lab.adapters import lora
-from lm_lab.interop import architectures, folder, mapping, tensors
+from lm_lab.interop import architectures, folder, mapping, tensors, weights
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.mapping import Rule
 from lm_lab.nn.trees import flatten, unflatten
@@ -40,11 +41,12 @@ OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # beginnings that 
 
 
 class Module(NamedTuple):
-    """An adapted module there: y += A B x, with the scale in B."""
+    """An adapted module there: y += s B A x, with s of alpha and r."""
 
     down: np.ndarray  # [r, in]
     up: np.ndarray  # [out, r]
     magnitude: np.ndarray | None  # [out], of DoRA
+    alpha: float
 
 
 class Site(NamedTuple):
@@ -58,19 +60,29 @@ class Site(NamedTuple):
 def load(place: Path, family: str, config: Any) -> tuple[lora.Config, PyTree]:
     """(settings, adapters) of a PEFT folder, for a model of the family's config; the dtype is the file's.
 
-    Layers of one kind have one rank here, the largest, and one scale: smaller ranks are filled up with zeros, and what
-    another alpha scales goes into B. Raises UserError naming the file, and the field or the tensor at fault.
+    Layers of a stack are arrays of one rank, the largest: smaller ones are filled up with zeros. Raises UserError
+    naming the file, and the field or the tensor at fault.
     """
-    foreign = read_object(place / CONFIG, "name an adapter's folder, or fetch it again")
+    foreign = read_config(place)
     with folder.named(place / CONFIG):
         settings = _settings(foreign)
-    found = tensors.read(place / WEIGHTS)
+    found = weights.read(place, (WEIGHTS, "adapter_model.bin"))
     with folder.named(place / WEIGHTS):
         modules = _modules(found, foreign, settings)
         sites = _sites_of(family, config, modules)
-        adapters = _ours(modules, sites, _kernels(family, config), settings)
-    targets = tuple(sorted(lora.targets_of(adapters)))
-    return build(lora.Config, {**settings, "targets": targets}, "adapter"), adapters
+        own, adapters = _ours(modules, sites, _kernels(family, config), settings)
+    return build(lora.Config, {**settings, **own}, "adapter"), adapters
+
+
+def is_adapter(place: Path) -> bool:
+    """Whether the folder is one that PEFT writes."""
+    return (place / CONFIG).exists()
+
+
+def read_config(place: Path) -> dict[str, Any]:
+    """The folder's adapter_config.json. Raises UserError."""
+    weights.check_file(place / CONFIG)
+    return read_object(place / CONFIG, "name an adapter's folder, or fetch it again")
 
 
 def save(
@@ -84,10 +96,11 @@ def save(
     _, module = next(_candidates(family, config, architecture))
     sites = _sites(module.rules(config))
     modules = _theirs(settings, adapters, sites, _kernels(family, config))
+    _check_taken(module, modules)
     ranks = {name: len(own.down) for name, own in modules.items()}
     foreign = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": _task(config),
         "base_model_name_or_path": None,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
@@ -98,7 +111,7 @@ def save(
         "bias": "none",
         "target_modules": sorted(modules),
         "rank_pattern": {name: rank for name, rank in ranks.items() if rank != settings.rank},
-        "alpha_pattern": {},
+        "alpha_pattern": {name: own.alpha for name, own in modules.items() if own.alpha != settings.alpha},
     }
     found = {}
     for name, own in modules.items():
@@ -110,9 +123,27 @@ def save(
         tensors.write(draft / WEIGHTS, {name: np.ascontiguousarray(tensor) for name, tensor in found.items()})
 
 
+def _task(config: Any) -> str | None:
+    """By what class PEFT wraps the model: one that generates has ways that others lack."""
+    if config.sees != "past":
+        return None
+    return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
+
+
+def _check_taken(module: ModuleType, modules: Iterable[str]) -> None:
+    """Raises UserError for a module that PEFT does not adapt in that architecture."""
+    for name, remedy in getattr(module, "NOT_ADAPTED", {}).items():
+        if any(own.endswith(f".{name}") for own in modules):
+            raise UserError(
+                f"PEFT adapts no {name} of a {module.ARCHITECTURES[0]}; train with {remedy}, or merge without "
+                "--form=peft and convert the whole"
+            )
+
+
 def _settings(foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """Our settings, less the targets. Raises UserError naming a field that is not supported."""
-    expect(foreign, EXPECTED)
+    """Our settings, less those of single layers. Raises UserError naming a field that is not supported."""
+    given = {name: value for name, value in foreign.items() if EXPECTED.get(name, 0) is not None or value}
+    expect(given, EXPECTED)
     begun = foreign.get("init_lora_weights", True)
     if isinstance(begun, str) and begun.lower().startswith(OTHER_BASE):
         raise UserError(f"init_lora_weights {begun!r} changes the base too; convert the adapter with PEFT first")
@@ -145,19 +176,22 @@ def _modules(
         down, up = own[DOWN], own[UP]
         if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
             raise UserError(f"tensor {PREFIX}{name}.{UP} has shape {list(up.shape)}, and A {list(down.shape)}")
-        modules[name] = Module(down, up * _scale(foreign, settings, name, len(down)), own.get(MAGNITUDE))
+        for part, tensor in own.items():
+            if not np.isfinite(tensor).all():
+                raise UserError(f"tensor {PREFIX}{name}.{part} has NaN or infinite numbers")
+        modules[name] = Module(down, up, own.get(MAGNITUDE), _alpha(foreign, settings, name))
     if not modules:
         raise UserError("no adapter in it")
     return modules
 
 
-def _scale(foreign: Mapping[str, Any], settings: dict[str, Any], name: str, rank: int) -> np.float32:
-    """s of a module: its alpha is that of the first pattern that matches its name, or the end of it."""
+def _alpha(foreign: Mapping[str, Any], settings: dict[str, Any], name: str) -> float:
+    """That of the first pattern that matches a module's name, or the end of it."""
     patterns = take(foreign, "alpha_pattern", dict, None) or {}
     alpha = next((own for form, own in patterns.items() if _matches(form, name)), settings["alpha"])
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        raise UserError(f"alpha_pattern must give numbers, not {alpha!r}")
-    return np.float32(lora.Config(alpha=alpha, scaling=settings["scaling"]).scale(rank))
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < 1e9:
+        raise UserError(f"alpha_pattern must give numbers from 0 on, not {alpha!r}")
+    return float(alpha)
 
 
 def _matches(form: str, name: str) -> bool:
@@ -169,8 +203,8 @@ def _matches(form: str, name: str) -> bool:
 
 def _ours(
     modules: Mapping[str, Module], sites: Mapping[str, Site], kernels: Mapping[str, Any], settings: dict[str, Any]
-) -> PyTree:
-    """Our adapters: the rows of a stacked leaf that no module has are zeros."""
+) -> tuple[dict[str, Any], PyTree]:
+    """(settings of single layers, adapters): the rows of a stacked leaf that no module has are of rank 0."""
     rows: dict[str, dict[int | None, Module]] = {}
     for name, own in modules.items():
         site = sites[name]
@@ -179,11 +213,29 @@ def _ours(
         cuts = list(np.cumsum(outputs)[:-1])
         magnitudes = [None] * len(outputs) if own.magnitude is None else np.split(own.magnitude, cuts)
         for path, up, magnitude in zip(site.paths, np.split(own.up, cuts), magnitudes):
-            rows.setdefault(path, {})[site.row] = Module(own.down, up, magnitude)
+            rows.setdefault(path, {})[site.row] = own._replace(up=up, magnitude=magnitude)
+    groups = {sites[name].paths for name in modules if len(sites[name].paths) > 1}
+    sharers = {path for group in groups for path in group[1:]}
     leaves: dict[str, Any] = {}
+    ranks, alphas = [], []
     for path, own in rows.items():
-        leaves |= {f"{path}/{name}": leaf for name, leaf in _stacked(path, own, kernels[path], settings).items()}
-    return unflatten(leaves)
+        stack: list[int | None] = [None] if len(kernels[path].shape) == 2 else list(range(kernels[path].shape[0]))
+        ranks += _entries(path, {row: len(own[row].down) if row in own else 0 for row in stack}, settings["rank"])
+        alphas += _entries(path, {row: module.alpha for row, module in own.items()}, settings["alpha"])
+        stacked = _stacked(path, own, stack, kernels[path], settings["dora"])
+        leaves |= {
+            f"{path}/{name}": leaf for name, leaf in stacked.items() if name != "down_kernel" or path not in sharers
+        }
+    single = {"targets": sorted(rows), "ranks": ranks, "alphas": alphas, "shared": sorted(groups)}
+    return single, unflatten(leaves)
+
+
+def _entries(path: str, values: Mapping[int | None, float], default: float) -> list[str]:
+    """What lora.Config says of the layers of a path whose values are not the default."""
+    first, *others = values.values()
+    if all(value == first for value in others):
+        return [] if first == default else [f"{path}={first}"]
+    return [f"{path}/{row}={value}" for row, value in sorted(values.items()) if value != default]  # type: ignore[type-var]
 
 
 def _check_shapes(name: str, own: Module, inputs: int, outputs: int) -> None:
@@ -196,70 +248,89 @@ def _check_shapes(name: str, own: Module, inputs: int, outputs: int) -> None:
 
 
 def _stacked(
-    path: str, own: Mapping[int | None, Module], kernel: Any, settings: dict[str, Any]
+    path: str, own: Mapping[int | None, Module], stack: list[int | None], kernel: Any, dora: bool
 ) -> dict[str, np.ndarray]:
-    """Our leaves of a layer, all rows of it."""
+    """Our leaves of a layer, all rows of the stack."""
     rank = max(len(module.down) for module in own.values())
-    scale = np.float32(lora.Config(alpha=settings["alpha"], scaling=settings["scaling"]).scale(rank)) or np.float32(1)
     some = next(iter(own.values()))
     inputs, outputs = kernel.shape[-2:]
-    rows: list[int | None] = [None] if kernel.ndim == 2 else list(range(kernel.shape[0]))
-    if settings["dora"] and len(own) < len(rows):
-        missing = next(row for row in rows if row not in own)
+    if dora and len(own) < len(stack):
+        missing = next(row for row in stack if row not in own)
         raise UserError(f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them with DoRA")
-    down = np.zeros((len(rows), inputs, rank), some.down.dtype)
-    up = np.zeros((len(rows), rank, outputs), some.up.dtype)
-    for place, row in enumerate(rows):
+    down = np.zeros((len(stack), inputs, rank), some.down.dtype)
+    up = np.zeros((len(stack), rank, outputs), some.up.dtype)
+    for place, row in enumerate(stack):
         if row in own:
             module = own[row]
             down[place, :, : len(module.down)] = module.down.T
-            up[place, : len(module.down)] = module.up.T / scale
+            up[place, : len(module.down)] = module.up.T
     leaves = {"down_kernel": down, "up_kernel": up}
-    if settings["dora"]:
-        leaves["magnitude"] = np.stack([np.asarray(own[row].magnitude) for row in rows])
-    return {name: leaf[0] if kernel.ndim == 2 else leaf for name, leaf in leaves.items()}
+    if dora:
+        leaves["magnitude"] = np.stack([np.asarray(own[row].magnitude) for row in stack])
+    return {name: leaf[0] if stack == [None] else leaf for name, leaf in leaves.items()}
+
+
+class Part(NamedTuple):
+    """What one layer of ours is in a module there; without an adapter only as wide as its outputs."""
+
+    outputs: int
+    scale: float = 0.0
+    alpha: float = 0.0
+    down: np.ndarray | None = None  # [r, in]
+    up: np.ndarray | None = None  # [out, r]
+    magnitude: np.ndarray | None = None
 
 
 def _theirs(
     settings: lora.Config, adapters: PyTree, sites: Mapping[str, Site], kernels: Mapping[str, Any]
 ) -> dict[str, Module]:
-    """Their modules, of the adapters' dtype, B without the scale that the rank gives."""
-    ours = lora.targets_of(adapters)
+    """Their modules, of the adapters' dtype."""
+    ours = lora.targets_of(settings, adapters)
     if strange := sorted(ours.keys() - {path for site in sites.values() for path in site.paths}):
         raise UserError(f"the adapter of {strange[0]} has no place in that architecture")
     modules = {}
     for name, site in sites.items():
-        parts = []
-        for path in site.paths:
-            own = {leaf: np.asarray(x if site.row is None else x[site.row]) for leaf, x in ours.get(path, {}).items()}
-            parts.append((own, kernels[path].shape[-1]))
-        if not any(own for own, _ in parts):
+        parts = [_part(settings, path, site.row, ours.get(path), kernels[path]) for path in site.paths]
+        if not any(part.down is not None for part in parts):
             continue
-        if settings.dora and not all(own for own, _ in parts):
+        if settings.dora and not all(part.down is not None for part in parts):
             raise UserError(f"PEFT's {name} is {', '.join(site.paths)}: adapt all of them with DoRA, or none")
         modules[name] = _joined(settings, parts)
     return modules
 
 
-def _joined(settings: lora.Config, parts: Iterable[tuple[dict[str, np.ndarray], int]]) -> Module:
-    """One module of several layers' parts (with their outputs): of one A where they share it."""
-    parts = list(parts)
-    there = [own for own, _ in parts if own]
-    downs, dtype = [own["down_kernel"].T for own in there], there[0]["up_kernel"].dtype
+def _part(settings: lora.Config, path: str, row: int | None, own: Mapping[str, Any] | None, kernel: Any) -> Part:
+    layers = None if len(kernel.shape) == 2 else kernel.shape[0]
+    place = () if row is None else row
+    rank = int(settings.ranks_of(path, layers)[place])
+    if own is None or not rank:
+        return Part(kernel.shape[-1])
+    leaves = {name: np.asarray(leaf)[place] for name, leaf in own.items()}
+    scale, alpha = (float(of(path, layers)[place]) for of in (settings.scales_of, settings.alphas_of))
+    down, up = leaves["down_kernel"].T[:rank], leaves["up_kernel"].T[:, :rank]
+    return Part(kernel.shape[-1], scale, alpha, down, up, leaves.get("magnitude"))
+
+
+def _joined(settings: lora.Config, parts: Sequence[Part]) -> Module:
+    """One module of several layers' parts: of one A where they share it, else of the sum of their ranks, where B makes
+    up for the scale that this gives."""
+    there = [part for part in parts if part.down is not None and part.up is not None]
+    downs = [part.down for part in there if part.down is not None]
     shared = all(down.shape == downs[0].shape and (down == downs[0]).all() for down in downs)
     down = downs[0] if shared else np.concatenate(downs)
+    alpha = there[0].alpha if shared else settings.alpha
+    scale = alpha / (len(down) if settings.scaling == "rank" else len(down) ** 0.5)
     blocks, at = [], 0
-    for own, outputs in parts:
-        block = np.zeros((outputs, len(down)), dtype)
-        if own:
-            rank = own["down_kernel"].shape[1]
+    for part in parts:
+        block = np.zeros((part.outputs, len(down)), downs[0].dtype)
+        if part.up is not None:
+            rank = part.up.shape[1]
             at = 0 if shared else at
-            ratio = settings.scale(rank) / settings.scale(len(down)) if settings.alpha else 1.0
-            block[:, at : at + rank] = own["up_kernel"].T * np.float32(ratio)
+            block[:, at : at + rank] = part.up * np.float32(part.scale / scale if scale else 1.0)
             at += rank
         blocks.append(block)
-    magnitude = np.concatenate([own["magnitude"] for own in there]) if settings.dora else None
-    return Module(down, np.concatenate(blocks), magnitude)
+    magnitudes = [part.magnitude for part in there if part.magnitude is not None]
+    return Module(down, np.concatenate(blocks), np.concatenate(magnitudes) if magnitudes else None, alpha)
 
 
 def _kernels(family: str, config: Any) -> dict[str, Any]:

@@ -21,16 +21,17 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def read_window(foreign: dict[str, Any]) -> int | None:
     """That of all layers: the first max_window_layers have none, unless layer_types says otherwise."""
-    if not take(foreign, "use_sliding_window", bool, False):
-        return None
     depth = take(foreign, "num_hidden_layers", int)
     full = min(take(foreign, "max_window_layers", int, 28, low=0), depth)
-    kinds = foreign.get("layer_types") or [FULL] * full + [WINDOWED] * (depth - full)
-    if kinds == [FULL] * depth:
+    given = take(foreign, "layer_types", list | None, None)
+    kinds = {FULL} if full == depth else {FULL, WINDOWED} if full else {WINDOWED}
+    kinds = set(map(str, given)) if given else kinds
+    window = take(foreign, "sliding_window", int | None, 4096)
+    if not take(foreign, "use_sliding_window", bool, False) or kinds == {FULL}:
         return None
-    if kinds != [WINDOWED] * depth:
+    if kinds != {WINDOWED}:
         raise UserError("layer_types with a window in some layers only is not supported; see max_window_layers")
-    return take(foreign, "sliding_window", int | None, 4096)
+    return window
 
 
 def write_config(config: Any) -> dict[str, Any]:

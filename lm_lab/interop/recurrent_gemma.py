@@ -21,6 +21,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our state-space model. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False})
     width, heads = take(foreign, "hidden_size", int), take(foreign, "num_attention_heads", int)
+    expect(foreign, {"head_dim": width // max(1, heads)})
     rotary = take(foreign, "rope_parameters", dict | None, None) or {}
     expect(rotary, {"rope_type": "default"})
     share = take(foreign, "partial_rotary_factor", float, 0.5)

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, inverse, take
+from lm_lab.interop.fields import choose, demand, inverse, take, take_dropout
 from lm_lab.interop.mapping import Rule, same, turned
-from lm_lab.types import UserError
 
 ARCHITECTURES = ("T5ForConditionalGeneration",)
+BARE = ("T5Model",)
 FAMILY = "encoder_decoder"
-IGNORED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")  # copies of what is tied
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+IGNORED = (*COPIES, "lm_head.weight")
 
 ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "gelu_new": "gelu", "gelu": "gelu_exact"}
 FIXED = {
@@ -27,8 +28,7 @@ FIXED = {
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
     depth = take(foreign, "num_layers", int)
-    # Only v1.0 scales, and ties: newer releases of transformers write that v1.1 is tied too, and yet its own head.
-    scaled = take(foreign, "scale_decoder_outputs", bool, take(foreign, "tie_word_embeddings", bool, True))
+    tied = take(foreign, "tie_word_embeddings", bool, True)
     return {
         **FIXED,
         "width": take(foreign, "d_model", int),
@@ -42,16 +42,17 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "relative_buckets": take(foreign, "relative_attention_num_buckets", int, 32),
         "relative_reach": take(foreign, "relative_attention_max_distance", int, 128),
         "activation": choose(foreign, "feed_forward_proj", ACTIVATIONS, "relu"),
-        "tied": scaled,
-        "head_scaling": scaled,
+        "start_id": read_start(foreign),
+        "dropout": take_dropout(foreign, ("dropout_rate",)),
+        "tied": tied,
+        # Older releases of transformers scale what they tie: v1.0.
+        "head_scaling": take(foreign, "scale_decoder_outputs", bool, tied),
     }
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that T5 has not."""
     demand(config, "T5", FIXED)
-    if config.tied != config.head_scaling:
-        raise UserError(f"model.head_scaling {config.head_scaling} cannot be written as T5, which scales a tied head")
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "t5",
@@ -67,12 +68,24 @@ def write_config(config: Any) -> dict[str, Any]:
         "relative_attention_max_distance": config.relative_reach,
         "feed_forward_proj": inverse(ACTIVATIONS)[config.activation],
         "tie_word_embeddings": config.tied,
+        "scale_decoder_outputs": config.head_scaling,
         "dropout_rate": config.dropout,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": config.vocab - 1,  # which our objectives add last
+        "decoder_start_token_id": written_start(config),
         "pad_token_id": None,
         "eos_token_id": None,
     }
+
+
+def read_start(foreign: dict[str, Any]) -> int | None:
+    """The id with which the decoder begins; None where there is none, or one that is no row of the embedding."""
+    start = take(foreign, "decoder_start_token_id", int | None, None)
+    return start if start is None or 0 <= start < take(foreign, "vocab_size", int) else None
+
+
+def written_start(config: Any) -> int:
+    """The id with which the decoder begins: the model's, or else the one that our objectives add, last of all."""
+    return config.vocab - 1 if config.start_id is None else config.start_id
 
 
 def rules(config: Any) -> list[Rule]:

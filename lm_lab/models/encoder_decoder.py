@@ -46,6 +46,7 @@ class Config(Transformer):
     tied: bool = setting("whether the head is the embedding's transpose", False)
     head_scaling: bool = setting("whether the head reads features divided by sqrt(D)", False)
     head_bias: bool = setting("whether the head has an offset", False)
+    start_id: int | None = setting("id with which the decoder begins; None: the objective's own", None, low=0)
 
     sees: ClassVar[Sees] = "past"
     reads_context: ClassVar[bool] = True
@@ -62,6 +63,8 @@ class Config(Transformer):
                 f"relative_buckets {self.relative_buckets} must be a multiple of 4, and relative_reach "
                 f"{self.relative_reach} more than half of them"
             )
+        if self.start_id is not None and self.vocab is not None and self.start_id >= self.vocab:
+            raise UserError(f"start_id {self.start_id} is none of vocab {self.vocab}; lower it, or leave it out")
         super().__post_init__()
 
     @property

@@ -46,10 +46,11 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     return Objective(partial(prepare, config, vocabulary), likelihood)
 
 
-def specials(config: Config, length: int) -> int:
-    """Ids beyond the vocabulary: the mask and the decoder's start."""
+def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+    """Ids beyond the vocabulary: the mask, where the tokenizer has none, and the decoder's start, where the model has
+    none."""
     del config, length
-    return 2
+    return int(vocabulary.mask is None) + int(vocabulary.start is None)
 
 
 def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Examples) -> Batch:
@@ -58,7 +59,8 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     known_BL = jnp.ones_like(tokens) if segments is None else segments
     corrupt = partial(_corrupt, config, vocabulary)
     context, context_segments = jax.vmap(corrupt)(row_keys(key, len(tokens)), tokens, known_BL)
-    shown = shifted(tokens, segments, vocabulary.size + 1)
+    own = vocabulary.size + int(vocabulary.mask is None)
+    shown = shifted(tokens, segments, own if vocabulary.start is None else vocabulary.start)
     positions = None if segments is None else places_within(segments)
     inputs = Inputs(shown, segments, positions, context, context_segments)
     return Batch(inputs, tokens, (known_BL > 0).astype(jnp.float32), examples.bytes)
@@ -74,7 +76,7 @@ def _corrupt(
         tokens_L = tokens_L[permuted(sentences, ends_L, segments_L)]
     if config.rotate:
         tokens_L = tokens_L[rotated(turn, segments_L)]
-    return infilled(config, fill, tokens_L, segments_L, vocabulary.size)
+    return infilled(config, fill, tokens_L, segments_L, vocabulary.hides)
 
 
 def permuted(key: Array, ends_L: Array, segments_L: Array) -> Array:

@@ -47,10 +47,10 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     return Objective(partial(prepare, config, vocabulary), likelihood)
 
 
-def specials(config: Config, length: int) -> int:
-    """One id beyond the vocabulary: the mask."""
+def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+    """One id beyond the vocabulary, the mask, where the tokenizer has none."""
     del config, length
-    return 1
+    return int(vocabulary.mask is None)
 
 
 def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Examples) -> Batch:
@@ -67,7 +67,7 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     random_BL = jax.random.randint(other, tokens.shape, 0, vocabulary.size - 1)
     random_BL += random_BL >= vocabulary.end_of_document
     shown_BL = jnp.where(fate_BL < config.mask_share + config.random_share, random_BL, tokens)
-    shown_BL = jnp.where(fate_BL < config.mask_share, vocabulary.size, shown_BL)
+    shown_BL = jnp.where(fate_BL < config.mask_share, vocabulary.hides, shown_BL)
     shown_BL = jnp.where(chosen_BL, shown_BL, tokens)
     positions = None if segments is None else places_within(segments)
     return Batch(Inputs(shown_BL, segments, positions), tokens, chosen_BL.astype(jnp.float32), examples.bytes)

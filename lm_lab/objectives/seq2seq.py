@@ -61,10 +61,15 @@ def complete(config: Config, model: Any) -> Config:
     return dataclasses.replace(config, form=form)
 
 
-def specials(config: Config, length: int) -> int:
-    """The id with which an encoder's decoder starts; in a joined row the source's end starts the target."""
+def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+    """The id with which an encoder's decoder starts, where the model has none; in a joined row the source's end starts
+    the target."""
     del length
-    return int(config.form == "context")
+    return int(config.form == "context" and vocabulary.start is None)
+
+
+def _start(vocabulary: Vocabulary) -> int:
+    return vocabulary.size if vocabulary.start is None else vocabulary.start
 
 
 def model_length(config: Config, length: int, context_length: int) -> int:
@@ -88,7 +93,7 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
     del config
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments
-    shown_BL, positions_BL = shifted(tokens_BL, segments_BL, vocabulary.size), places_within(segments_BL)
+    shown_BL, positions_BL = shifted(tokens_BL, segments_BL, _start(vocabulary)), places_within(segments_BL)
     inputs = Inputs(shown_BL, segments_BL, positions_BL, examples.context, examples.context_segments)
     return Batch(inputs, tokens_BL, (segments_BL > 0).astype(jnp.float32), examples.bytes)
 
@@ -115,7 +120,7 @@ def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs
     """What a model is given before it writes the first token of the target."""
     if config.form == "joined":
         return moved_right(examples, config.prefix)
-    start_B1 = jnp.full((examples.tokens.shape[0], 1), vocabulary.size, jnp.int32)
+    start_B1 = jnp.full((examples.tokens.shape[0], 1), _start(vocabulary), jnp.int32)
     return Inputs(
         start_B1,
         jnp.ones_like(start_B1),

@@ -39,12 +39,23 @@ class Config:
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective on windows of `length` tokens. Raises UserError where they leave no room for the targets."""
-    return Objective(partial(prepare, config, sizes(config, length), vocabulary.size), likelihood)
+    size = sizes(config, length)
+    return Objective(partial(prepare, config, size, *_special(vocabulary, size[1] + 1)), likelihood)
 
 
-def specials(config: Config, length: int) -> int:
-    """Ids beyond the vocabulary: a sentinel for each span, one for the end, and the decoder's start, which is last."""
-    return sizes(config, length)[1] + 2
+def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+    """Ids beyond the vocabulary: a sentinel for each span and one for the end, where the tokenizer has not so many,
+    and the decoder's start, which is last, where the model has none."""
+    sentinels, start = _special(vocabulary, sizes(config, length)[1] + 1)
+    return sum(number >= vocabulary.size for number in (*sentinels, start))
+
+
+def _special(vocabulary: Vocabulary, count: int) -> tuple[tuple[int, ...], int]:
+    """(so many sentinels, the decoder's start)."""
+    own = len(vocabulary.sentinels) < count
+    sentinels = tuple(range(vocabulary.size, vocabulary.size + count)) if own else vocabulary.sentinels[:count]
+    after = vocabulary.size + (count if own else 0)
+    return sentinels, after if vocabulary.start is None else vocabulary.start
 
 
 def sizes(config: Config, length: int) -> tuple[int, int]:
@@ -61,7 +72,9 @@ def sizes(config: Config, length: int) -> tuple[int, int]:
     return noise, spans
 
 
-def prepare(config: Config, size: tuple[int, int], vocab: int, key: Array, examples: Examples) -> Batch:
+def prepare(
+    config: Config, size: tuple[int, int], sentinels: tuple[int, ...], start: int, key: Array, examples: Examples
+) -> Batch:
     """Context is the corrupted text [B L - noise + spans], targets [B noise + spans + 1]. Pure in the key.
 
     With segments the context keeps the length L, its end padded.
@@ -70,10 +83,10 @@ def prepare(config: Config, size: tuple[int, int], vocab: int, key: Array, examp
     rows, length = examples.tokens.shape
     isolated = examples.segments is not None
     segments_BL = jnp.ones_like(examples.tokens) if examples.segments is None else examples.segments
-    corrupt = partial(_corrupt, size, vocab, length if isolated else length - size[0] + size[1])
+    corrupt = partial(_corrupt, size, sentinels, length if isolated else length - size[0] + size[1])
     made = jax.vmap(corrupt)(row_keys(key, rows), examples.tokens, examples.bytes, segments_BL)
     (context, context_segments), (targets, bytes_, segments) = made
-    shown = shifted(targets, segments, vocab + size[1] + 1)
+    shown = shifted(targets, segments, start)
     weights = (segments > 0).astype(jnp.float32)
     if not isolated:
         return Batch(Inputs(shown, context=context), targets, weights, bytes_)
@@ -82,16 +95,23 @@ def prepare(config: Config, size: tuple[int, int], vocab: int, key: Array, examp
 
 
 def _corrupt(
-    size: tuple[int, int], vocab: int, context: int, key: Array, tokens_L: Array, bytes_L: Array, segments_L: Array
+    size: tuple[int, int],
+    sentinels: tuple[int, ...],
+    context: int,
+    key: Array,
+    tokens_L: Array,
+    bytes_L: Array,
+    segments_L: Array,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """((context, its segments), (targets, their bytes, their segments)) of a row."""
     noise_L, begins_L = whole(spans(key, tokens_L.shape[0], *size), segments_L)
-    sentinel_L = vocab + jnp.cumsum(begins_L, dtype=jnp.int32) - 1
+    order_L = jnp.cumsum(begins_L, dtype=jnp.int32) - 1
+    sentinel_L = jnp.asarray(sentinels, jnp.int32)[order_L]
     kept_L = (~noise_L | begins_L) & (segments_L > 0)
     shown = compact(kept_L, context, jnp.where(begins_L, sentinel_L, tokens_L), segments_L)
     last = jnp.where(noise_L, jnp.arange(tokens_L.shape[0]), 0).max()
     columns = (
-        jnp.append(interleave(sentinel_L, tokens_L), sentinel_L[-1] + 1),
+        jnp.append(interleave(sentinel_L, tokens_L), jnp.asarray(sentinels, jnp.int32)[order_L[-1] + 1]),
         jnp.append(interleave(jnp.zeros_like(bytes_L), bytes_L), 0),
         jnp.append(interleave(segments_L, segments_L), segments_L[last]),
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.documents import Reads
+from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
@@ -33,6 +34,12 @@ def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> An
         clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
         raise UserError(f"{where} {clash[0]} context, and this config.model {clash[1]}; choose another of the two")
     return objective.complete(settings, model) if hasattr(objective, "complete") else settings
+
+
+def vocabulary(tokenizer: Tokenizer, model: Any) -> Vocabulary:
+    """What objectives know of the tokenizer, and of the model's special ids."""
+    text = (tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends)
+    return Vocabulary(*text, getattr(model, "start_id", None), tokenizer.mask, tokenizer.sentinels)
 
 
 @dataclass(frozen=True)
@@ -147,9 +154,8 @@ class Experiment:
         return registry.find("adapters", self.adapter_name, "config.adapter.name").make(self.adapter)
 
     def vocabulary(self) -> Vocabulary:
-        """What objectives know of the tokenizer."""
-        made = loader.open_tokenizer(self.data, self.source, self.tokenizer)
-        return Vocabulary(made.vocab, made.end_of_document, made.words, made.sentence_ends)
+        """What objectives know of the run's tokenizer and model."""
+        return vocabulary(loader.open_tokenizer(self.data, self.source, self.tokenizer), self.model)
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records are rows."""

@@ -1,29 +1,44 @@
-"""What a run starts with where `train.initial` names another: the parameters of that one, by path."""
+"""What a run starts with where `train.initial` names another: the parameters of that one, its model and tokenizer."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lm_lab.train import restore
+from lm_lab import registry
+from lm_lab.data import loader
+from lm_lab.train import carried, restore
 from lm_lab.train.experiment import REFERENCE, Experiment
 from lm_lab.types import PyTree, UserError
 
+logger = logging.getLogger(__name__)
+
 MAY_DIFFER = {*REFERENCE, "scan", "dropout", "vocab", "length"}  # how it is computed, or seen in the shapes
 KEY = "config.train.initial"
+ADAPTER = "lora"  # beside the modules of the parameters
+OF_TRAINING = {"dropout", "also_train", "continues"}  # settings of an adapter that do not say what it computes
 
 
 def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
+    With adapter.continues they are those that its adapter was trained beside, and the adapter's stand under "lora".
     Raises UserError where it cannot be read, or is of another model: a setting of which differs.
     """
     if experiment.train.initial is None:
         return {}
-    family, config, params = restore.load_params(Path(experiment.train.initial))
+    adapted = getattr(experiment.adapter, "continues", False)
+    if adapted:
+        family, config, params, own = restore.load_beginning(Path(experiment.train.initial))
+        _check_adapter(own.settings, experiment.adapter)
+        params = {**params, ADAPTER: own.trained["lora"]}
+    else:
+        family, config, params = restore.load_params(Path(experiment.train.initial))
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
@@ -31,7 +46,80 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     if there:
         wanted = " ".join(f"--config.model.{name}={value}" for name, value in there.items())
         raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
+    _check_tokenizer(experiment)
     return leaves(params)
+
+
+def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and those of an adapter
+    that goes on, taken from the run that config.train.initial names. Raises UserError where that has no tokenizer, and
+    the config names none either, and where an adapter is to go on and no run is named."""
+    train, adapter = (values.get(name, {}) for name in ("train", "adapter"))
+    named = train.get("initial") if isinstance(train, Mapping) else None
+    goes_on = isinstance(adapter, Mapping) and adapter.get("continues")
+    if goes_on and named is None:
+        raise UserError(f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with")
+    if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
+        return dict(values)  # what is wrong with it is said where it is read
+    directory = Path(named).expanduser()
+    stored = carried.anchored(directory, restore.read_config(directory))
+    found = dict(values)
+    if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
+        found["model"] = _model(stored["model"], found)
+    if goes_on and isinstance(stored.get("adapter"), Mapping):
+        found["adapter"] = dict(stored["adapter"]) | dict(adapter)
+    data = found.get("data", {})
+    if isinstance(data, Mapping) and "tokenizer" not in data:
+        found["data"] = _tokenizer(directory, stored) | dict(data)
+    return found
+
+
+def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The model section: what it says, and what the stored one says of all else that decides results. A longest text
+    is kept where the data's surely is not longer, and where positions are learned."""
+    given, data = dict(values.get("model", {})), values.get("data", {})
+    family = stored.get("family")
+    if not isinstance(family, str) or given.get("family", family) != family:
+        return given
+    fields = dataclasses.fields(registry.find("models", family, f"{KEY}: config.model.family").Config)
+    kept = {f.name: stored[f.name] for f in fields if f.name in stored and f.metadata.get("changes_result", True)}
+    sizes = [data.get(name) for name in ("length", "context_length")] if isinstance(data, Mapping) else []
+    longest = sum(size or loader.Config.length for size in sizes if isinstance(size, int | None))
+    if kept.get("length") is not None and kept["length"] < longest and stored.get("positions") != "learned":
+        del kept["length"]
+    return {"family": family, **kept, **given}
+
+
+def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the data section that make the stored run's tokenizer."""
+    section = stored.get("data")
+    if not isinstance(section, Mapping):
+        raise UserError(f"{KEY}: {directory} has no tokenizer that is read here; name one, by --config.data.tokenizer")
+    config, source, tokenizer = loader.read(section, f"{directory / 'config.json'}: config.data")
+    learnt = loader.learnt_file(config, source, tokenizer)
+    kept = {"tokenizer": config.tokenizer, **dataclasses.asdict(tokenizer)}
+    return kept if learnt is None else kept | {"vocabulary_file": str(learnt)}
+
+
+def _check_tokenizer(experiment: Experiment) -> None:
+    """Raises UserError where the run that this one begins with has another tokenizer. One that learnt from a text that
+    is gone, before runs kept what was learnt, is taken at its word."""
+    directory = Path(str(experiment.train.initial))
+    section = carried.anchored(directory, restore.read_config(directory)).get("data")
+    if not isinstance(section, Mapping):
+        return
+    try:
+        there = loader.open_tokenizer(*loader.read(section, f"{directory / 'config.json'}: config.data"))
+    except UserError as error:
+        logger.warning("the tokenizer of %s cannot be compared: %s", directory, error)
+        return
+    here = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    if there.identity != here.identity:
+        raise UserError(
+            f"config.data.tokenizer {experiment.data.tokenizer!r} is not that of {KEY}, which has "
+            f"{section.get('tokenizer', loader.Config.tokenizer)!r}; leave out config.data.tokenizer and its settings, "
+            "which are then the same"
+        )
 
 
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
@@ -45,6 +133,34 @@ def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
         given = {f"model/{path}": leaf for path, leaf in given.items()}
     _check(given, own)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
+
+
+def _check_adapter(there: Any, here: Any) -> None:
+    names = [field.name for field in dataclasses.fields(there) if field.name not in OF_TRAINING]
+    for name in names:
+        if getattr(there, name) != getattr(here, name):
+            raise UserError(
+                f"{KEY} has an adapter with {name} {getattr(there, name)}, and config.adapter.{name} is "
+                f"{getattr(here, name)}; leave it out"
+            )
+
+
+def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
+    """What is trained, with the adapters that are given in the place of fresh ones. Raises UserError where they are of
+    other layers, or other shapes."""
+    own = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
+    if not own:
+        return trained
+    inner = "model/" if any(path.startswith(f"{ADAPTER}/model/") for path in leaves(trained)) else ""
+    own = {path.replace(f"{ADAPTER}/", f"{ADAPTER}/{inner}", 1): leaf for path, leaf in own.items()}
+    fresh = {path: leaf for path, leaf in leaves(trained).items() if path.startswith(f"{ADAPTER}/")}
+    for path in sorted(own.keys() | fresh.keys()):
+        there, here = (list(found[path].shape) if path in found else "absent" for found in (own, fresh))
+        if there != here:
+            raise UserError(f"{KEY}: adapter {path} is {there} there and {here} by config.adapter; make them the same")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(own[_name(path)], leaf.dtype) if _name(path) in own else leaf, trained
+    )
 
 
 def _check(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import history, identity, optimizer, records
+from lm_lab.train import carried, history, identity, optimizer, records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
@@ -27,6 +27,7 @@ COUNTERS = {  # what a commit holds beside the state
     "base": str,
     "bytes": NUMBER,
     "seconds": NUMBER,
+    "compile_seconds": NUMBER,
     "since_log": dict,
     "final": dict,
     history.MARK: dict,
@@ -48,7 +49,7 @@ class Member:
     """
 
     def __init__(self, run: Run, alone: bool = True) -> None:
-        self.run = run
+        self.run = run._replace(resolved=carried.relative(run.resolved))
         # A kill may find a member one commit ahead of the others: it then still has the one that they share.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
@@ -60,6 +61,7 @@ class Member:
         if (directory / "sweep.json").exists():
             raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
         self._claim = identity.claim(directory, self.run.resolved)
+        carried.check(directory, self.run.experiment)
         broken = self._take_up_result()
         ended = self.result is not None and not self._is_longer(self.result)
         if ended and not self._claim.damaged:
@@ -152,19 +154,31 @@ class Member:
         newest = next(self._checkpoints.commits(), None)
         kept = history.recall(self.run.directory, step, extra, newest.extra if newest else {})
         self._checkpoints.rewind(step)
+        carried.keep(self.run.directory, self.run.experiment)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._text, self._base = program, text, base
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
+        self._compile_seconds = float(extra.get("compile_seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
-        self._first_call, self._examined = True, -1
+        self._examined = -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._opened.close()
         self._opened = self._stack.enter_context(ExitStack())
         self._metrics = self._opened.enter_context(records.Metrics(self.run.directory, kept))
         records.write_environment(self.run.directory)
+
+    @property
+    def held_out(self) -> float:
+        """The held-out loss of the newest evaluation, in nats a token."""
+        return self._final["eval/heldout/nll"]
+
+    def compiled(self, seconds: float) -> None:
+        """Takes in what compiling took, which is no training."""
+        if self.result is None:
+            self._compile_seconds += seconds
 
     def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
         """Raises UserError where the run cannot end after `steps` steps, having made `step` towards another end."""
@@ -186,10 +200,8 @@ class Member:
         if self.result is not None:
             return
         self._seconds += seconds
-        if not self._first_call:  # which compiles
-            self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
-            self._paced_seconds += seconds
-        self._first_call = False
+        self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
+        self._paced_seconds += seconds
         finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
@@ -222,7 +234,8 @@ class Member:
         """Commits the state after `step` steps, in the background."""
         if self.result is None:
             lines = self._metrics.sync()
-            counters = {"bytes": self._bytes, "seconds": self._seconds, "since_log": self._since_log}
+            clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
+            counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
             extra[history.MARK] = lines._asdict()
             if self._base:
@@ -250,6 +263,7 @@ class Member:
             "params": program.params,
             "final": self._final,
             "seconds": self._seconds,
+            "compile_seconds": self._compile_seconds,
             "tokens_per_second": self._paced_tokens / self._paced_seconds if self._paced_seconds else None,
             "text": self._text,
             **more,

@@ -13,7 +13,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -22,7 +21,7 @@ from typing import Any
 import jax
 
 from lm_lab.train import history
-from lm_lab.train.events import Event, EventsWriter, SessionLog, Summary
+from lm_lab.train.events import Events
 from lm_lab.train.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
 from lm_lab.train.history import Mark
 from lm_lab.types import UserError
@@ -40,6 +39,7 @@ RESULT = {
     "params": dict,
     "final": dict,
     "seconds": NUMBER,
+    "compile_seconds": NUMBER,
     "tokens_per_second": (*NUMBER, NoneType),
     "text": str,
     "message": (str, NoneType),
@@ -138,7 +138,7 @@ class Metrics:
         self._lines, self._digest = len(self._kept), hashlib.sha256(kept)
         with explained(path, "write"):
             self._file = path.open("ab")
-        self._events = _start_events(self._directory / "tensorboard", [json.loads(line) for line in self._kept])
+        self._events = Events(self._directory / "tensorboard", [json.loads(line) for line in self._kept])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,38 +154,13 @@ class Metrics:
             self._file.flush()
         self._lines += 1
         self._digest.update(line)
-        with explained(self._directory / "tensorboard", "write"):
-            self._events.write_event(_event(plain))
-            self._events.flush()
+        self._events.write(plain)
 
     def sync(self) -> Mark:
         """Waits until every line is on the disk; what a commit is to remember of them."""
         with explained(Path(self._file.name), "write"):
             os.fsync(self._file.fileno())
         return Mark(self._lines, self._digest.hexdigest())
-
-
-def _start_events(folder: Path, records: list[dict[str, Any]]) -> EventsWriter:
-    with explained(folder, "write"):
-        folder.mkdir(exist_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        events = EventsWriter(str(folder / "events"))
-        # A TensorBoard that watched the old file forgets what it read there.
-        events.write_event(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
-        for record in records:
-            events.write_event(_event(record))
-        events.flush()
-    return events
-
-
-def _event(record: Mapping[str, Any]) -> Any:
-    values = [
-        Summary.Value(tag=name, simple_value=value)
-        for name, value in record.items()
-        if name != "step" and isinstance(value, (int, float)) and math.isfinite(value)
-    ]
-    return Event(wall_time=time.time(), step=record["step"], summary=Summary(value=values))
 
 
 def _dump(value: Any) -> str:

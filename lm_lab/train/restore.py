@@ -15,8 +15,9 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
+from lm_lab.nn.trees import union
 from lm_lab.schema import build
-from lm_lab.train import checkpoint, identity
+from lm_lab.train import carried, checkpoint, identity
 from lm_lab.train.files import Damaged
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
@@ -66,14 +67,25 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
         base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
+    elif section.get("continues"):
+        base = load_beginning(Path(initial).expanduser())[2]
     else:
-        base = load_params(Path(initial).expanduser())[2]
+        base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
     if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
     return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
+
+
+def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
+    """(family, its Config, parameters beside the adapter, adapter) that a run begins with which goes on with the
+    low-rank adapter of another. Raises UserError, also where that trained another adapter."""
+    family, config, own = load_adapter(directory)
+    if own.name != "lora":
+        raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; leave out adapter.continues")
+    return family, config, union(own.frozen, own.trained.get("params", {})), own
 
 
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
@@ -117,8 +129,11 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """The plain values of the config.json of a run that can read text. Raises UserError for a model alone."""
-    content = read_config(directory)
+    """The plain values of the config.json of a run that can read text, files by their paths.
+
+    Raises UserError for a model alone.
+    """
+    content = carried.anchored(directory, read_config(directory))
     _refuse_foreign(directory, content)
     if "model" in content and "objective" not in content:
         raise UserError(
@@ -144,12 +159,15 @@ def abstract_params(family: str, config: Any) -> PyTree:
     return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
 
 
-def write_params(directory: Path, params: PyTree) -> None:
-    """The one checkpoint of a directory that holds a model alone; its config.json is there. Raises UserError."""
+def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
+    """The one checkpoint of a directory that holds a model alone, or an adapter, which was trained on the parameters
+    `base`; its config.json is there. Raises UserError."""
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()
     arrays = checkpoint.describe({"params": params})
-    checkpoint.commit(folder, {"params": params}, checkpoint.Record(0, "", None, {}, arrays), keep=1)
+    checkpoint.commit(
+        folder, {"params": params}, checkpoint.Record(0, "", None, {"base": hash_of(base)}, arrays), keep=1
+    )
     (folder / checkpoint.TRASH).rmdir()
 
 

@@ -145,5 +145,6 @@ def initial_state(
     params = initial.filled(model.init(key, example.inputs)["params"], given or {})
     params = jax.tree.map(lambda x: x.astype(dtype), params)
     trained, frozen = adapter.split(jax.random.fold_in(key, 1), params)
+    trained = initial.continued(trained, given or {})
     opt_state = optimizer.make(config, hyper, 0.0).init(trained)
     return TrainState(jnp.int32(0), trained, opt_state, hyper, frozen)

@@ -94,7 +94,7 @@ def quiet() -> contextlib.AbstractContextManager[Any]:
 
 
 def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) -> np.ndarray:
-    """Random text i64[rows, length], of ids above that of padding, which some take for the end of what is to be read."""
+    """Random text i64[rows, length], of ids above that of padding, which some take for the end of what is read."""
     lowest = 0 if (padding := twin.reference.config.pad_token_id) is None else padding + 1
     return np.random.default_rng(seed).integers(lowest, twin.config.vocab, (rows, length))
 

@@ -5,7 +5,9 @@ import warnings
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lm_lab import registry
@@ -22,6 +24,8 @@ peft = pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
 
 LOGITS = 1e-4  # absolute, as the issue asks; logits are of order 1
+LOSSES = 1e-6  # of six steps; a float32 near 3 has steps of 2e-7
+RATE, STEPS = 0.01, 6
 
 
 def gpt2():
@@ -96,6 +100,47 @@ def theirs(model, tokens):
         return model(input_ids=torch.as_tensor(tokens)).logits.numpy()
 
 
+ADAMW = {"eps": 1e-8, "weight_decay": 0.01}
+
+
+def their_losses(model, tokens):
+    """Of six steps of AdamW, before each."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, losses = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.99), **ADAMW), []
+    text = torch.as_tensor(tokens)
+    for _ in range(STEPS):
+        logits = model(input_ids=text).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+def our_losses(twin, settings, adapters, tokens):
+    """The same of ours, by the functions that a run is made of."""
+    model, adapter = twin.model(scan=True, dropout=0.0), lora.make(settings)
+    optimizer = optax.adamw(RATE, b1=0.9, b2=0.99, **ADAMW)
+
+    def loss(trained):
+        logits = model.apply(adapter.variables(trained, twin.params, "float32"), Inputs(tokens))
+        shares = jax.nn.log_softmax(logits[:, :-1])
+        return -jnp.take_along_axis(shares, tokens[:, 1:, None], -1).mean()
+
+    @jax.jit
+    def step(carry, _):
+        trained, state = carry
+        value, gradient = jax.value_and_grad(loss)(trained)
+        updates, state = optimizer.update(gradient, state, trained)
+        return (optax.apply_updates(trained, updates), state), value
+
+    tokens, trained = jnp.asarray(tokens), jax.tree.map(jnp.asarray, {"lora": adapters})
+    return np.asarray(jax.lax.scan(step, (trained, optimizer.init(trained)), None, length=STEPS)[1])
+
+
 def loaded(place, base):
     """Our folder as PEFT loads it; every tensor finds its place."""
     with warnings.catch_warnings(), parity.quiet():
@@ -115,11 +160,14 @@ def test_the_logits_are_those_of_peft_both_ways(case, tmp_path):
     assert np.abs(theirs(wrapped.unload(), tokens) - wanted).max() > 0.1
     assert np.abs(got - wanted).max() < LOGITS
     ours.save(tmp_path / "again", settings, adapters, twin.family, twin.config)
-    base = MODELS[case.split()[0]]()
-    assert np.abs(theirs(loaded(tmp_path / "again", base), tokens) - got).max() < LOGITS
+    model = loaded(tmp_path / "again", MODELS[case.split()[0]]())
+    assert np.abs(theirs(model, tokens) - got).max() < LOGITS
     settings_again, again = ours.load(tmp_path / "again", twin.family, twin.config)
-    assert replace(settings_again, rank=settings.rank) == settings
+    assert settings_again == settings
     assert distance(again, adapters) < 1e-6
+    wanted = their_losses(model, tokens)
+    assert wanted[0] - wanted[-1] > 0.1, "training that learns nothing proves nothing"
+    assert np.abs(our_losses(twin, settings, adapters, tokens) - wanted).max() < LOSSES
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -55,7 +55,7 @@ def test_a_batch_is_a_function_of_key_and_examples_one_by_one_or_many_at_once(na
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_are_those_of_the_vocabulary_and_of_the_objective(name, isolated):
     objective, window = built(name)
-    specials = find(name).specials(find(name).Config(), LENGTH) if hasattr(find(name), "specials") else 0
+    specials = find(name).specials(find(name).Config(), LENGTH, VOCABULARY) if hasattr(find(name), "specials") else 0
     prepare = jax.jit(jax.vmap(objective.prepare, (0, None)))
     many = prepare(jax.random.split(jax.random.key(0), 20), examples(window, isolated))
     for ids in (many.inputs.tokens, many.inputs.context, many.targets):

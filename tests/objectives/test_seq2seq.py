@@ -139,7 +139,7 @@ def test_lengths_and_special_ids():
     context, joined = (seq2seq.Config(form=form) for form in ("context", "joined"))
     assert seq2seq.model_length(context, 5, 6) == 6
     assert seq2seq.model_length(joined, 5, 6) == 10
-    assert [seq2seq.specials(config, 5) for config in (context, joined)] == [1, 0]
+    assert [seq2seq.specials(config, 5, VOCABULARY) for config in (context, joined)] == [1, 0]
 
 
 def test_a_form_that_the_model_does_not_read_is_refused():

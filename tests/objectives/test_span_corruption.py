@@ -38,7 +38,7 @@ def restored(context, targets):
 def test_the_example_of_the_docstring(monkeypatch):
     monkeypatch.setattr(span_corruption, "spans", lambda *_: jnp.asarray([0, 1, 1, 0, 0, 1, 1, 0], bool))
     row = jnp.arange(8), jnp.ones(8), jnp.ones(8, jnp.int32)
-    (context, _), (targets, bytes_, _) = span_corruption._corrupt((4, 2), 100, 6, jax.random.key(0), *row)
+    (context, _), (targets, bytes_, _) = span_corruption._corrupt((4, 2), (100, 101, 102), 6, jax.random.key(0), *row)
     assert context.tolist() == [0, 100, 3, 4, 101, 7]
     assert targets.tolist() == [100, 1, 2, 101, 5, 6, 102]
     assert bytes_.tolist() == [0, 1, 1, 0, 1, 1, 0]
@@ -46,7 +46,7 @@ def test_the_example_of_the_docstring(monkeypatch):
 
 def test_context_and_targets_give_the_text_back():
     batch = drawn()
-    assert span_corruption.specials(span_corruption.Config(), LENGTH) == SPANS + 2
+    assert span_corruption.specials(span_corruption.Config(), LENGTH, VOCABULARY) == SPANS + 2
     assert batch.inputs.context is not None
     assert batch.inputs.context.shape == (ROWS, LENGTH - NOISE + SPANS)
     assert batch.targets.shape == batch.inputs.tokens.shape == (ROWS, NOISE + SPANS + 1)

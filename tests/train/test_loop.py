@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from lm_lab.data.sources import synthetic
 from lm_lab.train import identity, loop, program, records
 from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
@@ -18,7 +21,7 @@ from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
 
-PACE = ("seconds", "tokens_per_second")  # what a clock says, and no state
+PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
 
 
 class Killed(Exception):
@@ -104,6 +107,29 @@ def kill_at(monkeypatch, number, after):
     monkeypatch.setattr(Member, "save", dying)
 
 
+def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
+    runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
+    machine, compile_, later = loop.build(runs), Compiled.compile, [0.0]
+
+    def slow(self, *args):
+        later[0] += 1000.0
+        compile_(self, *args)
+
+    monkeypatch.setattr(Compiled, "compile", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs)
+    machine.step._programs.clear()
+    machine.evaluate._programs.clear()
+    (result,) = loop.train(runs)
+    # The first process compiled the step and the exam, the second both shapes of the step and the exam.
+    assert 5000 <= result["compile_seconds"] < 5500
+    assert 0 < result["seconds"] < 500
+    assert result["tokens_per_second"] > 4 * machine.program.targets_per_step / 500
+
+
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
 def test_a_run_killed_and_started_again_ends_in_the_same_bits(tmp_path, monkeypatch, undisturbed, number, after):
     runs = runs_in(tmp_path)
@@ -171,9 +197,9 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
             loop.train(runs[:1])
     companies, train = [], loop._train
 
-    def noted(machine, company, signals):
+    def noted(machine, company, *rest):
         companies.append((len(company.members), company.step, company.until))
-        train(machine, company, signals)
+        train(machine, company, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_train", noted)
@@ -187,7 +213,7 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
     assert_same(runs, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
     runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
     observe = Member.observe

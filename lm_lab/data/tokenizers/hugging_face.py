@@ -1,7 +1,10 @@
-"""A byte-level BPE of the Hugging Face hub (GPT-2's, LLaMA 3's, Qwen's), read from its tokenizer.json.
+"""A tokenizer of the Hugging Face hub, read from its tokenizer.json, or from vocab.txt (BERT's) or vocab.json beside
+merges.txt (GPT-2's).
 
-Its special tokens are never made of text, and text is taken as it is: what the file says of Unicode normal forms is
-left out, so that every text comes back. Needs the `tokenizers` library, an extra.
+Its special tokens are never made of text. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text as it is: what the
+file says of Unicode normal forms is left out, so that every text comes back. Of the others (WordPiece, Unigram, BPE
+with spaces as U+2581) what they normalise comes back normalised, and bytes are counted of that: a space before each
+word is one, also before the first. Needs the `tokenizers` library, an extra.
 """
 
 import dataclasses
@@ -9,8 +12,9 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,65 +24,166 @@ from lm_lab.schema import setting
 from lm_lab.types import UserError
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>", "<|im_end|>")  # in this order, where none is named
+MASKS = ("<mask>", "[MASK]")
+KEY = "config.data.tokenizer_file"
+SPACE = "\u2581"
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which tokenizer."""
 
-    tokenizer_file: str = setting("path of a tokenizer.json", names_file=True)
+    tokenizer_file: str = setting(
+        "path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt", names_file=True
+    )
     end_token: str | None = setting("what ends a document; None: the usual names, in turn", None)
+    framed: bool = setting("a text begins with the special tokens that the file puts before it, as <s>", False)
+
+
+class Library(NamedTuple):
+    """The library's tokenizer, twice: special tokens seen in no text, and the frame of a text."""
+
+    plain: Any
+    begin: list[int]  # ids that its own rule puts before a text
+    end: list[int]  # and after it
 
 
 def make(config: Config) -> Tokenizer:
-    """The tokenizer of the file. Raises UserError where it is missing or no byte-level BPE."""
+    """The tokenizer of the file. Raises UserError where it is missing, or of no known kind."""
     path = Path(config.tokenizer_file)
+    content = _content(path)
     try:
-        content = path.read_bytes()
         facts = json.loads(content)
-        _check(facts)
-        texts = _texts(facts)
-        end = _end(facts, config.end_token)
-    except OSError as error:
-        raise UserError(f"config.data.tokenizer_file {path}: cannot read: {error.strerror}") from None
+        is_bytes = _is_byte_level(facts)
+        special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
+        texts = _texts(facts, _letters() if is_bytes else None)
+        library = _library(path, facts, is_bytes)
+        end = _end(special, config.end_token, library.end)
     except UserError as error:
-        raise UserError(f"config.data.tokenizer_file {path}: {error}") from None
+        raise UserError(f"{KEY} {path}: {error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"config.data.tokenizer_file {path}: not a tokenizer.json ({error})") from None
-    encoder = _encoder(path, facts)
+        raise UserError(f"{KEY} {path}: not a tokenizer.json ({error})") from None
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
+    hidden = {end, *special.values()}
 
     def encode(text: str) -> np.ndarray:
-        return np.array(encoder.encode(text, add_special_tokens=False).ids, dtype)
+        return np.array(begin + library.plain.encode(text, add_special_tokens=False).ids, dtype)
 
     def decode(ids: Any) -> str:
-        return b"".join(texts[number] for number in np.asarray(ids).ravel().tolist()).decode(errors="replace")
+        shown = [number for number in np.asarray(ids).ravel().tolist() if number < len(texts) and number not in hidden]
+        if is_bytes:
+            return b"".join(texts[number] for number in shown).decode(errors="replace")
+        return library.plain.decode(shown)
 
+    begin = [number for number in library.begin if number != end] if config.framed else []
     words = np.array([_word(text) for text in texts], np.uint8)
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
-    identity = f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}"
-    return Tokenizer(identity, len(texts), end, bytes_of, words, ends, encode, decode)
+    identity = f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
+    mask = next((special[name] for name in MASKS if name in special), None)
+    found = Tokenizer(identity, len(texts), end, bytes_of, words, ends, encode, decode)
+    return found._replace(mask=mask, sentinels=sentinels(special))
 
 
-def _check(facts: dict[str, Any]) -> None:
+def sentinels(special: dict[str, int]) -> tuple[int, ...]:
+    """T5's ids of hidden spans, <extra_id_0>, <extra_id_1>, ..., as far as they go without a gap."""
+    numbers = [re.fullmatch(r"<extra_id_(\d+)>", name) for name in special]
+    found = {int(match[1]): special[match[0]] for match in numbers if match}
+    return tuple(found[number] for number in range(len(found)) if number in found)
+
+
+def _content(path: Path) -> bytes:
+    """The tokenizer.json, or what the library makes of an older form."""
+    try:
+        if path.name == "vocab.txt":
+            return _word_piece(path).to_str().encode()
+        if path.name == "vocab.json":
+            return _byte_pairs(path).to_str().encode()
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{KEY} {path}: cannot read: {error.strerror}") from None
+
+
+def _word_piece(path: Path) -> Any:
+    """BERT's, of a list of pieces, and of tokenizer_config.json where there is one."""
+    beside = path.with_name("tokenizer_config.json")
+    said = json.loads(beside.read_bytes()) if beside.exists() else {}
+    pieces = path.read_text("utf-8").splitlines()
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
+        raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
+    lower = said.get("do_lower_case", True)
+    # The constructor adds the special tokens, and the frame [CLS] text [SEP].
+    return _imported(path).implementations.BertWordPieceTokenizer(
+        ids,
+        lowercase=lower,
+        strip_accents=said.get("strip_accents"),
+        handle_chinese_chars=said.get("tokenize_chinese_chars", True),
+    )
+
+
+def _byte_pairs(path: Path) -> Any:
+    """GPT-2's, of its vocabulary and merges."""
+    library = _imported(path)
+    vocab = json.loads(path.read_bytes())
+    merges = path.with_name("merges.txt").read_text("utf-8").splitlines()
+    pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
+    made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
+    made.add_special_tokens([name for name in (*ENDS, "<s>", "<pad>", "<unk>", "<mask>") if name in vocab])
+    if "<s>" in vocab and "</s>" in vocab:  # BART's and RoBERTa's
+        ends = [(name, vocab[name]) for name in ("</s>", "<s>")]
+        made.post_processor = library.processors.RobertaProcessing(*ends, add_prefix_space=False)
+    return made
+
+
+def _is_byte_level(facts: dict[str, Any]) -> bool:
+    """Whether its letters stand for bytes. Raises UserError for a kind whose text is not known."""
     parts = facts["pre_tokenizer"] or {}
     levels = [part for part in parts.get("pretokenizers", [parts]) if part.get("type") == "ByteLevel"]
-    if facts["model"].get("type", "BPE") != "BPE" or not levels:
-        raise UserError("not a byte-level BPE, whose ids stand for a known number of bytes; choose another tokenizer")
     if any(level.get("add_prefix_space") for level in levels):
         raise UserError("add_prefix_space puts a space before every text; choose another tokenizer")
+    kind = facts["model"].get("type", "BPE")
+    if levels and kind == "BPE":
+        return True
+    if levels or kind not in ("BPE", "Unigram", "WordPiece"):
+        raise UserError(f"a {kind} of this form is not supported; known: BPE, Unigram, WordPiece")
+    decoder = facts.get("decoder")
+    if decoder is None or "ByteLevel" in json.dumps(decoder):
+        raise UserError("not a byte-level BPE, and no decoder says what its ids stand for; choose another tokenizer")
+    return False
 
 
-def _texts(facts: dict[str, Any]) -> list[bytes]:
+def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]:
     """What each id stands for: nothing where it is special, or no token at all."""
-    letters = _letters()
-    found = {number: bytes(letters[letter] for letter in token) for token, number in facts["model"]["vocab"].items()}
+    model = facts["model"]
+    vocab = model["vocab"]
+    ids = {piece: number for number, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else vocab
+    if letters is not None:
+        found = {number: bytes(letters[letter] for letter in piece) for piece, number in ids.items()}
+    elif model.get("type") == "WordPiece":
+        goes_on = model.get("continuing_subword_prefix", "##")
+        found = {number: _of_word_piece(piece, goes_on) for piece, number in ids.items()}
+    else:
+        fallback = model.get("byte_fallback", False)
+        found = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
     for token in facts.get("added_tokens") or ():
         found[token["id"]] = b"" if token["special"] else token["content"].encode()
     return [found.get(number, b"") for number in range(max(found) + 1)]
+
+
+def _of_word_piece(piece: str, goes_on: str) -> bytes:
+    """A piece that goes on with a word, or a word with the space before it, which punctuation has not."""
+    if piece.startswith(goes_on):
+        return piece.removeprefix(goes_on).encode()
+    return piece.encode() if len(piece) == 1 and not piece.isalnum() else f" {piece}".encode()
+
+
+def _of_piece(piece: str, fallback: bool) -> bytes:
+    """A piece of SentencePiece's form; <0x41> is a byte."""
+    spelt = re.fullmatch(r"<0x([0-9A-F]{2})>", piece) if fallback else None
+    return bytes([int(spelt[1], 16)]) if spelt else piece.replace(SPACE, " ").encode()
 
 
 def _letters() -> dict[str, int]:
@@ -89,12 +194,13 @@ def _letters() -> dict[str, int]:
     return {chr(value): value for value in plain} | {chr(256 + place): value for place, value in enumerate(others)}
 
 
-def _end(facts: dict[str, Any], named: str | None) -> int:
-    """The id that ends a document."""
-    special = {token["content"]: token["id"] for token in facts.get("added_tokens") or () if token["special"]}
+def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
+    """The id that ends a document: the named one, a usual one, or what the file's own rule puts after a text."""
     for token in ENDS if named is None else (named,):
         if token in special:
             return special[token]
+    if named is None and after:
+        return after[-1]
     raise UserError(f"config.data.end_token: none of its special tokens is {named or 'a usual end'}; name one of them")
 
 
@@ -106,14 +212,35 @@ def _word(text: bytes) -> int:
     return 2 if inner != text else 1
 
 
-def _encoder(path: Path, facts: dict[str, Any]) -> Any:
-    """The library's tokenizer, which sees special tokens in no text."""
+def _imported(path: Path) -> Any:
     if importlib.util.find_spec("tokenizers") is None:
-        raise UserError("config.data.tokenizer hugging_face needs the tokenizers library; install lm_lab[interop]")
-    plain = [token for token in facts.get("added_tokens") or () if not token["special"]]
-    known = facts | {"added_tokens": plain, "normalizer": None, "post_processor": None, "truncation": None}
-    library = importlib.import_module("tokenizers")
+        raise UserError(f"{KEY} {path} needs the tokenizers library; install lm_lab[interop]")
+    return importlib.import_module("tokenizers")
+
+
+def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
+    """The library's tokenizer of the file. Raises UserError where it refuses it."""
+    library = _imported(path)
+    whole = facts | {"truncation": None, "padding": None}
+    added = facts.get("added_tokens") or ()
+    plain = whole | {"added_tokens": [token for token in added if not token["special"]], "post_processor": None}
+    plain |= {"normalizer": None} if is_bytes else {"model": _unspoken(facts["model"], added)}
     try:
-        return library.Tokenizer.from_str(json.dumps(known | {"padding": None}))
+        probe = library.Tokenizer.from_str(json.dumps(whole)).encode("a")
+        encoder = library.Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own
-        raise UserError(f"config.data.tokenizer_file {path}: the tokenizers library refuses it: {error}") from None
+        raise UserError(f"the tokenizers library refuses it: {error}") from None
+    inner = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
+    cut = (inner[0], inner[-1] + 1) if inner else (len(probe.ids), len(probe.ids))
+    return Library(encoder, probe.ids[: cut[0]], probe.ids[cut[1] :])
+
+
+def _unspoken(model: dict[str, Any], added: Any) -> dict[str, Any]:
+    """The model with its special pieces under names that no text has: a Unigram would find "</s>" in a text. What is
+    unknown stays, for the model asks for it by name."""
+    hidden = {token["content"]: f"\ufdd0{token['id']}\ufdd1" for token in added if token["special"]}
+    hidden.pop(str(model.get("unk_token")), None)
+    vocab = model["vocab"]
+    if isinstance(vocab, list):
+        return model | {"vocab": [[hidden.get(piece, piece), score] for piece, score in vocab]}
+    return model | {"vocab": {hidden.get(piece, piece): number for piece, number in vocab.items()}}

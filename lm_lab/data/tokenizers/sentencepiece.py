@@ -66,8 +66,8 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
     """The tokenizer: SentencePiece's ids, then end_of_document."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=learnt)
     count = processor.GetPieceSize()
-    written = [_written(processor, number) for number in range(count)]
-    words = [_begins_word(data) for data in written]
+    written = [written_by(processor, number) for number in range(count)]
+    words = [begins_word(data) for data in written]
     ends = [data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for data in written]
     dtype = np.min_scalar_type(count)
 
@@ -85,15 +85,16 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
     )
 
 
-def _written(processor: Any, number: int) -> bytes:
-    """The text that an id stands for."""
+def written_by(processor: Any, number: int) -> bytes:
+    """The text that an id of SentencePiece stands for; that of special ones is empty."""
     piece = processor.IdToPiece(number)
     if processor.IsByte(number):
         return bytes([int(piece[1:-1], 16)])  # <0x41>
     return b"" if processor.IsUnknown(number) or processor.IsControl(number) else piece.replace(SPACE, " ").encode()
 
 
-def _begins_word(data: bytes) -> int:
+def begins_word(data: bytes) -> int:
+    """What Tokenizer.words says of a piece."""
     if len(data) == 1:
         return int(byte.WORDS[data[0]])
     return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")

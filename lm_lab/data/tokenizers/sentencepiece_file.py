@@ -1,0 +1,134 @@
+"""A SentencePiece model (1808.06226) that came with a model: T5's, LLaMA 2's, Mistral's, Gemma's, MarianMT's.
+
+Its own rules normalise a text (they may join spaces and put one before it), and bytes are counted of what they make of
+it. MarianMT cuts sources by one file and targets by another, and has the ids of both in a third.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+
+from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
+from lm_lab.schema import setting
+from lm_lab.types import UserError
+
+LANGUAGE = re.compile(r">>\S+<<")  # before a source of MarianMT: the language to translate into, one piece
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which files, and what of their pieces is special."""
+
+    tokenizer_file: str = setting(
+        "path of a SentencePiece model; of pairs with target_file, that of sources", names_file=True
+    )
+    target_file: str | None = setting("the one of targets, and of text; None: the same", None, names_file=True)
+    vocab_file: str | None = setting("JSON that gives each piece its id; None: the model's own", None, names_file=True)
+    end_token: str = setting("the piece that ends a document", "</s>")
+    begin_token: str | None = setting("the piece that a text begins with; None: none", None)
+    sentinels: int = setting("ids after the pieces, of hidden spans, the last one's first (T5's extra_ids)", 0, low=0)
+
+
+def make(config: Config) -> Tokenizer:
+    """The tokenizer of the files. Raises UserError where one is missing, or not of its kind."""
+    source = _processor("tokenizer_file", config.tokenizer_file)
+    target = source if config.target_file is None else _processor("target_file", config.target_file)
+    ids = _ids(config, target)
+    size = max(ids.values()) + 1
+    vocab = size + config.sentinels
+    end = _id(ids, "end_token", config.end_token)
+    begin = [] if config.begin_token is None else [_id(ids, "begin_token", config.begin_token)]
+    written = _written(target, ids, vocab)
+    dtype = np.min_scalar_type(vocab - 1)
+
+    def encoder(processor: Any) -> Callable[[str], np.ndarray]:
+        unknown = ids.get(processor.IdToPiece(processor.unk_id()), 0)
+
+        def encode(text: str) -> np.ndarray:
+            match = LANGUAGE.match(text) if config.vocab_file is not None else None
+            code = [ids[match[0]]] if match and match[0] in ids else []
+            pieces = processor.EncodeAsPieces(text[match.end() :] if match and code else text)
+            return np.array(begin + code + [ids.get(piece, unknown) for piece in pieces], dtype)
+
+        return encode
+
+    names = {number: piece for piece, number in ids.items()}
+
+    def decode(given: Any) -> str:
+        shown = [n for n in np.asarray(given).ravel().tolist() if n < size and written[n]]
+        return target.DecodePieces([names[number] for number in shown])
+
+    return Tokenizer(
+        _identity(config),
+        vocab,
+        end,
+        np.array([*map(len, written)], np.uint16),
+        np.array([begins_word(data) if data else 0 for data in written], np.uint8),
+        np.array([n == end or data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for n, data in enumerate(written)]),
+        encoder(target),
+        decode,
+        encode_source=None if target is source else encoder(source),
+        sentinels=tuple(range(vocab - 1, size - 1, -1)),
+    )
+
+
+def _processor(key: str, name: str) -> Any:
+    """SentencePiece's, of a file."""
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"config.data.{key} {name}: cannot read: {error.strerror}") from None
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=content)
+    except RuntimeError:
+        raise UserError(f"config.data.{key} {name}: not a SentencePiece model; name another file") from None
+
+
+def _ids(config: Config, target: Any) -> dict[str, int]:
+    """The id of every piece."""
+    if config.vocab_file is None:
+        return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
+    try:
+        found = json.loads(Path(config.vocab_file).read_bytes())
+    except OSError as error:
+        raise UserError(f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"config.data.vocab_file {config.vocab_file}: no JSON ({error})") from None
+    if not isinstance(found, dict) or not found or not all(type(number) is int for number in found.values()):
+        raise UserError(f"config.data.vocab_file {config.vocab_file}: must give each piece its id")
+    return found
+
+
+def _id(ids: dict[str, int], key: str, piece: str) -> int:
+    if piece not in ids:
+        raise UserError(f"config.data.{key}: the tokenizer has no {piece!r}; name one of its pieces")
+    return ids[piece]
+
+
+def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
+    """The text that each id stands for; none where it is special."""
+    known = {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
+    special = {"</s>", "<s>", "<pad>", "<unk>"}
+    found = [b""] * vocab
+    for piece, number in ids.items():
+        if piece in known:
+            found[number] = written_by(target, known[piece])
+        elif piece not in special and not LANGUAGE.fullmatch(piece):  # of sources alone
+            found[number] = piece.replace(SPACE, " ").encode()
+    return found
+
+
+def _identity(config: Config) -> str:
+    """The settings, and a digest of each file in place of its name."""
+    facts: dict[str, Any] = dataclasses.asdict(config)
+    names: Iterable[str] = [name for name in facts if name.endswith("_file") and facts[name] is not None]
+    facts |= {name: hashlib.sha256(Path(facts[name]).read_bytes()).hexdigest() for name in names}
+    return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"

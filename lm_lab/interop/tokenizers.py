@@ -1,0 +1,126 @@
+"""Which tokenizer of lm_lab reads the files that stand beside a model of transformers, and what is special in them."""
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_lab import registry
+from lm_lab.schema import build
+from lm_lab.train.carried import SETTINGS
+from lm_lab.train.files import read_object
+from lm_lab.types import UserError
+
+Section = dict[str, Any]
+
+# A text of these begins with <s> where tokenizer_config.json does not say otherwise.
+BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
+
+
+def find(folder: Path) -> tuple[Section, str]:
+    """(the keys of a data section that make the folder's tokenizer, ""); ({}, why there is none) otherwise."""
+    said = Said(folder)
+    reasons = []
+    for make in (_of_library, _of_two, _of_one):
+        for section in make(folder, said):
+            try:
+                _try(section)
+            except UserError as error:
+                reasons.append(str(error))
+                continue
+            return section, ""
+    return {}, reasons[0] if reasons else "there is no file of one"
+
+
+class Said:
+    """What config.json, generation_config.json and tokenizer_config.json of a folder say of a tokenizer."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads them. Raises UserError for one that is no JSON object."""
+        self.model = special_ids(folder) | {"model_type": _read(folder / "config.json").get("model_type")}
+        self.tokenizer = _read(folder / "tokenizer_config.json")
+
+    @property
+    def end(self) -> int | None:
+        """The id that ends a text; the first where there are several."""
+        end = self.model.get("eos_token_id")
+        return end[0] if isinstance(end, list) and end else end if isinstance(end, int) else None
+
+    def token(self, name: str) -> str | None:
+        """A special token's text, as "eos_token"."""
+        found = self.tokenizer.get(name)
+        found = found.get("content") if isinstance(found, Mapping) else found
+        return found if isinstance(found, str) else None
+
+
+def special_ids(folder: Path) -> dict[str, Any]:
+    """The special ids of a folder: those of config.json, and of generation_config.json where that says none."""
+    found: dict[str, Any] = {}
+    for name in reversed(SETTINGS):
+        ids = {key: value for key, value in _read(folder / name).items() if key.endswith("_token_id")}
+        found |= {key: value for key, value in ids.items() if value is not None or key not in found}
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_object(path, "mend it, or leave it out") if path.exists() else {}
+
+
+def _try(section: Section) -> None:
+    """Raises UserError where the tokenizer cannot be made."""
+    module = registry.find("data.tokenizers", section["tokenizer"], "config.data.tokenizer")
+    settings = {name: value for name, value in section.items() if name != "tokenizer"}
+    module.make(build(module.Config, settings, "config.data"))
+
+
+def _of_library(folder: Path, said: Said) -> Iterator[Section]:
+    """By the tokenizers library."""
+    has_pairs = (folder / "merges.txt").exists()
+    for name in ("tokenizer.json", "vocab.txt", *(["vocab.json"] if has_pairs else [])):
+        path = folder / name
+        if not path.exists():
+            continue
+        if importlib.util.find_spec("tokenizers") is None:
+            raise UserError(f"{path}: reading it needs the tokenizers library; install lm_lab[interop]")
+        end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
+        section = {"tokenizer": "hugging_face", "tokenizer_file": str(path), "framed": True}
+        yield section | {"end_token": end}
+        if end is not None:  # which the file may not call special
+            yield section
+
+
+def _special(path: Path, number: int | None) -> str | None:
+    """The special token of that id in a tokenizer.json."""
+    if number is None or path.name != "tokenizer.json":
+        return None
+    try:
+        tokens = json.loads(path.read_bytes()).get("added_tokens") or ()
+        return next((token["content"] for token in tokens if token["id"] == number and token["special"]), None)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None  # what is wrong with the file is said by the tokenizer itself
+
+
+def _of_two(folder: Path, said: Said) -> Iterator[Section]:
+    """MarianMT's two SentencePiece models."""
+    names = {"tokenizer_file": "source.spm", "target_file": "target.spm", "vocab_file": "vocab.json"}
+    if not (folder / "source.spm").exists():
+        return
+    if (folder / "target_vocab.json").exists():
+        return  # ids of sources and of targets apart: two embeddings
+    end = said.token("eos_token") or "</s>"
+    yield {"tokenizer": "sentencepiece_file", "end_token": end} | {key: str(folder / names[key]) for key in names}
+
+
+def _of_one(folder: Path, said: Said) -> Iterator[Section]:
+    """One SentencePiece model, whose ids are the model's."""
+    for name in ("spiece.model", "tokenizer.model"):
+        if not (folder / name).exists():
+            continue
+        kind = said.model["model_type"]
+        section: Section = {"tokenizer": "sentencepiece_file", "tokenizer_file": str(folder / name)}
+        end = said.token("eos_token") or ("<eos>" if kind in ("gemma", "recurrent_gemma") else "</s>")
+        begin = said.token("bos_token") or ("<bos>" if kind in ("gemma", "recurrent_gemma") else "<s>")
+        is_begun = said.tokenizer.get("add_bos_token", kind in BEGUN)
+        extra = said.tokenizer.get("extra_ids", 100 if kind == "t5" else 0)
+        yield section | {"end_token": end, "begin_token": begin if is_begun else None, "sentinels": extra}

@@ -1,0 +1,159 @@
+"""What a run's directory keeps of its tokenizer and its origin, so that it can be read, and written again, anywhere.
+
+    tokenizer/    the files of its tokenizer, and `learnt`, what a tokenizer learnt from the text
+    foreign/      config.json and generation_config.json of the model of transformers that it goes back to
+
+config.json names the tokenizer's files relative to the directory.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_lab import durable
+from lm_lab.data import loader
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.files import digest, explained
+from lm_lab.types import UserError
+
+TOKENIZER, FOREIGN, LEARNT = "tokenizer", "foreign", "learnt"
+ENDING = "_file"  # of settings of the data section that name a file of the tokenizer
+VOCABULARY = "vocabulary_file"
+
+# The files of a tokenizer in a folder of transformers, and what goes along with them.
+NAMES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates",
+)
+SETTINGS = ("config.json", "generation_config.json")
+
+
+def files_in(folder: Path, names: Iterable[str] = NAMES) -> list[Path]:
+    """What of these names there is in a folder."""
+    return [folder / name for name in names if (folder / name).exists()]
+
+
+def copy(paths: Iterable[Path], folder: Path) -> None:
+    """Copies files and folders into a folder, which is made where there is something to copy. Raises OSError."""
+    for path in paths:
+        folder.mkdir(exist_ok=True)
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+
+
+def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose tokenizer's files are those that the run's directory keeps."""
+    if "data" not in resolved:
+        return dict(resolved)
+    data = {
+        key: f"{TOKENIZER}/{LEARNT if key == VOCABULARY else Path(value).name}"
+        if key.endswith(ENDING) and value is not None
+        else value
+        for key, value in resolved["data"].items()
+    }
+    return {**resolved, "data": data}
+
+
+def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config.json of a run's directory says, with the files that it keeps in the place of relative names, and
+    of paths that no longer lead anywhere; so with the run that it began with, where that lies beside it."""
+    values = dict(stored)
+    if isinstance(data := values.get("data"), Mapping):
+        values["data"] = {key: _found(directory, key, value) for key, value in data.items()}
+        learnt = directory / TOKENIZER / LEARNT
+        if values["data"].get(VOCABULARY) is None and learnt.exists():
+            values["data"][VOCABULARY] = str(learnt)
+    if isinstance(train := values.get("train"), Mapping) and isinstance(train.get("initial"), str):
+        values["train"] = {**train, "initial": str(base_of(directory, train["initial"]))}
+    return values
+
+
+def _found(directory: Path, key: str, value: Any) -> Any:
+    if not key.endswith(ENDING) or not isinstance(value, str):
+        return value
+    places = (directory / value, Path(value), directory / TOKENIZER / Path(value).name, directory / Path(value).name)
+    return str(next((place for place in places if place.is_file()), value))
+
+
+def base_of(directory: Path, initial: str) -> Path:
+    """The run that the directory's began with: where it was, or, where it is no longer, in the directory or beside."""
+    place = Path(initial).expanduser()
+    places = (place, directory / place.name, directory.absolute().parent / place.name)
+    return next((each for each in places if each.exists()), place)
+
+
+def check(directory: Path, experiment: Experiment) -> None:
+    """Raises UserError where the directory keeps another tokenizer than the run's."""
+    for key, path in _files(experiment).items():
+        kept = directory / TOKENIZER / path.name
+        if kept.exists() and digest(kept) != digest(path):
+            raise UserError(
+                f"config.data.{key}: {path} is not the tokenizer that the run began with, {kept}; name that one, or "
+                "choose another --workdir"
+            )
+
+
+def keep(directory: Path, experiment: Experiment) -> None:
+    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError naming the path."""
+    files = _files(experiment)
+    names = [path.name for path in files.values()]
+    if len(set(names)) < len(names):
+        raise UserError(f"the files of config.data's tokenizer need names of their own, and two are {names[0]}")
+    beside = [path for folder in {path.parent for path in files.values()} for path in files_in(folder)]
+    _whole(directory / TOKENIZER, {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment))
+    if experiment.train.initial is not None:
+        kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
+        _whole(directory / FOREIGN, {path.name: path for path in kept})
+
+
+def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies what a run's directory keeps into another one, which is drafted for the same model; the values that its
+    config.json says, with files named relative to that. Raises UserError naming the path."""
+    values = anchored(source, stored)
+    named = [Path(v) for key, v in values.get("data", {}).items() if key.endswith(ENDING) and v is not None]
+    beside = [path for folder in {source / TOKENIZER, *(p.parent for p in named)} for path in files_in(folder)]
+    _whole(target / TOKENIZER, {path.name: path for path in [*beside, *named]})
+    _whole(target / FOREIGN, {path.name: path for path in files_in(source / FOREIGN, SETTINGS)})
+    return relative(values)
+
+
+def _files(experiment: Experiment) -> dict[str, Path]:
+    """The files that the settings of the tokenizer name, by setting."""
+    fields = [f.name for f in dataclasses.fields(experiment.tokenizer) if f.metadata.get("names_file")]
+    named = {name: getattr(experiment.tokenizer, name) for name in fields}
+    return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
+
+
+def _learnt(experiment: Experiment) -> dict[str, Path]:
+    path = loader.learnt_file(experiment.data, experiment.source, experiment.tokenizer)
+    return {} if path is None else {LEARNT: path}
+
+
+def _whole(folder: Path, files: Mapping[str, Path]) -> None:
+    """A folder with copies of the files, durably; one that is there stays."""
+    if not files or folder.exists():
+        return
+    draft = folder.with_name(f".{folder.name}.tmp")
+    with explained(folder, "write"):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        for name, path in files.items():
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / name)
+        durable.fsync_tree(draft)
+        draft.replace(folder)
+        durable.fsync(folder.parent)
