@@ -2,6 +2,7 @@
 different steps."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,21 +17,35 @@ class Company(NamedTuple):
     step: int  # at which all of them begin
     until: int | None  # at which others wait for them; None where nobody does
 
+    @property
+    def name(self) -> str:
+        """A hash of who they are, which their checkpoints remember."""
+        return name_of(self.members)
+
+
+def name_of(members: Sequence[Member]) -> str:
+    """12 hex digits of the SHA-256 of their identities, in any order."""
+    return hashlib.sha256(" ".join(sorted(member.identity for member in members)).encode()).hexdigest()[:12]
+
 
 def gather(members: Sequence[Member]) -> Company:
-    """All of them, from the newest step that all can begin at, where none so loses more than an interval of
-    checkpoints: what a kill leaves of a company, and it then goes on as before. Else those that are furthest behind,
-    until they reach the next.
+    """Those that are furthest behind, until they reach the next, so that nobody loses a step.
+
+    All of them where they are at one step, or were trained together and a kill came while they saved: they then begin
+    at the newest step that all have, and end in the bits of an undisturbed company also where these depend on its size,
+    as on an accelerator.
     """
     newest = [member.newest() for member in members]
-    common = min(newest)
-    while any((step := member.newest(common)) != common for member in members):
+    first, last = min(place.step for place in newest), max(place.step for place in newest)
+    common = first
+    while any((step := member.newest(common).step) != common for member in members):
         common = step
-    if max(newest) - common <= members[0].run.experiment.train.checkpoint_every_steps:
+    together = {place.company for place in newest if place.step} == {name_of(members)}
+    interval = members[0].run.experiment.train.checkpoint_every_steps
+    if common == last or (together and last - common <= interval):
         return Company(list(members), common, None)
-    first = min(newest)
-    behind = [member for member, step in zip(members, newest) if step == first]
-    return Company(behind, first, min((step for step in newest if step > first), default=None))
+    behind = [member for member, place in zip(members, newest) if place.step == first]
+    return Company(behind, first, min((place.step for place in newest if place.step > first), default=None))
 
 
 def fitted(runs: Sequence[Run], launched: int) -> list[Run]:

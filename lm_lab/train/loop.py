@@ -245,7 +245,7 @@ def _restore(machine: Machine, company: Company) -> TrainState:
     else:
         state = machine.start()
     for member, extra, base in zip(members, extras, _bases(machine, state, len(members))):
-        member.begin(machine.program, machine.text, base, step, extra)
+        member.begin(machine.program, machine.text, base, company.name, step, extra)
     return jax.device_put(state, machine.shardings) if step else state
 
 

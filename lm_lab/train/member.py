@@ -25,6 +25,7 @@ COUNTERS = {  # what a commit holds beside the state
     "steps": int,
     "text": str,
     "base": str,
+    "company": str,
     "bytes": NUMBER,
     "seconds": NUMBER,
     "compile_seconds": NUMBER,
@@ -40,6 +41,13 @@ class Run(NamedTuple):
     experiment: Experiment
     resolved: dict[str, Any]  # the config as plain values, complete
     directory: Path
+
+
+class Place(NamedTuple):
+    """Where a run can go on."""
+
+    step: int
+    company: str  # the name of those that it was trained with
 
 
 class Member:
@@ -106,7 +114,12 @@ class Member:
         if self.result is None:
             self._checkpoints.wait()
 
-    def newest(self, at_most: int | None = None) -> int:
+    @property
+    def identity(self) -> str:
+        """The name of the run, by which its checkpoints know it."""
+        return self._claim.identity
+
+    def newest(self, at_most: int | None = None) -> Place:
         """The newest step (of at_most or before) from which the run can go on, 0 where that is its start.
 
         It is that of the newest commit, or of one up to an interval of checkpoints before it, the first with which
@@ -114,23 +127,26 @@ class Member:
         """
         lines, newest = history.read_lines(self.run.directory), None
         for record in self._checkpoints.commits(at_most):
-            newest = newest or record
-            if newest.step - record.step > self.run.experiment.train.checkpoint_every_steps:
-                break
             if wrong := _misfit(record.extra):
                 folder = self.run.directory / f"checkpoints/step_{record.step:08d}"
                 raise UserError(f"{folder}: its manifest was edited ({wrong}); delete that folder to go on without it")
+            place = Place(record.step, record.extra.get("company", ""))
+            newest = newest or place
+            if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
+                break
             if history.are_whole(lines, record.extra):
-                return record.step
-        return newest.step if newest else 0
+                return place
+        return newest or Place(0, "")
 
     def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """(state, extra) of the commit of a step that `newest` gave."""
         record = next(self._checkpoints.commits(step))
         return self._checkpoints.restore(record, abstract_state), record.extra
 
-    def begin(self, program: Program, text: str, base: str, step: int, extra: Mapping[str, Any]) -> None:
+    def begin(self, program: Program, text: str, base: str, company: str, step: int, extra: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the records there.
+
+        Later checkpoints are discarded. `company` is the name of those that it is trained with.
 
         Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
         on other frozen parameters (`base` is their hash), or for other steps, as when the FLOPs of a step are counted
@@ -157,7 +173,7 @@ class Member:
         carried.keep(self.run.directory, self.run.experiment)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
-        self._program, self._text, self._base = program, text, base
+        self._program, self._text, self._base, self._company = program, text, base, company
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -237,7 +253,7 @@ class Member:
             clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
-            extra[history.MARK] = lines._asdict()
+            extra |= {history.MARK: lines._asdict(), "company": self._company}
             if self._base:
                 extra["base"] = self._base
             score = self._final["eval/heldout/nll"] if self._examined == step else None

@@ -189,6 +189,21 @@ def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(tmp_path, m
     assert_same(runs, undisturbed)
 
 
+def test_a_member_that_was_stopped_loses_no_step_to_one_that_has_not_begun(tmp_path, monkeypatch, undisturbed):
+    runs = runs_in(tmp_path, THREE)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs[:1])
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, after=False)
+        with pytest.raises(Killed):
+            loop.train(runs)
+    assert newest(runs[0]) == "step_00000002"
+    loop.train(runs)
+    assert_same(runs, undisturbed)
+
+
 def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, undisturbed):
     runs = runs_in(tmp_path, THREE)
     with monkeypatch.context() as patch:
