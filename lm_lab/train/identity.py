@@ -20,6 +20,7 @@ from lm_lab.train.sections import ABSENT, HORIZON, Difference, Values, choice, d
 from lm_lab.types import UserError
 
 IDENTITY = "identity"
+MENDS = "name the directory of a run; the command that trained it mends a damaged config.json"
 OTHER = "restore it from a copy, or choose another --workdir"
 
 
@@ -42,7 +43,7 @@ def name_of(resolved: Values) -> str:
     return _digest(spec(resolved, known(choice(resolved))))
 
 
-def read_config(path: Path, remedy: str = "name the directory of a run") -> tuple[str, dict[str, Any]]:
+def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
     """(identity, values) of a config.json. Raises UserError.
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.

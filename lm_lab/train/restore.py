@@ -42,7 +42,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     """
     family, config, folder = _model_of(directory)
     content = read_config(directory)
-    if content.get("adapter", {"name": "none"})["name"] == "none":
+    if _adapter_of(directory, content)["name"] == "none":
         params = _read(folder)
     else:
         _, _, own = load_adapter(directory)
@@ -59,7 +59,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     """
     family, config, folder = _model_of(directory)
     content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
-    section = dict(content.get("adapter", {"name": "none"}))
+    section = _adapter_of(directory, content)
     if section["name"] == "none":
         raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
     module = registry.find("adapters", section.pop("name"), f"{where}.name")
@@ -100,6 +100,14 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     module = registry.find("models", family, f"{where}.family")
     config = build(module.Config, {name: value for name, value in section.items() if name != "family"}, where)
     return family, config, _newest(directory / "checkpoints")
+
+
+def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The adapter section; runs of early releases have none."""
+    section = content.get("adapter", {"name": "none"})
+    if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+        raise UserError(f"{directory / 'config.json'}: config.adapter.name is missing; {identity.MENDS}")
+    return dict(section)
 
 
 def _drawn(model: Any, seed: int) -> PyTree:
