@@ -141,8 +141,10 @@ def verify_seal(folder: Path) -> dict[str, Any]:
                 raise Damaged(f"{name}: {path.stat().st_size} bytes instead of {size}")
             if digest(path) != sha256:
                 raise Damaged(f"{name}: SHA-256 differs")
-        except (OSError, ValueError) as error:  # ValueError: a name with NUL
-            raise Damaged(f"{name}: {getattr(error, 'strerror', error)}") from None
+        except OSError as error:
+            raise Damaged(f"{name}: {error.strerror}") from None
+        except ValueError as error:  # a name with NUL
+            raise Damaged(f"{name!r}: {error}") from None
     return content
 
 
