@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,57 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         durable.replace(path, content.encode() if isinstance(content, str) else content)
 
 
+class Unreadable(UserError):
+    """A file that is not what we write, as when an editor or a crash left it: one line that ends in the remedy."""
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{path}: {why}; {remedy}")
+        self.path, self.why = path, why
+
+
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read."""
+    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read, and
+    Unreadable where it holds none."""
     try:
         content = json.loads(durable.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}; {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error}); {remedy}") from None
+        raise Unreadable(path, f"no JSON ({error})", remedy) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object is expected; {remedy}")
+        raise Unreadable(path, "a JSON object is expected", remedy)
     return content
+
+
+def set_aside(path: Path, copy: bool = False) -> str:
+    """Renames a damaged file to NAME.damaged-1, or the next that is free, or makes a copy of that name; the name.
+
+    Raises UserError.
+    """
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    with explained(path, "set it aside"):
+        if copy:
+            durable.replace(aside, path.read_bytes())
+        else:
+            path.rename(aside)
+    return aside.name
+
+
+NUMBER = (int, float)
+
+
+def misfit(values: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> str | None:
+    """The first value of none of the types of its key, as in "steps is null"; None where there is none.
+
+    Keys may be absent, and True is no number.
+    """
+    for key in (key for key in types if key in values):
+        value, allowed = values[key], types[key]
+        huge = isinstance(value, int) and abs(value) >= 2**1000  # beyond floats
+        if not isinstance(value, allowed) or isinstance(value, bool) or huge:
+            return f"{key} is {json.dumps(value)[:60]}"
+    return None
 
 
 class Damaged(Exception):
@@ -83,11 +124,13 @@ def read_seal(folder: Path) -> dict[str, Any]:
     """The manifest of a sealed folder, itself verified; the files are not. Raises Damaged."""
     try:
         content = json.loads(durable.read_bytes(folder / MANIFEST))
-        if content.pop("sha256") == _fingerprint(content):
-            return content
+        same = content.pop("sha256") == _fingerprint(content)
+        files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise Damaged(f"{MANIFEST}: {error}") from None
-    raise Damaged(f"{MANIFEST}: SHA-256 differs")
+    if not same:
+        raise Damaged(f"{MANIFEST}: SHA-256 differs")
+    return content | {"files": files}
 
 
 def verify_seal(folder: Path) -> dict[str, Any]:
@@ -104,6 +147,8 @@ def verify_seal(folder: Path) -> dict[str, Any]:
                 raise Damaged(f"{name}: SHA-256 differs")
         except OSError as error:
             raise Damaged(f"{name}: {error.strerror}") from None
+        except ValueError as error:  # a name with NUL
+            raise Damaged(f"{name!r}: {error}") from None
     return content
 
 

@@ -226,20 +226,6 @@ def test_texts(refusal: Refusal, path: str):
     assert words in refusal("train", "--config=text.py", "--workdir=new", f"--config.data.path={path}")
 
 
-RECORDS = {
-    "config.json": ('{"seed": 0, "mod', "run/config.json: cannot read"),
-    "result.json": ("[1]", "run/result.json: not the result of a run; delete it"),
-    "metrics.jsonl": ("\x00\xff\n{}\n", "run/metrics.jsonl, line 1: not a record; delete the run's folder"),
-}
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_damaged_records_of_a_run(refusal: Refusal, name: str):
-    content, words = RECORDS[name]
-    Path("run", name).write_text(content, encoding="latin-1")
-    assert words in refusal("train", "--config=tiny.py", "--workdir=run")
-
-
 SWEEPS = {
     ("sweep.json", '{"name": "ot'): "sweep/sweep.json: not JSON",
     ("sweep.json", "[]"): "sweep/sweep.json: must hold an object",
