@@ -108,9 +108,10 @@ def read(directory: Path) -> dict[str, Any]:
     return record
 
 
-def planned_runs(record: Mapping[str, Any], file: Path = Path("sweep.json")) -> list[Planned]:
-    """The runs that a sweep.json lists. Raises UserError, naming the file, for one that is none."""
-    return [Planned(run["name"], run.get("overrides", {}), run.get("config", {})) for run in listed_runs(record, file)]
+def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
+    """The runs that a sweep.json lists. Raises UserError for one that is none."""
+    runs = listed_runs(record, Path("sweep.json"))
+    return [Planned(run["name"], run["overrides"], run["config"]) for run in runs]
 
 
 def write(directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from lm_lab.train import identity
 from lm_lab.train.files import Lock
 from tests.cli import users
 
-NOISE = ("Reading text", "Tokenizing")
+NOISE = ("Reading text", "Tokenizing", "Checking tokens", "The text is one document")
 
 Refusal = Callable[..., str]
 
@@ -207,7 +207,7 @@ TEXTS = {
     "latin.txt": (b"ab\xff", "latin.txt is not UTF-8 (byte 0xff at offset 2); convert it with iconv"),
     "pipes": ("pipe", "cannot read pipes/a.txt (it is a pipe or a device, not a file); mend that, or leave it out"),
     "/dev/zero": (None, "no file or folder '/dev/zero'"),
-    "one.txt": (b"hello", "config.data.split='tail'"),
+    "one.txt": (b"hello", "lower config.data.length or config.train.batch_size, or give more text"),
 }
 
 

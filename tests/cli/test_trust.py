@@ -111,7 +111,12 @@ NAME = {"up": "../../x", "root": "/etc", "number": 3, "nul": "a\0"}
 
 @pytest.mark.parametrize("name", NAME.values(), ids=NAME)
 def test_a_sweep_reads_no_run_outside_its_folder(home: Path, name: object):
-    study = {"name": "s", "created": "then", "analysis": {"kind": "isoflop"}, "runs": [{"name": name}]}
+    study = {
+        "name": "s",
+        "created": "then",
+        "analysis": {"kind": "isoflop"},
+        "runs": [{"name": name, "overrides": {}, "config": {}}],
+    }
     (home / "sweep.json").write_text(json.dumps(study))
     (home / "results.csv").write_text(f"name,status\n{name},complete\n")
     for line in (["report", str(home)], ["members", str(home), "x"]):
