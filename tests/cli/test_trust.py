@@ -67,7 +67,7 @@ def test_a_stored_config_runs_no_code(home: Path, stored: Callable[[str], None],
 def test_who_trusts_the_package_says_so(home: Path, stored: Callable[[str], None], line: str):
     stored("model.family")
     with pytest.raises(UserError, match=r"cannot import 'evil\.code'"):  # evil itself was
-        dispatch([*line.split(), "--trust=other,evil"])
+        dispatch(f"{line} --trust=other,evil".split())
     assert (home / "ran").exists()
 
 
