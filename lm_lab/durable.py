@@ -14,6 +14,14 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Makes the folder and its parents where missing, so that their names survive a crash too."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fsync(folder.parent)
+
+
 def fsync_tree(directory: Path) -> None:
     """fsync of every file below a folder, then of every folder, the deepest first."""
     for folder, _, names in os.walk(directory, topdown=False):

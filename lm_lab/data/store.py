@@ -107,7 +107,7 @@ def _origin(source_name: str, source_config: Any, tokenizer: Tokenizer) -> dict[
 def _writable(directory: Path) -> Iterator[None]:
     """Turns what a file system refuses into a UserError. Sources have their own errors for what they read."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(directory)
         yield
     except OSError as error:
         raise UserError(

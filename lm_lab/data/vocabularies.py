@@ -75,7 +75,7 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, found: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path.parent)
         durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(

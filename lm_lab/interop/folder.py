@@ -24,6 +24,7 @@ from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
 from lm_lab.schema import build, suggest
 from lm_lab.train.files import explained, read_object
+from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
@@ -143,14 +144,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises.
+    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises, at a signal too.
 
     Raises UserError where the folder is there and not empty, or cannot be written.
     """
     place = folder.absolute()  # "." has no name
     draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with explained(folder, "write"):
+        with Signals("raise"), explained(folder, "write"):
             check_free(folder)
             draft.mkdir(parents=True)
             yield draft

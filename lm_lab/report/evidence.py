@@ -18,6 +18,7 @@ _QUANTITIES = {
     "loss": "loss (nats/{unit})",
     "bits_per_byte": "bits/byte",
     "seconds": "seconds",
+    "compile_seconds": "compiling (s)",
 }
 _COUNTS = ("params", "params_body", "params_total", "tokens")
 _POWERS = ("budget_flops", "flops", "train.budget_flops")
@@ -35,10 +36,11 @@ _COLUMNS = (
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
     """What stands under the title: label and value."""
     flops = sum(row["flops"] or 0 for row in sweep.rows if row.get("flops"))
-    seconds = sum(row["seconds"] or 0 for row in sweep.rows if row.get("seconds"))
+    seconds, compiling = (sum(row.get(key) or 0 for row in sweep.rows) for key in ("seconds", "compile_seconds"))
     pairs = [("runs complete", f"{len(sweep.finished):,} of {len(sweep.rows):,}")]
     pairs += [("FLOPs in all", text.power(flops))] if flops else []
-    pairs += [("of run time", text.seconds(seconds))] if seconds else []
+    pairs += [("of training", text.seconds(seconds))] if seconds else []
+    pairs += [("of compiling", text.seconds(compiling))] if compiling else []
     return [*pairs, ("started", str(sweep.study["created"])[:10])] if sweep.study.get("created") else pairs
 
 

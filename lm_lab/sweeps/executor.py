@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from lm_lab.durable import make_folder
 from lm_lab.train.files import explained
 from lm_lab.types import UserError
 
@@ -107,19 +107,6 @@ def core_slots(workers: int) -> list[str]:
     return [",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each)) for slot in range(workers)]
 
 
-@contextlib.contextmanager
-def termination_raises() -> Iterator[None]:
-    """SIGTERM ends the with-block as Ctrl-C does, by an exception (SystemExit 143), so that clean-up runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def last_words(text: str) -> str:
     """The last line that tells an error (ours, or a Python exception), else the last that says anything.
 
@@ -132,7 +119,7 @@ def last_words(text: str) -> str:
 
 def _start(unit: Unit, slot: int, cores: str) -> _Running:
     with explained(unit.log, "write"):
-        unit.log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(unit.log.parent)
         log = unit.log.open("ab")
     with log:
         wrapped = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), cores, *unit.command]

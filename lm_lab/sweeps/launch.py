@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit, termination_raises
+from lm_lab.durable import make_folder
+from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit
 from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.machine import default_workers, look
-from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.progress import Counts, Progress, newest_loss
 from lm_lab.sweeps.results import (
     FINISHED,
     Row,
@@ -24,6 +25,7 @@ from lm_lab.sweeps.results import (
 from lm_lab.sweeps.store import Planned, Resolve, adopt, check, describe, is_written, plan, run_directory, write
 from lm_lab.sweeps.study import Study
 from lm_lab.train.files import Lock, prepare_workdir
+from lm_lab.train.preemption import Signals
 from lm_lab.train.records import write_result
 
 Command = Callable[[Path, Sequence[str]], Sequence[str]]
@@ -63,8 +65,8 @@ def launch(
     Shows its progress on the stream, by default stderr. Redoes nothing that is complete or diverged, and retries
     what failed. A run that fails does not stop the others.
     Raises UserError, with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
-    directory of another study, or one that another launch holds. Ctrl-C and SIGTERM end the workers, write results.csv,
-    and go on to the caller.
+    directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the workers, write
+    results.csv, and go on to the caller as Stopped.
     """
     out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
@@ -73,7 +75,7 @@ def launch(
     if review:
         review(rows_of(planned, directory))
     prepare_workdir(directory)
-    with Lock(directory / "lock"), termination_raises():
+    with Lock(directory / "lock"), Signals("raise"):
         if is_written(directory, study, planned) and all(_finished(directory, run.name) for run in planned):
             return Summary(_gather(directory), [])
         environment = look()
@@ -139,7 +141,7 @@ def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
         run = run_directory(directory, name)
         state = run_status(run)
         if state == "missing":
-            run.mkdir(parents=True, exist_ok=True)
+            make_folder(run)
             write_result(run, {"status": "failed", "message": outcome.message})
             state = "failed"
         if state == "running":
@@ -151,9 +153,13 @@ def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
-    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another."""
+    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another. The losses
+    are those of the runs that a process holds."""
     states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
     ended = [run for run in runs if states[run.name]]
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
-    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid)
+    places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
+    losses = [newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"]
+    known = [loss for loss in losses if loss is not None]
+    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)

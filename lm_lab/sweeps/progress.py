@@ -1,9 +1,15 @@
 """How far a sweep is: one line that moves in a terminal, plain lines now and then elsewhere."""
 
+import json
+import os
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, TextIO
+
+TAIL_BYTES = 8192  # of metrics.jsonl: some ten lines
 
 
 class Counts(NamedTuple):
@@ -13,6 +19,7 @@ class Counts(NamedTuple):
     failed: int
     left: int
     paid: float  # 0 .. 1
+    losses: Sequence[float] = ()  # in training, of the runs under way
 
 
 class Progress:
@@ -52,8 +59,8 @@ class Progress:
         """The line of counts, now, unless it says what the last one said."""
         line = progress_line(self._count(), time.monotonic() - self._started)
         with self._writing:
-            if self._live:
-                self._stream.write(f"\r\x1b[K{line}")
+            if self._live:  # a line that wraps could not be taken back
+                self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
             elif line != self._shown:
                 self._stream.write(f"{line}\n")
             self._shown = line
@@ -72,7 +79,32 @@ def progress_line(counts: Counts, seconds: float) -> str:
     rate = f"{60 * ended / seconds:.1f}" if ended and seconds > 0 else "?"
     left = clock(seconds * (1 - counts.paid) / counts.paid) if counts.paid > 0 else "?"
     runs = f"{counts.done} of {total} runs{failed}, {counts.left} left"
-    return f"{runs} | {rate} runs a minute | {clock(seconds)} passed, {left} left"
+    return f"{runs}{_losses(counts.losses)} | {rate} runs a minute | {clock(seconds)} passed, {left} left"
+
+
+def _losses(losses: Sequence[float]) -> str:
+    """As in ", loss 2.345 .. 3.012 of 4 under way"."""
+    if not losses:
+        return ""
+    between = f"{min(losses):.3f}" if len(losses) == 1 else f"{min(losses):.3f} .. {max(losses):.3f}"
+    return f", loss {between} of {len(losses)} under way"
+
+
+def newest_loss(metrics: Path) -> float | None:
+    """The newest training loss in a metrics.jsonl, in nats a token; None where its end has none."""
+    try:
+        with metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
+    for line in reversed(lines):
+        if b'"train/nll"' in line:
+            try:
+                return float(json.loads(line)["train/nll"])
+            except (ValueError, TypeError):
+                continue  # half a line, at either end
+    return None
 
 
 def clock(seconds: float) -> str:

@@ -47,7 +47,8 @@ def collect(directory: Path) -> list[Row]:
     name, status, message; a column for every key that any run overrides (the resolved value in runs that do not), and
     for the peak rate; budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D);
     flops (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam
-    of train.also_examine; seconds. Raises UserError where the folder holds no sweep.
+    of train.also_examine; seconds (training) and compile_seconds (apart; None in runs of old, whose seconds hold both).
+    Raises UserError where the folder holds no sweep.
     """
     return rows_of(planned_runs(read(directory)), directory)
 
@@ -87,6 +88,7 @@ def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Ro
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
         **{f"{exam}_bits_per_byte": final.get(f"eval/{exam}/bits_per_byte") for exam in exams},
         "seconds": result.get("seconds"),
+        "compile_seconds": result.get("compile_seconds"),
     }
 
 

@@ -10,6 +10,7 @@ Orbax alone neither fsyncs all that it writes nor notices flipped bits, and a st
 a step is drafted in trash/, fsynced together with its manifest, and renamed into place whole; it leaves the same way.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -19,6 +20,7 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -237,13 +239,26 @@ def require_space(directory: Path, state: PyTree) -> None:
 def write_arrays(folder: Path, state: PyTree) -> None:
     """Orbax, blocking. Raises OSError for what tensorstore reports as a ValueError with the system's error code."""
     try:
-        with ONE_AT_A_TIME:
+        with ONE_AT_A_TIME, _silent_threads():
             ocp.save(str(folder), state)
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+    (folder / "commit_success.txt").unlink(missing_ok=True)  # which nothing reads, and names the path on this machine
+
+
+@contextlib.contextmanager
+def _silent_threads() -> Iterator[None]:
+    """Inside, Orbax's threads do not each print the error that the caller is told once anyway."""
+    orbax = logging.getLogger("absl")
+    level = orbax.level
+    orbax.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        orbax.setLevel(level)
 
 
 def restore(folder: Path, record: Record, abstract_state: PyTree) -> PyTree:

@@ -1,6 +1,12 @@
 """TensorBoard's event files through tensorboardX, without the PyTorch that it imports wherever there is one."""
 
+import contextlib
+import logging
+import math
 import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _HIDE = "torch" not in sys.modules
@@ -13,7 +19,62 @@ finally:
     if _HIDE:
         del sys.modules["torch"]
 
-__all__ = ["Event", "EventsWriter", "SessionLog", "Summary"]
 _events: Any = event_pb2
 _summaries: Any = summary_pb2
 Event, SessionLog, Summary = _events.Event, _events.SessionLog, _summaries.Summary
+logger = logging.getLogger(__name__)
+
+
+class Events:
+    """The event files of a run, written afresh with its `records` so far.
+
+    They are a copy of metrics.jsonl: where they cannot be written, that is said once, and the run goes on without.
+    """
+
+    def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+        self._folder = folder
+        self._writer: EventsWriter | None = None
+        self._failed = False
+        with self._warns():
+            folder.mkdir(exist_ok=True)
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            self._writer = EventsWriter(str(folder / "events"))
+            # A TensorBoard that watched the old file forgets what it read there.
+            start = Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
+            self._put([start, *map(_event, records)])
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Appends a record of metrics.jsonl."""
+        with self._warns():
+            self._put([_event(record)])
+
+    def close(self) -> None:
+        """Ends the file."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError) if self._failed else self._warns():
+                self._writer.close()
+
+    def _put(self, events: Sequence[Any]) -> None:
+        if self._writer is not None and not self._failed:
+            for event in events:
+                self._writer.write_event(event)
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _warns(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            reason = error.strerror or error
+            logger.warning("%s: no event files (%s); metrics.jsonl has all that they show", self._folder, reason)
+
+
+def _event(record: Mapping[str, Any]) -> Any:
+    values = [
+        Summary.Value(tag=name, simple_value=value)
+        for name, value in record.items()
+        if name != "step" and isinstance(value, (int, float)) and math.isfinite(value)
+    ]
+    return Event(wall_time=time.time(), step=record["step"], summary=Summary(value=values))

@@ -111,7 +111,7 @@ def prepare_workdir(path: Path) -> None:
     """Makes the folder and its parents where missing, and proves that files can be written in it, or UserError."""
     probe = path / f".probe.{os.getpid()}"
     with explained(path, "write there"):
-        path.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path)
         try:
             probe.write_bytes(b"\0")
         finally:

@@ -16,12 +16,14 @@ from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import initial, measures, restore, sharding
 from lm_lab.train import program as programs
 from lm_lab.train import step as steps_of
+from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.measures import Measure
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
+from lm_lab.train.watchdog import Watchdog
 from lm_lab.types import Examples, Hyper, PyTree, Sums, TrainState
 
 Call = tuple[int, int, Sums]  # of the compiled program: first step, the step after the last, metrics
@@ -35,8 +37,8 @@ class Machine(NamedTuple):
     mesh: Any
     shardings: PyTree
     start: Callable[[], TrainState]
-    step: Callable[[TrainState, Examples], tuple[TrainState, Sums]]  # examples [P] K B S, metrics [P] K
-    evaluate: Callable[[TrainState], dict[str, Sums]]  # by exam
+    step: Compiled  # (state, examples [P] K B S) -> (state, metrics [P] K)
+    evaluate: Compiled  # state -> sums by exam
     examples: Callable[[int, int], Examples]  # (first step, steps)
     measure: Measure | None  # of one run's parameters, at its end
     measures_always: bool  # and at every evaluation
@@ -48,16 +50,19 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Trains runs of one program from where their directories stand to their end; the results, one a run.
 
     Runs that have ended are left alone. Raises UserError for what the user can mend, before anything is stored where
-    that can be known, and Preempted, with everything saved, at SIGTERM or SIGINT.
+    that can be known. From the first step on it raises Preempted at SIGTERM, SIGINT and SIGHUP, with everything
+    saved. Where it hangs, the process ends (watchdog.py).
     """
     with ExitStack() as stack:
+        signals = stack.enter_context(Signals("note"))
+        watchdog = stack.enter_context(Watchdog(signals))
         members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
         todo = [member for member in members if member.result is None]
         if todo:
             machine = build([member.run for member in todo])
-            signals = stack.enter_context(Signals())
+            stack.callback(watchdog.begin, "save")  # for the last of which the members wait as they are left
             with sharding.use(machine.mesh):
-                _train(machine, todo, signals)
+                _train(machine, todo, signals, watchdog)
     return [member.result for member in members if member.result is not None]
 
 
@@ -110,8 +115,8 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         mesh,
         shardings,
         lambda: jit_start(hyper, given),
-        jit_step,
-        lambda state: jit_evaluate(state._replace(opt_state=()), exam),
+        Compiled(jit_step),
+        Compiled(jit_evaluate, lambda state: (state._replace(opt_state=()), exam)),
         examples,
         measures.prepare(first, dataset),
         getattr(first.objective, "measured", "at_end") == "always",
@@ -147,40 +152,65 @@ def next_stop(step: int, horizon: Horizon, steps: int) -> int:
     return min(steps, *((step // interval + 1) * interval for interval in intervals))
 
 
-def _train(machine: Machine, members: list[Member], signals: Signals) -> None:
+def _train(machine: Machine, members: list[Member], signals: Signals, watchdog: Watchdog) -> None:
     program, horizon = machine.program, members[0].run.experiment.train
     step, state = _restore(machine, members)
     pending: list[Call] = []
     with closing(_Pace(machine, members, step)) as pace:
         while step < program.steps and any(member.result is None for member in members):
             stop = next_stop(step, horizon, program.steps)
-            state, metrics = machine.step(state, machine.examples(step, stop - step))
-            finished, pending, step = pending, [(step, stop, metrics)], stop
-            examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
-            told = signals.received  # once: one that comes during the evaluation waits for the next call, and its save
-            saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
-            if examines or saves:
-                finished, pending = finished + pending, []
-            pace.observe(finished)  # else the call before, while this one runs
+            with watchdog.waits("loader"):
+                examples = machine.examples(step, stop - step)
+            if not machine.step.ready(state, examples):
+                with watchdog.waits("step"):
+                    pace.observe(pending)
+                pending = []
+                pace.compile(machine.step, state, examples)
+            signals.listen()  # from here on there is something to save
+            with watchdog.waits("step"):
+                state, metrics = machine.step(state, examples)
+                finished, pending, step = pending, [(step, stop, metrics)], stop
+                examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
+                told = signals.received  # once: one that comes during the evaluation waits for the next call's save
+                saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
+                if examines or saves:
+                    finished, pending = finished + pending, []
+                pace.observe(finished)  # else the call before, while this one runs
             if examines:
-                at_end = step == program.steps
-                found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
-                all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
-                for member, sums, measured in zip(members, all_sums, found):
-                    member.examine(step, sums, measured)
+                if not machine.evaluate.ready(state):
+                    pace.compile(machine.evaluate, state)
+                with watchdog.waits("evaluation"):
+                    _examine(machine, members, step, state)
+                pace.examined()
             if saves:
-                _commit(members)
-                for member, own in zip(members, _split(programs.saved(state), len(members))):
-                    member.save(step, own)
+                with watchdog.waits("save"):
+                    _save(members, step, state)
             if told:
-                _commit(members)
+                with watchdog.waits("save"):
+                    _commit(members)
                 raise Preempted(told, step)
             if examines or saves:
                 pace.rest()
-        pace.observe(pending)
-    _commit(members)
+        with watchdog.waits("step"):
+            pace.observe(pending)
+    with watchdog.waits("save"):
+        _commit(members)
     for member in members:
         member.finish()
+
+
+def _examine(machine: Machine, members: list[Member], step: int, state: TrainState) -> None:
+    at_end = step == machine.program.steps
+    found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
+    all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
+    for member, sums, measured in zip(members, all_sums, found):
+        member.examine(step, sums, measured)
+
+
+def _save(members: list[Member], step: int, state: TrainState) -> None:
+    _commit(members)
+    for member, own in zip(members, _split(programs.saved(state), len(members))):
+        member.save(step, own)
 
 
 def _measure(machine: Machine, state: TrainState, members: list[Member]) -> list[dict[str, float]]:
@@ -241,13 +271,23 @@ def _split(tree: PyTree, members: int) -> list[PyTree]:
 
 
 class _Pace:
-    """Hands the metrics of finished calls to the members, and shows how fast they come."""
+    """Hands the metrics of finished calls to the members, with the seconds that they took, and shows how it goes."""
 
     def __init__(self, machine: Machine, members: list[Member], step: int) -> None:
         self._machine, self._members = machine, members
         label = members[0].run.directory.name if len(members) == 1 else f"{len(members)} runs"
         self._progress = Progress(machine.program.steps, step, label)
         self._last = time.monotonic()
+
+    def compile(self, compiled: Compiled, *args: Any) -> None:
+        """Compiles while nothing else runs, so that these seconds are those of compiling alone."""
+        begin = time.monotonic()
+        with self._progress.compiling():
+            compiled.compile(*args)
+        seconds = (time.monotonic() - begin) / len(self._members)
+        for member in self._members:
+            member.compiled(seconds)
+        self.rest()
 
     def observe(self, calls: list[Call]) -> None:
         """Calls that have finished since the last time, which share the seconds by their steps."""
@@ -268,9 +308,12 @@ class _Pace:
             jax.devices()[0].device_kind,
             self._members[0].run.experiment.precision.compute,
         )
-        losses = [member.loss for member in self._members if member.result is None]
-        loss = sum(losses) / len(losses) if losses else math.nan
+        loss = _mean([member.loss for member in self._members if member.result is None])
         self._progress.update(calls[-1][1], loss, steps_per_second * program.targets_per_step, peak_share)
+
+    def examined(self) -> None:
+        """Shows the held-out loss, the mean of the runs that go on."""
+        self._progress.examined(_mean([member.held_out for member in self._members if member.result is None]))
 
     def rest(self) -> None:
         """What has passed since the last time was no training."""
@@ -278,3 +321,7 @@ class _Pace:
 
     def close(self) -> None:
         self._progress.close()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

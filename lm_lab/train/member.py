@@ -107,12 +107,23 @@ class Member:
         self._program, self._text, self._base = program, text, base
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
+        self._compile_seconds = float(extra.get("compile_seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
-        self._first_call, self._examined = True, -1
+        self._examined = -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._metrics = self._stack.enter_context(records.Metrics(self.run.directory, step or None))
         records.write_environment(self.run.directory)
+
+    @property
+    def held_out(self) -> float:
+        """The held-out loss of the newest evaluation, in nats a token."""
+        return self._final["eval/heldout/nll"]
+
+    def compiled(self, seconds: float) -> None:
+        """Takes in what compiling took, which is no training."""
+        if self.result is None:
+            self._compile_seconds += seconds
 
     def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
         """Raises UserError where the run cannot end after `steps` steps, having made `step` towards another end."""
@@ -134,10 +145,8 @@ class Member:
         if self.result is not None:
             return
         self._seconds += seconds
-        if not self._first_call:  # which compiles
-            self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
-            self._paced_seconds += seconds
-        self._first_call = False
+        self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
+        self._paced_seconds += seconds
         finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
@@ -170,7 +179,8 @@ class Member:
         """Commits the state after `step` steps, in the background."""
         if self.result is None:
             self._metrics.sync()
-            counters = {"bytes": self._bytes, "seconds": self._seconds, "since_log": self._since_log}
+            clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
+            counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
             if self._base:
                 extra["base"] = self._base
@@ -197,6 +207,7 @@ class Member:
             "params": program.params,
             "final": self._final,
             "seconds": self._seconds,
+            "compile_seconds": self._compile_seconds,
             "tokens_per_second": self._paced_tokens / self._paced_seconds if self._paced_seconds else None,
             "text": self._text,
             **more,

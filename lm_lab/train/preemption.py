@@ -1,8 +1,29 @@
-"""Being told to stop: SIGTERM (a scheduler's) and SIGINT (Ctrl-C) end a run with everything saved."""
+"""Being told to stop: SIGTERM (a scheduler's), SIGINT (Ctrl-C) and SIGHUP (a closed terminal).
 
+The standard library only: commands listen before anything else is imported.
+"""
+
+import os
+import select
 import signal
 import threading
+import time
 from types import FrameType
+from typing import Literal, NoReturn
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ONE_SECONDS = 1.0  # `timeout` and closing shells send a signal twice at once: within this time it is one
+ANSWER_SECONDS = 2.0  # until a main thread that runs no Python is given up
+UNWIND_SECONDS = 60.0  # until one that was interrupted is; a sweep gives its workers 20 of them
+GOES_ON = "the same command goes on from what is stored"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal told to stop, and the caller is to tidy up."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(f"{received.name}: stopped; {GOES_ON}")
+        self.signal = received
 
 
 class Preempted(Exception):
@@ -14,25 +35,87 @@ class Preempted(Exception):
 
 
 class Signals:
-    """Inside `with`, `received` is the first signal that came; a second one acts at once.
+    """What SIGTERM, SIGINT and SIGHUP do inside `with`.
 
-    Python delivers signals to the main thread alone: elsewhere nothing is caught.
+    "leave"   end the process, with a line: where nothing has to be tidied up
+    "raise"   Stopped in the main thread, so that the caller can tidy up
+    "note"    from `listen` on the first one is `received`, for the caller to save and end; a second one ends the
+              process at once
+
+    A main thread inside a library (an import, a compilation, a device that hangs) runs no handler, or loses what the
+    handler raises. So the system also writes each signal to a pipe, and a thread that reads it ends the process where
+    the main thread does not. Python delivers signals to the main thread alone: elsewhere nothing is caught. An ignored
+    SIGHUP (nohup) stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, then: Literal["leave", "raise", "note"]) -> None:
         self.received: signal.Signals | None = None
+        self._then = then
+        self._raised = -ONE_SECONDS
+        self._answered, self._closed = threading.Event(), threading.Event()
+        self._before = {}
 
     def __enter__(self) -> "Signals":
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        if self._then != "note":
+            self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._before:
+            signal.set_wakeup_fd(self._pipe_before)
+            self._closed.set()
+            os.close(self._writer)  # which ends the thread
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+    def listen(self) -> None:
+        """Begins to listen, at the first call."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        threading.Thread(target=self._read, name="signals", daemon=True).start()
+        self._pipe_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        caught = [each for each in NUMBERS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in caught}
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        """In the main thread, when it comes round to it."""
+        if self._then == "note":
+            self.received = self.received or signal.Signals(number)
+        elif self._then == "raise" and time.monotonic() - self._raised > ONE_SECONDS:
+            self._raised = time.monotonic()
+            self._answered.set()
+            raise Stopped(signal.Signals(number))
+
+    def _read(self) -> None:
+        noted, last = False, -ONE_SECONDS
+        with os.fdopen(self._reader, "rb", buffering=0) as pipe:
+            while byte := pipe.read(1):
+                number, now = byte[0], time.monotonic()
+                if number not in NUMBERS or now - last <= ONE_SECONDS:
+                    continue
+                received, last = signal.Signals(number), now
+                if noted:
+                    leave(128 + number, f"{received.name}, the second signal: ended at once; {GOES_ON}")
+                elif self._then == "note":
+                    noted, self.received = True, self.received or received
+                elif self._then == "leave" or not self._unwinds():
+                    leave(128 + number, str(Stopped(received)))
+
+    def _unwinds(self) -> bool:
+        """Whether the main thread takes the exception and leaves the block in time."""
+        return self._answered.wait(ANSWER_SECONDS) and self._closed.wait(UNWIND_SECONDS)
+
+
+def leave(code: int, words: str) -> NoReturn:
+    """Ends the process with a last line, whatever its other threads do or hold. What is committed survives it."""
+    say(words)
+    os._exit(code)
+
+
+def say(words: str) -> None:
+    """A line on stderr, by no lock that another thread may hold; left out where nobody reads a full pipe."""
+    start = "\n" if os.isatty(2) else ""  # below a bar
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, f"{start}lm-lab: {words}\n".encode())

@@ -1,7 +1,9 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
@@ -20,38 +22,65 @@ class Progress:
         self._label = label
         self._start = time.monotonic()
         self._next_line = self._start
+        self._step, self._figures, self._held_out = first_step, "", ""
         self._unprinted = ""
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=first_step, desc=label, unit="step", dynamic_ncols=True)
 
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Says that the block compiles, which may take minutes and tells nothing of how long the steps will."""
+        begin = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str("compiling")
+        else:
+            self._print(f"{self._where()}, compiling")
+        yield
+        self._start += time.monotonic() - begin
+
     def update(self, step: int, loss: float, tokens_per_second: float, utilisation: float | None) -> None:
         """Shows `step` steps as done. Loss in nats a token; utilisation, a share of the peak, None if unknown."""
-        figures = describe(loss, tokens_per_second, utilisation)
+        self._step, self._figures = step, describe(loss, tokens_per_second, utilisation)
+        self._show()
+
+    def examined(self, held_out: float) -> None:
+        """Shows a held-out loss, in nats a token, here and in what follows."""
+        self._held_out = f"held-out {held_out:.3f}, "
+        self._show()
+
+    def _show(self) -> None:
+        figures = self._held_out + self._figures
         if self._bar is not None:
             self._bar.set_postfix_str(figures, refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.update(self._step - self._bar.n)
             return
-        self._unprinted = f"{self._label}: step {step}/{self._total_steps}, {figures}, {self._left(step)} left"
+        self._unprinted = f"{self._where()}, {figures}, {self._left(self._step)} left"
         if time.monotonic() >= self._next_line:
-            self._print()
+            self._print_held_back()
 
     def close(self) -> None:
         """Ends the bar, or prints the last line if it was held back."""
         if self._bar is not None:
             self._bar.close()
         elif self._unprinted:
-            self._print()
+            self._print_held_back()
+
+    def _where(self) -> str:
+        return f"{self._label}: step {self._step}/{self._total_steps}"
 
     def _left(self, step: int) -> str:
         done = step - self._first_step
         seconds = time.monotonic() - self._start
         return tqdm.format_interval(seconds / done * (self._total_steps - step)) if done > 0 else "?"
 
-    def _print(self) -> None:
-        print(self._unprinted, file=sys.stderr, flush=True)
+    def _print_held_back(self) -> None:
+        self._print(self._unprinted)
         self._unprinted = ""
         self._next_line = time.monotonic() + LINE_EVERY_SECONDS
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def describe(loss: float, tokens_per_second: float, utilisation: float | None) -> str:

@@ -11,14 +11,13 @@ import platform
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from lm_lab.train.events import Event, EventsWriter, SessionLog, Summary
+from lm_lab.train.events import Events
 from lm_lab.train.files import atomic_write, explained
 from lm_lab.types import UserError
 
@@ -102,7 +101,7 @@ class Metrics:
         atomic_write(path, "".join(_line(record) for record in kept))
         with explained(path, "write"):
             self._file = path.open("a", encoding="utf-8")
-        self._events = _start_events(self._directory / "tensorboard", kept)
+        self._events = Events(self._directory / "tensorboard", kept)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,37 +114,12 @@ class Metrics:
         with explained(Path(self._file.name), "write"):
             self._file.write(_line(plain))
             self._file.flush()
-        with explained(self._directory / "tensorboard", "write"):
-            self._events.write_event(_event(plain))
-            self._events.flush()
+        self._events.write(plain)
 
     def sync(self) -> None:
         """Waits until every line is on the disk."""
         with explained(Path(self._file.name), "write"):
             os.fsync(self._file.fileno())
-
-
-def _start_events(folder: Path, records: list[dict[str, Any]]) -> EventsWriter:
-    with explained(folder, "write"):
-        folder.mkdir(exist_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        events = EventsWriter(str(folder / "events"))
-        # A TensorBoard that watched the old file forgets what it read there.
-        events.write_event(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
-        for record in records:
-            events.write_event(_event(record))
-        events.flush()
-    return events
-
-
-def _event(record: Mapping[str, Any]) -> Any:
-    values = [
-        Summary.Value(tag=name, simple_value=value)
-        for name, value in record.items()
-        if name != "step" and isinstance(value, (int, float)) and math.isfinite(value)
-    ]
-    return Event(wall_time=time.time(), step=record["step"], summary=Summary(value=values))
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The laws of training with an adapter: what moves, what is saved, what it costs."""
 
+import os
 import shutil
 import signal
 from functools import cache, partial
@@ -17,7 +18,7 @@ from lm_lab.train import program as programs
 from lm_lab.train.checkpoint import committed
 from lm_lab.train.files import read_seal
 from lm_lab.train.loop import train
-from lm_lab.train.member import Run
+from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.sharding import unbox
 from lm_lab.train.step import accumulate, chunk, gradients, populate
@@ -161,24 +162,15 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, mo
     undisturbed = tuned(tmp_path / "whole", base)
     train([undisturbed])
 
-    class Told:
-        """Told to stop after the second call."""
+    observe = Member.observe
 
-        calls = iter([None])
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-        @property
-        def received(self):
-            return next(self.calls, signal.SIGTERM)
+    def interrupted(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        observe(self, *args)
 
     stopped = tuned(tmp_path / "stopped", base)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "Signals", Told)
+        patch.setattr(Member, "observe", interrupted)
         with pytest.raises(Preempted):
             train([stopped])
     train([stopped])

@@ -53,7 +53,7 @@ def test_killed_at_a_random_moment(tmp_path: Path, config: str, undisturbed: Pat
 
 
 def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, undisturbed: Path):
-    for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130)):
+    for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130), ("SIGHUP", 3, 129)):
         ended = struck(name, "lm_lab.train.member.Member.observe", call, "train", config, f"--workdir={tmp_path}")
         assert ended.returncode == code, ended.stderr
         assert ended.stderr.splitlines()[-1].startswith(f"lm-lab: {name} at step ")

@@ -14,7 +14,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[2]
-CLOCKS = ("seconds", "tokens_per_second")  # all that two runs of one config may differ in
+CLOCKS = ("seconds", "compile_seconds", "tokens_per_second")  # all that two runs of one config may differ in
 
 CONFIG = """
 from ml_collections import ConfigDict

@@ -131,19 +131,22 @@ def test_a_deaf_worker_is_killed_with_its_children(unit, tmp_path, monkeypatch):
 
 
 LAUNCHER = """
-import signal, sys
+import sys
 from pathlib import Path
-from lm_lab.sweeps.executor import LocalProcesses, Unit, termination_raises
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
+from lm_lab.sweeps.executor import LocalProcesses, Unit
+from lm_lab.train.preemption import Signals, Stopped
 folder = Path(sys.argv[1])
 units = [Unit((n,), ("sh", "-c", f"echo $$ > {folder}/{n}; exec sleep 60"), folder / f"{n}.txt") for n in ("a", "b")]
-with termination_raises():
-    list(LocalProcesses(2).run(units))
+try:
+    with Signals("raise"):
+        list(LocalProcesses(2).run(units))
+except Stopped as stop:
+    sys.exit(128 + stop.signal)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lock of the run keeps an orphan's run from others")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_orphans_however_the_launcher_ends(tmp_path, number):
     with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], stderr=subprocess.DEVNULL) as launcher:
         pids = [pid_in(tmp_path / name) for name in ("a", "b")]
@@ -151,7 +154,7 @@ def test_no_orphans_however_the_launcher_ends(tmp_path, number):
         began = time.monotonic()
         launcher.send_signal(number)
         wait_for(lambda: not any(alive(pid) for pid in pids))
-        assert launcher.wait() == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: -2}[number]
+        assert launcher.wait() == (-9 if number == signal.SIGKILL else 128 + number)
         assert time.monotonic() - began < 5
 
 

@@ -362,6 +362,31 @@ def test_the_manifest_is_plain_json(two_steps):
     assert content["arrays"]["opt_state.0.count"] == "int32[]"
 
 
+def test_no_file_names_the_machine_s_path_and_older_ones_that_do_are_read(directory):
+    newest = committed(directory)[0]
+    assert not any(b"/draft_" in path.read_bytes() for path in newest.rglob("*") if path.is_file())
+    fields = checkpoint.read_seal(newest)
+    (newest / checkpoint.MANIFEST).unlink()
+    (newest / "commit_success.txt").write_text(f"Checkpoint commit was successful to {newest}")
+    checkpoint.seal(newest, {name: fields[name] for name in checkpoint.Record._fields})
+    step, state, _ = load(directory)
+    assert step == 20
+    assert_same_bits(state, make_state(20))
+
+
+def test_what_orbax_logs_of_a_failed_save_is_left_out(tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        logging.getLogger("absl").error("a traceback of a hundred lines")
+        raise ValueError("RESOURCE_EXHAUSTED: ... os_error_code='28'")
+
+    monkeypatch.setattr(checkpoint.ocp, "save", fail)
+    with pytest.raises(UserError, match="No space left on device; free some space"):
+        save_steps(tmp_path, [1])
+    assert caplog.text == ""
+    logging.getLogger("absl").error("heard again")
+    assert "heard again" in caplog.text
+
+
 def test_checkpoints_of_several_runs_save_at_the_same_time(tmp_path: Path) -> None:
     state = {"x": jnp.arange(1000.0), "y": {"z": jnp.ones((64, 64))}}
     with ExitStack() as stack:

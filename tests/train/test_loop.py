@@ -18,7 +18,7 @@ from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
 
-PACE = ("seconds", "tokens_per_second")  # what a clock says, and no state
+PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
 
 
 class Killed(Exception):
@@ -151,7 +151,7 @@ def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed
     assert_same(runs, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
     runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
     observe = Member.observe

@@ -58,3 +58,32 @@ def test_a_terminal_gets_a_bar(monkeypatch):
 
 def test_figures():
     assert describe(float("nan"), 0.0, None) == "loss nan, 0 tok/s"
+
+
+def test_a_log_says_that_it_compiles_and_the_held_out_loss(clock, capsys):
+    bar = Progress(100, 0, "tiny")
+    with bar.compiling():
+        clock[0] += 60
+    clock[0] += 1
+    bar.update(10, 2.0, 10.0, None)
+    bar.examined(1.5)
+    clock[0] += 10
+    bar.update(20, 1.9, 10.0, None)
+    bar.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "tiny: step 0/100, compiling",
+        "tiny: step 10/100, loss 2.000, 10 tok/s, 00:09 left",
+        "tiny: step 20/100, held-out 1.500, loss 1.900, 10 tok/s, 00:44 left",
+    ]
+
+
+def test_a_bar_says_so_too(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    bar = Progress(100, 0, "tiny")
+    with bar.compiling():
+        assert terminal.getvalue().endswith("compiling]")
+    bar.update(50, 1.5, 10.0, None)
+    bar.examined(1.25)
+    bar.close()
+    assert "held-out 1.250, loss 1.500" in terminal.getvalue().split("\r")[-1]

@@ -1,5 +1,7 @@
+import errno
 import json
 import math
+import os
 import struct
 import subprocess
 
@@ -158,3 +160,26 @@ def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
     assert records._git(code) == {"commit": commit, "dirty": False}
     code.write_text("2")
     assert records._git(code) == {"commit": commit, "dirty": True}
+
+
+@pytest.mark.parametrize("fault", ["a file stands there", "the disk is full"])
+def test_events_that_cannot_be_written_are_warned_of_once_and_cost_nothing(tmp_path, monkeypatch, caplog, fault):
+    if fault == "a file stands there":
+        (tmp_path / "tensorboard").write_text("")
+    with Metrics(tmp_path, None) as metrics:
+        metrics.write({"step": 1, "train/nll": 2.0})
+        if fault == "the disk is full":
+            with monkeypatch.context() as patch:
+                patch.setattr("tensorboardX.record_writer.os.fsync", full)
+                metrics.write({"step": 2, "train/nll": 1.5})
+        else:
+            metrics.write({"step": 2, "train/nll": 1.5})
+        metrics.write({"step": 3, "train/nll": 1.0})
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"{tmp_path}/tensorboard: no event files (")
+    assert warning.endswith("metrics.jsonl has all that they show")
+
+
+def full(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

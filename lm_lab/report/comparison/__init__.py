@@ -25,7 +25,7 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
     costs = Figure(
         "costs",
         "What bits per byte cost",
-        "Held-out bits per byte against training FLOPs (counted), against the seconds of one run, and against all "
+        "Held-out bits per byte against training FLOPs (counted), against the seconds of training, and against all "
         "parameters. A mark is a contender's best size at its best peak rate, mean over seeds; bars: intervals.",
         "Loss against compute, time and parameters, a line a contender.",
         lambda: drawing.costs(findings),

@@ -28,7 +28,7 @@ def costs(findings: Findings) -> Figure:
     looks = styles(list(findings.settings.arms))
     quantities: list[tuple[str, Callable[[Cell], float]]] = [
         ("training FLOPs", lambda cell: cell.flops),
-        ("seconds a run", lambda cell: cell.seconds),
+        ("seconds of training", lambda cell: cell.seconds),
         ("parameters", lambda cell: cell.params_total),
     ]
     for place, (axes, (label, quantity)) in enumerate(zip(panels, quantities)):

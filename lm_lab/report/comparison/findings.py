@@ -52,7 +52,8 @@ class Cell:
     seeds: int
     tokens: float
     flops: float
-    seconds: float
+    seconds: float  # of training
+    compile_seconds: float | None  # apart from them; None: they hold it
     bits_per_byte: Estimate
 
 
@@ -172,6 +173,8 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
     mean = {
         name: float(np.mean([row[name] for row in best])) for name in ("params_total", "tokens", "flops", "seconds")
     }
+    compiling = [row.get("compile_seconds") for row in best]
+    known = [seconds for seconds in compiling if seconds is not None]
     return Cell(
         arm=arm,
         budget=compute,
@@ -182,6 +185,7 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
         size_at_edge=len(sizes) > 1 and params in (sizes[0], sizes[-1]),
         sizes=len(sizes),
         seeds=len(best),
+        compile_seconds=float(np.mean(known)) if len(known) == len(best) else None,
         bits_per_byte=Estimate(value, *interval),
         **mean,
     )

@@ -19,13 +19,21 @@ def answer(findings: Findings) -> list[str]:
             f"{ranked[0].arm} has the least at every budget from {text.power(findings.budgets[0])} FLOPs on."
         )
     paragraphs += [_compute(findings, top)] if findings.multipliers else []
-    fastest = min(ranked, key=lambda cell: cell.seconds)
-    if fastest.arm != ranked[0].arm:
-        paragraphs.append(
-            f"By the clock the order is another one: a run of {fastest.arm} took {text.seconds(fastest.seconds)}, and "
-            f"one of {ranked[0].arm} {text.seconds(ranked[0].seconds)}."
-        )
+    paragraphs += _clock(ranked)
     return [*paragraphs, _noise(findings)]
+
+
+def _clock(ranked: list[Cell]) -> list[str]:
+    """Which of the contenders trained fastest, where that is another than the one with the least loss."""
+    first, fastest = ranked[0], min(ranked, key=lambda cell: cell.seconds)
+    if fastest.arm == first.arm:
+        return []
+    took = f"a run of {fastest.arm} trained for {text.seconds(fastest.seconds)}, and one of {first.arm} for"
+    words = f"By the clock the order is another one: {took} {text.seconds(first.seconds)}"
+    if fastest.compile_seconds is None or first.compile_seconds is None:
+        return [f"{words}, compiling included, which these runs did not time apart."]
+    compiling = [text.seconds(cell.compile_seconds) for cell in (fastest, first) if cell.compile_seconds is not None]
+    return [f"{words}; compiling, {compiling[0]} and {compiling[1]}, is not in it."]
 
 
 def _ranking(findings: Findings, ranked: list[Cell]) -> str:
@@ -94,10 +102,12 @@ def table(findings: Findings) -> Table:
         "D",
         "peak rate",
         "seconds",
+        "compiling (s)",
     ]
     rows = []
     for cell in sorted(findings.cells, key=lambda c: (c.budget, c.bits_per_byte.value)):
         shown, bounds = text.rounded(cell.bits_per_byte)
+        compiling = cell.compile_seconds
         rows.append(
             [
                 cell.arm,
@@ -109,9 +119,13 @@ def table(findings: Findings) -> Table:
                 Number(text.short(cell.tokens), cell.tokens),
                 Number(text.plain(cell.rate, 2), cell.rate),
                 Number(text.plain(cell.seconds, 3), cell.seconds),
+                None if compiling is None else Number(text.plain(compiling, 3), compiling),
             ]
         )
-    words = "Each contender's best size at its best peak rate; means over seeds. Seconds are those of one run."
+    words = (
+        "Each contender's best size at its best peak rate; means over seeds. Seconds are those of training one run; "
+        "compiling is apart, or within them where it is not shown."
+    )
     return Table(header, rows, words, sortable=True)
 
 

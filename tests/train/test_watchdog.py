@@ -1,0 +1,70 @@
+"""The watchdog: silent while waits are as ever, then a line, then stacks, then an end that says what hung."""
+
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from lm_lab.train import watchdog
+from lm_lab.train.watchdog import PATIENCE, STALLED, Patience, Watchdog
+from tests.sweeps.fakes import wait_for
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What the watchdog does, in order, its seconds made milliseconds."""
+    seen = []
+    monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(watchdog, "PATIENCE", {k: Patience(*(x / 1000 for x in v)) for k, v in PATIENCE.items()})
+    monkeypatch.setattr(watchdog, "say", seen.append)
+    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda _: seen.append("stacks"))
+    monkeypatch.setattr(watchdog, "leave", lambda code, words: seen.append((code, words)))
+    return seen
+
+
+def hangs(dog, what, until):
+    with dog.waits(what):
+        wait_for(until)
+
+
+@pytest.mark.parametrize("what", PATIENCE)
+def test_a_wait_without_end_is_named_shown_and_ended(events, what):
+    with Watchdog(SimpleNamespace(received=None)) as dog:
+        with dog.waits(what):
+            pass  # what it usually takes
+        hangs(dog, what, lambda: events and events[-1][0] == STALLED)
+    first, again, shown, last, dumped, (_, words) = events
+    assert first.startswith(f"stalled: waiting for the {what} for ")
+    assert "after 0 s all stacks are shown" in first or what in ("evaluation", "save")
+    assert f"waiting for the {what}" in again
+    assert f"waiting for the {what}" in last
+    assert shown == dumped == "stacks"
+    assert words == "stalled: ended; the same command goes on from what is stored"
+
+
+def test_what_takes_its_usual_time_is_no_stall_and_recovery_is_told(events):
+    with Watchdog(SimpleNamespace(received=None)) as dog:
+        for _ in range(3):
+            with dog.waits("step"):
+                time.sleep(0.05)  # so that 0.06 s, of an instant step a stall, is none
+        with dog.waits("step"):
+            time.sleep(0.2)
+        assert events == []
+        hangs(dog, "step", lambda: events)
+        wait_for(lambda: str(events[-1]).startswith("goes on, after "))
+
+
+def test_no_limit_is_known_at_first_and_compiling_has_none(events):
+    with Watchdog(SimpleNamespace(received=None)) as dog:
+        time.sleep(0.1)  # no wait
+        with dog.waits("step"):
+            time.sleep(0.1)
+        assert events == []
+
+
+def test_told_to_stop_while_it_hangs_it_ends(events):
+    with Watchdog(SimpleNamespace(received=signal.SIGTERM)) as dog:
+        hangs(dog, "loader", lambda: len(events) > 1)
+    assert events[:2] == ["stacks", (143, events[1][1])]
+    assert "SIGTERM while the loader hangs: ended, not saved" in events[1][1]
