@@ -99,7 +99,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     parts["train"][OWN] = _anchored(parts["train"][OWN])
     _fit(chosen["objective"]["name"], parts)
     needs = _needs(chosen["objective"]["name"], parts)
-    parts["model"]["family"] = _complete(parts["model"]["family"], needs)
+    its_own = stored or "length" in _section(config.to_dict(), "model")
+    parts["model"]["family"] = _complete(parts["model"]["family"], needs, grows=not its_own)
     experiment = Experiment(
         seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
         family=chosen["model"]["family"],
@@ -218,11 +219,13 @@ def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 
-def _complete(model: Any, needs: Mapping[str, int]) -> Any:
-    """The model's settings with the vocabulary and length filled in. Raises UserError where too small."""
+def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
+    """The model's settings with the vocabulary and length filled in. A length that is another run's, not the config's
+    own, grows where positions are not learned. Raises UserError where one is too small."""
     for name, least in needs.items():
         given_size = getattr(model, name, least)  # a family may have no use for it
-        if given_size is None:
+        unlearned = grows and name == "length" and getattr(model, "positions", None) != "learned"
+        if given_size is None or (unlearned and given_size < least):
             model = dataclasses.replace(model, **{name: least})
         elif given_size < least:
             raise UserError(f"config.model.{name} {given_size} is below the data's {least}; raise it or leave it out")
