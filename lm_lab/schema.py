@@ -53,8 +53,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     for name, field in fields.items():
         if name in values:
             checked[name] = check(values[name], hints[name], f"{where}.{name}", field.metadata)
-        elif field.default is dataclasses.MISSING:
-            raise UserError(f"{where}.{name} is missing: {field.metadata['doc']}")
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}.{name} is missing: {field.metadata.get('doc', 'give it')}")
     try:
         return cls(**checked)
     except UserError as error:

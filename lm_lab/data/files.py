@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lm_lab.data.documents import Document, digest
+from lm_lab.data.published import origin
 from lm_lab.types import UserError
 
 KEY = "config.data.path"
@@ -19,7 +20,7 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     if root.is_file():
         return [(root.name, root)]
     if not path or not root.is_dir():
-        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one")
+        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one{origin(root)}")
     found = [(file.relative_to(root).as_posix(), file) for file in walk(root) if file.name.endswith(suffixes)]
     if not found:
         raise UserError(f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or suffix")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_lab import durable, registry
-from lm_lab.data.documents import Source, digest, given
+from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.records import Records
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
@@ -71,7 +71,7 @@ def build(
     directory = cache_directory() if directory is None else directory
     facts = {
         "format": FORMAT,
-        "text": source.fingerprint(source_config),
+        "text": fingerprint(source, source_config),
         "tokenizer": tokenizer.identity,
         "split": split,
         "holdout_fraction": holdout_fraction,
@@ -85,8 +85,8 @@ def build(
         with _writable(directory), _locked(directory, key) as folder:
             if folder is not None:
                 rule = Rule(split, holdout_fraction)
-                written = write(folder, lambda: source.documents(source_config), tokenizer, rule, kind)
-                if source.fingerprint(source_config) != facts["text"]:
+                written = write(folder, lambda: read(source, source_config), tokenizer, rule, kind)
+                if fingerprint(source, source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
                 _seal(folder, facts | _origin(source_name, source_config, tokenizer) | written, path)
     return _open(path, key)

@@ -82,10 +82,11 @@ def test_tail_is_cut_as_nanogpt_cuts(tmp_path):
     assert built.heldout[-1] == TOKENIZER.end_of_document
 
 
-def test_one_document_cannot_be_split_by_document(tmp_path):
-    (tmp_path / "one.txt").write_text("all in one")
+def test_copies_of_one_text_cannot_be_split_by_document(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("all in one")
     with pytest.raises(UserError, match=r"config\.data\.split.*'tail'"):
-        store.build("text", text.Config(str(tmp_path / "one.txt")), TOKENIZER, tmp_path / "cache")
+        store.build("text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.building"))
 
 
