@@ -19,7 +19,6 @@ from lm_lab.registry import find, names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, Horizon, complete, reads, vocabulary
-from lm_lab.train.restore import read_config
 from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
 from lm_lab.types import UserError
 
@@ -82,8 +81,9 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:
-    """A config as a typed Experiment, and as plain values, complete with every default. What it leaves out of model and
-    tokenizer is that of the run that train.initial names, unless the config is a `stored` one, complete before.
+    """A config as a typed Experiment, and as plain values, complete with every default. What it leaves out of model,
+    tokenizer and an adapter that goes on is that of the run that train.initial names, unless the config is a `stored`
+    one, complete before.
 
     Raises UserError for a key that does not exist (with the nearest that does), a missing one, a wrong type, a value
     out of range, or values that do not go together.
@@ -93,7 +93,6 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
         if name not in ("seed", *SECTIONS):
             raise UserError(f"config.{name} does not exist; {suggest(name, ['seed', *SECTIONS])}")
     sections = {name: _section(values, name) for name in SECTIONS}
-    sections["adapter"] = _continued(sections)
     chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
     parts["train"][OWN] = _anchored(parts["train"][OWN])
@@ -128,23 +127,6 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
 def _listed(value: Any) -> Any:
     """A tuple as the list that JSON and a ConfigDict have in its place."""
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _continued(sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The adapter section: where it goes on with the adapter of another run, what it leaves out is as that run has it.
-
-    Raises UserError where no run is named.
-    """
-    section, first = sections["adapter"], sections["train"].get("initial")
-    if not section.get("continues"):
-        return section
-    if not isinstance(first, str):
-        raise UserError("config.adapter.continues needs config.train.initial, the run whose adapter it goes on with")
-    names = {field.name for field in dataclasses.fields(find("adapters", "lora", "config.adapter.name").Config)}
-    if names <= section.keys():
-        return section
-    there = _section(read_config(Path(first).expanduser()), "adapter")
-    return {name: value for name, value in there.items() if name in names} | section
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 sys.dont_write_bytecode = True  # tests compare whole folders, in which Python would leave what it compiles
+
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup: still not to end by it, but to hand on the default
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Where there are none, configs name files that are not there; tests that read them skip.
 SHARED = os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.generation import advance, check_length, init_cache
-from lm_lab.generation.choice import Config, penalise
+from lm_lab.generation.choice import Config, Past, follow, restrict
 from lm_lab.generation.sampling import start
 from lm_lab.types import Inputs, PyTree
 
@@ -31,9 +31,10 @@ class Search(NamedTuple):
     cache: PyTree  # of B K rows
     logits_RV: Array  # f32, R = B K
     positions_R: Array
-    seen_RV: Array
+    past: Past  # of R rows
     live: Hypotheses
     ended: Hypotheses
+    open_B: Array  # bool: a text of the row may still become one of its best
     step: Array  # i32[]
 
 
@@ -42,8 +43,8 @@ def beam_search(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), the best first.
 
-    A text that ended competes by log likelihood / length^length_penalty, the stop token counted (as `transformers`
-    does); texts that reached new_tokens compete as they are. Raises UserError where positions run out.
+    A text that ended competes by log likelihood / length^length_penalty, the stop token counted, and so does one that
+    reached new_tokens: token for token the search of transformers. Raises UserError where positions run out.
     """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
     found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
@@ -57,29 +58,34 @@ def search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree
     """The best texts with their scores, as `beam_search` finds them: pure, to be compiled."""
     axes = _row_axes(model, variables, prompt)
     search = _begin(model, config, variables, prompt, axes)
-    best = config.new_tokens if config.length_penalty > 0 else 1
 
     def goes_on(search: Search) -> Array:
-        # Likelihoods only fall: no live text can end better than it stands now, at the length that flatters it most.
-        hope_B = search.live.scores_BK[:, 0] / float(best) ** config.length_penalty
-        return (search.step < config.new_tokens) & (hope_B > search.ended.scores_BK[:, -1]).any()
+        return (search.step < config.new_tokens) & search.open_B.any()
 
-    search = lax.while_loop(goes_on, partial(_extend, model, config, stops, variables, axes), search)
-    cut = search.live._replace(
-        scores_BK=search.live.scores_BK / jnp.maximum(search.step, 1).astype(jnp.float32) ** config.length_penalty
-    )
-    unfinished = search.step == config.new_tokens
-    cut = cut._replace(scores_BK=jnp.where(unfinished, cut.scores_BK, NEVER))
-    return _best(config.beams, search.ended, cut)
+    return lax.while_loop(goes_on, partial(_extend, model, config, stops, variables, axes), search).ended
+
+
+def _is_open(config: Config, live: Hypotheses, ended: Hypotheses, length: Array) -> Array:
+    """bool[B]: whether a live text, of `length` tokens, may still become one of the row's best.
+
+    Likelihoods only fall, so none can end better than it stands, at the length that flatters it most.
+    """
+    if config.early_stopping == "never" and config.length_penalty > 0:
+        length = jnp.int32(config.new_tokens)
+    hope_B = live.scores_BK[:, 0] / length.astype(jnp.float32) ** config.length_penalty
+    open_B = hope_B > ended.scores_BK[:, -1]
+    return open_B & (ended.scores_BK[:, -1] <= NEVER) if config.early_stopping is True else open_B
 
 
 def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: PyTree) -> Search:
     writing = start(model, config, variables, prompt)
     rows, beams = prompt.tokens.shape[0], config.beams
     cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), writing.cache, axes)
-    logits_RV, positions_R, seen_RV = (
-        jnp.repeat(x, beams, 0) for x in (writing.logits_BV, writing.positions_B, writing.seen_BV)
+    logits_RV, positions_R, seen_RV, text_RT = (
+        jnp.repeat(x, beams, 0)
+        for x in (writing.logits_BV, writing.positions_B, writing.past.seen_BV, writing.past.text_BT)
     )
+    past = Past(seen_RV, text_RT, writing.past.slot)
     none = Hypotheses(
         jnp.zeros((rows, beams, config.new_tokens), jnp.int32),
         jnp.full((rows, beams), NEVER),
@@ -87,7 +93,7 @@ def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: 
     )
     # At first all hypotheses of a row are one.
     live = none._replace(scores_BK=none.scores_BK.at[:, 0].set(0.0))
-    return Search(cache, logits_RV, positions_R, seen_RV, live, none, jnp.int32(0))
+    return Search(cache, logits_RV, positions_R, past, live, none, jnp.ones(rows, bool), jnp.int32(0))
 
 
 def _extend(
@@ -95,11 +101,12 @@ def _extend(
 ) -> Search:
     rows, beams, _ = search.live.tokens_BKN.shape
     logp_RV = jax.nn.log_softmax(search.logits_RV)
-    logp_RV = penalise(logp_RV, search.seen_RV, config.repetition_penalty)
+    logp_RV = restrict(logp_RV, search.past, search.step, stops, config)
     vocab = logp_RV.shape[-1]
     total_BKV = search.live.scores_BK[..., None] + logp_RV.reshape(rows, beams, vocab)
-    # 2 K: were K of them to end, K would still go on.
-    scores_BC, flat_BC = lax.top_k(total_BKV.reshape(rows, -1), min(2 * beams, beams * vocab))
+    # Were each to end by every stop token, K would still go on.
+    candidates = max(2, 1 + len(stops)) * beams
+    scores_BC, flat_BC = lax.top_k(total_BKV.reshape(rows, -1), min(candidates, beams * vocab))
     parents_BC, tokens_BC = flat_BC // vocab, (flat_BC % vocab).astype(jnp.int32)
     texts_BCN = (
         jnp.take_along_axis(search.live.tokens_BKN, parents_BC[..., None], 1).at[:, :, search.step].set(tokens_BC)
@@ -109,8 +116,9 @@ def _extend(
     lengths_BC = jnp.full_like(tokens_BC, length)
     normalised_BC = scores_BC / length.astype(jnp.float32) ** config.length_penalty
     # Only what ranks among the K best may end: a stop that is unlikelier than K ways to go on is no answer.
-    among_BC = jnp.arange(scores_BC.shape[1]) < beams
-    ending = Hypotheses(texts_BCN, jnp.where(ends_BC & among_BC, normalised_BC, NEVER), lengths_BC)
+    finished_BC = (ends_BC | (length == config.new_tokens)) & (jnp.arange(scores_BC.shape[1]) < beams)
+    finished_BC &= search.open_B[:, None]
+    ending = Hypotheses(texts_BCN, jnp.where(finished_BC, normalised_BC, NEVER), lengths_BC)
     going = jnp.where(ends_BC, NEVER, scores_BC)
     scores_BK, picked_BK = lax.top_k(going, beams)
     live = Hypotheses(jnp.take_along_axis(texts_BCN, picked_BK[..., None], 1), scores_BK, lengths_BC[:, :beams])
@@ -119,9 +127,12 @@ def _extend(
     cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, rows_R, axis), search.cache, axes)
     inputs = Inputs(tokens_R[:, None], jnp.ones_like(tokens_R)[:, None], search.positions_R[:, None])
     logits_R1V, cache = advance(model, variables, cache, inputs)
-    seen_RV = search.seen_RV[rows_R].at[jnp.arange(len(tokens_R)), tokens_R].set(True)
+    past = follow(
+        search.past._replace(seen_BV=search.past.seen_BV[rows_R], text_BT=search.past.text_BT[rows_R]), tokens_R
+    )
     ended = _best(beams, search.ended, ending)
-    return Search(cache, logits_R1V[:, 0], search.positions_R + 1, seen_RV, live, ended, length)
+    open_B = search.open_B & _is_open(config, live, ended, length)
+    return Search(cache, logits_R1V[:, 0], search.positions_R + 1, past, live, ended, open_B, length)
 
 
 def _best(beams: int, *found: Hypotheses) -> Hypotheses:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.generation import advance, check_length, init_cache, longer
-from lm_lab.generation.choice import Config, choose
+from lm_lab.generation.choice import Config, Past, check_ids, choose, follow, restrict
 from lm_lab.types import Inputs, PyTree
 
 
@@ -20,7 +20,7 @@ class Writing(NamedTuple):
     cache: PyTree
     logits_BV: Array  # f32, of the next token
     positions_B: Array  # i32, of the next token
-    seen_BV: Array  # bool: the tokens of prompt and text
+    past: Past
     done_B: Array  # bool: a stop token was written
     step: Array  # i32[]: tokens written
 
@@ -57,9 +57,13 @@ def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> Writ
     logits_B1V, cache = advance(model, variables, cache, prompt, last=True)
     assert prompt.segments is not None
     assert prompt.positions is not None
-    rows = jnp.arange(prompt.tokens.shape[0])
+    rows, length = jnp.arange(prompt.tokens.shape[0]), prompt.tokens.shape[1]
+    check_ids(config, logits_B1V.shape[-1])
     seen_BV = jnp.zeros(logits_B1V[:, 0].shape, bool).at[rows[:, None], prompt.tokens].max(prompt.segments > 0)
-    return Writing(cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, seen_BV, rows < 0, jnp.int32(0))
+    text_BL = jnp.where(prompt.segments > 0, prompt.tokens, -1)
+    text_BT = jnp.pad(text_BL, ((0, 0), (0, config.new_tokens)), constant_values=-1)
+    past = Past(seen_BV, text_BT, jnp.int32(length))
+    return Writing(cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, past, rows < 0, jnp.int32(0))
 
 
 def write(
@@ -71,14 +75,15 @@ def write(
         seeded = jax.random.fold_in(jax.random.key(config.seed), writing.step)
         rows = jnp.arange(writing.done_B.shape[0])
         keys_B = jax.vmap(jax.random.fold_in, (None, 0))(seeded, rows)
-        tokens_B = choose(keys_B, writing.logits_BV, writing.seen_BV, config)
+        logits_BV = restrict(writing.logits_BV, writing.past, writing.step, stops, config)
+        tokens_B = choose(keys_B, logits_BV, config)
         if stops:
             tokens_B = jnp.where(writing.done_B, stops[0], tokens_B)
         done_B = writing.done_B | jnp.isin(tokens_B, jnp.asarray(stops, jnp.int32))
         inputs = Inputs(tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], writing.positions_B[:, None])
         logits_B1V, cache = advance(model, variables, writing.cache, inputs)
-        seen_BV = writing.seen_BV.at[rows, tokens_B].set(True)
-        return Writing(cache, logits_B1V[:, 0], writing.positions_B + 1, seen_BV, done_B, writing.step + 1), tokens_B
+        past = follow(writing.past, tokens_B)
+        return Writing(cache, logits_B1V[:, 0], writing.positions_B + 1, past, done_B, writing.step + 1), tokens_B
 
     writing, tokens_NB = lax.scan(one, writing, None, length=tokens)
     return writing, tokens_NB.T

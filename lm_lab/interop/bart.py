@@ -5,6 +5,7 @@ from typing import Any
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, beyond, linear, norm, same
 from lm_lab.interop.t5 import read_start, written_start
+from lm_lab.types import UserError
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
 BARE = ("BartModel",)
@@ -65,6 +66,8 @@ def write_config(config: Any) -> dict[str, Any]:
 def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
     """The fields of a config.json that BART and the models after it have in common. Raises UserError."""
     demand(config, name, {"features_of_head": config.width // config.heads})
+    if config.width % config.heads:
+        raise UserError(f"model.width {config.width} cannot be written as {name}, where heads {config.heads} divide it")
     both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
     return {
         **{f"{side}_{field}": value for side in ("encoder", "decoder") for field, value in both.items()},

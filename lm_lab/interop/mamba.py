@@ -13,7 +13,8 @@ BARE = ("MambaModel",)
 FAMILY = "state_space"
 PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
-NOT_ADAPTED = {"out_proj": "--config.adapter.targets=\"('input','gate','select','step')\""}  # by PEFT; what to do
+# PEFT refuses the one, and of the other transformers takes the weight past PEFT's wrapper.
+NOT_ADAPTED = dict.fromkeys(("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\"")
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

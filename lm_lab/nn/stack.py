@@ -16,6 +16,20 @@ Remat = Literal["none", "full", "dots"]
 POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
+def groups_of(depth: int, every: int | None) -> tuple[int, int]:
+    """(groups of `every` layers, layers left over); None: no groups."""
+    return (0, depth) if every is None else divmod(depth, every)
+
+
+def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str, range], ...]:
+    """The paths of parameters that hold `depth` layers, and the numbers of these, of which `first` is the first: those
+    of groups are groups/block_0, ..., those left over, or in no group, layers."""
+    (groups, rest), size = groups_of(depth, every), every or 1
+    end = first + groups * size
+    blocks = [(f"groups/block_{i}", range(first + i, end, size)) for i in range(size if groups else 0)]
+    return (*blocks, ("layers", range(end, first + depth))) if rest else tuple(blocks)
+
+
 def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> Any:
     """`depth` copies of `block` one after another: a constructor taking the block's own arguments.
 

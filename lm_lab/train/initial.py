@@ -51,10 +51,14 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
 
 
 def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that a user gave, with the tokenizer and the model settings that it leaves out taken from the run that
-    config.train.initial names. Raises UserError where that has no tokenizer, and the config names none either."""
-    train = values.get("train", {})
+    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and those of an adapter
+    that goes on, taken from the run that config.train.initial names. Raises UserError where that has no tokenizer, and
+    the config names none either, and where an adapter is to go on and no run is named."""
+    train, adapter = (values.get(name, {}) for name in ("train", "adapter"))
     named = train.get("initial") if isinstance(train, Mapping) else None
+    goes_on = isinstance(adapter, Mapping) and adapter.get("continues")
+    if goes_on and named is None:
+        raise UserError(f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with")
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
         return dict(values)  # what is wrong with it is said where it is read
     directory = Path(named).expanduser()
@@ -62,6 +66,8 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
         found["model"] = _model(stored["model"], found)
+    if goes_on and isinstance(stored.get("adapter"), Mapping):
+        found["adapter"] = dict(stored["adapter"]) | dict(adapter)
     data = found.get("data", {})
     if isinstance(data, Mapping) and "tokenizer" not in data:
         found["data"] = _tokenizer(directory, stored) | dict(data)

@@ -191,6 +191,51 @@ def test_a_merge_into_bfloat16_says_what_it_loses():
     assert lora.merge(config, adapters, halved)[0]["layer"]["kernel"].dtype == jnp.bfloat16
 
 
+MIXED = replace(CONFIG, ranks=("query/1=1", "key=2", "up/0=0"), alphas=("value/0=9", "query=1"))
+ATTENTION = tuple(f"layers/attention/{name}" for name in ("query", "value"))
+SHARED = replace(CONFIG, shared=(ATTENTION,))
+
+
+@pytest.mark.parametrize("config", [MIXED, SHARED], ids=["ranks and alphas", "shared"])
+def test_layers_of_other_ranks_and_alphas_and_of_one_input_are_merged_as_they_are_applied(config):
+    model, params = built()
+    adapters = lora.init(jax.random.key(0), config, params)
+    grown = jax.tree.map(lambda x: jnp.where(x == 0, x, x + 0.3), adapters) | {}
+    ups = {path: leaf + 0.2 for path, leaf in flatten(grown).items() if path.endswith("up_kernel")}
+    grown = unflatten(flatten(grown) | ups)
+    merged, lengths = lora.merge(config, grown, params)
+    assert distance(apply(model, merged), apply(model, params, alone(config, grown))) < 5 * ROUNDING
+    assert distance(lora.unmerge(config, grown, merged, lengths), params) < ROUNDING
+
+
+def test_ranks_and_alphas_are_those_of_each_layer():
+    attention = lora.init(jax.random.key(0), MIXED, built()[1])["layers"]["attention"]
+    assert (attention["query"]["down_kernel"] != 0).any(1).tolist() == [[True] * 3, [True, False, False]]
+    assert attention["key"]["up_kernel"].shape[1] == 2
+    assert MIXED.scales_of("layers/attention/value", DEPTH).tolist() == [3.0, 2.0]
+    assert MIXED.scales_of("layers/attention/query", DEPTH).tolist() == [1 / 3, 1.0]
+    assert lora.count(lora.init(jax.random.key(0), SHARED, built()[1]))["parameters"] == (
+        lora.count(lora.init(jax.random.key(0), CONFIG, built()[1]))["parameters"] - DEPTH * WIDTH * CONFIG.rank
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"ranks": ("query",)}, "ranks has 'query'; it is a list of 'pattern=number'"),
+        ({"ranks": ("query=1.5",)}, "ranks has 'query=1.5'"),
+        ({"alphas": ("query=-1",)}, "alphas has 'query=-1'"),
+        ({"alphas": ("quary=1",)}, "config.adapter.alphas: 'quary=1' is of no adapted layer"),
+        ({"shared": (("layers/attention/query",),)}, "shared must be groups of two paths or more"),
+        ({"shared": (("layers/attention/query", "query"),)}, "config.adapter.shared: query is not adapted"),
+        ({"shared": (ATTENTION,), "ranks": ("query=1",)}, "layers/attention/value has other inputs or another rank"),
+    ],
+)
+def test_settings_of_single_layers_that_cannot_be_are_named(changes, message):
+    with pytest.raises(UserError, match=message):
+        lora.init(jax.random.key(0), replace(CONFIG, **changes), built()[1])
+
+
 def test_mistakes_are_named():
     _, params = built()
     with pytest.raises(UserError, match=r"config.adapter.targets: no parameters match 'quary'; .*attention/query"):

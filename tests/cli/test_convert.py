@@ -3,12 +3,18 @@
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from lm_lab import config as configs
+from lm_lab.adapters import lora
 from lm_lab.cli import convert, devices
 from lm_lab.cli.main import dispatch, main
-from lm_lab.interop import folder, tensors
-from lm_lab.train import restore
+from lm_lab.interop import folder, peft, tensors
+from lm_lab.train import loop, restore
+from lm_lab.train.member import Run
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.cli import users
@@ -81,7 +87,54 @@ def test_a_model_alone_and_one_of_transformers_read_no_text(place):
         restore.load_params(Path("foreign"))
 
 
+@pytest.fixture
+def adapter(place):
+    """(settings, adapters) of the PEFT folder `adapter`, of `foreign`."""
+    _, config, params = folder.load(Path("foreign"))
+    settings = lora.Config(rank=2, targets=("attention",), ranks=("query/1=3", "out/0=0"), alphas=("value=5",))
+    adapters = lora.init(jax.random.key(0), settings, params)
+    adapters = jax.tree.map(lambda x: jnp.where(x == 0, x, x + 1), adapters)
+    peft.save(Path("adapter"), settings, adapters, "decoder", config)
+    return peft.load(Path("adapter"), "decoder", config)
+
+
+def test_an_adapter_of_peft_comes_with_its_base(place, adapter):
+    with pytest.raises(UserError, match=r"adapter: its adapter_config.json names no base; give --base=FOLDER"):
+        convert.run(["--from=adapter", "--to=runs/a"])
+    assert convert.run(["--from=adapter", "--base=foreign", "--to=runs/a"]) == 0
+    base = folder.load(Path("foreign"))[2]
+    assert tiny.same_bits(restore.load_params(Path("runs/a"))[2], jax.device_get(lora.merge(*adapter, base)[0]))
+    assert convert.run(["--from=foreign", "--to=runs/base"]) == 0
+    written = json.loads(Path("adapter/adapter_config.json").read_text())
+    Path("adapter/adapter_config.json").write_text(json.dumps(written | {"base_model_name_or_path": "runs/base"}))
+    assert convert.run(["--from=adapter", "--to=runs/b"]) == 0
+    assert tiny.same_bits(*(restore.load_params(Path(name))[2] for name in ("runs/a", "runs/b")))
+    assert restore.read_config(Path("runs/b"))["train"]["initial"] == str(place / "runs/base")
+
+
+def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
+    convert.run(["--from=adapter", "--base=foreign", "--to=runs/a"])
+    given = {name: section for name, section in tiny.RUN.items() if name != "model"}
+    given |= {"data": given["data"] | {"tokenizer": "byte"}, "train": given["train"] | {"initial": "runs/a"}}
+    asked = given | {"adapter": {"name": "lora", "continues": True}}
+    experiment, resolved = configs.resolve(configs.ConfigDict(asked))
+    state = loop.build([Run(experiment, resolved, Path("run"))]).start()
+    assert tiny.same_bits(state.params["lora"], adapter[1])
+    assert tiny.same_bits(state.frozen, folder.load(Path("foreign"))[2])
+    assert configs.resolve(configs.ConfigDict(resolved), stored=True)[1] == resolved
+    loop.train([Run(experiment, resolved, Path("run"))])
+    own = restore.load_adapter(Path("run"))[2].trained["lora"]["layers"]["attention"]
+    assert tiny.distance(own, adapter[1]["layers"]["attention"]) > 1e-4
+    assert not np.asarray(own["query"]["up_kernel"])[0, 2:].any()  # beyond the layer's own rank
+    wrong = Run(*configs.resolve(configs.override(configs.ConfigDict(asked), {"adapter.rank": 4})), Path("wrong"))
+    with pytest.raises(UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"):
+        loop.build([wrong])
+    with pytest.raises(UserError, match=r"config.adapter.continues needs config.train.initial"):
+        configs.resolve(configs.override(configs.ConfigDict(asked), {"train.initial": None}))
+
+
 MISTAKES = [
+    (["--from=foreign", "--to=new", "--base=foreign"], "--base is for the folder of an adapter, and foreign is none"),
     ([], "--from=FOLDER and --to=FOLDER are needed"),
     (["--from=foreign"], "--from=FOLDER and --to=FOLDER are needed"),
     (["--from=foreign", "--to=new", "more"], "unexpected argument 'more'"),

@@ -1,14 +1,19 @@
 """Folders of transformers: whole files and shards, their mistakes, and writing whole or not at all."""
 
+import contextlib
 import json
+import os
 import pickle
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lm_lab.interop import architectures, folder, origin, tensors, weights
+from lm_lab.interop.fields import Fields
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -118,6 +123,8 @@ CONFIGS = [
     ({"n_layer": 0}, "GPT2LMHeadModel.depth must be at least 1, not 0"),
     ({"activation_function": "silu"}, "activation_function 'silu' is not supported; known: gelu_new"),
     ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True is not supported"),
+    ({"n_embd": 10**30}, "n_embd must be at most 2147483647"),
+    ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map names code that comes with the model; none is run"),
 ]
 
 
@@ -148,6 +155,9 @@ def test_mistakes_of_an_index_are_named(model):
     index = model / "model.safetensors.index.json"
     for changed, message in (
         (shards | {UP: "../x"}, "'../x' is no file beside it"),
+        (shards | {UP: ""}, "'' is no file beside it"),
+        (shards | {UP: ".."}, "'..' is no file beside it"),
+        (shards | {UP: "/dev/zero"}, "'/dev/zero' is no file beside it"),
         (shards | {"x": shards[UP]}, f"tensor x is not in {shards[UP]}"),
         (shards | {UP: "model-2.safetensors"}, f"tensor {UP} is not where"),
         ({name: file for name, file in shards.items() if name != UP}, f"tensor {UP} is not where"),
@@ -157,6 +167,99 @@ def test_mistakes_of_an_index_are_named(model):
         index.write_text(json.dumps({"weight_map": changed}))
         with pytest.raises(UserError, match=message):
             folder.load(model)
+
+
+@pytest.mark.parametrize("changes", [{"n_layer": 10**9}, {"n_positions": 2**31 - 1}, {"n_embd": 2**30}])
+def test_a_config_of_a_model_that_no_memory_holds_is_held_against_the_tensors(model, changes):
+    set_fields(model, changes)
+    with limited_memory(2**30), pytest.raises(UserError, match=r"config.json (says|describes) .* fetch both again"):
+        folder.load(model)
+
+
+@contextlib.contextmanager
+def limited_memory(more: int) -> Iterator[None]:
+    """The block may have so many bytes more than the process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_and_taken_where_it_is_asked_for(model, value):
+    rewrite(model, {UP: np.full((16, 64), value, np.float32)})
+    with pytest.raises(UserError, match=f"tensor {UP} has NaN or infinite numbers .* --allow_nonfinite"):
+        folder.load(model)
+    _, _, params = folder.load(model, allow_nonfinite=True)
+    assert not np.isfinite(params["layers"]["feed_forward"]["up"]["kernel"][1]).any()
+
+
+def test_numbers_beyond_float32_are_not_finite(model):
+    rewrite(model, {UP: np.full((16, 64), 1e300)})
+    with pytest.raises(UserError, match=f"tensor {UP} has NaN or infinite numbers as float32"):
+        folder.load(model)
+
+
+@pytest.mark.torch
+def test_a_pytorch_file_without_names_is_refused(model):
+    torch = pytest.importorskip("torch")
+    (model / "model.safetensors").unlink()
+    torch.save({1: torch.ones(2)}, model / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model.bin: no tensors by name"):
+        folder.load(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_what_is_no_file_is_not_waited_for(model, name):
+    (model / ("model.safetensors" if "safetensors" in name else name)).unlink()
+    os.mkfifo(model / name)
+    with pytest.raises(UserError, match=f"{name} is no file"):
+        folder.load(model)
+
+
+def test_fields_that_are_not_understood_are_named_in_one_line(model, caplog):
+    set_fields(model, {"rope_theta": 5e5, "use_cache": False, "attn_pdrop": 0.1, "embd_pdrop": 0.2})
+    _, config, _ = folder.load(model)
+    assert config.dropout == 0.0
+    assert caplog.messages == [
+        "model.dropout is resid_pdrop 0.0 for all that enters the stream; left out: embd_pdrop 0.2",
+        f"{model}/config.json: left out, for they are not understood: attn_pdrop 0.1, rope_theta 500000.0",
+    ]
+
+
+def test_dropout_is_carried_both_ways(model, tmp_path, caplog):
+    set_fields(model, {"resid_pdrop": 0.1, "embd_pdrop": 0.1})
+    family, config, params = folder.load(model)
+    assert config.dropout == 0.1
+    folder.save(tmp_path / "back", family, config, params)
+    assert json.loads((tmp_path / "back/config.json").read_text())["resid_pdrop"] == 0.1
+    assert not caplog.messages
+
+
+DROPOUTS = {"attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"}
+
+
+@pytest.mark.torch
+def test_every_field_of_a_fresh_config_is_understood():
+    transformers = pytest.importorskip("transformers")
+    for module in architectures.modules():
+        for name in module.ARCHITECTURES:
+            foreign = Fields(getattr(transformers, name).config_class().to_dict())
+            module.read_config(foreign)
+            assert foreign.left().keys() <= DROPOUTS, name
+
+
+def test_a_head_that_is_not_the_embedding_unties_the_model(model, caplog):
+    set_fields(model, {"tie_word_embeddings": True})  # it has a head of its own
+    _, config, params = folder.load(model)
+    assert (config.tied, params["head"]["kernel"].shape) == (False, (16, 32))
+    assert caplog.messages == [f"{model}: tensor lm_head.weight is not the embedding, so model.tied is False"]
+    embedding = np.array(tensors.read(model / "model.safetensors")["transformer.wte.weight"])
+    rewrite(model, {"lm_head.weight": embedding})
+    assert folder.load(model)[1].tied
 
 
 def test_a_folder_without_a_model_is_refused(model):

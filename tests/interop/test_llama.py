@@ -130,6 +130,14 @@ def test_a_decoder_finds_its_architecture_and_comes_back(architecture, tmp_path)
     assert tiny.same_bits(read, params)
 
 
+def test_a_width_that_heads_do_not_divide_is_a_mistrals(tmp_path):
+    model = tiny.model(activation="swiglu", width=20, heads=3, head_dim=6)
+    params = tiny.jax.device_get(tiny.params_of(model, tiny.Inputs(tiny.tokens())))
+    with pytest.raises(UserError, match=r"model.width 20 cannot be written as LLaMA, .*; with model.bias none it is a"):
+        folder.save(tmp_path / "out", "decoder", model.cfg, params, "LlamaForCausalLM")
+    assert folder.save(tmp_path / "out", "decoder", model.cfg, params) == "MistralForCausalLM"
+
+
 def test_a_decoder_that_no_architecture_expresses_is_refused(tmp_path):
     model = tiny.model(parallel=True)
     params = tiny.params_of(model, tiny.Inputs(tiny.tokens()))

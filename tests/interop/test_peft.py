@@ -5,7 +5,9 @@ import warnings
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lm_lab import registry
@@ -22,6 +24,8 @@ peft = pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
 
 LOGITS = 1e-4  # absolute, as the issue asks; logits are of order 1
+LOSSES = 1e-6  # of six steps; a float32 near 3 has steps of 2e-7
+RATE, STEPS = 0.01, 6
 
 
 def gpt2():
@@ -46,6 +50,20 @@ def llama():
     return parity.randomised(lambda: transformers.LlamaForCausalLM(config))
 
 
+def pythia():
+    config = transformers.GPTNeoXConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        vocab_size=23,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return parity.randomised(lambda: transformers.GPTNeoXForCausalLM(config))
+
+
 MODELS = {"gpt2": gpt2, "llama": llama}
 CASES = {
     "gpt2": {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True},
@@ -57,13 +75,17 @@ CASES = {
         "alpha_pattern": {"v_proj": 3, "layers.0.mlp.down_proj": 8.5},
     },
     "llama one layer": {"target_modules": ["o_proj"], "layers_to_transform": [1]},
+    "pythia dora": {"target_modules": ["query_key_value", "dense"], "use_dora": True},
     "llama dora": {"target_modules": "all-linear", "use_dora": True},
 }
 
 
+REFERENCES = MODELS | {"pythia": pythia}  # of the cases
+
+
 def adapted(case):
     """(twin, the reference with a random adapter)."""
-    model = MODELS[case.split()[0]]()
+    model = REFERENCES[case.split()[0]]()
     torch.manual_seed(1)
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore")
@@ -77,7 +99,7 @@ def adapted(case):
 
 def read(case, place):
     """(wrapped reference, our family, config, parameters, settings, adapters)."""
-    twin = parity.read(MODELS[case.split()[0]](), place)
+    twin = parity.read(REFERENCES[case.split()[0]](), place)
     wrapped = adapted(case)
     with parity.quiet():
         wrapped.save_pretrained(place / "adapter", save_embedding_layers=False)
@@ -94,6 +116,47 @@ def logits_of(twin, settings, adapters, tokens):
 def theirs(model, tokens):
     with torch.no_grad():
         return model(input_ids=torch.as_tensor(tokens)).logits.numpy()
+
+
+ADAMW = {"eps": 1e-8, "weight_decay": 0.01}
+
+
+def their_losses(model, tokens):
+    """Of six steps of AdamW, before each."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, losses = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.99), **ADAMW), []
+    text = torch.as_tensor(tokens)
+    for _ in range(STEPS):
+        logits = model(input_ids=text).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+def our_losses(twin, settings, adapters, tokens):
+    """The same of ours, by the functions that a run is made of."""
+    model, adapter = twin.model(scan=True, dropout=0.0), lora.make(settings)
+    optimizer = optax.adamw(RATE, b1=0.9, b2=0.99, **ADAMW)
+
+    def loss(trained):
+        logits = model.apply(adapter.variables(trained, twin.params, "float32"), Inputs(tokens))
+        shares = jax.nn.log_softmax(logits[:, :-1])
+        return -jnp.take_along_axis(shares, tokens[:, 1:, None], -1).mean()
+
+    @jax.jit
+    def step(carry, _):
+        trained, state = carry
+        value, gradient = jax.value_and_grad(loss)(trained)
+        updates, state = optimizer.update(gradient, state, trained)
+        return (optax.apply_updates(trained, updates), state), value
+
+    tokens, trained = jnp.asarray(tokens), jax.tree.map(jnp.asarray, {"lora": adapters})
+    return np.asarray(jax.lax.scan(step, (trained, optimizer.init(trained)), None, length=STEPS)[1])
 
 
 def loaded(place, base):
@@ -115,11 +178,14 @@ def test_the_logits_are_those_of_peft_both_ways(case, tmp_path):
     assert np.abs(theirs(wrapped.unload(), tokens) - wanted).max() > 0.1
     assert np.abs(got - wanted).max() < LOGITS
     ours.save(tmp_path / "again", settings, adapters, twin.family, twin.config)
-    base = MODELS[case.split()[0]]()
-    assert np.abs(theirs(loaded(tmp_path / "again", base), tokens) - got).max() < LOGITS
+    model = loaded(tmp_path / "again", REFERENCES[case.split()[0]]())
+    assert np.abs(theirs(model, tokens) - got).max() < LOGITS
     settings_again, again = ours.load(tmp_path / "again", twin.family, twin.config)
-    assert replace(settings_again, rank=settings.rank) == settings
+    assert settings_again == settings
     assert distance(again, adapters) < 1e-6
+    wanted = their_losses(model, tokens)
+    assert wanted[0] - wanted[-1] > 0.1, "training that learns nothing proves nothing"
+    assert np.abs(our_losses(twin, settings, adapters, tokens) - wanted).max() < LOSSES
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -37,7 +37,7 @@ MT5 = {  # of two shapes: of both sides alike, and not
 
 def reference(shape, kind="T5"):
     sizes = SHAPES[shape] if kind == "T5" else MT5[shape]
-    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None)
+    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None, decoder_start_token_id=1)
     made = parity.randomised(lambda: getattr(transformers, f"{kind}ForConditionalGeneration")(config))
     for name, parameter in made.named_parameters():
         if name.endswith(".q.weight"):  # scores are not scaled, and are to be of order 1 all the same
@@ -76,6 +76,7 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     "changes, words",
     [
         ({"positions": "sinusoidal"}, "model.positions 'sinusoidal' cannot be written as T5"),
+        ({"activation": "silu"}, "model.activation 'silu' cannot be written as T5"),
         ({"bias": True}, "model.bias True cannot be written as T5"),
     ],
 )
@@ -89,3 +90,15 @@ def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
 def test_what_we_have_not_cannot_be_read():
     with pytest.raises(UserError, match="feed_forward_proj 'tanh' is not supported"):
         t5.read_config({**SHAPES["v1.0"], "feed_forward_proj": "tanh"})
+
+
+@pytest.mark.parametrize("changes", [{"tied": True}, {"head_scaling": True}], ids=str)
+def test_a_head_may_be_the_embedding_without_scaling_and_the_other_way(changes, tmp_path):
+    fresh = reference("v1.1")
+    if "tied" in changes:  # as transformers makes a fresh v1.1
+        fresh.lm_head.weight = fresh.shared.weight
+    fresh.config.scale_decoder_outputs = "head_scaling" in changes
+    twin = parity.read(fresh, tmp_path)
+    assert (twin.config.tied, twin.config.head_scaling) == ("tied" in changes, "head_scaling" in changes)
+    parity.check_logits(twin)
+    parity.check_export(twin, tmp_path)

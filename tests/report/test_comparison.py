@@ -45,7 +45,8 @@ def rows(sizes=(500, 1000, 2000)):
                         "flops": budget,
                         "loss": loss * math.log(2),
                         "bits_per_byte": loss,
-                        "seconds": 1e-11 * budget,
+                        "seconds": 1e-11 * budget * (0.5 if arm == "lstm" else 1),
+                        "compile_seconds": 40.0 if arm == "lstm" else 4.0,
                     }
                 )
     return made
@@ -118,6 +119,22 @@ def test_every_contender_is_in_the_legend_of_the_rates():
     late = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])]
     figure = drawing.rates(find(late, SETTINGS), late)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
+
+
+def test_the_clock_is_that_of_training_with_compiling_apart():
+    [words_] = words._clock(find(rows(), SETTINGS).at(BUDGETS[-1]))
+    assert words_ == (
+        "By the clock the order is another one: a run of lstm trained for 5 s, and one of decoder for 10 s; "
+        "compiling, 40 s and 4 s, is not in it."
+    )
+    table = words.table(find(rows(), SETTINGS))
+    shown = dict(zip(table.header, table.rows[-1]))
+    assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5.00", "40.0")
+
+    old = [{key: value for key, value in row.items() if key != "compile_seconds"} for row in rows()]
+    [words_] = words._clock(find(old, SETTINGS).at(BUDGETS[-1]))
+    assert words_.endswith("for 10 s, compiling included, which these runs did not time apart.")
+    assert dict(zip(table.header, words.table(find(old, SETTINGS)).rows[-1]))["compiling (s)"] is None
 
 
 def test_one_seed_gives_no_interval():
