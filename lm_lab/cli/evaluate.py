@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from lm_lab import config as configs
+from lm_lab import durable
 from lm_lab.cli import arguments, devices
 from lm_lab.train import restore, sharding
 from lm_lab.train.again import evaluate
@@ -69,7 +70,7 @@ def text_of(name: str) -> str:
         if not path.is_file():
             what = "it is no plain file" if path.exists() else "no such file"
             raise UserError(f"--text={name}: {what}; name a text file")
-        text = path.read_bytes().decode()
+        text = durable.read_bytes(path).decode()
     except OSError as error:
         raise UserError(f"--text={name}: cannot read it ({error.strerror}); check its permissions") from None
     except RuntimeError:
