@@ -1,7 +1,6 @@
-"""lm-lab evaluate: evaluate a run again from its newest checkpoint, and measure what it writes.
+"""lm-lab evaluate: evaluate a run again from its newest checkpoint, and measure what it writes; or judge any text.
 
   lm-lab evaluate --workdir=runs/scan_simple
-
   lm-lab evaluate --workdir=runs/a --text=README.md
 
   --workdir=DIR               the run's directory
