@@ -226,7 +226,7 @@ def test_fields_that_are_not_understood_are_named_in_one_line(model, caplog):
     assert config.dropout == 0.0
     assert caplog.messages == [
         "model.dropout is resid_pdrop 0.0 for all that enters the stream; left out: embd_pdrop 0.2",
-        f"{model}/config.json: left out, for they are not understood: attn_pdrop 0.1, rope_theta 500000.0",
+        f"{model}/config.json: left out, for they mean nothing here: attn_pdrop 0.1, rope_theta 500000.0",
     ]
 
 
