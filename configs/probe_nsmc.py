@@ -5,17 +5,18 @@ a head learns to read them; --config.adapter.name=none tunes the whole model, an
 
 Command:  lm-lab train --config=configs/decoder_tiny.py --workdir=runs/decoder_tiny
           lm-lab train --config=configs/probe_nsmc.py:runs/decoder_tiny --workdir=runs/probe
-          with ratings_train.txt.gz of github.com/e9t/nsmc in ../shared/data/nsmc (LM_LAB_SHARED)
+          with ratings_train.txt.gz of github.com/e9t/nsmc in data/nsmc (LM_LAB_DATA for data)
 Cost:     four minutes on 4 busy CPU cores, 6.6e12 FLOPs
 Result:   55.9 % of the held-out 2 % of reviews, about half of them kind: features of a model that read Python alone say
           little of them. All families, frozen and tuned: docs/results.md. Published: KoBERT 89.6 %, fine-tuned
 """
 
 import json
-import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
+
+from lm_lab.data import published
 
 DECODER_TINY = {"family": "decoder", "width": 128, "depth": 4, "heads": 4}
 
@@ -24,13 +25,13 @@ def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
     """The config for a probe of the run; its model is that of decoder_tiny.py where the run is not there yet."""
     stored = Path(run).expanduser() / "config.json"
     model = json.loads(stored.read_text())["model"] if stored.exists() else DECODER_TINY
-    reviews = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "nsmc", "ratings_train.txt.gz")
+    reviews = published.file("nsmc", "ratings_train.txt.gz")
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict({name: value for name, value in model.items() if name != "length"})
     config.objective = ConfigDict({"name": "classification", "classes": 2, "pooling": "mean"})
     config.adapter = ConfigDict({"name": "freeze"})
-    config.data = ConfigDict({"source": "labelled", "path": str(reviews), "header": True, "length": 424})
+    config.data = ConfigDict({"source": "labelled", "path": reviews, "header": True, "length": 424})
     config.data.update({"text": ["document"], "label": "label", "holdout_fraction": 0.02})
     config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
     config.train = ConfigDict({"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20})

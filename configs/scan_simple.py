@@ -4,16 +4,14 @@ The source stands in one row before the target, for a decoder or (scan_simple.py
 
 Published: LSTM 99.8 % (1711.00350)
 Command:   lm-lab train --config=configs/scan_simple.py --workdir=runs/scan_simple
-           with simple_split of github.com/brendenlake/SCAN in ../shared/data/scan (LM_LAB_SHARED for ../shared)
+           with simple_split of github.com/brendenlake/SCAN in data/scan (LM_LAB_DATA for data)
 Cost:      6 minutes on one busy CPU core; the LSTM 10
 Result:    99.7 % exact match of all 4,182 test commands with the decoder, 100.0 % with the LSTM
 """
 
-import os
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
+from lm_lab.data import published
 from lm_lab.types import UserError
 
 MODELS = {
@@ -30,7 +28,9 @@ def get_config(family: str = "decoder") -> ConfigDict:
     config.seed = 0
     config.model = ConfigDict(MODELS[family])
     config.objective = ConfigDict({"name": "seq2seq", "measures": ["exact_match"]})
-    config.data = ConfigDict({"source": "pairs", "tokenizer": "words", "length": 49, "context_length": 10})
+    config.data = ConfigDict(
+        {"source": "pairs", "tokenizer": "words", "least_count": 1, "length": 49, "context_length": 10}
+    )
     config.data.update(files("simple"))
     config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 100})
     config.train = ConfigDict({"steps": 4000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 1000})
@@ -39,10 +39,9 @@ def get_config(family: str = "decoder") -> ConfigDict:
 
 def files(split: str) -> dict[str, str]:
     """Where the pairs of a split are, and how a line is read."""
-    folder = Path(os.environ.get("LM_LAB_SHARED", "../shared"), "data", "scan", f"{split}_split")
     return {
-        "path": str(folder / f"tasks_train_{split}.txt.gz"),
-        "heldout_path": str(folder / f"tasks_test_{split}.txt.gz"),
+        "path": published.file("scan", f"{split}_split", f"tasks_train_{split}.txt.gz"),
+        "heldout_path": published.file("scan", f"{split}_split", f"tasks_test_{split}.txt.gz"),
         "form": "lines",
         "pattern": "IN: (.*) OUT: (.*)",
     }

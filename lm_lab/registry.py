@@ -9,12 +9,13 @@ import importlib
 import importlib.util
 import pkgutil
 from types import ModuleType
-from typing import Literal
 
+from lm_lab import contracts
+from lm_lab.contracts import Kind
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-Kind = Literal["models", "objectives", "adapters", "data.sources", "data.tokenizers"]
+__all__ = ["Kind", "find", "names"]
 
 
 def names(kind: Kind) -> list[str]:
@@ -24,7 +25,10 @@ def names(kind: Kind) -> list[str]:
 
 
 def find(kind: Kind, name: str, where: str) -> ModuleType:
-    """The module behind a name; `where` (as in "config.model.family") names it in errors. Raises UserError."""
+    """The module behind a name; `where` (as in "config.model.family") names it in errors.
+
+    Raises UserError where there is none, it fails as it is imported, or it lacks what its kind exports.
+    """
     if "." not in name:
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
@@ -33,6 +37,7 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
         module = importlib.import_module(name)
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH") from None
-    if not hasattr(module, "Config"):
-        raise UserError(f"{where}: {name!r} has no Config; name a module like those of lm_lab.{kind}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's module raises is the user's to mend
+        raise UserError(f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}") from None
+    contracts.check(kind, module, where)
     return module

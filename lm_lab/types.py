@@ -15,6 +15,9 @@ Sees = Literal["past", "all", "words"]
 """What a family's features see of a sequence, and what an objective may show them: "past" leaks no future, "words" are
 seen one by one or in bags that the objective makes, without order."""
 
+Reads = Literal["stream", "pairs", "labelled"]
+"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or texts with labels."""
+
 Sums = Mapping[str, Array]
 """Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}. "nll" is what
 is minimised; "bytes" is left out where targets are no text; "correct" counts targets that were the likeliest."""

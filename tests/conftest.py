@@ -5,6 +5,7 @@ start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,13 @@ from pathlib import Path
 import pytest
 
 sys.dont_write_bytecode = True  # tests compare whole folders, in which Python would leave what it compiles
+
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup: still not to end by it, but to hand on the default
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+# Where there are none, configs name files that are not there; tests that read them skip.
+SHARED = os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")
+os.environ.setdefault("LM_LAB_DATA", str(Path(SHARED, "data").absolute()))
 
 ON_CPU = "cuda" not in os.environ.get("JAX_PLATFORMS", "cpu")
 if ON_CPU:  # before jax is imported, which reads it
@@ -40,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def shared_data() -> Path:
     """The data sets beside the project; skips where they are absent."""
-    shared = Path(os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-    if not shared.is_dir():
+    data = Path(os.environ["LM_LAB_DATA"])
+    if not data.is_dir():
         pytest.skip("the data sets beside the project are not here")
-    return shared
+    return data

@@ -27,7 +27,7 @@ def run(folder: Path, **more: Any) -> dict[str, Any]:
     """Changes of tests.tiny's config that make it learn these pairs."""
     return {
         "objective": {"name": "seq2seq"},
-        "data": {"source": "pairs", "tokenizer": "words"},
+        "data": {"source": "pairs", "tokenizer": "words", "least_count": 1},
         **write(folder),
         **more,
     }

@@ -16,7 +16,7 @@ from tests import tiny
 def config_of(path, request):
     """The config of a file; skips where a tokenizer is to be learnt from data beside the project that is not there."""
     config = configs.load(str(path))
-    if config.data.get("tokenizer", "byte") != "byte" and "LM_LAB_SHARED" in path.read_text():
+    if config.data.get("tokenizer", "byte") != "byte" and "published" in path.read_text():
         request.getfixturevalue("shared_data")
     return config
 

@@ -1,5 +1,6 @@
 """What the README promises: an architecture and an objective are one file each, in a package of one's own."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from lm_lab.train import loop
 from lm_lab.train.member import Run
+from lm_lab.types import UserError
 from tests import tiny
 
 FAMILY = '''
@@ -98,3 +100,103 @@ def test_a_file_is_a_family_and_trains(research, tmp_path):
     assert result["final"]["eval/heldout/nll"] < 3
     products = 2 * 3 * (8 * 8 + 8 * 257)  # forward, and both gradients, of the two kernels
     assert result["flops_per_token"]["counted"] == products
+
+
+TOKENIZER = """
+from dataclasses import dataclass
+from lm_lab.data.tokenizers import byte
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+def make(config):
+    return byte.make(config)
+"""
+SOURCE = """
+from dataclasses import dataclass
+from lm_lab.data.documents import Document
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+def documents(config):
+    for number in range(9):
+        yield Document(f"{number}", f"{number} " * 99)
+
+def fingerprint(config):
+    return "always"
+"""
+
+
+def _changed(code: str, old: str, new: str) -> str:
+    assert old in code
+    return code.replace(old, new)
+
+
+MODELS = {
+    "no Model": (("class Model(", "class Modle("), "has no Model(config)"),
+    "no sees": (("sees:", "looks:"), "has a Config without sees"),
+    "no reads_context": (("reads_context:", "x:"), "has a Config without reads_context"),
+    "unknown sees": (('"past"', '"pst"'), "has sees 'pst', which must be 'past' or"),
+    "open settings": (("(frozen=True)", ""), "has a Config that is no frozen dataclass"),
+    "broken": (("class Model(", "flx\nclass Model("), "fails as it is imported: NameError: name 'flx' is not defined"),
+}
+OBJECTIVES = {
+    "no SEES": (("SEES, ", ""), "has no SEES, which is None or 'past'"),
+    "no window": ((", window", ""), "has no window(config, length)"),
+    "no make": (("def make", "def mke"), "has no make(config, length, vocabulary)"),
+    "few arguments": (("make(config, length, vocabulary):", "make(config):"), "has a make that is not called as make("),
+    "unknown text": (("def make", 'READS = "pair"\ndef make'), "has READS 'pair', which must be 'stream' or"),
+    "no Objective": (("Objective(prepare", "(prepare"), "has a make that gives a tuple, not a lm_lab.types.Objective"),
+    "no weight": (("whole.loss)", "lambda *_: {'nll': 0.0})"), "has a loss that gives no 'weight'"),
+    "no Batch": (("batch._replace", "dict"), "has a prepare that gives a dict, not a lm_lab.types.Batch"),
+}
+TOKENIZERS = {
+    "no make": (("def make", "def mke"), "has no make(config)"),
+    "no Tokenizer": (("byte.make(config)", "object()"), "has a make that gives a object, not a lm_lab.data.tok"),
+    "short table": (("(config)\n", "(config)._replace(vocab=9)\n"), "has 257 entries for 9 ids"),
+    "ids beyond": (
+        ("(config)\n", "(config)._replace(identity='x', encode=lambda text: [300])\n"),
+        "gives id 300, outside its vocabulary of 257",
+    ),
+}
+SOURCES = {
+    "no documents": (("def documents", "def docs"), "has no documents(config)"),
+    "plain text": (('yield Document(f"{number}", ', "yield ("), "document 1 of 'my_research.lacking' is a str, not a"),
+    "no digest": (('"always"', 'b"a"'), "gives a bytes, not text"),
+}
+LACKING = [
+    pytest.param(key, _changed(code, *change), message, id=f"{key}, {name}")
+    for key, code, table in (
+        ("model.family", FAMILY, MODELS),
+        ("objective.name", OBJECTIVE, OBJECTIVES),
+        ("data.tokenizer", TOKENIZER, TOKENIZERS),
+        ("data.source", SOURCE, SOURCES),
+    )
+    for name, (change, message) in table.items()
+]
+
+
+@pytest.mark.parametrize("key, code, message", LACKING)
+def test_what_a_module_lacks_is_one_line(research, tmp_path, key, code, message):
+    (tmp_path / research / "lacking.py").write_text(code)
+    importlib.invalidate_caches()
+    section, _, field = key.partition(".")
+    changes = {section: {field: f"{research}.lacking"} | ({"length": 16} if section == "data" else {})}
+    with pytest.raises(UserError) as caught:
+        loop.train([Run(*tiny.resolve(changes), tmp_path / "run")])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_objective_on_pairs_needs_neither_measures_nor_window(research, tmp_path):
+    code = "from lm_lab.objectives.causal import SEES, Config, make\nREADS, CONTEXT = 'pairs', None\n"
+    (tmp_path / research / "plain_pairs.py").write_text(code)
+    lines = "".join(f"say {n}\t{n} {n}\n" for n in range(40))
+    (tmp_path / "pairs.tsv").write_text(lines)
+    data = {"source": "pairs", "path": str(tmp_path / "pairs.tsv"), "length": 8, "holdout_fraction": 0.4}
+    changes = {"objective": {"name": f"{research}.plain_pairs"}, "data": data, "train.batch_size": 4}
+    (result,) = loop.train([Run(*tiny.resolve(changes), tmp_path / "run")])
+    assert result["status"] == "complete"

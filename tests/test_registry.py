@@ -4,6 +4,7 @@ from types import ModuleType
 
 import pytest
 
+from lm_lab.models import decoder
 from lm_lab.registry import find, names
 from lm_lab.types import UserError
 
@@ -23,7 +24,7 @@ def test_every_file_of_a_kind_is_found_by_its_name_and_brings_its_settings(kind)
 
 def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
     outside = ModuleType("their_package.models")
-    outside.Config = object
+    outside.Config, outside.Model = decoder.Config, decoder.Model
     monkeypatch.setitem(sys.modules, "their_package", ModuleType("their_package"))
     monkeypatch.setitem(sys.modules, "their_package.models", outside)
     assert find("models", "their_package.models", "config.model.family") is outside
@@ -36,7 +37,7 @@ def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
         ("", "config.model.family: no models named ''; known: "),
         ("nowhere.models", "config.model.family: cannot import 'nowhere.models' (No module named 'nowhere')"),
         (".decoder", "config.model.family: cannot import '.decoder'"),
-        ("os.path", "config.model.family: 'os.path' has no Config; name a module like those of lm_lab.models"),
+        ("os.path", "config.model.family: 'posixpath' has no Config; write it like those of lm_lab.models"),
     ],
 )
 def test_a_name_without_a_module_is_one_line(name, message):

@@ -119,10 +119,12 @@ def draw(found: list[Contender], path: str) -> None:
     """Two panels over the context: tokens a second, and bytes of cache a row."""
     with style.applied():
         figure, (left, right) = style.panels(style.PAGE_INCHES, 3.1, 2)
-        for label, look in styles(list(CONTENDERS)).items():
+        for place, (label, look) in enumerate(styles(list(CONTENDERS)).items()):
             own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
             contexts = [item.context for item in own]
-            line = {"color": look["color"], "linewidth": 1.1, "markersize": 4}
+            # Those drawn later are thinner, so that one that lies on another leaves it to be seen.
+            width = 1 - place / (len(CONTENDERS) - 1)
+            line = {"color": look["color"], "linewidth": 0.9 + 1.9 * width, "markersize": 2.5 + 3.0 * width}
             rates = [statistics.median(item.rates) for item in own]
             left.plot(contexts, rates, look["marker"] + "-", label=label, **line)  # pyright: ignore[reportArgumentType]
             sizes = [item.cache_bytes for item in own]

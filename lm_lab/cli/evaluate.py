@@ -2,17 +2,26 @@
 
   lm-lab evaluate --workdir=runs/scan_simple
 
-  --workdir=DIR               the run's directory
+  lm-lab evaluate --workdir=runs/a --text=README.md
 
-What is found replaces what its result.json says, if the run has ended.
+  --workdir=DIR               the run's directory
+  --text=FILE                 instead, what this text costs the model: any UTF-8 file; may be given several times
+
+What is found replaces what its result.json says, if the run has ended. With --text nothing is written, and the data
+that the run was trained on need not be there: every token of a file is judged once, in windows as long as in training.
 """
+
+from collections.abc import Mapping
+from pathlib import Path
 
 from absl import flags
 
 from lm_lab import config as configs
+from lm_lab import durable
 from lm_lab.cli import arguments, devices
-from lm_lab.train import restore
+from lm_lab.train import restore, sharding
 from lm_lab.train.again import evaluate
+from lm_lab.train.judge import open_judge
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
 
@@ -20,15 +29,53 @@ FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
 
 
+TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
+
+
 def run(argv: list[str]) -> int:
     """Prints the evaluations. Raises UserError."""
     if extra := arguments.parse(FLAGS, argv, "evaluate"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
+    read = {name: text_of(name) for name in TEXTS.value or ()}
     values = restore.read_run(directory)  # as it is stored: settings that came later are no other run
     stored = Run(configs.resolve(configs.ConfigDict(values), stored=True)[0], values, directory)
+    if read:
+        return judge(stored, read)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, found = evaluate(stored)
     print(f"{stored.directory}: step {step}; " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     return 0
+
+
+def judge(stored: Run, read: Mapping[str, str]) -> int:
+    """Prints what each text costs."""
+    devices.start(sharding.Config())
+    judge = open_judge(stored.directory, stored.experiment)
+    with devices.memory("train with a lower config.train.batch_size"):
+        for name, text in read.items():
+            cost = judge.of(text)
+            print(
+                f"{name}: {cost.bits_per_byte:.4f} {judge.kind}bits per byte, "
+                f"{cost.nats / cost.tokens:.4f} nats a token, {cost.tokens:,} tokens, {cost.bytes:,} bytes",
+                flush=True,
+            )
+    print(judge.context)
+    return 0
+
+
+def text_of(name: str) -> str:
+    """The text of a file. Raises UserError for one that is none."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"--text={name}: {'no file' if path.exists() else 'no such file'}; name a text file")
+    try:
+        text = durable.read_bytes(path).decode()
+    except OSError as error:
+        raise UserError(f"--text={name}: cannot read it ({error.strerror}); check its permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"--text={name} is not UTF-8 (at byte {error.start}); convert it with iconv -t UTF-8") from None
+    if not text:
+        raise UserError(f"--text={name} is empty; name a file with text")
+    return text

@@ -4,11 +4,13 @@
   lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100" --utilisation=0.4
 
   --config=FILE               a config file; its keys are set with --config.section.key=value
-  --device=KIND               estimate the time on this kind of device; default: the one that is here
+  --device=KIND               estimate the time on this kind of device; default: the one that is here, whose rate is
+                              measured in a second where no vendor states it (a CPU)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
-Parameters by group, FLOPs by the count and by the named conventions, steps, tokens, bytes a device, collectives.
-The program is compiled for the config's mesh, on virtual devices where there are none; nothing is allocated.
+Parameters by group, FLOPs by the count and by the named conventions, text, steps, tokens, bytes a device, collectives.
+The text is read, and tokenized once, as training would; what training refuses before its first step is refused here.
+The program is compiled for the config's mesh, on virtual devices where there are none; nothing of it is allocated.
 """
 
 import jax
@@ -18,6 +20,8 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments, devices
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
+from lm_lab.data.loader import Dataset, Split
+from lm_lab.schema import suggest
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
 from lm_lab.types import UserError
@@ -34,6 +38,9 @@ def run(argv: list[str]) -> int:
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
+    if DEVICE.value is not None and not device.is_known(DEVICE.value):
+        known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
+        raise UserError(f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}")
     experiment, _ = configs.resolve(config)
     devices.start(experiment.mesh)
     print("\n".join(describe(experiment, plan(experiment))))
@@ -51,6 +58,9 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
     for name, value in program.flops_per_token.items():
         formula = CONVENTIONS[name].formula if name in CONVENTIONS else "matrix products of the step, from its jaxpr"
         lines.append(_row(name, f"{value:,.0f}", formula))
+    lines += ["data"]
+    lines.append(_row("train", *_size(plan.dataset.train)))
+    lines.append(_row("held out", *_size(plan.dataset.heldout, _held_out(plan.dataset))))
     lines += ["run"]
     lines.append(_row("steps", f"{program.steps:,}"))
     lines.append(
@@ -72,11 +82,29 @@ def _row(name: str, value: str, note: str = "") -> str:
     return f"  {name:<16}{value:>20}  {note}".rstrip()
 
 
+def _size(split: Split, note: str = "") -> tuple[str, str]:
+    if split.records is not None:
+        return f"{len(split.records.index):,}", f"records, {len(split.tokens):,} tokens"
+    return f"{len(split.tokens):,}", f"tokens{note}"
+
+
+def _held_out(dataset: Dataset) -> str:
+    return ", the end of the text" if dataset.tail else ", whole documents"
+
+
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     kind = DEVICE.value or jax.devices()[0].device_kind
     peak = device.peak(kind, experiment.precision.compute)
+    if peak is None and DEVICE.value is None:
+        rate = device.measure(experiment.precision.compute)
+        found = f"{rate:.3g} FLOP/s, of {experiment.precision.compute} products as measured here just now on {kind!r}"
+        sharing = 1 if kind == "cpu" else experiment.mesh.devices  # CPU devices have one machine between them
+        return _duration(flops / (rate * SHARE.value * sharing)), f"at {SHARE.value:.0%} of {found}"
     if peak is None:
         return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"
     seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
-    text = f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
-    return text, f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
+    return _duration(seconds), f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"

@@ -1,11 +1,16 @@
-"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share of it is used.
+"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share of them is used.
+
+Of other devices, CPUs among them, the rate of a large product is measured where they are.
 
 Rates are of one jax device at default matmul precision: on NVIDIA float32 then means TF32 where the chip has it, on
 a TPU a bfloat16 pass. Vendors' sheets print NVIDIA's tensor-core rates with sparsity, which doubles them from A100 on.
 """
 
+import math
+import time
 from fnmatch import fnmatchcase
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -53,12 +58,32 @@ PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("tpu v6e", _tpu(918.0)),
 )
 
+PRODUCT = 1024  # rows and columns of the matrices by which a rate is measured
+
 
 def peak(device_kind: str, dtype: DTypeLike) -> float | None:
     """FLOP/s of one device for products of `dtype`; None where no vendor's figure is known (every CPU)."""
     kind = device_kind.lower()
     rates = next((rates for pattern, rates in PEAKS if fnmatchcase(kind, pattern)), {})
     return rates.get(jnp.dtype(dtype).name)
+
+
+def is_known(device_kind: str) -> bool:
+    """Whether the table has the kind, whatever it says of it."""
+    return any(fnmatchcase(device_kind.lower(), pattern) for pattern, _ in PEAKS)
+
+
+def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
+    """FLOP/s of products of square matrices of `dtype` on the first device here: the best of about so many seconds."""
+    matrix = jnp.full((PRODUCT, PRODUCT), 0.5, dtype)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(matrix, matrix))  # compiles
+    shortest, begin = math.inf, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        before = time.perf_counter()
+        jax.block_until_ready(product(matrix, matrix))
+        shortest = min(shortest, time.perf_counter() - before)
+    return 2 * PRODUCT**3 / shortest
 
 
 def utilisation(flops_per_second: float, device_kind: str, dtype: DTypeLike) -> float | None:

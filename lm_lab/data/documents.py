@@ -9,10 +9,9 @@ GIVES                     "pairs" or "labelled", where every document is a recor
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-Reads = Literal["stream", "pairs", "labelled"]
-"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or texts with labels."""
+from lm_lab.types import Reads, UserError
 
 
 class Document(NamedTuple):
@@ -36,6 +35,44 @@ class Source(Protocol):
 def given(source: ModuleType | Source) -> Reads:
     """What the documents of a source are."""
     return getattr(source, "GIVES", "stream")
+
+
+def read(source: ModuleType | Source, config: Any) -> Iterator[Document]:
+    """The documents of a source. Raises UserError for one that is not what the source says that it gives."""
+    kind = given(source)
+    for number, document in enumerate(source.documents(config), 1):
+        fault = _fault(document, kind)
+        if fault:
+            raise UserError(f"config.data.source: document {number} of {_name(source)!r} {fault}; mend the source")
+        yield document
+
+
+def fingerprint(source: ModuleType | Source, config: Any) -> str:
+    """What the source says of its text. Raises UserError where that is no text."""
+    found = source.fingerprint(config)
+    if not isinstance(found, str):
+        raise UserError(
+            f"config.data.source: fingerprint of {_name(source)!r} gives a {type(found).__name__}, not text"
+        )
+    return found
+
+
+def _fault(document: Any, kind: Reads) -> str | None:
+    if not isinstance(document, Document):
+        return f"is a {type(document).__name__}, not a lm_lab.data.documents.Document"
+    if not isinstance(document.name, str) or not isinstance(document.text, str):
+        return "has a name or text that is no str"
+    if kind == "pairs" and not isinstance(document.target, str):
+        return "has no target, and the source says that it gives pairs"
+    if kind == "labelled" and not isinstance(document.label, (int, float)):
+        return "has no number as its label, and the source says that it gives labelled texts"
+    if kind == "stream" and (document.target is not None or document.label is not None):
+        return 'has a target or a label, and the source does not say GIVES = "pairs" or "labelled"'
+    return None
+
+
+def _name(source: ModuleType | Source) -> str:
+    return getattr(source, "__name__", type(source).__name__)
 
 
 def digest(parts: Iterable[bytes | str]) -> str:

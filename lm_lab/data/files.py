@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lm_lab import durable
 from lm_lab.data.documents import Document, digest
+from lm_lab.data.published import origin
 from lm_lab.types import UserError
 
 KEY = "config.data.path"
@@ -19,7 +21,7 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     if root.is_file():
         return [(root.name, root)]
     if not path or not root.is_dir():
-        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one")
+        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one{origin(root)}")
     found = [(file.relative_to(root).as_posix(), file) for file in walk(root) if file.name.endswith(suffixes)]
     if not found:
         raise UserError(f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or suffix")
@@ -37,9 +39,9 @@ def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Pat
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises UserError when it cannot be read."""
     try:
-        return path.read_bytes()
+        return durable.read_bytes(path)
     except OSError as error:
-        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); check its permissions") from None
+        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out") from None
 
 
 def decode(data: bytes, where: str) -> str:

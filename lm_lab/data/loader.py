@@ -1,6 +1,7 @@
 """Batches as a pure function of the step: the token store cut into windows, in an order that grain gives."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,8 @@ from lm_lab.schema import build as make
 from lm_lab.schema import setting
 from lm_lab.types import Examples, UserError
 
+LONGEST = 2**24  # tokens of a window
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -31,12 +34,18 @@ class Config:
         None,
         names_file=True,
     )
-    length: int = setting("window L, in tokens; of records the longest text or target, its end too", 128, low=1)
-    context_length: int | None = setting("longest source of a pair, its end too; None: the length", None, low=1)
+    length: int = setting(
+        "window L, in tokens; of records the longest text or target, its end too", 128, low=1, high=LONGEST
+    )
+    context_length: int | None = setting(
+        "longest source of a pair, its end too; None: the length", None, low=1, high=LONGEST
+    )
     too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
     pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
     holdout_fraction: float = setting("the part of the text that is held out", 0.1, low=0.0001, high=0.9)
-    split: Literal["documents", "tail"] = setting("hold out whole documents, or the end of the whole text", "documents")
+    split: Literal["documents", "tail"] = setting(
+        "hold out whole documents (of a single one its end), or the end of the whole text", "documents"
+    )
     isolate_documents: bool = setting("documents that share a window do not see each other (segments)", False)
 
 
@@ -60,6 +69,7 @@ class Dataset(NamedTuple):
     identity: str  # hex; equal identities are equal tokens and splits
     train: Split
     heldout: Split
+    tail: bool  # whether what is held out is the end of the text, and not whole documents or records
     texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
 
 
@@ -94,6 +104,7 @@ def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
 def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None) -> Dataset:
     """Open the token store of a config, building it first if need be (in `directory`, default: the user's cache).
 
+    Says on stderr where the end is held out of a text that was to be split by documents and is a single one.
     Raises UserError as lm_lab.data.store.build does.
     """
     tokenizer = open_tokenizer(config, source_config, tokenizer_config)
@@ -105,9 +116,12 @@ def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, dire
         Split(name, tokens, table, tokenizer.end_of_document, config.isolate_documents, (store.records or {}).get(name))
         for name, tokens in (("train", store.train), ("heldout", store.heldout))
     )
-    return Dataset(
-        tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, store.path / "heldout.texts.jsonl"
-    )
+    tail = store.manifest["splits"]["heldout"]["file"] == store.manifest["splits"]["train"]["file"]
+    if tail and config.split == "documents":
+        cut = f"the last {100 * config.holdout_fraction:g} % of it is held out (config.data.holdout_fraction)"
+        print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
+    texts = store.path / "heldout.texts.jsonl"
+    return Dataset(tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, tail, texts)
 
 
 def cut(

@@ -5,7 +5,7 @@ Ids 0 to 255 are bytes, the pieces follow in their order, the last id is end_of_
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,15 @@ from lm_lab.data.tokenizers import byte
 def dump(pieces: list[str]) -> bytes:
     """Pieces as a tokenizer's `learn` returns them."""
     return json.dumps(pieces).encode()
+
+
+def unknown(learnt: bytes, parts: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
+    """(how many of the parts of a text, cut as `build` does it, are no piece in `learnt`, how many there are)."""
+    known, missing, total = set(json.loads(learnt)), 0, 0
+    for piece, _ in parts:
+        missing += piece not in known
+        total += 1
+    return missing, total
 
 
 def build(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lm_lab.data import files
+from lm_lab.data.published import origin
 from lm_lab.types import UserError
 
 
@@ -24,7 +25,7 @@ def open_file(key: str, path: str) -> Path:
     """The file of a setting. Raises UserError where there is none."""
     file = Path(path).expanduser()
     if not path or not file.is_file():
-        raise UserError(f"config.data.{key}: no file {path!r} (from {Path.cwd()}); give an existing one")
+        raise UserError(f"config.data.{key}: no file {path!r} (from {Path.cwd()}); give an existing one{origin(file)}")
     return file
 
 

@@ -6,12 +6,13 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lm_lab import durable, registry
-from lm_lab.data.documents import Source, digest, given
+from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule, sides, survey
@@ -28,12 +29,12 @@ def tokenizer(
     """
     maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     if not hasattr(maker, "learn"):
-        return maker.make(config)
+        return _whole(name, maker.make(config))
     path = Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
     found = _read(path)
     if found is None:
         raise UserError(f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory")
-    return maker.make(config, found)
+    return _whole(name, maker.make(config, found))
 
 
 def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Path:
@@ -43,21 +44,52 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
     facts = {
         "tokenizer": name,
         "config": dataclasses.asdict(config),
-        "text": source.fingerprint(source_config),
+        "text": fingerprint(source, source_config),
         "rule": rule,
         "version": getattr(maker, "VERSION", 1),
     }
     path = cache_directory().with_name("vocabularies") / digest([json.dumps(facts, sort_keys=True)])[:32]
     if _read(path) is None:
-        _write(path, maker.learn(config, _training_texts(source, source_config, rule)))
+        held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+        found = maker.learn(config, _texts(source, source_config, held_out, False))
+        if not isinstance(found, bytes):
+            raise UserError(f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not bytes")
+        _write(path, found)
+        if hasattr(maker, "unknown"):
+            texts = [_texts(source, source_config, held_out, side) for side in (False, any(held_out))]
+            _warn(name, *(maker.unknown(config, found, side) for side in texts))
     return path
 
 
-def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[str]:
-    """The texts, and targets, of the documents that are not held out."""
-    held_out = sides(survey(lambda: source.documents(source_config)), rule, given(source))
-    for document, held in zip(source.documents(source_config), held_out):
-        if not held:
+def _whole(name: str, made: Any) -> Tokenizer:
+    """What a tokenizer's `make` returned. Raises UserError for no Tokenizer, or one with a table of another size."""
+    if not isinstance(made, Tokenizer):
+        found = f"gives a {type(made).__name__}, not a lm_lab.data.tokenizer.Tokenizer"
+        raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
+    for field in ("bytes_of", "words", "sentence_ends"):
+        size = len(getattr(made, field))
+        if size != made.vocab:
+            raise UserError(f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} ids")
+    if not 0 <= made.end_of_document < made.vocab:
+        raise UserError(f"config.data.tokenizer: end_of_document of {name!r} is none of its {made.vocab} ids")
+    return made
+
+
+def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> None:
+    """Says on stderr what share of the words, (unknown, all), is unknown, and whether training sees any such."""
+    missing, count = held_out
+    if not missing:
+        return
+    words = f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's {name} are unknown"
+    if not training[0]:
+        words += ", and none of the training text's: how they are spelt is never trained; raise config.data.least_count"
+    print(words, file=sys.stderr, flush=True)
+
+
+def _texts(source: Source, source_config: Any, held_out: list[bool], side: bool) -> Iterator[str]:
+    """The texts, and targets, of the documents of a side."""
+    for document, held in zip(read(source, source_config), held_out):
+        if held == side:
             yield document.text
             if document.target is not None:
                 yield document.target
@@ -65,7 +97,7 @@ def _training_texts(source: Source, source_config: Any, rule: Rule) -> Iterator[
 
 def _read(path: Path) -> bytes | None:
     try:
-        sha256, _, found = path.read_bytes().partition(b"\n")
+        sha256, _, found = durable.read_bytes(path).partition(b"\n")
     except OSError:
         return None
     if hashlib.sha256(found).hexdigest().encode() != sha256:

@@ -141,13 +141,16 @@ def look(document: Document) -> Known:
 
 
 def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
-    """Whether each document is held out; no stream's is that is cut at its tail. Raises UserError for an empty side."""
+    """Whether each document is held out; none is of a stream that is cut at its tail, as a single document always is.
+
+    Raises UserError for an empty side.
+    """
     stated = [item.heldout for item in known if item.heldout is not None]
     if stated:
         if all(stated) or not any(stated):
             raise UserError("config.data.source: gives no text to train on, or none that is held out; name both files")
         return [bool(item.heldout) for item in known]
-    if rule.split == "documents":
+    if rule.split == "documents" and (kind != "stream" or len(known) > 1):
         return choose(known, rule.fraction, kind)
     if kind != "stream":
         raise UserError("config.data.split: 'tail' cuts a stream of text, and records are whole; leave it 'documents'")
@@ -158,7 +161,7 @@ def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
     The text alone decides: a document stays on its side when others come or go or it is renamed, and copies of one
-    text never lie on both sides. One text at least goes to each side. Raises UserError when there is only one text.
+    text never lie on both sides. One text at least goes to each side. Raises UserError when all are copies of one text.
     """
     hashes = {item.text for item in known}
     if len(hashes) < 2:
@@ -188,8 +191,17 @@ def tokenize(
                 ids = [tokenizer.encode(document.text)]
             else:
                 ids = [tokenizer.of_source(document.text), tokenizer.encode(document.target)]
-            yield document, entry, [np.append(part, tokenizer.end_of_document) for part in ids]
+            yield document, entry, [_closed(tokenizer, part) for part in ids]
             progress.add(expected.bytes)
+
+
+def _closed(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
+    """The ids of a text, and end_of_document. Raises UserError for one that is outside the vocabulary."""
+    found = np.append(ids, tokenizer.end_of_document)
+    if found.min() < 0 or found.max() >= tokenizer.vocab:
+        wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
+        raise UserError(f"config.data.tokenizer gives id {wrong}, outside its vocabulary of {tokenizer.vocab}; mend it")
+    return found
 
 
 def _ranges(streams: list[HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 from lm_lab.types import UserError
 
@@ -51,7 +51,7 @@ def write_config(config: Any) -> dict[str, Any]:
 def written(config: Any, name: str) -> dict[str, Any]:
     """The fields of a config.json that BERT and the models after it have in common. Raises UserError."""
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
-    demand(config, name, {**wanted, "positions": "learned", "bias": True, "feed_forward_kind": "dense"})
+    demand_all(config, name, wanted | {"positions": "learned", "bias": True}, written=("kinds",))
     if not config.kinds:
         raise UserError(f"model.kinds 0 cannot be written as {name}, which has at least 1")
     return {

@@ -1,10 +1,8 @@
 """What the mappings of decoders have in common."""
 
-import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from lm_lab.interop import fields
 from lm_lab.interop.fields import take
 from lm_lab.interop.mapping import Rule, linear, norm
 from lm_lab.types import UserError
@@ -18,26 +16,13 @@ SIZES = {
 }
 NO_SPECIALS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}  # their classes would fill in others
 
-# Settings that every mapping writes, or that mean nothing where what they belong to is not there; and those of a run.
-WRITTEN = ("width", "depth", "heads", "kv_heads", "head_dim", "vocab", "length", "feed_forward", "activation", "tied")
-WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
-WRITTEN += ("rotary_low_factor", "rotary_high_factor", "experts", "experts_per_token", "capacity_factor")
-OF_A_RUN = ("balance_weight", "experts_kernel", "dropout", "scan", "remat", "attention_kernel")
-
 OFFSETS = {  # by the setting `bias`, the products that have one
     "none": (),
     "qkv": ("query", "key", "value"),
     "attention": ("query", "key", "value", "out"),
+    "feed_forward": ("gate", "up", "down"),
     "all": ("query", "key", "value", "out", "gate", "up", "down"),
 }
-
-
-def demand(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
-    """Raises UserError for a setting that the architecture cannot express: one that is neither as wanted, nor among
-    those that the mapping writes itself, nor at its default."""
-    written = (*WRITTEN, *OF_A_RUN, *written)
-    others = {field.name: field.default for field in dataclasses.fields(config) if field.name not in written}
-    fields.demand(config, architecture, {**wanted, **{name: others[name] for name in others if name not in wanted}})
 
 
 def demand_plain_heads(config: Any, architecture: str) -> None:
@@ -46,6 +31,11 @@ def demand_plain_heads(config: Any, architecture: str) -> None:
         raise UserError(
             f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
         )
+    demand_full_width(config, architecture)
+
+
+def demand_full_width(config: Any, architecture: str) -> None:
+    """Raises UserError where the heads do not make up the width."""
     if config.heads * config.features_of_head != config.width:
         raise UserError(
             f"model.head_dim {config.features_of_head} cannot be written as {architecture}, whose heads make up the "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, spell, take, take_dropout
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
@@ -19,7 +19,6 @@ FIXED = {
     "embedding_norm": True,
     "positions": "learned",
     "bias": True,
-    "feed_forward_kind": "dense",
 }
 SIZES = {
     "width": "dim",
@@ -52,7 +51,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that DistilBERT has not."""
-    demand(config, "DistilBERT", FIXED)
+    demand_all(config, "DistilBERT", FIXED)
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "distilbert",

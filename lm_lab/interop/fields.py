@@ -1,7 +1,8 @@
 """The fields of a foreign config.json, checked; a mistake names the field."""
 
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lm_lab.schema import check
@@ -11,6 +12,12 @@ logger = logging.getLogger(__name__)
 
 _NEEDED = object()
 LARGEST = 2**31 - 1  # of a whole number: no tensor has a side as long
+
+# Settings that every mapping writes, that mean nothing where what they belong to is not there, or that are of training.
+WRITTEN = ("width", "depth", "heads", "kv_heads", "head_dim", "vocab", "length", "feed_forward", "activation", "tied")
+WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
+WRITTEN += ("rotary_low_factor", "rotary_high_factor", "experts", "experts_per_token", "capacity_factor")
+WRITTEN += ("dropout", "scan", "balance_weight")
 
 # Of layers that are not gated: the library's names, and ours.
 PLAIN_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
@@ -23,7 +30,9 @@ _NAMES = """
     classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
     is_gated_act label2id model_type n_ctx name_or_path output_attentions output_hidden_states output_router_logits
     output_past finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict return_dict_in_generate
-    seq_classif_dropout sinusoidal_pos_embds
+    seq_classif_dropout sinusoidal_pos_embds attention_softmax_in_fp32 cache_implementation classifier_pooling
+    deterministic_flash_attn reference_compile repad_logits_with_grad scale_attention_softmax_in_fp32
+    sparse_pred_ignore_index sparse_prediction tie_weights_ cls_token_id initializer_cutoff_factor
     router_aux_loss_coef static_position_embeddings summary_activation summary_first_dropout
     summary_proj_to_labels summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
     transformers_version use_associative_scan use_cache use_mambapy residual_in_fp32
@@ -132,6 +141,18 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
         given = getattr(config, name)
         if given != value:
             raise UserError(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}")
+
+
+def demand_all(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
+    """Raises UserError for a setting that the architecture cannot express: one that is neither as wanted, nor among
+    those that the mapping writes itself, nor at its default."""
+    passed = {*WRITTEN, *written, *wanted}
+    others = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.metadata["changes_result"] and field.name not in passed
+    }
+    demand(config, architecture, {**wanted, **others})
 
 
 def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -> Any:

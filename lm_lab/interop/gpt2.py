@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lm_lab.interop.decoders import demand, demand_plain_heads
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take, take_dropout
+from lm_lab.interop.decoders import demand_plain_heads
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, fused, same, turned
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
@@ -40,7 +40,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that GPT-2 has not."""
     wanted = {"norm": "layer", "norm_bias": True, "positions": "learned", "bias": "all"}
-    demand(config, "GPT-2", wanted)
+    demand_all(config, "GPT-2", wanted)
     demand_plain_heads(config, "GPT-2")
     return {
         "architectures": [ARCHITECTURES[0]],

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import choose, expect, spell, take
+from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import choose, demand_all, expect, spell, take
 from lm_lab.interop.mapping import Rule, norm, same, turned
 from lm_lab.schema import check
 from lm_lab.types import UserError
@@ -16,6 +16,7 @@ IGNORED = ("model.layers.*.self_attn.rotary_emb.inv_freq", "*lm_head.weight")
 
 ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu"}
 BIASES = {(False, False): "none", (True, False): "attention", (True, True): "all"}  # of attention, of the rest
+SHARE = "partial_rotary_factor"
 LAYER = "model.layers.{layer}"
 ATTENTION = {
     "attention/query": "self_attn.q_proj",
@@ -35,8 +36,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return read_shared(foreign) | {"bias": BIASES[offsets]}
 
 
-def read_shared(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields that the relatives call alike."""
+def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
+    """The fields that the relatives call alike; `partial`: of which a share of each head may be turned."""
     return {
         **read_sizes(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
@@ -46,21 +47,27 @@ def read_shared(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": take(foreign, "rms_norm_eps", float, 1e-6),
         "activation": choose(foreign, "hidden_act", ACTIVATIONS, "silu"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
-        **read_rotary(foreign),
+        **read_rotary(foreign, 1.0 if partial else None),
     }
 
 
-def read_rotary(foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """How positions turn, in the form of transformers 5 (`rope_parameters`) or of those before it."""
+def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[str, Any]:
+    """How positions turn, in the form of transformers 5 (`rope_parameters`) or of those before it.
+
+    They turn `share` of a head's features, unless the fields say otherwise; None: all, and another share is refused.
+    """
     name = "rope_parameters" if foreign.get("rope_parameters") is not None else "rope_scaling"
     given = foreign.get(name) or {}
     if not isinstance(given, dict):
         raise UserError(f"{name} must be an object, not {given!r}")
-    expect(foreign, {"partial_rotary_factor": 1.0})
-    expect(given, {"partial_rotary_factor": 1.0})
+    factor = take(given, SHARE, float, take(foreign, SHARE, float, share or 1.0, low=0.0), low=0.0)
+    if share is None:
+        expect({SHARE: factor}, {SHARE: 1.0})
     kind = given.get("rope_type", given.get("type", "default"))
     base = given.get("rope_theta", foreign.get("rope_theta", 10_000.0))
     found = {"positions": "rotary", "rotary_base": check(base, float, "rope_theta", {"low": 1.0})}
+    if share is not None:
+        found["rotary_share"] = factor
     if kind == "default":
         return found
     if kind not in ("linear", "llama3"):
@@ -99,7 +106,7 @@ def write_shared(
 ) -> dict[str, Any]:
     """The fields that the relatives call alike. Raises UserError for a setting that is neither LLaMA's, nor as this
     relative wants it, nor among those that it writes itself."""
-    demand(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
+    demand_all(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
     return {
         **write_sizes(config),
         "num_key_value_heads": config.kv_heads or config.heads,
@@ -114,7 +121,7 @@ def write_shared(
 
 def write_rotary(config: Any) -> dict[str, Any]:
     """`rope_parameters`, as transformers 5 reads it."""
-    found = {"rope_theta": config.rotary_base, "rope_type": "default"}
+    found = {"rope_theta": config.rotary_base, "rope_type": "default", SHARE: config.rotary_share}
     if config.rotary_scaling != "none":
         found |= {"rope_type": config.rotary_scaling, "factor": config.rotary_factor}
     if config.rotary_scaling == "llama3":

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand, demand_plain_heads, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, expect, spell, take, take_dropout
+from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, beyond, norm, same, turned
 
 ARCHITECTURES = ("OPTForCausalLM",)
@@ -44,7 +44,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that OPT has not."""
-    demand(config, "OPT", FIXED, written=("bias",))
+    demand_all(config, "OPT", FIXED, written=("bias",))
     demand_plain_heads(config, "OPT")
     return {
         "architectures": [*ARCHITECTURES],

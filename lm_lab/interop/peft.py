@@ -52,9 +52,19 @@ class Module(NamedTuple):
 class Site(NamedTuple):
     """Where a module there stands here."""
 
-    paths: tuple[str, ...]  # layers of ours, whose outputs it has one after another
+    rule: Rule  # of its weight, which is that of B too: where each output of our layers is among its own
+    paths: tuple[str, ...]  # layers of ours
     row: int | None  # of our stacked leaves
     plain: bool  # whether its weight is [in, out], unlike torch's Linear's
+
+    def cut(self, up: np.ndarray) -> list[np.ndarray]:
+        """What of B [out, r] is of each layer, [its outputs, r]."""
+        return [part.T for part in self.rule.read(up.T if self.plain else up)]
+
+    def join(self, ups: Sequence[np.ndarray]) -> np.ndarray:
+        """The inverse."""
+        (up,) = self.rule.write(*(part.T for part in ups))
+        return up.T if self.plain else up
 
 
 def load(place: Path, family: str, config: Any) -> tuple[lora.Config, PyTree]:
@@ -94,8 +104,9 @@ def save(
     is taken, or where only a part of such a module has a magnitude.
     """
     _, module = next(_candidates(family, config, architecture))
-    sites = _sites(module.rules(config))
-    modules = _theirs(settings, adapters, sites, _kernels(family, config))
+    kernels = _kernels(family, config)
+    sites = _sites(module.rules(config), kernels)
+    modules = _theirs(settings, adapters, sites, kernels)
     _check_taken(module, modules)
     ranks = {name: len(own.down) for name, own in modules.items()}
     foreign = {
@@ -210,9 +221,10 @@ def _ours(
         site = sites[name]
         outputs = [kernels[path].shape[-1] for path in site.paths]
         _check_shapes(name, own, kernels[site.paths[0]].shape[-2], sum(outputs))
-        cuts = list(np.cumsum(outputs)[:-1])
-        magnitudes = [None] * len(outputs) if own.magnitude is None else np.split(own.magnitude, cuts)
-        for path, up, magnitude in zip(site.paths, np.split(own.up, cuts), magnitudes):
+        magnitudes: list[np.ndarray | None] = [None] * len(outputs)
+        if own.magnitude is not None:
+            magnitudes = [part[:, 0] for part in site.cut(own.magnitude[:, None])]
+        for path, up, magnitude in zip(site.paths, site.cut(own.up), magnitudes):
             rows.setdefault(path, {})[site.row] = own._replace(up=up, magnitude=magnitude)
     groups = {sites[name].paths for name in modules if len(sites[name].paths) > 1}
     sharers = {path for group in groups for path in group[1:]}
@@ -295,7 +307,7 @@ def _theirs(
             continue
         if settings.dora and not all(part.down is not None for part in parts):
             raise UserError(f"PEFT's {name} is {', '.join(site.paths)}: adapt all of them with DoRA, or none")
-        modules[name] = _joined(settings, parts)
+        modules[name] = _joined(settings, site, parts)
     return modules
 
 
@@ -311,7 +323,7 @@ def _part(settings: lora.Config, path: str, row: int | None, own: Mapping[str, A
     return Part(kernel.shape[-1], scale, alpha, down, up, leaves.get("magnitude"))
 
 
-def _joined(settings: lora.Config, parts: Sequence[Part]) -> Module:
+def _joined(settings: lora.Config, site: Site, parts: Sequence[Part]) -> Module:
     """One module of several layers' parts: of one A where they share it, else of the sum of their ranks, where B makes
     up for the scale that this gives."""
     there = [part for part in parts if part.down is not None and part.up is not None]
@@ -329,8 +341,8 @@ def _joined(settings: lora.Config, parts: Sequence[Part]) -> Module:
             block[:, at : at + rank] = part.up * np.float32(part.scale / scale if scale else 1.0)
             at += rank
         blocks.append(block)
-    magnitudes = [part.magnitude for part in there if part.magnitude is not None]
-    return Module(down, np.concatenate(blocks), np.concatenate(magnitudes) if magnitudes else None, alpha)
+    magnitudes = [part.magnitude[:, None] for part in there if part.magnitude is not None]
+    return Module(down, site.join(blocks), site.join(magnitudes)[:, 0] if magnitudes else None, alpha)
 
 
 def _kernels(family: str, config: Any) -> dict[str, Any]:
@@ -355,26 +367,27 @@ def _candidates(family: str, config: Any, architecture: str | None) -> Iterator[
         raise UserError("; ".join(refusals) or f"a model of family {family} is no {architecture}; choose another")
 
 
-def _sites(rules: Iterable[Rule]) -> dict[str, Site]:
+def _sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]:
     """Every module that has a kernel, by its name."""
     sites = {}
     for rule in rules:
         if len(rule.theirs) != 1 or not rule.theirs[0].endswith(WEIGHT):
             continue
         if all(path.endswith(KERNEL) for path in rule.ours):
-            probe: np.ndarray = rule.write(*(np.zeros((2, 3)) for _ in rule.ours))[0]
             paths = tuple(path.removesuffix(KERNEL) for path in rule.ours)
+            probe: np.ndarray = rule.write(*(np.zeros((1, kernels[path].shape[-1])) for path in paths))[0]
             for row, (name,) in enumerate(rule.foreign()):
                 place = None if rule.layers is None else row
-                sites[name.removesuffix(WEIGHT)] = Site(paths, place, len(probe) == 2)
+                sites[name.removesuffix(WEIGHT)] = Site(rule, paths, place, len(probe) == 1)
     return sites
 
 
 def _sites_of(family: str, config: Any, modules: Iterable[str]) -> dict[str, Site]:
     """The sites of the architecture that has all the modules. Raises UserError naming one that none has."""
     unknown: list[str] = []
+    kernels = _kernels(family, config)
     for _, module in _candidates(family, config, None):
-        sites = _sites(module.rules(config))
+        sites = _sites(module.rules(config), kernels)
         unknown = sorted(set(modules) - sites.keys())
         if not unknown:
             return sites

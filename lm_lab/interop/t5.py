@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import choose, demand, inverse, take, take_dropout
+from lm_lab.interop.fields import choose, demand, inverse, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, same, turned
 
 ARCHITECTURES = ("T5ForConditionalGeneration",)
@@ -66,7 +66,7 @@ def write_config(config: Any) -> dict[str, Any]:
         "layer_norm_epsilon": config.norm_epsilon,
         "relative_attention_num_buckets": config.relative_buckets,
         "relative_attention_max_distance": config.relative_reach,
-        "feed_forward_proj": inverse(ACTIVATIONS)[config.activation],
+        "feed_forward_proj": spell(config, "activation", "T5", ACTIVATIONS),
         "tie_word_embeddings": config.tied,
         "scale_decoder_outputs": config.head_scaling,
         "dropout_rate": config.dropout,

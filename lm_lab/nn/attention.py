@@ -151,6 +151,7 @@ class Heads(NamedTuple):
     bias: bool = False  # of query, key and value
     out_bias: bool = False
     norm: Kind | None = None  # of queries and keys, over K (2302.05442)
+    norm_whole: bool = False  # over all heads at once instead (2501.00656)
     norm_epsilon: float = 1e-6
     scale: float | None = None  # of the scores; None: K^-1/2
     softcap: float | None = None
@@ -178,9 +179,7 @@ class Attention(nn.Module):
     ) -> Array:
         shape = self.shape
         unit = 1.0 if shape.scale is None else shape.head_dim**-0.5 / shape.scale
-        q_BLHK = self._project("query", x_BLD, shape.heads, unit)
-        if shape.norm is not None:
-            q_BLHK = Norm(shape.norm, shape.norm_epsilon, name="query_norm")(q_BLHK)
+        q_BLHK = self._normed("query", self._project("query", x_BLD, shape.heads, unit))
         if shape.rotary is not None:
             q_BLHK = rotate(q_BLHK, sight.positions_BL, shape.rotary)
         k, v = self._context(context_BMD) if self.cross else self._own(x_BLD, sight)
@@ -230,9 +229,14 @@ class Attention(nn.Module):
     def _keys_and_values(self, x_BMD: Array) -> tuple[Array, Array]:
         groups = self.shape.kv_heads or self.shape.heads
         k, v = (self._project(name, x_BMD, groups) for name in ("key", "value"))
-        if self.shape.norm is not None:
-            k = Norm(self.shape.norm, self.shape.norm_epsilon, name="key_norm")(k)
-        return k, v
+        return self._normed("key", k), v
+
+    def _normed(self, name: str, x_BLHK: Array) -> Array:
+        shape = self.shape
+        if shape.norm is None:
+            return x_BLHK
+        x = x_BLHK.reshape(*x_BLHK.shape[:2], -1) if shape.norm_whole else x_BLHK
+        return Norm(shape.norm, shape.norm_epsilon, name=f"{name}_norm")(x).reshape(x_BLHK.shape)
 
     def _project(self, name: str, x: Array, heads: int, scale: float = 1.0) -> Array:
         shape = self.shape

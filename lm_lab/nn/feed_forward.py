@@ -10,8 +10,8 @@ from jax import Array, lax
 
 from lm_lab.nn.linear import Linear
 
-Activation = Literal["gelu", "gelu_exact", "relu", "silu", "swiglu", "geglu"]
-GATED = ("swiglu", "geglu")
+Activation = Literal["gelu", "gelu_exact", "relu", "silu", "swiglu", "geglu", "geglu_exact"]
+GATED = ("swiglu", "geglu", "geglu_exact")
 
 _C = (2 / jnp.pi) ** 0.5
 
@@ -33,11 +33,11 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 ACTIVATIONS = {"gelu": gelu, "gelu_exact": partial(nn.gelu, approximate=False), "relu": nn.relu, "silu": nn.silu}
-GATES = {"swiglu": nn.silu, "geglu": gelu}
+GATES = {"swiglu": nn.silu, "geglu": gelu, "geglu_exact": ACTIVATIONS["gelu_exact"]}
 
 
 class FeedForward(nn.Module):
-    """[... D] -> [... D] through F inner features (1706.03762), gated for swiglu and geglu (2002.05202).
+    """[... D] -> [... D] through F inner features (1706.03762), gated for swiglu, geglu and geglu_exact (2002.05202).
 
     `gelu` is the tanh form, `gelu_exact` has the error function. `scale` multiplies the initial standard deviation of
     the projection back into the stream.

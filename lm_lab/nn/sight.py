@@ -48,15 +48,17 @@ def make_mask(
     return mask
 
 
-def everything(inputs: Inputs) -> Sight:
-    """Every token of a segment sees all of it, whatever the module of the caller has cached: the encoder's sight.
+def everything(inputs: Inputs, window: int | None = None) -> Sight:
+    """Every token of a segment sees all of it, whatever the module of the caller has cached: the encoder's sight. With
+    a window, it sees what is less than that away.
 
-    Without segments there is no mask: for attention that sees all.
+    Without segments and window there is no mask: for attention that sees all.
     """
     slots_L = jnp.arange(inputs.tokens.shape[1])
     distance_LM = slots_L[:, None] - slots_L
     segments = inputs.segments
-    mask = None if segments is None else make_mask(distance_LM, segments, segments, sees="all")
+    plain = segments is None and window is None
+    mask = None if plain else make_mask(distance_LM, segments, segments, sees="all", window=window)
     positions = slots_L[None] if inputs.positions is None else inputs.positions
     return Sight(mask, positions, distance_LM, None, None if inputs.segments is None else inputs.segments > 0)
 

@@ -9,11 +9,27 @@ import jax
 import jax.numpy as jnp
 
 from lm_lab.nn.linear import PRODUCT
-from lm_lab.types import PyTree
+from lm_lab.types import PyTree, UserError
 
+DEEPEST = 2**14  # layers
+MOST_UNROLLED = 1024  # of them: compiling takes seconds for each
 Remat = Literal["none", "full", "dots"]
 
 POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
+
+
+def groups_of(depth: int, every: int | None) -> tuple[int, int]:
+    """(groups of `every` layers, layers left over); None: no groups."""
+    return (0, depth) if every is None else divmod(depth, every)
+
+
+def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str, range], ...]:
+    """The paths of parameters that hold `depth` layers, and the numbers of these, of which `first` is the first: those
+    of groups are groups/block_0, ..., those left over, or in no group, layers."""
+    (groups, rest), size = groups_of(depth, every), every or 1
+    end = first + groups * size
+    blocks = [(f"groups/block_{i}", range(first + i, end, size)) for i in range(size if groups else 0)]
+    return (*blocks, ("layers", range(end, first + depth))) if rest else tuple(blocks)
 
 
 def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> Any:
@@ -24,6 +40,8 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
     So is the "cache" of scanned layers; of unrolled ones each has its own, which XLA reads and writes where it lies.
     `remat` says what the backward pass computes again: nothing, all of a block, or all but its products with kernels.
     """
+    if depth > MOST_UNROLLED and not scan:
+        raise UserError(f"config.model.depth: {depth} unrolled layers compile for hours; set config.model.scan=True")
     if remat != "none":
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
     layers = nn.scan(

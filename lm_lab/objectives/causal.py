@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -28,6 +29,19 @@ def window(config: Any, length: int) -> tuple[int, int]:
     """(tokens in a window, tokens from one window to the next): each token is a target once an epoch."""
     del config
     return length + 1, length
+
+
+def given(config: Any, length: int) -> int:
+    """Tokens of a window that are only given where a whole text is judged: half of them, so that none has less."""
+    del config
+    return length // 2 + 1
+
+
+def judged(config: Any, examples: Examples, given: int) -> Batch:
+    """Targets are the tokens of each window [B S] behind those `given`."""
+    del config
+    batch = prepare(jax.random.key(0), examples)
+    return batch._replace(weights=batch.weights * (jnp.arange(batch.weights.shape[1]) >= given - 1))
 
 
 def prepare(key: Array, examples: Examples) -> Batch:

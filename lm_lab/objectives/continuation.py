@@ -38,15 +38,28 @@ def complete(config: Config, model: Any) -> Config:
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective on windows of `length` + 1 tokens."""
     del vocabulary
-    cut = min(max(1, round(config.given * length)), length)
+    cut = given(config, length)
 
     def prepare(key: Array, examples: Examples) -> Batch:
+        del key
         if config.as_context:
             return _from_context(examples, cut)
-        batch = causal.prepare(key, examples)
-        return batch._replace(weights=batch.weights * (jnp.arange(length) >= cut - 1))
+        return causal.judged(config, examples, cut)
 
     return Objective(prepare, likelihood)
+
+
+def given(config: Config, length: int) -> int:
+    """Tokens of a window that are given."""
+    return min(max(1, round(config.given * length)), length)
+
+
+def judged(config: Config, examples: Examples, given: int) -> Batch:
+    """Targets are the tokens of each window [B S] behind those `given`; a decoder counts its positions from there."""
+    if not config.as_context:
+        return causal.judged(config, examples, given)
+    batch = _from_context(examples, given)
+    return batch._replace(inputs=batch.inputs._replace(positions=None))
 
 
 def _from_context(examples: Examples, cut: int) -> Batch:

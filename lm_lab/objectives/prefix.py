@@ -17,13 +17,20 @@ from lm_lab.types import Batch, Examples, Objective, Vocabulary
 
 SEES = "past"
 
-window = causal.window
+window, given = causal.window, causal.given
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
     """The objective on windows of `length` inputs."""
     del config, length, vocabulary
     return Objective(prepare, likelihood)
+
+
+def judged(config: Config, examples: Examples, given: int) -> Batch:
+    """What is given is prefix, and targets are the tokens of each window [B S] behind it."""
+    batch = causal.judged(config, examples, given)
+    prefix = jnp.broadcast_to(jnp.arange(batch.weights.shape[1]) < given, batch.weights.shape)
+    return batch._replace(inputs=batch.inputs._replace(prefix=prefix))
 
 
 def prepare(key: Array, examples: Examples) -> Batch:

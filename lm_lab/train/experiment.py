@@ -4,14 +4,13 @@ from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any, Literal
 
-from lm_lab import registry
+from lm_lab import contracts, registry
 from lm_lab.data import loader
-from lm_lab.data.documents import Reads
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer, sharding
-from lm_lab.types import Adapter, Objective, UserError, Vocabulary
+from lm_lab.types import Adapter, Objective, Reads, UserError, Vocabulary
 
 # Settings of a family that change how, and not what.
 REFERENCE = {"remat": "none", "attention_kernel": "plain", "recurrent_kernel": "plain", "experts_kernel": "ragged"}
@@ -24,6 +23,7 @@ def reads(objective: ModuleType) -> Reads:
 
 def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> Any:
     """The objective's settings, completed by the model's. Raises UserError where the model cannot learn it."""
+    contracts.check_model(model, "config.model.family")
     if objective.SEES not in (None, model.sees):
         shown = {"past": "only the past", "all": "the whole text", "words": "words without order"}
         raise UserError(
@@ -34,6 +34,11 @@ def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> An
         clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
         raise UserError(f"{where} {clash[0]} context, and this config.model {clash[1]}; choose another of the two")
     return objective.complete(settings, model) if hasattr(objective, "complete") else settings
+
+
+def _window(objective: ModuleType, settings: Any, length: int) -> tuple[int, int]:
+    """(tokens in a window, tokens from one window to the next); a record is a row."""
+    return objective.window(settings, length) if reads(objective) == "stream" else (length, length)
 
 
 def vocabulary(tokenizer: Tokenizer, model: Any) -> Vocabulary:
@@ -49,7 +54,7 @@ class Horizon:
     steps: int | None = setting("optimizer steps", None, low=1)
     tokens: int | None = setting("training targets (of records, room for them), rounded to whole calls", None, low=1)
     budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
-    batch_size: int = setting("windows a step, B", 32, low=1)
+    batch_size: int = setting("windows a step, B", 32, low=1, high=2**24)
     initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
@@ -107,6 +112,11 @@ class Experiment:
     mesh: sharding.Config
     precision: Precision
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the modules that the config chooses."""
+        return (self.family, self.objective_name, self.adapter_name, self.data.source, self.data.tokenizer)
+
     def build_model(self) -> Any:
         """The family's Linen module, with the head that the objective asks for."""
         return self._headed(registry.find("models", self.family, "config.model.family").Model(self.model))
@@ -133,7 +143,8 @@ class Experiment:
 
     def build_objective(self) -> Objective:
         """The objective's pair of pure functions."""
-        return self._objective_module().make(self.objective, self.data.length, self.vocabulary())
+        module = self._objective_module()
+        return contracts.checked(module, module.make(self.objective, self.data.length, self.vocabulary()))
 
     def exams(self) -> dict[str, Objective]:
         """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
@@ -144,14 +155,15 @@ class Experiment:
         for name in self.train.also_examine:
             module = registry.find("objectives", name, "config.train.also_examine")
             settings = complete(module, module.Config(), self.model, f"config.train.also_examine: {name!r}")
-            if reads(module) != self.reads or module.window(settings, self.data.length) != self.window():
+            if reads(module) != self.reads or _window(module, settings, self.data.length) != self.window():
                 raise UserError(f"config.train.also_examine: {name!r} reads other windows than the run; leave it out")
-            exams[name] = module.make(settings, self.data.length, self.vocabulary())
+            exams[name] = contracts.checked(module, module.make(settings, self.data.length, self.vocabulary()))
         return exams
 
     def build_adapter(self) -> Adapter:
         """The adapter's pure functions."""
-        return registry.find("adapters", self.adapter_name, "config.adapter.name").make(self.adapter)
+        module = registry.find("adapters", self.adapter_name, "config.adapter.name")
+        return contracts.checked_adapter(module, module.make(self.adapter))
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""
@@ -159,9 +171,7 @@ class Experiment:
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records are rows."""
-        if self.reads != "stream":
-            return self.data.length, self.data.length
-        return self._objective_module().window(self.objective, self.data.length)
+        return _window(self._objective_module(), self.objective, self.data.length)
 
     @property
     def reads(self) -> Reads:

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from lm_lab.compute import device
-from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import examine
-from lm_lab.train import initial, measures, restore, sharding
 from lm_lab.train import program as programs
+from lm_lab.train import restore, room, sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
+from lm_lab.train.feed import open_feed
 from lm_lab.train.measures import Measure
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted, Signals
@@ -75,19 +75,15 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(first)
-    dataset = loader.open_dataset(first.data, first.source, first.tokenizer)
-    first.check_labels(dataset)
-    window, stride = first.window()
-    cut = partial(loader.cut, first.data, window=window, stride=stride, batch_size=first.train.batch_size)
-    streams = {run.experiment.seed: cut(dataset.train, seed=run.experiment.seed) for run in runs}
-    exam = loader.exam(cut(dataset.heldout, seed=0), first.train.eval_batches)
+    sharding.check_split(first.mesh, program.state, getattr(first.model, "heads", None))
+    room.check(program.state, mesh, len(runs))
+    feed = open_feed(first, program, {run.experiment.seed for run in runs})
+    given = feed.given
 
     def examples(first_step: int, steps: int) -> Examples:
-        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
+        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
         return _stack([chunks[run.experiment.seed] for run in runs])
 
-    given = initial.read(first)
-    initial.check_frozen(program.state.frozen, given)
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
     hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs), shares)
@@ -108,17 +104,17 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     jit_start = jax.jit(lambda hyper, given: sharding.unbox(start(hyper, given)), out_shardings=shardings)
     jit_step = sharding.jit_step(step, mesh, shardings, len(runs))
     jit_evaluate = jax.jit(sharding.ruled(of_all, mesh))
-    exam = jax.device_put(exam, sharding.examples_sharding(mesh, 1))
+    exam = jax.device_put(feed.exam, sharding.examples_sharding(mesh, 1))
     return Machine(
         program,
-        dataset.identity,
+        feed.dataset.identity,
         mesh,
         shardings,
         lambda: jit_start(hyper, given),
         Compiled(jit_step),
         Compiled(jit_evaluate, lambda state: (state._replace(opt_state=()), exam)),
         examples,
-        measures.prepare(first, dataset),
+        feed.measure,
         getattr(first.objective, "measured", "at_end") == "always",
         adapter.merge,
         shares,

@@ -19,11 +19,11 @@ Measure = Callable[[PyTree], dict[str, float]]
 def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
     """A function of the parameters that gives the measures of the held-out records; None where none is to be taken."""
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
-    if experiment.reads == "pairs" and experiment.objective.measures:
+    if experiment.reads == "pairs" and getattr(experiment.objective, "measures", ()):
         return _transduction(experiment, dataset, module.prompt)
     if getattr(experiment.objective, "pseudo_batches", 0):
         return _pseudo_likelihood(experiment, dataset)
-    if experiment.model.sees == "words" and (experiment.objective.analogies or experiment.objective.similarities):
+    if any(getattr(experiment.objective, name, None) for name in ("analogies", "similarities")):
         return _vectors(experiment, dataset)
     if getattr(module, "MEASURES", None) == "correlation":
         return _correlation(experiment, dataset)

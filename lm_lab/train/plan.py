@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_lab.compute import memory
+from lm_lab.data.loader import Dataset
 from lm_lab.train import program as programs
 from lm_lab.train import sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Experiment
+from lm_lab.train.feed import open_feed
 from lm_lab.train.program import Program
 from lm_lab.types import PyTree
 
@@ -21,16 +23,22 @@ class Plan(NamedTuple):
     """A program, and what one call of it takes of each device."""
 
     program: Program
+    dataset: Dataset
     state_bytes: dict[str, int]  # of a device, by category
     call: memory.Memory | None  # of a device; None where the compiler does not say
     collectives: dict[str, int]  # operations in the compiled call, by kind
 
 
 def plan(experiment: Experiment) -> Plan:
-    """Compiles a call of the experiment's program for its mesh. Raises UserError as train does."""
+    """Compiles a call of the experiment's program for its mesh, and opens what it reads.
+
+    Raises UserError as training does before its first step.
+    """
     sharding.check_fit(experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1)
     mesh = sharding.make_mesh(experiment.mesh)
     program = programs.assemble(experiment)
+    sharding.check_split(experiment.mesh, program.state, getattr(experiment.model, "heads", None))
+    feed = open_feed(experiment, program, [experiment.seed])
     shardings = sharding.state_shardings(mesh, program.state, 1)
     state = jax.tree.map(_abstract, sharding.unbox(program.state), shardings)
     examples = programs.abstract_examples(experiment, experiment.train.batch_size)
@@ -41,7 +49,7 @@ def plan(experiment: Experiment) -> Plan:
         compiled = step.lower(state, examples).compile()
     found = dict(Counter(COLLECTIVE.findall(compiled.as_text())))
     held = memory.state_bytes(state.params, state.opt_state, state.frozen)
-    return Plan(program, held, memory.compiled_memory(compiled), found)
+    return Plan(program, feed.dataset, held, memory.compiled_memory(compiled), found)
 
 
 def _abstract(leaf: Any, placed: Any) -> PyTree:

@@ -62,6 +62,37 @@ def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, und
     assert_same_run(tmp_path, undisturbed)
 
 
+def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(tmp_path: Path, config: str, undisturbed: Path):
+    words = ("train", config, f"--workdir={tmp_path}")
+    ended = struck("HANG", "lm_lab.train.compiled.Compiled.__call__", 4, *words)
+    assert ended.returncode == 75
+    told = [line for line in ended.stderr.splitlines() if line.startswith("lm-lab: ")]
+    assert told[0].startswith("lm-lab: stalled: waiting for the step for 1 s, usually ")
+    assert told[-1] == "lm-lab: stalled: ended; the same command goes on from what is stored"
+    assert "victim.py" in ended.stderr  # the stack says where
+
+    hung = "HANG", "lm_lab.train.checkpoint.write_arrays", 2
+    with start(*hung, *words, module="tests.cli.victim") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert "SIGTERM while the save hangs: ended, not saved" in process.communicate()[1]
+    assert lm_lab(*words).returncode == 0
+    assert_same_run(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("point", ["lm_lab.config.resolve", "lm_lab.train.compiled.Compiled.compile"])
+def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: str, point: str):
+    with start("HANG", point, 1, "train", config, f"--workdir={tmp_path}", module="tests.cli.victim") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+        last = process.communicate()[1].splitlines()[-1]
+    assert last == "lm-lab: SIGTERM: stopped; the same command goes on from what is stored"
+
+
 def test_launched_again_after_its_end_it_says_the_result_and_touches_nothing(config: str, undisturbed: Path):
     before = stored(undisturbed)
     ended = lm_lab("train", config, f"--workdir={undisturbed}")

@@ -1,8 +1,10 @@
 """python -m tests.cli.victim SIGNAL POINT CALL WORDS...: lm-lab WORDS..., struck at a moment of choice.
 
-The signal comes just before the CALLth call of POINT, a dotted path such as lm_lab.train.checkpoint.seal.
+The signal comes just before the CALLth call of POINT, a dotted path such as lm_lab.train.checkpoint.seal. Instead of a
+signal it may HANG there for ever, inside C, where no Python runs; a stall is then one after 1 s instead of minutes.
 """
 
+import ctypes
 import itertools
 import os
 import signal
@@ -10,23 +12,34 @@ import sys
 from pkgutil import resolve_name
 
 from lm_lab.cli.main import main
+from lm_lab.train import watchdog
 
 
-def strike(number: signal.Signals, point: str, call: int) -> None:
+def strike(blow: str, point: str, call: int) -> None:
     holder, name = point.rsplit(".", 1)
     owner = resolve_name(holder)
     function, calls = getattr(owner, name), itertools.count(1)
 
     def struck(*args, **kwargs):
         if next(calls) == call:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.Signals[blow]) if blow != "HANG" else hang()
         return function(*args, **kwargs)
 
     setattr(owner, name, struck)
 
 
+def hang() -> None:
+    print("hanging", flush=True)
+    while True:
+        ctypes.CDLL(None).sleep(1000)
+
+
 if __name__ == "__main__":
     _, name, point, call, *words = sys.argv
-    strike(signal.Signals[name], point, int(call))
+    if name == "HANG":
+        watchdog.TICK_SECONDS = 0.1
+        watchdog.PATIENCE.update({what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE})
+        watchdog.STACKS, watchdog.END = 2, 3
+    strike(name, point, int(call))
     sys.argv = ["lm-lab", *words]
     main()

@@ -1,7 +1,10 @@
 import jax.numpy as jnp
 import pytest
 
+from lm_lab.cli import arguments, plan
+from lm_lab.compute import device
 from lm_lab.compute.device import PEAKS, peak, utilisation
+from tests import tiny
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,16 @@ def test_utilisation_is_a_share_of_the_peak():
 
 def test_patterns_are_lower_case_as_kinds_are_compared():
     assert all(pattern == pattern.lower() for pattern, _ in PEAKS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_plan_for_a_device_without_a_stated_peak_measures_one_and_says_so(monkeypatch, dtype):
+    monkeypatch.setattr(device, "PRODUCT", 64)
+    arguments.parse(plan.FLAGS, ["--utilisation=0.5"], "plan")
+    experiment, _ = tiny.resolve({"precision.compute": dtype})
+    rate = device.measure(dtype, 0.01)
+    assert 1e6 < rate < 1e15
+    monkeypatch.setattr(device, "measure", lambda asked: {dtype: 1e9}[asked])
+    time, note = plan._time(experiment, 6e10)
+    assert time == "120.0 s"
+    assert note == f"at 50% of 1e+09 FLOP/s, of {dtype} products as measured here just now on 'cpu'"

@@ -30,7 +30,7 @@ def kept():
 
 
 def test_what_is_held_out_is_not_learnt(source):
-    tokenizer = learn(source)
+    tokenizer = learn(source, least_count=1)
     assert len(tokenizer.encode("n49 N49 jump")) == 3
     assert len(tokenizer.encode("n50")) == len("n50 ")
 
@@ -42,10 +42,34 @@ def test_learnt_once(source, monkeypatch):
     assert len(kept()) == 1
 
 
+def test_the_share_of_unknown_words_is_said_once(source, capsys):
+    text = Path(source.heldout_path).read_text()
+    parts = [word for line in text.splitlines() for side in line.split("\t") for word in side.split(" ")]
+    known = {word for line in Path(source.path).read_text().split() for word in line.split()}
+    share = 100 * sum(word not in known for word in parts) / len(parts)
+    assert 0 < share < 100
+    learn(source, least_count=1)
+    said = capsys.readouterr().err
+    assert f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown" in said
+    assert "never trained; raise config.data.least_count" in said
+    learn(source, least_count=1)
+    assert capsys.readouterr().err == ""
+    learn(source, most_words=3)
+    assert "never trained" not in capsys.readouterr().err
+
+
+def test_unless_told_otherwise_some_words_of_the_training_text_are_spelt(source):
+    text = Path(source.path)
+    text.write_text(text.read_text() + "rarely\tnever never\n")
+    tokenizer = learn(source)
+    assert len(tokenizer.encode("never")) == 1
+    assert len(tokenizer.encode("rarely")) == len("rarely ")
+
+
 def test_another_text_or_setting_is_another_vocabulary(source):
-    names = [learn(source).identity, learn(source, least_count=2).identity]
+    names = [learn(source, least_count=count).identity for count in (1, 2)]
     Path(source.path).write_text(Path(source.path).read_text() + "new\twords\n")
-    names.append(learn(source).identity)
+    names.append(learn(source, least_count=1).identity)
     assert len(set(names)) == len(kept()) == 3
 
 

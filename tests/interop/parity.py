@@ -218,11 +218,13 @@ def check_gradients(twin: Twin, tolerance: float = GRADIENTS) -> float:
 
 def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) -> float:
     """Our gradients, against those that the reference holds after backward(), tensor by tensor of theirs."""
-    rules = architectures.find(twin.architecture).rules(twin.config)
+    module = architectures.find(twin.architecture)
+    rules, renamed = module.rules(twin.config), getattr(module, "RENAMED", {})
     # Rules are affine, and gradients go by their linear part.
     nothing = mapping.to_theirs(rules, jax.tree.map(np.zeros_like, twin.params))
     ours = {name: x - nothing[name] for name, x in mapping.to_theirs(rules, gradients).items()}
-    theirs = {name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None}
+    given = {name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None}
+    theirs = {renamed.get(name, name): gradient for name, gradient in given.items()}
     assert ours.keys() == theirs.keys()
     # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves of larger ones.
     largest = max(np.abs(x).max() for x in theirs.values())

@@ -1,8 +1,8 @@
-"""RoBERTa and DistilBERT: one model each, here and in transformers, at two unlike shapes."""
+"""RoBERTa, DistilBERT and ModernBERT: one model each, here and in transformers, at two unlike shapes."""
 
 import pytest
 
-from lm_lab.interop import roberta
+from lm_lab.interop import modernbert, roberta
 from lm_lab.types import UserError
 from tests.interop import parity
 
@@ -25,11 +25,22 @@ SMALL = {
 DISTILLED = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 16, "vocab_size": 40}
 TINY = {"dim": 12, "n_layers": 3, "n_heads": 2, "hidden_dim": 20, "max_position_embeddings": 11, "vocab_size": 23}
 NO_PAD = {"pad_token_id": None}
+NO_SPECIALS = dict.fromkeys([f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")])
+FAR, NEAR = "full_attention", "sliding_attention"
+BASES = {FAR: {"rope_type": "default", "rope_theta": 100.0}, NEAR: {"rope_type": "default", "rope_theta": 20.0}}
 MODELS = {
     "RoBERTa": ("Roberta", BERT | {"type_vocab_size": 1}),
     "RoBERTa, two kinds": ("Roberta", SMALL | {"type_vocab_size": 2}),
     "DistilBERT": ("DistilBert", DISTILLED | NO_PAD),
     "DistilBERT, untied": ("DistilBert", TINY | NO_PAD | {"activation": "relu", "tie_word_embeddings": False}),
+    "ModernBERT": ("ModernBert", BERT | NO_SPECIALS | {"num_hidden_layers": 5, "local_attention": 4}),
+    "ModernBERT, other layers": (
+        "ModernBert",
+        SMALL
+        | NO_SPECIALS
+        | {"layer_types": [FAR, NEAR, FAR], "local_attention": 2, "rope_parameters": BASES}
+        | {"norm_bias": True, "tie_word_embeddings": False},
+    ),
 }
 
 
@@ -69,3 +80,5 @@ def test_what_we_have_not_cannot_be_read():
         roberta.read_config(BERT | {"hidden_act": "relu"})
     with pytest.raises(UserError, match="pad_token_id 0 is not supported; only 1 is"):
         roberta.read_config(BERT | {"pad_token_id": 0})
+    with pytest.raises(UserError, match="layer_types is not supported"):
+        modernbert.read_config(BERT | {"layer_types": [NEAR, FAR]})

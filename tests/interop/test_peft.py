@@ -50,6 +50,20 @@ def llama():
     return parity.randomised(lambda: transformers.LlamaForCausalLM(config))
 
 
+def pythia():
+    config = transformers.GPTNeoXConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        vocab_size=23,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return parity.randomised(lambda: transformers.GPTNeoXForCausalLM(config))
+
+
 MODELS = {"gpt2": gpt2, "llama": llama}
 CASES = {
     "gpt2": {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True},
@@ -61,13 +75,17 @@ CASES = {
         "alpha_pattern": {"v_proj": 3, "layers.0.mlp.down_proj": 8.5},
     },
     "llama one layer": {"target_modules": ["o_proj"], "layers_to_transform": [1]},
+    "pythia dora": {"target_modules": ["query_key_value", "dense"], "use_dora": True},
     "llama dora": {"target_modules": "all-linear", "use_dora": True},
 }
 
 
+REFERENCES = MODELS | {"pythia": pythia}  # of the cases
+
+
 def adapted(case):
     """(twin, the reference with a random adapter)."""
-    model = MODELS[case.split()[0]]()
+    model = REFERENCES[case.split()[0]]()
     torch.manual_seed(1)
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore")
@@ -81,7 +99,7 @@ def adapted(case):
 
 def read(case, place):
     """(wrapped reference, our family, config, parameters, settings, adapters)."""
-    twin = parity.read(MODELS[case.split()[0]](), place)
+    twin = parity.read(REFERENCES[case.split()[0]](), place)
     wrapped = adapted(case)
     with parity.quiet():
         wrapped.save_pretrained(place / "adapter", save_embedding_layers=False)
@@ -160,7 +178,7 @@ def test_the_logits_are_those_of_peft_both_ways(case, tmp_path):
     assert np.abs(theirs(wrapped.unload(), tokens) - wanted).max() > 0.1
     assert np.abs(got - wanted).max() < LOGITS
     ours.save(tmp_path / "again", settings, adapters, twin.family, twin.config)
-    model = loaded(tmp_path / "again", MODELS[case.split()[0]]())
+    model = loaded(tmp_path / "again", REFERENCES[case.split()[0]]())
     assert np.abs(theirs(model, tokens) - got).max() < LOGITS
     settings_again, again = ours.load(tmp_path / "again", twin.family, twin.config)
     assert settings_again == settings

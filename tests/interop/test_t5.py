@@ -77,6 +77,7 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     "changes, words",
     [
         ({"positions": "sinusoidal"}, "model.positions 'sinusoidal' cannot be written as T5"),
+        ({"activation": "silu"}, "model.activation 'silu' cannot be written as T5"),
         ({"bias": True}, "model.bias True cannot be written as T5"),
     ],
 )

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,39 +23,53 @@ def logits_of(model, params, key=None, inputs=None):
     return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(params)
 
 
+def affine(x, own):
+    return x @ own["kernel"] + own.get("bias", 0)
+
+
+def turned(x, place, cfg, local):
+    """Of one head [L K], in a layer with a window or without."""
+    turning = int(cfg.rotary_share * x.shape[-1])
+    half, own_base = turning // 2, local and cfg.window_rotary_base
+    rate = (own_base or cfg.rotary_base) ** (-2 * np.arange(half) / turning)
+    if cfg.rotary_scaling == "linear" and not own_base:
+        rate = rate / cfg.rotary_factor
+    z = (x[:, :half] + 1j * x[:, half:turning]) * np.exp(1j * place[:, None] * rate)
+    return np.concatenate([z.real, z.imag, x[:, turning:]], -1)
+
+
+def fed_forward(y, own):
+    up = affine(y, own["up"])
+    if "gate" in own:  # swiglu
+        gate = affine(y, own["gate"])
+        return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
+    return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
+
+
 def numpy_decoder(params, tokens, cfg):
     """The decoder written down in float64, with loops over layers and heads."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     length, dim = len(tokens), cfg.features_of_head
     place = np.arange(length)
-    seen = (place[:, None] >= place) & (place[:, None] - place < (cfg.window or length))
-
-    def affine(x, own):
-        return x @ own["kernel"] + own.get("bias", 0)
 
     def normed(x, own, kind=cfg.norm):
         x = x - x.mean(-1, keepdims=True) if kind == "layer" else x
         return own["scale"] * x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.norm_epsilon) + own.get("bias", 0)
 
-    def turned(x):
-        pair = np.arange(dim // 2)
-        rate = cfg.rotary_base ** (-2 * pair / dim)
-        if cfg.rotary_scaling == "linear":
-            rate = rate / cfg.rotary_factor
-        z = (x[:, : dim // 2] + 1j * x[:, dim // 2 :]) * np.exp(1j * place[:, None] * rate)
-        return np.concatenate([z.real, z.imag], -1)
-
-    def attended(y, own):
+    def attended(y, own, local):
         q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
+        seen = (place[:, None] >= place) & (place[:, None] - place < ((local and cfg.window) or length))
+        if cfg.qk_norm and cfg.qk_norm_over == "heads":
+            q, k = normed(q, own["query_norm"], cfg.qk_norm), normed(k, own["key_norm"], cfg.qk_norm)
         mixed = []
         for head in range(cfg.heads):
             group = head * (cfg.kv_heads or cfg.heads) // cfg.heads
             q_h, k_h, v_h = (x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group)))
-            if cfg.qk_norm:
+            if cfg.qk_norm and cfg.qk_norm_over == "head":
                 q_h, k_h = (normed(x, own[f"{n}_norm"], cfg.qk_norm) for x, n in ((q_h, "query"), (k_h, "key")))
             if cfg.positions == "rotary":
-                q_h, k_h = turned(q_h), turned(k_h)
-            scores = q_h @ k_h.T / np.sqrt(dim)
+                q_h, k_h = (turned(x, place, cfg, local) for x in (q_h, k_h))
+            scores = q_h @ k_h.T * (cfg.attention_scale or dim**-0.5)
             if cfg.attention_softcap:
                 scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
             if cfg.positions == "alibi":
@@ -62,22 +78,27 @@ def numpy_decoder(params, tokens, cfg):
             mixed.append(weights / weights.sum(-1, keepdims=True) @ v_h)
         return affine(np.concatenate(mixed, -1), own["out"])
 
-    def fed_forward(y, own):
-        up = affine(y, own["up"])
-        if cfg.activation == "swiglu":
-            gate = affine(y, own["gate"])
-            return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
-        return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
-
-    x = p["embed"]["embedding"][tokens]
+    x = p["embed"]["embedding"][tokens] * (np.sqrt(cfg.width) if cfg.embedding_scaling else 1)
     if cfg.positions == "learned":
         x = x + p["positions"]["embedding"][:length]
     for layer in range(cfg.depth):
-        own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
-        y = normed(x, own["attention_norm"])
-        x = x + attended(y, own["attention"])
-        x = x + fed_forward(y if cfg.parallel else normed(x, own["feed_forward_norm"]), own["feed_forward"])
-    logits = normed(x, p["norm"]) @ (p["head"]["kernel"] if "head" in p else p["embed"]["embedding"].T)
+        path, numbers = next((path, numbers) for path, numbers in cfg.stacks if layer in numbers)
+        stack = functools.reduce(dict.__getitem__, path.split("/"), p)
+        row = numbers.index(layer)
+        own = jax.tree.map(lambda leaf, row=row: leaf[row], stack)
+        local = cfg.global_every is None or (layer + 1) % cfg.global_every > 0
+        y = normed(x, own["attention_norm"]) if "attention_norm" in own else x
+        before = x
+        added = attended(y, own["attention"], local)
+        x = x + (normed(added, own["attention_out_norm"]) if "attention_out_norm" in own else added)
+        if "feed_forward_norm" in own:
+            y = normed(before if cfg.parallel else x, own["feed_forward_norm"])
+        elif not cfg.parallel:
+            y = x
+        added = fed_forward(y, own["feed_forward"])
+        x = x + (normed(added, own["feed_forward_out_norm"]) if "feed_forward_out_norm" in own else added)
+    head = p.get("head", {})
+    logits = normed(x, p["norm"]) @ head.get("kernel", p["embed"]["embedding"].T) + head.get("bias", 0)
     return cfg.logit_softcap * np.tanh(logits / cfg.logit_softcap) if cfg.logit_softcap else logits
 
 
@@ -100,6 +121,27 @@ SHAPES = {
         "rotary_scaling": "linear",
         "rotary_factor": 3.0,
     },
+    "gemma3": {
+        "depth": 5,
+        "window": 4,
+        "global_every": 2,
+        "window_rotary_base": 30.0,
+        "rotary_scaling": "linear",
+        "rotary_factor": 3.0,
+        "norm_position": "both",
+        "embedding_scaling": True,
+        "attention_scale": 0.2,
+    },
+    "neox": {
+        "parallel": True,
+        "parallel_norms": True,
+        "norm": "layer",
+        "norm_bias": True,
+        "rotary_share": 0.25,
+        "bias": "feed_forward",
+        "head_bias": True,
+    },
+    "olmo2": {"norm_position": "branch", "qk_norm": "rms", "qk_norm_over": "heads", "head_bias": True, "tied": True},
 }
 
 
@@ -107,7 +149,7 @@ SHAPES = {
 def test_logits_are_those_of_the_formulas(shape):
     model = tiny.model(**SHAPES[shape])
     params = tiny.params_of(model, Inputs(TOKENS))
-    assert ("head" in params) != model.cfg.tied
+    assert ("kernel" in params.get("head", {})) != model.cfg.tied
     # Offsets begin at 0 and scales at 1: moved, so that none can be forgotten.
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: x + 0.3 * jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
@@ -175,6 +217,10 @@ def test_order_is_seen_where_positions_are(scheme):
         ({"width": 6, "heads": 2}, "rotary positions need an even width / heads or head_dim, not 3"),
         ({"head_dim": 5}, "or head_dim, not 5"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
+        ({"rotary_share": 0.2, "head_dim": 16}, r"rotary_share 0\.2 of 16 features is odd"),
+        ({"global_every": 2}, "global_every and window_rotary_base are for models with a window"),
+        ({"parallel_norms": True}, "parallel_norms is for parallel branches"),
+        ({"parallel": True, "norm_position": "both"}, "norm_position both is for branches one after another"),
         ({"feed_forward_kind": "experts", "experts": 1}, "experts_per_token 2 is above experts 1"),
         ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
         ({"rotary_scaling": "linear", "positions": "none"}, "rotary_scaling is for positions rotary, not none"),
@@ -208,6 +254,17 @@ def test_a_mixture_costs_what_its_active_parameters_do(activation):
     assert groups["total"] - groups["active"] == DEPTH * 2 * expert
     assert groups["feed_forward"] == DEPTH * (4 * expert + WIDTH * 4)
     assert groups["matmul_body"] == DEPTH * (4 * WIDTH**2 + 2 * expert + WIDTH * 4)
+    shape = conventions.geometry(groups, LENGTH, *model.cfg.attention_geometry)
+    counted = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
+    assert counted.total == TOKENS.size * conventions.per_token(shape)["palm"]
+
+
+def test_layers_without_a_window_cost_and_count_what_the_others_do():
+    model = tiny.model(depth=5, window=4, global_every=2, norm_position="both", attention_kernel="plain")
+    params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
+    groups = by_group(params)
+    assert groups["matmul_body"] == conventions.transformer_body(WIDTH, 5)
+    assert (groups["norm"], groups["other"]) == ((5 * 4 + 1) * WIDTH, 0)
     shape = conventions.geometry(groups, LENGTH, *model.cfg.attention_geometry)
     counted = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
     assert counted.total == TOKENS.size * conventions.per_token(shape)["palm"]

@@ -62,6 +62,8 @@ CONTEXT_READERS = named([pair for pair in ALL_VARIANTS if config_of(pair[0]).rea
 GENERATIVE = PAST + [
     pytest.param(family, {"window": LENGTH // 3}, id=f"{family}-window") for family in FAMILIES if has(family, "window")
 ]
+PATTERN = {"depth": 3, "window": LENGTH // 3, "global_every": 2}
+GENERATIVE += [pytest.param(family, PATTERN, id=f"{family}-pattern") for family in FAMILIES if has(family, *PATTERN)]
 LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  # which differ in what a layer is
 
 

@@ -1,6 +1,7 @@
 """A comparison on planted losses: the order, the compute that would equal it, the cautions, the page."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -17,35 +18,37 @@ BUDGETS, RATES, NOISE = (1e11, 1e12), (0.5, 1.0, 2.0), 0.004
 HANDICAP = 3.0  # the compute that an LSTM needs beyond a decoder's, as planted
 
 
-def rows():
-    """Losses c^-0.05 at a third of the compute for the LSTM; the best rate is 1, and two seeds lie either side."""
+def rows(sizes=(500, 1000, 2000)):
+    """Losses c^-0.05 at a third of the compute for the LSTM; the best rate is 1, the best size 1000, and two seeds lie
+    either side."""
     made = []
     for arm, shared in ARMS.items():
         for budget in BUDGETS:
-            for rate in RATES:
-                for seed, side in enumerate((-1, 1)):
-                    compute = budget / (HANDICAP if arm == "lstm" else 1)
-                    loss = 8 * compute**-0.05 * (1 + 0.05 * math.log2(rate) ** 2) * math.exp(side * NOISE)
-                    made.append(
-                        {
-                            "name": f"{len(made):012x}",
-                            "status": "complete",
-                            "message": "",
-                            **shared,
-                            "optimizer.peak_rate": rate,
-                            "seed": seed,
-                            "train.budget_flops": budget,
-                            "budget_flops": budget,
-                            "params": 1000,
-                            "params_body": 900,
-                            "params_total": 1200,
-                            "tokens": budget / 6000,
-                            "flops": budget,
-                            "loss": loss * math.log(2),
-                            "bits_per_byte": loss,
-                            "seconds": 1e-11 * budget,
-                        }
-                    )
+            for rate, size, (seed, side) in itertools.product(RATES, sizes, enumerate((-1, 1))):
+                compute = budget / (HANDICAP if arm == "lstm" else 1)
+                worse = (1 + 0.05 * math.log2(rate) ** 2) * (1 + 0.05 * math.log2(size / 1000) ** 2)
+                loss = 8 * compute**-0.05 * worse * math.exp(side * NOISE)
+                made.append(
+                    {
+                        "name": f"{len(made):012x}",
+                        "status": "complete",
+                        "message": "",
+                        **shared,
+                        "optimizer.peak_rate": rate,
+                        "seed": seed,
+                        "train.budget_flops": budget,
+                        "budget_flops": budget,
+                        "params": size,
+                        "params_body": 900,
+                        "params_total": size + 200,
+                        "tokens": budget / 6000,
+                        "flops": budget,
+                        "loss": loss * math.log(2),
+                        "bits_per_byte": loss,
+                        "seconds": 1e-11 * budget * (0.5 if arm == "lstm" else 1),
+                        "compile_seconds": 40.0 if arm == "lstm" else 4.0,
+                    }
+                )
     return made
 
 
@@ -72,6 +75,37 @@ def test_a_best_rate_at_an_end_is_said():
     assert all(cell.rate_at_edge for cell in find(ends, SETTINGS).cells)
 
 
+@pytest.mark.parametrize(
+    "kept, hedge",
+    [
+        (lambda row: True, "decoder leads by more than seed noise explains."),
+        (
+            lambda row: row["optimizer.peak_rate"] >= 1,
+            "Of the runs that were tried: decoder leads by more than seed noise explains, but the best peak rate lies "
+            "at the edge of its grid for every contender: another search may change the order.",
+        ),
+        (
+            lambda row: row["optimizer.peak_rate"] >= 1 and row["params"] == 1000,
+            "but the best peak rate lies at the edge of its grid for every contender; one size alone was tried of "
+            "every contender: another search may change the order.",
+        ),
+        (
+            lambda row: row["model.family"] == "decoder" or (row["optimizer.peak_rate"], row["params"]) == (1, 1000),
+            "but one peak rate alone was tried of lstm; one size alone was tried of lstm: another search",
+        ),
+        (
+            lambda row: row["model.family"] == "rnn" or row["params"] >= 1000,
+            "but the best size lies at the edge of its range for decoder: another search may change the order.",
+        ),
+    ],
+)
+def test_a_lead_is_hedged_by_what_was_not_searched(kept, hedge):
+    answer = words.answer(find([row for row in rows() if kept(row)], SETTINGS))
+    assert hedge in answer[0]
+    hedged = "tried" in answer[0]
+    assert all(said.startswith(words.TRIED) == hedged for said in answer[1:3])
+
+
 def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
     single = [row for row in rows() if row["optimizer.peak_rate"] == 1]
     assert [notice.title for notice in words.notices(find(single, SETTINGS))] == ["One peak rate alone"]
@@ -85,6 +119,22 @@ def test_every_contender_is_in_the_legend_of_the_rates():
     late = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])]
     figure = drawing.rates(find(late, SETTINGS), late)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
+
+
+def test_the_clock_is_that_of_training_with_compiling_apart():
+    [words_] = words._clock(find(rows(), SETTINGS).at(BUDGETS[-1]))
+    assert words_ == (
+        "By the clock the order is another one: a run of lstm trained for 5 s, and one of decoder for 10 s; "
+        "compiling, 40 s and 4 s, is not in it."
+    )
+    table = words.table(find(rows(), SETTINGS))
+    shown = dict(zip(table.header, table.rows[-1]))
+    assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5.00", "40.0")
+
+    old = [{key: value for key, value in row.items() if key != "compile_seconds"} for row in rows()]
+    [words_] = words._clock(find(old, SETTINGS).at(BUDGETS[-1]))
+    assert words_.endswith("for 10 s, compiling included, which these runs did not time apart.")
+    assert dict(zip(table.header, words.table(find(old, SETTINGS)).rows[-1]))["compiling (s)"] is None
 
 
 def test_one_seed_gives_no_interval():

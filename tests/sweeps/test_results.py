@@ -19,6 +19,7 @@ RESULT = {
     "params": {"matmul": 100, "matmul_body": 90, "total": 120},
     "final": {"train/nll": 2.0, "eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.625},
     "seconds": 0.1 + 0.2,
+    "compile_seconds": 0.7,
 }
 
 
@@ -87,6 +88,7 @@ def test_the_table_keeps_every_digit(sweep):
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [run.name for run in planned]
     assert float(rows[1]["seconds"]) == 0.1 + 0.2
+    assert float(rows[1]["compile_seconds"]) == 0.7
     assert rows[0]["loss"] == ""
 
 

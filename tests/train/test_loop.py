@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from lm_lab.data.sources import synthetic
 from lm_lab.train import identity, loop, program, records
 from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
@@ -102,6 +105,29 @@ def kill_at(monkeypatch, number, after):
             raise Killed
 
     monkeypatch.setattr(Member, "save", dying)
+
+
+def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
+    runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
+    machine, compile_, later = loop.build(runs), Compiled.compile, [0.0]
+
+    def slow(self, *args):
+        later[0] += 1000.0
+        compile_(self, *args)
+
+    monkeypatch.setattr(Compiled, "compile", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs)
+    machine.step.programs.clear()
+    machine.evaluate.programs.clear()
+    (result,) = loop.train(runs)
+    # The first process compiled the step and the exam, the second both shapes of the step and the exam.
+    assert 5000 <= result["compile_seconds"] < 5500
+    assert 0 < result["seconds"] < 500
+    assert result["tokens_per_second"] > 4 * machine.program.targets_per_step / 500
 
 
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])

@@ -46,6 +46,11 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
     )
 
 
+def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
+    """(characters of the texts that have no id, all characters)."""
+    return pieces.unknown(learnt, (part for text in texts for part in _cut(text, config.hangul)))
+
+
 def _cut(text: str, hangul: str) -> Iterator[tuple[str, bytes]]:
     for character in text:
         if ord(character) in SYLLABLES and hangul == "letters":

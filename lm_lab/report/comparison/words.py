@@ -1,8 +1,12 @@
 """The answer of a comparison in sentences and tables, each with its uncertainty."""
 
+from collections.abc import Callable, Sequence
+
 from lm_lab.report import text
 from lm_lab.report.comparison.findings import Cell, Findings
 from lm_lab.report.page import Notice, Number, Table, Tile
+
+TRIED = "Of the runs that were tried: "
 
 
 def answer(findings: Findings) -> list[str]:
@@ -11,14 +15,15 @@ def answer(findings: Findings) -> list[str]:
     ranked = findings.at(top)
     paragraphs = [_ranking(findings, ranked)]
     changed = [budget for budget in findings.budgets[:-1] if findings.at(budget)[0].arm != ranked[0].arm]
+    tried = TRIED if doubts(findings.cells) else ""
     if changed:
         leaders = [f"{findings.at(budget)[0].arm} at {text.power(budget)}" for budget in changed]
-        paragraphs.append(f"The lead depends on the budget: {text.listed(leaders)} FLOPs.")
+        paragraphs.append(f"{tried}The lead depends on the budget: {text.listed(leaders)} FLOPs.")
     elif len(findings.budgets) > 1:
         paragraphs.append(
-            f"{ranked[0].arm} has the least at every budget from {text.power(findings.budgets[0])} FLOPs on."
+            f"{tried}{ranked[0].arm} has the least at every budget from {text.power(findings.budgets[0])} FLOPs on."
         )
-    paragraphs += [_compute(findings, top)] if findings.multipliers else []
+    paragraphs += [tried + _compute(findings, top)] if findings.multipliers else []
     paragraphs += _clock(ranked)
     return [*paragraphs, _noise(findings)]
 
@@ -44,12 +49,31 @@ def _ranking(findings: Findings, ranked: list[Cell]) -> str:
     )
     if len(ranked) == 1:
         return f"{words} No other contender has a complete run there."
+    found, leader = doubts(ranked), ranked[0].arm
+    tried, hedge = (TRIED, f", but {'; '.join(found)}: another search may change the order") if found else ("", "")
     if findings.noise is None:
-        return f"{words} {ranked[0].arm} is ahead; without a second seed nobody knows how surely."
+        return f"{words} {tried}{leader} is ahead; without a second seed nobody knows how surely{hedge}."
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
-        return f"{words} Seed noise does not tell {ranked[0].arm} from {text.listed(near)}."
-    return f"{words} {ranked[0].arm} leads by more than seed noise explains."
+        return f"{words} {tried}Seed noise does not tell {leader} from {text.listed(near)}{hedge}."
+    return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
+
+
+def doubts(cells: Sequence[Cell]) -> list[str]:
+    """What was not searched to its end among cells, in words that a sentence can end with."""
+    reasons: list[tuple[str, Callable[[Cell], bool]]] = [
+        ("one peak rate alone was tried of {}", lambda cell: cell.rates == 1),
+        ("the best peak rate lies at the edge of its grid for {}", lambda cell: cell.rate_at_edge),
+        ("one size alone was tried of {}", lambda cell: cell.sizes == 1),
+        ("the best size lies at the edge of its range for {}", lambda cell: cell.size_at_edge),
+    ]
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
+    found = []
+    for words, doubtful in reasons:
+        concerned = list(dict.fromkeys(cell.arm for cell in cells if doubtful(cell)))
+        if concerned:
+            found.append(words.format("every contender" if concerned == arms else text.listed(concerned)))
+    return found
 
 
 def overlap(one: Cell, other: Cell) -> bool:

@@ -1,0 +1,55 @@
+"""A text cut into windows so that every token of it is judged exactly once."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_lab.types import Examples, Sums
+
+BATCHES = 8  # in one call of the compiled program
+
+
+def windows(tokens: np.ndarray, bytes_of: np.ndarray, start: int, size: int, given: int) -> Examples:
+    """Windows [W S] of `size` tokens: `given` that are known, then those that are judged, each token in one window.
+
+    The id `start` stands before the text, and padding (segment 0) before it and behind the text. bytes_of: f32[vocab].
+    """
+    judged = size - given
+    count = math.ceil(len(tokens) / judged)
+    padded = np.zeros(given + count * judged, np.int32)
+    padded[given - 1] = start
+    padded[given : given + len(tokens)] = tokens
+    there = np.zeros(len(padded), np.int32)
+    there[given - 1 : given + len(tokens)] = 1
+    places = np.arange(count)[:, None] * judged + np.arange(size)
+    ids, segments = padded[places], there[places]
+    return Examples(ids, bytes_of[ids] * segments, segments)  # type: ignore[arg-type]
+
+
+def side_by_side(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
+    """Windows [W S] of `size` tokens that do not overlap; the last one is padded (segment 0) at its end."""
+    missing = -len(tokens) % size
+    ids = np.pad(tokens, (0, missing)).astype(np.int32).reshape(-1, size)
+    segments = np.pad(np.ones(len(tokens), np.int32), (0, missing)).reshape(-1, size)
+    return Examples(ids, bytes_of[ids] * segments, segments)  # type: ignore[arg-type]
+
+
+def add_up(
+    evaluate: Callable[[Any, Examples], Sums], params: Any, rows: Examples, batch_size: int
+) -> Mapping[str, float]:
+    """The sums of an evaluation of (params, examples [n B S]) over all rows [W S], in float64.
+
+    All calls have one shape, so that it is compiled once: rows of padding are added behind the last.
+    """
+    part = BATCHES * batch_size
+    missing = -len(rows.tokens) % part
+    filled = jax.tree.map(lambda x: np.pad(x, ((0, missing), (0, 0))), rows)
+    total: dict[str, float] = {}
+    for first in range(0, len(filled.tokens), part):
+        chunk = jax.tree.map(lambda x, i=first: x[i : i + part].reshape(BATCHES, batch_size, -1), filled)
+        for name, value in jax.device_get(evaluate(params, chunk)).items():
+            total[name] = total.get(name, 0.0) + float(value)
+    return total

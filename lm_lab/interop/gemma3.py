@@ -1,0 +1,44 @@
+"""Gemma 3 (2503.19786), the model of text: Gemma 2 with norms of queries and keys, and two rotary bases."""
+
+from typing import Any
+
+from lm_lab.interop import gemma2, llama
+from lm_lab.interop.decoders import layer_rules
+from lm_lab.interop.fields import expect, take
+from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
+from lm_lab.interop.mapping import Rule
+from lm_lab.interop.qwen2 import FULL, WINDOWED
+from lm_lab.interop.qwen3 import NORMS
+
+ARCHITECTURES = ("Gemma3ForCausalLM",)
+BARE = ("Gemma3TextModel",)
+
+__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    expect(foreign, {"use_bidirectional_attention": False, "attn_logit_softcapping": None})
+    given = take(foreign, "rope_parameters", dict | None, None) or {}
+    whole = {"rope_theta": 1e6} | foreign | {"rope_parameters": given.get(FULL)}
+    local = {"rope_theta": take(foreign, "rope_local_base_freq", float, 1e4), "rope_parameters": given.get(WINDOWED)}
+    turned = llama.read_rotary(local)
+    expect(turned, {"rotary_scaling": "none"})
+    every = take(foreign, "sliding_window_pattern", int, take(foreign, "_sliding_window_pattern", int, 6), low=1)
+    found = gemma2.read_shared(whole, every) | {"qk_norm": "rms", "window_rotary_base": turned["rotary_base"]}
+    return found if found["window"] else found | {"window_rotary_base": None}
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that Gemma 3 has not."""
+    wanted = {"qk_norm": "rms", "attention_softcap": None}
+    shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("window_rotary_base",))
+    whole, base = shared["rope_parameters"], config.window_rotary_base
+    local = whole if base is None else {"rope_type": "default", "rope_theta": base}
+    named = {"architectures": [*ARCHITECTURES], "model_type": "gemma3_text"}
+    return named | shared | {"rope_parameters": {FULL: whole, WINDOWED: local}}
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    return [*gemma2.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS, less_1=True)]

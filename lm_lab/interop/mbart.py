@@ -1,0 +1,44 @@
+"""mBART (2001.08210): BART with norms before the branches, and one more after each side."""
+
+from typing import Any
+
+from lm_lab.interop import bart
+from lm_lab.interop.bart import COPIES, FAMILY, IGNORED, OPTIONAL, PREFIX
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand
+from lm_lab.interop.mapping import Rule, norm
+
+ARCHITECTURES = ("MBartForConditionalGeneration",)
+BARE = ("MBartModel",)
+FIXED = {**bart.FIXED, "norm_position": "pre"}
+OLD = {"normalize_before": False, "add_final_layer_norm": False}  # which its own say otherwise, and are not read
+
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "COPIES",
+    "FAMILY",
+    "IGNORED",
+    "OPTIONAL",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    return {**FIXED, **bart.sizes(foreign | OLD, PLAIN_ACTIVATIONS)}
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that mBART has not."""
+    demand(config, "mBART", FIXED)
+    named = {"architectures": [*ARCHITECTURES], "model_type": "mbart"}
+    return named | bart.written(config, "mBART", PLAIN_ACTIVATIONS)
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    last = {"norm": "model.decoder.layer_norm", "encoder_norm": "model.encoder.layer_norm"}
+    return [*bart.rules(config), *(rule for ours, theirs in last.items() for rule in norm(ours, theirs))]

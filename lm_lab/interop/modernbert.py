@@ -1,0 +1,135 @@
+"""ModernBERT with its masked-token head (2412.13663): pre-norm layers, two of three with a window, without offsets."""
+
+from typing import Any
+
+from lm_lab.interop import llama
+from lm_lab.interop.decoders import NO_SPECIALS, read_sizes, write_sizes
+from lm_lab.interop.fields import choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.mapping import Rule, fused, norm, same, turned
+from lm_lab.interop.qwen2 import FULL, WINDOWED
+from lm_lab.types import UserError
+
+ARCHITECTURES = ("ModernBertForMaskedLM",)
+FAMILY = "encoder"
+PREFIX = "model."
+IGNORED = ("decoder.weight",)  # a tied copy
+
+FIXED = {
+    "kinds": 0,
+    "norm": "layer",
+    "norm_position": "pre",
+    "embedding_norm": True,
+    "positions": "rotary",
+    "bare_first": True,
+    "bias": False,
+}
+ACTIVATIONS = {"gelu": "geglu_exact"}
+BASES = {"rotary_base": (FULL, "global_rope_theta", 160_000.0)}
+BASES["window_rotary_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    expect(foreign, {"attention_bias": False, "mlp_bias": False, "classifier_bias": False, "decoder_bias": True})
+    expect(foreign, {"classifier_activation": "gelu", "position_embedding_type": "absolute"})
+    return {
+        **FIXED,
+        **read_sizes(foreign),
+        "feed_forward": take(foreign, "intermediate_size", int),
+        "norm_bias": take(foreign, "norm_bias", bool, False),
+        "norm_epsilon": take(foreign, "norm_eps", float, 1e-5),
+        "activation": choose(foreign, "hidden_activation", ACTIVATIONS, "gelu"),
+        "tied": take(foreign, "tie_word_embeddings", bool, True),
+        "dropout": take_dropout(foreign, ("mlp_dropout", "embedding_dropout"), 0.0),
+        "window": take(foreign, "local_attention", int, 128, low=2) // 2 + 1,
+        "global_every": _pattern(foreign),
+        **_bases(foreign),
+    }
+
+
+def _pattern(foreign: dict[str, Any]) -> int | None:
+    """global_every. Raises UserError where layers without a window do not come at equal distances from the first."""
+    depth, every = take(foreign, "num_hidden_layers", int), take(foreign, "global_attn_every_n_layers", int, 3, low=1)
+    given, found = take(foreign, "layer_types", list | None, None), every if every < depth else None
+    if given:
+        found = given.index(FULL, 1) if FULL in given[1:] else None
+    if found == 1 or (given and (len(given) != depth or given != _kinds(depth, found))):
+        raise UserError(
+            "layer_types is not supported: layers without a window must come at equal distances, and not "
+            "one after another, from the first on"
+        )
+    return found
+
+
+def _kinds(depth: int, every: int | None) -> list[str]:
+    return [FULL if layer % (every or depth) == 0 else WINDOWED for layer in range(depth)]
+
+
+def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The rotary bases of layers without and with a window, in the form of transformers 5 or of those before it."""
+    given, found = take(foreign, "rope_parameters", dict | None, None) or {}, {}
+    for ours, (kind, old, default) in BASES.items():
+        fields = {"rope_theta": take(foreign, old, float, default), "rope_parameters": given.get(kind)}
+        rotary = llama.read_rotary(fields)
+        expect(rotary, {"rotary_scaling": "none"})
+        found[ours] = rotary["rotary_base"]
+    return found
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that ModernBERT has not."""
+    demand_all(config, "ModernBERT", FIXED, written=("norm_bias", "window", "global_every", "window_rotary_base"))
+    if config.window is None:
+        raise UserError("model.window None cannot be written as ModernBERT, which has one")
+    bases = (config.rotary_base, config.window_rotary_base or config.rotary_base)
+    rotary = {kind: {"rope_type": "default", "rope_theta": base} for kind, base in zip((FULL, WINDOWED), bases)}
+    return {
+        "architectures": [*ARCHITECTURES],
+        "model_type": "modernbert",
+        **write_sizes(config),
+        "intermediate_size": config.inner,
+        "norm_bias": config.norm_bias,
+        "norm_eps": config.norm_epsilon,
+        "hidden_activation": spell(config, "activation", "ModernBERT", ACTIVATIONS),
+        "tie_word_embeddings": config.tied,
+        "local_attention": 2 * (config.window - 1),
+        "layer_types": _kinds(config.depth, config.global_every),
+        "rope_parameters": rotary,
+        "mlp_dropout": config.dropout,
+        "embedding_dropout": config.dropout,
+        **NO_SPECIALS,
+        "cls_token_id": None,
+        "sep_token_id": None,
+    }
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    found = [
+        same("embed/embedding", "model.embeddings.tok_embeddings.weight"),
+        *norm("embedding_norm", "model.embeddings.norm", bias=config.norm_bias),
+        *norm("norm", "model.final_norm", bias=config.norm_bias),
+        turned("transform/kernel", "head.dense.weight"),
+        *norm("transform_norm", "head.norm", bias=config.norm_bias),
+        same("head/bias", "decoder.bias"),
+    ]
+    for path, layers in (("first", range(1)), *config.stacks):
+        found += _layer(path, layers, config)
+    return found if config.tied else [*found, turned("head/kernel", "decoder.weight")]
+
+
+def _layer(path: str, layers: range, config: Any) -> list[Rule]:
+    """Of the layers that a path holds; the first has no norm before its attention, and is named by its number."""
+    stem, numbers = ("model.layers.0", None) if path == "first" else ("model.layers.{layer}", layers)
+    queries = [f"{path}/attention/{part}/kernel" for part in ("query", "key", "value")]
+    gated = [f"{path}/feed_forward/{part}/kernel" for part in ("gate", "up")]
+    found = [
+        fused(queries, f"{stem}.attn.Wqkv.weight", axis=0, turned=True, layers=numbers),
+        fused(gated, f"{stem}.mlp.Wi.weight", axis=0, turned=True, layers=numbers),
+        turned(f"{path}/attention/out/kernel", f"{stem}.attn.Wo.weight", numbers),
+        turned(f"{path}/feed_forward/down/kernel", f"{stem}.mlp.Wo.weight", numbers),
+        *norm(f"{path}/feed_forward_norm", f"{stem}.mlp_norm", numbers, bias=config.norm_bias),
+    ]
+    if path == "first":
+        return found
+    return [*found, *norm(f"{path}/attention_norm", f"{stem}.attn_norm", numbers, bias=config.norm_bias)]

@@ -1,0 +1,47 @@
+"""Phi-3 (2404.14219) and Phi-4: LLaMA's shape, with query, key and value in one product, and gate and up in another."""
+
+from typing import Any
+
+from lm_lab.interop import llama
+from lm_lab.interop.decoders import layer_rules
+from lm_lab.interop.fields import expect, take, take_dropout
+from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
+from lm_lab.interop.mapping import Rule, fused
+
+ARCHITECTURES = ("Phi3ForCausalLM",)
+
+__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+
+
+def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
+    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    found = llama.read_shared({"rms_norm_eps": 1e-5} | foreign, partial=True)
+    expect(foreign, {"attention_bias": False})
+    take(foreign, "original_max_position_embeddings", int, 4096)  # of scalings that are refused
+    own = {"bias": "none", "window": take(foreign, "sliding_window", int | None, None)}
+    return found | own | {"dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0)}
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """A whole config.json. Raises UserError naming a setting that Phi-3 has not."""
+    named = {"architectures": [*ARCHITECTURES], "model_type": "phi3"}
+    shared = llama.write_shared(config, "Phi-3", written=("window", "rotary_share"))
+    own = {"sliding_window": config.window, "resid_pdrop": config.dropout, "embd_pdrop": config.dropout}
+    # By the length that it was trained at transformers chooses among scalings of positions, of which there is none.
+    return named | shared | own | {"original_max_position_embeddings": config.length}
+
+
+def rules(config: Any) -> list[Rule]:
+    """Where its tensors are."""
+    products = {"attention/out": "self_attn.o_proj", "feed_forward/down": "mlp.down_proj"}
+    queries, keys = (config.features_of_head * heads for heads in (config.heads, config.kv_heads or config.heads))
+    sides = {
+        "self_attn.qkv_proj": ("attention", ("query", "key", "value"), (queries, keys, keys)),
+        "mlp.gate_up_proj": ("feed_forward", ("gate", "up"), (config.inner, config.inner)),
+    }
+    found = [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, products, llama.NORMS)]
+    for theirs, (part, names, sizes) in sides.items():
+        ours = [f"layers/{part}/{name}/kernel" for name in names]
+        stem = f"{llama.LAYER}.{theirs}.weight"
+        found.append(fused(ours, stem, axis=0, turned=True, layers=range(config.depth), sizes=sizes))
+    return found

@@ -1,0 +1,111 @@
+"""Any text under the model of a trained run: what it costs, token by token, each of them once."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lm_lab import registry
+from lm_lab.data import loader
+from lm_lab.evaluation import texts
+from lm_lab.evaluation.likelihood import likelihood
+from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood
+from lm_lab.train import restore
+from lm_lab.train.experiment import Experiment
+from lm_lab.types import Batch, Examples, Objective, UserError
+
+
+class Cost(NamedTuple):
+    """What a text costs."""
+
+    nats: float  # of all its tokens
+    tokens: int
+    bytes: int  # of the text in UTF-8
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits a byte of the text."""
+        return self.nats / math.log(2) / self.bytes
+
+
+class Judge(NamedTuple):
+    """How texts are judged by one model; the program is compiled at the first."""
+
+    of: Callable[[str], Cost]
+    kind: str  # "" for a likelihood, "pseudo-" for what is none
+    context: str  # what each token was given, as a sentence
+
+
+def open_judge(directory: Path, experiment: Experiment) -> Judge:
+    """The judge of texts by the newest checkpoint of a run; its data are not read, and nothing is written.
+
+    Raises UserError where its objective says nothing of a whole text.
+    """
+    make = _maker(experiment)
+    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    _, _, params = restore.load_params(directory)
+    evaluate, cut, kind, context = make(experiment)
+    table = tokenizer.bytes_of.astype(np.float32)
+    jit_evaluate, params = jax.jit(evaluate), jax.device_put(params)
+
+    def cost(text: str) -> Cost:
+        tokens = np.asarray(tokenizer.encode(text))
+        rows = cut(tokens, table, tokenizer.end_of_document)
+        sums = texts.add_up(jit_evaluate, params, rows, experiment.train.batch_size)
+        assert sums["weight"] == len(tokens)
+        return Cost(sums["nll"], len(tokens), len(text.encode()))
+
+    return Judge(cost, kind, context)
+
+
+def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
+    """How the objective judges texts. Raises UserError where it does not."""
+    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
+    if hasattr(module, "judged"):
+        return _by_likelihood
+    if hasattr(experiment.objective, "pseudo_batches"):
+        return _by_pseudo_likelihood
+    why = {
+        "pairs": "learns targets given their sources",
+        "labelled": "learns labels of texts",
+        "stream": "restores or relates parts of a text",
+    }[experiment.reads]
+    raise UserError(
+        f"config.objective.name {experiment.objective_name!r} {why}, and gives no likelihood of a whole text; "
+        "name a run of causal, prefix, continuation or masked"
+    )
+
+
+def _by_likelihood(experiment: Experiment) -> tuple:
+    """Windows overlap: what is given in one was judged in those before."""
+    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
+    size, settings = experiment.window()[0], experiment.objective
+    given = module.given(settings, experiment.data.length)
+
+    def prepare(key: jax.Array, examples: Examples) -> Batch:
+        del key
+        return module.judged(settings, examples, given)
+
+    objective = Objective(prepare, experiment.build_objective().loss)
+    evaluate = likelihood(experiment.build_model(), objective, experiment.precision.compute)
+
+    def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
+        return texts.windows(tokens, table, end, size, given)
+
+    return evaluate, cut, "", f"Each token was given the {given} to {size - 1} before it, as far as the text reaches."
+
+
+def _by_pseudo_likelihood(experiment: Experiment) -> tuple:
+    """Windows lie side by side: a token is given all others of its own."""
+    size = experiment.window()[0]
+    evaluate: Any = pseudo_likelihood(experiment.build_model(), experiment.vocabulary(), experiment.precision.compute)
+
+    def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
+        del end
+        return texts.side_by_side(tokens, table, size)
+
+    context = f"Each token was given all others of its window of {size}: no likelihood of the text (1910.14659)."
+    return evaluate, cut, "pseudo-", context

@@ -1,0 +1,50 @@
+"""What a run reads: `plan` and `train` refuse the same, in the same words."""
+
+import numpy as np
+import pytest
+
+from lm_lab.data import loader
+from lm_lab.train import loop
+from lm_lab.train.member import Run
+from lm_lab.train.plan import plan
+from lm_lab.types import UserError
+from tests import tiny
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A single text file."""
+    path = tmp_path / "only.txt"
+    path.write_text("".join(f"line {number} of the only text\n" for number in range(400)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.path": "nowhere.txt"}, "config.data.path: no file or folder 'nowhere.txt'"),
+        ({"data.length": 3000}, "config.data.length: the train text has"),
+        ({"train.initial": "nowhere"}, "nowhere/config.json: cannot read"),
+    ],
+)
+def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message):
+    data = {"source": "text", "path": str(text), "length": 16}
+    experiment, resolved = tiny.resolve({"data": data} | changes)
+    with pytest.raises(UserError) as refused:
+        plan(experiment)
+    assert message in str(refused.value)
+    with pytest.raises(UserError) as trained:
+        loop.train([Run(experiment, resolved, tmp_path / "run")])
+    assert str(trained.value) == str(refused.value)
+
+
+def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
+    experiment, resolved = tiny.resolve({"data": {"source": "text", "path": str(text), "length": 16}})
+    assert resolved["data"]["split"] == "documents"
+    dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+    assert dataset.tail
+    whole = text.read_bytes()
+    cut = int(0.9 * len(whole))
+    assert bytes(dataset.train.tokens.astype(np.uint8)) == whole[:cut]
+    assert bytes(dataset.heldout.tokens[:-1].astype(np.uint8)) == whole[cut:]
+    assert "The text is one document: the last 10 % of it is held out" in capsys.readouterr().err

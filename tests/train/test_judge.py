@@ -1,0 +1,106 @@
+"""Any text under a run's model: every token once, with the context that is stated, and nothing written."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.evaluation import texts
+from lm_lab.train import program, restore
+from lm_lab.train.judge import open_judge
+from lm_lab.train.sharding import unbox
+from lm_lab.types import Inputs, UserError
+from tests import tiny
+
+TEXT, LENGTH, END = "naïve text", 4, 256
+
+
+def stored(directory, family, objective, **model):
+    """A run's directory that was never trained: a config, and parameters as they are drawn."""
+    sizes = {"family": family, "width": 16, "depth": 1, **model}
+    data = {"source": "text", "path": "gone.txt", "length": LENGTH}
+    changes = {"model": sizes, "objective": {"name": objective}, "data": data, "train.batch_size": 2}
+    experiment, resolved = tiny.resolve(changes)
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(resolved))
+    state = jax.jit(lambda: unbox(program.start(experiment, experiment.optimizer.hyper(0))))()
+    params = jax.tree.map(lambda x: x * 3, state.params)  # far from uniform, so that contexts matter
+    restore.write_params(directory, jax.device_get(params))
+    return experiment, params
+
+
+def one_by_one(model, params, objective, ids):
+    """Nats of the ids, each by a call of its own on what it was given."""
+    given, judged = (LENGTH // 2, LENGTH // 2 + 1) if objective == "continuation" else (LENGTH // 2 + 1, LENGTH // 2)
+    apply = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
+    text, total = [END, *ids], 0.0
+    for place in range(1, len(text)):
+        first = (place - 1) // judged * judged + 1  # of the tokens that are judged together
+        before = jnp.asarray([text[max(0, first - given) : place]])
+        inputs = Inputs(before)
+        if objective == "prefix":
+            inputs = Inputs(before, prefix=jnp.arange(before.shape[1])[None] < before.shape[1] - (place - first))
+        elif objective == "continuation":
+            inputs = Inputs(
+                jnp.asarray([text[first - 1 : place]]), context=jnp.asarray([text[max(0, first - given) : first]])
+            )
+        elif objective == "masked":
+            block = (place - 1) // LENGTH * LENGTH
+            row, hidden = list(ids[block : block + LENGTH]), place - 1 - block
+            row[hidden] = END + 1
+            logits = apply(Inputs(jnp.asarray([row])))[0, hidden]
+            total -= jax.nn.log_softmax(logits)[text[place]]
+            continue
+        logits = apply(inputs)[0, -1]
+        total -= jax.nn.log_softmax(logits)[text[place]]
+    return float(total)
+
+
+@pytest.mark.parametrize(
+    "family, objective, model",
+    [
+        ("decoder", "causal", {"positions": "learned", "heads": 2}),
+        ("decoder", "prefix", {"heads": 2}),
+        ("rnn", "causal", {}),
+        ("encoder_decoder", "continuation", {"positions": "learned", "heads": 2}),
+        ("encoder", "masked", {"heads": 2}),
+    ],
+)
+def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objective, model):
+    experiment, params = stored(tmp_path / "run", family, objective, **model)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    judge = open_judge(tmp_path / "run", experiment)
+    cost = judge.of(TEXT)
+    ids = list(TEXT.encode())
+    assert (cost.tokens, cost.bytes) == (len(ids), len(ids))
+    assert cost.nats == pytest.approx(one_by_one(experiment.build_model(), params, objective, ids), rel=1e-5)
+    assert cost.bits_per_byte == cost.nats / math.log(2) / len(ids)
+    assert judge.kind == ("pseudo-" if objective == "masked" else "")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 5, 23])
+@pytest.mark.parametrize("size, given", [(2, 1), (9, 5), (9, 4), (9, 8)])
+def test_every_token_stands_in_one_window_behind_what_is_given(tokens, size, given):
+    text = np.arange(1, tokens + 1)
+    rows = texts.windows(text, np.ones(99, np.float32), 77, size, given)
+    judged = rows.tokens[:, given:][rows.segments[:, given:] > 0]
+    np.testing.assert_array_equal(judged, text)
+    whole = [77, *text]
+    for row, segments in zip(rows.tokens, rows.segments, strict=True):
+        there = row[segments > 0]
+        begin = whole.index(there[0])
+        np.testing.assert_array_equal(there, whole[begin : begin + len(there)])
+        assert segments[given - 1] == 1
+        assert begin == 0 or segments[:given].all()
+    aside = texts.side_by_side(text, np.ones(99, np.float32), size)
+    np.testing.assert_array_equal(aside.tokens[aside.segments > 0], text)
+
+
+def test_an_objective_without_a_likelihood_of_texts_is_refused(tmp_path):
+    experiment, _ = stored(tmp_path / "run", "encoder_decoder", "span_corruption", heads=2)
+    with pytest.raises(UserError, match=r"'span_corruption' restores .* gives no likelihood of a whole text"):
+        open_judge(tmp_path / "run", experiment)
