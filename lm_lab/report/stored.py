@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_lab import durable
+from lm_lab.train.identity import listed_runs
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -79,7 +81,8 @@ def read(directory: Path) -> Sweep:
             raise UserError(f"{directory}: no {name} here; {remedy}")
     study = _load(directory / "sweep.json")
     rows = _table(directory / "results.csv")
-    if study.get("runs") and [row["name"] for row in rows] != [run["name"] for run in study["runs"]]:
+    runs = listed_runs(study, directory / "sweep.json") if study.get("runs") else []
+    if runs and [row["name"] for row in rows] != [run["name"] for run in runs]:
         raise UserError(f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again")
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
@@ -119,8 +122,8 @@ def _value(key: str, cell: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(durable.read_bytes(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")
@@ -129,7 +132,7 @@ def _load(path: Path) -> Any:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON lines file; a last line cut short by a kill is left out."""
-    lines = path.read_bytes().splitlines()
+    lines = durable.read_bytes(path).splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 
+from lm_lab import durable
 from lm_lab.train.events import Events
 from lm_lab.train.files import atomic_write, explained
 from lm_lab.types import UserError
@@ -67,7 +68,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     Raises UserError naming the line, if an earlier one is not a record.
     """
     path = directory / "metrics.jsonl"
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    lines = durable.read_bytes(path).split(b"\n") if path.exists() else []
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline was never finished
         try:
@@ -143,7 +144,7 @@ def _plain(value: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(durable.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read ({error}); delete the run's folder to start again") from None
 
