@@ -53,7 +53,8 @@ def run(argv: list[str]) -> int:
         raise UserError("--from=FOLDER and --to=FOLDER are needed; see lm-lab convert --help")
     target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
-    place = origin.locate(str(arguments.path(FROM.value, "--from=")))
+    arguments.path(FROM.value, "--from=")
+    place = origin.locate(FROM.value)  # as it was given: "./a" is a folder, and "a" may be a name on the hub
     if peft.is_adapter(place):
         return _convert_adapter(place, target)
     if BASE.value:

@@ -384,11 +384,10 @@ def _sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]
 
 def _sites_of(family: str, config: Any, modules: Iterable[str]) -> dict[str, Site]:
     """The sites of the architecture that has all the modules. Raises UserError naming one that none has."""
-    unknown: list[str] = []
     kernels = _kernels(family, config)
-    for _, module in _candidates(family, config, None):
-        sites = _sites(module.rules(config), kernels)
-        unknown = sorted(set(modules) - sites.keys())
-        if not unknown:
-            return sites
+    found = [_sites(module.rules(config), kernels) for _, module in _candidates(family, config, None)]
+    sites = min(found, key=lambda sites: len(set(modules) - sites.keys()))
+    unknown = sorted(set(modules) - sites.keys())
+    if not unknown:
+        return sites
     raise UserError(f"tensor {PREFIX}{unknown[0]}.{DOWN} is of a module that the model has not, or not as a kernel")
