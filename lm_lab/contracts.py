@@ -60,11 +60,11 @@ def check(kind: Kind, module: ModuleType, where: str) -> None:
     """Raises UserError, naming the module and what it lacks, unless it has all that its kind exports."""
     contract = CONTRACTS[kind]
     fault = _config_fault(getattr(module, "Config", None), contract.settings)
-    for name, arguments in (contract.functions | contract.optional_functions).items():
+    for name, arguments in {**contract.functions, **contract.optional_functions}.items():
         if hasattr(module, name) or name in contract.functions:
             given = (*arguments, "learnt") if name == "make" and hasattr(module, "learn") else arguments
             fault = fault or _function_fault(name, getattr(module, name, None), given)
-    for name, allowed in (contract.constants | contract.optional_constants).items():
+    for name, allowed in {**contract.constants, **contract.optional_constants}.items():
         if name in contract.constants and not hasattr(module, name):
             fault = fault or f"has no {name}, which is {_listed(allowed)}"
         elif getattr(module, name, allowed[0]) not in allowed:

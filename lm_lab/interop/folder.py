@@ -241,11 +241,11 @@ def _untied(
     Raises UserError where the architecture has no such head, or another copy of the embedding differs.
     """
     embedding = _foreign_name(rules, "embed/embedding")
-    if not config.tied or embedding not in found:
+    if not config.tied or embedding is None or embedding not in found:
         return config, rules
     untied = replace(config, tied=False)
     head = _foreign_name(module.rules(untied), "head/kernel")
-    if head in found and not _same(found[head], found[embedding]):
+    if head is not None and head in found and not _same(found[head], found[embedding]):
         logger.warning("%s: tensor %s is not the embedding, so model.tied is False", folder, head)
         return untied, module.rules(untied)
     for name in getattr(module, "COPIES", ()):

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_lab import durable
 from lm_lab.train.files import Unreadable
+from lm_lab.train.identity import listed_runs
 from lm_lab.train.records import read_metrics, read_result
 from lm_lab.types import UserError
 
@@ -82,7 +84,8 @@ def read(directory: Path) -> Sweep:
             raise UserError(f"{directory}: no {name} here; {remedy}")
     study = _load(directory / "sweep.json")
     rows = _table(directory / "results.csv")
-    if study.get("runs") and [row["name"] for row in rows] != [run["name"] for run in study["runs"]]:
+    runs = listed_runs(study, directory / "sweep.json") if study.get("runs") else []
+    if runs and [row["name"] for row in rows] != [run["name"] for run in runs]:
         raise UserError(f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again")
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
@@ -122,8 +125,8 @@ def _value(key: str, cell: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(durable.read_bytes(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")

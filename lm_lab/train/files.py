@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab import durable
+from lm_lab.schema import is_text
 from lm_lab.types import UserError
 
 MANIFEST = "manifest.json"
@@ -20,6 +21,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.ELOOP: "it is a link, and writing would change what it leads to; remove it",
     errno.ENOLCK: "choose a --workdir on a file system that supports locks",
 }
 
@@ -36,7 +38,7 @@ def explained(path: Path, action: str) -> Iterator[None]:
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file's content in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
+    with durable.open_to_read(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -61,7 +63,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read, and
     Unreadable where it holds none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(durable.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}; {remedy}") from None
     except (ValueError, RecursionError) as error:
@@ -121,7 +123,7 @@ def seal(folder: Path, fields: dict[str, Any]) -> None:
 def read_seal(folder: Path) -> dict[str, Any]:
     """The manifest of a sealed folder, itself verified; the files are not. Raises Damaged."""
     try:
-        content = json.loads((folder / MANIFEST).read_bytes())
+        content = json.loads(durable.read_bytes(folder / MANIFEST))
         same = content.pop("sha256") == _fingerprint(content)
         files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
@@ -136,6 +138,8 @@ def verify_seal(folder: Path) -> dict[str, Any]:
     content = read_seal(folder)
     for name, (size, sha256) in content["files"].items():
         path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts or not is_text(name):
+            raise Damaged(f"{MANIFEST}: {name!r} is no file of the folder")
         try:
             if path.stat().st_size != size:
                 raise Damaged(f"{name}: {path.stat().st_size} bytes instead of {size}")
@@ -166,6 +170,8 @@ def prepare_workdir(path: Path) -> None:
 class Lock:
     """An exclusive flock on a file, held from entering the `with` block to leaving it, or to the process's death.
 
+    A link to another file is refused, for the lock's content is overwritten.
+
     The kernel releases it when the holder dies, kill -9 included, so there is no stale lock to clear away. The file
     stays, and names the last holder. A process forked inside the block holds the lock too, until it ends or execs.
     Raises UserError, with the holder's pid and host, where another holds it.
@@ -177,7 +183,7 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         with explained(self._path, "lock"):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
                 self._acquire()
             except BaseException:

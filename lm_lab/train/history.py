@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
+from lm_lab import durable
 from lm_lab.train.files import NUMBER, explained, misfit, set_aside
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def read_lines(directory: Path) -> list[bytes]:
     """The finished lines of metrics.jsonl, each with its newline. Raises UserError where it cannot be read."""
     path = directory / METRICS
     with explained(path, "read"):
-        content = path.read_bytes() if path.exists() else b""
+        content = durable.read_bytes(path) if path.exists() else b""
     return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 

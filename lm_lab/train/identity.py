@@ -9,6 +9,7 @@ checkpoint repeats it. A later release, another mesh or more steps change the co
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,20 @@ def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
     values = read_object(path, remedy)
     identity = values.pop(IDENTITY, None)
     return identity if isinstance(identity, str) else _digest(values), values
+
+
+def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The runs of a sweep.json: their name, and by "overrides" and "config" what they are.
+
+    Raises UserError for one that is none: a name is that of a folder in runs/, and leads nowhere else.
+    """
+    runs = sweep.get("runs")
+    for number, run in enumerate(runs if isinstance(runs, list) else [runs], 1):
+        name = run.get("name") if isinstance(run, dict) else None
+        plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
+        if not plain or not all(isinstance(run.get(key, {}), dict) for key in ("overrides", "config")):
+            raise UserError(f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy")
+    return list(runs or ())
 
 
 def claim(directory: Path, resolved: Values) -> Claim:

@@ -13,7 +13,7 @@ import numpy as np
 from lm_lab.compute import device
 from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import program as programs
-from lm_lab.train import restore, sharding
+from lm_lab.train import restore, room, sharding
 from lm_lab.train import step as steps_of
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import Compiled
@@ -77,6 +77,8 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(first)
+    sharding.check_split(first.mesh, program.state, getattr(first.model, "heads", None))
+    room.check(program.state, mesh, len(runs))
     feed = open_feed(first, program, {run.experiment.seed for run in runs})
     given = feed.given
 

@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(durable.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read ({error}); delete the run's folder to start again") from None
 

@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.nn.trees import union
 from lm_lab.schema import build
-from lm_lab.train import carried, checkpoint, identity
+from lm_lab.train import carried, checkpoint, identity, trust
 from lm_lab.train.files import Damaged
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
@@ -132,8 +132,10 @@ def hash_of(frozen: PyTree) -> str:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The plain values of a run's config.json. Raises UserError."""
-    return identity.read_config(directory / "config.json")[1]
+    """The plain values of a run's config.json. Raises UserError, also where they name code that is not trusted."""
+    values = identity.read_config(directory / "config.json")[1]
+    trust.check(values, directory / "config.json")
+    return values
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -121,8 +121,8 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
         kill_at(patch, 2, after=True)
         with pytest.raises(Killed):
             loop.train(runs)
-    machine.step._programs.clear()
-    machine.evaluate._programs.clear()
+    machine.step.programs.clear()
+    machine.evaluate.programs.clear()
     (result,) = loop.train(runs)
     # The first process compiled the step and the exam, the second both shapes of the step and the exam.
     assert 5000 <= result["compile_seconds"] < 5500
