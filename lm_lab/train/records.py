@@ -24,7 +24,6 @@ from lm_lab.train import history
 from lm_lab.train.events import Events
 from lm_lab.train.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
 from lm_lab.train.history import Mark
-from lm_lab.types import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -176,13 +175,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(durable.read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot read ({error}); delete the run's folder to start again") from None
 
 
 def _version(package: str) -> str | None:
