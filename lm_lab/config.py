@@ -98,7 +98,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     parts["train"][OWN] = _anchored(parts["train"][OWN])
     _fit(chosen["objective"]["name"], parts)
     needs = _needs(chosen["objective"]["name"], parts)
-    parts["model"]["family"] = _complete(parts["model"]["family"], needs)
+    its_own = stored or "length" in _section(config.to_dict(), "model")
+    parts["model"]["family"] = _complete(parts["model"]["family"], needs, grows=not its_own)
     experiment = Experiment(
         seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
         family=chosen["model"]["family"],
@@ -200,15 +201,17 @@ def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 
-def _complete(model: Any, needs: Mapping[str, int]) -> Any:
-    """The model's settings with the vocabulary and length filled in. Raises UserError where too small, or a size is
-    beyond what arrays have here."""
+def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
+    """The model's settings with the vocabulary and length filled in. A length that is another run's, not the config's
+    own, grows where positions are not learned. Raises UserError where one is too small, or a size is beyond what arrays
+    have here."""
     for field in dataclasses.fields(model):
         if isinstance(size := getattr(model, field.name), int) and abs(size) >= 2**31:
             raise UserError(f"config.model.{field.name} must be below 2**31, not {size:.3g}")
     for name, least in needs.items():
         given_size = getattr(model, name, least)  # a family may have no use for it
-        if given_size is None:
+        unlearned = grows and name == "length" and getattr(model, "positions", None) != "learned"
+        if given_size is None or (unlearned and given_size < least):
             model = dataclasses.replace(model, **{name: least})
         elif given_size < least:
             raise UserError(f"config.model.{name} {given_size} is below the data's {least}; raise it or leave it out")

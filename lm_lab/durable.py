@@ -4,8 +4,8 @@ import errno
 import fcntl
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 def fsync(path: Path) -> None:
@@ -61,7 +61,7 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def open_to_read(path: Path) -> BinaryIO:
+def open_to_read(path: Path) -> BufferedReader:
     """Opens a file for reading. Raises OSError for all else: a pipe would be waited for, a device never ends."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

@@ -1,7 +1,6 @@
-"""lm-lab evaluate: evaluate a run again from its newest checkpoint, and measure what it writes.
+"""lm-lab evaluate: evaluate a run again from its newest checkpoint, and measure what it writes; or judge any text.
 
   lm-lab evaluate --workdir=runs/scan_simple
-
   lm-lab evaluate --workdir=runs/a --text=README.md
 
   --workdir=DIR               the run's directory
@@ -27,8 +26,6 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
-
-
 TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
 
 
@@ -67,13 +64,16 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
 
 def text_of(name: str) -> str:
     """The text of a file. Raises UserError for one that is none."""
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise UserError(f"--text={name}: {'no file' if path.exists() else 'no such file'}; name a text file")
     try:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            what = "it is no plain file" if path.exists() else "no such file"
+            raise UserError(f"--text={name}: {what}; name a text file")
         text = durable.read_bytes(path).decode()
     except OSError as error:
         raise UserError(f"--text={name}: cannot read it ({error.strerror}); check its permissions") from None
+    except RuntimeError:
+        raise UserError(f"--text={name}: nobody has that home directory; give another path") from None
     except UnicodeDecodeError as error:
         raise UserError(f"--text={name} is not UTF-8 (at byte {error.start}); convert it with iconv -t UTF-8") from None
     if not text:

@@ -10,7 +10,7 @@ from lm_lab.train.preemption import Signals, Stopped, leave
 
 COMMANDS = {
     "train": "train one run",
-    "evaluate": "evaluate a run again, and measure what it writes",
+    "evaluate": "evaluate a run again, and measure what it writes; or judge any text",
     "plan": "what a run would cost, before anything runs",
     "generate": "go on with a text, by a trained run's model",
     "convert": "make a model of transformers one of lm_lab, or the other way",

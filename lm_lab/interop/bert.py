@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.fields import PLAIN_ACTIVATIONS, Refused, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
-from lm_lab.types import UserError
 
 ARCHITECTURES = ("BertForMaskedLM",)
 FAMILY = "encoder"
@@ -53,7 +52,7 @@ def written(config: Any, name: str) -> dict[str, Any]:
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
     demand_all(config, name, wanted | {"positions": "learned", "bias": True}, written=("kinds",))
     if not config.kinds:
-        raise UserError(f"model.kinds 0 cannot be written as {name}, which has at least 1")
+        raise Refused(f"model.kinds 0 cannot be written as {name}, which has at least 1", {"kinds": 2})
     return {
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lm_lab.interop.fields import take
+from lm_lab.interop.fields import Refused, take
 from lm_lab.interop.mapping import Rule, linear, norm
-from lm_lab.types import UserError
 
 SIZES = {
     "width": "hidden_size",
@@ -28,19 +27,16 @@ OFFSETS = {  # by the setting `bias`, the products that have one
 def demand_plain_heads(config: Any, architecture: str) -> None:
     """Raises UserError where heads share keys and values, or do not make up the width."""
     if config.kv_heads not in (None, config.heads):
-        raise UserError(
-            f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
-        )
+        shared = f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
+        raise Refused(shared, {"kv_heads": None})
     demand_full_width(config, architecture)
 
 
 def demand_full_width(config: Any, architecture: str) -> None:
     """Raises UserError where the heads do not make up the width."""
     if config.heads * config.features_of_head != config.width:
-        raise UserError(
-            f"model.head_dim {config.features_of_head} cannot be written as {architecture}, whose heads make up the "
-            "width"
-        )
+        made = f"model.head_dim {config.features_of_head} cannot be written as {architecture}"
+        raise Refused(f"{made}, whose heads make up the width", {"head_dim": None})
 
 
 def read_sizes(foreign: Mapping[str, Any]) -> dict[str, Any]:

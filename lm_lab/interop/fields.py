@@ -137,10 +137,10 @@ def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
     """Raises UserError for a setting of ours that is not the one that the architecture can express."""
-    for name, value in wanted.items():
+    needs = {name: value for name, value in wanted.items() if getattr(config, name) != value}
+    for name, value in needs.items():
         given = getattr(config, name)
-        if given != value:
-            raise UserError(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}")
+        raise Refused(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}", needs)
 
 
 def demand_all(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
@@ -159,8 +159,16 @@ def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -
     """What the architecture calls a setting's value. Raises UserError for one that it has not."""
     value, names = getattr(config, name), inverse(known)
     if value not in names:
-        raise UserError(f"model.{name} {value!r} cannot be written as {architecture}")
+        raise Refused(f"model.{name} {value!r} cannot be written as {architecture}", {name: next(iter(known.values()))})
     return names[value]
+
+
+class Refused(UserError):
+    """A model that an architecture cannot express, and the settings with which it could."""
+
+    def __init__(self, message: str, needs: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.needs = dict(needs)
 
 
 def inverse(known: Mapping[Any, Any]) -> dict[Any, Any]:

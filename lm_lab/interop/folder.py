@@ -17,7 +17,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.durable import fsync, fsync_tree
-from lm_lab.interop import architectures, mapping, tensors, weights
+from lm_lab.interop import architectures, mapping, nearest, tensors, weights
 from lm_lab.interop.fields import Fields, expect
 from lm_lab.interop.mapping import Rule
 from lm_lab.interop.tokenizers import special_ids
@@ -129,9 +129,10 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
             return module, foreign
         refusals.append(f"its settings are those of {foreign['architectures'][0]}, not of {architecture}")
     known = sorted(name for module in architectures.of_family(family) for name in module.ARCHITECTURES)
-    raise UserError(
-        "; ".join(refusals) or f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
-    )
+    if not refusals:
+        raise UserError(f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}")
+    why = "; ".join(refusals) if architecture else "no architecture of transformers has all settings of config.model"
+    raise UserError(why + nearest.described(family, config, architecture))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, read_sizes, write_sizes
-from lm_lab.interop.fields import choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.fields import Refused, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, fused, norm, same, turned
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
@@ -80,7 +80,7 @@ def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that ModernBERT has not."""
     demand_all(config, "ModernBERT", FIXED, written=("norm_bias", "window", "global_every", "window_rotary_base"))
     if config.window is None:
-        raise UserError("model.window None cannot be written as ModernBERT, which has one")
+        raise Refused("model.window None cannot be written as ModernBERT, which has one", {"window": 64})
     bases = (config.rotary_base, config.window_rotary_base or config.rotary_base)
     rotary = {kind: {"rope_type": "default", "rope_theta": base} for kind, base in zip((FULL, WINDOWED), bases)}
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lm_lab.interop.fields import demand, expect, take
+from lm_lab.interop.fields import Refused, demand, expect, take
 from lm_lab.interop.mamba import taps
 from lm_lab.interop.mapping import Rule, same, shifted, turned
 from lm_lab.types import UserError
@@ -64,7 +64,8 @@ def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that RecurrentGemma has not."""
     demand(config, "RecurrentGemma", ALWAYS)
     if config.logit_softcap is None:
-        raise UserError("model.logit_softcap None cannot be written as RecurrentGemma, which has one")
+        missing = "model.logit_softcap None cannot be written as RecurrentGemma, which has one"
+        raise Refused(missing, {"logit_softcap": 30.0})
     if config.width % config.heads:
         raise UserError(f"model.width {config.width} cannot be written as RecurrentGemma, where heads divide it")
     every = config.attention_every

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
+
 from lm_lab import durable, registry
 from lm_lab.schema import build
 from lm_lab.train.carried import SETTINGS
@@ -112,6 +114,16 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
     yield {"tokenizer": "sentencepiece_file", "end_token": end} | {key: str(folder / names[key]) for key in names}
 
 
+def _control(path: Path, number: Any) -> str | None:
+    """The special piece of that id in a SentencePiece model."""
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except (OSError, RuntimeError):
+        return None  # what is wrong with the file is said by the tokenizer itself
+    known = isinstance(number, int) and 0 <= number < processor.GetPieceSize()
+    return processor.IdToPiece(number) if known and processor.IsControl(number) else None
+
+
 def _of_one(folder: Path, said: Said) -> Iterator[Section]:
     """One SentencePiece model, whose ids are the model's."""
     for name in ("spiece.model", "tokenizer.model"):
@@ -119,8 +131,8 @@ def _of_one(folder: Path, said: Said) -> Iterator[Section]:
             continue
         kind = said.model["model_type"]
         section: Section = {"tokenizer": "sentencepiece_file", "tokenizer_file": str(folder / name)}
-        end = said.token("eos_token") or ("<eos>" if kind in ("gemma", "recurrent_gemma") else "</s>")
-        begin = said.token("bos_token") or ("<bos>" if kind in ("gemma", "recurrent_gemma") else "<s>")
+        end = _control(folder / name, said.end) or said.token("eos_token") or "</s>"
+        begin = _control(folder / name, said.model.get("bos_token_id")) or said.token("bos_token") or "<s>"
         is_begun = said.tokenizer.get("add_bos_token", kind in BEGUN)
         extra = said.tokenizer.get("extra_ids", 100 if kind == "t5" else 0)
         yield section | {"end_token": end, "begin_token": begin if is_begun else None, "sentinels": extra}

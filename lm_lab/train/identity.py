@@ -61,9 +61,10 @@ def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
     """
     runs = sweep.get("runs")
     for number, run in enumerate(runs if isinstance(runs, list) else [runs], 1):
-        name = run.get("name") if isinstance(run, dict) else None
+        fields = run if isinstance(run, dict) else {}
+        name = fields.get("name")
         plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
-        if not plain or not all(isinstance(run.get(key, {}), dict) for key in ("overrides", "config")):
+        if not plain or not all(isinstance(fields.get(key, {}), dict) for key in ("overrides", "config")):
             raise UserError(f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy")
     return list(runs or ())
 

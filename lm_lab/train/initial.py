@@ -81,18 +81,13 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The model section: what it says, and what the stored one says of all else that decides results. A longest text
-    is kept where the data's surely is not longer, and where positions are learned."""
-    given, data = dict(values.get("model", {})), values.get("data", {})
+    """The model section: what it says, and what the stored one says of all else that decides results."""
+    given = dict(values.get("model", {}))
     family = stored.get("family")
     if not isinstance(family, str) or given.get("family", family) != family:
         return given
     fields = dataclasses.fields(registry.find("models", family, f"{KEY}: config.model.family").Config)
     kept = {f.name: stored[f.name] for f in fields if f.name in stored and f.metadata.get("changes_result", True)}
-    sizes = [data.get(name) for name in ("length", "context_length")] if isinstance(data, Mapping) else []
-    longest = sum(size or loader.Config.length for size in sizes if isinstance(size, int | None))
-    if kept.get("length") is not None and kept["length"] < longest and stored.get("positions") != "learned":
-        del kept["length"]
     return {"family": family, **kept, **given}
 
 

@@ -234,9 +234,12 @@ def _restore(machine: Machine, company: Company) -> TrainState:
     if len(members) == 1:
         placed = programs.saved(machine.shardings)
         solo = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, placed)
-    found = [member.restore(step, solo) for member in members] if step else []
-    state = with_frozen(machine, _stack([saved for saved, _ in found])) if found else machine.start()
-    extras: list[dict[str, Any]] = [extra for _, extra in found] or [{} for _ in members]
+    extras: Sequence[dict[str, Any]] = [{} for _ in members]
+    if step:
+        states, extras = zip(*(member.restore(step, solo) for member in members))
+        state = with_frozen(machine, _stack(states))
+    else:
+        state = machine.start()
     for member, extra, base in zip(members, extras, _bases(machine, state, len(members))):
         member.begin(machine.program, machine.text, base, company.name, step, extra)
     return jax.device_put(state, machine.shardings) if step else state

@@ -4,6 +4,7 @@ A directory that holds no run but a model alone (`lm-lab convert` writes them) h
 `model` section, and one checkpoint with `params`.
 """
 
+import functools
 import hashlib
 import logging
 from pathlib import Path
@@ -161,8 +162,9 @@ def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
         )
 
 
+@functools.cache
 def abstract_params(family: str, config: Any) -> PyTree:
-    """Shapes and dtypes of a family's parameters."""
+    """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""
     model = registry.find("models", family, "config.model.family").Model(config)
     tokens = jnp.zeros((1, 2), jnp.int32)
     inputs = Inputs(tokens, context=tokens if config.reads_context else None)

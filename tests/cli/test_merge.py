@@ -1,13 +1,16 @@
 """One model of an adapter and its base, by the command; the adapter alone, for PEFT."""
 
+import shutil
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
+from lm_lab.data import loader, vocabularies
 from lm_lab.interop import peft
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.train.loop import train
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
@@ -21,6 +24,7 @@ GPT2 = {
     "model.tied": True,
 }
 SHORT = {"train.steps": 2, "data.documents": 16}
+LEARNS = {"data.tokenizer": "characters"}
 
 
 def run_in(directory, changes):
@@ -32,7 +36,7 @@ def run_in(directory, changes):
 def runs(tmp_path_factory):
     """(a run, one that adapts it)."""
     place = tmp_path_factory.mktemp("runs")
-    base = run_in(place / "base", {})
+    base = run_in(place / "base", LEARNS)
     lora = {"adapter.name": "lora", "adapter.rank": 2, "train.initial": str(base)}
     return base, run_in(place / "lora", lora)
 
@@ -43,7 +47,29 @@ def test_what_is_merged_is_a_run_like_another(runs, tmp_path, capsys):
     assert "rounding loses" in capsys.readouterr().out
     assert tiny.same_bits(restore.load_params(target)[2], restore.load_params(runs[1])[2])
     values = restore.read_config(target)
-    assert configs.resolve(ConfigDict(values))[1] == values  # what generate, evaluate and train.initial go by
+    again = configs.resolve(ConfigDict(restore.read_run(target)), stored=True)[1]
+    assert carried.relative(again) == values  # what generate, evaluate and train.initial go by
+
+
+def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path, monkeypatch):
+    dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'merged'}"])
+    moved = [tmp_path / "elsewhere" / name for name in ("base", "lora", "merged")]
+    for place, target in zip((*runs, tmp_path / "merged"), moved):
+        shutil.copytree(place, target)
+    there = loader.open_tokenizer(*_read(runs[0]))
+    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(vocabularies, "_training_texts", lambda *_: pytest.fail("it learns again"))
+    assert [loader.open_tokenizer(*_read(place)).identity for place in moved] == 3 * [there.identity]
+    assert not any(str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2]))
+    runs[0].rename(runs[0].with_name("away"))  # the base is found beside the run that began with it
+    try:
+        assert tiny.same_bits(restore.load_params(moved[1])[2], restore.load_params(moved[2])[2])
+    finally:
+        runs[0].with_name("away").rename(runs[0])
+
+
+def _read(place):
+    return loader.read(restore.read_run(place)["data"], "data")
 
 
 def test_the_adapter_alone_is_what_peft_reads(runs, tmp_path):

@@ -271,6 +271,7 @@ def test_the_records_of_a_run(undisturbed):
     assert result["status"] == "complete"
     assert result["steps"] == 8
     assert result["tokens"] == 8 * made.targets_per_step >= result["bytes"] > 0.97 * result["tokens"]
+    assert isinstance(result["bytes"], int)
     assert result["flops"] == 8 * made.flops_per_step
     assert result["params"]["total"] == sum(leaf.size for leaf in jax.tree.leaves(made.state.params))
     assert result["final"]["eval/heldout/nll"] == lines[-1]["eval/heldout/nll"]

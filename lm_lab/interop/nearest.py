@@ -1,0 +1,45 @@
+"""Which architecture a model that none can express is nearest to, and the settings that lead there."""
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from lm_lab.interop import architectures
+from lm_lab.interop.fields import Refused
+from lm_lab.types import UserError
+
+NAMED = 2  # architectures that an error names, at most
+
+
+def described(family: str, config: Any, architecture: str | None = None) -> str:
+    """The end of an error line: the nearest architectures (or the one that is asked for), each with the settings that
+    a model of them is trained with; "" where no settings are known."""
+    found = []
+    for module in architectures.of_family(family):
+        way = changes(module, config)
+        if way is not None and architecture in (None, way[0]):
+            found.append(way)
+    if not found:
+        return ""
+    found.sort(key=lambda way: len(way[1]))
+    ways = (f"{name} by {' '.join(map(_flag, needs.items()))}" for name, needs in found[:NAMED])
+    return f"; nearest, for a model that is trained anew: {', or '.join(ways)}"
+
+
+def changes(module: ModuleType, config: Any) -> tuple[str, dict[str, Any]] | None:
+    """(architecture, settings to change) with which a mapping can express a model; None where that is not known."""
+    needs: dict[str, Any] = {}
+    fields = {field.name for field in dataclasses.fields(config)}
+    while True:
+        try:
+            return module.write_config(dataclasses.replace(config, **needs))["architectures"][0], needs
+        except Refused as refusal:
+            if refusal.needs.keys() & needs.keys() or not refusal.needs.keys() <= fields:
+                return None
+            needs |= refusal.needs
+        except UserError:
+            return None
+
+
+def _flag(setting: tuple[str, Any]) -> str:
+    return f"--config.model.{setting[0]}={setting[1]}"

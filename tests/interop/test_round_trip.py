@@ -1,0 +1,60 @@
+"""What transformers reads of an exported folder: its tokenizer gives the same ids, and generation the same text."""
+
+import pytest
+
+from lm_lab.cli import convert
+from tests import vocabularies
+from tests.interop import parity
+
+pytestmark = pytest.mark.torch
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+TEXT = "the cat sat"
+
+
+def gpt2(place):
+    vocabularies.byte_level(place, "<|endoftext|>")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(place / "tokenizer.json"), eos_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    config = transformers.GPT2Config(
+        n_embd=12, n_layer=1, n_head=3, n_positions=40, vocab_size=300, bos_token_id=0, eos_token_id=0
+    )
+    return tokenizer, parity.randomised(lambda: transformers.GPT2LMHeadModel(config))
+
+
+def t5(place):
+    vocabularies.t5(place)
+    tokenizer = transformers.T5Tokenizer.from_pretrained(place)
+    config = transformers.T5Config(
+        d_model=12, num_layers=1, num_heads=2, d_kv=5, d_ff=20, vocab_size=160, decoder_start_token_id=0
+    )
+    return tokenizer, parity.randomised(lambda: transformers.T5ForConditionalGeneration(config))
+
+
+@pytest.mark.parametrize("make, auto", [(gpt2, "AutoModelForCausalLM"), (t5, "AutoModelForSeq2SeqLM")])
+def test_generation_is_the_same_there_and_back(make, auto, tmp_path):
+    tokenizer, model = make(tmp_path)
+    model.generation_config.min_new_tokens = 2
+    with parity.quiet():
+        for part in (tokenizer, model):
+            part.save_pretrained(tmp_path / "foreign")
+        for source, target in (("foreign", "run"), ("run", "back")):
+            convert.run([f"--from={tmp_path / source}", f"--to={tmp_path / target}"])
+        back = getattr(transformers, auto).from_pretrained(tmp_path / "back").eval()
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert again(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
+    assert again.chat_template == tokenizer.chat_template
+    for part in ("config", "generation_config"):
+        said, kept = (_ids(getattr(each, part)) for each in (model, back))
+        assert kept == said
+    assert back.generation_config.min_new_tokens == 2
+    ids = tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    written = [each.generate(ids, max_new_tokens=12, do_sample=False).tolist() for each in (model, back)]
+    assert written[0] == written[1]
+
+
+def _ids(config):
+    return {name: value for name, value in config.to_dict().items() if name.endswith("_token_id")}

@@ -1,0 +1,123 @@
+"""A run that begins with another takes its model and its tokenizer along."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lm_lab import config as configs
+from lm_lab.data import loader
+from lm_lab.train import carried, initial, restore
+from lm_lab.types import UserError
+from tests import tiny
+
+TEXT = "data.source", "text"
+SHAPE = {"model.norm": "layer", "model.tied": True, "model.dropout": 0.1}
+BARE = {"train": {"steps": 2, "batch_size": 2}, "objective": {"name": "causal"}}
+
+
+def base_in(place: Path, changes: dict) -> Path:
+    """The directory of a run that ended, as far as another begins with it."""
+    experiment, resolved = tiny.resolve(changes)
+    place.mkdir()
+    (place / "config.json").write_text(json.dumps(carried.relative(resolved)))
+    carried.keep(place, experiment)
+    shapes = restore.abstract_params(experiment.family, experiment.model)
+    restore.write_params(place, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    return place
+
+
+def beginning_with(place: Path, **data: object):
+    """The experiment of a config that says of model and tokenizer nothing."""
+    values = BARE | {"data": {"source": "synthetic", "length": 16} | data}
+    config = configs.override(configs.ConfigDict(values), {"train.initial": str(place)})
+    return configs.resolve(config)[0]
+
+
+def test_what_a_config_does_not_say_is_the_bases(tmp_path):
+    base = base_in(tmp_path / "base", SHAPE | {"data.tokenizer": "words", "data.most_words": 7})
+    found = beginning_with(base)
+    stored = restore.load_params(base)[1]
+    assert (found.family, found.model) == ("decoder", stored)
+    assert (found.data.tokenizer, found.tokenizer.most_words) == ("words", 7)
+    assert initial.read(found)
+
+
+def test_what_was_learnt_is_not_learnt_again(tmp_path):
+    base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.symbols": 4})
+    found = beginning_with(base, symbols=9)
+    tokenizers = [loader.open_tokenizer(*_settings(place)) for place in (base, _keeping(tmp_path / "next", found))]
+    assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
+    other = configs.override(tiny.config({"data.symbols": 9}), {"data.tokenizer": "characters"})
+    assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
+
+
+def _settings(place: Path):
+    return loader.read(restore.read_run(place)["data"], "data")
+
+
+def _keeping(place: Path, experiment) -> Path:
+    place.mkdir()
+    values = {"data": {"source": "synthetic", "tokenizer": "characters"}, "model": {}, "objective": {}}
+    (place / "config.json").write_text(json.dumps(values))
+    carried.keep(place, experiment)
+    return place
+
+
+def test_another_tokenizer_is_refused_by_name(tmp_path):
+    base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
+    found = beginning_with(base, tokenizer="byte")
+    with pytest.raises(UserError, match=r"config.data.tokenizer 'byte' is not that of .*, which has 'characters'"):
+        initial.read(found)
+
+
+def test_a_base_without_a_tokenizer_asks_for_one(tmp_path):
+    base = base_in(tmp_path / "base", {})
+    (base / "config.json").write_text(json.dumps({"model": restore.read_config(base)["model"]}))
+    with pytest.raises(UserError, match=f"{base} has no tokenizer that is read here; name one"):
+        beginning_with(base)
+    assert beginning_with(base, tokenizer="byte").model.width == tiny.WIDTH
+
+
+def test_longer_text_than_the_bases_needs_positions_that_are_not_learned(tmp_path):
+    base = base_in(tmp_path / "base", {})
+    assert [beginning_with(base, length=length).model.length for length in (8, 20)] == [16, 20]
+    learned = base_in(tmp_path / "learned", {"model.positions": "learned"})
+    with pytest.raises(UserError, match=r"config.model.length 16 is below the data's 20"):
+        beginning_with(learned, length=20)
+
+
+def test_the_directories_of_earlier_releases_go_on(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    assert tokenizers
+    from tests import vocabularies
+
+    vocabularies.byte_level(tmp_path, "<|endoftext|>")
+    named = {"data.tokenizer": "hugging_face", "data.tokenizer_file": str(tmp_path / "tokenizer.json")}
+    _, resolved = tiny.resolve(named)
+    old = tmp_path / "old"  # the file beside config.json, which names it by a path that leads nowhere
+    old.mkdir()
+    (tmp_path / "tokenizer.json").rename(old / "tokenizer.json")
+    (old / "config.json").write_text(json.dumps(resolved))
+    experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(old)), stored=True)
+    assert experiment.tokenizer.tokenizer_file == str(old / "tokenizer.json")
+
+
+def test_another_file_than_the_runs_own_is_refused(tmp_path):
+    pytest.importorskip("tokenizers")
+    from tests import vocabularies
+
+    for name, special in (("a", "<|endoftext|>"), ("b", "</s>")):
+        (tmp_path / name).mkdir()
+        vocabularies.byte_level(tmp_path / name, special)
+    experiments = []
+    for name in ("a", "b"):
+        named = {"data.tokenizer": "hugging_face", "data.tokenizer_file": str(tmp_path / name / "tokenizer.json")}
+        experiments.append(tiny.resolve(named)[0])
+    (tmp_path / "run").mkdir()
+    carried.keep(tmp_path / "run", experiments[0])
+    carried.check(tmp_path / "run", experiments[0])
+    with pytest.raises(UserError, match=r"b/tokenizer.json is not the tokenizer that the run began with"):
+        carried.check(tmp_path / "run", experiments[1])
