@@ -33,7 +33,8 @@ def load(path: str) -> ConfigDict:
     name, _, argument = path.partition(":")
     file = Path(name)
     if file.suffix != ".py" or not file.is_file():
-        near = [str(other) for other in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
+        there = sorted(file.parent.glob("*.py")) if file.parent.is_dir() else []
+        near = [str(other) for other in there if other.is_file()]
         raise UserError(f"--config: no Python file {name!r}; {suggest(name, near)}")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None

@@ -13,6 +13,8 @@ The text is read, and tokenized once, as training would; what training refuses b
 The program is compiled for the config's mesh, on virtual devices where there are none; nothing of it is allocated.
 """
 
+import math
+
 import jax
 from absl import flags
 
@@ -38,6 +40,8 @@ def run(argv: list[str]) -> int:
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
+    if not math.isfinite(SHARE.value):
+        raise UserError(f"--utilisation={SHARE.value} must be a share of the peak, as in --utilisation=0.4")
     if DEVICE.value is not None and not device.is_known(DEVICE.value):
         known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
         raise UserError(f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}")

@@ -202,7 +202,7 @@ def _name_left(path: Path, foreign: Fields) -> None:
     if left := sorted(foreign.left().items()):
         said = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-        logger.warning("%s: left out, for they are not understood: %s%s", path, said, more)
+        logger.warning("%s: left out, for they mean nothing here: %s%s", path, said, more)
 
 
 def _check_depth(config: Any, found: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ class Config(Transformer):
     embedding_scaling: bool = setting("whether embeddings are multiplied by sqrt(D)", False)
     positions: Literal["relative", "sinusoidal", "learned"] = setting("how order is seen", "relative")
     relative_buckets: int = setting("buckets of distances that relative positions tell apart", 32, low=4)
-    relative_reach: int = setting("distance from which on all are in one bucket", 128, low=2)
+    relative_reach: int = setting("distance from which on all are in one bucket", 128, low=2, high=2**20)
     activation: Activation = setting("of the feed-forward layer", "relu")
     bias: bool = setting("whether every product but the head has an offset", False)
     score_scaling: bool = setting("whether attention scores are divided by sqrt(K)", False)

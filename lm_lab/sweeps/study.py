@@ -71,7 +71,7 @@ def load(path: str | Path) -> Study:
 
 
 def _find(path: Path) -> Path:
-    file = path if path.suffix == ".py" else path.with_name(path.name + ".py")
+    file = path if path.suffix == ".py" or not path.name else path.with_name(path.name + ".py")
     if file.is_file():
         return file
     if not file.parent.is_dir():

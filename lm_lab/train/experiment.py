@@ -57,7 +57,7 @@ class Horizon:
     batch_size: int = setting("windows a step, B", 32, low=1, high=2**24)
     initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
-    steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
+    steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1, high=2**16)
     log_every_steps: int = setting("steps between lines of metrics.jsonl", 10, low=1, changes_result=False)
     eval_every_steps: int | None = setting(
         "steps between evaluations; None: at the end only", None, low=1, changes_result=False

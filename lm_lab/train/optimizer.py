@@ -20,7 +20,7 @@ class Config:
     name: Literal["adamw"] = setting("which optimizer", "adamw")
     peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = setting("of the rate after warm-up", "cosine")
-    warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0)
+    warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0, high=2**31 - 1)
     decay_fraction: float = setting("last share of the steps in which wsd falls", 0.2, low=0.0, high=1.0)
     final_fraction: float = setting("share of the peak rate that is left at the end", 0.1, low=0.0, high=1.0)
     weight_decay: float = setting("decoupled decay, multiplied by the rate; matrices only", 0.1, low=0.0)

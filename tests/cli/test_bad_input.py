@@ -141,6 +141,8 @@ COMMANDS = {
         "config.data.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
     ),
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
+    "plan --config=tiny.py --utilisation=nan": "--utilisation=nan must be a share of the peak",
+    "sweep / --workdir=new": "no study at /; ",
     "plan --config=tiny.py --device=GTX": "--device=GTX: no peak is known of it; known: a100,",
     "plan --config=tiny.py --config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
     "plan --config=tiny.py --config.model.depth=9999": "9999 unrolled layers compile for hours",

@@ -105,6 +105,19 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(small_disk: Path, confi
 
 
 @pytest.mark.processes
+def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, config: str):
+    code = "from lm_lab.train import checkpoint; checkpoint.require_space = lambda *_: None\n"
+    code += "from lm_lab.cli.main import main; main()"
+    words = ("train", config, f"--workdir={small_disk}/run", "--config.model.width=128")
+    command, settings = [sys.executable, "-c", code, *words], {"env": users.environment(), "text": True}
+    ended = subprocess.run(command, capture_output=True, check=False, **settings)
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith("run: step ")]
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].endswith("cannot save the checkpoint: No space left on device; free some space")
+
+
+@pytest.mark.processes
 def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, home: Path, config: str, undisturbed: Path):
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns

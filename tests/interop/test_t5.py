@@ -2,6 +2,7 @@
 
 import pytest
 
+from lm_lab import schema
 from lm_lab.interop import folder, t5
 from lm_lab.models import encoder_decoder
 from lm_lab.types import UserError
@@ -88,6 +89,8 @@ def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
 
 
 def test_what_we_have_not_cannot_be_read():
+    with pytest.raises(UserError, match=r"T5.relative_reach must be at most 1048576"):  # a table of so many entries
+        schema.build(encoder_decoder.Config, {"relative_reach": 2**20 + 1}, "T5")
     with pytest.raises(UserError, match="feed_forward_proj 'tanh' is not supported"):
         t5.read_config({**SHAPES["v1.0"], "feed_forward_proj": "tanh"})
 

@@ -59,11 +59,14 @@ VARIANTS = named(ALL_VARIANTS)
 PAST = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "past"])
 ALL = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "all"])
 CONTEXT_READERS = named([pair for pair in ALL_VARIANTS if config_of(pair[0]).reads_context])
-GENERATIVE = PAST + [
-    pytest.param(family, {"window": LENGTH // 3}, id=f"{family}-window") for family in FAMILIES if has(family, "window")
-]
 PATTERN = {"depth": 3, "window": LENGTH // 3, "global_every": 2}
-GENERATIVE += [pytest.param(family, PATTERN, id=f"{family}-pattern") for family in FAMILIES if has(family, *PATTERN)]
+WINDOWS = {"window": {"window": LENGTH // 3}, "pattern": PATTERN}
+GENERATIVE = PAST + [
+    pytest.param(family, changes, id=f"{family}-{name}")
+    for family in FAMILIES
+    for name, changes in WINDOWS.items()
+    if has(family, *changes) and config_of(family).sees == "past"
+]
 LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  # which differ in what a layer is
 
 

@@ -24,8 +24,8 @@ class Config:
     order: int = setting("how many letters the next one depends on", 2, low=1, high=8)
     concentration: float = setting("of the Dirichlet that rows are drawn from; smaller is more certain", 0.3, low=0.01)
     language_seed: int = setting("which language, and which text in it", 0, low=0)
-    documents: int = setting("how many documents", 1024, low=2)
-    document_bytes: int = setting("bytes in each document", 4096, low=1)
+    documents: int = setting("how many documents", 1024, low=2, high=2**30)
+    document_bytes: int = setting("bytes in each document", 4096, low=1, high=2**22)
 
     def __post_init__(self) -> None:
         """Raises UserError for a table of transitions that is too large to be solved exactly."""
