@@ -186,7 +186,7 @@ def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
 def test_events_that_cannot_be_written_are_warned_of_once_and_cost_nothing(tmp_path, monkeypatch, caplog, fault):
     if fault == "a file stands there":
         (tmp_path / "tensorboard").write_text("")
-    with Metrics(tmp_path, None) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write({"step": 1, "train/nll": 2.0})
         if fault == "the disk is full":
             with monkeypatch.context() as patch:
