@@ -203,7 +203,11 @@ def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
 
 def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
     """The model's settings with the vocabulary and length filled in. A length that is another run's, not the config's
-    own, grows where positions are not learned. Raises UserError where one is too small."""
+    own, grows where positions are not learned. Raises UserError where one is too small, or a size is beyond what arrays
+    have here."""
+    for field in dataclasses.fields(model):
+        if isinstance(size := getattr(model, field.name), int) and abs(size) >= 2**31:
+            raise UserError(f"config.model.{field.name} must be below 2**31, not {size:.3g}")
     for name, least in needs.items():
         given_size = getattr(model, name, least)  # a family may have no use for it
         unlearned = grows and name == "length" and getattr(model, "positions", None) != "learned"

@@ -1,7 +1,10 @@
 """Files that survive a crash: what the token store and the runs share. Everything here raises OSError."""
 
+import errno
 import fcntl
 import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 
@@ -37,7 +40,8 @@ def replace(path: Path, data: bytes) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("wb") as file:
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -55,3 +59,35 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def open_to_read(path: Path) -> BufferedReader:
+    """Opens a file for reading. Raises OSError for all else: a pipe would be waited for, a device never ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _check_is_file(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises OSError as `open_to_read` does, and where the memory cannot hold it."""
+    with open_to_read(path) as file:
+        size, memory = os.fstat(file.fileno()).st_size, memory_bytes()
+        if size > memory:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, and the machine's memory holds {memory:,}", str(path))
+        return file.read()
+
+
+def memory_bytes() -> int:
+    """The bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check_is_file(status: os.stat_result, path: Path) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))

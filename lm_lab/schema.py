@@ -17,18 +17,20 @@ def setting(
     default: Any = dataclasses.MISSING,
     *,
     low: float | None = None,
+    above: float | None = None,
     high: float | None = None,
     changes_result: bool = True,
     names_file: bool = False,
 ) -> Any:
-    """A documented dataclass field, required unless it has a default; numbers lie in [low, high].
+    """A documented dataclass field, required unless it has a default; numbers lie in [low, high], and above `above`.
 
     A run may go on with another value of a setting that is marked so:
     changes_result=False    it decides the result only by the rounding of sums, if at all: kernels, the mesh, how often
                             something is written
     names_file=True         it says where text lies, and the text is compared itself
     """
-    metadata = {"doc": doc, "low": low, "high": high, "changes_result": changes_result, "names_file": names_file}
+    limits = {"low": low, "above": above, "high": high}
+    metadata = {"doc": doc, **limits, "changes_result": changes_result, "names_file": names_file}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -61,16 +63,25 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         raise UserError(f"{where}: {error}") from None
 
 
+def is_text(value: str) -> bool:
+    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: Python's stand-in for a byte that is no UTF-8
+        return False
+    return "\0" not in value
+
+
 def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
     """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
     try:
         converted = _convert(value, hint)
         if converted is _REFUSED:
-            raise UserError(f"{where} must be {_words(hint)}, not {value!r}")
+            raise UserError(f"{where} must be {_words(hint)}, not {_shown(value)}")
         numbers = converted if isinstance(converted, tuple) else (converted,)
         for number in numbers:
             if isinstance(number, (int, float)) and not isinstance(number, bool):
-                _check_range(number, where, limits.get("low"), limits.get("high"))
+                _check_range(number, where, limits)
     except OverflowError:  # a whole number beyond every float
         raise UserError(f"{where} must be finite, not a number of more than 300 digits") from None
     return converted
@@ -95,9 +106,18 @@ def _convert(value: Any, hint: Any) -> Any:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if hint is str and isinstance(value, str) and not is_text(value):
+        return _REFUSED
     if hint is type(None):
         return None if value is None else _REFUSED
     return value if type(value) is hint else _REFUSED
+
+
+def _shown(value: Any) -> str:
+    """The value in a line: its beginning, where it is long."""
+    if isinstance(value, str) and not is_text(value):
+        return f"{ascii(value)[:200]}, with NUL or bytes that are no UTF-8"
+    return text if len(text := repr(value)) <= 200 else f"{text[:200]}..."
 
 
 def _words(hint: Any) -> str:
@@ -108,14 +128,23 @@ def _words(hint: Any) -> str:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if origin is tuple:
         return f"a list, each {_words(get_args(hint)[0])}"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "True or False",
+        type(None): "None",
+    }
     return names.get(hint, str(hint))
 
 
-def _check_range(number: float, where: str, low: float | None, high: float | None) -> None:
+def _check_range(number: float, where: str, limits: Mapping[str, Any]) -> None:
+    low, above, high = (limits.get(name) for name in ("low", "above", "high"))
     if not math.isfinite(number):
         raise UserError(f"{where} must be finite, not {number}")
     if low is not None and number < low:
         raise UserError(f"{where} must be at least {low}, not {number}")
+    if above is not None and number <= above:
+        raise UserError(f"{where} must be above {above}, not {number}")
     if high is not None and number > high:
         raise UserError(f"{where} must be at most {high}, not {number}")

@@ -9,7 +9,7 @@ from jax import Array
 from lm_lab.adapters._paths import chosen
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
-from lm_lab.types import Adapter, PyTree
+from lm_lab.types import Adapter, PyTree, UserError
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class Config:
     """The fields of a config's adapter section."""
 
     train: tuple[str, ...] = setting("patterns of the paths of what is trained", ("*head",))
+
+    def __post_init__(self) -> None:
+        """Raises UserError where nothing would be trained."""
+        if not self.train:
+            raise UserError("train names no parameters, and nothing would be trained; name some, as in ['*head']")
 
 
 def make(config: Config) -> Adapter:

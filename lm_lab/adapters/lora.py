@@ -32,7 +32,7 @@ class Config:
     """The fields of a config's adapter section."""
 
     rank: int = setting("columns of A and rows of B, r", 8, low=1)
-    alpha: float = setting("the numerator of the scale s", 16.0, low=0.0)
+    alpha: float = setting("the numerator of the scale s", 16.0, above=0.0)
     scaling: Literal["rank", "root_rank"] = setting("s is alpha / r, or alpha / sqrt(r) (2312.03732)", "rank")
     dropout: float = setting("probability that an input of A is dropped", 0.0, low=0.0, high=0.99)
     dora: bool = setting("whether the lengths of the adapted kernel's columns are learnt (2402.09353)", False)
@@ -44,6 +44,8 @@ class Config:
     continues: bool = setting("whether it goes on with the adapter of train.initial's run, not beside it", False)
 
     def __post_init__(self) -> None:
+        if not self.targets and not self.also_train:
+            raise UserError("targets and also_train are empty, and nothing would be trained; name some, as ['*/*']")
         for name in ("ranks", "alphas"):
             for text in getattr(self, name):
                 _parsed(name, text)

@@ -1,6 +1,7 @@
 """Command lines: absl flags, a config file, and overrides of its keys."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
+from lm_lab.schema import is_text
 from lm_lab.types import UserError
 
 
@@ -27,10 +29,26 @@ def folder(value: str | None, example: str) -> Path:
     """The folder that --workdir names. Raises UserError where it names none."""
     if not value:
         raise UserError(f"--workdir=DIR is missing, as in --workdir={example}")
+    return path(value, "--workdir=")
+
+
+def path(value: str, flag: str = "") -> Path:
+    """The path that an argument names; the flag stands before it in errors. Raises UserError for what is no path."""
+    if not is_text(value):
+        raise UserError(f"{flag}{value!a} is no path: it has NUL, or bytes that are no UTF-8; give another")
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise UserError(f"--workdir={value}: nobody has that home directory; give another path") from None
+        raise UserError(f"{flag}{value}: nobody has that home directory; give another path") from None
+
+
+def take_trust(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The packages that --trust=PACKAGE,... names, which every command knows, and the other arguments."""
+    ours = [word for word in argv if re.match("--?trust(=|$)", word)]
+    if len(ours) > 1 or "--trust" in ours or "-trust" in ours:
+        raise UserError("give --trust=PACKAGE,... once, as in --trust=my_research")
+    packages = [name for word in ours for name in word.partition("=")[2].split(",") if name]
+    return packages, [word for word in argv if word not in ours]
 
 
 def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:

@@ -51,9 +51,9 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab convert --help")
     if not FROM.value or not TO.value:
         raise UserError("--from=FOLDER and --to=FOLDER are needed; see lm-lab convert --help")
-    target = Path(TO.value).expanduser()
+    target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
-    place = origin.locate(FROM.value)
+    place = origin.locate(str(arguments.path(FROM.value, "--from=")))
     if peft.is_adapter(place):
         return _convert_adapter(place, target)
     if BASE.value:

@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from lm_lab import config as configs
+from lm_lab import durable
 from lm_lab.cli import arguments, devices
 from lm_lab.train import restore, sharding
 from lm_lab.train.again import evaluate
@@ -70,7 +71,7 @@ def text_of(name: str) -> str:
     if not path.is_file():
         raise UserError(f"--text={name}: {'no file' if path.exists() else 'no such file'}; name a text file")
     try:
-        text = path.read_bytes().decode()
+        text = durable.read_bytes(path).decode()
     except OSError as error:
         raise UserError(f"--text={name}: cannot read it ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:

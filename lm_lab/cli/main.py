@@ -26,6 +26,9 @@ USAGE = """lm-lab: which architecture is better, at what compute, and how does i
 
 lm-lab COMMAND --help tells more, with an example.
 
+A run's or sweep's folder may come from others: what its files name outside lm_lab is imported, and so run, only with
+--trust=PACKAGE,..., which every command takes. A config file or a study that you launch is trusted as it is.
+
 {exit_codes}"""
 
 EXIT_CODES = """Exit codes:
@@ -77,7 +80,9 @@ def dispatch(argv: list[str]) -> int:
         commands = "\n".join(f"  lm-lab {name:{width}}{text}" for name, text in COMMANDS.items())
         print(USAGE.format(commands=commands, exit_codes=EXIT_CODES))
         return 0
+    from lm_lab.cli import arguments
     from lm_lab.schema import suggest
+    from lm_lab.train.trust import trusting
     from lm_lab.types import UserError
 
     name, *rest = argv
@@ -87,4 +92,6 @@ def dispatch(argv: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         print(command.__doc__)
         return 0
-    return command.run(rest)
+    packages, rest = arguments.take_trust(rest)
+    with trusting(packages):
+        return command.run(rest)

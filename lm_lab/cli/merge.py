@@ -12,7 +12,6 @@ The sum is made in float32; what rounding to the parameters' dtype then loses is
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
@@ -35,7 +34,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/lora")
     if not TO.value:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
-    target = Path(TO.value).expanduser()
+    target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
     family, config, own = restore.load_adapter(directory)
     if own.name != "lora":

@@ -21,6 +21,7 @@ from lm_lab.cli import arguments, devices
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Dataset, Split
+from lm_lab.schema import suggest
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
 from lm_lab.types import UserError
@@ -37,6 +38,9 @@ def run(argv: list[str]) -> int:
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
+    if DEVICE.value is not None and not device.is_known(DEVICE.value):
+        known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
+        raise UserError(f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}")
     experiment, _ = configs.resolve(config)
     devices.start(experiment.mesh)
     print("\n".join(describe(experiment, plan(experiment))))

@@ -3,9 +3,8 @@
 lm-lab report runs/isoflop
 """
 
-from pathlib import Path
-
 from lm_lab import report
+from lm_lab.cli import arguments
 from lm_lab.types import UserError
 
 
@@ -13,5 +12,5 @@ def run(argv: list[str]) -> int:
     """Writes the report and says where. Raises UserError."""
     if len(argv) != 1 or argv[0].startswith("-"):
         raise UserError("name one sweep directory, as in: lm-lab report runs/isoflop")
-    print(f"report: {report.write(Path(argv[0]))}")
+    print(f"report: {report.write(arguments.path(argv[0]))}")
     return 0

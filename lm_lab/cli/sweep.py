@@ -10,9 +10,10 @@ Launching again runs what is missing or failed and redoes nothing. A run that fa
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -20,7 +21,9 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.sweeps import study as studies
+from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.launch import launch
+from lm_lab.train import trust
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -37,11 +40,18 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
     kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])  # what a study names is the user's wish
+
+    def resolve(overrides: Point) -> dict[str, Any]:
+        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        trusted.update(trust.packages(resolved))
+        return resolved
+
     summary = launch(
         study,
         directory,
-        lambda overrides: configs.resolve(configs.override(study.base, overrides))[1],
-        _command,
+        resolve,
+        partial(_command, trusted),
         WORKERS.value,
         review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
@@ -50,7 +60,10 @@ def run(argv: list[str]) -> int:
     if not summary.having("complete"):
         print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)
         return 1
-    page = report.write(directory) if summary.started or _outdated(directory) else directory / PAGE
+    page = directory / PAGE
+    if summary.started or _outdated(directory):
+        with trust.trusting(trusted):
+            page = report.write(directory)
     print(f"report: {page}")
     return 0 if summary.finished else 1
 
@@ -62,5 +75,7 @@ def _outdated(directory: Path) -> bool:
     return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
 
 
-def _command(directory: Path, names: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "lm_lab", "members", str(directory), *names]
+def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
+    """-P: what lies in the current folder is no module of the workers."""
+    flag = f"--trust={','.join(sorted(trusted))}"
+    return [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]

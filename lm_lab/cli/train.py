@@ -5,7 +5,8 @@
   --config=FILE               a config file; its keys are set with --config.section.key=value
   --workdir=DIR               the run's directory: config, metrics, checkpoints, result
 
-The same command goes on from the newest checkpoint. Ctrl-C and SIGTERM save first; kill -9 loses no checkpoint.
+The same command goes on from the newest checkpoint. Ctrl-C, SIGTERM and SIGHUP save first, a second one
+ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
 """
 
 import sys
@@ -24,7 +25,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_over
 
 
 def run(argv: list[str]) -> int:
-    """The exit code: 1 where the run diverged, 143 where it was told to stop. Raises UserError."""
+    """The exit code, as lm-lab --help lists them. Raises UserError."""
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "train"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")

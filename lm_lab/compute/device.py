@@ -68,6 +68,11 @@ def peak(device_kind: str, dtype: DTypeLike) -> float | None:
     return rates.get(jnp.dtype(dtype).name)
 
 
+def is_known(device_kind: str) -> bool:
+    """Whether the table has the kind, whatever it says of it."""
+    return any(fnmatchcase(device_kind.lower(), pattern) for pattern, _ in PEAKS)
+
+
 def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
     """FLOP/s of products of square matrices of `dtype` on the first device here: the best of about so many seconds."""
     matrix = jnp.full((PRODUCT, PRODUCT), 0.5, dtype)

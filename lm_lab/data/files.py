@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lm_lab import durable
 from lm_lab.data.documents import Document, digest
 from lm_lab.data.published import origin
 from lm_lab.types import UserError
@@ -38,9 +39,9 @@ def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Pat
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises UserError when it cannot be read."""
     try:
-        return path.read_bytes()
+        return durable.read_bytes(path)
     except OSError as error:
-        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); check its permissions") from None
+        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out") from None
 
 
 def decode(data: bytes, where: str) -> str:

@@ -20,6 +20,8 @@ from lm_lab.schema import build as make
 from lm_lab.schema import setting
 from lm_lab.types import Examples, UserError
 
+LONGEST = 2**24  # tokens of a window
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -32,8 +34,12 @@ class Config:
         None,
         names_file=True,
     )
-    length: int = setting("window L, in tokens; of records the longest text or target, its end too", 128, low=1)
-    context_length: int | None = setting("longest source of a pair, its end too; None: the length", None, low=1)
+    length: int = setting(
+        "window L, in tokens; of records the longest text or target, its end too", 128, low=1, high=LONGEST
+    )
+    context_length: int | None = setting(
+        "longest source of a pair, its end too; None: the length", None, low=1, high=LONGEST
+    )
     too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
     pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
     holdout_fraction: float = setting("the part of the text that is held out", 0.1, low=0.0001, high=0.9)

@@ -6,6 +6,7 @@
     train.index ...       of records: where each lies (data/records.py), train.labels ..., heldout.texts.jsonl
 <cache>/<key>.building/   somebody builds it, or was killed while building: then its lock is free
 <cache>/<key>.lock
+<cache>/<key>.checked     its files were hashed, and found to be what the manifest says (data/checking.py)
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_lab import durable, registry
+from lm_lab.data.checking import check_files, damaged
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.records import Records
 from lm_lab.data.tokenizer import Tokenizer
@@ -146,20 +148,26 @@ def _sweep(directory: Path) -> None:
 
 def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
     """Write the manifest, bring the folder to the disk, and give it its name in one step."""
+    facts = {"sha256": _digest(facts), **facts}
     durable.replace(folder / "manifest.json", json.dumps(facts, indent=1).encode())
     folder.rename(path)
     durable.fsync(path.parent)
 
 
+def _digest(facts: dict[str, Any]) -> str:
+    return digest([json.dumps(facts, sort_keys=True)])
+
+
 def _open(path: Path, key: str) -> Store:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        wrong = [name for name, entry in manifest["files"].items() if (path / name).stat().st_size != entry["bytes"]]
+        manifest = json.loads(durable.read_bytes(path / "manifest.json"))
+        sealed = manifest.pop("sha256", None)  # stores of before it was written have none
+        if sealed not in (None, _digest(manifest)):
+            raise damaged(path, "SHA-256 of manifest.json")
+        check_files(path, manifest["files"])
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"the token store {path} cannot be read ({error}); delete it and run again") from None
-    if wrong:
-        raise UserError(f"the token store {path} is damaged (size of {', '.join(wrong)}); delete it and run again")
     train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
     kept = {name: _records(path, name) for name in manifest["splits"]} if "records" in manifest else None
     return Store(path, key, manifest, bytes_of, train, heldout, kept)

@@ -97,7 +97,7 @@ def _texts(source: Source, source_config: Any, held_out: list[bool], side: bool)
 
 def _read(path: Path) -> bytes | None:
     try:
-        sha256, _, found = path.read_bytes().partition(b"\n")
+        sha256, _, found = durable.read_bytes(path).partition(b"\n")
     except OSError:
         return None
     if hashlib.sha256(found).hexdigest().encode() != sha256:

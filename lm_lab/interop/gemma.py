@@ -1,5 +1,6 @@
 """Gemma (2403.08295): LLaMA's shape with scaled embeddings; norms hold their scale less 1."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lm_lab.interop import llama
@@ -18,14 +19,13 @@ __all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config"
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"use_bidirectional_attention": None})
-    newer = take(foreign, "hidden_activation", str | None, None)
-    activation = take(foreign, "hidden_act", str, "gelu") if newer is None else newer
-    return read_shared(foreign, activation)
+    activation = take(foreign, "hidden_activation", str | None, None) or take(foreign, "hidden_act", str, "gelu")
+    # By "gelu" the first releases meant the tanh form, too.
+    return read_shared(foreign, "gelu_pytorch_tanh" if activation == "gelu" else activation)
 
 
 def read_shared(foreign: dict[str, Any], activation: str) -> dict[str, Any]:
-    """The fields that all Gemmas call alike. By "gelu" their first releases meant the tanh form, too."""
-    activation = "gelu_pytorch_tanh" if activation == "gelu" else activation
+    """The fields that all Gemmas call alike."""
     given = {"head_dim": 256, "tie_word_embeddings": True} | foreign | {"hidden_act": activation}
     bias = BIASES[take(foreign, "attention_bias", bool, False)]
     return llama.read_shared(given) | {"bias": bias, "embedding_scaling": True}
@@ -36,15 +36,14 @@ def write_config(config: Any) -> dict[str, Any]:
     return {"architectures": [*ARCHITECTURES], "model_type": "gemma"} | write_shared(config, "Gemma")
 
 
-def write_shared(config: Any, architecture: str, *settings: Any) -> dict[str, Any]:
-    """The fields that all Gemmas call alike; further settings as llama.write_shared has them."""
-    wanted, written = settings or ({}, ())
-    wanted = {"embedding_scaling": True, **wanted}
+def write_shared(
+    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+) -> dict[str, Any]:
+    """The fields that all Gemmas call alike. Raises UserError as llama.write_shared does."""
+    wanted = {"embedding_scaling": True} | dict(wanted or {})
     shared = llama.write_shared(config, architecture, wanted, written=("bias", *written))
-    return shared | {
-        "head_dim": config.features_of_head,
-        "attention_bias": spell(config, "bias", architecture, BIASES),
-    }
+    own = {"head_dim": config.features_of_head, "attention_bias": spell(config, "bias", architecture, BIASES)}
+    return shared | own
 
 
 def rules(config: Any) -> list[Rule]:

@@ -1,5 +1,6 @@
 """Gemma 2 (2408.00118): Gemma with norms around each branch, bounded scores and logits, and every other layer local."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lm_lab.interop import gemma, llama
@@ -43,16 +44,16 @@ def read_shared(foreign: dict[str, Any], every: int) -> dict[str, Any]:
 
 def _read_windows(foreign: dict[str, Any], every: int) -> dict[str, Any]:
     """Which layers have a window. Raises UserError where those without do not come at equal distances."""
-    depth = take(foreign, "num_hidden_layers", int)
-    kinds = take(foreign, "layer_types", list | None, None) or _kinds(depth, every)
-    window = take(foreign, "sliding_window", int | None, 4096)
-    if window is None or kinds == [FULL] * depth:
+    depth, window = take(foreign, "num_hidden_layers", int), take(foreign, "sliding_window", int | None, 4096)
+    given, found = take(foreign, "layer_types", list | None, None), every if every <= depth else None
+    if given:
+        found = given.index(FULL) + 1 if FULL in given else None
+        if len(given) != depth or given != _kinds(depth, found):
+            raise UserError(
+                "layer_types is not supported: layers without a window must come at equal distances, last in each group"
+            )
+    if window is None or found == 1:
         return {"window": None, "global_every": None}
-    found = kinds.index(FULL) + 1 if FULL in kinds else None
-    if kinds != _kinds(depth, found):
-        raise UserError(
-            "layer_types is not supported: layers without a window must come at equal distances, the last of each group"
-        )
     return {"window": window, "global_every": found}
 
 
@@ -65,10 +66,12 @@ def write_config(config: Any) -> dict[str, Any]:
     return {"architectures": [*ARCHITECTURES], "model_type": "gemma2"} | write_shared(config, "Gemma 2")
 
 
-def write_shared(config: Any, architecture: str, *settings: Any) -> dict[str, Any]:
-    """The fields that Gemma 2 and 3 call alike; further settings as llama.write_shared has them."""
-    wanted, written = settings or ({}, ())
-    shared = gemma.write_shared(config, architecture, {"norm_position": "both", **wanted}, (*WRITTEN, *written))
+def write_shared(
+    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+) -> dict[str, Any]:
+    """The fields that Gemma 2 and 3 call alike. Raises UserError as llama.write_shared does."""
+    wanted = {"norm_position": "both"} | dict(wanted or {})
+    shared = gemma.write_shared(config, architecture, wanted, (*WRITTEN, *written))
     scale = (config.attention_scale or config.features_of_head**-0.5) ** -2
     if abs(scale - round(scale)) > 1e-9 * scale:
         raise UserError(

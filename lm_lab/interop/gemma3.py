@@ -31,8 +31,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Gemma 3 has not."""
-    settings = ({"qk_norm": "rms", "attention_softcap": None}, ("window_rotary_base",))
-    shared = gemma2.write_shared(config, "Gemma 3", *settings)
+    wanted = {"qk_norm": "rms", "attention_softcap": None}
+    shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("window_rotary_base",))
     whole, base = shared["rope_parameters"], config.window_rotary_base
     local = whole if base is None else {"rope_type": "default", "rope_theta": base}
     named = {"architectures": [*ARCHITECTURES], "model_type": "gemma3_text"}

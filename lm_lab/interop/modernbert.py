@@ -49,16 +49,16 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def _pattern(foreign: dict[str, Any]) -> int | None:
     """global_every. Raises UserError where layers without a window do not come at equal distances from the first."""
-    depth = take(foreign, "num_hidden_layers", int)
-    kinds = take(foreign, "layer_types", list | None, None)
-    kinds = kinds or _kinds(depth, take(foreign, "global_attn_every_n_layers", int, 3, low=1))
-    every = kinds.index(FULL, 1) if FULL in kinds[1:] else None
-    if every == 1 or kinds != _kinds(depth, every):
+    depth, every = take(foreign, "num_hidden_layers", int), take(foreign, "global_attn_every_n_layers", int, 3, low=1)
+    given, found = take(foreign, "layer_types", list | None, None), every if every < depth else None
+    if given:
+        found = given.index(FULL, 1) if FULL in given[1:] else None
+    if found == 1 or (given and (len(given) != depth or given != _kinds(depth, found))):
         raise UserError(
             "layer_types is not supported: layers without a window must come at equal distances, and not "
             "one after another, from the first on"
         )
-    return every
+    return found
 
 
 def _kinds(depth: int, every: int | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sentencepiece
 
-from lm_lab import registry
+from lm_lab import durable, registry
 from lm_lab.schema import build
 from lm_lab.train.carried import SETTINGS
 from lm_lab.train.files import read_object
@@ -97,7 +97,7 @@ def _special(path: Path, number: int | None) -> str | None:
     if number is None or path.name != "tokenizer.json":
         return None
     try:
-        tokens = json.loads(path.read_bytes()).get("added_tokens") or ()
+        tokens = json.loads(durable.read_bytes(path)).get("added_tokens") or ()
         return next((token["content"] for token in tokens if token["id"] == number and token["special"]), None)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # what is wrong with the file is said by the tokenizer itself

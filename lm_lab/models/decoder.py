@@ -12,7 +12,7 @@ from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
 from lm_lab.nn.sight import Sight, Timeline
-from lm_lab.nn.stack import groups_of, repeat, stacks_of
+from lm_lab.nn.stack import DEEPEST, groups_of, repeat, stacks_of
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
@@ -25,7 +25,7 @@ Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 class Config(Transformer):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
-    depth: int = setting("layers, N", 4, low=1)
+    depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     heads: int = setting("attention heads, H", 4, low=1)
     kv_heads: int | None = setting("heads of keys and values, G, each for H / G queries; None: H", None, low=1)
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)

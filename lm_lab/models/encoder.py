@@ -13,7 +13,7 @@ from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import Rotary
 from lm_lab.nn.sight import Sight, everything
-from lm_lab.nn.stack import groups_of, repeat, stacks_of
+from lm_lab.nn.stack import DEEPEST, groups_of, repeat, stacks_of
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
@@ -25,7 +25,7 @@ PLAIN = {"swiglu": "gelu", "geglu": "gelu", "geglu_exact": "gelu_exact"}  # what
 class Config(Transformer):
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
-    depth: int = setting("layers, N", 4, low=1)
+    depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     heads: int = setting("attention heads, H; they share the width", 4, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
     length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)

@@ -13,7 +13,7 @@ from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.positions import RelativeBias, places_within, sinusoidal
 from lm_lab.nn.sight import Sight, Timeline, everything, generating
-from lm_lab.nn.stack import repeat
+from lm_lab.nn.stack import DEEPEST, repeat
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
@@ -28,8 +28,10 @@ class Config(Transformer):
     embedding as it is. T5 v1.0 adds tied and head_scaling to the defaults; v1.1 activation geglu.
     """
 
-    depth: int = setting("layers of the decoder, N", 4, low=1)
-    encoder_depth: int | None = setting("layers of the encoder; None: as many as the decoder's", None, low=1)
+    depth: int = setting("layers of the decoder, N", 4, low=1, high=DEEPEST)
+    encoder_depth: int | None = setting(
+        "layers of the encoder; None: as many as the decoder's", None, low=1, high=DEEPEST
+    )
     heads: int = setting("attention heads, H", 4, low=1)
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)

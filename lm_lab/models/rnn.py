@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.cells import Name
-from lm_lab.nn.linear import Embedding, Linear, constrain
+from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.recurrent import Course, Implementation, Recurrent, Segments
-from lm_lab.nn.stack import Remat, repeat
+from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
@@ -20,8 +20,10 @@ from lm_lab.types import Inputs, Sees, UserError
 class Config:
     """The fields of a config's model section. Raises UserError for a width that two directions cannot share."""
 
-    width: int = setting("features of the stream and of a layer's state, D; two directions share them", 128, low=1)
-    depth: int = setting("layers, N", 2, low=1)
+    width: int = setting(
+        "features of the stream and of a layer's state, D; two directions share them", 128, low=1, high=WIDEST
+    )
+    depth: int = setting("layers, N", 2, low=1, high=DEEPEST)
     cell: Name = setting("what a layer computes", "lstm")
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     bidirectional: bool = setting("whether half of each layer reads every segment from its end", False)

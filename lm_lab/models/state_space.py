@@ -15,11 +15,11 @@ from lm_lab.nn import scans
 from lm_lab.nn.attention import Attention, Heads, Kernel, bounded
 from lm_lab.nn.feed_forward import FeedForward
 from lm_lab.nn.flow import Course, Flow
-from lm_lab.nn.linear import Embedding, Linear, constrain
+from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary
 from lm_lab.nn.sight import Sight, Timeline
-from lm_lab.nn.stack import Remat, repeat
+from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
@@ -30,8 +30,8 @@ class Config:
     """The fields of a config's model section. Raises UserError for settings that do not go together."""
 
     block: Literal["mamba", "rg_lru"] = setting("what mixes tokens: a selective scan, or Griffin's gated unit", "mamba")
-    width: int = setting("residual stream, D", 128, low=1)
-    depth: int = setting("layers, N", 4, low=1)
+    width: int = setting("residual stream, D", 128, low=1, high=WIDEST)
+    depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     recurrent_width: int | None = setting("features with a state; None: 2 D for mamba, D for rg_lru", None, low=1)
     state: int = setting("mamba: numbers of state a feature, S", 16, low=1)
     step_rank: int | None = setting("mamba: rank of the step sizes; None: D / 16, rounded up", None, low=1)

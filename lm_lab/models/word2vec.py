@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.nn.linear import Embedding
+from lm_lab.nn.linear import WIDEST, Embedding
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees
 
@@ -16,7 +16,7 @@ from lm_lab.types import Inputs, Sees
 class Config:
     """The fields of a config's model section."""
 
-    width: int = setting("features of a word, D", 128, low=1)
+    width: int = setting("features of a word, D", 128, low=1, high=WIDEST)
     vocab: int | None = setting("words, V; None: the tokenizer's", None, low=1)
 
     sees: ClassVar[Sees] = "words"

@@ -23,6 +23,7 @@ AXES: dict[Role, tuple[str, str]] = {
     "route": ("width", "expert"),
 }
 
+WIDEST = 2**20  # features of a stream
 PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
 
 

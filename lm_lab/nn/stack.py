@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from lm_lab.nn.linear import PRODUCT
-from lm_lab.types import PyTree
+from lm_lab.types import PyTree, UserError
 
+DEEPEST = 2**14  # layers
+MOST_UNROLLED = 1024  # of them: compiling takes seconds for each
 Remat = Literal["none", "full", "dots"]
 
 POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
@@ -38,6 +40,8 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
     So is the "cache" of scanned layers; of unrolled ones each has its own, which XLA reads and writes where it lies.
     `remat` says what the backward pass computes again: nothing, all of a block, or all but its products with kernels.
     """
+    if depth > MOST_UNROLLED and not scan:
+        raise UserError(f"config.model.depth: {depth} unrolled layers compile for hours; set config.model.scan=True")
     if remat != "none":
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
     layers = nn.scan(

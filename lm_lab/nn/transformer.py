@@ -9,6 +9,7 @@ from jax import Array
 from lm_lab.nn.attention import Kernel
 from lm_lab.nn.experts import Experts, Grouping, Mixture
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
+from lm_lab.nn.linear import WIDEST
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.sight import Sight
 from lm_lab.nn.stack import Remat
@@ -20,7 +21,7 @@ from lm_lab.types import UserError
 class Transformer:
     """Fields that the Config of every transformer family has. Raises UserError for what does not go together."""
 
-    width: int = setting("residual stream, D", 128, low=1)
+    width: int = setting("residual stream, D", 128, low=1, high=WIDEST)
     feed_forward: int | None = setting("inner features, F; None: 4 D, and 8/3 D where gated", None, low=1)
     activation: Activation = setting("of the feed-forward layer", "gelu")
     feed_forward_kind: Literal["dense", "experts"] = setting("one feed-forward layer, or a mixture of experts", "dense")

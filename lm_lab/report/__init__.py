@@ -18,6 +18,7 @@ from typing import Any
 from lm_lab.report import evidence, page, stored
 from lm_lab.schema import build, suggest
 from lm_lab.train.files import atomic_write
+from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
 
 
@@ -25,10 +26,11 @@ def write(directory: Path) -> Path:
     """Write figures/, analysis.json and report.html into a sweep directory; the path of the page.
 
     The same stored results give the same bytes. Raises UserError where there is no sweep, no complete run, an unknown
-    kind of analysis, or a folder that cannot be written.
+    kind of analysis, one of a package that is not trusted (train/trust.py), or a folder that cannot be written.
     """
-    sweep = stored.read(directory)
-    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(directory / "sweep.json"))
+    sweep, file = stored.read(directory), directory / "sweep.json"
+    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
+    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
     analysis = kind.analyse(sweep.rows, settings)
     story = kind.story(analysis, sweep)
     story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
@@ -36,7 +38,7 @@ def write(directory: Path) -> Path:
     try:
         html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
-        (directory / "analysis.json").write_text(record + "\n", encoding="utf-8")
+        atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
         atomic_write(path, html)  # last, and whole: a launch takes a page that is newer than the results for theirs
     except OSError as error:

@@ -7,6 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_lab import durable
+from lm_lab.train.files import Unreadable
+from lm_lab.train.identity import listed_runs
+from lm_lab.train.records import read_metrics, read_result
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -48,15 +52,16 @@ class Sweep:
     def results(self) -> dict[str, dict[str, Any]]:
         """result.json of each run that has one, by the name of the run."""
         paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json" for row in self.rows}
-        return {name: _load(path) for name, path in paths.items() if path.is_file()}
+        return {name: _result(path) for name, path in paths.items() if path.is_file()}
 
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """metrics.jsonl of each finished run that has one, by the name of the run."""
+        """metrics.jsonl of each finished run that has one, by the name of the run; a damaged line is left out, with a
+        warning."""
         paths = {
             str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl" for row in self.finished
         }
-        return {name: _lines(path) for name, path in paths.items() if path.is_file()}
+        return {name: read_metrics(path.parent) for name, path in paths.items() if path.is_file()}
 
     @cached_property
     def overrides(self) -> list[str]:
@@ -79,7 +84,8 @@ def read(directory: Path) -> Sweep:
             raise UserError(f"{directory}: no {name} here; {remedy}")
     study = _load(directory / "sweep.json")
     rows = _table(directory / "results.csv")
-    if study.get("runs") and [row["name"] for row in rows] != [run["name"] for run in study["runs"]]:
+    runs = listed_runs(study, directory / "sweep.json") if study.get("runs") else []
+    if runs and [row["name"] for row in rows] != [run["name"] for run in runs]:
         raise UserError(f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again")
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
@@ -119,24 +125,16 @@ def _value(key: str, cell: Any) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(durable.read_bytes(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")
     return content
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON lines file; a last line cut short by a kill is left out."""
-    lines = path.read_bytes().splitlines()
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append({**json.loads(line)})
-        except (ValueError, TypeError):
-            if number < len(lines):
-                raise UserError(
-                    f"{path}:{number}: not JSON; delete this run's folder and launch the sweep again"
-                ) from None
-    return records
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        return read_result(path.parent) or {}
+    except Unreadable as error:
+        raise UserError(f"{path}: {error.why}; launch lm-lab sweep again to write it anew") from None

@@ -1,6 +1,7 @@
 """How every figure looks: sizes of a paper column, a serif face that matplotlib brings, colour-blind-safe colours."""
 
 import hashlib
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from lm_lab import durable
 from lm_lab.report import text
 from lm_lab.scaling.records import Band, Estimate
 
@@ -83,14 +85,22 @@ def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
+def literal(words: str) -> str:
+    """The words as a figure shows them: a dollar sign begins no formula."""
+    return words.replace("$", r"\$")
+
+
 def save(figure: Figure, folder: Path, name: str) -> bytes:
     """Write name.png (200 dpi) and name.svg into the folder; the bytes of the SVG, the same for the same figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
-    with matplotlib.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": "lm_lab"})
-    return (folder / f"{name}.svg").read_bytes()
+    drawn = {}
+    for form, metadata in {"png": {"Software": None}, "svg": {"Date": None, "Creator": "lm_lab"}}.items():
+        with io.BytesIO() as memory, matplotlib.rc_context({"svg.hashsalt": salt}):
+            figure.savefig(memory, format=form, metadata=metadata)
+            drawn[form] = memory.getvalue()
+        durable.replace(folder / f"{name}.{form}", drawn[form])  # a link that lies there leads to no other file
+    return drawn["svg"]
 
 
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:

@@ -23,7 +23,7 @@ def look() -> dict[str, Any]:
     Asked of a process of its own: a launcher that touched an accelerator would keep its memory from the workers.
     Raises UserError where JAX does not start.
     """
-    answer = subprocess.run([sys.executable, "-c", LOOK, *sys.argv], capture_output=True, text=True, check=False)
+    answer = subprocess.run([sys.executable, "-P", "-c", LOOK, *sys.argv], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["it says nothing"]
         raise UserError(f"JAX does not start here: {lines[-1]}; check JAX_PLATFORMS and the installation")

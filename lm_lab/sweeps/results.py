@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lm_lab.sweeps.store import Planned, planned_runs, read, run_directory
-from lm_lab.train.files import atomic_write
+from lm_lab.train.files import Unreadable, atomic_write
 from lm_lab.train.records import read_result
 
 Status = Literal["missing", "running", "complete", "diverged", "failed"]
@@ -37,8 +37,11 @@ def run_status(directory: Path) -> Status:
 
 
 def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where it has none yet."""
-    return read_result(directory) or {}
+    """The run's result.json; empty where it has none yet, or one that is damaged: training sets that aside."""
+    try:
+        return read_result(directory) or {}
+    except Unreadable:
+        return {}
 
 
 def collect(directory: Path) -> list[Row]:

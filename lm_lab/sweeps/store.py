@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lm_lab import durable
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
-from lm_lab.train.files import atomic_write
-from lm_lab.train.identity import name_of, show
+from lm_lab.train.files import atomic_write, misfit
+from lm_lab.train.identity import listed_runs, name_of, show
 from lm_lab.train.sections import Known, choice, deciding, differences, known, spec
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
+RUN = {"name": str, "overrides": dict, "config": dict}  # the types of what sweep.json says of a run
 Resolve = Callable[[Point], Config]
 """Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError for a bad one."""
 
@@ -93,19 +95,22 @@ def read(directory: Path) -> dict[str, Any]:
     """The directory's sweep.json. Raises UserError where there is none, or it is not one."""
     path = directory / "sweep.json"
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(durable.read_bytes(path))
         if not {"name", "runs", "created"} <= record.keys():
             raise ValueError("it lacks name, runs or created")
+        for run in record["runs"]:
+            if misfit(run, RUN) or not RUN.keys() <= run.keys():
+                raise ValueError("a run lacks name, overrides or config")
     except FileNotFoundError:
         raise UserError(f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep") from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete it, and a launch writes it anew") from None
     return record
 
 
-def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
-    """The runs that a sweep.json lists."""
-    return [Planned(run["name"], run["overrides"], run["config"]) for run in record["runs"]]
+def planned_runs(record: Mapping[str, Any], file: Path = Path("sweep.json")) -> list[Planned]:
+    """The runs that a sweep.json lists. Raises UserError, naming the file, for one that is none."""
+    return [Planned(run["name"], run.get("overrides", {}), run.get("config", {})) for run in listed_runs(record, file)]
 
 
 def write(directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]) -> None:

@@ -36,6 +36,10 @@ class Study:
     analysis: Mapping[str, Any]
 
     def __post_init__(self):
+        wanted = {"name": (str, "text"), "question": (str, "text"), "base": (ConfigDict, "a ConfigDict")}
+        for field, (kind, words) in (wanted | {"analysis": (Mapping, "a dict")}).items():
+            if not isinstance(value := getattr(self, field), kind) or value == "":
+                raise UserError(f"Study: {field} must be {words}, not {value!r}")
         if not self.sweep:
             raise UserError(f"study {self.name!r}: its sweep has no points; give at least one (an empty dict is a run)")
         if not isinstance(self.sweep, list) or not all(isinstance(point, dict) for point in self.sweep):
@@ -93,11 +97,11 @@ def _run(file: Path, function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{file}{_line(file, error)}: {type(error).__name__}: {error}") from error
 
 
-def _line(file: Path, error: Exception) -> str:
+def _line(file: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its text already names the line
     frames = traceback.extract_tb(error.__traceback__)

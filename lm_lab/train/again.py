@@ -40,6 +40,7 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
 
     Raises UserError as training does, and where there is no checkpoint.
     """
+    result: dict[str, Any] | None = records.read_result(run.directory)
     machine = loop.build([run])
     with sharding.use(machine.mesh):
         step, state = state_of(run, machine)
@@ -47,7 +48,6 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         if machine.measure is not None:
             exams["heldout"] |= machine.measure(machine.whole(state.params, state.frozen))
     found = {f"eval/{exam}/{name}": value for exam, own in exams.items() for name, value in own.items()}
-    result: dict[str, Any] | None = records.read_result(run.directory)
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **found}})
     return step, found

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -33,10 +33,12 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab.durable import fsync
 from lm_lab.train.files import (
     MANIFEST,
+    NUMBER,
     Damaged,
     Lock,
     atomic_write,
     explained,
+    misfit,
     prepare_workdir,
     read_seal,
     seal,
@@ -48,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 LAST_GOOD = "LAST_GOOD"
 TRASH = "trash"
+STEP = re.compile(r"step_\d{8,}")
 ONE_AT_A_TIME = threading.Lock()  # Orbax 0.12.8: two calls at once in a process take each other's folders
 
 
@@ -59,6 +62,9 @@ class Record(NamedTuple):
     score: float | None
     extra: dict[str, Any]
     arrays: dict[str, str]  # "params.head.kernel" -> "bfloat16[128,512]"
+
+
+FIELDS = {"step": int, "spec_hash": str, "score": (*NUMBER, NoneType), "extra": dict, "arrays": dict}
 
 
 class Checkpoints:
@@ -75,11 +81,14 @@ class Checkpoints:
         self._spec_hash = spec_hash
         self._lock = Lock(self._directory / "lock")
         self._pending: Future[None] | None = None
+        self._judged: dict[str, Record | None] = {}  # by folder; None for one that cannot be used
+        self._foreign = ""  # the spec of a commit that is another run's
 
     def __enter__(self) -> "Checkpoints":
         prepare_workdir(self._directory)
         self._lock.__enter__()
         shutil.rmtree(self._directory / TRASH, ignore_errors=True)
+        self._check_pointer()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         return self
 
@@ -101,8 +110,8 @@ class Checkpoints:
 
         After it returns, the arrays may be donated or overwritten. A save waits for the one before it, and raises what
         that one met (UserError: disk full, permissions); what was committed earlier stays. `extra` is plain JSON data,
-        given back by `latest`. The lowest score is the best; None and NaN are never the best. A step that is already
-        committed is not written again.
+        given back by `commits` and `latest`. The lowest score is the best; None and NaN are never the best. A step that
+        is already committed is not written again.
         """
         self.wait()
         if _is_committed(_folder(self._directory, step)):
@@ -111,6 +120,7 @@ class Checkpoints:
         score = float(score) if score is not None and math.isfinite(score) else None
         host_state = to_host(state)
         record = Record(int(step), self._spec_hash, score, extra, describe(host_state))
+        self._judged.pop(_folder(self._directory, step).name, None)
         self._pending = self._writer.submit(commit, self._directory, host_state, record, self._keep)
 
     def wait(self) -> None:
@@ -119,49 +129,86 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def latest(self, abstract_state: PyTree, at_most: int | None = None) -> tuple[int, PyTree, dict[str, Any]] | None:
-        """The newest commit whose files are what its manifest says, as (step, state, extra); None if there is none.
-        With `at_most`, later steps are passed over.
+    def commits(self, at_most: int | None = None) -> Iterator[Record]:
+        """What the commits (with `at_most`, those of no later step) say whose files are what their manifests say, the
+        newest first.
 
-        `abstract_state` is a pytree of jax.ShapeDtypeStruct: its shapes and dtypes must be those saved, its shardings
-        (the first device where it has none) are those of the result, whatever devices the state was saved from.
-        A damaged commit is passed over with a warning, and leaves at the next start. Raises UserError if all commits
-        are damaged, or if they are of another spec, shape or dtype.
+        One that is damaged, or of another spec beside those of this one, is passed over with a warning. Raises
+        UserError at the end where commits are there and none of them can be used.
         """
         self.wait()
         folders = committed(self._directory)
-        self._check_pointer(folders)
-        if at_most is not None:
-            folders = [folder for folder in folders if folder.name <= _folder(self._directory, at_most).name]
-        for number, folder in enumerate(folders):
-            try:
-                fields = verify_seal(folder)
-            except Damaged as fault:
-                logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
-                continue
-            record = Record(**{name: fields[name] for name in Record._fields})
-            self._check_spec(record)
-            state = restore(folder, record, abstract_state)
-            with explained(self._directory, "set damaged checkpoints aside"):
-                for damaged in folders[:number]:
-                    discard(self._directory, damaged, delete=False)
+        for folder in folders:
+            if at_most is None or step_of(folder) <= at_most:
+                record = self._judge(folder)
+                if record is not None:
+                    yield record
+        if folders and not any(map(self._judge, folders)):
+            self._refuse()
+
+    def restore(self, record: Record, abstract_state: PyTree) -> PyTree:
+        """The arrays of a commit.
+
+        `abstract_state` is a pytree of jax.ShapeDtypeStruct: its shapes and dtypes must be those saved, its shardings
+        (the first device where it has none) are those of the result, whatever devices the state was saved from. Raises
+        UserError where they are not.
+        """
+        return restore(_folder(self._directory, record.step), record, abstract_state)
+
+    def latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest commit that can be used, as (step, state, extra); None if there is none. Later ones are set aside.
+
+        Raises UserError as `commits` and `restore`.
+        """
+        for record in self.commits():
+            state = self.restore(record, abstract_state)
+            self.rewind(record.step)
             return record.step, state, record.extra
-        if folders:
-            raise UserError(f"{self._directory}: every checkpoint is damaged; delete the folder to start from step 0")
         return None
 
-    def _check_spec(self, record: Record) -> None:
-        if record.spec_hash != self._spec_hash:
-            raise UserError(
-                f"{self._directory} holds checkpoints of another config (hash {record.spec_hash}, this run has "
-                f"{self._spec_hash}); choose another --workdir or delete the folder"
-            )
+    def rewind(self, step: int) -> None:
+        """Takes the commits of later steps away, durably, so that they never mix with those of a run that begins here.
 
-    def _check_pointer(self, folders: list[Path]) -> None:
+        `step` is that of a commit, or 0. Damaged commits can be looked at in trash/ until the next start.
+        """
+        later = [folder for folder in committed(self._directory) if step_of(folder) > step]
+        with explained(self._directory, "set later checkpoints aside"):
+            if later and step:
+                atomic_write(self._directory / LAST_GOOD, f"{_folder(self._directory, step).name}\n")
+            elif later:
+                (self._directory / LAST_GOOD).unlink(missing_ok=True)
+            for folder in later:
+                discard(self._directory, folder, delete=self._judged.pop(folder.name, True) is not None)
+            if later:
+                fsync(self._directory)
+
+    def _judge(self, folder: Path) -> Record | None:
+        """What a commit says, None where it cannot be used: verified once, for that reads all of it."""
+        if folder.name not in self._judged:
+            self._judged[folder.name] = None
+            try:
+                record = read_record(folder, whole=True)
+                if record.spec_hash != self._spec_hash:
+                    self._foreign = record.spec_hash
+                    raise Damaged(f"it is of a run with hash {record.spec_hash}, this one has {self._spec_hash}")
+                self._judged[folder.name] = record
+            except Damaged as fault:
+                logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
+        return self._judged[folder.name]
+
+    def _refuse(self) -> None:
+        if self._foreign:
+            raise UserError(
+                f"{self._directory} holds checkpoints of another config (hash {self._foreign}, this run has "
+                f"{self._spec_hash}); choose another --workdir"
+            )
+        raise UserError(f"{self._directory}: every checkpoint is damaged; delete the folder to start from step 0")
+
+    def _check_pointer(self) -> None:
         pointer = self._directory / LAST_GOOD
         if pointer.exists():
             name = pointer.read_bytes().decode(errors="replace").strip()
-            if name not in {folder.name for folder in folders}:
+            if name not in {folder.name for folder in committed(self._directory)}:
                 logger.warning("%s names %s, which is not there: looking for an older checkpoint", pointer, name)
 
 
@@ -191,8 +238,25 @@ def commit(directory: Path, state: PyTree, record: Record, keep: int) -> None:
 
 def committed(directory: Path) -> list[Path]:
     """The folders of committed steps, newest first."""
-    folders = [folder for folder in directory.glob("step_*") if _is_committed(folder)]
-    return sorted(folders, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+    folders = [folder for folder in directory.glob("step_*") if STEP.fullmatch(folder.name) and _is_committed(folder)]
+    return sorted(folders, key=step_of, reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """The step of a commit, by the name of its folder."""
+    return int(folder.name.removeprefix("step_"))
+
+
+def read_record(folder: Path, whole: bool) -> Record:
+    """What a commit says, with `whole` after its files were found to be those that it covers. Raises Damaged."""
+    fields = verify_seal(folder) if whole else read_seal(folder)
+    wrong = misfit(fields, FIELDS) or ", ".join(f"{name} is absent" for name in FIELDS if name not in fields)
+    if wrong:
+        raise Damaged(f"{MANIFEST}: {wrong}")
+    record = Record(**{name: fields[name] for name in FIELDS})
+    if folder.name != _folder(folder.parent, record.step).name:
+        raise Damaged(f"it is of step {record.step}, by its {MANIFEST}")
+    return record
 
 
 def surplus(directory: Path, keep: int) -> list[Path]:
@@ -271,8 +335,7 @@ def restore(folder: Path, record: Record, abstract_state: PyTree) -> PyTree:
         saved, asked = record.arrays.get(name, "absent"), wanted.get(name, "absent")
         if saved != asked:
             raise UserError(
-                f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose another --workdir "
-                "or delete the folder"
+                f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose another --workdir"
             )
     default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(
@@ -300,7 +363,7 @@ def _is_committed(folder: Path) -> bool:
 
 def _score(folder: Path) -> float:
     try:
-        score = read_seal(folder)["score"]
+        score = read_record(folder, whole=False).score
     except Damaged:
         score = None
     return math.inf if score is None else score

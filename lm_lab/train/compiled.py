@@ -13,22 +13,22 @@ class Compiled:
     """
 
     def __init__(self, jitted: Any, arguments: Callable[..., tuple[Any, ...]] = lambda *given: given) -> None:
-        self._jitted, self._arguments = jitted, arguments
-        self._programs: dict[Any, Any] = {}
+        self.jitted, self._arguments = jitted, arguments
+        self.programs: dict[Any, Any] = {}  # by the shape of the last argument
 
     def ready(self, *given: Any) -> bool:
         """Whether a call with these arguments would compile nothing."""
-        return _shape(given[-1]) in self._programs
+        return _shape(given[-1]) in self.programs
 
     def compile(self, *given: Any) -> None:
         """Makes it ready, which may take minutes."""
-        self._programs[_shape(given[-1])] = self._jitted.lower(*self._arguments(*given)).compile()
+        self.programs[_shape(given[-1])] = self.jitted.lower(*self._arguments(*given)).compile()
 
     def __call__(self, *given: Any) -> Any:
         """The function's value."""
         if not self.ready(*given):
             self.compile(*given)
-        return self._programs[_shape(given[-1])](*self._arguments(*given))
+        return self.programs[_shape(given[-1])](*self._arguments(*given))
 
 
 def _shape(tree: Any) -> Any:

@@ -54,7 +54,7 @@ class Horizon:
     steps: int | None = setting("optimizer steps", None, low=1)
     tokens: int | None = setting("training targets (of records, room for them), rounded to whole calls", None, low=1)
     budget_flops: float | None = setting("training FLOPs by the count, rounded to whole calls", None, low=1.0)
-    batch_size: int = setting("windows a step, B", 32, low=1)
+    batch_size: int = setting("windows a step, B", 32, low=1, high=2**24)
     initial: str | None = setting("directory of the run whose parameters this one starts with", None)
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting("steps in one call of the compiled program", 10, low=1)
@@ -111,6 +111,11 @@ class Experiment:
     train: Horizon
     mesh: sharding.Config
     precision: Precision
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the modules that the config chooses."""
+        return (self.family, self.objective_name, self.adapter_name, self.data.source, self.data.tokenizer)
 
     def build_model(self) -> Any:
         """The family's Linen module, with the head that the objective asks for."""

@@ -3,14 +3,16 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_lab import durable
+from lm_lab.schema import is_text
 from lm_lab.types import UserError
 
 MANIFEST = "manifest.json"
@@ -19,6 +21,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.ELOOP: "it is a link, and writing would change what it leads to; remove it",
     errno.ENOLCK: "choose a --workdir on a file system that supports locks",
 }
 
@@ -35,7 +38,7 @@ def explained(path: Path, action: str) -> Iterator[None]:
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file's content in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
+    with durable.open_to_read(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -48,17 +51,57 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         durable.replace(path, content.encode() if isinstance(content, str) else content)
 
 
+class Unreadable(UserError):
+    """A file that is not what we write, as when an editor or a crash left it: one line that ends in the remedy."""
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{path}: {why}; {remedy}")
+        self.path, self.why = path, why
+
+
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read."""
+    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read, and
+    Unreadable where it holds none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(durable.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}; {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error}); {remedy}") from None
+        raise Unreadable(path, f"no JSON ({error})", remedy) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object is expected; {remedy}")
+        raise Unreadable(path, "a JSON object is expected", remedy)
     return content
+
+
+def set_aside(path: Path, copy: bool = False) -> str:
+    """Renames a damaged file to NAME.damaged-1, or the next that is free, or makes a copy of that name; the name.
+
+    Raises UserError.
+    """
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    with explained(path, "set it aside"):
+        if copy:
+            durable.replace(aside, path.read_bytes())
+        else:
+            path.rename(aside)
+    return aside.name
+
+
+NUMBER = (int, float)
+
+
+def misfit(values: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> str | None:
+    """The first value of none of the types of its key, as in "steps is null"; None where there is none.
+
+    Keys may be absent, and True is no number.
+    """
+    for key in (key for key in types if key in values):
+        value, allowed = values[key], types[key]
+        huge = isinstance(value, int) and abs(value) >= 2**1000  # beyond floats
+        if not isinstance(value, allowed) or isinstance(value, bool) or huge:
+            return f"{key} is {json.dumps(value)[:60]}"
+    return None
 
 
 class Damaged(Exception):
@@ -80,12 +123,14 @@ def seal(folder: Path, fields: dict[str, Any]) -> None:
 def read_seal(folder: Path) -> dict[str, Any]:
     """The manifest of a sealed folder, itself verified; the files are not. Raises Damaged."""
     try:
-        content = json.loads((folder / MANIFEST).read_bytes())
-        if content.pop("sha256") == _fingerprint(content):
-            return content
+        content = json.loads(durable.read_bytes(folder / MANIFEST))
+        same = content.pop("sha256") == _fingerprint(content)
+        files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise Damaged(f"{MANIFEST}: {error}") from None
-    raise Damaged(f"{MANIFEST}: SHA-256 differs")
+    if not same:
+        raise Damaged(f"{MANIFEST}: SHA-256 differs")
+    return content | {"files": files}
 
 
 def verify_seal(folder: Path) -> dict[str, Any]:
@@ -93,6 +138,8 @@ def verify_seal(folder: Path) -> dict[str, Any]:
     content = read_seal(folder)
     for name, (size, sha256) in content["files"].items():
         path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts or not is_text(name):
+            raise Damaged(f"{MANIFEST}: {name!r} is no file of the folder")
         try:
             if path.stat().st_size != size:
                 raise Damaged(f"{name}: {path.stat().st_size} bytes instead of {size}")
@@ -100,6 +147,8 @@ def verify_seal(folder: Path) -> dict[str, Any]:
                 raise Damaged(f"{name}: SHA-256 differs")
         except OSError as error:
             raise Damaged(f"{name}: {error.strerror}") from None
+        except ValueError as error:  # a name with NUL
+            raise Damaged(f"{name!r}: {error}") from None
     return content
 
 
@@ -121,6 +170,8 @@ def prepare_workdir(path: Path) -> None:
 class Lock:
     """An exclusive flock on a file, held from entering the `with` block to leaving it, or to the process's death.
 
+    A link to another file is refused, for the lock's content is overwritten.
+
     The kernel releases it when the holder dies, kill -9 included, so there is no stale lock to clear away. The file
     stays, and names the last holder. A process forked inside the block holds the lock too, until it ends or execs.
     Raises UserError, with the holder's pid and host, where another holds it.
@@ -132,7 +183,7 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         with explained(self._path, "lock"):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
                 self._acquire()
             except BaseException:

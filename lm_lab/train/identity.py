@@ -6,18 +6,23 @@ checkpoint repeats it. A later release, another mesh or more steps change the co
     changes.jsonl   a line for every launch that went on with another config: step, and [before, after] by key
 """
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lm_lab.train.files import atomic_write, explained, read_object
+from lm_lab.train.checkpoint import committed, read_record
+from lm_lab.train.files import Damaged, Unreadable, atomic_write, explained, read_object
 from lm_lab.train.sections import ABSENT, HORIZON, Difference, Values, choice, differences, known, spec
 from lm_lab.types import UserError
 
 IDENTITY = "identity"
+MENDS = "name the directory of a run; the command that trained it mends a damaged config.json"
+OTHER = "restore it from a copy, or choose another --workdir"
 
 
 class Claim(NamedTuple):
@@ -26,6 +31,7 @@ class Claim(NamedTuple):
     identity: str
     changes: tuple[Difference, ...] = ()
     other_files: bool = False  # text is read from another place than before
+    damaged: str = ""  # what is wrong with its config.json, if that is none
 
     @property
     def moves_end(self) -> bool:
@@ -38,7 +44,7 @@ def name_of(resolved: Values) -> str:
     return _digest(spec(resolved, known(choice(resolved))))
 
 
-def read_config(path: Path, remedy: str = "name the directory of a run") -> tuple[str, dict[str, Any]]:
+def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
     """(identity, values) of a config.json. Raises UserError.
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
@@ -48,6 +54,21 @@ def read_config(path: Path, remedy: str = "name the directory of a run") -> tupl
     return identity if isinstance(identity, str) else _digest(values), values
 
 
+def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The runs of a sweep.json: their name, and by "overrides" and "config" what they are.
+
+    Raises UserError for one that is none: a name is that of a folder in runs/, and leads nowhere else.
+    """
+    runs = sweep.get("runs")
+    for number, run in enumerate(runs if isinstance(runs, list) else [runs], 1):
+        fields = run if isinstance(run, dict) else {}
+        name = fields.get("name")
+        plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
+        if not plain or not all(isinstance(fields.get(key, {}), dict) for key in ("overrides", "config")):
+            raise UserError(f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy")
+    return list(runs or ())
+
+
 def claim(directory: Path, resolved: Values) -> Claim:
     """What the directory is to the run. Raises UserError where it holds another run: its config.json differs in a key
     that decides the result. What does not decide it may change; whether the end may move is judged with the schedule
@@ -55,7 +76,10 @@ def claim(directory: Path, resolved: Values) -> Claim:
     path = directory / "config.json"
     if not path.exists():
         return Claim(name_of(resolved))
-    identity, stored = read_config(path, "restore it from a copy, or choose another --workdir")
+    try:
+        identity, stored = read_config(path, OTHER)
+    except Unreadable as damaged:
+        return _claim_by_checkpoints(directory, resolved, damaged)
     about = known(choice(resolved))
     changes = differences(stored, json.loads(json.dumps(resolved)), about)
     for change in changes:
@@ -65,6 +89,20 @@ def claim(directory: Path, resolved: Values) -> Claim:
                 f"{show(change.asked)} here; give the same, or choose another --workdir"
             )
     return Claim(identity, tuple(changes), any(change.key in about.files for change in changes))
+
+
+def _claim_by_checkpoints(directory: Path, resolved: Values, damaged: Unreadable) -> Claim:
+    """The claim to a directory whose config.json is damaged, but whose checkpoints are of this run; or that has none,
+    and no result. Raises UserError for another."""
+    found = set()
+    for folder in committed(directory / "checkpoints"):
+        with contextlib.suppress(Damaged):  # which says nothing of whose it is
+            found.add(read_record(folder, whole=False).spec_hash)
+    empty = not found and not (directory / "result.json").exists()
+    for name in (name_of(resolved), _digest(resolved)):  # the second by releases that hashed the complete config
+        if found == {name} or empty:
+            return Claim(name, damaged=damaged.why)
+    raise UserError(f"{damaged.path}: {damaged.why}, and no checkpoint proves that the run is this one; {OTHER}")
 
 
 def write(

@@ -14,6 +14,7 @@ from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import REFERENCE, Experiment
+from lm_lab.train.trust import packages, packages_of, trusting
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -32,13 +33,17 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """
     if experiment.train.initial is None:
         return {}
-    adapted = getattr(experiment.adapter, "continues", False)
-    if adapted:
-        family, config, params, own = restore.load_beginning(Path(experiment.train.initial))
+    with trusting(packages_of(experiment.modules)):
+        return _read(experiment, Path(experiment.train.initial))
+
+
+def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
+    if getattr(experiment.adapter, "continues", False):
+        family, config, params, own = restore.load_beginning(directory)
         _check_adapter(own.settings, experiment.adapter)
         params = {**params, ADAPTER: own.trained["lora"]}
     else:
-        family, config, params = restore.load_params(Path(experiment.train.initial))
+        family, config, params = restore.load_params(directory)
     if family != experiment.family:
         raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
@@ -62,7 +67,8 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
         return dict(values)  # what is wrong with it is said where it is read
     directory = Path(named).expanduser()
-    stored = carried.anchored(directory, restore.read_config(directory))
+    with trusting(packages(values)):
+        stored = carried.anchored(directory, restore.read_config(directory))
     found = dict(values)
     if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
         found["model"] = _model(stored["model"], found)

@@ -13,8 +13,9 @@ import numpy as np
 from lm_lab.compute import device
 from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import program as programs
-from lm_lab.train import restore, sharding
+from lm_lab.train import restore, room, sharding
 from lm_lab.train import step as steps_of
+from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.feed import open_feed
@@ -57,12 +58,13 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
         signals = stack.enter_context(Signals("note"))
         watchdog = stack.enter_context(Watchdog(signals))
         members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
-        todo = [member for member in members if member.result is None]
-        if todo:
-            machine = build([member.run for member in todo])
+        if any(member.result is None for member in members):
             stack.callback(watchdog.begin, "save")  # for the last of which the members wait as they are left
+        while todo := [member for member in members if member.result is None]:
+            company = gather(todo)
+            machine = build(fitted([member.run for member in company.members], len(runs)))
             with sharding.use(machine.mesh):
-                _train(machine, todo, signals, watchdog)
+                _train(machine, company, signals, watchdog)
     return [member.result for member in members if member.result is not None]
 
 
@@ -75,6 +77,8 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(first)
+    sharding.check_split(first.mesh, program.state, getattr(first.model, "heads", None))
+    room.check(program.state, mesh, len(runs))
     feed = open_feed(first, program, {run.experiment.seed for run in runs})
     given = feed.given
 
@@ -146,13 +150,14 @@ def next_stop(step: int, horizon: Horizon, steps: int) -> int:
     return min(steps, *((step // interval + 1) * interval for interval in intervals))
 
 
-def _train(machine: Machine, members: list[Member], signals: Signals, watchdog: Watchdog) -> None:
-    program, horizon = machine.program, members[0].run.experiment.train
-    step, state = _restore(machine, members)
+def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watchdog) -> None:
+    program, members = machine.program, company.members
+    horizon, last = members[0].run.experiment.train, min(company.until or program.steps, program.steps)
+    step, state = company.step, _restore(machine, company)
     pending: list[Call] = []
     with closing(_Pace(machine, members, step)) as pace:
-        while step < program.steps and any(member.result is None for member in members):
-            stop = next_stop(step, horizon, program.steps)
+        while step < last and any(member.result is None for member in members):
+            stop = min(next_stop(step, horizon, program.steps), last)
             with watchdog.waits("loader"):
                 examples = machine.examples(step, stop - step)
             if not machine.step.ready(state, examples):
@@ -166,7 +171,7 @@ def _train(machine: Machine, members: list[Member], signals: Signals, watchdog: 
                 finished, pending, step = pending, [(step, stop, metrics)], stop
                 examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
                 told = signals.received  # once: one that comes during the evaluation waits for the next call's save
-                saves = step == program.steps or step % horizon.checkpoint_every_steps == 0 or told
+                saves = step == last or step % horizon.checkpoint_every_steps == 0 or told
                 if examines or saves:
                     finished, pending = finished + pending, []
                 pace.observe(finished)  # else the call before, while this one runs
@@ -189,8 +194,9 @@ def _train(machine: Machine, members: list[Member], signals: Signals, watchdog: 
             pace.observe(pending)
     with watchdog.waits("save"):
         _commit(members)
-    for member in members:
-        member.finish()
+    if last == program.steps:
+        for member in members:
+            member.finish()
 
 
 def _examine(machine: Machine, members: list[Member], step: int, state: TrainState) -> None:
@@ -221,25 +227,22 @@ def _commit(members: list[Member]) -> None:
         member.wait()
 
 
-def _restore(machine: Machine, members: list[Member]) -> tuple[int, TrainState]:
-    """The newest step that every member has, and its state; step 0 where there is none."""
+def _restore(machine: Machine, company: Company) -> TrainState:
+    """The state of the step at which the members begin, and their records open there."""
+    members, step = company.members, company.step
     solo = programs.abstract_state(machine.program)
     if len(members) == 1:
         placed = programs.saved(machine.shardings)
         solo = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, placed)
-    found = [member.newest(solo, None) for member in members]
-    common = min(0 if commit is None else commit[0] for commit in found)
-    found = [c if c and c[0] == common else m.newest(solo, common) for m, c in zip(members, found)] if common else []
-    commits = [commit for commit in found if commit is not None and commit[0] == common]
-    if not common or len(commits) < len(members):
+    extras: Sequence[dict[str, Any]] = [{} for _ in members]
+    if step:
+        states, extras = zip(*(member.restore(step, solo) for member in members))
+        state = with_frozen(machine, _stack(states))
+    else:
         state = machine.start()
-        for member, base in zip(members, _bases(machine, state, len(members))):
-            member.begin(machine.program, machine.text, base, 0, {})
-        return 0, state
-    state = with_frozen(machine, _stack([saved for _, saved, _ in commits]))
-    for member, (step, _, extra), base in zip(members, commits, _bases(machine, state, len(members))):
-        member.begin(machine.program, machine.text, base, step, extra)
-    return common, jax.device_put(state, machine.shardings)
+    for member, extra, base in zip(members, extras, _bases(machine, state, len(members))):
+        member.begin(machine.program, machine.text, base, company.name, step, extra)
+    return jax.device_put(state, machine.shardings) if step else state
 
 
 def with_frozen(machine: Machine, saved: programs.Saved) -> TrainState:

@@ -1,5 +1,6 @@
 """One run among those trained together: its directory, its counters, its checkpoints and its end."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,15 +10,29 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import carried, identity, optimizer, records
+from lm_lab.train import carried, history, identity, optimizer, records
 from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.files import explained, prepare_workdir
+from lm_lab.train.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
 from lm_lab.train.program import Program
 from lm_lab.types import PyTree, UserError
 
+logger = logging.getLogger(__name__)
+
 Sums = dict[str, float]
 OTHER = "choose another --workdir"
+COUNTERS = {  # what a commit holds beside the state
+    "steps": int,
+    "text": str,
+    "base": str,
+    "company": str,
+    "bytes": NUMBER,
+    "seconds": NUMBER,
+    "compile_seconds": NUMBER,
+    "since_log": dict,
+    "final": dict,
+    history.MARK: dict,
+}
 
 
 class Run(NamedTuple):
@@ -26,6 +41,13 @@ class Run(NamedTuple):
     experiment: Experiment
     resolved: dict[str, Any]  # the config as plain values, complete
     directory: Path
+
+
+class Place(NamedTuple):
+    """Where a run can go on."""
+
+    step: int
+    company: str  # the name of those that it was trained with
 
 
 class Member:
@@ -39,7 +61,7 @@ class Member:
         # A kill may find a member one commit ahead of the others: it then still has the one that they share.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
-        self._stack = ExitStack()
+        self._stack, self._opened = ExitStack(), ExitStack()
 
     def __enter__(self) -> "Member":
         directory = self.run.directory
@@ -48,17 +70,33 @@ class Member:
             raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
         self._claim = identity.claim(directory, self.run.resolved)
         carried.check(directory, self.run.experiment)
-        self.result = _ended(directory)
-        if self.result is not None and not self._is_longer(self.result):
+        broken = self._take_up_result()
+        ended = self.result is not None and not self._is_longer(self.result)
+        if ended and not self._claim.damaged:
             return self
-        self._ended, self.result = self.result, None
         self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, self._claim.identity)
         self._stack.enter_context(self._checkpoints)
+        if self._claim.damaged:
+            _set_aside(directory / "config.json", self._claim.damaged)
+            identity.write(directory, self.run.resolved, self._claim)
+        if broken:
+            _set_aside(directory / "result.json", broken.why)
+        if not ended:
+            self._ended, self.result = self.result, None
         return self
 
     def __exit__(self, *error: Any) -> None:
         with explained(self.run.directory, "write"):  # closing a file writes what a full disk refused before
             self._stack.__exit__(*error)
+
+    def _take_up_result(self) -> Unreadable | None:
+        """Finds the result of a run that needs nothing more; what is wrong with a result.json that is none."""
+        try:
+            result = records.read_result(self.run.directory)
+        except Unreadable as broken:
+            return broken
+        self.result = result if result and result["status"] in ("complete", "diverged") else None
+        return None
 
     def _is_longer(self, result: Mapping[str, Any]) -> bool:
         """Whether a run that has ended is asked for another end. Raises UserError where it cannot have one."""
@@ -76,12 +114,39 @@ class Member:
         if self.result is None:
             self._checkpoints.wait()
 
-    def newest(self, abstract_state: PyTree, at_most: int | None) -> tuple[int, PyTree, dict[str, Any]] | None:
-        """The newest commit (of step at_most or before) as (step, state, extra)."""
-        return self._checkpoints.latest(abstract_state, at_most)
+    @property
+    def identity(self) -> str:
+        """The name of the run, by which its checkpoints know it."""
+        return self._claim.identity
 
-    def begin(self, program: Program, text: str, base: str, step: int, extra: Mapping[str, Any]) -> None:
+    def newest(self, at_most: int | None = None) -> Place:
+        """The newest step (of at_most or before) from which the run can go on, 0 where that is its start.
+
+        It is that of the newest commit, or of one up to an interval of checkpoints before it, the first with which
+        metrics.jsonl agrees; where it agrees with none, the newest one's.
+        """
+        lines, newest = history.read_lines(self.run.directory), None
+        for record in self._checkpoints.commits(at_most):
+            if wrong := _misfit(record.extra):
+                folder = self.run.directory / f"checkpoints/step_{record.step:08d}"
+                raise UserError(f"{folder}: its manifest was edited ({wrong}); delete that folder to go on without it")
+            place = Place(record.step, record.extra.get("company", ""))
+            newest = newest or place
+            if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
+                break
+            if history.are_whole(lines, record.extra):
+                return place
+        return newest or Place(0, "")
+
+    def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """(state, extra) of the commit of a step that `newest` gave."""
+        record = next(self._checkpoints.commits(step))
+        return self._checkpoints.restore(record, abstract_state), record.extra
+
+    def begin(self, program: Program, text: str, base: str, company: str, step: int, extra: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the records there.
+
+        Later checkpoints are discarded. `company` is the name of those that it is trained with.
 
         Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
         on other frozen parameters (`base` is their hash), or for other steps, as when the FLOPs of a step are counted
@@ -102,9 +167,13 @@ class Member:
                 f"{self.run.directory}: its adapter was trained on other parameters than config.train.initial gives "
                 "now; put those back, or choose another --workdir"
             )
+        newest = next(self._checkpoints.commits(), None)
+        kept = history.recall(self.run.directory, step, extra, newest.extra if newest else {})
+        self._checkpoints.rewind(step)
         carried.keep(self.run.directory, self.run.experiment)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
-        self._program, self._text, self._base = program, text, base
+        self._claim, self._ended = identity.Claim(self._claim.identity), None
+        self._program, self._text, self._base, self._company = program, text, base, company
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -112,7 +181,9 @@ class Member:
         self._final: dict[str, float] = dict(extra.get("final", {}))
         self._examined = -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
-        self._metrics = self._stack.enter_context(records.Metrics(self.run.directory, step or None))
+        self._opened.close()
+        self._opened = self._stack.enter_context(ExitStack())
+        self._metrics = self._opened.enter_context(records.Metrics(self.run.directory, kept))
         records.write_environment(self.run.directory)
 
     @property
@@ -178,10 +249,11 @@ class Member:
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""
         if self.result is None:
-            self._metrics.sync()
+            lines = self._metrics.sync()
             clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
+            extra |= {history.MARK: lines._asdict(), "company": self._company}
             if self._base:
                 extra["base"] = self._base
             score = self._final["eval/heldout/nll"] if self._examined == step else None
@@ -220,13 +292,17 @@ class Member:
         return {"step": step, "tokens": step * program.targets_per_step, "flops": step * program.flops_per_step}
 
 
-def _ended(directory: Path) -> dict[str, Any] | None:
-    """The result of a run that needs nothing more. Raises UserError for a result.json that is none."""
-    result = records.read_result(directory)
-    if result is None:
-        return None
-    ended = isinstance(result, dict) and result.get("status") in ("complete", "diverged")
-    if not isinstance(result, dict) or "status" not in result or (ended and not {"steps", "final"} <= result.keys()):
-        path = directory / "result.json"
-        raise UserError(f"{path}: not the result of a run; delete it to go on from the newest checkpoint")
-    return result if ended else None
+def _set_aside(path: Path, why: str) -> None:
+    logger.warning("%s: %s; set aside as %s, and written anew from the checkpoints", path, why, set_aside(path))
+
+
+def _misfit(extra: Mapping[str, Any]) -> str | None:
+    """What of the counters in a commit cannot have been written here."""
+    wrong = misfit(extra, COUNTERS)
+    if wrong:
+        return wrong
+    numbers = {**extra.get("since_log", {}), **extra.get("final", {})}
+    mark = extra.get(history.MARK, {"lines": 0, "sha256": ""})
+    if mark.keys() != {"lines", "sha256"}:
+        return f"{history.MARK} is {mark}"
+    return misfit(numbers, dict.fromkeys(numbers, NUMBER)) or misfit(mark, {"lines": int, "sha256": str})

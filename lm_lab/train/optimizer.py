@@ -18,7 +18,7 @@ class Config:
     """The fields of a config's optimizer section."""
 
     name: Literal["adamw"] = setting("which optimizer", "adamw")
-    peak_rate: float = setting("learning rate after warm-up", 1e-3, low=0.0)
+    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = setting("of the rate after warm-up", "cosine")
     warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0)
     decay_fraction: float = setting("last share of the steps in which wsd falls", 0.2, low=0.0, high=1.0)
@@ -27,7 +27,7 @@ class Config:
     beta1: float = setting("decay of the first moment", 0.9, low=0.0, high=0.9999999)
     beta2: float = setting("decay of the second moment", 0.99, low=0.0, high=0.9999999)
     epsilon: float = setting("added to the root of the second moment", 1e-8, low=1e-30)
-    clip_norm: float | None = setting("largest global norm of the gradient; None: no clipping", 1.0, low=0.0)
+    clip_norm: float | None = setting("largest global norm of the gradient; None: no clipping", 1.0, above=0.0)
 
     def check_steps(self, steps: int) -> None:
         """Raises UserError where the warm-up does not fit into the run."""

@@ -37,6 +37,7 @@ def plan(experiment: Experiment) -> Plan:
     sharding.check_fit(experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1)
     mesh = sharding.make_mesh(experiment.mesh)
     program = programs.assemble(experiment)
+    sharding.check_split(experiment.mesh, program.state, getattr(experiment.model, "heads", None))
     feed = open_feed(experiment, program, [experiment.seed])
     shardings = sharding.state_shardings(mesh, program.state, 1)
     state = jax.tree.map(_abstract, sharding.unbox(program.state), shardings)

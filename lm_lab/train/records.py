@@ -3,24 +3,46 @@
 JSON knows no NaN and no infinity: a number that is not finite is written as null.
 """
 
+import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import jax
 
+from lm_lab.train import history
 from lm_lab.train.events import Events
-from lm_lab.train.files import atomic_write, explained
-from lm_lab.types import UserError
+from lm_lab.train.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
+from lm_lab.train.history import Mark
 
+logger = logging.getLogger(__name__)
+
+REMEDY = "train the run again by its command, which sets the file aside and goes on from the newest checkpoint"
+RESULT = {
+    "status": str,
+    "steps": int,
+    "tokens": NUMBER,
+    "flops": NUMBER,
+    "bytes": NUMBER,
+    "flops_per_token": dict,
+    "params": dict,
+    "final": dict,
+    "seconds": NUMBER,
+    "compile_seconds": NUMBER,
+    "tokens_per_second": (*NUMBER, NoneType),
+    "text": str,
+    "message": (str, NoneType),
+}
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -53,55 +75,69 @@ def write_result(directory: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(directory: Path) -> dict[str, Any] | None:
-    """The result of a run, or None if it has not ended. Raises UserError if the file is not what we write."""
+    """The result of a run, or None if it has not ended. Raises Unreadable if the file is not what we write."""
     path = directory / "result.json"
-    result = _load(path) if path.exists() else None
-    if result is not None and not isinstance(result, dict):
-        raise UserError(f"{path}: not the result of a run; delete it to go on from the newest checkpoint")
+    if not path.exists():
+        return None
+    result = read_object(path, REMEDY)
+    if wrong := _fault(result):
+        raise Unreadable(path, f"not the result of a run ({wrong})", REMEDY)
     return result
+
+
+def _fault(result: Mapping[str, Any]) -> str | None:
+    """What of a result cannot have been written here."""
+    status = result.get("status")
+    ended = status in ("complete", "diverged")
+    absent = [name for name in ("status", *(("steps", "final") if ended else ())) if name not in result]
+    if absent:
+        return f"{absent[0]} is absent"
+    if wrong := misfit(result, RESULT):
+        return wrong
+    if not ended and status != "failed":
+        return f"status is {json.dumps(status)}"
+    tables = [result.get(name, {}) for name in ("final", "params", "flops_per_token")]
+    faults = [misfit(table, dict.fromkeys(table, (*NUMBER, NoneType))) for table in tables]
+    return next((fault for fault in faults if fault), None)
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """All lines of metrics.jsonl, null as NaN. A last line that a kill cut short is left out.
 
-    Raises UserError naming the line, if an earlier one is not a record.
+    A line that is no record is passed over with a warning.
     """
-    path = directory / "metrics.jsonl"
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    records = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline was never finished
-        try:
-            record = json.loads(line)
-            record["step"]
-        except (ValueError, TypeError, KeyError):
-            raise UserError(f"{path}, line {number}: not a record; delete the run's folder to start again") from None
-        records.append({name: math.nan if value is None else value for name, value in record.items()})
-    return records
+    found = []
+    for number, line in enumerate(history.read_lines(directory), start=1):
+        record = history.parse(line)
+        if record is None:
+            logger.warning("%s, line %d: not a record; left out", directory / history.METRICS, number)
+        else:
+            found.append({name: math.nan if value is None else value for name, value in record.items()})
+    return found
 
 
 class Metrics:
     """The growing metrics.jsonl of a run, and its TensorBoard events, inside `with`.
 
-    `resume_step` is the step of the restored checkpoint, None for a fresh start: lines of later steps (all, for None)
-    are dropped first, so that a resumed run leaves the lines of an undisturbed one. Each line reaches the operating
-    system before `write` returns, so kill -9 loses none; `sync`, before a save, guards them against a power cut.
+    `kept` are the lines with which a resumed run goes on (`history.recall`); others are dropped, so that it leaves the
+    lines of an undisturbed one. Each line reaches the operating system before `write` returns, so kill -9 loses none;
+    `sync`, before a save, guards them against a power cut.
 
     metrics.jsonl is the source of truth: the events are written afresh from it at each start, so that no step appears
     twice, whatever program reads them. Raises UserError naming the path where writing fails.
     """
 
-    def __init__(self, directory: Path, resume_step: int | None) -> None:
+    def __init__(self, directory: Path, kept: Sequence[bytes] = ()) -> None:
         self._directory = directory
-        self._resume_step = resume_step
+        self._kept = kept
 
     def __enter__(self) -> "Metrics":
-        path = self._directory / "metrics.jsonl"
-        limit = -1 if self._resume_step is None else self._resume_step
-        kept = [record for record in read_metrics(self._directory) if record["step"] <= limit]
-        atomic_write(path, "".join(_line(record) for record in kept))
+        path, kept = self._directory / history.METRICS, b"".join(self._kept)
+        atomic_write(path, kept)
+        self._lines, self._digest = len(self._kept), hashlib.sha256(kept)
         with explained(path, "write"):
-            self._file = path.open("a", encoding="utf-8")
-        self._events = Events(self._directory / "tensorboard", kept)
+            self._file = path.open("ab")
+        self._events = Events(self._directory / "tensorboard", [json.loads(line) for line in self._kept])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,19 +147,19 @@ class Metrics:
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line: "step" and numbers by name (Python, NumPy or JAX scalars)."""
         plain = _plain(record)
+        line = (json.dumps(plain, allow_nan=False) + "\n").encode()
         with explained(Path(self._file.name), "write"):
-            self._file.write(_line(plain))
+            self._file.write(line)
             self._file.flush()
+        self._lines += 1
+        self._digest.update(line)
         self._events.write(plain)
 
-    def sync(self) -> None:
-        """Waits until every line is on the disk."""
+    def sync(self) -> Mark:
+        """Waits until every line is on the disk; what a commit is to remember of them."""
         with explained(Path(self._file.name), "write"):
             os.fsync(self._file.fileno())
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(record), allow_nan=False) + "\n"
+        return Mark(self._lines, self._digest.hexdigest())
 
 
 def _dump(value: Any) -> str:
@@ -139,13 +175,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot read ({error}); delete the run's folder to start again") from None
 
 
 def _version(package: str) -> str | None:

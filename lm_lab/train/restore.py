@@ -18,8 +18,8 @@ from orbax.checkpoint import v1 as ocp
 from lm_lab import registry
 from lm_lab.nn.trees import union
 from lm_lab.schema import build
-from lm_lab.train import carried, checkpoint, identity
-from lm_lab.train.files import Damaged, read_seal, verify_seal
+from lm_lab.train import carried, checkpoint, identity, trust
+from lm_lab.train.files import Damaged
 from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -43,7 +43,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     """
     family, config, folder = _model_of(directory)
     content = read_config(directory)
-    if content.get("adapter", {"name": "none"})["name"] == "none":
+    if _adapter_of(directory, content)["name"] == "none":
         params = _read(folder)
     else:
         _, _, own = load_adapter(directory)
@@ -60,7 +60,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     """
     family, config, folder = _model_of(directory)
     content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
-    section = dict(content.get("adapter", {"name": "none"}))
+    section = _adapter_of(directory, content)
     if section["name"] == "none":
         raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
     module = registry.find("adapters", section.pop("name"), f"{where}.name")
@@ -74,7 +74,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
         base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
-    if read_seal(folder)["extra"].get("base") != hash_of(frozen):
+    if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
     return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
@@ -103,6 +103,14 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     return family, config, _newest(directory / "checkpoints")
 
 
+def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The adapter section; runs of early releases have none."""
+    section = content.get("adapter", {"name": "none"})
+    if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+        raise UserError(f"{directory / 'config.json'}: config.adapter.name is missing; {identity.MENDS}")
+    return dict(section)
+
+
 def _drawn(model: Any, seed: int) -> PyTree:
     """The parameters with which a run of the seed begins."""
     tokens = jnp.zeros((1, 2), jnp.int32)
@@ -125,8 +133,10 @@ def hash_of(frozen: PyTree) -> str:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The plain values of a run's config.json. Raises UserError."""
-    return identity.read_config(directory / "config.json")[1]
+    """The plain values of a run's config.json. Raises UserError, also where they name code that is not trusted."""
+    values = identity.read_config(directory / "config.json")[1]
+    trust.check(values, directory / "config.json")
+    return values
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -178,7 +188,7 @@ def _newest(directory: Path) -> Path:
     folders = checkpoint.committed(directory)
     for folder in folders:
         try:
-            verify_seal(folder)
+            checkpoint.read_record(folder, whole=True)
         except Damaged as fault:
             logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
             continue

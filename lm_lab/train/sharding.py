@@ -77,6 +77,31 @@ def check_fit(config: Config, rows: int, members: int) -> None:
         raise UserError(f"config.mesh.population {config.population} does not divide the {members} runs; set it to 1")
 
 
+def check_split(config: Config, state: TrainState, heads: int | None) -> None:
+    """Raises UserError where an axis of the mesh was asked for and splits no parameters, or splits heads unevenly.
+
+    `state` is abstract and boxed. What else an axis does not divide stays whole on each device.
+    """
+    held = (state.params, state.frozen)
+    leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
+    attends = any("attention" in jax.tree_util.keystr(path) for path, _ in leaves)
+    if heads is not None and attends and heads % config.tensor:
+        raise UserError(f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; lower it")
+    specs = jax.tree.leaves(spmd.logical_to_mesh(nn.get_partition_spec(held), RULES), is_leaf=_is_spec)
+    for axis, count in (("fsdp", config.fsdp), ("tensor", config.tensor)):
+        sizes = {n for (_, leaf), spec in zip(leaves, specs) for n, own in zip(leaf.shape, spec) if own == axis}
+        if count > 1 and all(size % count for size in sizes):
+            found = ", ".join(map(str, sorted(sizes))) or "none"
+            raise UserError(
+                f"config.mesh.{axis} {count} divides no dimension of the parameters that it is to split ({found}); "
+                "choose a divisor, or set it to 1"
+            )
+
+
+def _is_spec(node: Any) -> bool:
+    return isinstance(node, P)
+
+
 def unbox(tree: PyTree) -> PyTree:
     """The tree without the boxes in which Linen keeps logical axes."""
     return nn.meta.unbox(tree)
@@ -94,7 +119,7 @@ def state_shardings(mesh: Mesh, boxed: TrainState, members: int, shared_frozen: 
         axes = [axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)]
         return NamedSharding(mesh, P(*(["population"] if members > 1 else []), *axes))
 
-    placed = jax.tree.map(sharding, unbox(boxed), specs, is_leaf=lambda x: isinstance(x, P))
+    placed = jax.tree.map(sharding, unbox(boxed), specs, is_leaf=_is_spec)
     return placed._replace(frozen=state_shardings(mesh, boxed, 1).frozen) if shared_frozen and members > 1 else placed
 
 

@@ -1,6 +1,7 @@
 """Every mistake of a user's: exit code 2, one line on stderr with the key or path and the remedy, nothing touched."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ KEYS = {
     "--config.model.vocab=100": "config.model.vocab 100 is below the data's 257; raise it",
     "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you mean 'decoder'",
     "--config.model.family=my.models": "put its package on PYTHONPATH",
-    "--config.model.family=os.path": "'os.path' has no Config; name a module like those of",
+    "--config.model.family=os.path": "has no Config; write it like those of lm_lab.models",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
@@ -82,6 +83,16 @@ KEYS = {
     "--config.train.microbatches=3": "batch_size 4 is not divisible by microbatches 3",
     "--config.train.batch_size=4000": "lower config.data.length or config.train.batch_size, or give more text",
     "--config.data.length=100000": "lower config.data.length or config.train.batch_size, or give more text",
+    "--config.model.depth=1000000": "config.model.depth must be at most 16384, not 1000000",
+    "--config.model.depth=9999": "config.model.depth: 9999 unrolled layers compile for hours; set config.model.scan",
+    "--config.model.width=1_000_000": "the optimizer's state take 1.44e+05 GB, and the memory at hand is",
+    "--config.model.width=100_000_000": "config.model.width must be at most 1048576, not 100000000",
+    "--config.model.vocab=1_000_000_000_000": "config.model.vocab must be below 2**31, not 1e+12",
+    "--config.model.family=a\0b": "no models named",
+    "--config.optimizer.peak_rate=0": "config.optimizer.peak_rate must be above 0.0, not 0.0",
+    "--config.optimizer.clip_norm=0": "config.optimizer.clip_norm must be above 0.0, not 0.0",
+    "--config.train.initial=a\udcff": "config.train.initial must be text or None, not 'a\\udcff', with NUL or",
+    "--config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2; lower it",
     "--config.data.source=sythetic": "did you mean 'synthetic'",
     "--config.mesh.data=3": "config.mesh: data 3 x fsdp 1 do not divide the 4 rows",
     "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
@@ -121,6 +132,18 @@ COMMANDS = {
     "train --config=tiny.py --workdir=/proc/new": "/proc/new: cannot write there",
     "train --config=tiny.py --workdir=run --config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
     "train --config=tiny.py --workdir=sweep": "sweep holds a sweep, not a run; choose another --workdir",
+    "train --config=tiny.py --workdir=a\0b": "--workdir='a\\x00b' is no path: it has NUL, or bytes that are no UTF-8",
+    "train --config=tiny.py --workdir=a\udcff": "--workdir='a\\udcff' is no path",
+    "train --config=pipe.py --workdir=new": "no Python file 'pipe.py'",
+    "train --config=tiny.py --workdir=new --config.adapter.name=freeze --config.adapter.train=()": "nothing would be",
+    "train --config=tiny.py --workdir=new --config.adapter.name=lora --config.adapter.targets=()": "nothing would be",
+    "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face --config.data.tokenizer_file=pipe.py": (
+        "config.data.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
+    ),
+    "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
+    "plan --config=tiny.py --device=GTX": "--device=GTX: no peak is known of it; known: a100,",
+    "plan --config=tiny.py --config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
+    "plan --config=tiny.py --config.model.depth=9999": "9999 unrolled layers compile for hours",
     "plan --config=tiny.py --utilisation=2": "--utilisation=2",
     "plan --config=tiny.py --workdir=new": "see lm-lab plan --help",
     "plan --config=tiny.py --config.mesh.data=3": "do not divide the 4 rows",
@@ -147,6 +170,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_command_lines(refusal: Refusal, line: str):
+    os.mkfifo("pipe.py")
     Path("study.py").write_text(STUDY.format(base=BASE, sweep="[{'seed': 1}]", kind="isoflop"))
     assert COMMANDS[line] in refusal(*line.split())
 
@@ -179,6 +203,8 @@ TEXTS = {
     "no_match": ("", "no file below 'no_match' ends in .txt"),
     "nothing.txt": (b"", "'nothing.txt' is empty"),
     "latin.txt": (b"ab\xff", "latin.txt is not UTF-8 (byte 0xff at offset 2); convert it with iconv"),
+    "pipes": ("pipe", "cannot read pipes/a.txt (it is a pipe or a device, not a file); mend that, or leave it out"),
+    "/dev/zero": (None, "no file or folder '/dev/zero'"),
     "one.txt": (b"hello", "config.data.split='tail'"),
 }
 
@@ -188,25 +214,14 @@ def test_texts(refusal: Refusal, path: str):
     content, words = TEXTS[path]
     if content == "":
         Path(path).mkdir()
+    elif content == "pipe":
+        Path(path).mkdir()
+        os.mkfifo(Path(path, "a.txt"))
     elif content is not None:
         Path(path).write_bytes(content)
     synthetic = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
     Path("text.py").write_text(users.CONFIG.replace(synthetic, '"source": "text", "length": 16'))
     assert words in refusal("train", "--config=text.py", "--workdir=new", f"--config.data.path={path}")
-
-
-RECORDS = {
-    "config.json": ('{"seed": 0, "mod', "run/config.json: cannot read"),
-    "result.json": ("[1]", "run/result.json: not the result of a run; delete it"),
-    "metrics.jsonl": ("\x00\xff\n{}\n", "run/metrics.jsonl, line 1: not a record; delete the run's folder"),
-}
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_damaged_records_of_a_run(refusal: Refusal, name: str):
-    content, words = RECORDS[name]
-    Path("run", name).write_text(content, encoding="latin-1")
-    assert words in refusal("train", "--config=tiny.py", "--workdir=run")
 
 
 SWEEPS = {
@@ -246,6 +261,7 @@ def test_a_sweep_in_use(refusal: Refusal):
 
 BASE = "configs.load('tiny.py')"
 STUDY = """
+import sys
 from lm_lab import config as configs
 from lm_lab.sweeps.study import Study
 
@@ -261,10 +277,12 @@ STUDIES = {
     (BASE, "{'seed': 3}"): "its sweep must be a list of dicts",
     (BASE, "['seed']"): "its sweep must be a list of dicts",
     (BASE, "[]"): "its sweep has no points; give at least one",
-    (BASE, "1 / 0"): "study.py:6: ZeroDivisionError",
+    (BASE, "1 / 0"): "study.py:7: ZeroDivisionError",
     (BASE, "[{'seed': {1, 2}}]"): "must be plain numbers, text, lists and dicts",
-    ("{}", "[{}]"): "a config is a ConfigDict",
-    ("None", "[{}]"): "a config is a ConfigDict",
+    ("{}", "[{}]"): "Study: base must be a ConfigDict, not {}",
+    ("None", "[{}]"): "Study: base must be a ConfigDict, not None",
+    ("sys.exit(3)", "[{}]"): "study.py:7: SystemExit: 3",
+    (BASE, "[{'model.depth': 1}, {'model.width': 1e8}]"): "config.model.width must be at most 1048576",
 }
 
 
@@ -272,3 +290,26 @@ STUDIES = {
 def test_studies(refusal: Refusal, base: str, sweep: str):
     Path("study.py").write_text(STUDY.format(base=base, sweep=sweep, kind="isoflop"))
     assert STUDIES[base, sweep] in refusal("sweep", "study", "--workdir=new")
+
+
+def test_a_study_whose_name_is_no_text(refusal: Refusal):
+    Path("study.py").write_text(STUDY.format(base=BASE, sweep="[{}]", kind="isoflop").replace('"mine"', "3"))
+    assert "Study: name must be text, not 3" in refusal("sweep", "study", "--workdir=new")
+
+
+ARMS = "{'a': {'model.depth': 1}, 'b': {'model.depth': 2}}"
+COMPARISON = f"'kind': 'comparison', 'arms': {ARMS}, 'reference': 'a'"
+ANALYSES = {
+    COMPARISON: "no two contenders are sure to have runs of one budget; set train.budget_flops",
+    "'kind': 'isoflop', 'held_out_budget': 1e9": "analysis.held_out_budget 1e+09 is the budget of no run; choose",
+}
+
+
+@pytest.mark.parametrize("analysis", ANALYSES)
+def test_an_analysis_that_the_runs_cannot_answer(refusal: Refusal, analysis: str):
+    both = "[{'model.depth': 1}, {'model.depth': 2}]"
+    if "isoflop" in analysis:
+        both = "[{'train.steps': None, 'train.budget_flops': 1e8}]"
+    study = STUDY.format(base=BASE, sweep=both, kind="isoflop").replace("'kind': 'isoflop'", analysis)
+    Path("study.py").write_text(study.replace("\"kind\": 'isoflop'", analysis))
+    assert ANALYSES[analysis] in refusal("sweep", "study", "--workdir=new")

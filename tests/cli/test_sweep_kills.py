@@ -95,3 +95,19 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(tmp_pa
     for name in names[:3]:
         assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)
     assert records(tmp_path / "runs" / names[3]) == records(sweep / "runs" / names[3])
+
+
+def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(tmp_path: Path, sweep: Path):
+    """As when --workers changes between launches, which cuts the same runs into other units."""
+    shutil.copy(sweep / "sweep.json", tmp_path)
+    names = [row["name"] for row in rows(sweep)][: POPULATION - 1]
+    for company, call in ((names[:1], 3), (names[:2], 2), (names[:1], 1), (names, 2)):
+        ended = struck("SIGKILL", "lm_lab.train.checkpoint.surplus", call, "members", tmp_path, *company)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert lm_lab("members", tmp_path, names[0]).returncode == 0
+    shutil.copy(tmp_path / "sweep.json", tmp_path / "runs" / names[1] / "result.json")  # as if an editor had been there
+    ended = lm_lab("members", tmp_path, *names)
+    assert ended.returncode == 0
+    assert "result.json: not the result of a run (status is absent); set aside as result.json.damaged-1" in ended.stderr
+    for name in names:
+        assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)

@@ -156,10 +156,20 @@ def test_document_that_differs_at_the_second_reading_is_refused(corpus, tmp_path
         store.build("text", corpus, TOKENIZER, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("damage", ["cut", "lost", "manifest"])
+def flip_a_bit(file, place):
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost", "manifest", "flipped", "flipped digit"])
 def test_damage_is_seen(corpus, tmp_path, damage):
     path = store.build("text", corpus, TOKENIZER, tmp_path / "cache").path
-    if damage == "cut":
+    if damage == "flipped":
+        flip_a_bit(path / "train.tokens", 100)
+    elif damage == "flipped digit":
+        flip_a_bit(path / "manifest.json", (path / "manifest.json").read_text().index('"stop": ') + len('"stop": '))
+    elif damage == "cut":
         os.truncate(path / "train.tokens", 10)
     elif damage == "lost":
         (path / "heldout.tokens").unlink()
@@ -264,7 +274,7 @@ def test_killed_while_building(builders, tmp_path, moment):
     victim.wait()
     assert list((tmp_path / "cache").glob("*.building"))
     key, tokens = finish(builders(0)).split()
-    assert {file.name for file in (tmp_path / "cache").iterdir()} == {key, f"{key}.lock"}
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == {key, f"{key}.lock", f"{key}.checked"}
     whole = store.build("synthetic", synthetic.Config(documents=40, document_bytes=64), TOKENIZER, tmp_path / "other")
     assert (key, int(tokens)) == (whole.key, len(whole.train))
 

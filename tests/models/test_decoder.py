@@ -23,27 +23,38 @@ def logits_of(model, params, key=None, inputs=None):
     return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(params)
 
 
+def affine(x, own):
+    return x @ own["kernel"] + own.get("bias", 0)
+
+
+def turned(x, place, cfg, local):
+    """Of one head [L K], in a layer with a window or without."""
+    turning = int(cfg.rotary_share * x.shape[-1])
+    half, own_base = turning // 2, local and cfg.window_rotary_base
+    rate = (own_base or cfg.rotary_base) ** (-2 * np.arange(half) / turning)
+    if cfg.rotary_scaling == "linear" and not own_base:
+        rate = rate / cfg.rotary_factor
+    z = (x[:, :half] + 1j * x[:, half:turning]) * np.exp(1j * place[:, None] * rate)
+    return np.concatenate([z.real, z.imag, x[:, turning:]], -1)
+
+
+def fed_forward(y, own):
+    up = affine(y, own["up"])
+    if "gate" in own:  # swiglu
+        gate = affine(y, own["gate"])
+        return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
+    return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
+
+
 def numpy_decoder(params, tokens, cfg):
     """The decoder written down in float64, with loops over layers and heads."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     length, dim = len(tokens), cfg.features_of_head
     place = np.arange(length)
 
-    def affine(x, own):
-        return x @ own["kernel"] + own.get("bias", 0)
-
     def normed(x, own, kind=cfg.norm):
         x = x - x.mean(-1, keepdims=True) if kind == "layer" else x
         return own["scale"] * x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.norm_epsilon) + own.get("bias", 0)
-
-    def turned(x, local):
-        turning = int(cfg.rotary_share * dim)
-        half, own_base = turning // 2, local and cfg.window_rotary_base
-        rate = (own_base or cfg.rotary_base) ** (-2 * np.arange(half) / turning)
-        if cfg.rotary_scaling == "linear" and not own_base:
-            rate = rate / cfg.rotary_factor
-        z = (x[:, :half] + 1j * x[:, half:turning]) * np.exp(1j * place[:, None] * rate)
-        return np.concatenate([z.real, z.imag, x[:, turning:]], -1)
 
     def attended(y, own, local):
         q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
@@ -57,7 +68,7 @@ def numpy_decoder(params, tokens, cfg):
             if cfg.qk_norm and cfg.qk_norm_over == "head":
                 q_h, k_h = (normed(x, own[f"{n}_norm"], cfg.qk_norm) for x, n in ((q_h, "query"), (k_h, "key")))
             if cfg.positions == "rotary":
-                q_h, k_h = turned(q_h, local), turned(k_h, local)
+                q_h, k_h = (turned(x, place, cfg, local) for x in (q_h, k_h))
             scores = q_h @ k_h.T * (cfg.attention_scale or dim**-0.5)
             if cfg.attention_softcap:
                 scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
@@ -66,13 +77,6 @@ def numpy_decoder(params, tokens, cfg):
             weights = np.where(seen, np.exp(scores), 0)
             mixed.append(weights / weights.sum(-1, keepdims=True) @ v_h)
         return affine(np.concatenate(mixed, -1), own["out"])
-
-    def fed_forward(y, own):
-        up = affine(y, own["up"])
-        if cfg.activation == "swiglu":
-            gate = affine(y, own["gate"])
-            return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
-        return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
 
     x = p["embed"]["embedding"][tokens] * (np.sqrt(cfg.width) if cfg.embedding_scaling else 1)
     if cfg.positions == "learned":

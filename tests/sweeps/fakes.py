@@ -40,7 +40,7 @@ for name in sys.argv[2:]:
     while fate == "wait" and not (directory / "go").exists():
         time.sleep(0.01)
     status = "diverged" if fate == "diverge" else "complete"
-    result = {"status": status, "tokens": 2560, "flops": 1e9, "seconds": 0.5,
+    result = {"status": status, "steps": 10, "tokens": 2560, "flops": 1e9, "seconds": 0.5,
               "params": {"matmul": 100, "matmul_body": 90, "total": 120},
               "final": {"eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.6},
               "message": "loss is nan at step 3" if status == "diverged" else None}

@@ -16,7 +16,9 @@ def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
 
 
 @pytest.mark.processes
-def test_the_environment_is_this_process_s(monkeypatch):
+def test_the_environment_is_this_process_s(tmp_path, monkeypatch):
+    (tmp_path / "jax.py").write_text("raise SystemExit('what lies in the current folder is no module')")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lm-lab", "sweep", "experiments/x", "--workdir=a b"])
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     environment = machine.look()

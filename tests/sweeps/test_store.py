@@ -133,9 +133,15 @@ def test_runs_that_differ_in_the_mesh_alone_stay_two(tmp_path):
 def test_other_directories_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no sweep .* lm-lab sweep"):
         read(tmp_path)
-    (tmp_path / "sweep.json").write_text("{half")
-    with pytest.raises(UserError, match=r"sweep.json cannot be read"):
-        read(tmp_path)
+    for content in (
+        "{half",
+        "[]",
+        '{"name": "a", "runs": 3, "created": ""}',
+        '{"name": "a", "runs": [{}], "created": ""}',
+    ):
+        (tmp_path / "sweep.json").write_text(content)
+        with pytest.raises(UserError, match=r"sweep.json cannot be read"):
+            read(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds a run, not a sweep"):
         check(tmp_path, *planned_of([{}]))

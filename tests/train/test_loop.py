@@ -121,8 +121,8 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
         kill_at(patch, 2, after=True)
         with pytest.raises(Killed):
             loop.train(runs)
-    machine.step._programs.clear()
-    machine.evaluate._programs.clear()
+    machine.step.programs.clear()
+    machine.evaluate.programs.clear()
     (result,) = loop.train(runs)
     # The first process compiled the step and the exam, the second both shapes of the step and the exam.
     assert 5000 <= result["compile_seconds"] < 5500
@@ -174,6 +174,57 @@ def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed
                 loop.train([run])
     loop.train(runs[2:])
     loop.train(runs)
+    assert_same(runs, undisturbed)
+
+
+def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(tmp_path, monkeypatch, undisturbed):
+    runs = runs_in(tmp_path, THREE)
+    for company, saves in (([0], 3), ([0, 1], 2), ([1, 2], 2), ([0, 2], 1)):
+        with monkeypatch.context() as patch:
+            kill_at(patch, saves, after=True)
+            with pytest.raises(Killed):
+                loop.train([runs[index] for index in company])
+    loop.train(runs[:1])
+    loop.train(runs)
+    assert_same(runs, undisturbed)
+
+
+def test_a_member_that_was_stopped_loses_no_step_to_one_that_has_not_begun(tmp_path, monkeypatch, undisturbed):
+    runs = runs_in(tmp_path, THREE)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs[:1])
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, after=False)
+        with pytest.raises(Killed):
+            loop.train(runs)
+    assert newest(runs[0]) == "step_00000002"
+    loop.train(runs)
+    assert_same(runs, undisturbed)
+
+
+def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, undisturbed):
+    runs = runs_in(tmp_path, THREE)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 3, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs[:1])
+    companies, train = [], loop._train
+
+    def noted(machine, company, *rest):
+        companies.append((len(company.members), company.step, company.until))
+        train(machine, company, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_train", noted)
+        kill_at(patch, 2, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs)
+        patch.undo()
+        patch.setattr(loop, "_train", noted)
+        loop.train(runs)
+    assert companies == [(2, 0, 6), (2, 2, 6), (3, 6, None)]
     assert_same(runs, undisturbed)
 
 

@@ -11,6 +11,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from lm_lab.train import records
+from lm_lab.train.files import Unreadable
+from lm_lab.train.history import recall
 from lm_lab.train.records import (
     Metrics,
     environment,
@@ -19,7 +21,6 @@ from lm_lab.train.records import (
     write_environment,
     write_result,
 )
-from lm_lab.types import UserError
 
 
 def reject(name: str) -> None:
@@ -31,7 +32,7 @@ def strict(text: str):
 
 
 def write_steps(directory, resume_step, steps):
-    with Metrics(directory, resume_step) as metrics:
+    with Metrics(directory, recall(directory, resume_step, {}, {})) as metrics:
         for step in steps:
             metrics.write({"step": step, "tokens": step * 100, "train/nll": 1 / step})
 
@@ -53,7 +54,7 @@ def curve(directory, name: str) -> list[tuple[int, float]]:
 
 
 def test_metrics_are_json_lines_of_plain_numbers(tmp_path):
-    with Metrics(tmp_path, None) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write({"step": jnp.int32(1), "train/nll": jnp.float32(0.1), "tokens": np.int64(2**40)})
         metrics.write({"step": 2, "train/nll": math.nan, "bound": -math.inf, "half": jnp.bfloat16(0.5)})
         metrics.sync()
@@ -66,7 +67,7 @@ def test_metrics_are_json_lines_of_plain_numbers(tmp_path):
 
 
 def test_each_line_is_with_the_system_when_write_returns(tmp_path):
-    with Metrics(tmp_path, None) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write({"step": 1, "loss": 2.0})
         assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
         assert curve(tmp_path, "loss") == [(1, 2.0)]
@@ -76,8 +77,8 @@ def test_a_resumed_run_leaves_the_records_of_an_undisturbed_one(tmp_path):
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     straight.mkdir()
     resumed.mkdir()
-    write_steps(straight, None, range(1, 10))
-    write_steps(resumed, None, range(1, 8))
+    write_steps(straight, 0, range(1, 10))
+    write_steps(resumed, 0, range(1, 8))
     with (resumed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "tok')  # killed within a write
     assert [record["step"] for record in read_metrics(resumed)] == list(range(1, 8))
@@ -89,24 +90,25 @@ def test_a_resumed_run_leaves_the_records_of_an_undisturbed_one(tmp_path):
 
 
 def test_a_fresh_start_drops_every_line(tmp_path):
-    with Metrics(tmp_path, None) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write({"step": 0, "eval/heldout/nll": 5.5})
-    write_steps(tmp_path, None, [1])
+    write_steps(tmp_path, 0, [1])
     assert [record["step"] for record in read_metrics(tmp_path)] == [1]
 
 
 def test_several_lines_of_one_step_are_kept(tmp_path):
-    with Metrics(tmp_path, None) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write({"step": 3, "train/nll": 1.0})
         metrics.write({"step": 3, "eval/heldout/nll": 2.0})
-    with Metrics(tmp_path, 3):
+    with Metrics(tmp_path, recall(tmp_path, 3, {}, {})):
         assert len(read_metrics(tmp_path)) == 2
 
 
-def test_a_broken_line_in_the_middle_is_a_user_error(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nrubbish\n{"step": 2}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: not a record"):
-        Metrics(tmp_path, 2).__enter__()
+@pytest.mark.parametrize("line", ["rubbish", "[1]", "{}", '{"step": true}', '{"step": 1, "a": "b"}', "[" * 9999, "\0"])
+def test_a_line_that_is_no_record_is_left_out_with_a_word(tmp_path, caplog, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
+    assert "metrics.jsonl, line 2: not a record" in caplog.text
 
 
 def test_no_metrics_is_an_empty_list(tmp_path):
@@ -114,7 +116,7 @@ def test_no_metrics_is_an_empty_list(tmp_path):
 
 
 def test_an_event_file_says_when_it_starts_over(tmp_path):
-    write_steps(tmp_path, None, [1])
+    write_steps(tmp_path, 0, [1])
     version, start, *_ = events(tmp_path)
     assert version.file_version == "brain.Event:2"
     assert start.session_log.status == 1  # START: viewers forget the steps from here on
@@ -125,8 +127,26 @@ def test_the_result_is_read_as_written(tmp_path):
     write_result(tmp_path, {"status": "diverged", "steps": np.int32(7), "final": {"train/nll": math.inf}})
     assert read_result(tmp_path) == {"status": "diverged", "steps": 7, "final": {"train/nll": None}}
     strict((tmp_path / "result.json").read_text())
-    (tmp_path / "result.json").write_text("")
-    with pytest.raises(UserError, match=r"result\.json: cannot read"):
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        ("", "no JSON"),
+        ("[1]", "a JSON object is expected"),
+        ("{}", "status is absent"),
+        ('{"status": 3}', "status is 3"),
+        ('{"status": "done"}', 'status is "done"'),
+        ('{"status": "complete", "steps": 3}', "final is absent"),
+        ('{"status": "complete", "steps": "3", "final": {}}', 'steps is "3"'),
+        ('{"status": "complete", "steps": 3, "final": {"eval/heldout/nll": "low"}}', 'eval/heldout/nll is "low"'),
+        ('{"status": "complete", "steps": 3, "final": {}, "tokens": [1]}', r"tokens is \[1\]"),
+        ('{"status": "failed", "message": {}}', "message is {}"),
+    ],
+)
+def test_a_result_that_we_did_not_write_is_named(tmp_path, content, why):
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(Unreadable, match=rf"result\.json: .*{why}.*; train the run again by its command"):
         read_result(tmp_path)
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lm_lab import durable
 from lm_lab.data import files
 from lm_lab.data.documents import Document
 from lm_lab.schema import setting
@@ -45,9 +46,8 @@ def _read(config: Config) -> Iterator[Document]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    opener = gzip.open if path.name.endswith(".gz") else Path.open
     try:
-        with opener(path, "rb") as lines:
+        with durable.open_to_read(path) as file, gzip.open(file) if path.name.endswith(".gz") else file as lines:
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{files.KEY}: cannot read {path} ({error}); is it whole, and readable?") from None

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lm_lab import durable
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
@@ -101,7 +102,7 @@ def _content(path: Path) -> bytes:
             return _word_piece(path).to_str().encode()
         if path.name == "vocab.json":
             return _byte_pairs(path).to_str().encode()
-        return path.read_bytes()
+        return durable.read_bytes(path)
     except OSError as error:
         raise UserError(f"{KEY} {path}: cannot read: {error.strerror}") from None
 
@@ -109,8 +110,8 @@ def _content(path: Path) -> bytes:
 def _word_piece(path: Path) -> Any:
     """BERT's, of a list of pieces, and of tokenizer_config.json where there is one."""
     beside = path.with_name("tokenizer_config.json")
-    said = json.loads(beside.read_bytes()) if beside.exists() else {}
-    pieces = path.read_text("utf-8").splitlines()
+    said = json.loads(durable.read_bytes(beside)) if beside.exists() else {}
+    pieces = durable.read_bytes(path).decode().splitlines()
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
@@ -127,8 +128,8 @@ def _word_piece(path: Path) -> Any:
 def _byte_pairs(path: Path) -> Any:
     """GPT-2's, of its vocabulary and merges."""
     library = _imported(path)
-    vocab = json.loads(path.read_bytes())
-    merges = path.with_name("merges.txt").read_text("utf-8").splitlines()
+    vocab = json.loads(durable.read_bytes(path))
+    merges = durable.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
     made.add_special_tokens([name for name in (*ENDS, "<s>", "<pad>", "<unk>", "<mask>") if name in vocab])

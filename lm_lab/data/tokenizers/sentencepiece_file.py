@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
+from lm_lab import durable
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
 from lm_lab.schema import setting
@@ -83,7 +84,7 @@ def make(config: Config) -> Tokenizer:
 def _processor(key: str, name: str) -> Any:
     """SentencePiece's, of a file."""
     try:
-        content = Path(name).read_bytes()
+        content = durable.read_bytes(Path(name))
     except OSError as error:
         raise UserError(f"config.data.{key} {name}: cannot read: {error.strerror}") from None
     try:
@@ -97,7 +98,7 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     if config.vocab_file is None:
         return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     try:
-        found = json.loads(Path(config.vocab_file).read_bytes())
+        found = json.loads(durable.read_bytes(Path(config.vocab_file)))
     except OSError as error:
         raise UserError(f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}") from None
     except ValueError as error:
@@ -130,5 +131,5 @@ def _identity(config: Config) -> str:
     """The settings, and a digest of each file in place of its name."""
     facts: dict[str, Any] = dataclasses.asdict(config)
     names: Iterable[str] = [name for name in facts if name.endswith("_file") and facts[name] is not None]
-    facts |= {name: hashlib.sha256(Path(facts[name]).read_bytes()).hexdigest() for name in names}
+    facts |= {name: hashlib.sha256(durable.read_bytes(Path(facts[name]))).hexdigest() for name in names}
     return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"

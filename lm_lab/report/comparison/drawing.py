@@ -1,6 +1,7 @@
 """The figures of a comparison: a colour and a mark a contender, the same in all."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ def costs(findings: Findings) -> Figure:
         axes.set_xlabel(label)
     panels[0].set_ylabel("held-out bits per byte")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
+    _legend(figure, handles, labels)
     return figure
 
 
@@ -95,7 +96,7 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
     shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
     labels = [arm for arm in looks if arm in shown]
     handles = [shown[arm] for arm in labels]
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
+    _legend(figure, handles, labels)
     return figure
 
 
@@ -104,3 +105,8 @@ def _by_rate(cell: Cell, rows: Sequence[Row]) -> dict[float, float]:
     own = [row for row in rows if (budget(row), row["params"]) == (cell.budget, cell.params)]
     by_rate = {rate: [row["bits_per_byte"] for row in own if row[RATE] == rate] for rate in {row[RATE] for row in own}}
     return {rate: sum(values) / len(values) for rate, values in sorted(by_rate.items())}
+
+
+def _legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
+    words = [style.literal(label) for label in labels]
+    figure.legend(handles, words, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)

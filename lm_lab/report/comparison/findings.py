@@ -1,5 +1,6 @@
 """What a comparison is written from: each contender's best at each budget, with what seeds alone would change."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -114,9 +115,15 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
         raise UserError(f"no run is one of {', '.join(absent)}; mend analysis.arms")
-    places = _places(runs)
+    places = {(arm, _compute(row)) for arm in runs for row in runs[arm]}
     if len(places) == len({compute for _, compute in places}):
-        raise UserError(f"no two contenders have runs of one budget; {REMEDY}")
+        raise UserError(f"no two contenders are sure to have runs of one budget; {REMEDY}")
+
+
+def _compute(row: Row) -> Any:
+    """What is known of a run's compute before it begins: its budget, or else all settings that decide it."""
+    keys = [key for key in row if key.partition(".")[0] in ("model", "objective", "adapter", "data", "train")]
+    return budget(row) or json.dumps([row[key] for key in keys if "." in key])
 
 
 def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:

@@ -5,7 +5,7 @@ Each figure is a file of this package; `words` says the answer, `tables` holds t
 
 from lm_lab.report import curves, text
 from lm_lab.report.isoflop import allocation, frontier, rates, residuals, tables, valleys, words
-from lm_lab.report.isoflop.findings import Findings, Settings
+from lm_lab.report.isoflop.findings import Findings, Settings, check
 from lm_lab.report.isoflop.findings import find as analyse
 from lm_lab.report.page import Block, Figure, Section, Story
 from lm_lab.report.stored import Sweep, budget
@@ -13,7 +13,7 @@ from lm_lab.scaling.records import IsoflopAnalysis
 
 RATE = "optimizer.peak_rate"
 
-__all__ = ["Settings", "analyse", "story"]
+__all__ = ["Settings", "analyse", "check", "story"]
 
 
 def story(findings: Findings, sweep: Sweep) -> Story:

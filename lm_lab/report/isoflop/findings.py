@@ -8,6 +8,7 @@ from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
 from lm_lab.schema import setting
+from lm_lab.types import UserError
 
 COUNTS = {
     "params": "parameters of matrix products, head included",
@@ -44,6 +45,15 @@ class Findings:
     settings: Settings
     analysis: IsoflopAnalysis
     counts: tuple[Count, ...]
+
+
+def check(settings: Settings, rows: Sequence[Row]) -> None:
+    """Raises UserError where the budget that is held out is that of no planned run."""
+    budgets = sorted({float(row["budget_flops"]) for row in rows if row.get("budget_flops")})
+    held_out = settings.held_out_budget
+    if held_out is not None and len(budgets) and held_out not in budgets:
+        known = ", ".join(f"{budget:g}" for budget in budgets)
+        raise UserError(f"analysis.held_out_budget {held_out:g} is the budget of no run; choose one of {known}")
 
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:

@@ -1,0 +1,94 @@
+"""The lines of metrics.jsonl, and what a commit remembers of them: no run ends with a hole in them unnoticed."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple
+
+from lm_lab import durable
+from lm_lab.train.files import NUMBER, explained, misfit, set_aside
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+MARK = "metrics"  # the key of a commit's `extra` under which its mark stands
+
+
+class Mark(NamedTuple):
+    """The lines that metrics.jsonl had at a commit."""
+
+    lines: int
+    sha256: str  # of these lines
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes]) -> "Mark":
+        """The mark of lines, each with its newline."""
+        return cls(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
+
+    @classmethod
+    def read(cls, extra: Mapping[str, Any]) -> "Mark | None":
+        """That of a commit's `extra`; None in one of a release that kept none."""
+        return cls(**extra[MARK]) if MARK in extra else None
+
+
+def read_lines(directory: Path) -> list[bytes]:
+    """The finished lines of metrics.jsonl, each with its newline. Raises UserError where it cannot be read."""
+    path = directory / METRICS
+    with explained(path, "read"):
+        content = durable.read_bytes(path) if path.exists() else b""
+    return [line + b"\n" for line in content.split(b"\n")[:-1]]
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The record of a line: its step, and numbers or null by name. None where it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or misfit(record, dict.fromkeys(record, (*NUMBER, NoneType))):
+        return None
+    step = record.get("step")
+    return record if isinstance(step, int) and 0 <= step < 2**31 else None
+
+
+def are_whole(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
+    """Whether lines begin with those that a commit of this `extra` was made with.
+
+    Of a commit without a mark: whether all are records, and there are some if something was recorded.
+    """
+    mark = Mark.read(extra)
+    if mark is None:
+        return all(map(parse, lines)) and (bool(lines) or not extra.get("final"))
+    return Mark.of(lines[: mark.lines]) == mark
+
+
+def recall(directory: Path, step: int, extra: Mapping[str, Any], newest: Mapping[str, Any]) -> list[bytes]:
+    """The lines with which a run goes on from its commit of a step, and of this `extra`; none at step 0.
+
+    Where the lines are not those that the commit was made with, these are what can be read of them. Where they are
+    also not those of the newest commit, whose `extra` is the last argument, or any line is no record, the file is set
+    aside, and one line says so.
+    """
+    path, lines = directory / METRICS, read_lines(directory)
+    whole, mark = not step or are_whole(lines, extra), Mark.read(extra)
+    records = [(line, parse(line)) for line in lines] if step else []
+    kept = [line for line, record in records if record and record["step"] <= step]
+    if mark and whole:
+        kept = lines[: mark.lines]
+    if not (whole and are_whole(lines, newest) and all(map(parse, lines))):
+        aside = f"; set aside as {set_aside(path, copy=True)}" if path.exists() else ""
+        fault = _fault(lines, Mark.read(newest))
+        logger.warning("%s %s%s; going on from step %d with %d lines", path, fault, aside, step, len(kept))
+    return kept
+
+
+def _fault(lines: Sequence[bytes], mark: Mark | None) -> str:
+    broken = next((number for number, line in enumerate(lines, 1) if parse(line) is None), None)
+    if broken:
+        return f"has no record in line {broken}"
+    if not lines:
+        return f"has lost its {mark.lines} lines" if mark else "has lost its lines"
+    return f"is not the {mark.lines} lines that the checkpoint was made with" if mark else "is not whole"
