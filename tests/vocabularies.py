@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -42,7 +43,7 @@ def word_piece(folder: Path) -> None:
     made.save(str(folder / "tokenizer.json"))
 
 
-def pieces(path: Path, texts: tuple[str, ...] = TEXTS, **settings: object) -> None:
+def pieces(path: Path, texts: tuple[str, ...] = TEXTS, **settings: Any) -> None:
     """A SentencePiece model."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(

@@ -20,6 +20,11 @@ def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     abstract = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, programs.saved(machine.shardings)
     )
+    if restore.is_alone(run.directory):
+        raise UserError(
+            f"{run.directory} holds a model that convert or merge wrote, and no state of training; name its text by "
+            f"--text=FILE, or train from it, by --config.train.initial={run.directory}"
+        )
     name, _ = identity.read_config(run.directory / "config.json")
     keep = run.experiment.train.keep_checkpoints
     with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:

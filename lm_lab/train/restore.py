@@ -162,6 +162,12 @@ def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
         )
 
 
+def is_alone(directory: Path) -> bool:
+    """Whether the newest checkpoint that is whole was written by `write_params`: of parameters, and of no run."""
+    newest = _newest(directory / "checkpoints")
+    return not checkpoint.read_record(newest, whole=False).spec_hash
+
+
 @functools.cache
 def abstract_params(family: str, config: Any) -> PyTree:
     """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""

@@ -10,7 +10,7 @@ from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
 from lm_lab.interop import peft
-from lm_lab.train import carried, restore
+from lm_lab.train import again, carried, restore
 from lm_lab.train.loop import train
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
@@ -47,8 +47,8 @@ def test_what_is_merged_is_a_run_like_another(runs, tmp_path, capsys):
     assert "rounding loses" in capsys.readouterr().out
     assert tiny.same_bits(restore.load_params(target)[2], restore.load_params(runs[1])[2])
     values = restore.read_config(target)
-    again = configs.resolve(ConfigDict(restore.read_run(target)), stored=True)[1]
-    assert carried.relative(again) == values  # what generate, evaluate and train.initial go by
+    resolved = configs.resolve(ConfigDict(restore.read_run(target)), stored=True)[1]
+    assert carried.relative(resolved) == values  # what generate, evaluate and train.initial go by
 
 
 def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path, monkeypatch):
@@ -66,6 +66,13 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
         assert tiny.same_bits(restore.load_params(moved[1])[2], restore.load_params(moved[2])[2])
     finally:
         runs[0].with_name("away").rename(runs[0])
+
+
+def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
+    dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'merged'}"])
+    experiment, values = configs.resolve(ConfigDict(restore.read_run(tmp_path / "merged")), stored=True)
+    with pytest.raises(UserError, match="merged holds a model that convert or merge wrote, and no state of training"):
+        again.evaluate(Run(experiment, values, tmp_path / "merged"))
 
 
 def _read(place):

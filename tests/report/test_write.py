@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.report import curves, stored, write
+from lm_lab.train.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
@@ -130,13 +131,14 @@ def test_a_sweep_without_budgets_rates_or_curves_still_reports(tmp_path):
         ({"kind": "isoflop", "bootstraps": 3}, "analysis.bootstraps does not exist"),
         ({"kind": "isoflop", "level": 2.0}, "analysis.level must be at most"),
         ({"kind": "no_such_package.analysis"}, "put its package on PYTHONPATH"),
+        ({"kind": "my_lab.analysis"}, "give --trust=my_lab"),
     ],
 )
 def test_a_wrong_analysis_is_one_line(sweep, tmp_path, change, words):
     study = json.loads((sweep / "sweep.json").read_text()) | {"analysis": change}
     (tmp_path / "sweep.json").write_text(json.dumps(study))
     shutil.copy(sweep / "results.csv", tmp_path)
-    with pytest.raises(UserError, match=re.escape(words)) as error:
+    with pytest.raises(UserError, match=re.escape(words)) as error, trusting(["no_such_package"]):
         write(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -160,4 +162,5 @@ def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch
     study = json.loads((sweep / "sweep.json").read_text()) | {"analysis": {"kind": "my_lab.mean_loss"}}
     (folder / "sweep.json").write_text(json.dumps(study))
     shutil.copy(sweep / "results.csv", folder)
-    assert "The mean loss is 1." in write(folder).read_text(encoding="utf-8")
+    with trusting(["my_lab"]):
+        assert "The mean loss is 1." in write(folder).read_text(encoding="utf-8")
