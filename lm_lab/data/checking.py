@@ -60,7 +60,7 @@ def _look(store: Path, files: Files) -> dict[str, list[Any]]:
 def _noted(note: Path) -> Any:
     try:
         return json.loads(durable.read_bytes(note))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -166,7 +166,7 @@ def _open(path: Path, key: str) -> Store:
             raise damaged(path, "SHA-256 of manifest.json")
         check_files(path, manifest["files"])
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise UserError(f"the token store {path} cannot be read ({error}); delete it and run again") from None
     train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
     kept = {name: _records(path, name) for name in manifest["splits"]} if "records" in manifest else None

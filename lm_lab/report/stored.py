@@ -126,7 +126,7 @@ def _value(key: str, cell: Any) -> Any:
 def _load(path: Path) -> Any:
     try:
         content = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")

@@ -102,7 +102,7 @@ def newest_loss(metrics: Path) -> float | None:
         if b'"train/nll"' in line:
             try:
                 return float(json.loads(line)["train/nll"])
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # half a line, at either end
     return None
 

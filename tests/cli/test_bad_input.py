@@ -228,6 +228,7 @@ def test_texts(refusal: Refusal, path: str):
 
 SWEEPS = {
     ("sweep.json", '{"name": "ot'): "sweep/sweep.json: not JSON",
+    ("sweep.json", "[" * 100_000): "sweep/sweep.json: not JSON (maximum recursion depth",
     ("sweep.json", "[]"): "sweep/sweep.json: must hold an object",
     ("results.csv", "name,status\na,complete"): "sweep/results.csv: cut short; launch lm-lab sweep again",
     ("results.csv", "name,status\nb,complete\n"): "sweep/results.csv: not the runs of sweep.json",

@@ -61,6 +61,8 @@ def _text(line: bytes, field: str, where: str) -> str:
         raise UserError(
             f"{files.KEY}: {where} is not JSON ({error.msg}, column {error.colno}); mend the line"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
+        raise UserError(f"{files.KEY}: {where} cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):
         raise UserError(f"{files.KEY}: {where} is not a JSON object; every line must be one, as {{{field!r}: ...}}")
     if field not in record:

@@ -27,6 +27,8 @@ def test_one_document_a_line(tmp_path, name):
     ("line", "message"),
     [
         (b'{"text": ', r"config\.data\.path: .*a\.jsonl:2 is not JSON"),
+        (b"[" * 100_000, r"config\.data\.path: .*a\.jsonl:2 cannot be read \(maximum recursion"),
+        (b'{"n": %s}' % (b"9" * 5000), r"config\.data\.path: .*a\.jsonl:2 cannot be read \(Exceeds the limit"),
         (b'["text"]', r"config\.data\.path: .*a\.jsonl:2 is not a JSON object"),
         (b'{"body": "x"}', r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: 'body'"),
         (b"{}", r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: none"),
