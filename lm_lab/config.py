@@ -78,7 +78,15 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
             raise UserError(f"config.{key} does not exist; a key is config.seed or config.SECTION.FIELD")
         else:
             plain[section][field] = value
-    return ConfigDict(plain)
+    return wrap(plain)
+
+
+def wrap(values: Mapping[str, Any]) -> ConfigDict:
+    """Plain values as a ConfigDict. Raises UserError for a key that none can have, as __class__ or one with a dot."""
+    try:
+        return ConfigDict(values)
+    except (AttributeError, ValueError) as error:
+        raise UserError(f"a config has a key that does not exist: {error.args[0]}") from None
 
 
 def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:

@@ -139,7 +139,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
         objective = "masked"
     sections = {"model": model, "objective": {"name": objective}, "data": data, "train": {"steps": 1}}
     try:
-        _, resolved = configs.resolve(configs.ConfigDict(sections))
+        _, resolved = configs.resolve(configs.wrap(sections))
     except UserError as error:
         return {"model": model}, str(error)
     return carried.relative(resolved), ""

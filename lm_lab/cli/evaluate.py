@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
     values = restore.read_run(directory)  # as it is stored: settings that came later are no other run
-    stored = Run(configs.resolve(configs.ConfigDict(values), stored=True)[0], values, directory)
+    stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
         return judge(stored, read)
     devices.start(stored.experiment.mesh)

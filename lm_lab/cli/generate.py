@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab import registry
@@ -54,7 +53,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(ConfigDict(restore.read_run(directory)), stored=True)
+    experiment, _ = configs.resolve(configs.wrap(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)

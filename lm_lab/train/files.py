@@ -64,6 +64,8 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     Unreadable where it holds none."""
     try:
         content = json.loads(durable.read_bytes(path))
+    except IsADirectoryError:
+        raise Unreadable(path, "a folder stands in its place", remedy) from None
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}; {remedy}") from None
     except (ValueError, RecursionError) as error:

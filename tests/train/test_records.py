@@ -150,6 +150,12 @@ def test_a_result_that_we_did_not_write_is_named(tmp_path, content, why):
         read_result(tmp_path)
 
 
+def test_a_folder_in_the_place_of_a_result_can_be_set_aside(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(Unreadable, match=r"result\.json: a folder stands in its place; train the run again"):
+        read_result(tmp_path)
+
+
 def test_the_environment_names_versions_devices_and_command(tmp_path, monkeypatch):
     monkeypatch.setattr(records.sys, "argv", ["/some/where/lm-lab", "train", "--config=a b.py"])
     found = environment()
