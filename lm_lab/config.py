@@ -86,7 +86,7 @@ def wrap(values: Mapping[str, Any]) -> ConfigDict:
     try:
         return ConfigDict(values)
     except (AttributeError, ValueError) as error:
-        raise UserError(f"a config has a key that does not exist: {error.args[0]}") from None
+        raise UserError(f"a config has a key that does not exist: {error}") from None
 
 
 def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:
