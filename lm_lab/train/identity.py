@@ -75,11 +75,12 @@ def claim(directory: Path, resolved: Values) -> Claim:
     at hand (train/member.py)."""
     path = directory / "config.json"
     if not path.exists():
-        return Claim(name_of(resolved))
+        missing = Unreadable(path, "it is missing", OTHER)
+        return Claim(_name_by_checkpoints(directory, resolved, missing))
     try:
         identity, stored = read_config(path, OTHER)
     except Unreadable as damaged:
-        return _claim_by_checkpoints(directory, resolved, damaged)
+        return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
     about = known(choice(resolved))
     changes = differences(stored, json.loads(json.dumps(resolved)), about)
     for change in changes:
@@ -91,9 +92,9 @@ def claim(directory: Path, resolved: Values) -> Claim:
     return Claim(identity, tuple(changes), any(change.key in about.files for change in changes))
 
 
-def _claim_by_checkpoints(directory: Path, resolved: Values, damaged: Unreadable) -> Claim:
-    """The claim to a directory whose config.json is damaged, but whose checkpoints are of this run; or that has none,
-    and no result. Raises UserError for another."""
+def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -> str:
+    """The name of the run in a directory that has no config.json, or a damaged one, but checkpoints of this run; or
+    neither those nor a result. Raises UserError for another."""
     found = set()
     for folder in committed(directory / "checkpoints"):
         with contextlib.suppress(Damaged):  # which says nothing of whose it is
@@ -101,8 +102,11 @@ def _claim_by_checkpoints(directory: Path, resolved: Values, damaged: Unreadable
     empty = not found and not (directory / "result.json").exists()
     for name in (name_of(resolved), _digest(resolved)):  # the second by releases that hashed the complete config
         if found == {name} or empty:
-            return Claim(name, damaged=damaged.why)
-    raise UserError(f"{damaged.path}: {damaged.why}, and no checkpoint proves that the run is this one; {OTHER}")
+            return name
+    raise UserError(
+        f"{fault.path}: {fault.why}, and no checkpoint proves that the run is this one; give the settings that it "
+        f"began with, {OTHER}"
+    )
 
 
 def write(

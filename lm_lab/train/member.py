@@ -72,12 +72,14 @@ class Member:
         carried.check(directory, self.run.experiment)
         broken = self._take_up_result()
         ended = self.result is not None and not self._is_longer(self.result)
-        if ended and not self._claim.damaged:
+        config = directory / "config.json"
+        if ended and config.exists() and not self._claim.damaged:
             return self
         self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, self._claim.identity)
         self._stack.enter_context(self._checkpoints)
         if self._claim.damaged:
-            _set_aside(directory / "config.json", self._claim.damaged)
+            _set_aside(config, self._claim.damaged)
+        if self._claim.damaged or ended:
             identity.write(directory, self.run.resolved, self._claim)
         if broken:
             _set_aside(directory / "result.json", broken.why)

@@ -159,6 +159,19 @@ def test_a_damaged_result_is_set_aside(run, complete, caplog, content):
     assert_same_run(run, complete)
 
 
+@pytest.mark.parametrize("kept", ["checkpoints", "result.json"])
+def test_without_a_config_the_checkpoints_say_whose_the_run_is(complete, tmp_path, kept):
+    run = Path(shutil.copytree(complete, tmp_path / "run"))
+    (run / "config.json").unlink()
+    if kept == "checkpoints":
+        (run / "result.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json: it is missing, and no checkpoint proves .* this one; give the"):
+        loop.train([Run(*tiny.resolve({"seed": 1}), run)])
+    assert not (run / "config.json").exists()
+    train(run)
+    assert (run / "config.json").read_bytes() == (complete / "config.json").read_bytes()
+
+
 @pytest.mark.parametrize("content", ["", '{"seed": 0, "mod', "[1]"])
 def test_a_damaged_config_is_written_anew_where_the_checkpoints_are_of_the_run(run, complete, caplog, content):
     config = (run / "config.json").read_bytes()
