@@ -96,6 +96,7 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
     section = stored.get("data")
     if not isinstance(section, Mapping):
         raise UserError(f"{KEY}: {directory} has no tokenizer that is read here; name one, by --config.data.tokenizer")
+    restore.check_learnt(directory, stored)
     config, source, tokenizer = loader.read(section, f"{directory / 'config.json'}: config.data")
     learnt = loader.learnt_file(config, source, tokenizer)
     kept = {"tokenizer": config.tokenizer, **dataclasses.asdict(tokenizer)}

@@ -7,6 +7,7 @@ A directory that holds no run but a model alone (`lm-lab convert` writes them) h
 import functools
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
+from lm_lab.data import loader
 from lm_lab.nn.trees import union
 from lm_lab.schema import build
 from lm_lab.train import carried, checkpoint, identity, trust
@@ -151,7 +153,24 @@ def read_run(directory: Path) -> dict[str, Any]:
             f"{directory} holds a model alone, without a tokenizer that we read; train from it, by "
             f"--config.train.initial={directory}"
         )
+    check_learnt(directory, content)
     return content
+
+
+def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
+    """Raises UserError where the run does not keep what its tokenizer learnt, and learning it again would give another
+    one, for the text is no longer what it was."""
+    if not isinstance(content.get("data"), Mapping):
+        return  # which is said where it is read
+    settings, *own = loader.read(content["data"], f"{directory / 'config.json'}: config.data")
+    if settings.vocabulary_file is not None or loader.learnt_file(settings, *own) is None:
+        return
+    text = checkpoint.read_record(_newest(directory / "checkpoints"), whole=False).extra.get("text")
+    if text is not None and text != loader.open_dataset(settings, *own).identity:
+        raise UserError(
+            f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
+            f"{carried.TOKENIZER}/{carried.LEARNT} is not there; put that back, or the text"
+        )
 
 
 def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A run that begins with another takes its model and its tokenizer along."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.data import loader
-from lm_lab.train import carried, initial, restore
+from lm_lab.train import carried, checkpoint, initial, restore
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -52,6 +53,21 @@ def test_what_was_learnt_is_not_learnt_again(tmp_path):
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
     other = configs.override(tiny.config({"data.symbols": 9}), {"data.tokenizer": "characters"})
     assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
+
+
+def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
+    base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
+    shutil.rmtree(base / "tokenizer")  # as in the directories of releases that did not keep it
+    experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
+    text = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer).identity
+    for step, there in enumerate([text, "of another text"], 1):
+        record = checkpoint.Record(step, "", None, {"text": there}, {})
+        checkpoint.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
+        if there == text:
+            assert restore.read_run(base)
+    for read in (restore.read_run, beginning_with):
+        with pytest.raises(UserError, match=r"base: its tokenizer learnt from other text .* tokenizer/learnt is not"):
+            read(base)
 
 
 def _settings(place: Path):
