@@ -69,6 +69,7 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     directory = Path(named).expanduser()
     with trusting(packages(values)):
         stored = carried.anchored(directory, restore.read_config(directory))
+    restore.refuse_foreign(directory, stored)
     found = dict(values)
     if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
         found["model"] = _model(stored["model"], found)

@@ -7,6 +7,7 @@ A directory that holds no run but a model alone (`lm-lab convert` writes them) h
 import functools
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
     """(family, its Config, newest checkpoint) of a run."""
     content = read_config(directory)
-    _refuse_foreign(directory, content)
+    refuse_foreign(directory, content)
     section = content.get("model")
     where = f"{directory / 'config.json'}: config.model"
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
@@ -145,7 +146,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     Raises UserError for a model alone.
     """
     content = carried.anchored(directory, read_config(directory))
-    _refuse_foreign(directory, content)
+    refuse_foreign(directory, content)
     if "model" in content and "objective" not in content:
         raise UserError(
             f"{directory} holds a model alone, without a tokenizer that we read; train from it, by "
@@ -154,7 +155,8 @@ def read_run(directory: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
+def refuse_foreign(directory: Path, content: Mapping[str, Any]) -> None:
+    """Raises UserError where the config.json is one of transformers."""
     if "architectures" in content:
         raise UserError(
             f"{directory} has a model of transformers; make it a run's directory first: lm-lab convert "
