@@ -33,6 +33,20 @@ def byte_level(folder: Path, *special: str, framed: bool = False) -> None:
     made.save(str(folder / "tokenizer.json"))
 
 
+def byte_fallback(folder: Path) -> None:
+    """LLaMA's form of tokenizer.json: ids 0 to 255 are bytes, then "a" with a space before it, and the end."""
+    library = pytest.importorskip("tokenizers")
+    names = [f"<0x{value:02X}>" for value in range(256)] + ["\u2581a", "</s>"]
+    vocab = {name: number for number, name in enumerate(names)}
+    made = library.Tokenizer(library.models.BPE(vocab, [], byte_fallback=True, fuse_unk=True))
+    parts = library.decoders
+    made.decoder = parts.Sequence(
+        [parts.Replace("\u2581", " "), parts.ByteFallback(), parts.Fuse(), parts.Strip(" ", 1, 0)]
+    )
+    made.add_special_tokens(["</s>"])
+    made.save(str(folder / "tokenizer.json"))
+
+
 def word_piece(folder: Path) -> None:
     """BERT's: vocab.txt and the tokenizer.json of it."""
     library = pytest.importorskip("tokenizers")

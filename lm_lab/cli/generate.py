@@ -6,8 +6,9 @@
   --prompt=TEXT               what to go on from; given several times, the texts are written together
 {settings}
 
-One prompt is written as it comes, several when all are done. A text ends where the model ends its document. Of a model
-of pairs a prompt is a source, in the form that the files have; a tab stands between it and the target.
+One prompt is written as it comes, several when all are done. A text ends where the model ends its document, or
+with an end id of the settings of generation that it came with. Of a model of pairs a prompt is a source, in the form
+that the files have; a tab stands between it and the target.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from lm_lab.generation.beam import beam_search
 from lm_lab.generation.choice import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.schema import build
-from lm_lab.train import restore
+from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Examples, Inputs, UserError
 
@@ -58,17 +59,20 @@ def run(argv: list[str]) -> int:
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     _, _, params = restore.load_params(directory)
     model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
-    inputs, stops = prompted(experiment, tokenizer, texts), [tokenizer.end_of_document]
+    inputs = prompted(experiment, tokenizer, texts)
+    stops = list(dict.fromkeys([tokenizer.end_of_document, *carried.ends(directory)]))
+    befores = [row[there > 0].tolist() for row, there in zip(*map(np.asarray, (inputs.tokens, inputs.segments)))]
     if experiment.reads == "pairs":
-        texts = [f"{text}\t" for text in texts]
+        texts, befores = [f"{text}\t" for text in texts], [[]] * len(texts)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
         if settings.beams > 1:
             found, lengths, _ = beam_search(model, {"params": params}, inputs, settings, stops)
-            print_all(tokenizer, texts, found[:, 0], lengths[:, 0])
+            print_all(tokenizer, texts, befores, found[:, 0], lengths[:, 0])
         elif len(texts) > 1:
-            print_all(tokenizer, texts, *generate(model, {"params": params}, inputs, settings, stops))
+            print_all(tokenizer, texts, befores, *generate(model, {"params": params}, inputs, settings, stops))
         else:
-            text = pieces(tokenizer, stream(model, {"params": params}, inputs, settings, stops))
+            steps = stream(model, {"params": params}, inputs, settings, stops)
+            text = pieces(tokenizer, steps, stops, befores[0])
             first = next(text, "")  # where the model refuses, nothing is written
             for piece in chain([texts[0], first], text):
                 sys.stdout.write(piece)
@@ -114,26 +118,47 @@ def utf8(texts: list[str]) -> list[str]:
     return texts
 
 
-def pieces(tokenizer: Tokenizer, steps: Iterator[np.ndarray]) -> Iterator[str]:
-    """The text of one row as it comes, whole characters only until the end."""
+def pieces(
+    tokenizer: Tokenizer, steps: Iterator[np.ndarray], stops: Sequence[int], before: Sequence[int] = ()
+) -> Iterator[str]:
+    """The text of one row as it comes after that of the ids `before`: until the end only what no later id changes."""
     ids: list[int] = []
-    shown = text = ""
+    shown = text = tokenizer.decode(before)
     for step in steps:
         ids += step[0].tolist()
-        text = tokenizer.decode(_until(ids, tokenizer.end_of_document))
-        whole = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the bytes of a character that is not complete yet
-        if whole.startswith(shown):
-            yield whole[len(shown) :]
-            shown = whole
-    if ids:
-        yield text[len(shown) :]
+        kept = [*before, *_until(ids, stops)]
+        text = tokenizer.decode(kept)
+        settled = _settled(tokenizer, kept, text)
+        if settled.startswith(shown):
+            yield settled[len(shown) :]
+            shown = settled
+    yield _beyond(shown, text)
 
 
-def _until(ids: list[int], stop: int) -> list[int]:
-    return ids[: ids.index(stop)] if stop in ids else ids
+def _settled(tokenizer: Tokenizer, ids: list[int], text: str) -> str:
+    """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes that may turn bad."""
+    if tokenizer.stray is not None:
+        text = _common(text, tokenizer.decode([*ids, tokenizer.stray]))
+    return text.rstrip("\N{REPLACEMENT CHARACTER}")  # the bytes of a character that is not complete yet
 
 
-def print_all(tokenizer: Tokenizer, texts: Sequence[str], tokens: Any, lengths: Any) -> None:
-    """Each prompt with its text, an empty line between them."""
-    for text, row, length in zip(texts, tokens, lengths):
-        print(f"{text}{tokenizer.decode(row[:length])}\n")
+def _beyond(shown: str, text: str) -> str:
+    return text[len(_common(shown, text)) :]
+
+
+def _common(one: str, other: str) -> str:
+    """What both begin with."""
+    return one[: next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))]
+
+
+def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
+    return ids[: next((place for place, number in enumerate(ids) if number in stops), len(ids))]
+
+
+def print_all(
+    tokenizer: Tokenizer, texts: Sequence[str], befores: Sequence[Sequence[int]], tokens: Any, lengths: Any
+) -> None:
+    """Each prompt with the text that follows its ids `before`, an empty line between them."""
+    for text, before, row, length in zip(texts, befores, tokens, lengths):
+        whole = tokenizer.decode([*before, *row[:length].tolist()])
+        print(f"{text}{_beyond(tokenizer.decode(before), whole)}\n")

@@ -27,6 +27,7 @@ class Tokenizer(NamedTuple):
     decode: Callable[[Any], str]  # ids -> text, without special ids; bytes that are not UTF-8 become U+FFFD
     encode_source: Callable[[str], np.ndarray] | None = None  # of a pair's sources, where they are cut otherwise
     mask: int | None = None  # the id that hides a token; None: objectives add one
+    stray: int | None = None  # the id of byte 0xFF, where a run of bytes that is no UTF-8 is U+FFFD from its first on
     sentinels: tuple[int, ...] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
 
     def of_source(self, text: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 from lm_lab import durable
 from lm_lab.data import loader
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.files import digest, explained
+from lm_lab.train.files import digest, explained, read_object
 from lm_lab.types import UserError
 
 TOKENIZER, FOREIGN, LEARNT = "tokenizer", "foreign", "learnt"
@@ -119,6 +119,16 @@ def keep(directory: Path, experiment: Experiment) -> None:
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
         _whole(directory / FOREIGN, {path.name: path for path in kept})
+
+
+def ends(directory: Path) -> list[int]:
+    """The ids that end a text by the settings of the model that a run's goes back to: those of generation come first,
+    as in transformers. Raises UserError for a file that is no JSON object."""
+    for path in reversed(files_in(directory / FOREIGN, SETTINGS)):
+        named = read_object(path, "mend it, or leave it out").get("eos_token_id")
+        if named is not None:
+            return [number for number in (named if isinstance(named, list) else [named]) if type(number) is int]
+    return []
 
 
 def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,10 +65,13 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     if goes_on and named is None:
         raise UserError(f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with")
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
+        if isinstance(named, str) and "model" not in values:
+            raise UserError(f"{KEY}: {named} is no run's directory, for it has no config.json; name another")
         return dict(values)  # what is wrong with it is said where it is read
     directory = Path(named).expanduser()
     with trusting(packages(values)):
         stored = carried.anchored(directory, restore.read_config(directory))
+    restore.refuse_foreign(directory, stored)
     found = dict(values)
     if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
         found["model"] = _model(stored["model"], found)

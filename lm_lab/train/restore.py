@@ -94,7 +94,7 @@ def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
     """(family, its Config, newest checkpoint) of a run."""
     content = read_config(directory)
-    _refuse_foreign(directory, content)
+    refuse_foreign(directory, content)
     section = content.get("model")
     where = f"{directory / 'config.json'}: config.model"
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
@@ -147,7 +147,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     Raises UserError for a model alone.
     """
     content = carried.anchored(directory, read_config(directory))
-    _refuse_foreign(directory, content)
+    refuse_foreign(directory, content)
     if "model" in content and "objective" not in content:
         raise UserError(
             f"{directory} holds a model alone, without a tokenizer that we read; train from it, by "
@@ -173,7 +173,8 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_foreign(directory: Path, content: dict[str, Any]) -> None:
+def refuse_foreign(directory: Path, content: Mapping[str, Any]) -> None:
+    """Raises UserError where the config.json is one of transformers."""
     if "architectures" in content:
         raise UserError(
             f"{directory} has a model of transformers; make it a run's directory first: lm-lab convert "

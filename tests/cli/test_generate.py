@@ -1,13 +1,16 @@
 """What `lm-lab generate` gives a model to go on from."""
 
+import json
+
 import numpy as np
 import pytest
 
 from lm_lab.cli.generate import pieces, prompted, utf8
 from lm_lab.data import loader
-from lm_lab.data.tokenizers import byte
+from lm_lab.data.tokenizers import byte, hugging_face
+from lm_lab.train import carried
 from lm_lab.types import UserError
-from tests import tiny
+from tests import tiny, vocabularies
 
 PAIRS = {"source": "pairs", "tokenizer": "byte", "length": 16, "context_length": 16, "spell": "source"}
 
@@ -38,8 +41,30 @@ def test_who_generates_no_text_is_told_why(family, objective, why):
 def test_what_is_streamed_is_the_whole_text():
     tokenizer = byte.make(byte.Config())
     steps = [[ord("a"), 0xC3], [0xA9, 0xFF], [0xC3]]  # a whole letter in two steps, and bytes that are none at the end
-    shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps)))
+    shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps), []))
     assert shown == tokenizer.decode([number for step in steps for number in step])
+
+
+def test_no_streamed_byte_is_taken_back_and_the_space_after_the_prompt_stays(tmp_path):
+    vocabularies.byte_fallback(tmp_path)
+    tokenizer = hugging_face.make(hugging_face.Config(str(tmp_path / "tokenizer.json")))
+    a, end = 256, tokenizer.end_of_document
+    e_acute, bad = [0xC3, 0xA9], 0xFF
+    for ids in ([a, *e_acute, bad, a, a], [a, *e_acute, a], [0x41, bad], [*e_acute, end, a], e_acute):
+        kept = ids[: ids.index(end)] if end in ids else ids
+        shown = list(pieces(tokenizer, (np.array([[number]]) for number in ids), [end], [a, a]))
+        assert "".join(["a a", *shown]) == tokenizer.decode([a, a, *kept])
+    assert tokenizer.decode([a, *e_acute, bad]) == "a\ufffd\ufffd\ufffd"
+
+
+def test_a_text_ends_with_any_end_id_of_the_model_that_the_run_came_from(tmp_path):
+    assert carried.ends(tmp_path) == []
+    for name, named, expected in (("config", 7, [7]), ("generation_config", [3, 5], [3, 5])):
+        (tmp_path / "foreign").mkdir(exist_ok=True)
+        (tmp_path / "foreign" / f"{name}.json").write_text(json.dumps({"eos_token_id": named}))
+        assert carried.ends(tmp_path) == expected
+    tokenizer = byte.make(byte.Config())
+    assert "".join(pieces(tokenizer, iter([np.array([[*b"ab;c"]])]), [256, ord(";")])) == "ab"
 
 
 def test_a_prompt_of_other_bytes_is_named():

@@ -97,6 +97,17 @@ def test_a_base_without_a_tokenizer_asks_for_one(tmp_path):
     assert beginning_with(base, tokenizer="byte").model.width == tiny.WIDTH
 
 
+def test_a_base_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"config.train.initial: .*base is no run's directory"):
+        beginning_with(tmp_path / "base")
+
+
+def test_a_folder_of_transformers_is_to_be_converted_first(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
+    with pytest.raises(UserError, match="has a model of transformers; make it a run's directory first: lm-lab convert"):
+        beginning_with(tmp_path)
+
+
 def test_longer_text_than_the_bases_needs_positions_that_are_not_learned(tmp_path):
     base = base_in(tmp_path / "base", {})
     assert [beginning_with(base, length=length).model.length for length in (8, 20)] == [16, 20]

@@ -85,7 +85,8 @@ def make(config: Config) -> Tokenizer:
     identity = f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
     mask = next((special[name] for name in MASKS if name in special), None)
     found = Tokenizer(identity, len(texts), end, bytes_of, words, ends, encode, decode)
-    return found._replace(mask=mask, sentinels=sentinels(special))
+    stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
+    return found._replace(mask=mask, stray=stray, sentinels=sentinels(special))
 
 
 def sentinels(special: dict[str, int]) -> tuple[int, ...]:

@@ -20,13 +20,14 @@ from lm_lab.types import UserError
 
 SPACE = "\u2581"
 LONGEST_BYTES = 100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
+MOST = 1_000_000  # pieces: as many as SentencePiece weighs for a unigram, which it says after a long search
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which pieces are learnt."""
 
-    pieces: int = setting("how many, the 256 bytes among them", 4000, low=257)
+    pieces: int = setting("how many, the 256 bytes among them", 4000, low=257, high=MOST)
     kind: Literal["unigram", "bpe"] = setting("how they are found (1804.10959, 1508.07909)", "unigram")
 
 
