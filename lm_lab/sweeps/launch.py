@@ -24,9 +24,11 @@ from lm_lab.sweeps.results import (
 )
 from lm_lab.sweeps.store import Planned, Resolve, adopt, check, describe, is_written, plan, run_directory, write
 from lm_lab.sweeps.study import Study
-from lm_lab.train.files import Lock, prepare_workdir
+from lm_lab.train import carried, identity
+from lm_lab.train.files import Lock, Unreadable, prepare_workdir
 from lm_lab.train.preemption import Signals
 from lm_lab.train.records import write_result
+from lm_lab.types import UserError
 
 Command = Callable[[Path, Sequence[str]], Sequence[str]]
 """(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes on with them."""
@@ -72,6 +74,7 @@ def launch(
     executor = None if workers is None else LocalProcesses(workers)
     planned = adopt(directory, plan(study, resolve))
     check(directory, study, planned)
+    _check_runs(directory, planned)
     if review:
         review(rows_of(planned, directory))
     prepare_workdir(directory)
@@ -88,6 +91,17 @@ def launch(
         finally:
             rows = _gather(directory)
     return Summary(rows, started)
+
+
+def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
+    """Raises UserError where the folder of a run holds another one, as after a copy: its results would be believed."""
+    for run in planned:
+        folder = run_directory(directory, run.name)
+        if (folder / "config.json").is_file():
+            with contextlib.suppress(Unreadable):  # which the run itself sets aside
+                found, _ = identity.read_config(folder / "config.json")
+                if found not in (run.name, identity.name_of(carried.relative(run.config))):
+                    raise UserError(f"{folder} holds the run {found}, not {run.name}; move it away, and launch again")
 
 
 def _gather(directory: Path) -> list[Row]:

@@ -62,6 +62,17 @@ def test_every_run_is_run_once_and_a_relaunch_does_nothing(start, directory):
     assert files == {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.suffix == ".json"}
 
 
+def test_the_folder_of_another_run_is_not_believed(start, directory):
+    start(SWEEP[:2])
+    one, other = (directory / "runs" / name for name in names_of(SWEEP[:2]))
+    for run in (one, other):
+        (run / "config.json").write_text(json.dumps({"identity": run.name}))
+    assert start(SWEEP[:2])[0].finished
+    (other / "config.json").write_bytes((one / "config.json").read_bytes())
+    with pytest.raises(UserError, match=f"{other.name} holds the run {one.name}, not {other.name}; move it away"):
+        start(SWEEP[:2])
+
+
 def test_runs_of_one_program_share_a_worker_and_its_log(start, directory):
     start(param("seed", range(16)))
     by_pid = collections.Counter(pid for _, pid, _ in invocations(directory))
