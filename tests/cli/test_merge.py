@@ -58,7 +58,7 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
         shutil.copytree(place, target)
     there = loader.open_tokenizer(*_read(runs[0]))
     monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "empty"))
-    monkeypatch.setattr(vocabularies, "_training_texts", lambda *_: pytest.fail("it learns again"))
+    monkeypatch.setattr(vocabularies, "_texts", lambda *_: pytest.fail("it learns again"))
     assert [loader.open_tokenizer(*_read(place)).identity for place in moved] == 3 * [there.identity]
     assert not any(str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2]))
     runs[0].rename(runs[0].with_name("away"))  # the base is found beside the run that began with it

@@ -124,7 +124,7 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
 def test_what_bert_has_not_cannot_be_written(changes, words, tmp_path):
     config = encoder.Config(**{"kinds": 2, "vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes)
     with pytest.raises(UserError, match=words):
-        folder.save(tmp_path / "out", "encoder", config, {})
+        folder.save(tmp_path / "out", "encoder", config, {}, "BertForMaskedLM")
     assert not (tmp_path / "out").exists()
 
 

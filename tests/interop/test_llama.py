@@ -141,8 +141,10 @@ def test_a_width_that_heads_do_not_divide_is_a_mistrals(tmp_path):
 def test_a_decoder_that_no_architecture_expresses_is_refused(tmp_path):
     model = tiny.model(parallel=True)
     params = tiny.params_of(model, tiny.Inputs(tiny.tokens()))
-    with pytest.raises(UserError, match=r"model.parallel True cannot be written as LLaMA, which has False"):
+    with pytest.raises(UserError, match=r"nearest, .*: LlamaForCausalLM by --config.model.parallel=False --config"):
         folder.save(tmp_path / "out", "decoder", model.cfg, params)
-    with pytest.raises(UserError, match=r"model.norm 'rms' cannot be written as GPT-2, which has 'layer'$"):
+    with pytest.raises(UserError, match=r"model.parallel True cannot be written as LLaMA, which has False"):
+        folder.save(tmp_path / "out", "decoder", model.cfg, params, "LlamaForCausalLM")
+    with pytest.raises(UserError, match=r"model.norm 'rms' cannot be written as GPT-2, which has 'layer'; nearest"):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "GPT2LMHeadModel")
     assert not list(tmp_path.iterdir())

@@ -99,4 +99,4 @@ def test_what_mixtral_has_not_is_named(tmp_path):
     model = tiny.model(activation="swiglu", feed_forward_kind="experts", capacity_factor=2.0)
     params = tiny.params_of(model, Inputs(tiny.tokens()))
     with pytest.raises(UserError, match=r"model\.capacity_factor 2\.0 cannot be written as Mixtral"):
-        folder.save(tmp_path / "out", "decoder", model.cfg, params)
+        folder.save(tmp_path / "out", "decoder", model.cfg, params, "MixtralForCausalLM")

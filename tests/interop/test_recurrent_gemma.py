@@ -37,7 +37,7 @@ class Remembering:
     """The reference, with the cache that transformers makes for it at every call and does not hand out."""
 
     def __init__(self, model, cache):
-        self.model, self.cache = model, cache
+        self.model, self.cache, self.config = model, cache, model.config
 
     def __call__(self, **given):
         return self.model(**given, past_key_values=self.cache)

@@ -112,7 +112,7 @@ def _write_run(directory: Path, row: dict[str, Any], curves: bool) -> None:
     }
     result = {
         "status": row["status"],
-        "steps": row["tokens"] // 1024,
+        "steps": int(row["tokens"] // 1024),
         "tokens": row["tokens"],
         "flops": row["flops"],
         "flops_per_token": per_token,
