@@ -15,5 +15,7 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict({"name": "span_corruption"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
-    config.train = ConfigDict({"steps": 1500, "batch_size": 32, "eval_every_steps": 300, "checkpoint_every_steps": 500})
+    config.train = ConfigDict(
+        {"steps": 1500, "batch_size": 32, "eval_every_steps": 300, "checkpoint_every_steps": 500}
+    )
     return config

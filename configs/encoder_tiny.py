@@ -11,9 +11,13 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict({"family": "encoder", "width": 128, "depth": 4, "heads": 4, "norm_position": "pre"})
+    config.model = ConfigDict(
+        {"family": "encoder", "width": 128, "depth": 4, "heads": 4, "norm_position": "pre"}
+    )
     config.objective = ConfigDict({"name": "masked", "pseudo_batches": 1})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
-    config.train = ConfigDict({"steps": 600, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 300})
+    config.train = ConfigDict(
+        {"steps": 600, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 300}
+    )
     return config

@@ -43,12 +43,21 @@ def get_config(language: str = "kor") -> ConfigDict:
     config.model = ConfigDict(MODEL)
     config.objective = ConfigDict({"name": "seq2seq", "measures": ["word_error_rate", "edit_rate"]})
     config.objective.beams = 5
-    config.data = ConfigDict({"source": "pairs", "length": length, "context_length": context_length})
+    config.data = ConfigDict(
+        {"source": "pairs", "length": length, "context_length": context_length}
+    )
     config.data.path = published.file("sigmorphon2020_g2p", "train", f"{language}_train.tsv")
     config.data.heldout_path = published.file("sigmorphon2020_g2p", "dev", f"{language}_dev.tsv")
     config.data.update(
-        {"tokenizer": "words", "least_count": 1, "spell": "source", "unicode": UNICODE.get(language, "given")}
+        {
+            "tokenizer": "words",
+            "least_count": 1,
+            "spell": "source",
+            "unicode": UNICODE.get(language, "given"),
+        }
     )
     config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100, "beta2": 0.98})
-    config.train = ConfigDict({"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500})
+    config.train = ConfigDict(
+        {"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500}
+    )
     return config

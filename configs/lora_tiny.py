@@ -22,5 +22,7 @@ def get_config() -> ConfigDict:
     config.adapter = ConfigDict({"name": "lora", "rank": 8, "alpha": 16.0})
     config.data = ConfigDict({"source": "text", "path": text, "length": 128, "split": "tail"})
     config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30, "weight_decay": 0.0})
-    config.train = ConfigDict({"initial": "runs/decoder_tiny", "steps": 300, "batch_size": 32, "eval_every_steps": 100})
+    config.train = ConfigDict(
+        {"initial": "runs/decoder_tiny", "steps": 300, "batch_size": 32, "eval_every_steps": 100}
+    )
     return config

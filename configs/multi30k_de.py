@@ -32,7 +32,10 @@ TINY = {
 
 def get_config() -> ConfigDict:
     """The config."""
-    paths = {key: ",".join(captions(side, language) for language in ("en", "de")) for key, side in SIDES.items()}
+    paths = {
+        key: ",".join(captions(side, language) for language in ("en", "de"))
+        for key, side in SIDES.items()
+    }
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(TINY)
@@ -42,8 +45,12 @@ def get_config() -> ConfigDict:
     config.data.update({"tokenizer": "sentencepiece", "pieces": 8000, "kind": "bpe"})
     # Nearly all captions fit; the few longer ones would make every row longer.
     config.data.update({"length": 44, "context_length": 40, "too_long": "drop", "pack": True})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 600, "beta2": 0.98, "weight_decay": 0.01})
-    config.train = ConfigDict({"steps": 4500, "batch_size": 128, "log_every_steps": 100, "eval_every_steps": 750})
+    config.optimizer = ConfigDict(
+        {"peak_rate": 3e-3, "warmup_steps": 600, "beta2": 0.98, "weight_decay": 0.01}
+    )
+    config.train = ConfigDict(
+        {"steps": 4500, "batch_size": 128, "log_every_steps": 100, "eval_every_steps": 750}
+    )
     return config
 
 

@@ -34,5 +34,7 @@ def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
     config.data = ConfigDict({"source": "labelled", "path": reviews, "header": True, "length": 424})
     config.data.update({"text": ["document"], "label": "label", "holdout_fraction": 0.02})
     config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
-    config.train = ConfigDict({"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20})
+    config.train = ConfigDict(
+        {"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20}
+    )
     return config

@@ -22,5 +22,8 @@ def get_config(family: str = "decoder") -> ConfigDict:
     """The config for a decoder or an rnn: that of the simple split, on the other files."""
     simple = configs.load(f"{Path(__file__).with_name('scan_simple.py')}:{family}")
     sides = {"data.path": "train", "data.heldout_path": "test"}
-    files = {key: published.file("scan", "length_split", f"tasks_{side}_length.txt.gz") for key, side in sides.items()}
+    files = {
+        key: published.file("scan", "length_split", f"tasks_{side}_length.txt.gz")
+        for key, side in sides.items()
+    }
     return configs.override(simple, files)

@@ -19,5 +19,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict({"source": "text", "length": 64, "split": "tail"})
     config.data.path = published.file("tinyshakespeare", "input.txt")
     config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100})
-    config.train = ConfigDict({"steps": 2000, "batch_size": 12, "eval_every_steps": 250, "eval_batches": 200})
+    config.train = ConfigDict(
+        {"steps": 2000, "batch_size": 12, "eval_every_steps": 250, "eval_batches": 200}
+    )
     return config

@@ -27,15 +27,21 @@ def get_config(shape: str = "llama") -> ConfigDict:
     family = registry.find("models", modules[shape].FAMILY, "family")
     fields = {field.name for field in dataclasses.fields(family.Config)}
     sizes = {name: SIZES[name] for name in SIZES if name in fields}
-    of_data = {name: 128 for name in ("vocab", "length") if name in fields}  # any: data and tokenizer decide them
+    of_data = {
+        name: 128 for name in ("vocab", "length") if name in fields
+    }  # any: data and tokenizer decide them
     found = nearest.changes(modules[shape], family.Config(**sizes, **of_data))
     assert found is not None, f"the defaults of {modules[shape].FAMILY} do not lead to {shape}"
     objective = "causal" if family.Config.sees == "past" else "masked"
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict({"family": modules[shape].FAMILY, **sizes, **found[1]})
-    config.objective = ConfigDict({"name": "span_corruption" if family.Config.reads_context else objective})
+    config.objective = ConfigDict(
+        {"name": "span_corruption" if family.Config.reads_context else objective}
+    )
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
-    config.train = ConfigDict({"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100})
+    config.train = ConfigDict(
+        {"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100}
+    )
     return config

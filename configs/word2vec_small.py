@@ -15,8 +15,16 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict({"family": "word2vec", "width": 64})
     config.objective = ConfigDict({"name": "word2vec", "kind": "skip_gram"})
     config.data = ConfigDict(
-        {"source": "stdlib", "tokenizer": "words", "least_count": 1, "most_words": 4096, "length": 128}
+        {
+            "source": "stdlib",
+            "tokenizer": "words",
+            "least_count": 1,
+            "most_words": 4096,
+            "length": 128,
+        }
     )
     config.optimizer = ConfigDict({"peak_rate": 5e-3, "warmup_steps": 30, "weight_decay": 0.0})
-    config.train = ConfigDict({"steps": 1000, "batch_size": 32, "eval_every_steps": 500, "checkpoint_every_steps": 500})
+    config.train = ConfigDict(
+        {"steps": 1000, "batch_size": 32, "eval_every_steps": 500, "checkpoint_every_steps": 500}
+    )
     return config

@@ -23,7 +23,9 @@ from lm_lab.train.restore import abstract_params
 
 VOCAB, LENGTH, HEADS = 257, 128, 2
 BUDGETS = (1e11, 3e11, 1e12)
-SMALLEST_CENTRE = 1.5e4  # parameters of matrix products at 1e11 FLOPs, where decoders have their valley
+SMALLEST_CENTRE = (
+    1.5e4  # parameters of matrix products at 1e11 FLOPs, where decoders have their valley
+)
 
 # What makes a contender, beside its width; and the peak rates it is tried at, times 1 / width.
 CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
@@ -32,7 +34,13 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
         (0.16, 0.4, 1.0),
     ),
     "mixture of experts": (
-        {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward_kind": "experts", "experts": 4},
+        {
+            "family": "decoder",
+            "depth": 2,
+            "heads": HEADS,
+            "feed_forward_kind": "experts",
+            "experts": 4,
+        },
         (0.16, 0.4, 1.0),
     ),
     "encoder-decoder": (
@@ -76,7 +84,9 @@ def base() -> ConfigDict:
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
     config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
-    config.train = ConfigDict({"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128})
+    config.train = ConfigDict(
+        {"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128}
+    )
     config.train.also_examine = ["continuation"]
     return config
 
@@ -85,11 +95,17 @@ def contender(name: str, budget: float) -> Sweep:
     """The runs of a contender at a budget: one size, at every rate and seed."""
     fields, rates = CONTENDERS[name]
     target = centre(budget, size=SMALLEST_CENTRE)
-    (width,) = widths_near(target, (1.0,), lambda width: matmul_parameters(name, width), multiple=2 * HEADS)
+    (width,) = widths_near(
+        target, (1.0,), lambda width: matmul_parameters(name, width), multiple=2 * HEADS
+    )
     objective = "continuation" if fields["family"] == "encoder_decoder" else "causal"
     peak_rates = param("optimizer.peak_rate", [rate / width for rate in rates])
     same = {"train.budget_flops": budget, "objective.name": objective, "model.width": width}
-    return product([same | {f"model.{key}": value for key, value in fields.items()}], peak_rates, param("seed", [0, 1]))
+    return product(
+        [same | {f"model.{key}": value for key, value in fields.items()}],
+        peak_rates,
+        param("seed", [0, 1]),
+    )
 
 
 def told_apart(name: str) -> dict[str, Any]:

@@ -41,15 +41,22 @@ def base() -> ConfigDict:
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 64})
     config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
-    config.train = ConfigDict({"batch_size": 16, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 256})
+    config.train = ConfigDict(
+        {"batch_size": 16, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 256}
+    )
     return config
 
 
 def budget(flops: float, ratios: Sequence[float]) -> Sweep:
     """The runs of one budget: sizes around where the optimum is expected, each at every rate."""
-    widths = widths_near(centre(flops, size=SMALLEST_CENTRE), ratios, matmul_parameters, multiple=2 * HEADS)
+    widths = widths_near(
+        centre(flops, size=SMALLEST_CENTRE), ratios, matmul_parameters, multiple=2 * HEADS
+    )
     sizes = [
-        product(param("model.width", [width]), param("optimizer.peak_rate", [rate / width for rate in RATES]))
+        product(
+            param("model.width", [width]),
+            param("optimizer.peak_rate", [rate / width for rate in RATES]),
+        )
         for width in widths
     ]
     return product(param("train.budget_flops", [flops]), chain(*sizes))

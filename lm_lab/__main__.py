@@ -1,4 +1,6 @@
-"""python -m lm_lab is lm-lab: what lies in the current folder is no module of it, though Python's -m says so."""
+"""python -m lm_lab is lm-lab: what lies in the current folder is no module of it, though Python's
+-m says so.
+"""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
 """ConfigDict -> Experiment: the one door of the config system.
 
-A ConfigDict carries values and overrides, nothing more. What exists, of which type and range, with which default, is
-said by the frozen dataclass beside each consumer.
+A ConfigDict carries values and overrides, nothing more. What exists, of which type and range, with
+which default, is said by the frozen dataclass beside each consumer.
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ OWN = "own"
 
 
 def load(path: str) -> ConfigDict:
-    """The ConfigDict of a config file: what its get_config() returns. "file.py:text" calls get_config("text").
+    """The ConfigDict of a config file: what its get_config() returns. "file.py:text" calls
+    get_config("text").
 
     Raises UserError where the file is missing, fails, or has no get_config().
     """
@@ -43,14 +44,20 @@ def load(path: str) -> ConfigDict:
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
-            raise UserError(f"--config: {name} has no get_config(); define it, and return a ConfigDict")
+            raise UserError(
+                f"--config: {name} has no get_config(); define it, and return a ConfigDict"
+            )
         config = module.get_config(*([argument] if argument else []))
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
-        raise UserError(f"--config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"--config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}"
+        ) from None
     if not isinstance(config, ConfigDict):
-        raise UserError(f"--config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict")
+        raise UserError(
+            f"--config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict"
+        )
     return config
 
 
@@ -68,21 +75,27 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """
     if not isinstance(config, ConfigDict) or not isinstance(changes, Mapping):
         wrong = changes if isinstance(config, ConfigDict) else config
-        raise UserError(f"a config is a ConfigDict, and what overrides it a dict of dotted keys, not {wrong!r}")
+        raise UserError(
+            f"a config is a ConfigDict, and what overrides it a dict of dotted keys, not {wrong!r}"
+        )
     plain = config.to_dict()
     for key, value in changes.items():
         section, _, field = str(key).partition(".")
         if not field:
             plain[section] = value
         elif "." in field or not isinstance(plain.setdefault(section, {}), dict):
-            raise UserError(f"config.{key} does not exist; a key is config.seed or config.SECTION.FIELD")
+            raise UserError(
+                f"config.{key} does not exist; a key is config.seed or config.SECTION.FIELD"
+            )
         else:
             plain[section][field] = value
     return wrap(plain)
 
 
 def wrap(values: Mapping[str, Any]) -> ConfigDict:
-    """Plain values as a ConfigDict. Raises UserError for a key that none can have, as __class__ or one with a dot."""
+    """Plain values as a ConfigDict. Raises UserError for a key that none can have, as __class__ or
+    one with a dot.
+    """
     try:
         return ConfigDict(values)
     except (AttributeError, ValueError) as error:
@@ -90,19 +103,22 @@ def wrap(values: Mapping[str, Any]) -> ConfigDict:
 
 
 def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:
-    """A config as a typed Experiment, and as plain values, complete with every default. What it leaves out of model,
-    tokenizer and an adapter that goes on is that of the run that train.initial names, unless the config is a `stored`
-    one, complete before.
+    """A config as a typed Experiment, and as plain values, complete with every default. What it
+    leaves out of model, tokenizer and an adapter that goes on is that of the run that train.initial
+    names, unless the config is a `stored` one, complete before.
 
-    Raises UserError for a key that does not exist (with the nearest that does), a missing one, a wrong type, a value
-    out of range, or values that do not go together.
+    Raises UserError for a key that does not exist (with the nearest that does), a missing one, a
+    wrong type, a value out of range, or values that do not go together.
     """
     values = config.to_dict() if stored else initial.inherited(config.to_dict())
     for name in values:
         if name not in ("seed", *SECTIONS):
             raise UserError(f"config.{name} does not exist; {suggest(name, ['seed', *SECTIONS])}")
     sections = {name: _section(values, name) for name in SECTIONS}
-    chosen = {name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})} for name in SECTIONS}
+    chosen = {
+        name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})}
+        for name in SECTIONS
+    }
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
     parts["train"][OWN] = _anchored(parts["train"][OWN])
     _fit(chosen["objective"]["name"], parts)
@@ -130,7 +146,9 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     for name in SECTIONS:
         plain[name] = dict(chosen[name])
         for part in parts[name].values():
-            plain[name] |= {field: _listed(value) for field, value in dataclasses.asdict(part).items()}
+            plain[name] |= {
+                field: _listed(value) for field, value in dataclasses.asdict(part).items()
+            }
     return experiment, plain
 
 
@@ -151,7 +169,10 @@ def _choice(section: str, field: str, values: Mapping[str, Any]) -> str:
     default = {f.name: f.default for f in dataclasses.fields(own)}.get(field) if own else None
     chosen = values.get(field, default)
     if not isinstance(chosen, str):
-        raise UserError(f"config.{section}.{field} must name one of: {', '.join(names(CHOICES[section][field]))}")
+        raise UserError(
+            f"config.{section}.{field} must name one of: "
+            f"{', '.join(names(CHOICES[section][field]))}"
+        )
     return chosen
 
 
@@ -159,18 +180,25 @@ def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
     """The settings classes that share a section: its own, and one for each choice."""
     parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
     for field, kind in CHOICES.get(section, {}).items():
-        parts[field] = find(kind, _choice(section, field, values), f"config.{section}.{field}").Config
+        parts[field] = find(
+            kind, _choice(section, field, values), f"config.{section}.{field}"
+        ).Config
     return parts
 
 
 def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     parts = _parts(section, values)
-    fields = {part: {field.name for field in dataclasses.fields(cls)} for part, cls in parts.items()}
+    fields = {
+        part: {field.name for field in dataclasses.fields(cls)} for part, cls in parts.items()
+    }
     known = set(CHOICES.get(section, {})).union(*fields.values())
     for name in values:
         if name not in known:
             raise UserError(f"config.{section}.{name} does not exist; {suggest(name, list(known))}")
-    own = {part: {name: value for name, value in values.items() if name in fields[part]} for part in parts}
+    own = {
+        part: {name: value for name, value in values.items() if name in fields[part]}
+        for part in parts
+    }
     return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
 
 
@@ -182,25 +210,40 @@ def _anchored(horizon: Horizon) -> Horizon:
 
 
 def _fit(objective: str, parts: dict[str, Any]) -> None:
-    """Completes the objective's settings by the model's. Raises UserError where objective, model and data clash."""
+    """Completes the objective's settings by the model's. Raises UserError where objective, model
+    and data clash.
+    """
     module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
-    settings = complete(module, parts["objective"]["name"], model, f"config.objective.name {objective!r}")
+    settings = complete(
+        module, parts["objective"]["name"], model, f"config.objective.name {objective!r}"
+    )
     source = parts["data"][OWN].source
     wanted, found = reads(module), given(find("data.sources", source, "config.data.source"))
     if wanted != found:
-        words = {"stream": "a stream of text", "pairs": "pairs of texts", "labelled": "labelled texts"}
+        words = {
+            "stream": "a stream of text",
+            "pairs": "pairs of texts",
+            "labelled": "labelled texts",
+        }
         raise UserError(
-            f"config.objective.name {objective!r} learns from {words[wanted]}, and config.data.source {source!r} gives "
+            f"config.objective.name {objective!r} learns from {words[wanted]}, and "
+            f"config.data.source {source!r} gives "
             f"{words[found]}; choose another of the two"
         )
     if parts["data"][OWN].pack and not (wanted == "pairs" and model.reads_context):
-        raise UserError("config.data.pack is for pairs whose source is a model's context; leave it out")
+        raise UserError(
+            "config.data.pack is for pairs whose source is a model's context; leave it out"
+        )
     parts["objective"]["name"] = settings
 
 
 def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
-    module, settings, data = find("objectives", objective, ""), parts["objective"]["name"], parts["data"][OWN]
+    module, settings, data = (
+        find("objectives", objective, ""),
+        parts["objective"]["name"],
+        parts["data"][OWN],
+    )
     tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
     known = vocabulary(tokenizer, parts["model"]["family"])
     specials = module.specials(settings, data.length, known) if hasattr(module, "specials") else 0
@@ -211,9 +254,10 @@ def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
-    """The model's settings with the vocabulary and length filled in. A length that is another run's, not the config's
-    own, grows where positions are not learned. Raises UserError where one is too small, or a size is beyond what arrays
-    have here."""
+    """The model's settings with the vocabulary and length filled in. A length that is another
+    run's, not the config's own, grows where positions are not learned. Raises UserError where one
+    is too small, or a size is beyond what arrays have here.
+    """
     for field in dataclasses.fields(model):
         if isinstance(size := getattr(model, field.name), int) and abs(size) >= 2**31:
             raise UserError(f"config.model.{field.name} must be below 2**31, not {size:.3g}")
@@ -223,5 +267,8 @@ def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
         if given_size is None or (unlearned and given_size < least):
             model = dataclasses.replace(model, **{name: least})
         elif given_size < least:
-            raise UserError(f"config.model.{name} {given_size} is below the data's {least}; raise it or leave it out")
+            raise UserError(
+                f"config.model.{name} {given_size} is below the data's {least}; raise it or "
+                "leave it out"
+            )
     return model

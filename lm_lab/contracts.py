@@ -1,5 +1,5 @@
-"""What a module of each kind exports: one table, asked when the registry finds a module, so that one from outside that
-lacks something is one line that names it, before any work.
+"""What a module of each kind exports: one table, asked when the registry finds a module, so that
+one from outside that lacks something is one line that names it, before any work.
 """
 
 import dataclasses
@@ -48,31 +48,48 @@ CONTRACTS: dict[Kind, Contract] = {
         optional_constants={"GIVES": get_args(Reads)},
     ),
     "data.tokenizers": Contract(
-        {"make": ("config",)}, {"learn": ("config", "texts"), "unknown": ("config", "learnt", "texts")}
+        {"make": ("config",)},
+        {"learn": ("config", "texts"), "unknown": ("config", "learnt", "texts")},
     ),
 }
-WRITING = ("measures", "beams", "length_penalty", "bleu_tokenizer")  # settings of an objective whose texts are measured
+WRITING = (
+    "measures",
+    "beams",
+    "length_penalty",
+    "bleu_tokenizer",
+)  # settings of an objective whose texts are measured
 
-OF_VECTORS = ("analogies", "similarities")  # settings of an objective whose word vectors are measured
+OF_VECTORS = (
+    "analogies",
+    "similarities",
+)  # settings of an objective whose word vectors are measured
 
 
 def check(kind: Kind, module: ModuleType, where: str) -> None:
-    """Raises UserError, naming the module and what it lacks, unless it has all that its kind exports."""
+    """Raises UserError, naming the module and what it lacks, unless it has all that its kind
+    exports.
+    """
     contract = CONTRACTS[kind]
     fault = _config_fault(getattr(module, "Config", None), contract.settings)
     for name, arguments in {**contract.functions, **contract.optional_functions}.items():
         if hasattr(module, name) or name in contract.functions:
-            given = (*arguments, "learnt") if name == "make" and hasattr(module, "learn") else arguments
+            given = (
+                (*arguments, "learnt") if name == "make" and hasattr(module, "learn") else arguments
+            )
             fault = fault or _function_fault(name, getattr(module, name, None), given)
     for name, allowed in {**contract.constants, **contract.optional_constants}.items():
         if name in contract.constants and not hasattr(module, name):
             fault = fault or f"has no {name}, which is {_listed(allowed)}"
         elif getattr(module, name, allowed[0]) not in allowed:
-            fault = fault or f"has {name} {getattr(module, name)!r}, which must be {_listed(allowed)}"
+            fault = (
+                fault or f"has {name} {getattr(module, name)!r}, which must be {_listed(allowed)}"
+            )
     if kind == "objectives" and fault is None:
         fault = _objective_fault(module)
     if fault:
-        raise UserError(f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}")
+        raise UserError(
+            f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
+        )
 
 
 def _config_fault(config: Any, settings: tuple[str, ...]) -> str | None:
@@ -114,7 +131,10 @@ def _objective_fault(module: ModuleType) -> str | None:
         if not hasattr(module, "prompt"):
             return "has a Config with measures and no prompt(config, vocabulary, examples)"
     if len(fields & set(OF_VECTORS)) == 1:
-        return f"has a Config with {(fields & set(OF_VECTORS)).pop()} alone of {' and '.join(OF_VECTORS)}"
+        return (
+            f"has a Config with {(fields & set(OF_VECTORS)).pop()} alone of "
+            f"{' and '.join(OF_VECTORS)}"
+        )
     return None
 
 
@@ -123,15 +143,22 @@ def _listed(allowed: tuple) -> str:
 
 
 def check_model(config: Any, where: str) -> None:
-    """Raises UserError unless the settings of a model say what it sees and whether it reads a context."""
+    """Raises UserError unless the settings of a model say what it sees and whether it reads a
+    context.
+    """
     for name, allowed in (("sees", get_args(Sees)), ("reads_context", (False, True))):
         if getattr(config, name) not in allowed:
             owner = f"{type(config).__module__}.{type(config).__qualname__}"
-            raise UserError(f"{where}: {owner} has {name} {getattr(config, name)!r}, which must be {_listed(allowed)}")
+            raise UserError(
+                f"{where}: {owner} has {name} {getattr(config, name)!r}, which must be "
+                f"{_listed(allowed)}"
+            )
 
 
 def checked(module: ModuleType, made: Any) -> Objective:
-    """The objective that a module made, which says what is wrong with its batches and sums where they are traced."""
+    """The objective that a module made, which says what is wrong with its batches and sums where
+    they are traced.
+    """
     _require(module, "make", made, Objective)
 
     def prepare(key: Any, examples: Any) -> Batch:

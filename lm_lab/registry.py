@@ -1,8 +1,8 @@
 """From a name in a config to the module that implements it: the module path is the registry.
 
-A name is a file of the kind's package ("decoder" among models is lm_lab/models/decoder.py) or the dotted path of
-a module of an outside package ("my_research.models.decoder"). Adding a family, an objective, a source or a
-tokenizer is adding a file.
+A name is a file of the kind's package ("decoder" among models is lm_lab/models/decoder.py) or the
+dotted path of a module of an outside package ("my_research.models.decoder"). Adding a family, an
+objective, a source or a tokenizer is adding a file.
 """
 
 import importlib
@@ -21,13 +21,18 @@ __all__ = ["Kind", "find", "names"]
 def names(kind: Kind) -> list[str]:
     """The names of a kind that lm_lab itself brings."""
     package = importlib.import_module(f"lm_lab.{kind}")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
+    )
 
 
 def find(kind: Kind, name: str, where: str) -> ModuleType:
     """The module behind a name; `where` (as in "config.model.family") names it in errors.
 
-    Raises UserError where there is none, it fails as it is imported, or it lacks what its kind exports.
+    Raises UserError where there is none, it fails as it is imported, or it lacks what its kind
+    exports.
     """
     if "." not in name:
         if name not in names(kind):
@@ -36,8 +41,12 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
     try:
         module = importlib.import_module(name)
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
-        raise UserError(f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH") from None
+        raise UserError(
+            f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
+        ) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's module raises is the user's to mend
-        raise UserError(f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
+        ) from None
     contracts.check(kind, module, where)
     return module

@@ -1,4 +1,6 @@
-"""Typed, documented settings: frozen dataclasses that check what a config says, with the nearest name for a typo."""
+"""Typed, documented settings: frozen dataclasses that check what a config says, with the nearest
+name for a typo.
+"""
 
 import dataclasses
 import difflib
@@ -22,7 +24,8 @@ def setting(
     changes_result: bool = True,
     names_file: bool = False,
 ) -> Any:
-    """A documented dataclass field, required unless it has a default; numbers lie in [low, high], and above `above`.
+    """A documented dataclass field, required unless it has a default; numbers lie in [low, high],
+    and above `above`.
 
     A run may go on with another value of a setting that is marked so:
     changes_result=False    it decides the result only by the rounding of sums, if at all: kernels, the mesh, how often
@@ -41,10 +44,11 @@ def suggest(name: str, known: list[str]) -> str:
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """An instance of the settings class `cls` from plain values; `where` (as in "config.model") names it in errors.
+    """An instance of the settings class `cls` from plain values; `where` (as in "config.model")
+    names it in errors.
 
-    Raises UserError for an unknown or missing key, a wrong type, a value out of range, or a combination that the
-    class itself refuses (it raises UserError in __post_init__).
+    Raises UserError for an unknown or missing key, a wrong type, a value out of range, or a
+    combination that the class itself refuses (it raises UserError in __post_init__).
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
@@ -64,10 +68,14 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def is_text(value: str) -> bool:
-    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a text."""
+    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a
+    text.
+    """
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: Python's stand-in for a byte that is no UTF-8
+    except (
+        UnicodeEncodeError
+    ):  # half of a surrogate pair: Python's stand-in for a byte that is no UTF-8
         return False
     return "\0" not in value
 

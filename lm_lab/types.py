@@ -1,7 +1,7 @@
 """The glossary of the project: shapes, the records that cross module borders, and the user's error.
 
-One letter per axis, everywhere: B batch, L length, M memory length, D width, H heads, K head dim,
-F feed-forward dim, V vocabulary, N layers, P population. An array's name ends in its shape: `x_BLD`.
+One letter per axis, everywhere: B batch, L length, M memory length, D width, H heads, K head dim, F
+feed-forward dim, V vocabulary, N layers, P population. An array's name ends in its shape: `x_BLD`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,20 @@ from jax import Array
 PyTree = Any
 
 Sees = Literal["past", "all", "words"]
-"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no future, "words" are
-seen one by one or in bags that the objective makes, without order."""
+"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no
+future, "words" are seen one by one or in bags that the objective makes, without order.
+"""
 
 Reads = Literal["stream", "pairs", "labelled"]
-"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or texts with labels."""
+"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or
+texts with labels.
+"""
 
 Sums = Mapping[str, Array]
-"""Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes, ...}. "nll" is what
-is minimised; "bytes" is left out where targets are no text; "correct" counts targets that were the likeliest."""
+"""Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes,
+...}. "nll" is what is minimised; "bytes" is left out where targets are no text; "correct" counts
+targets that were the likeliest.
+"""
 
 
 class UserError(Exception):
@@ -28,7 +33,9 @@ class UserError(Exception):
 
 
 class Examples(NamedTuple):
-    """Raw windows of the token store, as the loader gives them; S is what the objective asks for (causal: L + 1)."""
+    """Raw windows of the token store, as the loader gives them; S is what the objective asks for
+    (causal: L + 1).
+    """
 
     tokens: Array  # i32[B S]
     bytes: Array  # f32[B S]: the UTF-8 bytes of text that each token stands for
@@ -45,9 +52,13 @@ class Inputs(NamedTuple):
     segments: Array | None = None  # i32[B L], 0 = padding; None: one unpadded segment a row
     positions: Array | None = None  # i32[B L]; None: 0 .. L-1
     context: Array | None = None  # i32[B M], the encoder's side
-    context_segments: Array | None = None  # i32[B M], 0 = padding; a query sees the context of its own segment
+    context_segments: Array | None = (
+        None  # i32[B M], 0 = padding; a query sees the context of its own segment
+    )
     kinds: Array | None = None  # i32[B L], BERT's segment types; None: all 0
-    prefix: Array | None = None  # bool[B L], True where a token is seen by all of its segment, earlier ones too
+    prefix: Array | None = (
+        None  # bool[B L], True where a token is seen by all of its segment, earlier ones too
+    )
 
 
 class Batch(NamedTuple):
@@ -60,12 +71,14 @@ class Batch(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """What an objective knows of the tokenizer and of the model's special ids; those that neither has it adds, as
-    size, size + 1, ..."""
+    """What an objective knows of the tokenizer and of the model's special ids; those that neither
+    has it adds, as size, size + 1, ...
+    """
 
     size: int  # ids of text and end_of_document are 0 .. size - 1
     end_of_document: int
-    words: Any  # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
+    # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
+    words: Any
     sentence_ends: Any  # bool[size]: a sentence ends after it
     start: int | None = None  # with which the model's decoder begins
     mask: int | None = None  # which stands for a hidden token
@@ -80,8 +93,8 @@ class Vocabulary(NamedTuple):
 class Objective(NamedTuple):
     """What is learnt: two pure functions.
 
-    prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll, weight and bytes;
-    what is learnt is nll, and "penalty" where there is one.
+    prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll,
+    weight and bytes; what is learnt is nll, and "penalty" where there is one.
     """
 
     prepare: Callable[[Array, Examples], Batch]
@@ -99,21 +112,32 @@ class Hyper(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that a step reads and writes; with the batch of the same step, it decides the next state."""
+    """Everything that a step reads and writes; with the batch of the same step, it decides the next
+    state.
+    """
 
     step: Array  # i32[]
     params: PyTree  # what is trained
     opt_state: PyTree
     hyper: Hyper
-    frozen: PyTree = ()  # what is not, and is not saved: parameters that an adapter leaves as they are
+    # what is not, and is not saved: parameters that an adapter leaves as they are
+    frozen: PyTree = ()
 
 
 class Adapter(NamedTuple):
-    """Which of a model's parameters are trained, and what beside them: pure functions on trees of parameters."""
+    """Which of a model's parameters are trained, and what beside them: pure functions on trees of
+    parameters.
+    """
 
-    split: Callable[[Array, PyTree], tuple[PyTree, PyTree]]  # (key, parameters) -> (trained, frozen)
-    variables: Callable[[PyTree, PyTree, Any], PyTree]  # (trained, frozen, dtype) -> what the model is applied to
-    merge: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen) -> parameters that do the same alone
+    split: Callable[
+        [Array, PyTree], tuple[PyTree, PyTree]
+    ]  # (key, parameters) -> (trained, frozen)
+    variables: Callable[
+        [PyTree, PyTree, Any], PyTree
+    ]  # (trained, frozen, dtype) -> what the model is applied to
+    merge: Callable[
+        [PyTree, PyTree], PyTree
+    ]  # (trained, frozen) -> parameters that do the same alone
 
 
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]

@@ -1,7 +1,8 @@
-"""The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the tree.
+"""The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the
+tree.
 
-On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the processes that tests
-start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
+On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the
+processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise.
 """
 
 import os
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-sys.dont_write_bytecode = True  # tests compare whole folders, in which Python would leave what it compiles
+sys.dont_write_bytecode = (
+    True  # tests compare whole folders, in which Python would leave what it compiles
+)
 
-if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup: still not to end by it, but to hand on the default
+if (
+    signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+):  # under nohup: still not to end by it, but to hand on the default
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Where there are none, configs name files that are not there; tests that read them skip.

@@ -9,7 +9,8 @@ WORDS = ["jump", "walk", "run", "look", "turn"]
 def rows(count: int = 60) -> list[tuple[str, str]]:
     """Pairs of words and the same words backwards, all different."""
     texts = [
-        [WORDS[(number // 5**place) % 5] for place in range(1 + number % 4)] + [f"n{number}"] for number in range(count)
+        [WORDS[(number // 5**place) % 5] for place in range(1 + number % 4)] + [f"n{number}"]
+        for number in range(count)
     ]
     return [(" ".join(words), " ".join(words[::-1]).upper()) for words in texts]
 
@@ -19,7 +20,10 @@ def write(folder: Path, count: int = 60, heldout: int = 10) -> dict[str, Any]:
     lines = ["\t".join(row) + "\n" for row in rows(count)]
     (folder / "train.tsv").write_text("".join(lines[:-heldout]))
     (folder / "heldout.tsv").write_text("".join(lines[-heldout:]))
-    paths = {"data.path": str(folder / "train.tsv"), "data.heldout_path": str(folder / "heldout.tsv")}
+    paths = {
+        "data.path": str(folder / "train.tsv"),
+        "data.heldout_path": str(folder / "heldout.tsv"),
+    }
     return {**paths, "data.length": 16, "data.context_length": 20}
 
 

@@ -14,7 +14,9 @@ from tests import tiny
 
 
 def config_of(path, request):
-    """The config of a file; skips where a tokenizer is to be learnt from data beside the project that is not there."""
+    """The config of a file; skips where a tokenizer is to be learnt from data beside the project
+    that is not there.
+    """
     config = configs.load(str(path))
     if config.data.get("tokenizer", "byte") != "byte" and "published" in path.read_text():
         request.getfixturevalue("shared_data")
@@ -43,10 +45,17 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert again == experiment
     assert plain_again == plain
     assert set(plain) == {"seed", *configs.SECTIONS}
-    assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(plain["model"])
-    vocabulary, module = experiment.vocabulary(), registry.find("objectives", experiment.objective_name, "")
+    assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
+        plain["model"]
+    )
+    vocabulary, module = (
+        experiment.vocabulary(),
+        registry.find("objectives", experiment.objective_name, ""),
+    )
     specials = (
-        module.specials(experiment.objective, experiment.data.length, vocabulary) if hasattr(module, "specials") else 0
+        module.specials(experiment.objective, experiment.data.length, vocabulary)
+        if hasattr(module, "specials")
+        else 0
     )
     assert plain["model"]["vocab"] == vocabulary.size + specials
     if not hasattr(module, "model_length"):
@@ -68,22 +77,40 @@ MISTAKES = [
     ({"objective.nam": 3}, "config.objective.nam does not exist; did you mean 'name'?"),
     ({"data.lenght": 3}, "config.data.lenght does not exist; did you mean 'length'?"),
     ({"data.symbol": 3}, "config.data.symbol does not exist; did you mean 'symbols'?"),
-    ({"optimizer.peak_rat": 1.0}, "config.optimizer.peak_rat does not exist; did you mean 'peak_rate'?"),
+    (
+        {"optimizer.peak_rat": 1.0},
+        "config.optimizer.peak_rat does not exist; did you mean 'peak_rate'?",
+    ),
     ({"train.step": 3}, "config.train.step does not exist; did you mean 'steps'?"),
     ({"mesh.tensors": 2}, "config.mesh.tensors does not exist; did you mean 'tensor'?"),
-    ({"precision.comput": "float32"}, "config.precision.comput does not exist; did you mean 'compute'?"),
-    ({"model.width.x": 3}, "config.model.width.x does not exist; a key is config.seed or config.SECTION.FIELD"),
+    (
+        {"precision.comput": "float32"},
+        "config.precision.comput does not exist; did you mean 'compute'?",
+    ),
+    (
+        {"model.width.x": 3},
+        "config.model.width.x does not exist; a key is config.seed or config.SECTION.FIELD",
+    ),
     ({"seed.x": 3}, "config.seed.x does not exist; a key is config.seed or config.SECTION.FIELD"),
     ({"model": 4}, "config.model must be a section with fields, not 4"),
     ({"seed": -1}, "config.seed must be at least 0, not -1"),
     ({"seed": 2**32}, "config.seed must be at most 4294967295, not 4294967296"),
     ({"seed": "x"}, "config.seed must be a whole number, not 'x'"),
-    ({"model.family": "decodr"}, "config.model.family: no models named 'decodr'; did you mean 'decoder'?"),
+    (
+        {"model.family": "decodr"},
+        "config.model.family: no models named 'decodr'; did you mean 'decoder'?",
+    ),
     ({"model.family": 3}, "config.model.family must name one of: "),
     ({"model.width": 0}, "config.model.width must be at least 1, not 0"),
     ({"model.width": 17}, "config.model: width 17 is not divisible by heads 2; choose a multiple"),
-    ({"model.vocab": 256}, "config.model.vocab 256 is below the data's 257; raise it or leave it out"),
-    ({"model.length": 15}, "config.model.length 15 is below the data's 16; raise it or leave it out"),
+    (
+        {"model.vocab": 256},
+        "config.model.vocab 256 is below the data's 257; raise it or leave it out",
+    ),
+    (
+        {"model.length": 15},
+        "config.model.length 15 is below the data's 16; raise it or leave it out",
+    ),
     ({"model.dropout": 1.0}, "config.model.dropout must be at most 0.99, not 1.0"),
     ({"model.norm": None}, "config.model.norm must be one of rms, layer, not None"),
     ({"data.length": "long"}, "config.data.length must be a whole number, not 'long'"),
@@ -92,18 +119,32 @@ MISTAKES = [
     ({"optimizer.peak_rate": float("nan")}, "config.optimizer.peak_rate must be finite, not nan"),
     ({"optimizer.peak_rate": "fast"}, "config.optimizer.peak_rate must be a number, not 'fast'"),
     ({"optimizer.beta2": 1.0}, "config.optimizer.beta2 must be at most 0.9999999, not 1.0"),
-    ({"optimizer.schedule": "cosin"}, "config.optimizer.schedule must be one of cosine, linear, constant, wsd"),
+    (
+        {"optimizer.schedule": "cosin"},
+        "config.optimizer.schedule must be one of cosine, linear, constant, wsd",
+    ),
     ({"train.steps": -5}, "config.train.steps must be at least 1, not -5"),
-    ({"train.tokens": 100}, "config.train: give one of steps, tokens, budget_flops, not steps and tokens"),
+    (
+        {"train.tokens": 100},
+        "config.train: give one of steps, tokens, budget_flops, not steps and tokens",
+    ),
     ({"train.steps": None}, "config.train: give one of steps, tokens, budget_flops, not none"),
     ({"train.microbatches": 3}, "config.train: batch_size 8 is not divisible by microbatches 3"),
-    ({"data.pack": True}, "config.data.pack is for pairs whose source is a model's context; leave it out"),
+    (
+        {"data.pack": True},
+        "config.data.pack is for pairs whose source is a model's context; leave it out",
+    ),
     ({"mesh.data": 0}, "config.mesh.data must be at least 1, not 0"),
-    ({"precision.compute": "float16"}, "config.precision.compute must be one of float32, bfloat16, not 'float16'"),
+    (
+        {"precision.compute": "float16"},
+        "config.precision.compute must be one of float32, bfloat16, not 'float16'",
+    ),
 ]
 
 
-@pytest.mark.parametrize("changes, message", MISTAKES, ids=lambda value: "-".join(value) if type(value) is dict else "")
+@pytest.mark.parametrize(
+    "changes, message", MISTAKES, ids=lambda value: "-".join(value) if type(value) is dict else ""
+)
 def test_every_mistake_is_one_line_that_names_the_key(changes, message):
     with pytest.raises(UserError) as caught:
         tiny.resolve(changes)
@@ -120,7 +161,9 @@ def test_overriding_leaves_the_config_as_it_was():
 
 def test_the_run_to_start_from_is_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert tiny.resolve({"train.initial": "runs/a"})[1]["train"]["initial"] == str(tmp_path / "runs/a")
+    assert tiny.resolve({"train.initial": "runs/a"})[1]["train"]["initial"] == str(
+        tmp_path / "runs/a"
+    )
 
 
 def test_fields_that_share_a_section_have_names_of_their_own():
@@ -141,7 +184,8 @@ def test_fields_that_share_a_section_have_names_of_their_own():
 def test_load_passes_the_text_after_a_colon(tmp_path):
     file = tmp_path / "named.py"
     file.write_text(
-        "from ml_collections import ConfigDict\ndef get_config(text='none'):\n    return ConfigDict({'t': text})\n"
+        "from ml_collections import ConfigDict\ndef get_config(text='none'):\n    return "
+        "ConfigDict({'t': text})\n"
     )
     assert configs.load(str(file)).t == "none"
     assert configs.load(f"{file}:wide").t == "wide"
@@ -154,7 +198,10 @@ def test_load_passes_the_text_after_a_colon(tmp_path):
         ("def get_config(:", "fails: SyntaxError"),
         ("import nowhere", "fails: ModuleNotFoundError: No module named 'nowhere'"),
         ("x = 1", "has no get_config"),
-        ("def get_config():\n    return {}", r"get_config\(\) of .* returns a dict, not a ConfigDict"),
+        (
+            "def get_config():\n    return {}",
+            r"get_config\(\) of .* returns a dict, not a ConfigDict",
+        ),
         ("def get_config():\n    return 1 / 0", "fails: ZeroDivisionError: division by zero"),
     ],
 )

@@ -1,4 +1,6 @@
-"""What the README promises: an architecture and an objective are one file each, in a package of one's own."""
+"""What the README promises: an architecture and an objective are one file each, in a package of
+one's own.
+"""
 
 import importlib
 import sys
@@ -91,12 +93,16 @@ def research(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_file_is_a_family_and_trains(research, tmp_path):
-    changes = {"model": {"family": f"{research}.bag", "width": 8}, "objective": {"name": f"{research}.halved"}}
+    changes = {
+        "model": {"family": f"{research}.bag", "width": 8},
+        "objective": {"name": f"{research}.halved"},
+    }
     experiment, resolved = tiny.resolve(changes | {"train.steps": 40, "optimizer.peak_rate": 0.03})
     (result,) = loop.train([Run(experiment, resolved, tmp_path / "run")])
     assert result["status"] == "complete"
     assert result["params"]["total"] == 2 * 257 * 8 + 8 * 8
-    # A Markov chain of four symbols: knowing the last byte leaves at most two bits, a uniform guess is log 257 = 5.5.
+    # A Markov chain of four symbols: knowing the last byte leaves at most two bits, a uniform guess
+    # is log 257 = 5.5.
     assert result["final"]["eval/heldout/nll"] < 3
     products = 2 * 3 * (8 * 8 + 8 * 257)  # forward, and both gradients, of the two kernels
     assert result["flops_per_token"]["counted"] == products
@@ -141,21 +147,39 @@ MODELS = {
     "no reads_context": (("reads_context:", "x:"), "has a Config without reads_context"),
     "unknown sees": (('"past"', '"pst"'), "has sees 'pst', which must be 'past' or"),
     "open settings": (("(frozen=True)", ""), "has a Config that is no frozen dataclass"),
-    "broken": (("class Model(", "flx\nclass Model("), "fails as it is imported: NameError: name 'flx' is not defined"),
+    "broken": (
+        ("class Model(", "flx\nclass Model("),
+        "fails as it is imported: NameError: name 'flx' is not defined",
+    ),
 }
 OBJECTIVES = {
     "no SEES": (("SEES, ", ""), "has no SEES, which is None or 'past'"),
     "no window": ((", window", ""), "has no window(config, length)"),
     "no make": (("def make", "def mke"), "has no make(config, length, vocabulary)"),
-    "few arguments": (("make(config, length, vocabulary):", "make(config):"), "has a make that is not called as make("),
-    "unknown text": (("def make", 'READS = "pair"\ndef make'), "has READS 'pair', which must be 'stream' or"),
-    "no Objective": (("Objective(prepare", "(prepare"), "has a make that gives a tuple, not a lm_lab.types.Objective"),
+    "few arguments": (
+        ("make(config, length, vocabulary):", "make(config):"),
+        "has a make that is not called as make(",
+    ),
+    "unknown text": (
+        ("def make", 'READS = "pair"\ndef make'),
+        "has READS 'pair', which must be 'stream' or",
+    ),
+    "no Objective": (
+        ("Objective(prepare", "(prepare"),
+        "has a make that gives a tuple, not a lm_lab.types.Objective",
+    ),
     "no weight": (("whole.loss)", "lambda *_: {'nll': 0.0})"), "has a loss that gives no 'weight'"),
-    "no Batch": (("batch._replace", "dict"), "has a prepare that gives a dict, not a lm_lab.types.Batch"),
+    "no Batch": (
+        ("batch._replace", "dict"),
+        "has a prepare that gives a dict, not a lm_lab.types.Batch",
+    ),
 }
 TOKENIZERS = {
     "no make": (("def make", "def mke"), "has no make(config)"),
-    "no Tokenizer": (("byte.make(config)", "object()"), "has a make that gives a object, not a lm_lab.data.tok"),
+    "no Tokenizer": (
+        ("byte.make(config)", "object()"),
+        "has a make that gives a object, not a lm_lab.data.tok",
+    ),
     "short table": (("(config)\n", "(config)._replace(vocab=9)\n"), "has 257 entries for 9 ids"),
     "ids beyond": (
         ("(config)\n", "(config)._replace(identity='x', encode=lambda text: [300])\n"),
@@ -164,7 +188,10 @@ TOKENIZERS = {
 }
 SOURCES = {
     "no documents": (("def documents", "def docs"), "has no documents(config)"),
-    "plain text": (('yield Document(f"{number}", ', "yield ("), "document 1 of 'my_research.lacking' is a str, not a"),
+    "plain text": (
+        ('yield Document(f"{number}", ', "yield ("),
+        "document 1 of 'my_research.lacking' is a str, not a",
+    ),
     "no digest": (('"always"', 'b"a"'), "gives a bytes, not text"),
 }
 LACKING = [
@@ -184,7 +211,9 @@ def test_what_a_module_lacks_is_one_line(research, tmp_path, key, code, message)
     (tmp_path / research / "lacking.py").write_text(code)
     importlib.invalidate_caches()
     section, _, field = key.partition(".")
-    changes = {section: {field: f"{research}.lacking"} | ({"length": 16} if section == "data" else {})}
+    changes = {
+        section: {field: f"{research}.lacking"} | ({"length": 16} if section == "data" else {})
+    }
     with pytest.raises(UserError) as caught:
         loop.train([Run(*tiny.resolve(changes), tmp_path / "run")])
     assert message in str(caught.value)
@@ -192,11 +221,22 @@ def test_what_a_module_lacks_is_one_line(research, tmp_path, key, code, message)
 
 
 def test_an_objective_on_pairs_needs_neither_measures_nor_window(research, tmp_path):
-    code = "from lm_lab.objectives.causal import SEES, Config, make\nREADS, CONTEXT = 'pairs', None\n"
+    code = (
+        "from lm_lab.objectives.causal import SEES, Config, make\nREADS, CONTEXT = 'pairs', None\n"
+    )
     (tmp_path / research / "plain_pairs.py").write_text(code)
     lines = "".join(f"say {n}\t{n} {n}\n" for n in range(40))
     (tmp_path / "pairs.tsv").write_text(lines)
-    data = {"source": "pairs", "path": str(tmp_path / "pairs.tsv"), "length": 8, "holdout_fraction": 0.4}
-    changes = {"objective": {"name": f"{research}.plain_pairs"}, "data": data, "train.batch_size": 4}
+    data = {
+        "source": "pairs",
+        "path": str(tmp_path / "pairs.tsv"),
+        "length": 8,
+        "holdout_fraction": 0.4,
+    }
+    changes = {
+        "objective": {"name": f"{research}.plain_pairs"},
+        "data": data,
+        "train.batch_size": 4,
+    }
     (result,) = loop.train([Run(*tiny.resolve(changes), tmp_path / "run")])
     assert result["status"] == "complete"

@@ -26,10 +26,10 @@ PACKAGE = {name: tree for name, tree in TREES.items() if name.startswith("lm_lab
 FILE_LINES, MEDIAN_LINES, FUNCTION_LINES, FUNCTION_MEDIAN_LINES = 400, 130, 60, 12
 
 LIBRARIES = ("jax", "flax", "optax", "orbax", "grain")
-# Legacy by their libraries' documentation, though nothing warns. orbax.checkpoint is v0; v1 is a module in it.
-LEGACY = (
-    r"flax\.(training|optim|core\.frozen_dict)\b|optax\.tree_utils\b|jax\.experimental\.(pjit|maps|host_callback)\b"
-)
+# Legacy by their libraries' documentation, though nothing warns. orbax.checkpoint is v0; v1 is a
+# module in it.
+LEGACY = r"flax\.(training|optim|core\.frozen_dict)\b|optax\.tree_utils\b"
+LEGACY += r"|jax\.experimental\.(pjit|maps|host_callback)\b"
 LEGACY += r"|orbax\.checkpoint(?!\.v1\b)|jax\.(pmap|xmap|tree_map)$"
 
 
@@ -39,7 +39,9 @@ def none(found: list[str]) -> None:
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -54,7 +56,9 @@ def lines(name: str) -> int:
 def tracked() -> list[Path]:
     """What git keeps or would keep, so that no environment or run is looked into."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
     )
     if listed.returncode:
         pytest.skip("the tree is no git clone")
@@ -68,7 +72,11 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    lengths = {f"{name}:{node.name}": length(node) for name, tree in TREES.items() for node in functions(tree)}
+    lengths = {
+        f"{name}:{node.name}": length(node)
+        for name, tree in TREES.items()
+        for node in functions(tree)
+    }
     none([f"{name}: {count} lines" for name, count in lengths.items() if count > FUNCTION_LINES])
     of_package = [count for name, count in lengths.items() if name.startswith("lm_lab/")]
     assert statistics.median(of_package) <= FUNCTION_MEDIAN_LINES
@@ -98,7 +106,9 @@ def silenced(tree: ast.Module) -> Iterator[int]:
             broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
             if broad and all(isinstance(line, ast.Pass) for line in node.body):
                 yield node.lineno
-        elif isinstance(node, ast.Call) and re.fullmatch(r"(\w+\.)?suppress\((Base)?Exception\)", ast.unparse(node)):
+        elif isinstance(node, ast.Call) and re.fullmatch(
+            r"(\w+\.)?suppress\((Base)?Exception\)", ast.unparse(node)
+        ):
             yield node.lineno
 
 
@@ -107,12 +117,16 @@ def test_no_error_is_swallowed():
 
 
 def test_nothing_names_a_path_of_one_machine():
-    machine = re.compile(r"(?<![\w.}>)])/(root|home|Users|work|opt|mnt)/(?!someone)\w|[A-Z]:\\Users")
+    machine = re.compile(
+        r"(?<![\w.}>)])/(root|home|Users|work|opt|mnt)/(?!someone)\w|[A-Z]:\\Users"
+    )
     found = []
     for path in tracked():
         if path.suffix in (".py", ".sh", ".cfg", ".toml", ".txt", ".md", ".html", ".json", ""):
             found += [
-                f"{path.relative_to(ROOT)}: {line}" for line in path.read_text().splitlines() if machine.search(line)
+                f"{path.relative_to(ROOT)}: {line}"
+                for line in path.read_text().splitlines()
+                if machine.search(line)
             ]
     none(found)
 
@@ -126,7 +140,9 @@ def library_names(tree: ast.Module) -> set[str]:
                 first = name.name.split(".")[0]
                 aliases |= {name.asname: name.name} if name.asname else {first: first}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            aliases |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+            aliases |= {
+                name.asname or name.name: f"{node.module}.{name.name}" for name in node.names
+            }
             used |= {f"{node.module}.{name.name}" for name in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and re.fullmatch(r"[\w.]+", dotted := ast.unparse(node)):
@@ -142,12 +158,18 @@ def look_up(dotted: str) -> Any:
     for part in dotted.split(".")[1:]:
         if not isinstance(found, ModuleType):
             break
-        found = getattr(found, part) if hasattr(found, part) else importlib.import_module(f"{found.__name__}.{part}")
+        found = (
+            getattr(found, part)
+            if hasattr(found, part)
+            else importlib.import_module(f"{found.__name__}.{part}")
+        )
     return found
 
 
 def complaint(dotted: str) -> str:
-    """Why not to use the name: legacy, gone, warns when looked up, or deprecated by its docstring. Else nothing."""
+    """Why not to use the name: legacy, gone, warns when looked up, or deprecated by its docstring.
+    Else nothing.
+    """
     if re.match(LEGACY, dotted):
         return "legacy"
     try:
@@ -156,7 +178,11 @@ def complaint(dotted: str) -> str:
             docstring = getattr(look_up(dotted), "__doc__", "")
     except (DeprecationWarning, FutureWarning, ImportError) as error:
         return str(error)
-    return "deprecated" if re.search(r"\.\. (warning::\s*)?deprecated", docstring or "", re.IGNORECASE) else ""
+    return (
+        "deprecated"
+        if re.search(r"\.\. (warning::\s*)?deprecated", docstring or "", re.IGNORECASE)
+        else ""
+    )
 
 
 def test_no_name_is_deprecated():
@@ -166,7 +192,13 @@ def test_no_name_is_deprecated():
 
 
 @pytest.mark.parametrize(
-    "dotted", ["jax.tree_map", "optax.global_norm", "flax.training.train_state", "orbax.checkpoint.CheckpointManager"]
+    "dotted",
+    [
+        "jax.tree_map",
+        "optax.global_norm",
+        "flax.training.train_state",
+        "orbax.checkpoint.CheckpointManager",
+    ],
 )
 def test_deprecated_names_are_known(dotted: str):
     assert complaint(dotted)
@@ -183,11 +215,23 @@ print(*sys.modules)
 
 @pytest.mark.processes
 def test_importing_lm_lab_brings_no_heavy_package_along():
-    process = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, check=True, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     loaded = set(process.stdout.split())
     assert "lm_lab.cli.main" in loaded
     assert (
-        loaded & {"flax.nnx", "qwix", "tensorflow", "tensorflow_datasets", "torch", "transformers", "pandas"} == set()
+        loaded
+        & {
+            "flax.nnx",
+            "qwix",
+            "tensorflow",
+            "tensorflow_datasets",
+            "torch",
+            "transformers",
+            "pandas",
+        }
+        == set()
     )
 
 
@@ -195,7 +239,9 @@ def setup(section: str) -> dict[str, list[str]]:
     """A section of setup.cfg: the lines of each key."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
-    return {key: [line for line in text.splitlines() if line] for key, text in parser[section].items()}
+    return {
+        key: [line for line in text.splitlines() if line] for key, text in parser[section].items()
+    }
 
 
 def normal(package: str) -> str:
@@ -203,11 +249,25 @@ def normal(package: str) -> str:
 
 
 def test_constraints_pin_all_that_is_asked_for():
-    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    none([pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+(; python_version [^#@/]+)?", pin)])
+    pins = [
+        line
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    none(
+        [
+            pin
+            for pin in pins
+            if not re.fullmatch(r"[\w.-]+==[\w.]+(; python_version [^#@/]+)?", pin)
+        ]
+    )
     extras = setup("options.extras_require")
-    asked = setup("options")["install_requires"] + extras["dev"] + extras["tasks"] + extras["interop"]
-    missing = {normal(re.split(r"[^\w.-]", line)[0]) for line in asked} - {normal(pin.split("==")[0]) for pin in pins}
+    asked = (
+        setup("options")["install_requires"] + extras["dev"] + extras["tasks"] + extras["interop"]
+    )
+    missing = {normal(re.split(r"[^\w.-]", line)[0]) for line in asked} - {
+        normal(pin.split("==")[0]) for pin in pins
+    }
     assert missing == set(), "run tools/refresh_constraints.py"
 
 
@@ -219,5 +279,17 @@ def test_a_wheel_holds_every_file_of_the_package():
         for path in (ROOT / key.replace(".", "/")).glob(pattern)
     }
     files = [path for path in tracked() if path.is_relative_to(ROOT / "lm_lab")]
-    none([f"{path}: not in package_data" for path in files if path.suffix != ".py" and path not in shipped])
-    none([f"{path}: no __init__.py beside it" for path in files if not (path.parent / "__init__.py").exists()])
+    none(
+        [
+            f"{path}: not in package_data"
+            for path in files
+            if path.suffix != ".py" and path not in shipped
+        ]
+    )
+    none(
+        [
+            f"{path}: no __init__.py beside it"
+            for path in files
+            if not (path.parent / "__init__.py").exists()
+        ]
+    )

@@ -35,9 +35,15 @@ def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
     [
         ("decodr", "config.model.family: no models named 'decodr'; did you mean 'decoder'?"),
         ("", "config.model.family: no models named ''; known: "),
-        ("nowhere.models", "config.model.family: cannot import 'nowhere.models' (No module named 'nowhere')"),
+        (
+            "nowhere.models",
+            "config.model.family: cannot import 'nowhere.models' (No module named 'nowhere')",
+        ),
         (".decoder", "config.model.family: cannot import '.decoder'"),
-        ("os.path", "config.model.family: 'posixpath' has no Config; write it like those of lm_lab.models"),
+        (
+            "os.path",
+            "config.model.family: 'posixpath' has no Config; write it like those of lm_lab.models",
+        ),
     ],
 )
 def test_a_name_without_a_module_is_one_line(name, message):

@@ -50,7 +50,11 @@ def test_values_become_the_types_of_their_fields(given, kept):
     [
         ({}, "config.s.width is missing: how wide"),
         ({"widht": 3}, "config.s.widht does not exist; did you mean 'width'?"),
-        ({"zzzzzz": 3}, "config.s.zzzzzz does not exist; known: fast, kind, name, paths, rate, steps, weights, width"),
+        (
+            {"zzzzzz": 3},
+            "config.s.zzzzzz does not exist; known: fast, kind, name, paths, rate, steps, "
+            "weights, width",
+        ),
         ({"width": "3"}, "config.s.width must be a whole number, not '3'"),
         ({"width": 3.5}, "config.s.width must be a whole number, not 3.5"),
         ({"width": True}, "config.s.width must be a whole number, not True"),
@@ -75,7 +79,9 @@ def test_values_become_the_types_of_their_fields(given, kept):
 )
 def test_every_mistake_is_one_line_that_names_the_key(given, message):
     with pytest.raises(UserError) as caught:
-        build(Settings, given if not given or "width" in given else {"width": 2} | given, "config.s")
+        build(
+            Settings, given if not given or "width" in given else {"width": 2} | given, "config.s"
+        )
     assert str(caught.value) == message
 
 

@@ -10,24 +10,35 @@ from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab import registry
-from lm_lab.train.sharding import unbox
+from lm_lab.engine.sharding import unbox
 from lm_lab.types import Examples, Inputs
 
 WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS, CONTEXT = 16, 2, 2, 32, 16, 8, 11
 
 ROUNDING = 1e-5
-"""Two orders of the same float32 sums differ by some rounding errors of 6e-8 of their largest terms: this allows 160,
-as a share of the largest entry of the array. What a law is broken by (a lost row, a mean of means, a leak) is 1e-3."""
+"""Two orders of the same float32 sums differ by some rounding errors of 6e-8 of their largest
+terms: this allows 160, as a share of the largest entry of the array. What a law is broken by (a
+lost row, a mean of means, a leak) is 1e-3.
+"""
 
 EPSILON = 1e-3
-"""AdamW's epsilon where states are compared after several steps: it divides a gradient by its own size, so that with
-1e-8 an entry that is all rounding error would move by a whole rate, in either direction."""
+"""AdamW's epsilon where states are compared after several steps: it divides a gradient by its own
+size, so that with 1e-8 an entry that is all rounding error would move by a whole rate, in either
+direction.
+"""
 
 RUN: dict[str, Any] = {
     "seed": 0,
     "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS, "scan": True},
     "objective": {"name": "causal"},
-    "data": {"source": "synthetic", "symbols": 4, "order": 1, "documents": 64, "document_bytes": 256, "length": LENGTH},
+    "data": {
+        "source": "synthetic",
+        "symbols": 4,
+        "order": 1,
+        "documents": 64,
+        "document_bytes": 256,
+        "length": LENGTH,
+    },
     "optimizer": {"peak_rate": 1e-2, "warmup_steps": 2, "epsilon": EPSILON},
     "train": {
         "steps": 8,
@@ -52,11 +63,22 @@ def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:
-    """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what its Config knows."""
+    """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what
+    its Config knows.
+    """
     module = registry.find("models", family, "family")
     known = {field.name for field in dataclasses.fields(module.Config)}
-    sizes = {"width": WIDTH, "depth": DEPTH, "heads": HEADS, "vocab": VOCAB, "length": LENGTH, "scan": True}
-    return module.Model(module.Config(**{name: size for name, size in sizes.items() if name in known} | changes))
+    sizes = {
+        "width": WIDTH,
+        "depth": DEPTH,
+        "heads": HEADS,
+        "vocab": VOCAB,
+        "length": LENGTH,
+        "scan": True,
+    }
+    return module.Model(
+        module.Config(**{name: size for name, size in sizes.items() if name in known} | changes)
+    )
 
 
 def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
@@ -70,25 +92,35 @@ def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCA
 
 
 def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any = None) -> Inputs:
-    """Inputs of these tokens (segments, positions), with a context of the upper half of the vocabulary, no token twice
-    in a row, where the family reads one."""
+    """Inputs of these tokens (segments, positions), with a context of the upper half of the
+    vocabulary, no token twice in a row, where the family reads one.
+    """
     inputs = Inputs(tokens_BL, *where)
     if not registry.find("models", family, "family").Config.reads_context:
         return inputs
-    upper = [np.random.default_rng(row).permutation(VOCAB // 2)[:CONTEXT] for row in range(tokens_BL.shape[0])]
+    upper = [
+        np.random.default_rng(row).permutation(VOCAB // 2)[:CONTEXT]
+        for row in range(tokens_BL.shape[0])
+    ]
     context = jnp.asarray(np.stack(upper) + VOCAB // 2, jnp.int32)
     return inputs._replace(context=context, context_segments=context_segments)
 
 
-def examples(rows: int = ROWS, length: int = LENGTH, seed: int = 0, segments: Any = None) -> Examples:
+def examples(
+    rows: int = ROWS, length: int = LENGTH, seed: int = 0, segments: Any = None
+) -> Examples:
     """Random windows of length + 1 tokens, a byte each."""
     shape = (rows, length + 1)
     return Examples(tokens(*shape, seed=seed), jnp.ones(shape, jnp.float32), segments)
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference of two trees of arrays, as a share of the largest entry of the leaf it is in."""
-    return max(_distance(*pair) for pair in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+    """The largest difference of two trees of arrays, as a share of the largest entry of the leaf it
+    is in.
+    """
+    return max(
+        _distance(*pair) for pair in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
 
 
 def _distance(one: Any, other: Any) -> float:
@@ -101,8 +133,12 @@ def _distance(one: Any, other: Any) -> float:
 
 def same_bits(one: Any, other: Any) -> bool:
     """Whether two trees of arrays are equal in every bit."""
-    pairs = zip(jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True)
-    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+    pairs = zip(
+        jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True
+    )
+    return all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs
+    )
 
 
 def member(tree: Any, index: int) -> Any:

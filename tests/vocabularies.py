@@ -34,7 +34,9 @@ def byte_level(folder: Path, *special: str, framed: bool = False) -> None:
 
 
 def byte_fallback(folder: Path) -> None:
-    """LLaMA's form of tokenizer.json: ids 0 to 255 are bytes, then "a" with a space before it, and the end."""
+    """LLaMA's form of tokenizer.json: ids 0 to 255 are bytes, then "a" with a space before it, and
+    the end.
+    """
     library = pytest.importorskip("tokenizers")
     names = [f"<0x{value:02X}>" for value in range(256)] + ["\u2581a", "</s>"]
     vocab = {name: number for number, name in enumerate(names)}
@@ -61,14 +63,26 @@ def pieces(path: Path, texts: tuple[str, ...] = TEXTS, **settings: Any) -> None:
     """A SentencePiece model."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(texts * 20), model_writer=written, hard_vocab_limit=False, minloglevel=2, **settings
+        sentence_iterator=iter(texts * 20),
+        model_writer=written,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **settings,
     )
     path.write_bytes(written.getvalue())
 
 
 def t5(folder: Path) -> None:
     """spiece.model, whose 4 sentinels are said beside it."""
-    pieces(folder / "spiece.model", vocab_size=60, model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    pieces(
+        folder / "spiece.model",
+        vocab_size=60,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+    )
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "extra_ids": 4}))
 
 

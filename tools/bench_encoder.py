@@ -17,7 +17,12 @@ from bench_peers.turns import Turn
 
 def contenders(size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]:
     shape = SHAPES[size]
-    config = {"model.family": "encoder", "model.kinds": 2, "model.heads": shape.heads, "objective.name": "masked"}
+    config = {
+        "model.family": "encoder",
+        "model.kinds": 2,
+        "model.heads": shape.heads,
+        "objective.name": "masked",
+    }
     modes = {f"transformers {mode}": mode for mode in flags.modes}
     return {
         "lm_lab": ours.contender(shape, bert_params(shape), config),
@@ -27,7 +32,9 @@ def contenders(size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]
 
 def main() -> None:
     parser = turns.parser(__doc__, SHAPES)
-    parser.add_argument("--modes", nargs="*", choices=turns.MODES, default=turns.MODES, help="of PyTorch")
+    parser.add_argument(
+        "--modes", nargs="*", choices=turns.MODES, default=turns.MODES, help="of PyTorch"
+    )
     turns.run("encoder", SHAPES, contenders, parser.parse_args())
 
 

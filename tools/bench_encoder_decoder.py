@@ -20,7 +20,11 @@ def lm_lab(shape: Shape, scan: bool = False) -> Turn:
     model = {"model.family": "encoder_decoder", "model.heads": shape.heads, "model.scan": scan}
     head = {"model.tied": True, "model.head_scaling": True}
     windows = 2 * shape.length - 1  # and a token more: the context's tokens, and as many targets
-    halves = {"objective.name": "continuation", "objective.given": shape.length / windows, "data.length": windows}
+    halves = {
+        "objective.name": "continuation",
+        "objective.given": shape.length / windows,
+        "data.length": windows,
+    }
     return ours.contender(shape, t5_params(shape), model | head | halves)
 
 
@@ -36,7 +40,9 @@ def contenders(size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]
 
 def main() -> None:
     parser = turns.parser(__doc__, SHAPES)
-    parser.add_argument("--modes", nargs="*", choices=turns.MODES, default=turns.MODES, help="of PyTorch")
+    parser.add_argument(
+        "--modes", nargs="*", choices=turns.MODES, default=turns.MODES, help="of PyTorch"
+    )
     turns.run("encoder-decoder", SHAPES, contenders, parser.parse_args())
 
 

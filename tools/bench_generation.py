@@ -18,14 +18,16 @@ import numpy as np
 from absl import app, flags
 
 from lm_lab import generation, registry
+from lm_lab.engine.sharding import unbox
 from lm_lab.generation.choice import Config
 from lm_lab.generation.sampling import start, write
 from lm_lab.report import style, text
 from lm_lab.report.comparison.drawing import styles
-from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs
 
-CONTEXTS = flags.DEFINE_list("contexts", ["64", "256", "1024", "4096"], "lengths of the context, in tokens")
+CONTEXTS = flags.DEFINE_list(
+    "contexts", ["64", "256", "1024", "4096"], "lengths of the context, in tokens"
+)
 WIDTH = flags.DEFINE_integer("width", 128, "of every model")
 DEPTH = flags.DEFINE_integer("depth", 4, "of every model")
 ROWS = flags.DEFINE_integer("rows", 8, "texts at a time")
@@ -41,7 +43,13 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "decoder, window 128": {"family": "decoder", "heads": 4, "window": 128},
     "LSTM": {"family": "rnn", "cell": "lstm"},
     "Mamba": {"family": "state_space", "block": "mamba"},
-    "Griffin": {"family": "state_space", "block": "rg_lru", "attention_every": 3, "heads": 4, "window": 128},
+    "Griffin": {
+        "family": "state_space",
+        "block": "rg_lru",
+        "attention_every": 3,
+        "heads": 4,
+        "window": 128,
+    },
     "encoder-decoder": {"family": "encoder_decoder", "heads": 4},
 }
 
@@ -53,14 +61,20 @@ class Contender:
         self.label, self.context = label, context
         settings = dict(CONTENDERS[label])
         module = registry.find("models", settings.pop("family"), "family")
-        self._model = module.Model(module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings))
+        self._model = module.Model(
+            module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
+        )
         self._config = Config(new_tokens=NEW.value)
         tokens = np.random.default_rng(0).integers(0, 256, (ROWS.value, context)).tolist()
-        if self._model.cfg.reads_context:  # what it goes on from is the encoder's; the decoder starts with one token
+        if (
+            self._model.cfg.reads_context
+        ):  # what it goes on from is the encoder's; the decoder starts with one token
             prompt = generation.prompts([[0]] * ROWS.value, tokens)
         else:
             prompt = generation.prompts(tokens)
-        params = jax.jit(lambda key: unbox(self._model.init(key, _short(prompt))["params"]))(jax.random.key(0))
+        params = jax.jit(lambda key: unbox(self._model.init(key, _short(prompt))["params"]))(
+            jax.random.key(0)
+        )
         self._variables = {"params": jax.tree.map(lambda x: x.astype(DTYPE.value), params)}
         self._writing = jax.jit(partial(start, self._model, self._config))(self._variables, prompt)
         self._write = jax.jit(partial(write, self._model, self._config, ()), static_argnums=2)
@@ -120,18 +134,29 @@ def draw(found: list[Contender], path: str) -> None:
     with style.applied():
         figure, (left, right) = style.panels(style.PAGE_INCHES, 3.1, 2)
         for place, (label, look) in enumerate(styles(list(CONTENDERS)).items()):
-            own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
+            own = sorted(
+                (item for item in found if item.label == label), key=lambda item: item.context
+            )
             contexts = [item.context for item in own]
             # Those drawn later are thinner, so that one that lies on another leaves it to be seen.
             width = 1 - place / (len(CONTENDERS) - 1)
-            line = {"color": look["color"], "linewidth": 0.9 + 1.9 * width, "markersize": 2.5 + 3.0 * width}
+            line = {
+                "color": look["color"],
+                "linewidth": 0.9 + 1.9 * width,
+                "markersize": 2.5 + 3.0 * width,
+            }
             rates = [statistics.median(item.rates) for item in own]
             left.plot(contexts, rates, look["marker"] + "-", label=label, **line)  # pyright: ignore[reportArgumentType]
             sizes = [item.cache_bytes for item in own]
             right.plot(contexts, sizes, look["marker"] + "-", **line)  # pyright: ignore[reportArgumentType]
         contexts = sorted({float(item.context) for item in found})
-        quantities = [[rate for item in found for rate in item.rates], [item.cache_bytes for item in found]]
-        for axes, values, words in zip((left, right), quantities, ("tokens a second", "bytes of cache, a row")):
+        quantities = [
+            [rate for item in found for rate in item.rates],
+            [item.cache_bytes for item in found],
+        ]
+        for axes, values, words in zip(
+            (left, right), quantities, ("tokens a second", "bytes of cache, a row")
+        ):
             style.log_axis(axes.xaxis, *style.spread(contexts, 0.05))
             style.log_axis(axes.yaxis, *style.spread(values, 0.06))
             axes.set_xlabel("context (tokens)")

@@ -51,7 +51,9 @@ def main(argv: list[str]) -> None:
     first = WAYS.value[0]
     for way, found in rates.items():
         ratios = [a / b for a, b in zip(found, rates[first])]
-        share = f"{statistics.median(ratios):.2f} of {first} ({min(ratios):.2f} to {max(ratios):.2f})"
+        share = (
+            f"{statistics.median(ratios):.2f} of {first} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
         print(f"{way:10} {statistics.median(found):>10,.0f} tok/s  {share}")
 
 
@@ -71,10 +73,15 @@ def start(way: str, cores: list[int]) -> list[subprocess.Popen]:
 
 def spawn(way: str, cores: list[int], members: int, devices: int) -> subprocess.Popen:
     command = [sys.executable, __file__, f"--child={way}", f"--members={members}"]
-    command += [f"--{name}={FLAGS[name].value}" for name in ("width", "depth", "length", "batch_size", "seconds")]
+    command += [
+        f"--{name}={FLAGS[name].value}"
+        for name in ("width", "depth", "length", "batch_size", "seconds")
+    ]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     pin = ["taskset", "-c", ",".join(map(str, cores))]
-    return subprocess.Popen([*pin, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [*pin, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def measure(processes: list[subprocess.Popen]) -> float:
@@ -83,7 +90,9 @@ def measure(processes: list[subprocess.Popen]) -> float:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    return sum(json.loads(process.stdout.readline()) for process in processes if process.stdout is not None)
+    return sum(
+        json.loads(process.stdout.readline()) for process in processes if process.stdout is not None
+    )
 
 
 def child(way: str) -> None:
@@ -95,7 +104,9 @@ def child(way: str) -> None:
     from lm_lab.train.member import Run
 
     members, call = MEMBERS.value, STEPS_PER_CALL
-    config = configs.override(configs.ConfigDict(), settings(jax.device_count() if way == "devices" else 1))
+    config = configs.override(
+        configs.ConfigDict(), settings(jax.device_count() if way == "devices" else 1)
+    )
     runs = []
     for seed in range(members):
         experiment, resolved = configs.resolve(configs.override(config, {"seed": seed}))

@@ -18,11 +18,18 @@ from bench_peers.turns import Turn
 
 def contenders(cell: str, size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]:
     shape = RECURRENT_SHAPES[size]
-    config = {"model.family": "rnn", "model.cell": cell, "model.residual": False, "model.norm": None}
+    config = {
+        "model.family": "rnn",
+        "model.cell": cell,
+        "model.residual": False,
+        "model.norm": None,
+    }
     return {
         "lm_lab": ours.contender(shape, rnn_params(shape, cell), config),
         "flax nn.RNN": flax_rnn.contender(shape, cell),
-        **turns.torch_turns(flags.torch_python, "torch_rnn", size, {f"torch nn.{cell.upper()}": cell}, stack),
+        **turns.torch_turns(
+            flags.torch_python, "torch_rnn", size, {f"torch nn.{cell.upper()}": cell}, stack
+        ),
     }
 
 

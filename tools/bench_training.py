@@ -19,7 +19,9 @@ from bench_peers.turns import Turn
 def lm_lab(shape: Shape, steps_per_call: int = 10, scan: bool = False) -> Turn:
     model = {"model.family": "decoder", "model.heads": shape.heads, "model.scan": scan}
     kind = {"model.norm": "layer", "model.positions": "learned", "model.tied": True}
-    return ours.contender(shape, gpt_params(shape), model | kind | {"train.steps_per_call": steps_per_call})
+    return ours.contender(
+        shape, gpt_params(shape), model | kind | {"train.steps_per_call": steps_per_call}
+    )
 
 
 def contenders(size: str, flags: Namespace, stack: ExitStack) -> dict[str, Turn]:
@@ -42,7 +44,9 @@ def internal(shape: Shape) -> dict[str, Turn]:
 
 def main() -> None:
     parser = turns.parser(__doc__, SHAPES)
-    parser.add_argument("--internal", action="store_true", help="compare lm_lab's own settings instead of its peers")
+    parser.add_argument(
+        "--internal", action="store_true", help="compare lm_lab's own settings instead of its peers"
+    )
     turns.run("decoder", SHAPES, contenders, parser.parse_args())
 
 

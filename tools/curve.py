@@ -23,7 +23,9 @@ def read(run: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     pairs = [(record["step"], record[metric]) for record in records if metric in record]
     if len(pairs) < 5:
-        raise SystemExit(f"{run}: {len(pairs)} evaluations have {metric}; a fit needs 5, set train.eval_every_steps")
+        raise SystemExit(
+            f"{run}: {len(pairs)} evaluations have {metric}; a fit needs 5, set train.eval_every_steps"
+        )
     return np.array(pairs, float).T[0], np.array(pairs, float).T[1]
 
 
@@ -33,7 +35,9 @@ def law(x: np.ndarray, a: float, log_b: float, c: float) -> np.ndarray:
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     start = (y.max(), np.log(max(y.max() - y[0], 1e-6)), 1.0)
-    return curve_fit(law, x, y, start, bounds=((-np.inf, -20, 0.05), (np.inf, 20, 5)), max_nfev=20_000)[0]
+    return curve_fit(
+        law, x, y, start, bounds=((-np.inf, -20, 0.05), (np.inf, 20, 5)), max_nfev=20_000
+    )[0]
 
 
 def bands(x: np.ndarray, y: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -41,8 +45,12 @@ def bands(x: np.ndarray, y: np.ndarray, places: np.ndarray) -> np.ndarray:
     best = fit(x, y)
     residuals = (y - law(x, *best)) * np.sqrt(len(x) / (len(x) - 3))
     random = np.random.default_rng(0)
-    drawn = [law(places, *fit(x, law(x, *best) + random.choice(residuals, len(x)))) for _ in range(DRAWS)]
-    return np.stack([law(places, *best), *np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)])
+    drawn = [
+        law(places, *fit(x, law(x, *best) + random.choice(residuals, len(x)))) for _ in range(DRAWS)
+    ]
+    return np.stack(
+        [law(places, *best), *np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)]
+    )
 
 
 def draw(x: np.ndarray, y: np.ndarray, metric: str, flags: argparse.Namespace) -> None:
@@ -52,9 +60,17 @@ def draw(x: np.ndarray, y: np.ndarray, metric: str, flags: argparse.Namespace) -
         figure, (axes,) = style.panels(style.COLUMN_INCHES, 2.5)
         axes.plot(x, y, "o", color=style.APPROACH_2, label="evaluations")
         axes.plot(places, middle, color=style.APPROACH_2, linewidth=1, label=r"$a - b\,/\,x^{c}$")
-        axes.fill_between(places, low, high, color=style.APPROACH_2, alpha=0.15, linewidth=0, label=f"{LEVEL:.0%}")
+        axes.fill_between(
+            places, low, high, color=style.APPROACH_2, alpha=0.15, linewidth=0, label=f"{LEVEL:.0%}"
+        )
         if flags.published is not None:
-            axes.axhline(flags.published, color=style.HELD_OUT, linestyle="--", linewidth=1, label="published")
+            axes.axhline(
+                flags.published,
+                color=style.HELD_OUT,
+                linestyle="--",
+                linewidth=1,
+                label="published",
+            )
         style.log_axis(axes.xaxis, *style.spread([x[0], flags.to], 0.03))
         axes.set_xlabel("steps")
         axes.set_ylabel(metric.rpartition("/")[2])
@@ -63,7 +79,9 @@ def draw(x: np.ndarray, y: np.ndarray, metric: str, flags: argparse.Namespace) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="its directory")
     parser.add_argument("--metric", required=True, help="a key of its metrics.jsonl")
     parser.add_argument("--to", type=float, required=True, help="steps that are extrapolated to")

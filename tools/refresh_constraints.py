@@ -41,14 +41,30 @@ def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
         subprocess.run([interpreter, "-m", "venv", folder], check=True)
         python = f"{folder}/bin/python"
         # setuptools builds lm_lab; the environment's own is whatever Python brought along.
-        install = [python, "-m", "pip", "install", "--quiet", "--upgrade", "setuptools", "-e", f"{ROOT}[tests]"]
+        install = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--upgrade",
+            "setuptools",
+            "-e",
+            f"{ROOT}[tests]",
+        ]
         subprocess.run(install, check=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-        listing = subprocess.run([python, "-c", LIST], check=True, capture_output=True, text=True).stdout
+        listing = subprocess.run(
+            [python, "-c", LIST], check=True, capture_output=True, text=True
+        ).stdout
     first, *rest = listing.splitlines()
     major, minor = first.split()
     pins = dict(line.split() for line in rest)
-    pins = {name: release.split("+")[0] for name, release in pins.items()}  # torch 2.13.0+cpu: any build of 2.13.0
-    return (int(major), int(minor)), {name: pins[name] for name in pins if name not in ("pip", "lm_lab", "lm-lab")}
+    pins = {
+        name: release.split("+")[0] for name, release in pins.items()
+    }  # torch 2.13.0+cpu: any build of 2.13.0
+    return (int(major), int(minor)), {
+        name: pins[name] for name in pins if name not in ("pip", "lm_lab", "lm-lab")
+    }
 
 
 def merge(releases: dict[tuple[int, int], dict[str, str]]) -> list[str]:

@@ -7,17 +7,20 @@ from lm_lab.types import UserError
 
 
 def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str]:
-    """The paths that a pattern matches: the whole of it, its end, or a folder that it lies in, with * and ?.
+    """The paths that a pattern matches: the whole of it, its end, or a folder that it lies in, with
+    * and ?.
 
-    "query", "attention/query" and "layers/attention" all match layers/attention/query. Raises UserError for a pattern
-    that matches none; `where` names the setting.
+    "query", "attention/query" and "layers/attention" all match layers/attention/query. Raises
+    UserError for a pattern that matches none; `where` names the setting.
     """
     paths = set(paths)
     found: set[str] = set()
     for pattern in patterns:
         own = {path for path in paths if matches(pattern, path)}
         if not own:
-            raise UserError(f"{where}: no parameters match {pattern!r}; choose among {', '.join(sorted(paths))}")
+            raise UserError(
+                f"{where}: no parameters match {pattern!r}; choose among {', '.join(sorted(paths))}"
+            )
         found |= own
     return found
 
@@ -26,4 +29,6 @@ def matches(pattern: str, path: str) -> bool:
     """Whether the pattern is of the path, as `chosen` has it."""
     parts = path.split("/")
     folders = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return any(fnmatchcase(folder, form) for folder in folders for form in (pattern, f"*/{pattern}"))
+    return any(
+        fnmatchcase(folder, form) for folder in folders for form in (pattern, f"*/{pattern}")
+    )

@@ -21,7 +21,10 @@ class Config:
     def __post_init__(self) -> None:
         """Raises UserError where nothing would be trained."""
         if not self.train:
-            raise UserError("train names no parameters, and nothing would be trained; name some, as in ['*head']")
+            raise UserError(
+                "train names no parameters, and nothing would be trained; name some, as in "
+                "['*head']"
+            )
 
 
 def make(config: Config) -> Adapter:

@@ -1,9 +1,11 @@
-"""Low-rank adapters (2106.09685): y = x (W + s A B), with W as it is and A [in, r], B [r, out] trained.
+"""Low-rank adapters (2106.09685): y = x (W + s A B), with W as it is and A [in, r], B [r, out]
+trained.
 
-A tree of adapters has, at the path of each adapted Linear, `down_kernel` (A), `up_kernel` (B) and, for DoRA,
-`magnitude` [out]; where layers are stacked, so are they. Layers that share A have it at the first of them; where ranks
-differ in a stack, the columns of A and rows of B beyond a layer's own are zeros, and remain so: each is the other's
-gradient. lm_lab/nn/linear.py applies what `collection` makes of one or several such trees.
+A tree of adapters has, at the path of each adapted Linear, `down_kernel` (A), `up_kernel` (B) and,
+for DoRA, `magnitude` [out]; where layers are stacked, so are they. Layers that share A have it at
+the first of them; where ranks differ in a stack, the columns of A and rows of B beyond a layer's
+own are zeros, and remain so: each is the other's gradient. lm_lab/nn/linear.py applies what
+`collection` makes of one or several such trees.
 """
 
 from collections.abc import Mapping
@@ -33,25 +35,45 @@ class Config:
 
     rank: int = setting("columns of A and rows of B, r", 8, low=1)
     alpha: float = setting("the numerator of the scale s", 16.0, above=0.0)
-    scaling: Literal["rank", "root_rank"] = setting("s is alpha / r, or alpha / sqrt(r) (2312.03732)", "rank")
+    scaling: Literal["rank", "root_rank"] = setting(
+        "s is alpha / r, or alpha / sqrt(r) (2312.03732)", "rank"
+    )
     dropout: float = setting("probability that an input of A is dropped", 0.0, low=0.0, high=0.99)
-    dora: bool = setting("whether the lengths of the adapted kernel's columns are learnt (2402.09353)", False)
+    dora: bool = setting(
+        "whether the lengths of the adapted kernel's columns are learnt (2402.09353)", False
+    )
     targets: tuple[str, ...] = setting("patterns of the paths of adapted layers", ("*/*",))
-    also_train: tuple[str, ...] = setting("patterns of the paths of parameters that are trained in full", ())
-    ranks: tuple[str, ...] = setting("other ranks: 'attention/query=4', or of layer 3 alone 'attention/query/3=4'", ())
-    alphas: tuple[str, ...] = setting("other alphas, in the same form; the last that matches counts", ())
-    shared: tuple[tuple[str, ...], ...] = setting("groups of layers, by their whole paths, that have one A", ())
-    continues: bool = setting("whether it goes on with the adapter of train.initial's run, not beside it", False)
+    also_train: tuple[str, ...] = setting(
+        "patterns of the paths of parameters that are trained in full", ()
+    )
+    ranks: tuple[str, ...] = setting(
+        "other ranks: 'attention/query=4', or of layer 3 alone 'attention/query/3=4'", ()
+    )
+    alphas: tuple[str, ...] = setting(
+        "other alphas, in the same form; the last that matches counts", ()
+    )
+    shared: tuple[tuple[str, ...], ...] = setting(
+        "groups of layers, by their whole paths, that have one A", ()
+    )
+    continues: bool = setting(
+        "whether it goes on with the adapter of train.initial's run, not beside it", False
+    )
 
     def __post_init__(self) -> None:
         if not self.targets and not self.also_train:
-            raise UserError("targets and also_train are empty, and nothing would be trained; name some, as ['*/*']")
+            raise UserError(
+                "targets and also_train are empty, and nothing would be trained; name some, as "
+                "['*/*']"
+            )
         for name in ("ranks", "alphas"):
             for text in getattr(self, name):
                 _parsed(name, text)
         paths = [path for group in self.shared for path in group]
         if len(set(paths)) < len(paths) or not all(len(group) > 1 for group in self.shared):
-            raise UserError(f"shared must be groups of two paths or more, each path in one group, not {self.shared!r}")
+            raise UserError(
+                "shared must be groups of two paths or more, each path in one group, not "
+                f"{self.shared!r}"
+            )
 
     def ranks_of(self, path: str, layers: int | None) -> np.ndarray:
         """r of a layer, i64[], or of each of a stack's, i64[layers]."""
@@ -75,11 +97,15 @@ def _parsed(name: str, text: str) -> tuple[str, float]:
     except ValueError:
         value = -1.0
     if not pattern or not 0 <= value < 1e9 or (name == "ranks" and not value.is_integer()):
-        raise UserError(f"{name} has {text!r}; it is a list of 'pattern=number', as in 'attention/query=4'")
+        raise UserError(
+            f"{name} has {text!r}; it is a list of 'pattern=number', as in 'attention/query=4'"
+        )
     return pattern, value
 
 
-def _values(name: str, entries: tuple[str, ...], default: float, path: str, layers: int | None) -> np.ndarray:
+def _values(
+    name: str, entries: tuple[str, ...], default: float, path: str, layers: int | None
+) -> np.ndarray:
     """What the entries say of a layer [], or of each of a stack's [layers]."""
     values = np.full(() if layers is None else (layers,), default, np.float64)
     for pattern, value in (_parsed(name, text) for text in entries):
@@ -109,7 +135,10 @@ def make(config: Config) -> Adapter:
     def variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:
         params = union(frozen, trained.get("params", {}))
         cast = jax.tree.map(lambda x: x.astype(dtype), params)
-        return {"params": cast, "lora": collection({"default": config}, {"default": trained["lora"]})}
+        return {
+            "params": cast,
+            "lora": collection({"default": config}, {"default": trained["lora"]}),
+        }
 
     def whole(trained: PyTree, frozen: PyTree) -> PyTree:
         return union(merge(config, trained["lora"], frozen)[0], trained.get("params", {}))
@@ -118,13 +147,17 @@ def make(config: Config) -> Adapter:
 
 
 def init(key: Array, config: Config, params: PyTree) -> Adapters:
-    """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0, lengths those of W.
+    """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0,
+    lengths those of W.
 
-    A target's A depends on the key and its own path alone. Logical axes are the kernel's; the rank has none. Raises
-    UserError for a pattern that matches no kernel of a Linear, and for layers that cannot share A.
+    A target's A depends on the key and its own path alone. Logical axes are the kernel's; the rank
+    has none. Raises UserError for a pattern that matches no kernel of a Linear, and for layers that
+    cannot share A.
     """
     leaves = flatten(params)
-    kernels = {path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)}
+    kernels = {
+        path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)
+    }
     adapters: dict[str, Any] = {}
     paths = sorted(chosen(config.targets, kernels, "config.adapter.targets"))
     plain = {path: nn.meta.unbox(kernels[path]) for path in paths}
@@ -135,26 +168,43 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
         axes = getattr(kernels[path], "names", None)
         for name, leaf in own.items():
             if name != "down_kernel" or path not in sharers:
-                adapters[f"{path}/{name}"] = leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
+                adapters[f"{path}/{name}"] = (
+                    leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
+                )
     return unflatten(adapters)
 
 
 def _check_entries(config: Config, kernels: Mapping[str, Array]) -> None:
-    """Raises UserError for an entry that says something of no adapted layer, and for a group that cannot share."""
+    """Raises UserError for an entry that says something of no adapted layer, and for a group that
+    cannot share.
+    """
     layers = {path: _layers(kernel) for path, kernel in kernels.items()}
     for name in ("ranks", "alphas"):
         for text in getattr(config, name):
             one = (text,)
-            if not any((_values(name, one, -1.0, path, count) >= 0).any() for path, count in layers.items()):
-                raise UserError(f"config.adapter.{name}: {text!r} is of no adapted layer; see config.adapter.targets")
+            if not any(
+                (_values(name, one, -1.0, path, count) >= 0).any() for path, count in layers.items()
+            ):
+                raise UserError(
+                    f"config.adapter.{name}: {text!r} is of no adapted layer; see "
+                    "config.adapter.targets"
+                )
     for group in config.shared:
         if missing := [path for path in group if path not in kernels]:
-            raise UserError(f"config.adapter.shared: {missing[0]} is not adapted; choose among {', '.join(kernels)}")
+            raise UserError(
+                f"config.adapter.shared: {missing[0]} is not adapted; choose among "
+                f"{', '.join(kernels)}"
+            )
         first = group[0]
         for path in group[1:]:
             ranks = (config.ranks_of(p, layers[p]).tolist() for p in (first, path))
-            if kernels[path].shape[:-1] != kernels[first].shape[:-1] or len(set(map(str, ranks))) > 1:
-                raise UserError(f"config.adapter.shared: {path} has other inputs or another rank than {first}")
+            if (
+                kernels[path].shape[:-1] != kernels[first].shape[:-1]
+                or len(set(map(str, ranks))) > 1
+            ):
+                raise UserError(
+                    f"config.adapter.shared: {path} has other inputs or another rank than {first}"
+                )
 
 
 def _init(key: Array, config: Config, path: str, kernel: Array) -> dict[str, Array]:
@@ -182,12 +232,15 @@ def _lengths(kernel: Array) -> Array:
 
 
 def collection(
-    configs: Mapping[str, Config], adapters: Mapping[str, Adapters], active: Mapping[str, Array | float] | None = None
+    configs: Mapping[str, Config],
+    adapters: Mapping[str, Adapters],
+    active: Mapping[str, Array | float] | None = None,
 ) -> PyTree:
     """The "lora" collection in which the named adapters add up.
 
-    `active` names those that apply, and by what each is multiplied: a mask of 0 and 1 that a compiled program can be
-    given, or shares of a mixture. None: all, as they are. What each adds is reckoned from the base alone.
+    `active` names those that apply, and by what each is multiplied: a mask of 0 and 1 that a
+    compiled program can be given, or shares of a mixture. None: all, as they are. What each adds is
+    reckoned from the base alone.
     """
     found: dict[str, Any] = {}
     for name in adapters if active is None else active:
@@ -216,7 +269,9 @@ def targets_of(config: Config, adapters: Adapters) -> dict[str, dict[str, Array]
 
 
 def _scale(config: Config, path: str, up_kernel: Array) -> Any:
-    """s of a layer; of each of a stack where they differ, f32[layers 1 ...], to multiply its B with."""
+    """s of a layer; of each of a stack where they differ, f32[layers 1 ...], to multiply its B
+    with.
+    """
     scales = config.scales_of(path, _layers(up_kernel))
     if (scales == scales.flat[0]).all():
         return float(scales.flat[0])
@@ -224,10 +279,11 @@ def _scale(config: Config, path: str, up_kernel: Array) -> Any:
 
 
 def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, PyTree]:
-    """(parameters that do alone what the adapted ones do, the lengths by which `unmerge` undoes DoRA).
+    """(parameters that do alone what the adapted ones do, the lengths by which `unmerge` undoes
+    DoRA).
 
-    Computed in float32, and rounded once to the parameters' dtype: of a bfloat16 kernel that loses what `merge_error`
-    says. Cast the parameters to float32 first to lose none.
+    Computed in float32, and rounded once to the parameters' dtype: of a bfloat16 kernel that loses
+    what `merge_error` says. Cast the parameters to float32 first to lose none.
     """
     leaves, lengths = flatten(params), {}
     for path, own in targets_of(config, adapters).items():
@@ -241,7 +297,9 @@ def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, P
 
 
 def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree) -> PyTree:
-    """The parameters before `merge`, to the rounding of their dtype; lengths are those that it returned."""
+    """The parameters before `merge`, to the rounding of their dtype; lengths are those that it
+    returned.
+    """
     leaves, known = flatten(merged), flatten(lengths)
     for path, own in targets_of(config, adapters).items():
         kernel = _kernel(leaves, path)
@@ -253,15 +311,29 @@ def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree)
 
 
 def merge_error(config: Config, adapters: Adapters, params: PyTree) -> float:
-    """What merging loses to the parameters' dtype, as a share (of root mean squares) of what adapters change."""
+    """What merging loses to the parameters' dtype, as a share (of root mean squares) of what
+    adapters change.
+    """
     leaves = flatten(params)
-    exact = {path: _kernel(leaves, path).astype(jnp.float32) for path in targets_of(config, adapters)}
+    exact = {
+        path: _kernel(leaves, path).astype(jnp.float32) for path in targets_of(config, adapters)
+    }
     ideal, rounded = (
-        flatten(merge(config, adapters, unflatten({path + KERNEL: kernel for path, kernel in kernels.items()}))[0])
+        flatten(
+            merge(
+                config,
+                adapters,
+                unflatten({path + KERNEL: kernel for path, kernel in kernels.items()}),
+            )[0]
+        )
         for kernels in (exact, {path: _kernel(leaves, path) for path in exact})
     )
-    lost = sum(float(((rounded[path].astype(jnp.float32) - ideal[path]) ** 2).sum()) for path in ideal)
-    changed = sum(float(((ideal[path + KERNEL] - kernel) ** 2).sum()) for path, kernel in exact.items())
+    lost = sum(
+        float(((rounded[path].astype(jnp.float32) - ideal[path]) ** 2).sum()) for path in ideal
+    )
+    changed = sum(
+        float(((ideal[path + KERNEL] - kernel) ** 2).sum()) for path, kernel in exact.items()
+    )
     return (lost / changed) ** 0.5 if changed else 0.0
 
 
@@ -269,12 +341,18 @@ def count(adapters: Adapters) -> dict[str, int]:
     """Parameters and bytes: r (in + out) a kernel, and out more for DoRA."""
     leaves = jax.tree.leaves(adapters)
     sizes = [prod(leaf.shape) for leaf in leaves]
-    return {"parameters": sum(sizes), "bytes": sum(n * leaf.dtype.itemsize for n, leaf in zip(sizes, leaves))}
+    return {
+        "parameters": sum(sizes),
+        "bytes": sum(n * leaf.dtype.itemsize for n, leaf in zip(sizes, leaves)),
+    }
 
 
 def _kernel(leaves: Mapping[str, Array], path: str) -> Array:
     if path + KERNEL not in leaves:
-        raise UserError(f"the adapter is of a layer {path}, which the model has not; choose the model that it is of")
+        raise UserError(
+            f"the adapter is of a layer {path}, which the model has not; choose the model that "
+            "it is of"
+        )
     return leaves[path + KERNEL]
 
 

@@ -35,11 +35,15 @@ def folder(value: str | None, example: str) -> Path:
 def path(value: str, flag: str = "") -> Path:
     """The path that an argument names; the flag stands before it in errors. Raises UserError for what is no path."""
     if not is_text(value):
-        raise UserError(f"{flag}{value!a} is no path: it has NUL, or bytes that are no UTF-8; give another")
+        raise UserError(
+            f"{flag}{value!a} is no path: it has NUL, or bytes that are no UTF-8; give another"
+        )
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise UserError(f"{flag}{value}: nobody has that home directory; give another path") from None
+        raise UserError(
+            f"{flag}{value}: nobody has that home directory; give another path"
+        ) from None
 
 
 def take_trust(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -91,5 +95,11 @@ def literal(text: str) -> Any:
     """The Python literal that a text is, or else the text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as literal_eval documents
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        MemoryError,
+        RecursionError,
+    ):  # as literal_eval documents
         return text

@@ -37,10 +37,16 @@ from lm_lab.types import UserError
 FLAGS = flags.FlagValues()
 FROM = flags.DEFINE_string("from", None, "the model", allow_overwrite=False, flag_values=FLAGS)
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
-DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of parameters", flag_values=FLAGS)
-ARCHITECTURE = flags.DEFINE_string("architecture", None, "to write", allow_overwrite=False, flag_values=FLAGS)
+DTYPE = flags.DEFINE_enum(
+    "dtype", None, ["float32", "bfloat16"], "of parameters", flag_values=FLAGS
+)
+ARCHITECTURE = flags.DEFINE_string(
+    "architecture", None, "to write", allow_overwrite=False, flag_values=FLAGS
+)
 BASE = flags.DEFINE_string("base", None, "of an adapter", allow_overwrite=False, flag_values=FLAGS)
-NONFINITE = flags.DEFINE_bool("allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS)
+NONFINITE = flags.DEFINE_bool(
+    "allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS
+)
 
 LENGTH = 1024  # of the windows that a run's config names, at most
 
@@ -54,14 +60,20 @@ def run(argv: list[str]) -> int:
     target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
     arguments.path(FROM.value, "--from=")
-    place = origin.locate(FROM.value)  # as it was given: "./a" is a folder, and "a" may be a name on the hub
+    place = origin.locate(
+        FROM.value
+    )  # as it was given: "./a" is a folder, and "a" may be a name on the hub
     if peft.is_adapter(place):
         return _convert_adapter(place, target)
     if BASE.value:
-        raise UserError(f"--base is for the folder of an adapter, and {place} is none; leave it out")
+        raise UserError(
+            f"--base is for the folder of an adapter, and {place} is none; leave it out"
+        )
     family, config, params = origin.load(place, DTYPE.value, allow_nonfinite=NONFINITE.value)
     if origin.is_run(place):
-        architecture = folder.save(target, family, config, params, ARCHITECTURE.value, *kept_in(place))
+        architecture = folder.save(
+            target, family, config, params, ARCHITECTURE.value, *kept_in(place)
+        )
         print(f"{target}: {architecture}, from the {family} in {place}")
         return 0
     if ARCHITECTURE.value:
@@ -76,7 +88,9 @@ def _without(why: str) -> str:
     return f"; without a tokenizer: {why}" if why else ""
 
 
-def _write_run(draft: Path, place: Path, family: str, config: Any, params: Any) -> tuple[dict[str, Any], str]:
+def _write_run(
+    draft: Path, place: Path, family: str, config: Any, params: Any
+) -> tuple[dict[str, Any], str]:
     """The files of a run that ended in a foreign model; returns what `describe` does."""
     values, why = describe(place, family, config)
     (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
@@ -96,7 +110,10 @@ def _convert_adapter(place: Path, target: Path) -> int:
     kept = DTYPE.value or str(next(iter(flatten(params).values())).dtype)
     with folder.drafted(target) as draft:
         if origin.is_run(base):
-            initial, values = base.absolute(), carried.hand_on(base, draft, restore.read_config(base))
+            initial, values = (
+                base.absolute(),
+                carried.hand_on(base, draft, restore.read_config(base)),
+            )
         else:
             initial = target.absolute() / "base"
             (draft / "base").mkdir()
@@ -137,7 +154,12 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
         objective, data = "seq2seq", data | {"source": "pairs", "path": ""}
     elif config.sees == "all":
         objective = "masked"
-    sections = {"model": model, "objective": {"name": objective}, "data": data, "train": {"steps": 1}}
+    sections = {
+        "model": model,
+        "objective": {"name": objective},
+        "data": data,
+        "train": {"steps": 1},
+    }
     try:
         _, resolved = configs.resolve(configs.wrap(sections))
     except UserError as error:
@@ -150,11 +172,17 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
     config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
     if config.exists():
-        return files + carried.files_in(generation.parent, [generation.name]), folder.read_config(config.parent)
+        return files + carried.files_in(generation.parent, [generation.name]), folder.read_config(
+            config.parent
+        )
     stored = carried.anchored(place, restore.read_config(place))
     if "data" not in stored:
         return files, {}
-    tokenizer = loader.open_tokenizer(*loader.read(stored["data"], f"{place / 'config.json'}: config.data"))
+    tokenizer = loader.open_tokenizer(
+        *loader.read(stored["data"], f"{place / 'config.json'}: config.data")
+    )
     if not files:
-        print(f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers reads; left out")
+        print(
+            f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers reads; left out"
+        )
     return files, {"eos_token_id": tokenizer.end_of_document}

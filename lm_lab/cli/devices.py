@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax
 
-from lm_lab.train import sharding
+from lm_lab.engine import sharding
 from lm_lab.types import UserError
 
 VIRTUAL = 2048  # CPU devices in a process; JAX takes those beyond for another process's
@@ -14,12 +14,16 @@ VIRTUAL = 2048  # CPU devices in a process; JAX takes those beyond for another p
 def start(mesh: sharding.Config) -> None:
     """Makes the devices of the mesh be there, before any computation. Raises UserError where JAX does not start."""
     if mesh.devices > VIRTUAL:
-        raise UserError(f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its sizes")
+        raise UserError(
+            f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its sizes"
+        )
     sharding.provide_devices(mesh)
     try:
         jax.devices()
     except RuntimeError as error:
-        raise UserError(f"JAX does not start here: {error}; check JAX_PLATFORMS and the installation") from None
+        raise UserError(
+            f"JAX does not start here: {error}; check JAX_PLATFORMS and the installation"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -16,16 +16,19 @@ from pathlib import Path
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab import durable
 from lm_lab.cli import arguments, devices
-from lm_lab.train import restore, sharding
+from lm_lab.engine import sharding
+from lm_lab.runs import durable
+from lm_lab.train import restore
 from lm_lab.train.again import evaluate
 from lm_lab.train.judge import open_judge
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
+)
 TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
 
 
@@ -35,14 +38,19 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
-    values = restore.read_run(directory)  # as it is stored: settings that came later are no other run
+    values = restore.read_run(
+        directory
+    )  # as it is stored: settings that came later are no other run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
         return judge(stored, read)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, found = evaluate(stored)
-    print(f"{stored.directory}: step {step}; " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    print(
+        f"{stored.directory}: step {step}; "
+        + ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+    )
     return 0
 
 
@@ -71,11 +79,17 @@ def text_of(name: str) -> str:
             raise UserError(f"--text={name}: {what}; name a text file")
         text = durable.read_bytes(path).decode()
     except OSError as error:
-        raise UserError(f"--text={name}: cannot read it ({error.strerror}); check its permissions") from None
+        raise UserError(
+            f"--text={name}: cannot read it ({error.strerror}); check its permissions"
+        ) from None
     except RuntimeError:
-        raise UserError(f"--text={name}: nobody has that home directory; give another path") from None
+        raise UserError(
+            f"--text={name}: nobody has that home directory; give another path"
+        ) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"--text={name} is not UTF-8 (at byte {error.start}); convert it with iconv -t UTF-8") from None
+        raise UserError(
+            f"--text={name} is not UTF-8 (at byte {error.start}); convert it with iconv -t UTF-8"
+        ) from None
     if not text:
         raise UserError(f"--text={name} is empty; name a file with text")
     return text

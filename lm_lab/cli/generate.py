@@ -35,15 +35,21 @@ from lm_lab.train.experiment import Experiment
 from lm_lab.types import Examples, Inputs, UserError
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
+)
 PROMPTS = flags.DEFINE_multi_string("prompt", None, "what to go on from", flag_values=FLAGS)
 FIELDS = dataclasses.fields(Config)
 SETTINGS = {
-    field.name: flags.DEFINE_string(field.name, None, field.metadata["doc"], allow_overwrite=False, flag_values=FLAGS)
+    field.name: flags.DEFINE_string(
+        field.name, None, field.metadata["doc"], allow_overwrite=False, flag_values=FLAGS
+    )
     for field in FIELDS
 }
 __doc__ = str(__doc__).format(
-    settings="\n".join(f"  --{f'{f.name}=...':25} {f.metadata['doc']} (default {f.default})" for f in FIELDS)
+    settings="\n".join(
+        f"  --{f'{f.name}=...':25} {f.metadata['doc']} (default {f.default})" for f in FIELDS
+    )
 )
 
 
@@ -52,7 +58,11 @@ def run(argv: list[str]) -> int:
     if extra := arguments.parse(FLAGS, argv, "generate"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab generate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
-    given = {name: arguments.literal(flag.value) for name, flag in SETTINGS.items() if flag.value is not None}
+    given = {
+        name: arguments.literal(flag.value)
+        for name, flag in SETTINGS.items()
+        if flag.value is not None
+    }
     settings = build(Config, given, "generate")
     experiment, _ = configs.resolve(configs.wrap(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
@@ -61,7 +71,10 @@ def run(argv: list[str]) -> int:
     model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
     inputs = prompted(experiment, tokenizer, texts)
     stops = list(dict.fromkeys([tokenizer.end_of_document, *carried.ends(directory)]))
-    befores = [row[there > 0].tolist() for row, there in zip(*map(np.asarray, (inputs.tokens, inputs.segments)))]
+    befores = [
+        row[there > 0].tolist()
+        for row, there in zip(*map(np.asarray, (inputs.tokens, inputs.segments)))
+    ]
     if experiment.reads == "pairs":
         texts, befores = [f"{text}\t" for text in texts], [[]] * len(texts)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
@@ -69,7 +82,12 @@ def run(argv: list[str]) -> int:
             found, lengths, _ = beam_search(model, {"params": params}, inputs, settings, stops)
             print_all(tokenizer, texts, befores, found[:, 0], lengths[:, 0])
         elif len(texts) > 1:
-            print_all(tokenizer, texts, befores, *generate(model, {"params": params}, inputs, settings, stops))
+            print_all(
+                tokenizer,
+                texts,
+                befores,
+                *generate(model, {"params": params}, inputs, settings, stops),
+            )
         else:
             steps = stream(model, {"params": params}, inputs, settings, stops)
             text = pieces(tokenizer, steps, stops, befores[0])
@@ -88,7 +106,9 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     """
     if experiment.model.sees != "past":
         why = "no order of words" if experiment.model.sees == "words" else "the whole text"
-        raise UserError(f"config.model of family {experiment.family} sees {why}, and generates none; name another run")
+        raise UserError(
+            f"config.model of family {experiment.family} sees {why}, and generates none; name another run"
+        )
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
@@ -97,9 +117,13 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     end = tokenizer.end_of_document
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if hasattr(module, "prompt"):
-        closed = [end] if experiment.reads == "pairs" else []  # as the sources that it was trained on
+        closed = (
+            [end] if experiment.reads == "pairs" else []
+        )  # as the sources that it was trained on
         context, there = padded([[*row, *closed] or [end] for row in ids], left=False)
-        examples = Examples(context, there.astype(np.float32), context=context, context_segments=there)  # type: ignore[arg-type]
+        examples = Examples(
+            context, there.astype(np.float32), context=context, context_segments=there
+        )  # type: ignore[arg-type]
         return module.prompt(experiment.objective, experiment.vocabulary(), examples)
     if experiment.model.reads_context:
         raise UserError(
@@ -114,12 +138,17 @@ def utf8(texts: list[str]) -> list[str]:
         try:
             text.encode()
         except UnicodeEncodeError:  # a shell passes any bytes
-            raise UserError(f"--prompt number {number} is not UTF-8; convert it with iconv -t UTF-8") from None
+            raise UserError(
+                f"--prompt number {number} is not UTF-8; convert it with iconv -t UTF-8"
+            ) from None
     return texts
 
 
 def pieces(
-    tokenizer: Tokenizer, steps: Iterator[np.ndarray], stops: Sequence[int], before: Sequence[int] = ()
+    tokenizer: Tokenizer,
+    steps: Iterator[np.ndarray],
+    stops: Sequence[int],
+    before: Sequence[int] = (),
 ) -> Iterator[str]:
     """The text of one row as it comes after that of the ids `before`: until the end only what no later id changes."""
     ids: list[int] = []
@@ -139,7 +168,9 @@ def _settled(tokenizer: Tokenizer, ids: list[int], text: str) -> str:
     """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes that may turn bad."""
     if tokenizer.stray is not None:
         text = _common(text, tokenizer.decode([*ids, tokenizer.stray]))
-    return text.rstrip("\N{REPLACEMENT CHARACTER}")  # the bytes of a character that is not complete yet
+    return text.rstrip(
+        "\N{REPLACEMENT CHARACTER}"
+    )  # the bytes of a character that is not complete yet
 
 
 def _beyond(shown: str, text: str) -> str:
@@ -148,7 +179,12 @@ def _beyond(shown: str, text: str) -> str:
 
 def _common(one: str, other: str) -> str:
     """What both begin with."""
-    return one[: next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))]
+    return one[
+        : next(
+            (place for place, (a, b) in enumerate(zip(one, other)) if a != b),
+            min(len(one), len(other)),
+        )
+    ]
 
 
 def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
@@ -156,7 +192,11 @@ def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
 
 
 def print_all(
-    tokenizer: Tokenizer, texts: Sequence[str], befores: Sequence[Sequence[int]], tokens: Any, lengths: Any
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    befores: Sequence[Sequence[int]],
+    tokens: Any,
+    lengths: Any,
 ) -> None:
     """Each prompt with the text that follows its ids `before`, an empty line between them."""
     for text, before, row, length in zip(texts, befores, tokens, lengths):

@@ -17,7 +17,9 @@ def run(argv: list[str]) -> int:
     directory, names = arguments.path(argv[0]), argv[1:]
     planned = {each.name: each for each in store.planned_runs(store.read(directory))}
     if unknown := [name for name in names if name not in planned]:
-        raise UserError(f"{directory} has no run {unknown[0]}; {suggest(unknown[0], list(planned))}")
+        raise UserError(
+            f"{directory} has no run {unknown[0]}; {suggest(unknown[0], list(planned))}"
+        )
     runs = []
     for name in names:
         trust.check(planned[name].config, directory / "sweep.json")

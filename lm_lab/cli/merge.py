@@ -22,7 +22,9 @@ from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
+)
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", flag_values=FLAGS)
 
@@ -38,13 +40,19 @@ def run(argv: list[str]) -> int:
     folder.check_free(target)
     family, config, own = restore.load_adapter(directory)
     if own.name != "lora":
-        raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is")
+        raise UserError(
+            f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is"
+        )
     adapters = own.trained["lora"]
     if FORM.value == "peft":
         if "params" in own.trained:
-            raise UserError(f"{directory} trained other parameters too, which no PEFT folder holds; use --form=run")
+            raise UserError(
+                f"{directory} trained other parameters too, which no PEFT folder holds; use --form=run"
+            )
         peft.save(target, own.settings, adapters, family, config)
-        print(f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters")
+        print(
+            f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters"
+        )
         return 0
     _, _, params = restore.load_params(directory)
     with folder.drafted(target) as draft:
@@ -53,5 +61,7 @@ def run(argv: list[str]) -> int:
         (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         restore.write_params(draft, params)
     lost = lora.merge_error(own.settings, adapters, own.frozen)
-    print(f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what it changes")
+    print(
+        f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what it changes"
+    )
     return 0

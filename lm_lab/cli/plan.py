@@ -30,7 +30,9 @@ from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
 DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS)
-SHARE = flags.DEFINE_float("utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS)
+SHARE = flags.DEFINE_float(
+    "utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS
+)
 
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
@@ -41,10 +43,14 @@ def run(argv: list[str]) -> int:
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
     if not math.isfinite(SHARE.value):
-        raise UserError(f"--utilisation={SHARE.value} must be a share of the peak, as in --utilisation=0.4")
+        raise UserError(
+            f"--utilisation={SHARE.value} must be a share of the peak, as in --utilisation=0.4"
+        )
     if DEVICE.value is not None and not device.is_known(DEVICE.value):
         known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
-        raise UserError(f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}")
+        raise UserError(
+            f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}"
+        )
     experiment, _ = configs.resolve(config)
     devices.start(experiment.mesh)
     print("\n".join(describe(experiment, plan(experiment))))
@@ -56,11 +62,19 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
     program = plan.program
     total = program.steps * program.flops_per_step
     lines = ["parameters"]
-    lines += [_row(name, f"{count:,}") for name, count in program.params.items() if count and name not in SUMS]
+    lines += [
+        _row(name, f"{count:,}")
+        for name, count in program.params.items()
+        if count and name not in SUMS
+    ]
     lines += [_row(f"= {name}", f"{program.params[name]:,}") for name in SUMS]
     lines += ["FLOPs a training token"]
     for name, value in program.flops_per_token.items():
-        formula = CONVENTIONS[name].formula if name in CONVENTIONS else "matrix products of the step, from its jaxpr"
+        formula = (
+            CONVENTIONS[name].formula
+            if name in CONVENTIONS
+            else "matrix products of the step, from its jaxpr"
+        )
         lines.append(_row(name, f"{value:,.0f}", formula))
     lines += ["data"]
     lines.append(_row("train", *_size(plan.dataset.train)))
@@ -68,17 +82,29 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
     lines += ["run"]
     lines.append(_row("steps", f"{program.steps:,}"))
     lines.append(
-        _row("tokens", f"{program.steps * program.targets_per_step:,}", f"{program.targets_per_step:,} a step")
+        _row(
+            "tokens",
+            f"{program.steps * program.targets_per_step:,}",
+            f"{program.targets_per_step:,} a step",
+        )
     )
     lines.append(_row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"))
     lines.append(_row("time", *_time(experiment, total)))
     lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)"]
     lines += [_row(name, f"{size:,}") for name, size in plan.state_bytes.items()]
     if plan.call is not None:
-        lines.append(_row("temporaries", f"{plan.call.temporaries:,}", "activations, gradients and copies in a call"))
+        lines.append(
+            _row(
+                "temporaries",
+                f"{plan.call.temporaries:,}",
+                "activations, gradients and copies in a call",
+            )
+        )
         lines.append(_row("= peak", f"{plan.call.peak:,}", "as the compiler plans it here"))
     lines += ["collectives in a call"]
-    lines += [_row(kind, f"{count:,}") for kind, count in plan.collectives.items()] or [_row("none", "")]
+    lines += [_row(kind, f"{count:,}") for kind, count in plan.collectives.items()] or [
+        _row("none", "")
+    ]
     return lines
 
 
@@ -102,12 +128,16 @@ def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     if peak is None and DEVICE.value is None:
         rate = device.measure(experiment.precision.compute)
         found = f"{rate:.3g} FLOP/s, of {experiment.precision.compute} products as measured here just now on {kind!r}"
-        sharing = 1 if kind == "cpu" else experiment.mesh.devices  # CPU devices have one machine between them
+        sharing = (
+            1 if kind == "cpu" else experiment.mesh.devices
+        )  # CPU devices have one machine between them
         return _duration(flops / (rate * SHARE.value * sharing)), f"at {SHARE.value:.0%} of {found}"
     if peak is None:
         return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"
     seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
-    return _duration(seconds), f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
+    return _duration(
+        seconds
+    ), f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
 
 
 def _duration(seconds: float) -> str:

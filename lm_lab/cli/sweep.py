@@ -28,7 +28,9 @@ from lm_lab.types import UserError
 
 PAGE = "report.html"
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS
+)
 WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1, flag_values=FLAGS)
 
 
@@ -36,11 +38,15 @@ def run(argv: list[str]) -> int:
     """The exit code: 1 where runs failed or are in use elsewhere. Raises UserError."""
     paths = arguments.parse(FLAGS, argv, "sweep")
     if len(paths) != 1:
-        raise UserError("name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop")
+        raise UserError(
+            "name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop"
+        )
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
     kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])  # what a study names is the user's wish
+    trusted = trust.trusted() | trust.packages_of(
+        [study.analysis["kind"]]
+    )  # what a study names is the user's wish
 
     def resolve(overrides: Point) -> dict[str, Any]:
         resolved = configs.resolve(configs.override(study.base, overrides))[1]
@@ -55,7 +61,9 @@ def run(argv: list[str]) -> int:
         WORKERS.value,
         review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
-    counts = ", ".join(f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed"))
+    counts = ", ".join(
+        f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")
+    )
     print(f"{len(summary.rows)} runs: {counts}", flush=True)
     if not summary.having("complete"):
         print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)

@@ -21,7 +21,9 @@ from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
+)
 
 
 def run(argv: list[str]) -> int:
@@ -44,7 +46,11 @@ def train_all(runs: list[Run]) -> int:
         print(f"lm-lab: {stop}", file=sys.stderr)
         return 128 + stop.signal
     for each, result in zip(runs, results):
-        final = ", ".join(f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name)
+        final = ", ".join(
+            f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name
+        )
         message = f": {result['message']}" if "message" in result else ""
-        print(f"{each.directory}: {result['status']} at step {result['steps']}{message}; {final or 'no evaluation'}")
+        print(
+            f"{each.directory}: {result['status']} at step {result['steps']}{message}; {final or 'no evaluation'}"
+        )
     return int(any(result["status"] != "complete" for result in results))

@@ -1,11 +1,15 @@
-"""What other papers would say a training token costs: named conventions, beside the count and never instead of it."""
+"""What other papers would say a training token costs: named conventions, beside the count and never
+instead of it.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
 class Geometry(NamedTuple):
-    """What the conventions ask of a model. A family without attention has no heads, and no term in the length."""
+    """What the conventions ask of a model. A family without attention has no heads, and no term in
+    the length.
+    """
 
     body: int  # matrix weights of the layers: 12 N D^2 for the classical transformer
     head: int  # matrix weights of the readout, V D, tied or not
@@ -15,8 +19,12 @@ class Geometry(NamedTuple):
     head_dim: int = 0  # K
 
 
-def geometry(parameters: Mapping[str, int], length: int, depth: int = 0, heads: int = 0, head_dim: int = 0) -> Geometry:
-    """The geometry of a model from its parameters by group (`parameters.by_group`) and its attention's shape."""
+def geometry(
+    parameters: Mapping[str, int], length: int, depth: int = 0, heads: int = 0, head_dim: int = 0
+) -> Geometry:
+    """The geometry of a model from its parameters by group (`parameters.by_group`) and its
+    attention's shape.
+    """
     body = parameters["matmul_body"]
     return Geometry(body, parameters["matmul"] - body, length, depth, heads, head_dim)
 
@@ -25,7 +33,9 @@ class Convention(NamedTuple):
     """A named way of counting."""
 
     formula: str  # for people: L layers, d width, H heads, Q head dim, T length, V vocabulary
-    per_token: Callable[[Geometry], int]  # FLOPs a training token, forward and backward; Python integers never overflow
+    per_token: Callable[
+        [Geometry], int
+    ]  # FLOPs a training token, forward and backward; Python integers never overflow
 
 
 def _attention(shape: Geometry) -> int:
@@ -34,9 +44,12 @@ def _attention(shape: Geometry) -> int:
 
 CONVENTIONS: dict[str, Convention] = {
     "6N_body": Convention(
-        "6 N, N the matrix weights of the layers, 12 L d^2 (Kaplan 2020, 2001.08361)", lambda shape: 6 * shape.body
+        "6 N, N the matrix weights of the layers, 12 L d^2 (Kaplan 2020, 2001.08361)",
+        lambda shape: 6 * shape.body,
     ),
-    "6N_matmul": Convention("6 N, N all matrix weights, 12 L d^2 + V d", lambda shape: 6 * (shape.body + shape.head)),
+    "6N_matmul": Convention(
+        "6 N, N all matrix weights, 12 L d^2 + V d", lambda shape: 6 * (shape.body + shape.head)
+    ),
     "palm": Convention(
         "6 N + 12 L H Q T, N all matrix weights, full attention (PaLM appendix B, 2204.02311)",
         lambda shape: 6 * (shape.body + shape.head) + _attention(shape),

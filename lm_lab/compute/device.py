@@ -1,9 +1,11 @@
-"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share of them is used.
+"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share
+of them is used.
 
 Of other devices, CPUs among them, the rate of a large product is measured where they are.
 
-Rates are of one jax device at default matmul precision: on NVIDIA float32 then means TF32 where the chip has it, on
-a TPU a bfloat16 pass. Vendors' sheets print NVIDIA's tensor-core rates with sparsity, which doubles them from A100 on.
+Rates are of one jax device at default matmul precision: on NVIDIA float32 then means TF32 where the
+chip has it, on a TPU a bfloat16 pass. Vendors' sheets print NVIDIA's tensor-core rates with
+sparsity, which doubles them from A100 on.
 """
 
 import math
@@ -33,7 +35,8 @@ PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     # NVIDIA H200 datasheet (SXM 1,979 and 989 TFLOPS with sparsity; NVL 1,671 and 835)
     ("nvidia h200 nvl*", _tensor_cores(835.5, 417.5)),
     ("nvidia h200*", _tensor_cores(989.5, 494.5)),
-    # NVIDIA H100 datasheet (SXM 1,979 and 989; NVL 1,671 and 835; PCIe, in its first edition, 1,513 and 756)
+    # NVIDIA H100 datasheet (SXM 1,979 and 989; NVL 1,671 and 835; PCIe, in its first edition, 1,513
+    # and 756)
     ("nvidia h100 nvl*", _tensor_cores(835.5, 417.5)),
     ("nvidia h100 pcie*", _tensor_cores(756.5, 378.0)),
     ("nvidia h100*", _tensor_cores(989.5, 494.5)),
@@ -46,7 +49,8 @@ PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("*v100-pcie*", _volta(112.0, 14.0)),
     # NVIDIA L4 datasheet (242 and 120 with sparsity)
     ("nvidia l4", _tensor_cores(121.0, 60.0)),
-    # Google Cloud TPU documentation, system architecture, a chip; of v2 and v3 a device is one of a chip's two cores.
+    # Google Cloud TPU documentation, system architecture, a chip; of v2 and v3 a device is one of a
+    # chip's two cores.
     ("tpu v2", _tpu(45.0 / 2)),
     ("tpu v3", _tpu(123.0 / 2)),
     ("tpu v4", _tpu(275.0)),
@@ -62,7 +66,9 @@ PRODUCT = 1024  # rows and columns of the matrices by which a rate is measured
 
 
 def peak(device_kind: str, dtype: DTypeLike) -> float | None:
-    """FLOP/s of one device for products of `dtype`; None where no vendor's figure is known (every CPU)."""
+    """FLOP/s of one device for products of `dtype`; None where no vendor's figure is known (every
+    CPU).
+    """
     kind = device_kind.lower()
     rates = next((rates for pattern, rates in PEAKS if fnmatchcase(kind, pattern)), {})
     return rates.get(jnp.dtype(dtype).name)
@@ -74,7 +80,9 @@ def is_known(device_kind: str) -> bool:
 
 
 def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
-    """FLOP/s of products of square matrices of `dtype` on the first device here: the best of about so many seconds."""
+    """FLOP/s of products of square matrices of `dtype` on the first device here: the best of about
+    so many seconds.
+    """
     matrix = jnp.full((PRODUCT, PRODUCT), 0.5, dtype)
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(matrix, matrix))  # compiles
@@ -87,9 +95,11 @@ def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
 
 
 def utilisation(flops_per_second: float, device_kind: str, dtype: DTypeLike) -> float | None:
-    """The share, in 0 .. 1, of one device's peak that `flops_per_second` on that device is; None: no known peak.
+    """The share, in 0 .. 1, of one device's peak that `flops_per_second` on that device is; None:
+    no known peak.
 
-    With FLOPs counted from the un-rematerialised step this is PaLM's model FLOPs utilisation (2204.02311).
+    With FLOPs counted from the un-rematerialised step this is PaLM's model FLOPs utilisation
+    (2204.02311).
     """
     rate = peak(device_kind, dtype)
     return None if rate is None else flops_per_second / rate

@@ -1,9 +1,11 @@
-"""FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with no array made.
+"""FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with
+no array made.
 
-Counted: two FLOPs for each multiply-add of a matrix product or a convolution (products.py), times the trips of the
-loops around it. Not in the total, but counted beside it as `elementwise`: arithmetic on single elements, which is
-all that the recurrence of a linear RNN or state-space model does (an `associative_scan` is unrolled into it). The
-work of a `shard_map` is that of all its shards, repeated work included; of the branches of a `cond`, the dearest.
+Counted: two FLOPs for each multiply-add of a matrix product or a convolution (products.py), times
+the trips of the loops around it. Not in the total, but counted beside it as `elementwise`:
+arithmetic on single elements, which is all that the recurrence of a linear RNN or state-space model
+does (an `associative_scan` is unrolled into it). The work of a `shard_map` is that of all its
+shards, repeated work included; of the branches of a `cond`, the dearest.
 
 What would be counted wrongly is refused. XLA's own cost analysis counts the body of a loop once.
 """
@@ -25,7 +27,9 @@ from lm_lab.types import UserError
 
 
 class Uncountable(UserError):
-    """The jaxpr does not say what the function costs; the message names the operation and the remedy."""
+    """The jaxpr does not say what the function costs; the message names the operation and the
+    remedy.
+    """
 
 
 class Flops(NamedTuple):
@@ -37,11 +41,13 @@ class Flops(NamedTuple):
 
 
 def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
-    """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and nothing is allocated.
+    """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and
+    nothing is allocated.
 
-    Backward passes are counted as they are written, less what no result needs; so build a step without remat: one
-    that recomputes is refused, for its model costs no more mathematics than without. Raises Uncountable for that,
-    for a `while` of unknown length around a product, and for kernels and solvers whose inside the jaxpr hides.
+    Backward passes are counted as they are written, less what no result needs; so build a step
+    without remat: one that recomputes is refused, for its model costs no more mathematics than
+    without. Raises Uncountable for that, for a `while` of unknown length around a product, and for
+    kernels and solvers whose inside the jaxpr hides.
     """
     tally = _tally(opened(jax.make_jaxpr(function)(*abstract_args)), "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
@@ -65,11 +71,15 @@ _KERNELS = re.compile(
     "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton|rnn_(fwd|bwd)"
     "|call_tf|call_exported|pure_callback|custom_fusion"
 )
-_SOLVERS = re.compile(r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve")
+_SOLVERS = re.compile(
+    r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve"
+)
 
 
 def _tally(jaxpr: Jaxpr, stack: str) -> Tally:
-    """The equations that the results of the jaxpr need: a custom_vjp writes down gradients that nobody asked for."""
+    """The equations that the results of the jaxpr need: a custom_vjp writes down gradients that
+    nobody asked for.
+    """
     tally, needed = Tally(), _variables(jaxpr.outvars)
     for eqn in reversed(jaxpr.eqns):
         if eqn.effects or not needed.isdisjoint(eqn.outvars):
@@ -96,7 +106,11 @@ def _equation(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _elements(aval: Any) -> Tally:
-    return Tally({_ELEMENTWISE: prod(aval.shape)}) if jnp.issubdtype(aval.dtype, jnp.inexact) else Tally()
+    return (
+        Tally({_ELEMENTWISE: prod(aval.shape)})
+        if jnp.issubdtype(aval.dtype, jnp.inexact)
+        else Tally()
+    )
 
 
 def _times(times: int, tally: Tally) -> Tally:
@@ -130,22 +144,28 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
         return _times(known, body) + _times(known + 1, test)
     if _has_products(test + body):
         raise Uncountable(
-            f"a while loop of unknown length multiplies matrices (at {_where(stack)}), so its FLOPs are unknown; "
+            f"a while loop of unknown length multiplies matrices (at {_where(stack)}), so its "
+            "FLOPs are unknown; "
             "write it as lax.scan or as lax.fori_loop with constant bounds"
         )
-    return test + body  # one pass of its elementwise arithmetic: such loops draw random numbers, and are short
+    return (
+        test + body
+    )  # one pass of its elementwise arithmetic: such loops draw random numbers, and are short
 
 
 def _cond(eqn: JaxprEqn, stack: str) -> Tally:
     tallies = [_tally(opened(branch), stack) for branch in eqn.params["branches"]]
-    return max(tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE]))
+    return max(
+        tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE])
+    )
 
 
 def _remat(eqn: JaxprEqn, stack: str) -> Tally:
     tally = _call(eqn, stack)
     if eqn.params["differentiated"] and _has_products(tally):
         raise Uncountable(
-            f"the function computes products again in its backward pass (remat, at {_where(stack)}); "
+            "the function computes products again in its backward pass (remat, at "
+            f"{_where(stack)}); "
             "count it with remat off: recomputation is no part of a model's cost"
         )
     return tally
@@ -171,9 +191,14 @@ def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
     """Nothing for an equation that moves data; Uncountable for one that hides products."""
     name = eqn.primitive.name
     if _KERNELS.search(name):
-        raise Uncountable(f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference kernel instead")
+        raise Uncountable(
+            f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference "
+            "kernel instead"
+        )
     if _SOLVERS.fullmatch(name) or any(_has_products(_tally(body, stack)) for body in _bodies(eqn)):
-        raise Uncountable(f"{name} (at {_where(stack)}) has no counting rule; add one to lm_lab/compute/flops.py")
+        raise Uncountable(
+            f"{name} (at {_where(stack)}) has no counting rule; add one to lm_lab/compute/flops.py"
+        )
     return Tally()
 
 

@@ -12,9 +12,11 @@ def opened(jaxpr: Any) -> Jaxpr:
 
 
 def trips(eqn: JaxprEqn) -> int | None:
-    """Trip count of a `while` equation that counts up to a bound, both written into the program; None for any other.
+    """Trip count of a `while` equation that counts up to a bound, both written into the program;
+    None for any other.
 
-    `lax.fori_loop` makes such a loop of bounds that are arrays (of Python integers it makes a `scan`).
+    `lax.fori_loop` makes such a loop of bounds that are arrays (of Python integers it makes a
+    `scan`).
     """
     test, body = opened(eqn.params["cond_jaxpr"]), opened(eqn.params["body_jaxpr"])
     test_consts, body_consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
@@ -25,7 +27,10 @@ def trips(eqn: JaxprEqn) -> int | None:
     counter, bound = (_place(atom, carried) for atom in test.eqns[0].invars)
     if counter is None:
         return None
-    start, step = _integer(initial[counter]), _increment(body, body_carried[counter], body.outvars[counter])
+    start, step = (
+        _integer(initial[counter]),
+        _increment(body, body_carried[counter], body.outvars[counter]),
+    )
     if bound is None:
         stop = _integer(test.eqns[0].invars[1])
     else:
@@ -46,7 +51,9 @@ def _integer(atom: Var | Literal) -> int | None:
 
 
 def _increment(body: Jaxpr, before: Var, after: Var | Literal) -> int | None:
-    """The positive whole number that one pass adds to a carried value, if that is all it does to it."""
+    """The positive whole number that one pass adds to a carried value, if that is all it does to
+    it.
+    """
     for eqn in body.eqns:
         if eqn.outvars[0] is after and eqn.primitive.name == "add":
             steps = [_integer(atom) for atom in eqn.invars if atom is not before]

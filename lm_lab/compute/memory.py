@@ -1,4 +1,6 @@
-"""Bytes: of a state by category, from shapes alone, and of a compiled program, as its compiler plans them."""
+"""Bytes: of a state by category, from shapes alone, and of a compiled program, as its compiler
+plans them.
+"""
 
 from math import prod
 from typing import Any, NamedTuple
@@ -10,7 +12,9 @@ from lm_lab.types import PyTree
 
 
 def bytes_of(tree: PyTree) -> int:
-    """Bytes on one device of a tree of arrays or ShapeDtypeStructs: each one's shard, or the whole of it unsharded."""
+    """Bytes on one device of a tree of arrays or ShapeDtypeStructs: each one's shard, or the whole
+    of it unsharded.
+    """
     return sum(prod(_shard(leaf)) * leaf.dtype.itemsize for leaf in jax.tree_util.tree_leaves(tree))
 
 
@@ -21,7 +25,11 @@ def _shard(leaf: Any) -> tuple[int, ...]:
 
 def state_bytes(params: PyTree, opt_state: PyTree, frozen: PyTree = ()) -> dict[str, int]:
     """Bytes on one device by category; gradients are of the trained parameters' shapes and dtypes."""
-    held = {"parameters": bytes_of(params), "gradients": bytes_of(params), "optimizer": bytes_of(opt_state)}
+    held = {
+        "parameters": bytes_of(params),
+        "gradients": bytes_of(params),
+        "optimizer": bytes_of(opt_state),
+    }
     return held | ({"frozen": bytes_of(frozen)} if jax.tree.leaves(frozen) else {})
 
 
@@ -36,10 +44,14 @@ class Memory(NamedTuple):
 
 
 def compiled_memory(compiled: Compiled) -> Memory | None:
-    """The compiler's plan of the memory of `jax.jit(f).lower(...).compile()`; None where the backend gives none."""
+    """The compiler's plan of the memory of `jax.jit(f).lower(...).compile()`; None where the
+    backend gives none.
+    """
     stats = compiled.memory_analysis()
     if stats is None:
         return None
     arguments, outputs = stats.argument_size_in_bytes, stats.output_size_in_bytes
     aliased, temporaries = stats.alias_size_in_bytes, stats.temp_size_in_bytes
-    return Memory(arguments, outputs, aliased, temporaries, arguments + outputs - aliased + temporaries)
+    return Memory(
+        arguments, outputs, aliased, temporaries, arguments + outputs - aliased + temporaries
+    )

@@ -15,7 +15,9 @@ def dot(eqn: JaxprEqn) -> int:
 
 
 def ragged_dot(eqn: JaxprEqn) -> int:
-    """Every row of the left side meets the matrix of one group; rows past the last group count as if they had one."""
+    """Every row of the left side meets the matrix of one group; rows past the last group count as
+    if they had one.
+    """
     ragged = eqn.params["ragged_dot_dimension_numbers"]
     (_, contracted), (_, batch) = ragged.dot_dimension_numbers
     lhs, rhs = (_shape(atom) for atom in eqn.invars[:2])
@@ -24,14 +26,23 @@ def ragged_dot(eqn: JaxprEqn) -> int:
 
 
 def convolution(eqn: JaxprEqn) -> int:
-    """Products with real inputs: those with padding or with the holes of a dilation are left out, as XLA leaves them.
+    """Products with real inputs: those with padding or with the holes of a dilation are left out,
+    as XLA leaves them.
 
     So the two convolutions of a backward pass cost what the forward one costs, whatever the stride.
     """
     params, axes = eqn.params, eqn.params["dimension_numbers"]
     lhs, rhs, out = (_shape(atom) for atom in (*eqn.invars, *eqn.outvars))
     spatial = prod(
-        _meetings(lhs[lhs_axis], rhs[rhs_axis], out[out_axis], stride, padding[0], lhs_dilation, rhs_dilation)
+        _meetings(
+            lhs[lhs_axis],
+            rhs[rhs_axis],
+            out[out_axis],
+            stride,
+            padding[0],
+            lhs_dilation,
+            rhs_dilation,
+        )
         for lhs_axis, rhs_axis, out_axis, stride, padding, lhs_dilation, rhs_dilation in zip(
             axes.lhs_spec[2:],
             axes.rhs_spec[2:],
@@ -62,7 +73,9 @@ def _take(shape: tuple[int, ...], axes: Iterable[int]) -> int:
     return prod(shape[axis] for axis in axes)
 
 
-def _meetings(inputs: int, kernel: int, outputs: int, stride: int, before: int, hole: int, spread: int) -> int:
+def _meetings(
+    inputs: int, kernel: int, outputs: int, stride: int, before: int, hole: int, spread: int
+) -> int:
     """How often, along one axis, an output position and a kernel position meet on a real input."""
     starts = np.arange(outputs) * stride - before
     at = (starts + tap * spread for tap in range(kernel))

@@ -1,4 +1,5 @@
-"""Whether the files of a token store are what its manifest says: each is hashed once, and again when it has changed.
+"""Whether the files of a token store are what its manifest says: each is hashed once, and again
+when it has changed.
 
 <cache>/<key>.checked      of every file its SHA-256, and the size, time and inode that it had when it was hashed
 """
@@ -12,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable
 from lm_lab.data.progress import Progress
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 CHUNK = 2**22  # bytes; larger ones are hashed no faster
@@ -23,10 +24,11 @@ Files = Mapping[str, Mapping[str, Any]]
 
 
 def check_files(store: Path, files: Files) -> None:
-    """Raises UserError for a file of another size or content, and OSError for one that cannot be read.
+    """Raises UserError for a file of another size or content, and OSError for one that cannot be
+    read.
 
-    Any number of processes may ask at once: one hashes, the others wait. Where the note that it was done cannot be
-    written (a cache that others own), each start hashes again.
+    Any number of processes may ask at once: one hashes, the others wait. Where the note that it was
+    done cannot be written (a cache that others own), each start hashes again.
     """
     found = _look(store, files)
     wrong = [name for name, entry in files.items() if found[name][1] != entry["bytes"]]
@@ -38,8 +40,14 @@ def check_files(store: Path, files: Files) -> None:
     with _one_at_a_time(store):
         if _noted(note) == found:
             return
-        with Progress("Checking tokens", sum(entry["bytes"] for entry in files.values())) as progress:
-            wrong = [name for name, entry in files.items() if _hash(store / name, progress) != entry["sha256"]]
+        with Progress(
+            "Checking tokens", sum(entry["bytes"] for entry in files.values())
+        ) as progress:
+            wrong = [
+                name
+                for name, entry in files.items()
+                if _hash(store / name, progress) != entry["sha256"]
+            ]
         if wrong:
             raise damaged(store, f"SHA-256 of {', '.join(wrong)}")
         with contextlib.suppress(OSError):
@@ -54,7 +62,10 @@ def damaged(store: Path, what: str) -> UserError:
 def _look(store: Path, files: Files) -> dict[str, list[Any]]:
     """What tells a file that was hashed from one that has changed since."""
     states = {name: (store / name).stat() for name in files}
-    return {name: [files[name]["sha256"], s.st_size, s.st_mtime_ns, s.st_ino] for name, s in states.items()}
+    return {
+        name: [files[name]["sha256"], s.st_size, s.st_mtime_ns, s.st_ino]
+        for name, s in states.items()
+    }
 
 
 def _noted(note: Path) -> Any:
@@ -66,7 +77,9 @@ def _noted(note: Path) -> Any:
 
 @contextlib.contextmanager
 def _one_at_a_time(store: Path) -> Iterator[None]:
-    """A lock on the folder itself, which needs nothing to be written; none where the file system has no such locks."""
+    """A lock on the folder itself, which needs nothing to be written; none where the file system
+    has no such locks.
+    """
     descriptor = os.open(store, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):

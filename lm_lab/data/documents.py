@@ -1,4 +1,5 @@
-"""What a source gives: documents. A source is a module of lm_lab/data/sources (or an outside one) with
+"""What a source gives: documents. A source is a module of lm_lab/data/sources (or an outside one)
+with
 
 Config                    frozen dataclass of settings; its fields stand in the `data` section of a run's config
 documents(config)         the documents, the same ones in the same order at every call
@@ -15,7 +16,9 @@ from lm_lab.types import Reads, UserError
 
 
 class Document(NamedTuple):
-    """A text that stands by itself, and a name that is the same on every machine (a path below the source's root)."""
+    """A text that stands by itself, and a name that is the same on every machine (a path below the
+    source's root).
+    """
 
     name: str
     text: str
@@ -38,12 +41,17 @@ def given(source: ModuleType | Source) -> Reads:
 
 
 def read(source: ModuleType | Source, config: Any) -> Iterator[Document]:
-    """The documents of a source. Raises UserError for one that is not what the source says that it gives."""
+    """The documents of a source. Raises UserError for one that is not what the source says that it
+    gives.
+    """
     kind = given(source)
     for number, document in enumerate(source.documents(config), 1):
         fault = _fault(document, kind)
         if fault:
-            raise UserError(f"config.data.source: document {number} of {_name(source)!r} {fault}; mend the source")
+            raise UserError(
+                f"config.data.source: document {number} of {_name(source)!r} {fault}; mend the "
+                "source"
+            )
         yield document
 
 
@@ -52,7 +60,8 @@ def fingerprint(source: ModuleType | Source, config: Any) -> str:
     found = source.fingerprint(config)
     if not isinstance(found, str):
         raise UserError(
-            f"config.data.source: fingerprint of {_name(source)!r} gives a {type(found).__name__}, not text"
+            f"config.data.source: fingerprint of {_name(source)!r} gives a "
+            f"{type(found).__name__}, not text"
         )
     return found
 
@@ -76,7 +85,9 @@ def _name(source: ModuleType | Source) -> str:
 
 
 def digest(parts: Iterable[bytes | str]) -> str:
-    """SHA-256, in hex, of a sequence of parts; each part's length is hashed too, so that no two sequences collide."""
+    """SHA-256, in hex, of a sequence of parts; each part's length is hashed too, so that no two
+    sequences collide.
+    """
     total = hashlib.sha256()
     for part in parts:
         data = part.encode(errors="surrogateescape") if isinstance(part, str) else part

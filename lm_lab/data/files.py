@@ -1,30 +1,44 @@
-"""Files that the user names in config.data.path: found in one order everywhere, read as UTF-8, mistakes in one line."""
+"""Files that the user names in config.data.path: found in one order everywhere, read as UTF-8,
+mistakes in one line.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lm_lab import durable
 from lm_lab.data.documents import Document, digest
 from lm_lab.data.published import origin
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 KEY = "config.data.path"
 
 
 def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """(name, file) of the file at `path`, or of the files below that folder with one of the suffixes, sorted by name.
+    """(name, file) of the file at `path`, or of the files below that folder with one of the
+    suffixes, sorted by name.
 
-    Names are relative to the folder, so that they do not depend on the machine. Raises UserError when there is none.
+    Names are relative to the folder, so that they do not depend on the machine. Raises UserError
+    when there is none.
     """
     root = Path(path).expanduser()
     if root.is_file():
         return [(root.name, root)]
     if not path or not root.is_dir():
-        raise UserError(f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing one{origin(root)}")
-    found = [(file.relative_to(root).as_posix(), file) for file in walk(root) if file.name.endswith(suffixes)]
+        raise UserError(
+            f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing "
+            f"one{origin(root)}"
+        )
+    found = [
+        (file.relative_to(root).as_posix(), file)
+        for file in walk(root)
+        if file.name.endswith(suffixes)
+    ]
     if not found:
-        raise UserError(f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or suffix")
+        raise UserError(
+            f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another "
+            "folder or suffix"
+        )
     return sorted(found)
 
 
@@ -41,17 +55,22 @@ def read_bytes(path: Path) -> bytes:
     try:
         return durable.read_bytes(path)
     except OSError as error:
-        raise UserError(f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out") from None
+        raise UserError(
+            f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out"
+        ) from None
 
 
 def decode(data: bytes, where: str) -> str:
-    """UTF-8 bytes as text, nothing translated; `where` names them in the UserError that other bytes raise."""
+    """UTF-8 bytes as text, nothing translated; `where` names them in the UserError that other bytes
+    raise.
+    """
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         byte = data[error.start]
         raise UserError(
-            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it with iconv -t UTF-8"
+            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert "
+            "it with iconv -t UTF-8"
         ) from None
 
 
@@ -62,11 +81,15 @@ def fingerprint(found: list[tuple[str, Path]], *settings: str) -> str:
 
 
 def with_text(documents: Iterable[Document], path: str) -> Iterator[Document]:
-    """The documents that are not empty. Raises UserError, naming the path they come from, when all are."""
+    """The documents that are not empty. Raises UserError, naming the path they come from, when all
+    are.
+    """
     found = False
     for document in documents:
         if document.text:
             found = True
             yield document
     if not found:
-        raise UserError(f"{KEY}: {path!r} is empty: it holds no text; give a file or folder that does")
+        raise UserError(
+            f"{KEY}: {path!r} is empty: it holds no text; give a file or folder that does"
+        )

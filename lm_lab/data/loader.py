@@ -1,4 +1,6 @@
-"""Batches as a pure function of the step: the token store cut into windows, in an order that grain gives."""
+"""Batches as a pure function of the step: the token store cut into windows, in an order that grain
+gives.
+"""
 
 import dataclasses
 import sys
@@ -30,23 +32,34 @@ class Config:
     source: str = setting("where the text comes from: a module of lm_lab.data.sources", "stdlib")
     tokenizer: str = setting("how text becomes ids: a module of lm_lab.data.tokenizers", "byte")
     vocabulary_file: str | None = setting(
-        "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: it learns from the text",
+        "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: "
+        "it learns from the text",
         None,
         names_file=True,
     )
     length: int = setting(
-        "window L, in tokens; of records the longest text or target, its end too", 128, low=1, high=LONGEST
+        "window L, in tokens; of records the longest text or target, its end too",
+        128,
+        low=1,
+        high=LONGEST,
     )
     context_length: int | None = setting(
         "longest source of a pair, its end too; None: the length", None, low=1, high=LONGEST
     )
-    too_long: TooLong = setting("training records that do not fit; held-out ones are always refused", "refuse")
-    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
-    holdout_fraction: float = setting("the part of the text that is held out", 0.1, low=0.0001, high=0.9)
-    split: Literal["documents", "tail"] = setting(
-        "hold out whole documents (of a single one its end), or the end of the whole text", "documents"
+    too_long: TooLong = setting(
+        "training records that do not fit; held-out ones are always refused", "refuse"
     )
-    isolate_documents: bool = setting("documents that share a window do not see each other (segments)", False)
+    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
+    holdout_fraction: float = setting(
+        "the part of the text that is held out", 0.1, low=0.0001, high=0.9
+    )
+    split: Literal["documents", "tail"] = setting(
+        "hold out whole documents (of a single one its end), or the end of the whole text",
+        "documents",
+    )
+    isolate_documents: bool = setting(
+        "documents that share a window do not see each other (segments)", False
+    )
 
 
 class Split(NamedTuple):
@@ -69,67 +82,110 @@ class Dataset(NamedTuple):
     identity: str  # hex; equal identities are equal tokens and splits
     train: Split
     heldout: Split
-    tail: bool  # whether what is held out is the end of the text, and not whole documents or records
+    tail: (
+        bool  # whether what is held out is the end of the text, and not whole documents or records
+    )
     texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
 
 
 def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Tokenizer:
-    """The tokenizer of a config; one that learns has learnt from the text, now or before, or from another."""
+    """The tokenizer of a config; one that learns has learnt from the text, now or before, or from
+    another.
+    """
     rule = Rule(config.split, config.holdout_fraction)
     return vocabularies.tokenizer(
-        config.tokenizer, tokenizer_config, config.source, source_config, rule, config.vocabulary_file
+        config.tokenizer,
+        tokenizer_config,
+        config.source,
+        source_config,
+        rule,
+        config.vocabulary_file,
     )
 
 
 def learnt_file(config: Config, source_config: Any, tokenizer_config: Any) -> Path | None:
     """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
-    if not hasattr(registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer"), "learn"):
+    if not hasattr(
+        registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer"), "learn"
+    ):
         return None
     if config.vocabulary_file is not None:
         return Path(config.vocabulary_file)
     rule = Rule(config.split, config.holdout_fraction)
-    return vocabularies.learnt(config.tokenizer, tokenizer_config, config.source, source_config, rule)
+    return vocabularies.learnt(
+        config.tokenizer, tokenizer_config, config.source, source_config, rule
+    )
 
 
 def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
     """(settings, the source's, the tokenizer's) of a stored `data` section. Raises UserError."""
     chosen = {f.name: section.get(f.name, f.default) for f in dataclasses.fields(Config)}
-    kinds: tuple[tuple[registry.Kind, str], ...] = (("data.sources", "source"), ("data.tokenizers", "tokenizer"))
+    kinds: tuple[tuple[registry.Kind, str], ...] = (
+        ("data.sources", "source"),
+        ("data.tokenizers", "tokenizer"),
+    )
     classes = [registry.find(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
-    own = ({f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section} for c in (Config, *classes))
+    own = (
+        {f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section}
+        for c in (Config, *classes)
+    )
     made = [make(cls, values, where) for cls, values in zip((Config, *classes), own)]
     return made[0], made[1], made[2]
 
 
-def open_dataset(config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None) -> Dataset:
-    """Open the token store of a config, building it first if need be (in `directory`, default: the user's cache).
+def open_dataset(
+    config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None
+) -> Dataset:
+    """Open the token store of a config, building it first if need be (in `directory`, default: the
+    user's cache).
 
-    Says on stderr where the end is held out of a text that was to be split by documents and is a single one.
-    Raises UserError as lm_lab.data.store.build does.
+    Says on stderr where the end is held out of a text that was to be split by documents and is a
+    single one. Raises UserError as lm_lab.data.store.build does.
     """
     tokenizer = open_tokenizer(config, source_config, tokenizer_config)
     store = build(
-        config.source, source_config, tokenizer, directory, split=config.split, holdout_fraction=config.holdout_fraction
+        config.source,
+        source_config,
+        tokenizer,
+        directory,
+        split=config.split,
+        holdout_fraction=config.holdout_fraction,
     )
     table = store.bytes_of.astype(np.float32)
     train, heldout = (
-        Split(name, tokens, table, tokenizer.end_of_document, config.isolate_documents, (store.records or {}).get(name))
+        Split(
+            name,
+            tokens,
+            table,
+            tokenizer.end_of_document,
+            config.isolate_documents,
+            (store.records or {}).get(name),
+        )
         for name, tokens in (("train", store.train), ("heldout", store.heldout))
     )
     tail = store.manifest["splits"]["heldout"]["file"] == store.manifest["splits"]["train"]["file"]
     if tail and config.split == "documents":
-        cut = f"the last {100 * config.holdout_fraction:g} % of it is held out (config.data.holdout_fraction)"
+        cut = (
+            f"the last {100 * config.holdout_fraction:g} % of it is held out "
+            "(config.data.holdout_fraction)"
+        )
         print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
     texts = store.path / "heldout.texts.jsonl"
-    return Dataset(tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, tail, texts)
+    return Dataset(
+        tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, tail, texts
+    )
 
 
 def cut(
     config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
 ) -> "Batches | RecordBatches":
-    """Shuffled batches of a side: windows of its stream, or its records as they are. Raises UserError."""
+    """Shuffled batches of a side: windows of its stream, or its records as they are. Raises
+    UserError.
+    """
     if split.records is None:
-        return batches(split, window=window, stride=stride, batch_size=batch_size, seed=seed, shuffle=True)
+        return batches(
+            split, window=window, stride=stride, batch_size=batch_size, seed=seed, shuffle=True
+        )
     training = split.name == "train"
     return record_batches(
         split.tokens,
@@ -166,23 +222,36 @@ class Batches(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; those of an unshuffled split's first epoch are its text in order."""
+        """Whole batches in an epoch; those of an unshuffled split's first epoch are its text in
+        order.
+        """
         return self.windows // self.batch_size
 
     def at(self, step: int) -> Examples:
-        """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the host."""
+        """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the
+        host.
+        """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""
-        firsts = (step * self.batch_size + self.first_row for step in range(first_step, first_step + steps))
-        picked = np.array([self.order[record] for first in firsts for record in range(first, first + self.rows)])
-        raw = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)[picked * self.stride]
+        firsts = (
+            step * self.batch_size + self.first_row
+            for step in range(first_step, first_step + steps)
+        )
+        picked = np.array(
+            [self.order[record] for first in firsts for record in range(first, first + self.rows)]
+        )
+        raw = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)[
+            picked * self.stride
+        ]
         tokens = raw.reshape(steps, self.rows, self.window).astype(np.int32)
         return Examples(tokens, self.split.bytes_of[tokens], self._segments(tokens))  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
-        """1 in the document that a row begins in, 2 in the next ...; end_of_document belongs to what it ends."""
+        """1 in the document that a row begins in, 2 in the next ...; end_of_document belongs to
+        what it ends.
+        """
         if not self.split.isolate_documents:
             return None
         ends = tokens == self.split.end_of_document
@@ -200,21 +269,28 @@ def batches(
     host_index: int = 0,
     host_count: int = 1,
 ) -> Batches:
-    """Batches of `batch_size` windows of `window` tokens; this host gets its batch_size / host_count rows of each.
+    """Batches of `batch_size` windows of `window` tokens; this host gets its batch_size /
+    host_count rows of each.
 
-    Windows begin every `stride` tokens (default: window - 1, so that with causal windows of L + 1 tokens every token
-    but the first of the split is a target exactly once an epoch); the end that fills no window, fewer than `stride`
-    tokens, is left out. Raises UserError when there are fewer windows than a batch has.
+    Windows begin every `stride` tokens (default: window - 1, so that with causal windows of L + 1
+    tokens every token but the first of the split is a target exactly once an epoch); the end that
+    fills no window, fewer than `stride` tokens, is left out. Raises UserError when there are fewer
+    windows than a batch has.
     """
     stride = max(window - 1, 1) if stride is None else stride
     windows = max(0, (len(split.tokens) - window) // stride + 1)
     if windows < batch_size:
         raise UserError(
-            f"config.data.length: the {split.name} text has {len(split.tokens)} tokens, {windows} windows of {window}, "
-            f"and a batch needs {batch_size}; lower config.data.length or config.train.batch_size, or give more text"
+            f"config.data.length: the {split.name} text has {len(split.tokens)} tokens, "
+            f"{windows} windows of {window}, "
+            f"and a batch needs {batch_size}; lower config.data.length or "
+            "config.train.batch_size, or give more text"
         )
     if batch_size % host_count:
-        raise UserError(f"config.train.batch_size: {batch_size} rows do not divide among {host_count} hosts; change it")
+        raise UserError(
+            f"config.train.batch_size: {batch_size} rows do not divide among {host_count} "
+            "hosts; change it"
+        )
     rows = batch_size // host_count
     order = endless(windows, seed if shuffle else None)
     return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)

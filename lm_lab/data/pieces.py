@@ -1,4 +1,5 @@
-"""A vocabulary of pieces of text over the 256 bytes, which spell whatever no piece stands for: nothing is unknown.
+"""A vocabulary of pieces of text over the 256 bytes, which spell whatever no piece stands for:
+nothing is unknown.
 
 Ids 0 to 255 are bytes, the pieces follow in their order, the last id is end_of_document.
 """
@@ -20,7 +21,9 @@ def dump(pieces: list[str]) -> bytes:
 
 
 def unknown(learnt: bytes, parts: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
-    """(how many of the parts of a text, cut as `build` does it, are no piece in `learnt`, how many there are)."""
+    """(how many of the parts of a text, cut as `build` does it, are no piece in `learnt`, how many
+    there are).
+    """
     known, missing, total = set(json.loads(learnt)), 0, 0
     for piece, _ in parts:
         missing += piece not in known
@@ -40,16 +43,19 @@ def build(
 ) -> Tokenizer:
     """The tokenizer of the pieces in `learnt`.
 
-    `cut` gives a text's (piece, the bytes that spell it where it is unknown), `size` the UTF-8 bytes of the original
-    text that a piece stands for, `written` a piece's own bytes, `join` the text of what ids wrote, one after another,
-    and `begins_word` what Tokenizer.words says of a piece.
+    `cut` gives a text's (piece, the bytes that spell it where it is unknown), `size` the UTF-8
+    bytes of the original text that a piece stands for, `written` a piece's own bytes, `join` the
+    text of what ids wrote, one after another, and `begins_word` what Tokenizer.words says of a
+    piece.
     """
     pieces: list[str] = json.loads(learnt)
     ids = {piece: 256 + number for number, piece in enumerate(pieces)}
     end = 256 + len(pieces)
     bytes_of = np.array([1] * 256 + [size(piece) for piece in pieces] + [0], np.uint16)
     words = np.array([*byte.WORDS[:256], *map(begins_word, pieces), 0], np.uint8)
-    ends = np.array([*byte.SENTENCE_ENDS[:256], *(piece[-1:] in tuple(".!?\n") for piece in pieces), True], bool)
+    ends = np.array(
+        [*byte.SENTENCE_ENDS[:256], *(piece[-1:] in tuple(".!?\n") for piece in pieces), True], bool
+    )
     spelt = [bytes([value]) for value in range(256)] + [written(piece) for piece in pieces]
     dtype = np.min_scalar_type(end)
 
@@ -61,7 +67,9 @@ def build(
         return np.array(found, dtype)
 
     def decode(given: Any) -> str:
-        return join([spelt[number] for number in np.asarray(given).ravel().tolist() if number < end])
+        return join(
+            [spelt[number] for number in np.asarray(given).ravel().tolist() if number < end]
+        )
 
     identity = f"{name}-{hashlib.sha256(learnt).hexdigest()[:32]}"
     return Tokenizer(identity, end + 1, end, bytes_of, words, ends, encode, decode)

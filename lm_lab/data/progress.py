@@ -1,4 +1,6 @@
-"""Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing at all for work of less than a second."""
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing at all for work of less
+than a second.
+"""
 
 import sys
 import time
@@ -15,7 +17,14 @@ class Progress:
     def __init__(self, label: str, total: int | None = None) -> None:
         """`label` says what is done; `total` is None where it is not known."""
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(desc=label, total=total, unit="B", unit_scale=True, delay=QUIET_SECONDS, disable=not terminal)
+        self._bar = tqdm(
+            desc=label,
+            total=total,
+            unit="B",
+            unit_scale=True,
+            delay=QUIET_SECONDS,
+            disable=not terminal,
+        )
         self._label, self._total, self._done = label, total, 0
         self._next_line = float("inf") if terminal else time.monotonic() + QUIET_SECONDS
 

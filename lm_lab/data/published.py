@@ -1,4 +1,6 @@
-"""Published data sets that configs read, each a folder of $LM_LAB_DATA (default: data, where the command is given)."""
+"""Published data sets that configs read, each a folder of $LM_LAB_DATA (default: data, where the
+command is given).
+"""
 
 import os
 from pathlib import Path
@@ -13,19 +15,30 @@ ORIGINS = {
 
 
 def file(name: str, *parts: str) -> str:
-    """The path of a data set's file; of a packed one (.gz) that is there unpacked alone, the path of that."""
+    """The path of a data set's file; of a packed one (.gz) that is there unpacked alone, the path
+    of that.
+    """
     path = _folder() / Path(name, *parts)
     plain = path.with_suffix("")
     return str(plain if path.suffix == ".gz" and not path.exists() and plain.exists() else path)
 
 
 def origin(path: Path) -> str:
-    """The end of an error line on a path that leads nowhere: where a published data set comes from, or ""."""
+    """The end of an error line on a path that leads nowhere: where a published data set comes from,
+    or "".
+    """
     folder = _folder()
-    name = path.relative_to(folder).parts[0] if path.is_relative_to(folder) and path != folder else None
+    name = (
+        path.relative_to(folder).parts[0]
+        if path.is_relative_to(folder) and path != folder
+        else None
+    )
     if name not in ORIGINS:
         return ""
-    return f", from {ORIGINS[name]}, or set LM_LAB_DATA to the folder that has {path.relative_to(folder)}"
+    return (
+        f", from {ORIGINS[name]}, or set LM_LAB_DATA to the folder that has "
+        f"{path.relative_to(folder)}"
+    )
 
 
 def _folder() -> Path:

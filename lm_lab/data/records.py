@@ -1,4 +1,6 @@
-"""Batches of records, as a pure function of the step: pairs of texts, or texts with labels, padded to one length."""
+"""Batches of records, as a pure function of the step: pairs of texts, or texts with labels, padded
+to one length.
+"""
 
 import sys
 from typing import Literal, NamedTuple
@@ -15,16 +17,19 @@ OPEN = 64  # rows that may still take a record
 
 
 class Records(NamedTuple):
-    """Where the records of a side lie in its tokens. end_of_document ends the text, and the target too."""
+    """Where the records of a side lie in its tokens. end_of_document ends the text, and the target
+    too.
+    """
 
-    index: (
-        np.ndarray
-    )  # i64[records, 3]: the first token, the first of the target (the end where there is none), the end
+    # i64[records, 3]: the first token, the first of the target (the end where there is none), the
+    # end
+    index: np.ndarray
     labels: np.ndarray | None  # f32[records]
 
 
 class RecordBatches(NamedTuple):
-    """Batches by step, without end: every record that fits once an epoch, each epoch in an order of its own.
+    """Batches by step, without end: every record that fits once an epoch, each epoch in an order of
+    its own.
 
     Records that share a row do so in every epoch; they are its segments 1, 2, ...
     """
@@ -32,7 +37,9 @@ class RecordBatches(NamedTuple):
     tokens: np.ndarray  # of the side
     bytes_of: np.ndarray  # f32[vocab]
     records: Records
-    rows: np.ndarray  # i64[n, P]: the numbers of the records in each row, and -1 where it has no more
+    rows: (
+        np.ndarray
+    )  # i64[n, P]: the numbers of the records in each row, and -1 where it has no more
     length: int  # of a row of text or target
     context_length: int | None  # of a row of sources; None where no record has a target
     batch_size: int
@@ -44,17 +51,23 @@ class RecordBatches(NamedTuple):
         return len(self.rows) // self.batch_size
 
     def at(self, step: int) -> Examples:
-        """The batch of a step, on the host: tokens, bytes and segments [B S], and context [B M] or labels [B]."""
+        """The batch of a step, on the host: tokens, bytes and segments [B S], and context [B M] or
+        labels [B].
+        """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B ...]. Row i is `at(first_step + i)`."""
         first = first_step * self.batch_size
-        picked = np.array([self.order[place] for place in range(first, first + steps * self.batch_size)])
+        picked = np.array(
+            [self.order[place] for place in range(first, first + steps * self.batch_size)]
+        )
         return self._gather(self.rows[picked].reshape(steps, self.batch_size, -1))
 
     def once(self) -> Examples:
-        """Every row once, in their order, [steps B ...]; the last batch is filled up with empty rows."""
+        """Every row once, in their order, [steps B ...]; the last batch is filled up with empty
+        rows.
+        """
         missing = -len(self.rows) % self.batch_size
         padded = np.pad(self.rows, ((0, missing), (0, 0)), constant_values=-1)
         return self._gather(padded.reshape(-1, self.batch_size, self.rows.shape[1]))
@@ -75,8 +88,12 @@ class RecordBatches(NamedTuple):
         bytes_ = self.bytes_of[target] * (segments > 0)
         return Examples(target, bytes_, segments, context, context_segments)  # type: ignore[arg-type]
 
-    def _rows(self, first: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, 0 where nothing is; segments, from 1) i32[K B length]: the tokens from first to end [K B P]."""
+    def _rows(
+        self, first: np.ndarray, end: np.ndarray, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens, 0 where nothing is; segments, from 1) i32[K B length]: the tokens from first to
+        end [K B P].
+        """
         stops = np.cumsum(end - first, axis=-1)
         places = np.arange(length)
         which = (places[:, None] >= stops[..., None, :]).sum(-1)
@@ -100,14 +117,19 @@ def record_batches(
     batch_size: int,
     seed: int | None,
 ) -> RecordBatches:
-    """Batches of the records of a side, shuffled by a seed; of pairs as many in a row as it holds where `pack` says so.
+    """Batches of the records of a side, shuffled by a seed; of pairs as many in a row as it holds
+    where `pack` says so.
 
-    Raises UserError for records that do not fit, and are not to be dropped (those that are dropped are counted on
-    stderr), and where fewer rows are left than a batch has.
+    Raises UserError for records that do not fit, and are not to be dropped (those that are dropped
+    are counted on stderr), and where fewer rows are left than a batch has.
     """
     first, middle, end = records.index.T
     pairs = bool((middle < end).any())
-    sizes = {"length": end - middle, "context_length": middle - first} if pairs else {"length": end - first}
+    sizes = (
+        {"length": end - middle, "context_length": middle - first}
+        if pairs
+        else {"length": end - first}
+    )
     allowed = {"length": length, "context_length": context_length}
     fits = np.ones(len(first), bool)
     for name, found in sizes.items():
@@ -115,14 +137,19 @@ def record_batches(
         if over and too_long == "refuse":
             dropping = " or set config.data.too_long='drop'" if side == "train" else ""
             raise UserError(
-                f"config.data.{name}: {over} of {len(first)} {side} records have more than {allowed[name]} tokens, the "
+                f"config.data.{name}: {over} of {len(first)} {side} records have more than "
+                f"{allowed[name]} tokens, the "
                 f"longest {found.max()}; raise it{dropping}"
             )
         fits &= found <= allowed[name]
     kept = np.flatnonzero(fits)
     if len(kept) < len(fits):
         left_out = len(fits) - len(kept)
-        print(f"{left_out} of {len(fits)} {side} records are too long, and left out", file=sys.stderr, flush=True)
+        print(
+            f"{left_out} of {len(fits)} {side} records are too long, and left out",
+            file=sys.stderr,
+            flush=True,
+        )
     rows = kept[:, None]
     if pack:
         rooms = np.array([allowed[name] for name in sizes])
@@ -130,18 +157,22 @@ def record_batches(
     if len(rows) < batch_size and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has {len(rows)} that "
+            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side "
+            f"has {len(rows)} that "
             "fit; lower it, or give more data"
         )
     context = context_length if pairs else None
-    return RecordBatches(tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed))
+    return RecordBatches(
+        tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
+    )
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """i64[n P]: the numbers [m], put into rows of `room` [sides] tokens by their sizes [m sides], and -1 after them.
+    """i64[n P]: the numbers [m], put into rows of `room` [sides] tokens by their sizes [m sides],
+    and -1 after them.
 
-    Each goes, in a random order that is always the same, to the first row that has room for it. Only the newest rows
-    are looked at, so that the time is linear in m.
+    Each goes, in a random order that is always the same, to the first row that has room for it.
+    Only the newest rows are looked at, so that the time is linear in m.
     """
     rows: list[list[int]] = []
     left = np.empty((0, len(room)), np.int64)  # in the newest rows
@@ -162,9 +193,12 @@ def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarr
 
 
 def endless(count: int, seed: int | None) -> grain.MapDataset:
-    """The numbers below `count`, epoch after epoch, each shuffled anew by the seed; in their order without one."""
+    """The numbers below `count`, epoch after epoch, each shuffled anew by the seed; in their order
+    without one.
+    """
     order = grain.MapDataset.range(count)
     if seed is not None:
-        # grain seeds epoch e with seed + e: neighbouring seeds would see each other's epochs if they were not mixed.
+        # grain seeds epoch e with seed + e: neighbouring seeds would see each other's epochs if
+        # they were not mixed.
         order = order.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     return order.repeat()

@@ -1,4 +1,5 @@
-"""The token store: text tokenized once, kept in a folder named by the hash of all that decides its content.
+"""The token store: text tokenized once, kept in a folder named by the hash of all that decides its
+content.
 
 <cache>/<key>/            complete, for it was renamed into place
     manifest.json         what it was made from and with, where the splits lie, size and SHA-256 of every file
@@ -23,12 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab import durable, registry
+from lm_lab import registry
 from lm_lab.data.checking import check_files, damaged
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.records import Records
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 FORMAT = 1
@@ -41,13 +43,19 @@ class Store(NamedTuple):
     key: str  # hex; equal keys are equal tokens, splits and byte counts
     manifest: dict[str, Any]
     bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes that each id stands for
-    train: np.ndarray  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
+    train: (
+        np.ndarray
+    )  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
     heldout: np.ndarray
-    records: dict[str, Records] | None  # the same tokens as records, by side; None: they are a stream
+    records: (
+        dict[str, Records] | None
+    )  # the same tokens as records, by side; None: they are a stream
 
 
 def cache_directory() -> Path:
-    """Where token stores are kept: $LM_LAB_CACHE, else lm_lab in $XDG_CACHE_HOME, else ~/.cache/lm_lab."""
+    """Where token stores are kept: $LM_LAB_CACHE, else lm_lab in $XDG_CACHE_HOME, else
+    ~/.cache/lm_lab.
+    """
     own = os.environ.get("LM_LAB_CACHE")
     shared = os.environ.get("XDG_CACHE_HOME")
     base = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "lm_lab"
@@ -63,11 +71,13 @@ def build(
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """The token store of a source, from `directory` (default: cache_directory()), built there if it is not.
+    """The token store of a source, from `directory` (default: cache_directory()), built there if it
+    is not.
 
-    The source is hashed every time, so a changed text is another store. Any number of processes may call this at
-    once: one builds, the others wait. Raises UserError for faulty text, a split that leaves a side empty, a
-    directory that cannot be written, and a store whose files are not as its manifest says.
+    The source is hashed every time, so a changed text is another store. Any number of processes may
+    call this at once: one builds, the others wait. Raises UserError for faulty text, a split that
+    leaves a side empty, a directory that cannot be written, and a store whose files are not as its
+    manifest says.
     """
     source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
     directory = cache_directory() if directory is None else directory
@@ -90,7 +100,9 @@ def build(
                 written = write(folder, lambda: read(source, source_config), tokenizer, rule, kind)
                 if fingerprint(source, source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
-                _seal(folder, facts | _origin(source_name, source_config, tokenizer) | written, path)
+                _seal(
+                    folder, facts | _origin(source_name, source_config, tokenizer) | written, path
+                )
     return _open(path, key)
 
 
@@ -107,7 +119,9 @@ def _origin(source_name: str, source_config: Any, tokenizer: Tokenizer) -> dict[
 
 @contextlib.contextmanager
 def _writable(directory: Path) -> Iterator[None]:
-    """Turns what a file system refuses into a UserError. Sources have their own errors for what they read."""
+    """Turns what a file system refuses into a UserError. Sources have their own errors for what
+    they read.
+    """
     try:
         durable.make_folder(directory)
         yield
@@ -120,10 +134,16 @@ def _writable(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(directory: Path, key: str) -> Iterator[Path | None]:
-    """An empty folder to build in, held by this process alone; None when another one has built meanwhile."""
+    """An empty folder to build in, held by this process alone; None when another one has built
+    meanwhile.
+    """
     with (directory / f"{key}.lock").open("a") as lock:
         if not durable.try_lock(lock.fileno()):
-            print(f"Waiting for another process to build {directory / key}", file=sys.stderr, flush=True)
+            print(
+                f"Waiting for another process to build {directory / key}",
+                file=sys.stderr,
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (directory / key).exists():
             yield None
@@ -167,9 +187,15 @@ def _open(path: Path, key: str) -> Store:
         check_files(path, manifest["files"])
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise UserError(f"the token store {path} cannot be read ({error}); delete it and run again") from None
+        raise UserError(
+            f"the token store {path} cannot be read ({error}); delete it and run again"
+        ) from None
     train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
-    kept = {name: _records(path, name) for name in manifest["splits"]} if "records" in manifest else None
+    kept = (
+        {name: _records(path, name) for name in manifest["splits"]}
+        if "records" in manifest
+        else None
+    )
     return Store(path, key, manifest, bytes_of, train, heldout, kept)
 
 

@@ -1,4 +1,6 @@
-"""Files of rows: tab- or comma-separated, or lines of several files side by side; mistakes answered in one line."""
+"""Files of rows: tab- or comma-separated, or lines of several files side by side; mistakes answered
+in one line.
+"""
 
 import codecs
 import csv
@@ -25,25 +27,34 @@ def open_file(key: str, path: str) -> Path:
     """The file of a setting. Raises UserError where there is none."""
     file = Path(path).expanduser()
     if not path or not file.is_file():
-        raise UserError(f"config.data.{key}: no file {path!r} (from {Path.cwd()}); give an existing one{origin(file)}")
+        raise UserError(
+            f"config.data.{key}: no file {path!r} (from {Path.cwd()}); give an existing "
+            f"one{origin(file)}"
+        )
     return file
 
 
 def lines(key: str, path: str) -> list[str]:
-    """The lines of a UTF-8 file without their ends, and without empty ones at its end. Raises UserError."""
+    """The lines of a UTF-8 file without their ends, and without empty ones at its end. Raises
+    UserError.
+    """
     file = open_file(key, path)
     data = files.read_bytes(file)
     if file.name.endswith(".gz"):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"config.data.{key}: cannot unpack {path} ({error}); is it whole?") from None
+            raise UserError(
+                f"config.data.{key}: cannot unpack {path} ({error}); is it whole?"
+            ) from None
     rows = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").split(b"\n")
     found = [files.decode(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
     while found and not found[-1]:
         found.pop()
     if not found:
-        raise UserError(f"config.data.{key}: {path!r} is empty: it holds no text; give a file that does")
+        raise UserError(
+            f"config.data.{key}: {path!r} is empty: it holds no text; give a file that does"
+        )
     return found
 
 
@@ -60,7 +71,9 @@ def comma_separated(key: str, path: str) -> Iterator[Row]:
         for fields in reader:
             yield Row(f"{path}:{reader.line_num}", fields)
     except csv.Error as error:
-        raise UserError(f"config.data.{key}: {path}:{reader.line_num} is no CSV ({error}); mend the line") from None
+        raise UserError(
+            f"config.data.{key}: {path}:{reader.line_num} is no CSV ({error}); mend the line"
+        ) from None
 
 
 def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
@@ -70,7 +83,8 @@ def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
         found = expression.fullmatch(line)
         if found is None:
             raise UserError(
-                f"config.data.{key}: {path}:{number} does not match {pattern!r}; mend the line or the pattern"
+                f"config.data.{key}: {path}:{number} does not match {pattern!r}; mend the line "
+                "or the pattern"
             )
         yield Row(f"{path}:{number}", list(found.groups()))
 
@@ -81,7 +95,10 @@ def side_by_side(key: str, path: str) -> Iterator[Row]:
     columns = [lines(key, name) for name in names]
     if len({len(column) for column in columns}) > 1:
         counts = ", ".join(f"{name} {len(column)}" for name, column in zip(names, columns))
-        raise UserError(f"config.data.{key}: the files have unequal numbers of lines ({counts}); give aligned ones")
+        raise UserError(
+            f"config.data.{key}: the files have unequal numbers of lines ({counts}); give "
+            "aligned ones"
+        )
     for number, fields in enumerate(zip(*columns), 1):
         yield Row(f"{names[0]}:{number}", list(fields))
 
@@ -92,12 +109,19 @@ def column(name: str, header: list[str] | None, key: str) -> int:
         return header.index(name)
     if name.isdecimal() and int(name) > 0:
         return int(name) - 1
-    known = f"its columns: {', '.join(header)}" if header else "the file has no header, give a number from 1"
+    known = (
+        f"its columns: {', '.join(header)}"
+        if header
+        else "the file has no header, give a number from 1"
+    )
     raise UserError(f"config.data.{key}: no column {name!r}; {known}")
 
 
 def field(row: Row, place: int, key: str) -> str:
     """A row's field. Raises UserError, with file and line, where it is too short."""
     if place >= len(row.fields):
-        raise UserError(f"config.data.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; mend the line")
+        raise UserError(
+            f"config.data.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; "
+            "mend the line"
+        )
     return row.fields[place]

@@ -1,4 +1,5 @@
-"""What tokenizers learn: once for a text, kept beside the token stores, found again by the text's fingerprint.
+"""What tokenizers learn: once for a text, kept beside the token stores, found again by the text's
+fingerprint.
 
 <cache>/vocabularies/<key>     SHA-256 in hex, a newline, and what the tokenizer's `learn` returned
 """
@@ -11,34 +12,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable, registry
+from lm_lab import registry
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule, sides, survey
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 
 def tokenizer(
-    name: str, config: Any, source_name: str, source_config: Any, rule: Rule, learnt_file: str | None = None
+    name: str,
+    config: Any,
+    source_name: str,
+    source_config: Any,
+    rule: Rule,
+    learnt_file: str | None = None,
 ) -> Tokenizer:
-    """The tokenizer of this name; one that learns does it from the text of the source that is trained on (from all
-    of a stream that is cut at its tail), or takes what is in the file that was `learnt` before.
+    """The tokenizer of this name; one that learns does it from the text of the source that is
+    trained on (from all of a stream that is cut at its tail), or takes what is in the file that was
+    `learnt` before.
 
-    Raises UserError as the source does, and where the cache cannot be written, or the file not be read.
+    Raises UserError as the source does, and where the cache cannot be written, or the file not be
+    read.
     """
     maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     if not hasattr(maker, "learn"):
         return _whole(name, maker.make(config))
-    path = Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
+    path = (
+        Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
+    )
     found = _read(path)
     if found is None:
-        raise UserError(f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory")
+        raise UserError(
+            f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory"
+        )
     return _whole(name, maker.make(config, found))
 
 
 def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Path:
-    """The file of what a tokenizer learns from a source, written first if need be. Raises UserError as `tokenizer`."""
+    """The file of what a tokenizer learns from a source, written first if need be. Raises UserError
+    as `tokenizer`.
+    """
     maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
     source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
     facts = {
@@ -48,41 +63,64 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
         "rule": rule,
         "version": getattr(maker, "VERSION", 1),
     }
-    path = cache_directory().with_name("vocabularies") / digest([json.dumps(facts, sort_keys=True)])[:32]
+    path = (
+        cache_directory().with_name("vocabularies")
+        / digest([json.dumps(facts, sort_keys=True)])[:32]
+    )
     if _read(path) is None:
         held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
         found = maker.learn(config, _texts(source, source_config, held_out, False))
         if not isinstance(found, bytes):
-            raise UserError(f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not bytes")
+            raise UserError(
+                f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
+                "bytes"
+            )
         _write(path, found)
         if hasattr(maker, "unknown"):
-            texts = [_texts(source, source_config, held_out, side) for side in (False, any(held_out))]
+            texts = [
+                _texts(source, source_config, held_out, side) for side in (False, any(held_out))
+            ]
             _warn(name, *(maker.unknown(config, found, side) for side in texts))
     return path
 
 
 def _whole(name: str, made: Any) -> Tokenizer:
-    """What a tokenizer's `make` returned. Raises UserError for no Tokenizer, or one with a table of another size."""
+    """What a tokenizer's `make` returned. Raises UserError for no Tokenizer, or one with a table of
+    another size.
+    """
     if not isinstance(made, Tokenizer):
         found = f"gives a {type(made).__name__}, not a lm_lab.data.tokenizer.Tokenizer"
         raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
     for field in ("bytes_of", "words", "sentence_ends"):
         size = len(getattr(made, field))
         if size != made.vocab:
-            raise UserError(f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} ids")
+            raise UserError(
+                f"config.data.tokenizer: {field} of {name!r} has {size} entries for "
+                f"{made.vocab} ids"
+            )
     if not 0 <= made.end_of_document < made.vocab:
-        raise UserError(f"config.data.tokenizer: end_of_document of {name!r} is none of its {made.vocab} ids")
+        raise UserError(
+            f"config.data.tokenizer: end_of_document of {name!r} is none of its {made.vocab} ids"
+        )
     return made
 
 
 def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> None:
-    """Says on stderr what share of the words, (unknown, all), is unknown, and whether training sees any such."""
+    """Says on stderr what share of the words, (unknown, all), is unknown, and whether training sees
+    any such.
+    """
     missing, count = held_out
     if not missing:
         return
-    words = f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's {name} are unknown"
+    words = (
+        f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out "
+        f"text's {name} are unknown"
+    )
     if not training[0]:
-        words += ", and none of the training text's: how they are spelt is never trained; raise config.data.least_count"
+        words += (
+            ", and none of the training text's: how they are spelt is never trained; raise "
+            "config.data.least_count"
+        )
     print(words, file=sys.stderr, flush=True)
 
 
@@ -111,5 +149,6 @@ def _write(path: Path, found: bytes) -> None:
         durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(
-            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder that is writable"
+            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a "
+            "folder that is writable"
         ) from None

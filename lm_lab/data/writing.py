@@ -37,7 +37,9 @@ class Known(NamedTuple):
 
 
 class HashingFile:
-    """A file under construction: counts and hashes what it is given, and is on the disk when it is closed."""
+    """A file under construction: counts and hashes what it is given, and is on the disk when it is
+    closed.
+    """
 
     def __init__(self, path: Path) -> None:
         """Creates the file."""
@@ -65,12 +67,15 @@ class HashingFile:
         return {"bytes": self.bytes, "sha256": self._hash.hexdigest()}
 
 
-def write(folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, kind: Reads) -> dict[str, Any]:
-    """Write tokens, byte table and list of documents into an empty folder, and of records where each lies.
+def write(
+    folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, kind: Reads
+) -> dict[str, Any]:
+    """Write tokens, byte table and list of documents into an empty folder, and of records where
+    each lies.
 
-    Returns {"splits", "files", ...} of the manifest. The documents are read twice: once to hash them (which decides the
-    split, and finds mistakes before the work), once to tokenize. Raises UserError when there are too few for the split,
-    or when they change between the two.
+    Returns {"splits", "files", ...} of the manifest. The documents are read twice: once to hash
+    them (which decides the split, and finds mistakes before the work), once to tokenize. Raises
+    UserError when there are too few for the split, or when they change between the two.
     """
     known = survey(documents)
     held_out = sides(known, rule, kind)
@@ -93,7 +98,12 @@ def write(folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, 
     splits = _ranges(streams, dtype.itemsize, rule.fraction)
     totals = {"documents": len(known), "bytes": sum(item.bytes for item in known)}
     written = (*streams, listing, table, *index.files)
-    return {**totals, "dtype": dtype.str, "splits": splits, "files": {f.name: f.entry() for f in written}}
+    return {
+        **totals,
+        "dtype": dtype.str,
+        "splits": splits,
+        "files": {f.name: f.entry() for f in written},
+    }
 
 
 class RecordFiles:
@@ -102,8 +112,12 @@ class RecordFiles:
     def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: Reads) -> None:
         """Creates the files, to be closed with the stack."""
         sides = () if kind == "stream" else ("train", "heldout")
-        names = [[f"{side}.index", *([f"{side}.labels"] if kind == "labelled" else [])] for side in sides]
-        self._sides = [[stack.enter_context(HashingFile(folder / name)) for name in pair] for pair in names]
+        names = [
+            [f"{side}.index", *([f"{side}.labels"] if kind == "labelled" else [])] for side in sides
+        ]
+        self._sides = [
+            [stack.enter_context(HashingFile(folder / name)) for name in pair] for pair in names
+        ]
         self.files = [file for pair in self._sides for file in pair]
         if kind == "pairs":
             self.files.append(stack.enter_context(HashingFile(folder / "heldout.texts.jsonl")))
@@ -117,7 +131,9 @@ class RecordFiles:
         for file in labels:
             file.write(np.array(document.label, "<f4").tobytes())
         if heldout and document.target is not None:
-            self.files[-1].write(json.dumps({"source": document.text, "target": document.target}).encode() + b"\n")
+            self.files[-1].write(
+                json.dumps({"source": document.text, "target": document.target}).encode() + b"\n"
+            )
 
 
 def survey(documents: Documents) -> list[Known]:
@@ -141,34 +157,43 @@ def look(document: Document) -> Known:
 
 
 def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
-    """Whether each document is held out; none is of a stream that is cut at its tail, as a single document always is.
+    """Whether each document is held out; none is of a stream that is cut at its tail, as a single
+    document always is.
 
     Raises UserError for an empty side.
     """
     stated = [item.heldout for item in known if item.heldout is not None]
     if stated:
         if all(stated) or not any(stated):
-            raise UserError("config.data.source: gives no text to train on, or none that is held out; name both files")
+            raise UserError(
+                "config.data.source: gives no text to train on, or none that is held out; name "
+                "both files"
+            )
         return [bool(item.heldout) for item in known]
     if rule.split == "documents" and (kind != "stream" or len(known) > 1):
         return choose(known, rule.fraction, kind)
     if kind != "stream":
-        raise UserError("config.data.split: 'tail' cuts a stream of text, and records are whole; leave it 'documents'")
+        raise UserError(
+            "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "
+            "'documents'"
+        )
     return [False] * len(known)
 
 
 def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
-    The text alone decides: a document stays on its side when others come or go or it is renamed, and copies of one
-    text never lie on both sides. One text at least goes to each side. Raises UserError when all are copies of one text.
+    The text alone decides: a document stays on its side when others come or go or it is renamed,
+    and copies of one text never lie on both sides. One text at least goes to each side. Raises
+    UserError when all are copies of one text.
     """
     hashes = {item.text for item in known}
     if len(hashes) < 2:
         tail = "set config.data.split='tail' to hold out the end of the text"
         remedy = tail if kind == "stream" else "give more, or config.data.heldout_path"
         raise UserError(
-            "config.data.split: 'documents' needs at least two different documents and the source has "
+            "config.data.split: 'documents' needs at least two different documents and the "
+            "source has "
             f"{len(hashes)}; {remedy}"
         )
     lowest, highest = min(hashes), max(hashes)
@@ -180,8 +205,10 @@ def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[
 def tokenize(
     documents: Documents, known: list[Known], tokenizer: Tokenizer
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
-    """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of its target if it has
-    one, each with end_of_document. Raises UserError for a document that is not as it was surveyed."""
+    """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of
+    its target if it has one, each with end_of_document. Raises UserError for a document that is not
+    as it was surveyed.
+    """
     with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
         for document, expected in zip(documents(), known):
             if look(document) != expected:
@@ -196,11 +223,16 @@ def tokenize(
 
 
 def _closed(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
-    """The ids of a text, and end_of_document. Raises UserError for one that is outside the vocabulary."""
+    """The ids of a text, and end_of_document. Raises UserError for one that is outside the
+    vocabulary.
+    """
     found = np.append(ids, tokenizer.end_of_document)
     if found.min() < 0 or found.max() >= tokenizer.vocab:
         wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
-        raise UserError(f"config.data.tokenizer gives id {wrong}, outside its vocabulary of {tokenizer.vocab}; mend it")
+        raise UserError(
+            f"config.data.tokenizer gives id {wrong}, outside its vocabulary of "
+            f"{tokenizer.vocab}; mend it"
+        )
     return found
 
 
@@ -209,12 +241,18 @@ def _ranges(streams: list[HashingFile], itemsize: int, fraction: float) -> dict[
     sizes = [stream.bytes // itemsize for stream in streams]
     if len(streams) == 2:
         pairs = zip(("train", "heldout"), streams, sizes)
-        return {name: {"file": stream.name, "start": 0, "stop": size} for name, stream, size in pairs}
+        return {
+            name: {"file": stream.name, "start": 0, "stop": size} for name, stream, size in pairs
+        }
     # nanoGPT's cut of n characters, int(0.9 n): the end of the last document is not one of them.
     cut = int((1 - fraction) * (sizes[0] - 1))
     if not 0 < cut < sizes[0]:
         raise UserError(
-            f"config.data.holdout_fraction: {sizes[0]} tokens cannot be split at {fraction}; give more text"
+            f"config.data.holdout_fraction: {sizes[0]} tokens cannot be split at {fraction}; "
+            "give more text"
         )
     file = streams[0].name
-    return {"train": {"file": file, "start": 0, "stop": cut}, "heldout": {"file": file, "start": cut, "stop": sizes[0]}}
+    return {
+        "train": {"file": file, "start": 0, "stop": cut},
+        "heldout": {"file": file, "start": cut, "stop": sizes[0]},
+    }

@@ -14,14 +14,19 @@ class Values:
 
     def __init__(self, model: Any) -> None:
         """Compiles nothing yet."""
-        self._apply = jax.jit(lambda params, inputs: model.apply({"params": params}, inputs)[:, 0, 0])
+        self._apply = jax.jit(
+            lambda params, inputs: model.apply({"params": params}, inputs)[:, 0, 0]
+        )
 
     def of(self, params: PyTree, exam: Examples) -> tuple[np.ndarray, np.ndarray]:
         """(values, labels) f32[n] of every text of exam [n B ...] that is no padding."""
         assert exam.segments is not None
         assert exam.labels is not None
         batches = zip(exam.tokens, exam.segments)
-        values = [np.asarray(self._apply(params, Inputs(tokens, segments))) for tokens, segments in batches]
+        values = [
+            np.asarray(self._apply(params, Inputs(tokens, segments)))
+            for tokens, segments in batches
+        ]
         there = np.asarray(exam.segments).any(-1).ravel()
         return np.concatenate(values)[there], np.asarray(exam.labels).ravel()[there]
 

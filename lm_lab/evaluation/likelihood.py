@@ -1,4 +1,6 @@
-"""The yardstick: the likelihood of held-out text, in nats a token and in bits per byte of the original text."""
+"""The yardstick: the likelihood of held-out text, in nats a token and in bits per byte of the
+original text.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,8 +17,12 @@ NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by th
 WHOLE = none.make(none.Config())
 
 
-def likelihood(model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE) -> Callable[..., Sums]:
-    """(params, examples [n B S], frozen) -> the objective's sums over n batches; no dropout, and one key always."""
+def likelihood(
+    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+) -> Callable[..., Sums]:
+    """(params, examples [n B S], frozen) -> the objective's sums over n batches; no dropout, and
+    one key always.
+    """
 
     def batch_sums(variables: PyTree, examples: Examples) -> Sums:
         batch = objective.prepare(jax.random.key(0), examples)
@@ -38,17 +44,26 @@ def likelihood(model: Any, objective: Objective, compute: str, adapter: Adapter 
 def examine(
     model: Any, exams: Mapping[str, Objective], compute: str, adapter: Adapter = WHOLE
 ) -> Callable[..., dict[str, Sums]]:
-    """(params, examples [n B S], frozen) -> the sums of each exam, an objective that reads the same windows."""
-    totals = {name: likelihood(model, objective, compute, adapter) for name, objective in exams.items()}
+    """(params, examples [n B S], frozen) -> the sums of each exam, an objective that reads the same
+    windows.
+    """
+    totals = {
+        name: likelihood(model, objective, compute, adapter) for name, objective in exams.items()
+    }
     return lambda *arguments: {name: total(*arguments) for name, total in totals.items()}
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """What sums are a target: nats ("nll"), "accuracy" of what is "correct", others by their own names; and, where
-    targets stand for text, bits per byte of it ("bits_per_byte"). NaN where nothing was counted."""
+    """What sums are a target: nats ("nll"), "accuracy" of what is "correct", others by their own
+    names; and, where targets stand for text, bits per byte of it ("bits_per_byte"). NaN where
+    nothing was counted.
+    """
     counts = {name: float(value) for name, value in sums.items()}
     weight, size = counts.pop("weight"), counts.pop("bytes", None)
-    means = {NAMES.get(name, name): value / weight if weight else math.nan for name, value in counts.items()}
+    means = {
+        NAMES.get(name, name): value / weight if weight else math.nan
+        for name, value in counts.items()
+    }
     if size is not None:
         means["bits_per_byte"] = counts["nll"] / math.log(2) / size if size else math.nan
     return means

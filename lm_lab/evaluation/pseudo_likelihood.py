@@ -1,8 +1,10 @@
-"""The pseudo-likelihood of held-out text (1910.14659): the sum over tokens of log p(token | all the others).
+"""The pseudo-likelihood of held-out text (1910.14659): the sum over tokens of log p(token | all the
+others).
 
-Models that see the whole text have no likelihood to be compared by. This sum is no logarithm of a probability of the
-text: it lies above the likelihood of any model that knows words, and compares such models with each other alone. So
-its rates are named pseudo_nll and pseudo_bits_per_byte, wherever they stand.
+Models that see the whole text have no likelihood to be compared by. This sum is no logarithm of a
+probability of the text: it lies above the likelihood of any model that knows words, and compares
+such models with each other alone. So its rates are named pseudo_nll and pseudo_bits_per_byte,
+wherever they stand.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,10 +20,13 @@ from lm_lab.objectives import _sums
 from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 
 
-def pseudo_likelihood(model: Any, vocabulary: Vocabulary, compute: str) -> Callable[[PyTree, Examples], Sums]:
+def pseudo_likelihood(
+    model: Any, vocabulary: Vocabulary, compute: str
+) -> Callable[[PyTree, Examples], Sums]:
     """(params, examples [n B L]) -> sums over n batches, each token replaced in turn by the mask.
 
-    Padding and end_of_document, which training never hides, are no targets. A batch takes L forward passes of B rows.
+    Padding and end_of_document, which training never hides, are no targets. A batch takes L forward
+    passes of B rows.
     """
 
     def batch_sums(params: PyTree, examples: Examples) -> Sums:
@@ -29,7 +34,9 @@ def pseudo_likelihood(model: Any, vocabulary: Vocabulary, compute: str) -> Calla
             return _place_sums(model, vocabulary, params, examples, place)
 
         places = jnp.arange(examples.tokens.shape[1])
-        return lax.scan(lambda sums, place: (_add(sums, hidden(place)), None), hidden(places[0]), places[1:])[0]
+        return lax.scan(
+            lambda sums, place: (_add(sums, hidden(place)), None), hidden(places[0]), places[1:]
+        )[0]
 
     def total(params: PyTree, examples: Examples) -> Sums:
         cast = jax.tree.map(lambda x: x.astype(compute), params)
@@ -48,19 +55,25 @@ def _add(one: Sums, other: Sums) -> Sums:
     return jax.tree.map(jnp.add, one, other)
 
 
-def _place_sums(model: Any, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array) -> Sums:
+def _place_sums(
+    model: Any, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array
+) -> Sums:
     """The sums of one place of each row; only there are features read out."""
     segments_BL = examples.segments
     positions_BL = None if segments_BL is None else places_within(segments_BL)
     tokens_BL = examples.tokens.at[:, place].set(vocabulary.hides)
     variables = {"params": params}
-    features_BLD = model.apply(variables, Inputs(tokens_BL, segments_BL, positions_BL), method="features")
+    features_BLD = model.apply(
+        variables, Inputs(tokens_BL, segments_BL, positions_BL), method="features"
+    )
     logits_B1V = model.apply(variables, _at(features_BLD, place), method="readout")
     target_B1 = _at(examples.tokens, place)
     weights_B1 = target_B1 != vocabulary.end_of_document
     if segments_BL is not None:
         weights_B1 &= _at(segments_BL, place) > 0
-    batch = Batch(Inputs(tokens_BL), target_B1, weights_B1.astype(jnp.float32), _at(examples.bytes, place))
+    batch = Batch(
+        Inputs(tokens_BL), target_B1, weights_B1.astype(jnp.float32), _at(examples.bytes, place)
+    )
     return _sums.likelihood(logits_B1V, batch)
 
 

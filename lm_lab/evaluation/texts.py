@@ -12,10 +12,14 @@ from lm_lab.types import Examples, Sums
 BATCHES = 8  # in one call of the compiled program
 
 
-def windows(tokens: np.ndarray, bytes_of: np.ndarray, start: int, size: int, given: int) -> Examples:
-    """Windows [W S] of `size` tokens: `given` that are known, then those that are judged, each token in one window.
+def windows(
+    tokens: np.ndarray, bytes_of: np.ndarray, start: int, size: int, given: int
+) -> Examples:
+    """Windows [W S] of `size` tokens: `given` that are known, then those that are judged, each
+    token in one window.
 
-    The id `start` stands before the text, and padding (segment 0) before it and behind the text. bytes_of: f32[vocab].
+    The id `start` stands before the text, and padding (segment 0) before it and behind the text.
+    bytes_of: f32[vocab].
     """
     judged = size - given
     count = math.ceil(len(tokens) / judged)
@@ -30,7 +34,9 @@ def windows(tokens: np.ndarray, bytes_of: np.ndarray, start: int, size: int, giv
 
 
 def side_by_side(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
-    """Windows [W S] of `size` tokens that do not overlap; the last one is padded (segment 0) at its end."""
+    """Windows [W S] of `size` tokens that do not overlap; the last one is padded (segment 0) at its
+    end.
+    """
     missing = -len(tokens) % size
     ids = np.pad(tokens, (0, missing)).astype(np.int32).reshape(-1, size)
     segments = np.pad(np.ones(len(tokens), np.int32), (0, missing)).reshape(-1, size)
@@ -42,14 +48,17 @@ def add_up(
 ) -> Mapping[str, float]:
     """The sums of an evaluation of (params, examples [n B S]) over all rows [W S], in float64.
 
-    All calls have one shape, so that it is compiled once: rows of padding are added behind the last.
+    All calls have one shape, so that it is compiled once: rows of padding are added behind the
+    last.
     """
     part = BATCHES * batch_size
     missing = -len(rows.tokens) % part
     filled = jax.tree.map(lambda x: np.pad(x, ((0, missing), (0, 0))), rows)
     total: dict[str, float] = {}
     for first in range(0, len(filled.tokens), part):
-        chunk = jax.tree.map(lambda x, i=first: x[i : i + part].reshape(BATCHES, batch_size, -1), filled)
+        chunk = jax.tree.map(
+            lambda x, i=first: x[i : i + part].reshape(BATCHES, batch_size, -1), filled
+        )
         for name, value in jax.device_get(evaluate(params, chunk)).items():
             total[name] = total.get(name, 0.0) + float(value)
     return total

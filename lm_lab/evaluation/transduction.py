@@ -30,7 +30,8 @@ class Writer:
         object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
 
     def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
-        """The ids of a target for every source of exam [n B ...] that is no padding, without its end.
+        """The ids of a target for every source of exam [n B ...] that is no padding, without its
+        end.
 
         Greedily, or the best of a beam search. Raises UserError where learned positions run out.
         """
@@ -41,7 +42,9 @@ class Writer:
             ended_BN = tokens_BN == self.end
             sizes_B = np.where(ended_BN.any(1), ended_BN.argmax(1), tokens_BN.shape[1])
             there_B: Any = np.asarray(batch.context_segments).any(axis=1)
-            yield from (row[:size] for row, size, there in zip(tokens_BN, sizes_B, there_B) if there)
+            yield from (
+                row[:size] for row, size, there in zip(tokens_BN, sizes_B, there_B) if there
+            )
 
     def _greedy(self) -> Callable[[PyTree, Examples], np.ndarray]:
         config = choice.Config(new_tokens=self.length, temperature=0.0)
@@ -52,14 +55,18 @@ class Writer:
             return writing._replace(done_B=(batch.context_segments == 0).all(1))  # type: ignore[union-attr]
 
         def go_on(params: PyTree, writing: sampling.Writing) -> tuple[sampling.Writing, Array]:
-            return sampling.write(self.model, config, (self.end,), {"params": params}, writing, TOKENS)
+            return sampling.write(
+                self.model, config, (self.end,), {"params": params}, writing, TOKENS
+            )
 
         first, more = jax.jit(begin), jax.jit(go_on, donate_argnums=1)
 
         def greedy(params: PyTree, batch: Examples) -> np.ndarray:
             writing, found = first(params, batch), []
             # The last call may write beyond the cache; what it writes there is cut off.
-            while sum(part.shape[1] for part in found) < self.length and not bool(writing.done_B.all()):
+            while sum(part.shape[1] for part in found) < self.length and not bool(
+                writing.done_B.all()
+            ):
                 writing, tokens_BN = more(params, writing)
                 found.append(np.asarray(tokens_BN))
             return np.concatenate(found, axis=1)[:, : self.length]
@@ -67,7 +74,9 @@ class Writer:
         return greedy
 
     def _search(self) -> Callable[[PyTree, Examples], np.ndarray]:
-        config = choice.Config(new_tokens=self.length, beams=self.beams, length_penalty=self.length_penalty)
+        config = choice.Config(
+            new_tokens=self.length, beams=self.beams, length_penalty=self.length_penalty
+        )
 
         @jax.jit
         def search(params: PyTree, batch: Examples) -> tuple[Array, Array]:
@@ -83,12 +92,18 @@ class Writer:
 
     def _prompt(self, batch: Examples) -> Inputs:
         prompt = self.prompt(batch)
-        check_length(self.model, prompt.tokens.shape[1] + self.length - 1)  # the last token is not read
+        check_length(
+            self.model, prompt.tokens.shape[1] + self.length - 1
+        )  # the last token is not read
         return prompt
 
 
-def score(written: Sequence[str], targets: Sequence[str], measures: Sequence[str], tokenizer: str) -> dict[str, float]:
-    """Each measure of the texts against their targets: shares of 1, BLEU out of 100 with sacrebleu's `tokenizer`."""
+def score(
+    written: Sequence[str], targets: Sequence[str], measures: Sequence[str], tokenizer: str
+) -> dict[str, float]:
+    """Each measure of the texts against their targets: shares of 1, BLEU out of 100 with
+    sacrebleu's `tokenizer`.
+    """
     exact = sum(one == other for one, other in zip(written, targets, strict=True)) / len(targets)
     known: dict[str, Callable[[], float]] = {
         "exact_match": lambda: exact,
@@ -101,7 +116,9 @@ def score(written: Sequence[str], targets: Sequence[str], measures: Sequence[str
 
 def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
     """Insertions, deletions and substitutions of units between spaces, a unit of the targets."""
-    edits = sum(distance(one.split(), other.split()) for one, other in zip(written, targets, strict=True))
+    edits = sum(
+        distance(one.split(), other.split()) for one, other in zip(written, targets, strict=True)
+    )
     return edits / sum(len(target.split()) for target in targets)
 
 
@@ -111,7 +128,10 @@ def distance(one: Sequence[Any], other: Sequence[Any]) -> int:
     for number, item in enumerate(one, 1):
         before, row[0] = row[0], number
         for place, wanted in enumerate(other, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (item != wanted))
+            before, row[place] = (
+                row[place],
+                min(row[place] + 1, row[place - 1] + 1, before + (item != wanted)),
+            )
     return row[-1]
 
 
@@ -119,4 +139,6 @@ def bleu(written: Sequence[str], targets: Sequence[str], tokenizer: str) -> floa
     """Corpus BLEU (Papineni 2002) as sacrebleu (1804.08771) computes it, out of 100."""
     import sacrebleu
 
-    return sacrebleu.corpus_bleu(list(written), [list(targets)], tokenize=tokenizer, force=True).score
+    return sacrebleu.corpus_bleu(
+        list(written), [list(targets)], tokenize=tokenizer, force=True
+    ).score

@@ -1,4 +1,6 @@
-"""What word vectors know: neighbours, analogies and similarity as people judge it. Vectors are f32[V D], ids rows."""
+"""What word vectors know: neighbours, analogies and similarity as people judge it. Vectors are
+f32[V D], ids rows.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lm_lab import durable
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 Ids = npt.ArrayLike
@@ -29,11 +31,16 @@ def nearest(vectors: npt.ArrayLike, ids: Ids, count: int) -> tuple[np.ndarray, n
 
 
 def analogies(vectors: npt.ArrayLike, questions: Ids, block: int = 1024) -> float:
-    """The share of questions [n 4], "a is to b as c is to d", answered with d by 3CosAdd (1301.3781): the word nearest
-    b - a + c, those three left out. Raises UserError where there are no questions."""
+    """The share of questions [n 4], "a is to b as c is to d", answered with d by 3CosAdd
+    (1301.3781): the word nearest b - a + c, those three left out. Raises UserError where there are
+    no questions.
+    """
     words, asked = unit(vectors), np.asarray(questions)
     if asked.ndim != 2 or asked.shape[1] != 4 or not len(asked):
-        raise UserError(f"analogies are rows of 4 words, and at least one, not an array of shape {list(asked.shape)}")
+        raise UserError(
+            "analogies are rows of 4 words, and at least one, not an array of shape "
+            f"{list(asked.shape)}"
+        )
     right = 0
     for begin in range(0, len(asked), block):  # a table of V scores for each question
         a, b, c, d = asked[begin : begin + block].T
@@ -49,7 +56,10 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
     """
     words, asked = unit(vectors), np.asarray(pairs)
     if len(asked) < 3 or len(asked) != len(scores):
-        raise UserError(f"a correlation needs 3 pairs or more and a score for each, not {len(asked)} and {len(scores)}")
+        raise UserError(
+            f"a correlation needs 3 pairs or more and a score for each, not {len(asked)} and "
+            f"{len(scores)}"
+        )
     cosines = (words[asked[:, 0]] * words[asked[:, 1]]).sum(-1)
     correlation: Any = stats.spearmanr(cosines, np.asarray(scores))
     return float(correlation.statistic)
@@ -58,8 +68,8 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
 def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
     """(ids i32[n 4] of the questions whose words all have an id, the share that they are of all).
 
-    A line is "a b c d"; those that begin with a colon name a section, as in questions-words.txt (1301.3781). Raises
-    UserError naming the file and line.
+    A line is "a b c d"; those that begin with a colon name a section, as in questions-words.txt
+    (1301.3781). Raises UserError naming the file and line.
     """
     rows = [words for words in _rows(path, 4) if words]
     ids = [found for words in rows if (found := _ids(words, encode)) is not None]
@@ -67,7 +77,8 @@ def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
 
 
 def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray, float]:
-    """(ids i32[n 2], scores f64[n], the share that they are of all) of lines "a b score", as WordSim-353 has them.
+    """(ids i32[n 2], scores f64[n], the share that they are of all) of lines "a b score", as
+    WordSim-353 has them.
 
     Raises UserError naming the file and line.
     """
@@ -76,13 +87,19 @@ def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray
         try:
             value = float(score)
         except ValueError:
-            raise UserError(f"{path}: pair {number} has no number as its score, but {score!r}; mend it") from None
+            raise UserError(
+                f"{path}: pair {number} has no number as its score, but {score!r}; mend it"
+            ) from None
         count += 1
         found = _ids([one, other], encode)
         if found is not None:
             pairs.append(found)
             scores.append(value)
-    return np.asarray(pairs, np.int32).reshape(-1, 2), np.asarray(scores), len(pairs) / max(count, 1)
+    return (
+        np.asarray(pairs, np.int32).reshape(-1, 2),
+        np.asarray(scores),
+        len(pairs) / max(count, 1),
+    )
 
 
 def _rows(path: str, columns: int) -> list[list[str]]:
@@ -96,7 +113,9 @@ def _rows(path: str, columns: int) -> list[list[str]]:
         words = line.replace(",", " ").split()
         if words and not line.startswith((":", "#")):
             if len(words) != columns:
-                raise UserError(f"{path}:{number}: {len(words)} columns, not {columns}; mend the line")
+                raise UserError(
+                    f"{path}:{number}: {len(words)} columns, not {columns}; mend the line"
+                )
             rows.append(words)
     return rows
 

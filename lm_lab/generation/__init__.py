@@ -1,8 +1,9 @@
 """Text from a model, one token after another, whatever the family remembers of what came before.
 
-A cache is a tree that `init_cache` makes for so many rows and tokens; `advance` takes it, and any number of tokens that
-come next, to logits and the next cache. Prompts of unequal length are padded on the left, with segment 0: so all rows
-stand at one slot, and a row's text is what it would be alone.
+A cache is a tree that `init_cache` makes for so many rows and tokens; `advance` takes it, and any
+number of tokens that come next, to logits and the next cache. Prompts of unequal length are padded
+on the left, with segment 0: so all rows stand at one slot, and a row's text is what it would be
+alone.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from lm_lab.types import Inputs, PyTree, UserError
 def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
     """An empty cache for as many rows and tokens as `inputs` has (arrays, or their shapes).
 
-    Raises UserError for a model that keeps nothing of earlier tokens: it would go on from the last one alone.
+    Raises UserError for a model that keeps nothing of earlier tokens: it would go on from the last
+    one alone.
     """
     _, made = jax.eval_shape(lambda v, i: _features(model, v, {}, i), variables, inputs)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
@@ -28,7 +30,9 @@ def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
 def advance(
     model: Any, variables: PyTree, cache: PyTree, inputs: Inputs, *, last: bool = False
 ) -> tuple[Array, PyTree]:
-    """(logits f32[B L V] of the L tokens that come next, or [B 1 V] of the last one; the cache that holds them too)."""
+    """(logits f32[B L V] of the L tokens that come next, or [B 1 V] of the last one; the cache that
+    holds them too).
+    """
     features_BLD, cache = _features(model, variables, cache, inputs)
     kept_BLD = features_BLD[:, -1:] if last else features_BLD
     return model.apply(variables, kept_BLD, method="readout"), cache
@@ -36,22 +40,30 @@ def advance(
 
 def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> tuple[Array, PyTree]:
     held = {"cache": cache} if cache else {}
-    features_BLD, changed = model.apply({**variables, **held}, inputs, mutable=["cache"], method="features")
+    features_BLD, changed = model.apply(
+        {**variables, **held}, inputs, mutable=["cache"], method="features"
+    )
     if "cache" not in changed:
         raise UserError(
-            f"{type(model).__module__} keeps nothing of earlier tokens, and can only be trained; let it fill the "
+            f"{type(model).__module__} keeps nothing of earlier tokens, and can only be "
+            "trained; let it fill the "
             '"cache" where nn/sight.py generating(module) is true'
         )
     return features_BLD, changed["cache"]
 
 
-def prompts(rows: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] | None = None) -> Inputs:
-    """Prompts of unequal lengths as one batch, padded on the left; contexts, for families that read one, on the right.
+def prompts(
+    rows: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] | None = None
+) -> Inputs:
+    """Prompts of unequal lengths as one batch, padded on the left; contexts, for families that read
+    one, on the right.
 
     Raises UserError for an empty prompt: there is nothing to go on from.
     """
     if not rows or not all(len(row) for row in rows):
-        raise UserError("a prompt has no tokens; give a text, or the end-of-document token as its start")
+        raise UserError(
+            "a prompt has no tokens; give a text, or the end-of-document token as its start"
+        )
     tokens, segments = padded(rows, left=True)
     positions = np.maximum(np.cumsum(segments, axis=1) - 1, 0)
     inputs = Inputs(*map(jnp.asarray, (tokens, segments, positions)))
@@ -81,9 +93,14 @@ def longer(inputs: Inputs, tokens: int) -> Inputs:
 def check_length(model: Any, tokens: int) -> None:
     """Raises UserError where the model has learned positions for fewer tokens."""
     cfg = model.cfg
-    if getattr(cfg, "positions", None) == "learned" and cfg.length is not None and tokens > cfg.length:
+    if (
+        getattr(cfg, "positions", None) == "learned"
+        and cfg.length is not None
+        and tokens > cfg.length
+    ):
         raise UserError(
-            f"prompt and new tokens are {tokens}, and the model has positions for {cfg.length}; ask for fewer"
+            f"prompt and new tokens are {tokens}, and the model has positions for {cfg.length}; "
+            "ask for fewer"
         )
 
 

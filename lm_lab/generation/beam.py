@@ -41,10 +41,12 @@ class Search(NamedTuple):
 def beam_search(
     model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), the best first.
+    """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), the best
+    first.
 
-    A text that ended competes by log likelihood / length^length_penalty, the stop token counted, and so does one that
-    reached new_tokens: token for token the search of transformers. Raises UserError where positions run out.
+    A text that ended competes by log likelihood / length^length_penalty, the stop token counted,
+    and so does one that reached new_tokens: token for token the search of transformers. Raises
+    UserError where positions run out.
     """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
     found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
@@ -54,7 +56,9 @@ def beam_search(
     return tokens, lengths - stopped, np.asarray(found.scores_BK)
 
 
-def search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs) -> Hypotheses:
+def search(
+    model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs
+) -> Hypotheses:
     """The best texts with their scores, as `beam_search` finds them: pure, to be compiled."""
     axes = _row_axes(model, variables, prompt)
     search = _begin(model, config, variables, prompt, axes)
@@ -62,13 +66,16 @@ def search(model: Any, config: Config, stops: tuple[int, ...], variables: PyTree
     def goes_on(search: Search) -> Array:
         return (search.step < config.new_tokens) & search.open_B.any()
 
-    return lax.while_loop(goes_on, partial(_extend, model, config, stops, variables, axes), search).ended
+    return lax.while_loop(
+        goes_on, partial(_extend, model, config, stops, variables, axes), search
+    ).ended
 
 
 def _is_open(config: Config, live: Hypotheses, ended: Hypotheses, length: Array) -> Array:
     """bool[B]: whether a live text, of `length` tokens, may still become one of the row's best.
 
-    Likelihoods only fall, so none can end better than it stands, at the length that flatters it most.
+    Likelihoods only fall, so none can end better than it stands, at the length that flatters it
+    most.
     """
     if config.early_stopping == "never" and config.length_penalty > 0:
         length = jnp.int32(config.new_tokens)
@@ -80,10 +87,17 @@ def _is_open(config: Config, live: Hypotheses, ended: Hypotheses, length: Array)
 def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: PyTree) -> Search:
     writing = start(model, config, variables, prompt)
     rows, beams = prompt.tokens.shape[0], config.beams
-    cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), writing.cache, axes)
+    cache = jax.tree.map(
+        lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), writing.cache, axes
+    )
     logits_RV, positions_R, seen_RV, text_RT = (
         jnp.repeat(x, beams, 0)
-        for x in (writing.logits_BV, writing.positions_B, writing.past.seen_BV, writing.past.text_BT)
+        for x in (
+            writing.logits_BV,
+            writing.positions_B,
+            writing.past.seen_BV,
+            writing.past.text_BT,
+        )
     )
     past = Past(seen_RV, text_RT, writing.past.slot)
     none = Hypotheses(
@@ -93,11 +107,18 @@ def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: 
     )
     # At first all hypotheses of a row are one.
     live = none._replace(scores_BK=none.scores_BK.at[:, 0].set(0.0))
-    return Search(cache, logits_RV, positions_R, past, live, none, jnp.ones(rows, bool), jnp.int32(0))
+    return Search(
+        cache, logits_RV, positions_R, past, live, none, jnp.ones(rows, bool), jnp.int32(0)
+    )
 
 
 def _extend(
-    model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, axes: PyTree, search: Search
+    model: Any,
+    config: Config,
+    stops: tuple[int, ...],
+    variables: PyTree,
+    axes: PyTree,
+    search: Search,
 ) -> Search:
     rows, beams, _ = search.live.tokens_BKN.shape
     logp_RV = jax.nn.log_softmax(search.logits_RV)
@@ -109,30 +130,48 @@ def _extend(
     scores_BC, flat_BC = lax.top_k(total_BKV.reshape(rows, -1), min(candidates, beams * vocab))
     parents_BC, tokens_BC = flat_BC // vocab, (flat_BC % vocab).astype(jnp.int32)
     texts_BCN = (
-        jnp.take_along_axis(search.live.tokens_BKN, parents_BC[..., None], 1).at[:, :, search.step].set(tokens_BC)
+        jnp.take_along_axis(search.live.tokens_BKN, parents_BC[..., None], 1)
+        .at[:, :, search.step]
+        .set(tokens_BC)
     )
     ends_BC = jnp.isin(tokens_BC, jnp.asarray(stops, jnp.int32))
     length = search.step + 1
     lengths_BC = jnp.full_like(tokens_BC, length)
     normalised_BC = scores_BC / length.astype(jnp.float32) ** config.length_penalty
-    # Only what ranks among the K best may end: a stop that is unlikelier than K ways to go on is no answer.
-    finished_BC = (ends_BC | (length == config.new_tokens)) & (jnp.arange(scores_BC.shape[1]) < beams)
+    # Only what ranks among the K best may end: a stop that is unlikelier than K ways to go on is no
+    # answer.
+    finished_BC = (ends_BC | (length == config.new_tokens)) & (
+        jnp.arange(scores_BC.shape[1]) < beams
+    )
     finished_BC &= search.open_B[:, None]
     ending = Hypotheses(texts_BCN, jnp.where(finished_BC, normalised_BC, NEVER), lengths_BC)
     going = jnp.where(ends_BC, NEVER, scores_BC)
     scores_BK, picked_BK = lax.top_k(going, beams)
-    live = Hypotheses(jnp.take_along_axis(texts_BCN, picked_BK[..., None], 1), scores_BK, lengths_BC[:, :beams])
-    rows_R = (jnp.arange(rows)[:, None] * beams + jnp.take_along_axis(parents_BC, picked_BK, 1)).reshape(-1)
+    live = Hypotheses(
+        jnp.take_along_axis(texts_BCN, picked_BK[..., None], 1), scores_BK, lengths_BC[:, :beams]
+    )
+    rows_R = (
+        jnp.arange(rows)[:, None] * beams + jnp.take_along_axis(parents_BC, picked_BK, 1)
+    ).reshape(-1)
     tokens_R = jnp.take_along_axis(tokens_BC, picked_BK, 1).reshape(-1)
-    cache = jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, rows_R, axis), search.cache, axes)
-    inputs = Inputs(tokens_R[:, None], jnp.ones_like(tokens_R)[:, None], search.positions_R[:, None])
+    cache = jax.tree.map(
+        lambda x, axis: x if axis < 0 else jnp.take(x, rows_R, axis), search.cache, axes
+    )
+    inputs = Inputs(
+        tokens_R[:, None], jnp.ones_like(tokens_R)[:, None], search.positions_R[:, None]
+    )
     logits_R1V, cache = advance(model, variables, cache, inputs)
     past = follow(
-        search.past._replace(seen_BV=search.past.seen_BV[rows_R], text_BT=search.past.text_BT[rows_R]), tokens_R
+        search.past._replace(
+            seen_BV=search.past.seen_BV[rows_R], text_BT=search.past.text_BT[rows_R]
+        ),
+        tokens_R,
     )
     ended = _best(beams, search.ended, ending)
     open_B = search.open_B & _is_open(config, live, ended, length)
-    return Search(cache, logits_R1V[:, 0], search.positions_R + 1, past, live, ended, open_B, length)
+    return Search(
+        cache, logits_R1V[:, 0], search.positions_R + 1, past, live, ended, open_B, length
+    )
 
 
 def _best(beams: int, *found: Hypotheses) -> Hypotheses:
@@ -144,7 +183,9 @@ def _best(beams: int, *found: Hypotheses) -> Hypotheses:
 
 
 def _row_axes(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
-    """Which axis of each leaf of a cache counts rows: the one that grows with them; -1 where none does."""
+    """Which axis of each leaf of a cache counts rows: the one that grows with them; -1 where none
+    does.
+    """
 
     def shapes(rows: int) -> PyTree:
         wider = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), inputs)

@@ -14,24 +14,42 @@ from lm_lab.types import UserError
 
 @dataclass(frozen=True)
 class Config:
-    """How text is generated. Filters apply in the order of the fields. Raises UserError for what excludes itself."""
+    """How text is generated. Filters apply in the order of the fields. Raises UserError for what
+    excludes itself.
+    """
 
     new_tokens: int = setting("tokens to generate, at most", 128, low=1, high=10_000_000)
-    min_new_tokens: int = setting("tokens before which a text does not end", 0, low=0, high=10_000_000)
-    repetition_penalty: float = setting(
-        "divides what speaks for a token that is already there (1909.05858); below 1 it is favoured", 1.0, low=1e-3
+    min_new_tokens: int = setting(
+        "tokens before which a text does not end", 0, low=0, high=10_000_000
     )
-    no_repeat_ngram: int = setting("no run of so many tokens comes twice; 0: it may", 0, low=0, high=10_000)
+    repetition_penalty: float = setting(
+        "divides what speaks for a token that is already there (1909.05858); below 1 it is "
+        "favoured",
+        1.0,
+        low=1e-3,
+    )
+    no_repeat_ngram: int = setting(
+        "no run of so many tokens comes twice; 0: it may", 0, low=0, high=10_000
+    )
     first_token: int | None = setting("id that every text begins with", None, low=0, high=2**31 - 1)
-    last_token: int | None = setting("id at the place of the last of new_tokens", None, low=0, high=2**31 - 1)
+    last_token: int | None = setting(
+        "id at the place of the last of new_tokens", None, low=0, high=2**31 - 1
+    )
     temperature: float = setting("divides the logits; 0: the likeliest token", 1.0, low=0.0)
     top_k: int | None = setting("draw among the k likeliest; None: all", None, low=1)
-    top_p: float | None = setting("among the likeliest that make up p (1904.09751); None: all", None, low=1e-6, high=1)
-    min_p: float | None = setting("among those at least min_p times the likeliest (2407.01082)", None, low=0.0, high=1)
+    top_p: float | None = setting(
+        "among the likeliest that make up p (1904.09751); None: all", None, low=1e-6, high=1
+    )
+    min_p: float | None = setting(
+        "among those at least min_p times the likeliest (2407.01082)", None, low=0.0, high=1
+    )
     beams: int = setting("width of a beam search; 1: draw", 1, low=1)
-    length_penalty: float = setting("a hypothesis scores its log likelihood / length^this", 1.0, low=-100, high=100)
+    length_penalty: float = setting(
+        "a hypothesis scores its log likelihood / length^this", 1.0, low=-100, high=100
+    )
     early_stopping: Literal["never", False, True] = setting(
-        "a search ends when no text can become better (never), when none would be at its length (False), or when as "
+        "a search ends when no text can become better (never), when none would be at its length "
+        "(False), or when as "
         "many as beams have ended (True)",
         "never",
     )
@@ -40,9 +58,13 @@ class Config:
     def __post_init__(self) -> None:
         drawn = self.temperature != 1 or self.top_k or self.top_p or self.min_p
         if self.beams > 1 and drawn:
-            raise UserError("a beam search does not draw; leave out temperature, top_k, top_p, min_p, or beams")
+            raise UserError(
+                "a beam search does not draw; leave out temperature, top_k, top_p, min_p, or beams"
+            )
         if self.min_new_tokens > self.new_tokens:
-            raise UserError(f"min_new_tokens {self.min_new_tokens} is more than new_tokens {self.new_tokens}")
+            raise UserError(
+                f"min_new_tokens {self.min_new_tokens} is more than new_tokens {self.new_tokens}"
+            )
 
 
 class Past(NamedTuple):
@@ -56,15 +78,21 @@ class Past(NamedTuple):
 def follow(past: Past, tokens_B: Array) -> Past:
     """The past of the token after these, i32[B]."""
     rows = jnp.arange(len(tokens_B))
-    seen_BV, text_BT = past.seen_BV.at[rows, tokens_B].set(True), past.text_BT.at[:, past.slot].set(tokens_B)
+    seen_BV, text_BT = (
+        past.seen_BV.at[rows, tokens_B].set(True),
+        past.text_BT.at[:, past.slot].set(tokens_B),
+    )
     return Past(seen_BV, text_BT, past.slot + 1)
 
 
-def restrict(logits_BV: Array, past: Past, step: Array, stops: Sequence[int], config: Config) -> Array:
-    """Logits (or their logarithms of shares) of the token number `step` i32[] of the text, -inf where it may not be.
+def restrict(
+    logits_BV: Array, past: Past, step: Array, stops: Sequence[int], config: Config
+) -> Array:
+    """Logits (or their logarithms of shares) of the token number `step` i32[] of the text, -inf
+    where it may not be.
 
-    In this order: the penalty of what was seen, no n-gram twice, no stop before min_new_tokens, and the tokens that are
-    forced, with logit 0.
+    In this order: the penalty of what was seen, no n-gram twice, no stop before min_new_tokens, and
+    the tokens that are forced, with logit 0.
     """
     logits_BV = penalise(logits_BV, past.seen_BV, config.repetition_penalty)
     if config.no_repeat_ngram:
@@ -75,7 +103,9 @@ def restrict(logits_BV: Array, past: Past, step: Array, stops: Sequence[int], co
         logits_BV = jnp.where(ends_V & (step < config.min_new_tokens), -jnp.inf, logits_BV)
     for forced, place in ((config.first_token, 0), (config.last_token, config.new_tokens - 1)):
         if forced is not None:
-            logits_BV = jnp.where(step == place, jnp.where(ids_V == forced, 0.0, -jnp.inf), logits_BV)
+            logits_BV = jnp.where(
+                step == place, jnp.where(ids_V == forced, 0.0, -jnp.inf), logits_BV
+            )
     return logits_BV
 
 
@@ -91,7 +121,9 @@ def _repeats(past: Past, size: int) -> Array:
         same_BW &= past.text_BT[:, place : place + windows] == begun_BS[:, place, None]
     next_BW = past.text_BT[:, size - 1 :]
     banned_BW = jnp.where(same_BW & (next_BW >= 0), next_BW, vocab)
-    banned_BV = jnp.zeros((rows, vocab + 1), bool).at[jnp.arange(rows)[:, None], banned_BW].set(True)
+    banned_BV = (
+        jnp.zeros((rows, vocab + 1), bool).at[jnp.arange(rows)[:, None], banned_BW].set(True)
+    )
     return banned_BV[:, :vocab]
 
 
@@ -100,17 +132,22 @@ def check_ids(config: Config, vocab: int) -> None:
     for name in ("first_token", "last_token"):
         value = getattr(config, name)
         if value is not None and value >= vocab:
-            raise UserError(f"{name} {value} is no token of the model, which has {vocab}; give one below")
+            raise UserError(
+                f"{name} {value} is no token of the model, which has {vocab}; give one below"
+            )
 
 
 def penalise(logits_BV: Array, seen_BV: Array, penalty: float) -> Array:
-    """Logits in which tokens that were seen (bool) are less likely: divided by the penalty, or multiplied below 0.
+    """Logits in which tokens that were seen (bool) are less likely: divided by the penalty, or
+    multiplied below 0.
 
     A penalty below 1 makes them likelier.
     """
     if penalty == 1:
         return logits_BV
-    return jnp.where(seen_BV, jnp.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty), logits_BV)
+    return jnp.where(
+        seen_BV, jnp.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty), logits_BV
+    )
 
 
 def filtered(logits_BV: Array, config: Config) -> Array:
@@ -120,11 +157,14 @@ def filtered(logits_BV: Array, config: Config) -> Array:
         least_B1 = jax.lax.top_k(logits_BV, config.top_k)[0][:, -1:]
         logits_BV = jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
     if config.top_p is not None and config.top_p < 1:
-        # The least likely first, and of equals the first: what is left out makes up 1 - p at most, as in transformers.
+        # The least likely first, and of equals the first: what is left out makes up 1 - p at most,
+        # as in transformers.
         order_BV = jnp.argsort(logits_BV, axis=-1)
         sorted_BV = jax.nn.softmax(jnp.take_along_axis(logits_BV, order_BV, -1))
         kept_BV = (jnp.cumsum(sorted_BV, -1) > 1 - config.top_p).at[:, -1].set(True)
-        allowed_BV = jnp.put_along_axis(jnp.zeros_like(kept_BV), order_BV, kept_BV, -1, inplace=False)
+        allowed_BV = jnp.put_along_axis(
+            jnp.zeros_like(kept_BV), order_BV, kept_BV, -1, inplace=False
+        )
         logits_BV = jnp.where(allowed_BV, logits_BV, -jnp.inf)
     if config.min_p:
         least_B1 = logits_BV.max(-1, keepdims=True) + jnp.log(config.min_p)
@@ -133,7 +173,9 @@ def filtered(logits_BV: Array, config: Config) -> Array:
 
 
 def choose(keys_B: Array, logits_BV: Array, config: Config) -> Array:
-    """The next tokens i32[B] by logits that are restricted already; each row draws with a key of its own."""
+    """The next tokens i32[B] by logits that are restricted already; each row draws with a key of
+    its own.
+    """
     if config.temperature == 0:
         return logits_BV.argmax(-1).astype(jnp.int32)
     return jax.vmap(jax.random.categorical)(keys_B, filtered(logits_BV, config)).astype(jnp.int32)

@@ -28,9 +28,11 @@ class Writing(NamedTuple):
 def generate(
     model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens i32[B new_tokens], how many of them i32[B] are text) that go on from prompts (`generation.prompts`).
+    """(tokens i32[B new_tokens], how many of them i32[B] are text) that go on from prompts
+    (`generation.prompts`).
 
-    A row ends before its first stop token; what follows is that token. Raises UserError where positions run out.
+    A row ends before its first stop token; what follows is that token. Raises UserError where
+    positions run out.
     """
     tokens = np.concatenate(list(stream(model, variables, prompt, config, stops, every=32)), axis=1)
     ended = np.isin(tokens, np.asarray(stops, np.int32))
@@ -38,9 +40,16 @@ def generate(
 
 
 def stream(
-    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = (), every: int = 1
+    model: Any,
+    variables: PyTree,
+    prompt: Inputs,
+    config: Config,
+    stops: Sequence[int] = (),
+    every: int = 1,
 ) -> Iterator[np.ndarray]:
-    """The tokens of `generate`, i32[B n], as they come: `every` at a time, until all rows have stopped."""
+    """The tokens of `generate`, i32[B n], as they come: `every` at a time, until all rows have
+    stopped.
+    """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
     writing = jax.jit(partial(start, model, config))(variables, prompt)
     step = jax.jit(partial(write, model, config, tuple(stops)), static_argnums=2, donate_argnums=1)
@@ -59,17 +68,30 @@ def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> Writ
     assert prompt.positions is not None
     rows, length = jnp.arange(prompt.tokens.shape[0]), prompt.tokens.shape[1]
     check_ids(config, logits_B1V.shape[-1])
-    seen_BV = jnp.zeros(logits_B1V[:, 0].shape, bool).at[rows[:, None], prompt.tokens].max(prompt.segments > 0)
+    seen_BV = (
+        jnp.zeros(logits_B1V[:, 0].shape, bool)
+        .at[rows[:, None], prompt.tokens]
+        .max(prompt.segments > 0)
+    )
     text_BL = jnp.where(prompt.segments > 0, prompt.tokens, -1)
     text_BT = jnp.pad(text_BL, ((0, 0), (0, config.new_tokens)), constant_values=-1)
     past = Past(seen_BV, text_BT, jnp.int32(length))
-    return Writing(cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, past, rows < 0, jnp.int32(0))
+    return Writing(
+        cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, past, rows < 0, jnp.int32(0)
+    )
 
 
 def write(
-    model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, writing: Writing, tokens: int
+    model: Any,
+    config: Config,
+    stops: tuple[int, ...],
+    variables: PyTree,
+    writing: Writing,
+    tokens: int,
 ) -> tuple[Writing, Array]:
-    """The next `tokens` tokens i32[B tokens] of every row; a row that has stopped repeats its stop token."""
+    """The next `tokens` tokens i32[B tokens] of every row; a row that has stopped repeats its stop
+    token.
+    """
 
     def one(writing: Writing, _: None) -> tuple[Writing, Array]:
         seeded = jax.random.fold_in(jax.random.key(config.seed), writing.step)
@@ -80,10 +102,14 @@ def write(
         if stops:
             tokens_B = jnp.where(writing.done_B, stops[0], tokens_B)
         done_B = writing.done_B | jnp.isin(tokens_B, jnp.asarray(stops, jnp.int32))
-        inputs = Inputs(tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], writing.positions_B[:, None])
+        inputs = Inputs(
+            tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], writing.positions_B[:, None]
+        )
         logits_B1V, cache = advance(model, variables, writing.cache, inputs)
         past = follow(writing.past, tokens_B)
-        return Writing(cache, logits_B1V[:, 0], writing.positions_B + 1, past, done_B, writing.step + 1), tokens_B
+        return Writing(
+            cache, logits_B1V[:, 0], writing.positions_B + 1, past, done_B, writing.step + 1
+        ), tokens_B
 
     writing, tokens_NB = lax.scan(one, writing, None, length=tokens)
     return writing, tokens_NB.T

@@ -15,7 +15,8 @@ A file of this package that has ARCHITECTURES is a mapping, and exports
     OPTIONAL        optional: foreign tensors that are zeros where a file has none
     NOT_ADAPTED     optional: modules that PEFT refuses to adapt, and which settings of ours leave them out
 
-A foreign field that read_config asks for nowhere is named in a warning, unless interop/fields.py lists it as harmless.
-Dropout is that of what enters the stream, of which transformers has one or two fields; others are named, too. PyTorch
-and transformers are imported nowhere but where a PyTorch file is read.
+A foreign field that read_config asks for nowhere is named in a warning, unless interop/fields.py
+lists it as harmless. Dropout is that of what enters the stream, of which transformers has one or
+two fields; others are named, too. PyTorch and transformers are imported nowhere but where a PyTorch
+file is read.
 """

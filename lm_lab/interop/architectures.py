@@ -1,4 +1,6 @@
-"""From a foreign architecture's name, or a family of ours, to the file of this package that maps it."""
+"""From a foreign architecture's name, or a family of ours, to the file of this package that maps
+it.
+"""
 
 import importlib
 import pkgutil
@@ -11,20 +13,29 @@ from lm_lab.types import UserError
 
 def modules() -> list[ModuleType]:
     """Every mapping: the files of the package that have ARCHITECTURES."""
-    found = [f"lm_lab.interop.{module.name}" for module in pkgutil.iter_modules(lm_lab.interop.__path__)]
-    return [module for module in map(importlib.import_module, sorted(found)) if hasattr(module, "ARCHITECTURES")]
+    found = [
+        f"lm_lab.interop.{module.name}" for module in pkgutil.iter_modules(lm_lab.interop.__path__)
+    ]
+    return [
+        module
+        for module in map(importlib.import_module, sorted(found))
+        if hasattr(module, "ARCHITECTURES")
+    ]
 
 
 def find(name: str) -> ModuleType:
-    """The mapping of an architecture, or of one without its head. Raises UserError naming all that there are (their
-    names are too alike)."""
+    """The mapping of an architecture, or of one without its head. Raises UserError naming all that
+    there are (their names are too alike).
+    """
     known = {
         architecture: module
         for module in modules()
         for architecture in (*module.ARCHITECTURES, *getattr(module, "BARE", ()))
     }
     if name not in known:
-        raise UserError(f"architecture {name!r} is not supported; known: {', '.join(sorted(known))}")
+        raise UserError(
+            f"architecture {name!r} is not supported; known: {', '.join(sorted(known))}"
+        )
     return known[name]
 
 
@@ -33,5 +44,8 @@ def of_family(family: str) -> list[ModuleType]:
     found = [module for module in modules() if family == module.FAMILY]
     if not found:
         known = sorted({module.FAMILY for module in modules()})
-        raise UserError(f"models of family {family!r} cannot be written for other libraries; {suggest(family, known)}")
+        raise UserError(
+            f"models of family {family!r} cannot be written for other libraries; "
+            f"{suggest(family, known)}"
+        )
     return found

@@ -1,8 +1,18 @@
-"""BART (1910.13461), as transformers stores it: positions from the third row on, offsets everywhere."""
+"""BART (1910.13461), as transformers stores it: positions from the third row on, offsets
+everywhere.
+"""
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand, expect, spell, take, take_dropout
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.mapping import Rule, beyond, linear, norm, same
 from lm_lab.interop.t5 import read_start, written_start
 from lm_lab.types import UserError
@@ -11,7 +21,11 @@ ARCHITECTURES = ("BartForConditionalGeneration",)
 BARE = ("BartModel",)
 FAMILY = "encoder_decoder"
 PREFIX = "model."
-COPIES = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+COPIES = (
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
 IGNORED = COPIES
 OPTIONAL = ("final_logits_bias",)
 
@@ -33,14 +47,24 @@ UNUSED = 2  # rows of a table of positions, before that of position 0
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not
+    supported.
+    """
     return {**FIXED, **sizes(foreign, PLAIN_ACTIVATIONS)}
 
 
 def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any]:
-    """The fields that BART and the models after it have in common. Both sides have heads and inner features alike."""
-    heads, inner = (take(foreign, f"encoder_{name}", int) for name in ("attention_heads", "ffn_dim"))
-    alike = {"decoder_attention_heads": heads, "decoder_ffn_dim": inner, "tie_word_embeddings": True}
+    """The fields that BART and the models after it have in common. Both sides have heads and inner
+    features alike.
+    """
+    heads, inner = (
+        take(foreign, f"encoder_{name}", int) for name in ("attention_heads", "ffn_dim")
+    )
+    alike = {
+        "decoder_attention_heads": heads,
+        "decoder_ffn_dim": inner,
+        "tie_word_embeddings": True,
+    }
     expect(foreign, {**alike, "normalize_before": False, "add_final_layer_norm": False})
     return {
         "width": take(foreign, "d_model", int),
@@ -60,17 +84,30 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that BART has not."""
     demand(config, "BART", FIXED)
-    return {"architectures": [ARCHITECTURES[0]], "model_type": "bart", **written(config, "BART", PLAIN_ACTIVATIONS)}
+    return {
+        "architectures": [ARCHITECTURES[0]],
+        "model_type": "bart",
+        **written(config, "BART", PLAIN_ACTIVATIONS),
+    }
 
 
 def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
-    """The fields of a config.json that BART and the models after it have in common. Raises UserError."""
+    """The fields of a config.json that BART and the models after it have in common. Raises
+    UserError.
+    """
     demand(config, name, {"features_of_head": config.width // config.heads})
     if config.width % config.heads:
-        raise UserError(f"model.width {config.width} cannot be written as {name}, where heads {config.heads} divide it")
+        raise UserError(
+            f"model.width {config.width} cannot be written as {name}, where heads "
+            f"{config.heads} divide it"
+        )
     both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
     return {
-        **{f"{side}_{field}": value for side in ("encoder", "decoder") for field, value in both.items()},
+        **{
+            f"{side}_{field}": value
+            for side in ("encoder", "decoder")
+            for field, value in both.items()
+        },
         "encoder_layers": config.depth_of_encoder,
         "decoder_layers": config.depth,
         "d_model": config.width,
@@ -92,7 +129,9 @@ def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     found = body(config)
     for side, prefix in (("encoder", "encoder_"), ("decoder", "")):
-        found.append(beyond(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED))
+        found.append(
+            beyond(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED)
+        )
         found += norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
     return found
 
@@ -101,12 +140,22 @@ def body(config: Any) -> list[Rule]:
     """Where the tensors are that BART and the models after it have in common."""
     offset = Rule(("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],))
     found = [same("embed/embedding", "model.shared.weight"), offset]
-    for side, stack, depth in (("encoder", "encoder", config.depth_of_encoder), ("decoder", "layers", config.depth)):
+    for side, stack, depth in (
+        ("encoder", "encoder", config.depth_of_encoder),
+        ("decoder", "layers", config.depth),
+    ):
         layer, layers = f"model.{side}.layers.{{layer}}", range(depth)
-        parts = {"attention": "self_attn"} | ({"cross_attention": "encoder_attn"} if side == "decoder" else {})
+        parts = {"attention": "self_attn"} | (
+            {"cross_attention": "encoder_attn"} if side == "decoder" else {}
+        )
         for ours, theirs in parts.items():
             found += norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
-            for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj")):
+            for part, name in (
+                ("query", "q_proj"),
+                ("key", "k_proj"),
+                ("value", "v_proj"),
+                ("out", "out_proj"),
+            ):
                 found += linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
         found += norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
         for part, name in (("up", "fc1"), ("down", "fc2")):

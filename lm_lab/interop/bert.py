@@ -2,25 +2,41 @@
 
 from typing import Any
 
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, Refused, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    Refused,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 
 ARCHITECTURES = ("BertForMaskedLM",)
 FAMILY = "encoder"
 PREFIX = "bert."
-# Buffers, copies of what is tied, and what was trained beside the head: next sentences and the pooler before them.
+# Buffers, copies of what is tied, and what was trained beside the head: next sentences and the
+# pooler before them.
 IGNORED = (
     "bert.embeddings.position_ids",
     "cls.predictions.decoder.*",
     "cls.seq_relationship.*",
     "bert.pooler.*",
 )
-RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of Google's own checkpoints
+RENAMED = {
+    "LayerNorm.gamma": "LayerNorm.weight",
+    "LayerNorm.beta": "LayerNorm.bias",
+}  # of Google's own checkpoints
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
-    expect(foreign, {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False})
+    expect(
+        foreign,
+        {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+    )
     return {
         "width": take(foreign, "hidden_size", int),
         "depth": take(foreign, "num_hidden_layers", int),
@@ -48,11 +64,15 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def written(config: Any, name: str) -> dict[str, Any]:
-    """The fields of a config.json that BERT and the models after it have in common. Raises UserError."""
+    """The fields of a config.json that BERT and the models after it have in common. Raises
+    UserError.
+    """
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
     demand_all(config, name, wanted | {"positions": "learned", "bias": True}, written=("kinds",))
     if not config.kinds:
-        raise Refused(f"model.kinds 0 cannot be written as {name}, which has at least 1", {"kinds": 2})
+        raise Refused(
+            f"model.kinds 0 cannot be written as {name}, which has at least 1", {"kinds": 2}
+        )
     return {
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
@@ -78,7 +98,12 @@ def rules(config: Any) -> list[Rule]:
     if config.tied:
         return [*found, same("head/bias", f"{head}.bias")]
     # An untied head keeps, and does not use, the offset that a tied one has.
-    offset = Rule(("head/bias",), (f"{head}.decoder.bias", f"{head}.bias"), lambda used, _: (used,), lambda b: (b, b))
+    offset = Rule(
+        ("head/bias",),
+        (f"{head}.decoder.bias", f"{head}.bias"),
+        lambda used, _: (used,),
+        lambda b: (b, b),
+    )
     return [*found, turned("head/kernel", f"{head}.decoder.weight"), offset]
 
 

@@ -13,7 +13,11 @@ SIZES = {
     "vocab": "vocab_size",
     "length": "max_position_embeddings",
 }
-NO_SPECIALS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}  # their classes would fill in others
+NO_SPECIALS = {
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}  # their classes would fill in others
 
 OFFSETS = {  # by the setting `bias`, the products that have one
     "none": (),
@@ -27,7 +31,10 @@ OFFSETS = {  # by the setting `bias`, the products that have one
 def demand_plain_heads(config: Any, architecture: str) -> None:
     """Raises UserError where heads share keys and values, or do not make up the width."""
     if config.kv_heads not in (None, config.heads):
-        shared = f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads share nothing"
+        shared = (
+            f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose "
+            "heads share nothing"
+        )
         raise Refused(shared, {"kv_heads": None})
     demand_full_width(config, architecture)
 
@@ -50,14 +57,23 @@ def write_sizes(config: Any) -> dict[str, Any]:
 
 
 def layer_rules(
-    config: Any, stem: str, products: Mapping[str, str], norms: Mapping[str, str], *, less_1: bool = False
+    config: Any,
+    stem: str,
+    products: Mapping[str, str],
+    norms: Mapping[str, str],
+    *,
+    less_1: bool = False,
 ) -> list[Rule]:
-    """Of the products and norms of every layer: ours to theirs within a layer, which there is `stem` with {layer}."""
+    """Of the products and norms of every layer: ours to theirs within a layer, which there is
+    `stem` with {layer}.
+    """
     found = []
     for path, layers in config.stacks:
         for ours, theirs in products.items():
             has_bias = ours.split("/")[-1] in OFFSETS[config.bias]
             found += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
         for ours, theirs in norms.items():
-            found += norm(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=config.norm_bias, less_1=less_1)
+            found += norm(
+                f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=config.norm_bias, less_1=less_1
+            )
     return found

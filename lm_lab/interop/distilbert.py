@@ -8,7 +8,10 @@ from lm_lab.interop.mapping import Rule, linear, norm, same, turned
 ARCHITECTURES = ("DistilBertForMaskedLM",)
 FAMILY = "encoder"
 PREFIX = "distilbert."
-IGNORED = ("distilbert.embeddings.position_ids", "vocab_projector.weight")  # a buffer, and what is tied
+IGNORED = (
+    "distilbert.embeddings.position_ids",
+    "vocab_projector.weight",
+)  # a buffer, and what is tied
 
 FIXED = {
     "kinds": 0,

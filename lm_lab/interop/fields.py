@@ -13,18 +13,41 @@ logger = logging.getLogger(__name__)
 _NEEDED = object()
 LARGEST = 2**31 - 1  # of a whole number: no tensor has a side as long
 
-# Settings that every mapping writes, that mean nothing where what they belong to is not there, or that are of training.
-WRITTEN = ("width", "depth", "heads", "kv_heads", "head_dim", "vocab", "length", "feed_forward", "activation", "tied")
+# Settings that every mapping writes, that mean nothing where what they belong to is not there, or
+# that are of training.
+WRITTEN = (
+    "width",
+    "depth",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "vocab",
+    "length",
+    "feed_forward",
+    "activation",
+    "tied",
+)
 WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
-WRITTEN += ("rotary_low_factor", "rotary_high_factor", "experts", "experts_per_token", "capacity_factor")
+WRITTEN += (
+    "rotary_low_factor",
+    "rotary_high_factor",
+    "experts",
+    "experts_per_token",
+    "capacity_factor",
+)
 WRITTEN += ("dropout", "scan", "balance_weight")
 
 # Of layers that are not gated: the library's names, and ours.
-PLAIN_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact", "relu": "relu"}
+PLAIN_ACTIVATIONS = {
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "gelu": "gelu_exact",
+    "relu": "relu",
+}
 
 
-# Fields that no mapping reads and that change nothing of what a model computes: what it is called, how a new one is
-# drawn, what generation and other heads begin with, how transformers computes.
+# Fields that no mapping reads and that change nothing of what a model computes: what it is called,
+# how a new one is drawn, what generation and other heads begin with, how transformers computes.
 _NAMES = """
     _attn_implementation _attn_implementation_autoset _name_or_path architectures chunk_size_feed_forward
     classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
@@ -49,9 +72,14 @@ _NAMES = """
 HARMLESS = frozenset(_NAMES.split())
 # The same of these, as long as they say so.
 HARMLESS_AS = {
-    **dict.fromkeys(("activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"), 0),
+    **dict.fromkeys(
+        ("activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"), 0
+    ),
     **dict.fromkeys(("decoder_layerdrop", "encoder_layerdrop", "layerdrop"), 0),
-    **dict.fromkeys(("add_cross_attention", "cross_attention_hidden_size", "is_decoder", "tie_encoder_decoder"), False),
+    **dict.fromkeys(
+        ("add_cross_attention", "cross_attention_hidden_size", "is_decoder", "tie_encoder_decoder"),
+        False,
+    ),
     **dict.fromkeys(("use_bfloat16", "torchscript"), False),
     "pretraining_tp": 1,
     "pruned_heads": {},
@@ -95,8 +123,17 @@ def _is_harmless(name: str, value: Any) -> bool:
     return name in HARMLESS_AS and (value is None or value == HARMLESS_AS[name])
 
 
-def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDED, *, low: float | None = None) -> Any:
-    """A field's value as the hinted type, not below `low`; the default where it is absent. Raises UserError."""
+def take(
+    foreign: Mapping[str, Any],
+    name: str,
+    hint: Any,
+    default: Any = _NEEDED,
+    *,
+    low: float | None = None,
+) -> Any:
+    """A field's value as the hinted type, not below `low`; the default where it is absent. Raises
+    UserError.
+    """
     if name not in foreign and default is not _NEEDED:
         return default
     if name not in foreign:
@@ -107,7 +144,8 @@ def take(foreign: Mapping[str, Any], name: str, hint: Any, default: Any = _NEEDE
 
 
 def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: float = 0.1) -> float:
-    """model.dropout: of what enters the stream, for which the foreign library has a field of each place.
+    """model.dropout: of what enters the stream, for which the foreign library has a field of each
+    place.
 
     Where they differ, the first is taken, and the others are named in a warning. Raises UserError.
     """
@@ -115,12 +153,21 @@ def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: floa
     taken = rates.pop(names[0])
     if others := {name: rate for name, rate in rates.items() if rate != taken}:
         said = ", ".join(f"{name} {rate}" for name, rate in others.items())
-        logger.warning("model.dropout is %s %s for all that enters the stream; left out: %s", names[0], taken, said)
+        logger.warning(
+            "model.dropout is %s %s for all that enters the stream; left out: %s",
+            names[0],
+            taken,
+            said,
+        )
     return taken
 
 
-def choose(foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], default: Any = _NEEDED) -> Any:
-    """What `known` makes of a field's value; `default`, too, is a key of it. Raises UserError for another value."""
+def choose(
+    foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], default: Any = _NEEDED
+) -> Any:
+    """What `known` makes of a field's value; `default`, too, is a key of it. Raises UserError for
+    another value.
+    """
     value = take(foreign, name, str, default)
     if value not in known:
         raise UserError(f"{name} {value!r} is not supported; known: {', '.join(map(str, known))}")
@@ -128,7 +175,9 @@ def choose(foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], defa
 
 
 def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises UserError for a field that is there and says anything else than the one value that is supported."""
+    """Raises UserError for a field that is there and says anything else than the one value that is
+    supported.
+    """
     for name, value in wanted.items():
         given = foreign.get(name, value)
         if given != value or isinstance(given, bool) != isinstance(value, bool):
@@ -140,12 +189,18 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
     needs = {name: value for name, value in wanted.items() if getattr(config, name) != value}
     for name, value in needs.items():
         given = getattr(config, name)
-        raise Refused(f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}", needs)
+        raise Refused(
+            f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}",
+            needs,
+        )
 
 
-def demand_all(config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()) -> None:
-    """Raises UserError for a setting that the architecture cannot express: one that is neither as wanted, nor among
-    those that the mapping writes itself, nor at its default."""
+def demand_all(
+    config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()
+) -> None:
+    """Raises UserError for a setting that the architecture cannot express: one that is neither as
+    wanted, nor among those that the mapping writes itself, nor at its default.
+    """
     passed = {*WRITTEN, *written, *wanted}
     others = {
         field.name: field.default
@@ -159,7 +214,10 @@ def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -
     """What the architecture calls a setting's value. Raises UserError for one that it has not."""
     value, names = getattr(config, name), inverse(known)
     if value not in names:
-        raise Refused(f"model.{name} {value!r} cannot be written as {architecture}", {name: next(iter(known.values()))})
+        raise Refused(
+            f"model.{name} {value!r} cannot be written as {architecture}",
+            {name: next(iter(known.values()))},
+        )
     return names[value]
 
 

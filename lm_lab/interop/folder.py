@@ -1,4 +1,6 @@
-"""A folder as the transformers library writes it: config.json beside model.safetensors, whole or in shards."""
+"""A folder as the transformers library writes it: config.json beside model.safetensors, whole or in
+shards.
+"""
 
 import contextlib
 import json
@@ -16,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.durable import fsync, fsync_tree
 from lm_lab.interop import architectures, mapping, nearest, tensors, weights
 from lm_lab.interop.fields import Fields, expect
 from lm_lab.interop.mapping import Rule
 from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
+from lm_lab.runs.durable import fsync, fsync_tree
+from lm_lab.runs.files import explained, read_object
 from lm_lab.schema import build, suggest
-from lm_lab.train.files import explained, read_object
 from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
@@ -32,15 +34,30 @@ logger = logging.getLogger(__name__)
 
 NAMED = 8  # fields that a warning names, at most
 # Fields that we write under another name, or that are of the files as they were.
-REPLACED = ("_name_or_path", "auto_map", "quantization_config", "rope_scaling", "rope_theta", "torch_dtype")
-ROOM = 2**24  # numbers that a model may have beyond twice those of its tensors, before the two are set side by side
+REPLACED = (
+    "_name_or_path",
+    "auto_map",
+    "quantization_config",
+    "rope_scaling",
+    "rope_theta",
+    "torch_dtype",
+)
+ROOM = (
+    2**24
+    # numbers that a model may have beyond twice those of its tensors, before the two are set side by
+    # side
+)
 
 
-def load(folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the tensor or field.
+def load(
+    folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False
+) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the
+    tensor or field.
 
-    Fields of the config that are not understood, and a head that its config calls the embedding and that is none, are
-    named in a warning. `allow_nonfinite` takes NaN and infinite weights, which are refused else.
+    Fields of the config that are not understood, and a head that its config calls the embedding and
+    that is none, are named in a warning. `allow_nonfinite` takes NaN and infinite weights, which
+    are refused else.
     """
     foreign = Fields(read_config(folder) | special_ids(folder))
     with named(folder / "config.json"):
@@ -56,7 +73,10 @@ def load(folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False)
         rules = module.rules(config)
         found = _prefixed(module, rules, found)
         config, rules = _untied(folder, module, config, rules, found)
-        shapes = {path: leaf.shape for path, leaf in flatten(abstract_params(module.FAMILY, config)).items()}
+        shapes = {
+            path: leaf.shape
+            for path, leaf in flatten(abstract_params(module.FAMILY, config)).items()
+        }
         _check_size(shapes, found)
         params = mapping.to_ours(
             rules,
@@ -79,12 +99,12 @@ def save(
     beside: Sequence[Path] = (),
     kept: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes a model whole, with copies of the files `beside`, or nothing; returns the architecture: the one asked for,
-    or the first that fits.
+    """Writes a model whole, with copies of the files `beside`, or nothing; returns the
+    architecture: the one asked for, or the first that fits.
 
-    `kept` is the config.json that the model was read from, whose special ids and other fields that say nothing of its
-    shape are written again; or special ids alone. Raises UserError where the folder is taken, or naming the setting
-    that the architecture cannot express.
+    `kept` is the config.json that the model was read from, whose special ids and other fields that
+    say nothing of its shape are written again; or special ids alone. Raises UserError where the
+    folder is taken, or naming the setting that the architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
     foreign = _with_kept(module, foreign, kept or {})
@@ -107,14 +127,18 @@ def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]
     shape = {name: value for name, value in ours.items() if not name.endswith("_token_id")}
     if kept["model_type"] != ours["model_type"]:
         return shape | ids
-    others = {name: value for name, value in kept.items() if name not in ours and name not in REPLACED}
+    others = {
+        name: value for name, value in kept.items() if name not in ours and name not in REPLACED
+    }
     whole = others | shape | ids
     if module.read_config(whole) != module.read_config(shape | ids):
         return shape | ids
     return {name: whole[name] for name in (*ours, *whole) if name in whole}
 
 
-def _describe(family: str, config: Any, architecture: str | None) -> tuple[ModuleType, dict[str, Any]]:
+def _describe(
+    family: str, config: Any, architecture: str | None
+) -> tuple[ModuleType, dict[str, Any]]:
     """The mapping and the foreign config of a model."""
     refusals = []
     for module in architectures.of_family(family):
@@ -127,11 +151,21 @@ def _describe(family: str, config: Any, architecture: str | None) -> tuple[Modul
             continue
         if architecture in (None, foreign["architectures"][0]):
             return module, foreign
-        refusals.append(f"its settings are those of {foreign['architectures'][0]}, not of {architecture}")
-    known = sorted(name for module in architectures.of_family(family) for name in module.ARCHITECTURES)
+        refusals.append(
+            f"its settings are those of {foreign['architectures'][0]}, not of {architecture}"
+        )
+    known = sorted(
+        name for module in architectures.of_family(family) for name in module.ARCHITECTURES
+    )
     if not refusals:
-        raise UserError(f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}")
-    why = "; ".join(refusals) if architecture else "no architecture of transformers has all settings of config.model"
+        raise UserError(
+            f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
+        )
+    why = (
+        "; ".join(refusals)
+        if architecture
+        else "no architecture of transformers has all settings of config.model"
+    )
     raise UserError(why + nearest.described(family, config, architecture))
 
 
@@ -144,7 +178,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises, at a signal too.
+    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises,
+    at a signal too.
 
     Raises UserError where the folder is there and not empty, or cannot be written.
     """
@@ -188,13 +223,19 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
 def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors under the names that their endings have today."""
     for old, new in getattr(module, "RENAMED", {}).items():
-        found = {f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x for name, x in found.items()}
+        found = {
+            f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x
+            for name, x in found.items()
+        }
     return found
 
 
 def _check_code(foreign: Mapping[str, Any]) -> None:
     if foreign.get("auto_map"):
-        raise UserError("auto_map names code that comes with the model; none is run, and what it computes is unknown")
+        raise UserError(
+            "auto_map names code that comes with the model; none is run, and what it computes "
+            "is unknown"
+        )
 
 
 def _name_left(path: Path, foreign: Fields) -> None:
@@ -206,23 +247,35 @@ def _name_left(path: Path, foreign: Fields) -> None:
 
 
 def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
-    """Raises UserError where there are fewer tensors than layers or experts: before anything is made for each."""
+    """Raises UserError where there are fewer tensors than layers or experts: before anything is
+    made for each.
+    """
     counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
     if getattr(config, "feed_forward_kind", None) == "experts":
         counts["experts"] = config.experts
     for name, count in counts.items():
         if count > len(found):
-            raise UserError(f"config.json says {name} {count}, and there are {len(found)} tensors; fetch both again")
+            raise UserError(
+                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch "
+                "both again"
+            )
 
 
 def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:
-    """Raises UserError where config.json describes a model far larger than the tensors: before memory is asked for."""
+    """Raises UserError where config.json describes a model far larger than the tensors: before
+    memory is asked for.
+    """
     asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
     if asked > 2 * there + ROOM:
-        raise UserError(f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch both again")
+        raise UserError(
+            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch "
+            "both again"
+        )
 
 
-def _prefixed(module: ModuleType, rules: Sequence[Rule], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _prefixed(
+    module: ModuleType, rules: Sequence[Rule], found: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The tensors under the names of the rules, which a bare model leaves the prefix out of."""
     prefix = getattr(module, "PREFIX", "")
     if not prefix or any(name.startswith(prefix) for name in found):
@@ -235,11 +288,17 @@ HEAD = "lm_head.weight"  # which stands before no prefix, also where it is tied,
 
 
 def _untied(
-    folder: Path, module: ModuleType, config: Any, rules: list[Rule], found: Mapping[str, np.ndarray]
+    folder: Path,
+    module: ModuleType,
+    config: Any,
+    rules: list[Rule],
+    found: Mapping[str, np.ndarray],
 ) -> tuple[Any, list[Rule]]:
-    """(config, rules) of the model that the tensors are: untied where there is a head that is not the embedding.
+    """(config, rules) of the model that the tensors are: untied where there is a head that is not
+    the embedding.
 
-    Raises UserError where the architecture has no such head, or another copy of the embedding differs.
+    Raises UserError where the architecture has no such head, or another copy of the embedding
+    differs.
     """
     embedding = _foreign_name(rules, "embed/embedding")
     if not config.tied or embedding is None or embedding not in found:
@@ -251,7 +310,10 @@ def _untied(
         return untied, module.rules(untied)
     for name in getattr(module, "COPIES", ()):
         if name in found and not _same(found[name], found[embedding]):
-            raise UserError(f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one for both")
+            raise UserError(
+                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one "
+                "for both"
+            )
     return config, rules
 
 

@@ -13,13 +13,24 @@ ARCHITECTURES = ("GemmaForCausalLM",)
 BARE = ("GemmaModel",)
 BIASES = {False: "none", True: "attention"}
 
-__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "FAMILY",
+    "IGNORED",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"use_bidirectional_attention": None})
-    activation = take(foreign, "hidden_activation", str | None, None) or take(foreign, "hidden_act", str, "gelu")
+    activation = take(foreign, "hidden_activation", str | None, None) or take(
+        foreign, "hidden_act", str, "gelu"
+    )
     # By "gelu" the first releases meant the tanh form, too.
     return read_shared(foreign, "gelu_pytorch_tanh" if activation == "gelu" else activation)
 
@@ -33,20 +44,30 @@ def read_shared(foreign: dict[str, Any], activation: str) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Gemma has not."""
-    return {"architectures": [*ARCHITECTURES], "model_type": "gemma"} | write_shared(config, "Gemma")
+    return {"architectures": [*ARCHITECTURES], "model_type": "gemma"} | write_shared(
+        config, "Gemma"
+    )
 
 
 def write_shared(
-    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+    config: Any,
+    architecture: str,
+    wanted: Mapping[str, Any] | None = None,
+    written: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields that all Gemmas call alike. Raises UserError as llama.write_shared does."""
     wanted = {"embedding_scaling": True} | dict(wanted or {})
     shared = llama.write_shared(config, architecture, wanted, written=("bias", *written))
-    own = {"head_dim": config.features_of_head, "attention_bias": spell(config, "bias", architecture, BIASES)}
+    own = {
+        "head_dim": config.features_of_head,
+        "attention_bias": spell(config, "bias", architecture, BIASES),
+    }
     return shared | own
 
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
-    layers = layer_rules(config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, llama.NORMS, less_1=True)
+    layers = layer_rules(
+        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, llama.NORMS, less_1=True
+    )
     return [*llama.outer_rules(config, less_1=True), *layers]

@@ -1,4 +1,6 @@
-"""Gemma 2 (2408.00118): Gemma with norms around each branch, bounded scores and logits, and every other layer local."""
+"""Gemma 2 (2408.00118): Gemma with norms around each branch, bounded scores and logits, and every
+other layer local.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -21,17 +23,30 @@ NORMS = {
     "feed_forward_out_norm": "post_feedforward_layernorm",
 }
 
-__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "FAMILY",
+    "IGNORED",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"use_bidirectional_attention": None})
-    return read_shared({"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0} | foreign, every=2)
+    return read_shared(
+        {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0} | foreign, every=2
+    )
 
 
 def read_shared(foreign: dict[str, Any], every: int) -> dict[str, Any]:
-    """The fields that Gemma 2 and 3 call alike; without layer_types, every so many-th layer has no window."""
+    """The fields that Gemma 2 and 3 call alike; without layer_types, every so many-th layer has no
+    window.
+    """
     activation = take(foreign, "hidden_activation", str, "gelu_pytorch_tanh")
     return gemma.read_shared(foreign, activation) | {
         "norm_position": "both",
@@ -43,14 +58,23 @@ def read_shared(foreign: dict[str, Any], every: int) -> dict[str, Any]:
 
 
 def _read_windows(foreign: dict[str, Any], every: int) -> dict[str, Any]:
-    """Which layers have a window. Raises UserError where those without do not come at equal distances."""
-    depth, window = take(foreign, "num_hidden_layers", int), take(foreign, "sliding_window", int | None, 4096)
-    given, found = take(foreign, "layer_types", list | None, None), every if every <= depth else None
+    """Which layers have a window. Raises UserError where those without do not come at equal
+    distances.
+    """
+    depth, window = (
+        take(foreign, "num_hidden_layers", int),
+        take(foreign, "sliding_window", int | None, 4096),
+    )
+    given, found = (
+        take(foreign, "layer_types", list | None, None),
+        every if every <= depth else None,
+    )
     if given:
         found = given.index(FULL) + 1 if FULL in given else None
         if len(given) != depth or given != _kinds(depth, found):
             raise UserError(
-                "layer_types is not supported: layers without a window must come at equal distances, last in each group"
+                "layer_types is not supported: layers without a window must come at equal "
+                "distances, last in each group"
             )
     if window is None or found == 1:
         return {"window": None, "global_every": None}
@@ -63,11 +87,16 @@ def _kinds(depth: int, every: int | None) -> list[str]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Gemma 2 has not."""
-    return {"architectures": [*ARCHITECTURES], "model_type": "gemma2"} | write_shared(config, "Gemma 2")
+    return {"architectures": [*ARCHITECTURES], "model_type": "gemma2"} | write_shared(
+        config, "Gemma 2"
+    )
 
 
 def write_shared(
-    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+    config: Any,
+    architecture: str,
+    wanted: Mapping[str, Any] | None = None,
+    written: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields that Gemma 2 and 3 call alike. Raises UserError as llama.write_shared does."""
     wanted = {"norm_position": "both"} | dict(wanted or {})
@@ -75,7 +104,8 @@ def write_shared(
     scale = (config.attention_scale or config.features_of_head**-0.5) ** -2
     if abs(scale - round(scale)) > 1e-9 * scale:
         raise UserError(
-            f"model.attention_scale {config.attention_scale} cannot be written as {architecture}, where it "
+            f"model.attention_scale {config.attention_scale} cannot be written as "
+            f"{architecture}, where it "
             "is the root of 1 over a whole number"
         )
     return shared | {
@@ -90,5 +120,7 @@ def write_shared(
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
-    layers = layer_rules(config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS, less_1=True)
+    layers = layer_rules(
+        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS, less_1=True
+    )
     return [*llama.outer_rules(config, less_1=True), *layers]

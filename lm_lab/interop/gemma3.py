@@ -1,4 +1,6 @@
-"""Gemma 3 (2503.19786), the model of text: Gemma 2 with norms of queries and keys, and two rotary bases."""
+"""Gemma 3 (2503.19786), the model of text: Gemma 2 with norms of queries and keys, and two rotary
+bases.
+"""
 
 from typing import Any
 
@@ -13,7 +15,16 @@ from lm_lab.interop.qwen3 import NORMS
 ARCHITECTURES = ("Gemma3ForCausalLM",)
 BARE = ("Gemma3TextModel",)
 
-__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "FAMILY",
+    "IGNORED",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -21,11 +32,23 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     expect(foreign, {"use_bidirectional_attention": False, "attn_logit_softcapping": None})
     given = take(foreign, "rope_parameters", dict | None, None) or {}
     whole = {"rope_theta": 1e6} | foreign | {"rope_parameters": given.get(FULL)}
-    local = {"rope_theta": take(foreign, "rope_local_base_freq", float, 1e4), "rope_parameters": given.get(WINDOWED)}
+    local = {
+        "rope_theta": take(foreign, "rope_local_base_freq", float, 1e4),
+        "rope_parameters": given.get(WINDOWED),
+    }
     turned = llama.read_rotary(local)
     expect(turned, {"rotary_scaling": "none"})
-    every = take(foreign, "sliding_window_pattern", int, take(foreign, "_sliding_window_pattern", int, 6), low=1)
-    found = gemma2.read_shared(whole, every) | {"qk_norm": "rms", "window_rotary_base": turned["rotary_base"]}
+    every = take(
+        foreign,
+        "sliding_window_pattern",
+        int,
+        take(foreign, "_sliding_window_pattern", int, 6),
+        low=1,
+    )
+    found = gemma2.read_shared(whole, every) | {
+        "qk_norm": "rms",
+        "window_rotary_base": turned["rotary_base"],
+    }
     return found if found["window"] else found | {"window_rotary_base": None}
 
 

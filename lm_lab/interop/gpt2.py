@@ -1,9 +1,19 @@
-"""GPT-2 (Radford 2019), as transformers stores it: query, key and value in one kernel, kernels [in, out]."""
+"""GPT-2 (Radford 2019), as transformers stores it: query, key and value in one kernel, kernels [in,
+out].
+"""
 
 from typing import Any
 
 from lm_lab.interop.decoders import demand_plain_heads
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.mapping import Rule, fused, same, turned
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
@@ -17,13 +27,18 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(
         foreign,
-        {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+        {
+            "scale_attn_weights": True,
+            "scale_attn_by_inverse_layer_idx": False,
+            "add_cross_attention": False,
+        },
     )
     return {
         "width": take(foreign, "n_embd", int),
         "depth": take(foreign, "n_layer", int),
         "heads": take(foreign, "n_head", int),
-        "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * take(foreign, "n_embd", int),
+        "feed_forward": take(foreign, "n_inner", int | None, None)
+        or 4 * take(foreign, "n_embd", int),
         "vocab": take(foreign, "vocab_size", int),
         "length": take(foreign, "n_positions", int),
         "norm": "layer",
@@ -72,7 +87,13 @@ def rules(config: Any) -> list[Rule]:
     for leaf, name in (("kernel", "weight"), ("bias", "bias")):
         projections = [f"layers/attention/{part}/{leaf}" for part in ("query", "key", "value")]
         found.append(
-            fused(projections, f"transformer.h.{{layer}}.attn.c_attn.{name}", axis=-1, turned=False, layers=layers)
+            fused(
+                projections,
+                f"transformer.h.{{layer}}.attn.c_attn.{name}",
+                axis=-1,
+                turned=False,
+                layers=layers,
+            )
         )
         found += [
             same(f"layers/{ours}/{leaf}", f"transformer.h.{{layer}}.{theirs}.{name}", layers)
@@ -85,7 +106,9 @@ def rules(config: Any) -> list[Rule]:
     for leaf, name in (("scale", "weight"), ("bias", "bias")):
         found += [
             same(f"layers/attention_norm/{leaf}", f"transformer.h.{{layer}}.ln_1.{name}", layers),
-            same(f"layers/feed_forward_norm/{leaf}", f"transformer.h.{{layer}}.ln_2.{name}", layers),
+            same(
+                f"layers/feed_forward_norm/{leaf}", f"transformer.h.{{layer}}.ln_2.{name}", layers
+            ),
             same(f"norm/{leaf}", f"transformer.ln_f.{name}"),
         ]
     if not config.tied:

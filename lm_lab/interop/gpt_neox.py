@@ -1,11 +1,19 @@
-"""GPT-NeoX (2204.06745) and Pythia (2304.01373): parallel branches; query, key and value of a head side by side."""
+"""GPT-NeoX (2204.06745) and Pythia (2304.01373): parallel branches; query, key and value of a head
+side by side.
+"""
 
 from typing import Any
 
 import numpy as np
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, read_sizes, write_sizes
+from lm_lab.interop.decoders import (
+    NO_SPECIALS,
+    demand_plain_heads,
+    layer_rules,
+    read_sizes,
+    write_sizes,
+)
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.mapping import Arrays, Rule, norm, same, turned
 
@@ -92,8 +100,17 @@ def _by_head(config: Any, leaf: str, theirs: str) -> Rule:
         return tuple(parts[:, part].reshape(config.width, *x.shape[1:]).T for part in range(3))
 
     def write(*parts: np.ndarray) -> Arrays:
-        rows = [part.T.reshape(config.heads, config.features_of_head, *part.shape[:-1]) for part in parts]
+        rows = [
+            part.T.reshape(config.heads, config.features_of_head, *part.shape[:-1])
+            for part in parts
+        ]
         return (np.stack(rows, 1).reshape(3 * config.width, *parts[0].shape[:-1]),)
 
     ours = tuple(f"layers/attention/{part}/{leaf}" for part in ("query", "key", "value"))
-    return Rule(ours, (f"{LAYER}.attention.query_key_value.{theirs}",), read, write, tuple(range(config.depth)))
+    return Rule(
+        ours,
+        (f"{LAYER}.attention.query_key_value.{theirs}",),
+        read,
+        write,
+        tuple(range(config.depth)),
+    )

@@ -1,4 +1,6 @@
-"""GPT-J (Wang 2021): parallel branches behind one norm; positions turn neighbouring features, here halves of a head."""
+"""GPT-J (Wang 2021): parallel branches behind one norm; positions turn neighbouring features, here
+halves of a head.
+"""
 
 import math
 from typing import Any
@@ -6,13 +8,25 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.mapping import Arrays, Rule, linear, norm, same
 
 ARCHITECTURES = ("GPTJForCausalLM",)
 FAMILY = "decoder"
 PREFIX = "transformer."
-IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "transformer.h.*.attn.embed_positions")
+IGNORED = (
+    "transformer.h.*.attn.bias",
+    "transformer.h.*.attn.masked_bias",
+    "transformer.h.*.attn.embed_positions",
+)
 IGNORED += ("lm_head.weight",)  # a tied copy
 
 FIXED = {
@@ -25,7 +39,13 @@ FIXED = {
     "head_bias": True,
     "parallel": True,
 }
-SIZES = {"width": "n_embd", "depth": "n_layer", "heads": "n_head", "vocab": "vocab_size", "length": "n_positions"}
+SIZES = {
+    "width": "n_embd",
+    "depth": "n_layer",
+    "heads": "n_head",
+    "vocab": "vocab_size",
+    "length": "n_positions",
+}
 PRODUCTS = {
     "attention/value": "attn.v_proj",
     "attention/out": "attn.out_proj",
@@ -38,12 +58,17 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     sizes = {ours: take(foreign, theirs, int, low=1) for ours, theirs in SIZES.items()}
     expect(foreign, {"rotary": True, "scale_attn_weights": True})
-    turning, size = take(foreign, "rotary_dim", int, 64, low=2), max(1, sizes["width"] // sizes["heads"])
+    turning, size = (
+        take(foreign, "rotary_dim", int, 64, low=2),
+        max(1, sizes["width"] // sizes["heads"]),
+    )
     share = turning / size
     return {
         **FIXED,
         **sizes,
-        "rotary_share": share if int(share * size) == turning else math.nextafter(share, 1),  # rounded up
+        "rotary_share": share
+        if int(share * size) == turning
+        else math.nextafter(share, 1),  # rounded up
         "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
@@ -78,7 +103,10 @@ def rules(config: Any) -> list[Rule]:
         same("embed/embedding", "transformer.wte.weight"),
         *norm("norm", "transformer.ln_f"),
         *layer_rules(config, "transformer.h.{layer}", PRODUCTS, {"attention_norm": "ln_1"}),
-        *(_halved(config, part, f"attn.{name}_proj.weight") for part, name in (("query", "q"), ("key", "k"))),
+        *(
+            _halved(config, part, f"attn.{name}_proj.weight")
+            for part, name in (("query", "q"), ("key", "k"))
+        ),
         *([head] if config.tied else linear("head", "lm_head")),
     ]
 
@@ -90,7 +118,9 @@ def _turning(config: Any) -> int:
 def _halved(config: Any, part: str, theirs: str) -> Rule:
     """Of each head the features that turn, in pairs (2i, 2i + 1) there and (i, i + half) here."""
     turning, size = _turning(config), config.features_of_head
-    of_head = np.concatenate([np.arange(0, turning, 2), np.arange(1, turning, 2), np.arange(turning, size)])
+    of_head = np.concatenate(
+        [np.arange(0, turning, 2), np.arange(1, turning, 2), np.arange(turning, size)]
+    )
     order = (size * np.arange(config.heads)[:, None] + of_head).reshape(-1)
     back = np.argsort(order)
 
@@ -101,4 +131,10 @@ def _halved(config: Any, part: str, theirs: str) -> Rule:
         return (x.T[back],)
 
     layers = tuple(range(config.depth))
-    return Rule((f"layers/attention/{part}/kernel",), (f"transformer.h.{{layer}}.{theirs}",), read, write, layers)
+    return Rule(
+        (f"layers/attention/{part}/kernel",),
+        (f"transformer.h.{{layer}}.{theirs}",),
+        read,
+        write,
+        layers,
+    )

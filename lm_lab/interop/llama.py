@@ -15,7 +15,11 @@ PREFIX = "model."
 IGNORED = ("model.layers.*.self_attn.rotary_emb.inv_freq", "*lm_head.weight")
 
 ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu"}
-BIASES = {(False, False): "none", (True, False): "attention", (True, True): "all"}  # of attention, of the rest
+BIASES = {
+    (False, False): "none",
+    (True, False): "attention",
+    (True, True): "all",
+}  # of attention, of the rest
 SHARE = "partial_rotary_factor"
 LAYER = "model.layers.{layer}"
 ATTENTION = {
@@ -37,7 +41,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """The fields that the relatives call alike; `partial`: of which a share of each head may be turned."""
+    """The fields that the relatives call alike; `partial`: of which a share of each head may be
+    turned.
+    """
     return {
         **read_sizes(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
@@ -54,7 +60,8 @@ def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, 
 def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[str, Any]:
     """How positions turn, in the form of transformers 5 (`rope_parameters`) or of those before it.
 
-    They turn `share` of a head's features, unless the fields say otherwise; None: all, and another share is refused.
+    They turn `share` of a head's features, unless the fields say otherwise; None: all, and another
+    share is refused.
     """
     name = "rope_parameters" if foreign.get("rope_parameters") is not None else "rope_scaling"
     given = foreign.get(name) or {}
@@ -71,7 +78,9 @@ def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[
     if kind == "default":
         return found
     if kind not in ("linear", "llama3"):
-        raise UserError(f"{name}.rope_type {kind!r} is not supported; known: default, linear, llama3")
+        raise UserError(
+            f"{name}.rope_type {kind!r} is not supported; known: default, linear, llama3"
+        )
     found |= {"rotary_scaling": kind, "rotary_factor": _number(given, name, "factor", float)}
     if kind == "llama3":
         found |= {
@@ -92,7 +101,8 @@ def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that LLaMA has not."""
     if config.width % config.heads:  # which transformers refuses of this relative alone
         raise UserError(
-            f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} divide it; with "
+            f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} "
+            "divide it; with "
             "model.bias none it is a Mistral, with qkv a Qwen2"
         )
     shared = write_shared(config, "LLaMA", written=("bias",))
@@ -102,11 +112,17 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def write_shared(
-    config: Any, architecture: str, wanted: Mapping[str, Any] | None = None, written: Collection[str] = ()
+    config: Any,
+    architecture: str,
+    wanted: Mapping[str, Any] | None = None,
+    written: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The fields that the relatives call alike. Raises UserError for a setting that is neither LLaMA's, nor as this
-    relative wants it, nor among those that it writes itself."""
-    demand_all(config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written)
+    """The fields that the relatives call alike. Raises UserError for a setting that is neither
+    LLaMA's, nor as this relative wants it, nor among those that it writes itself.
+    """
+    demand_all(
+        config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written
+    )
     return {
         **write_sizes(config),
         "num_key_value_heads": config.kv_heads or config.heads,

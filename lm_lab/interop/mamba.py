@@ -1,4 +1,6 @@
-"""Mamba (2312.00752), as transformers stores it: input and gate in one matrix, no feed-forward layers."""
+"""Mamba (2312.00752), as transformers stores it: input and gate in one matrix, no feed-forward
+layers.
+"""
 
 from typing import Any
 
@@ -14,13 +16,20 @@ FAMILY = "state_space"
 PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
 # PEFT refuses the one, and of the other transformers takes the weight past PEFT's wrapper.
-NOT_ADAPTED = dict.fromkeys(("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\"")
+NOT_ADAPTED = dict.fromkeys(
+    ("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\""
+)
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our state-space model. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our state-space model. Raises UserError naming a field that is missing or not
+    supported.
+    """
     expect(foreign, {"hidden_act": "silu"})
-    width, rank = take(foreign, "hidden_size", int), take(foreign, "time_step_rank", int | str, "auto")
+    width, rank = (
+        take(foreign, "hidden_size", int),
+        take(foreign, "time_step_rank", int | str, "auto"),
+    )
     inner = int(take(foreign, "expand", int | float, 2, low=0) * width)
     expect(foreign, {"intermediate_size": inner})
     if isinstance(rank, str) and rank != "auto":
@@ -57,7 +66,9 @@ def write_config(config: Any) -> dict[str, Any]:
         },
     )
     if config.inner % config.width:
-        raise UserError(f"model.recurrent_width {config.inner} cannot be written as Mamba, where D divides it")
+        raise UserError(
+            f"model.recurrent_width {config.inner} cannot be written as Mamba, where D divides it"
+        )
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "mamba",
@@ -94,7 +105,11 @@ def taps(ours: str, theirs: str, layers: range) -> Rule:
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
-    layers, ours, theirs = range(config.depth), "layers/state_space", "backbone.layers.{layer}.mixer"
+    layers, ours, theirs = (
+        range(config.depth),
+        "layers/state_space",
+        "backbone.layers.{layer}.mixer",
+    )
     found = [
         same("embed/embedding", "backbone.embeddings.weight"),
         same("layers/mixer_norm/scale", "backbone.layers.{layer}.norm.weight", layers),
@@ -107,9 +122,13 @@ def rules(config: Any) -> list[Rule]:
         turned(f"{ours}/out/kernel", f"{theirs}.out_proj.weight", layers),
         same("norm/scale", "backbone.norm_f.weight"),
     ]
-    for leaf, name, is_matrix in (("kernel", "weight", True), ("bias", "bias", False))[: 1 + config.bias]:
+    for leaf, name, is_matrix in (("kernel", "weight", True), ("bias", "bias", False))[
+        : 1 + config.bias
+    ]:
         parts = [f"{ours}/{part}/{leaf}" for part in ("input", "gate")]
-        found.append(fused(parts, f"{theirs}.in_proj.{name}", axis=0, turned=is_matrix, layers=layers))
+        found.append(
+            fused(parts, f"{theirs}.in_proj.{name}", axis=0, turned=is_matrix, layers=layers)
+        )
     if config.bias:
         found.append(same(f"{ours}/out/bias", f"{theirs}.out_proj.bias", layers))
     if config.conv_bias:

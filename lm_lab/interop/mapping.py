@@ -1,7 +1,8 @@
-"""How tensors of another library become parameters, and parameters tensors: rules that are their own inverse's pair.
+"""How tensors of another library become parameters, and parameters tensors: rules that are their
+own inverse's pair.
 
-A path is "layers/attention/query/kernel"; where a rule has layers, that leaf is stacked, and its row i is the foreign
-layer layers[i].
+A path is "layers/attention/query/kernel"; where a rule has layers, that leaf is stacked, and its
+row i is the foreign layer layers[i].
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +20,11 @@ FLOATS = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bflo
 
 
 class Rule(NamedTuple):
-    """Leaves of ours that hold the same numbers as some foreign tensors, and the two ways between them.
+    """Leaves of ours that hold the same numbers as some foreign tensors, and the two ways between
+    them.
 
-    `read` maps the foreign arrays of one layer, in order, to ours of one layer; `write` is its inverse. Both are
-    affine, so that gradients can be mapped too.
+    `read` maps the foreign arrays of one layer, in order, to ours of one layer; `write` is its
+    inverse. Both are affine, so that gradients can be mapped too.
     """
 
     ours: tuple[str, ...]
@@ -34,7 +36,11 @@ class Rule(NamedTuple):
     def foreign(self) -> Iterator[tuple[str, ...]]:
         """The names of the foreign tensors of each layer; of the only one without layers."""
         for layer in (None,) if self.layers is None else self.layers:
-            yield self.theirs if layer is None else tuple(name.format(layer=layer) for name in self.theirs)
+            yield (
+                self.theirs
+                if layer is None
+                else tuple(name.format(layer=layer) for name in self.theirs)
+            )
 
 
 def same(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
@@ -52,14 +58,21 @@ def shifted(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule
     return Rule((ours,), (theirs,), lambda x: (x + 1,), lambda x: (x - 1,), _tuple(layers))
 
 
-def linear(ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True) -> list[Rule]:
+def linear(
+    ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True
+) -> list[Rule]:
     """A product stored as torch's Linear, with its offset where it has one."""
     kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
     return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)] if bias else [kernel]
 
 
 def norm(
-    ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True, less_1: bool = False
+    ours: str,
+    theirs: str,
+    layers: Sequence[int] | None = None,
+    *,
+    bias: bool = True,
+    less_1: bool = False,
 ) -> list[Rule]:
     """A norm, with its offset where it has one; `less_1`: the scale is stored less 1 there."""
     scale = (shifted if less_1 else same)(f"{ours}/scale", f"{theirs}.weight", layers)
@@ -67,7 +80,9 @@ def norm(
 
 
 def beyond(ours: str, theirs: str, unused: int) -> Rule:
-    """A table of positions whose first `unused` rows there stand for none; they are written as zeros."""
+    """A table of positions whose first `unused` rows there stand for none; they are written as
+    zeros.
+    """
 
     def write(x: np.ndarray) -> Arrays:
         return (np.pad(x, ((unused, 0), (0, 0))),)
@@ -84,7 +99,8 @@ def fused(
     layers: Sequence[int] | None = None,
     sizes: Sequence[int] | None = None,
 ) -> Rule:
-    """Several of ours side by side in one foreign tensor, along `axis` of it; equally wide, or of the given sizes.
+    """Several of ours side by side in one foreign tensor, along `axis` of it; equally wide, or of
+    the given sizes.
 
     `turned`: each part is a matrix [out, in] there.
     """
@@ -114,11 +130,11 @@ def to_ours(
     dtype: Any = np.float32,
     allow_nonfinite: bool = False,
 ) -> PyTree:
-    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path; `optional` are names of
-    tensors that are zeros where they are absent.
+    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path;
+    `optional` are names of tensors that are zeros where they are absent.
 
-    Raises UserError naming a tensor that is missing, too many, of another shape, of no floating-point dtype, or, unless
-    it is allowed, not finite.
+    Raises UserError naming a tensor that is missing, too many, of another shape, of no
+    floating-point dtype, or, unless it is allowed, not finite.
     """
     absent = set(optional) - tensors.keys()
     for rule in rules:
@@ -132,7 +148,9 @@ def to_ours(
         rows = []
         for names in rule.foreign():
             _check_tensors(rule, names, tensors, like)
-            rows.append(rule.read(*(_cast(name, tensors[name], dtype, allow_nonfinite) for name in names)))
+            rows.append(
+                rule.read(*(_cast(name, tensors[name], dtype, allow_nonfinite) for name in names))
+            )
         for path, parts in zip(rule.ours, zip(*rows)):
             leaves[path] = np.array(parts[0]) if rule.layers is None else np.stack(parts)
     return unflatten(leaves)
@@ -142,12 +160,17 @@ def _cast(name: str, tensor: np.ndarray, dtype: Any, allow_nonfinite: bool) -> n
     with np.errstate(over="ignore"):
         cast = np.asarray(tensor, dtype)
     if not allow_nonfinite and not np.isfinite(cast).all():
-        raise UserError(f"tensor {name} has NaN or infinite numbers as {cast.dtype}; --allow_nonfinite takes them")
+        raise UserError(
+            f"tensor {name} has NaN or infinite numbers as {cast.dtype}; --allow_nonfinite "
+            "takes them"
+        )
     return cast
 
 
 def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
-    """Foreign tensors from parameters, in their dtype. Raises UserError for a parameter that no rule knows."""
+    """Foreign tensors from parameters, in their dtype. Raises UserError for a parameter that no
+    rule knows.
+    """
     leaves = flatten(params)
     known = {path for rule in rules for path in rule.ours}
     if strange := sorted(leaves.keys() ^ known):
@@ -159,7 +182,10 @@ def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
         for row, names in enumerate(rule.foreign()):
             parts = rule.write(*(x if rule.layers is None else x[row] for x in held))
             # 1 + w rounds in the wider of two dtypes: what leaves has the dtype that came.
-            tensors |= {name: np.ascontiguousarray(x, held[0].dtype) for name, x in zip(names, parts, strict=True)}
+            tensors |= {
+                name: np.ascontiguousarray(x, held[0].dtype)
+                for name, x in zip(names, parts, strict=True)
+            }
     return tensors
 
 
@@ -167,9 +193,14 @@ def _check_names(rules: Sequence[Rule], tensors: Mapping[str, Any], ignored: Seq
     known = {name for rule in rules for names in rule.foreign() for name in names}
     if missing := sorted(known - tensors.keys()):
         raise UserError(f"tensor {missing[0]} is missing{_others(missing)}")
-    extra = sorted(n for n in tensors.keys() - known if not any(fnmatchcase(n, pattern) for pattern in ignored))
+    extra = sorted(
+        n for n in tensors.keys() - known if not any(fnmatchcase(n, pattern) for pattern in ignored)
+    )
     if extra:
-        raise UserError(f"tensor {extra[0]} has no place in the model that config.json describes{_others(extra)}")
+        raise UserError(
+            f"tensor {extra[0]} has no place in the model that config.json "
+            f"describes{_others(extra)}"
+        )
 
 
 def _others(names: list[str]) -> str:
@@ -177,13 +208,21 @@ def _others(names: list[str]) -> str:
 
 
 def _check_tensors(
-    rule: Rule, names: tuple[str, ...], tensors: Mapping[str, np.ndarray], like: list[tuple[int, ...]]
+    rule: Rule,
+    names: tuple[str, ...],
+    tensors: Mapping[str, np.ndarray],
+    like: list[tuple[int, ...]],
 ) -> None:
     """Each has the shape of what our leaves, of shapes `like`, would be written to."""
     wanted = rule.write(*(np.broadcast_to(np.float32(0), shape) for shape in like))
     for name, whole in zip(names, wanted, strict=True):
         tensor = tensors[name]
         if tensor.shape != whole.shape:
-            raise UserError(f"tensor {name} has shape {list(tensor.shape)}; the config asks for {list(whole.shape)}")
+            raise UserError(
+                f"tensor {name} has shape {list(tensor.shape)}; the config asks for "
+                f"{list(whole.shape)}"
+            )
         if tensor.dtype not in FLOATS:
-            raise UserError(f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits")
+            raise UserError(
+                f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits"
+            )

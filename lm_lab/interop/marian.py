@@ -1,4 +1,6 @@
-"""MarianMT (1804.00344), as transformers stores it: 1706.03762's transformer, with BART's names of tensors."""
+"""MarianMT (1804.00344), as transformers stores it: 1706.03762's transformer, with BART's names of
+tensors.
+"""
 
 from typing import Any
 
@@ -30,9 +32,13 @@ FIXED = {**bart.COMMON, "positions": "sinusoidal", "embedding_norm": False}
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not
+    supported.
+    """
     fields = bart.sizes(foreign, ACTIVATIONS)
-    expect(foreign, {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": fields["vocab"]})
+    expect(
+        foreign, {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": fields["vocab"]}
+    )
     return {**FIXED, **fields}
 
 

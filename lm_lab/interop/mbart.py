@@ -10,7 +10,10 @@ from lm_lab.interop.mapping import Rule, norm
 ARCHITECTURES = ("MBartForConditionalGeneration",)
 BARE = ("MBartModel",)
 FIXED = {**bart.FIXED, "norm_position": "pre"}
-OLD = {"normalize_before": False, "add_final_layer_norm": False}  # which its own say otherwise, and are not read
+OLD = {
+    "normalize_before": False,
+    "add_final_layer_norm": False,
+}  # which its own say otherwise, and are not read
 
 __all__ = [
     "ARCHITECTURES",
@@ -27,7 +30,9 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not
+    supported.
+    """
     return {**FIXED, **bart.sizes(foreign | OLD, PLAIN_ACTIVATIONS)}
 
 
@@ -41,4 +46,7 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     last = {"norm": "model.decoder.layer_norm", "encoder_norm": "model.encoder.layer_norm"}
-    return [*bart.rules(config), *(rule for ours, theirs in last.items() for rule in norm(ours, theirs))]
+    return [
+        *bart.rules(config),
+        *(rule for ours, theirs in last.items() for rule in norm(ours, theirs)),
+    ]

@@ -20,4 +20,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Mistral has not."""
     named = {"architectures": list(ARCHITECTURES), "model_type": "mistral"}
-    return named | llama.write_shared(config, "Mistral", written=("window",)) | {"sliding_window": config.window}
+    return (
+        named
+        | llama.write_shared(config, "Mistral", written=("window",))
+        | {"sliding_window": config.window}
+    )

@@ -1,6 +1,8 @@
-"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, whose tensors stand in files one by one.
+"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, whose tensors stand in files one
+by one.
 
-The weight of the balance loss is a choice of training, counted otherwise there, and is not carried over.
+The weight of the balance loss is a choice of training, counted otherwise there, and is not carried
+over.
 """
 
 from typing import Any
@@ -23,9 +25,15 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
     expect(foreign, {"router_jitter_noise": 0.0})
-    experts, chosen = take(foreign, "num_local_experts", int, 8), take(foreign, "num_experts_per_tok", int, 2)
+    experts, chosen = (
+        take(foreign, "num_local_experts", int, 8),
+        take(foreign, "num_experts_per_tok", int, 2),
+    )
     if chosen == 1 and experts > 1:
-        raise UserError("num_experts_per_tok 1 is not supported: there the gate of one expert is 1, here its chance")
+        raise UserError(
+            "num_experts_per_tok 1 is not supported: there the gate of one expert is 1, here "
+            "its chance"
+        )
     return llama.read_shared({"rope_theta": 1e6, "rms_norm_eps": 1e-5} | foreign) | {
         "bias": "none",
         "window": take(foreign, "sliding_window", int | None, None),
@@ -40,7 +48,9 @@ def write_config(config: Any) -> dict[str, Any]:
     wanted = {"feed_forward_kind": "experts", "capacity_factor": None}
     shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
     if config.experts_per_token == 1 and config.experts > 1:
-        raise UserError("model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1")
+        raise UserError(
+            "model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1"
+        )
     named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
     own = {"num_local_experts": config.experts, "num_experts_per_tok": config.experts_per_token}
     return named | shared | own | {"sliding_window": config.window}
@@ -50,7 +60,11 @@ def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     products = {**llama.ATTENTION, "experts/router": "block_sparse_moe.gate"}
     experts = [_experts(config, ours, theirs) for ours, theirs in NAMES.items()]
-    return [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, products, llama.NORMS), *experts]
+    return [
+        *llama.outer_rules(config),
+        *layer_rules(config, llama.LAYER, products, llama.NORMS),
+        *experts,
+    ]
 
 
 def _experts(config: Any, ours: str, theirs: str) -> Rule:

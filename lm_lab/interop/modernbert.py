@@ -1,4 +1,6 @@
-"""ModernBERT with its masked-token head (2412.13663): pre-norm layers, two of three with a window, without offsets."""
+"""ModernBERT with its masked-token head (2412.13663): pre-norm layers, two of three with a window,
+without offsets.
+"""
 
 from typing import Any
 
@@ -30,7 +32,15 @@ BASES["window_rotary_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
-    expect(foreign, {"attention_bias": False, "mlp_bias": False, "classifier_bias": False, "decoder_bias": True})
+    expect(
+        foreign,
+        {
+            "attention_bias": False,
+            "mlp_bias": False,
+            "classifier_bias": False,
+            "decoder_bias": True,
+        },
+    )
     expect(foreign, {"classifier_activation": "gelu", "position_embedding_type": "absolute"})
     return {
         **FIXED,
@@ -48,14 +58,20 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any]) -> int | None:
-    """global_every. Raises UserError where layers without a window do not come at equal distances from the first."""
-    depth, every = take(foreign, "num_hidden_layers", int), take(foreign, "global_attn_every_n_layers", int, 3, low=1)
+    """global_every. Raises UserError where layers without a window do not come at equal distances
+    from the first.
+    """
+    depth, every = (
+        take(foreign, "num_hidden_layers", int),
+        take(foreign, "global_attn_every_n_layers", int, 3, low=1),
+    )
     given, found = take(foreign, "layer_types", list | None, None), every if every < depth else None
     if given:
         found = given.index(FULL, 1) if FULL in given[1:] else None
     if found == 1 or (given and (len(given) != depth or given != _kinds(depth, found))):
         raise UserError(
-            "layer_types is not supported: layers without a window must come at equal distances, and not "
+            "layer_types is not supported: layers without a window must come at equal "
+            "distances, and not "
             "one after another, from the first on"
         )
     return found
@@ -66,10 +82,15 @@ def _kinds(depth: int, every: int | None) -> list[str]:
 
 
 def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The rotary bases of layers without and with a window, in the form of transformers 5 or of those before it."""
+    """The rotary bases of layers without and with a window, in the form of transformers 5 or of
+    those before it.
+    """
     given, found = take(foreign, "rope_parameters", dict | None, None) or {}, {}
     for ours, (kind, old, default) in BASES.items():
-        fields = {"rope_theta": take(foreign, old, float, default), "rope_parameters": given.get(kind)}
+        fields = {
+            "rope_theta": take(foreign, old, float, default),
+            "rope_parameters": given.get(kind),
+        }
         rotary = llama.read_rotary(fields)
         expect(rotary, {"rotary_scaling": "none"})
         found[ours] = rotary["rotary_base"]
@@ -78,11 +99,21 @@ def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that ModernBERT has not."""
-    demand_all(config, "ModernBERT", FIXED, written=("norm_bias", "window", "global_every", "window_rotary_base"))
+    demand_all(
+        config,
+        "ModernBERT",
+        FIXED,
+        written=("norm_bias", "window", "global_every", "window_rotary_base"),
+    )
     if config.window is None:
-        raise Refused("model.window None cannot be written as ModernBERT, which has one", {"window": 64})
+        raise Refused(
+            "model.window None cannot be written as ModernBERT, which has one", {"window": 64}
+        )
     bases = (config.rotary_base, config.window_rotary_base or config.rotary_base)
-    rotary = {kind: {"rope_type": "default", "rope_theta": base} for kind, base in zip((FULL, WINDOWED), bases)}
+    rotary = {
+        kind: {"rope_type": "default", "rope_theta": base}
+        for kind, base in zip((FULL, WINDOWED), bases)
+    }
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "modernbert",
@@ -119,8 +150,12 @@ def rules(config: Any) -> list[Rule]:
 
 
 def _layer(path: str, layers: range, config: Any) -> list[Rule]:
-    """Of the layers that a path holds; the first has no norm before its attention, and is named by its number."""
-    stem, numbers = ("model.layers.0", None) if path == "first" else ("model.layers.{layer}", layers)
+    """Of the layers that a path holds; the first has no norm before its attention, and is named by
+    its number.
+    """
+    stem, numbers = (
+        ("model.layers.0", None) if path == "first" else ("model.layers.{layer}", layers)
+    )
     queries = [f"{path}/attention/{part}/kernel" for part in ("query", "key", "value")]
     gated = [f"{path}/feed_forward/{part}/kernel" for part in ("gate", "up")]
     found = [
@@ -132,4 +167,7 @@ def _layer(path: str, layers: range, config: Any) -> list[Rule]:
     ]
     if path == "first":
         return found
-    return [*found, *norm(f"{path}/attention_norm", f"{stem}.attn_norm", numbers, bias=config.norm_bias)]
+    return [
+        *found,
+        *norm(f"{path}/attention_norm", f"{stem}.attn_norm", numbers, bias=config.norm_bias),
+    ]

@@ -12,8 +12,9 @@ NAMED = 2  # architectures that an error names, at most
 
 
 def described(family: str, config: Any, architecture: str | None = None) -> str:
-    """The end of an error line: the nearest architectures (or the one that is asked for), each with the settings that
-    a model of them is trained with; "" where no settings are known."""
+    """The end of an error line: the nearest architectures (or the one that is asked for), each with
+    the settings that a model of them is trained with; "" where no settings are known.
+    """
     found = []
     for module in architectures.of_family(family):
         way = changes(module, config)
@@ -27,12 +28,16 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
 
 
 def changes(module: ModuleType, config: Any) -> tuple[str, dict[str, Any]] | None:
-    """(architecture, settings to change) with which a mapping can express a model; None where that is not known."""
+    """(architecture, settings to change) with which a mapping can express a model; None where that
+    is not known.
+    """
     needs: dict[str, Any] = {}
     fields = {field.name for field in dataclasses.fields(config)}
     while True:
         try:
-            return module.write_config(dataclasses.replace(config, **needs))["architectures"][0], needs
+            return module.write_config(dataclasses.replace(config, **needs))["architectures"][
+                0
+            ], needs
         except Refused as refusal:
             if refusal.needs.keys() & needs.keys() or not refusal.needs.keys() <= fields:
                 return None

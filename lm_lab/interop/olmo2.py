@@ -1,4 +1,6 @@
-"""OLMo 2 (2501.00656): LLaMA's shape with norms of what branches add, and of queries and keys over all heads."""
+"""OLMo 2 (2501.00656): LLaMA's shape with norms of what branches add, and of queries and keys over
+all heads.
+"""
 
 from typing import Any
 

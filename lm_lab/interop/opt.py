@@ -2,8 +2,22 @@
 
 from typing import Any
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.decoders import (
+    NO_SPECIALS,
+    demand_plain_heads,
+    layer_rules,
+    read_sizes,
+    write_sizes,
+)
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.mapping import Rule, beyond, norm, same, turned
 
 ARCHITECTURES = ("OPTForCausalLM",)

@@ -1,4 +1,6 @@
-"""Where a model comes from: the directory of a run, a folder of transformers, or a name on the Hugging Face hub."""
+"""Where a model comes from: the directory of a run, a folder of transformers, or a name on the
+Hugging Face hub.
+"""
 
 import importlib
 import importlib.util
@@ -17,16 +19,21 @@ WEIGHTS = ("adapter_config.json", "*.safetensors", "*.safetensors.index.json")
 WANTED = (*carried.SETTINGS, *carried.NAMES, *WEIGHTS, "additional_chat_templates/*")
 
 
-def load(name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if text, a hub's name.
+def load(
+    name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False
+) -> tuple[str, Any, PyTree]:
+    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if
+    text, a hub's name.
 
-    `dtype` None: a run's own; of a foreign model float32. A foreign model may have NaN and infinite weights where that
-    is allowed. Raises UserError.
+    `dtype` None: a run's own; of a foreign model float32. A foreign model may have NaN and infinite
+    weights where that is allowed. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
         family, config, params = restore.load_params(place)
-        cast = params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
+        cast = (
+            params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
+        )
         return family, config, cast
     return folder.load(place, dtype or "float32", allow_nonfinite=allow_nonfinite)
 
@@ -37,17 +44,27 @@ def is_run(place: Path) -> bool:
 
 
 def locate(name: str) -> Path:
-    """The folder of that name, or that into which the hub's model of that name was fetched. Raises UserError."""
+    """The folder of that name, or that into which the hub's model of that name was fetched. Raises
+    UserError.
+    """
     place = Path(name).expanduser()
     if place.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         return place
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise UserError(f"{name}: no such folder; to fetch it from the Hugging Face hub, install huggingface_hub")
+        raise UserError(
+            f"{name}: no such folder; to fetch it from the Hugging Face hub, install "
+            "huggingface_hub"
+        )
     hub = importlib.import_module("huggingface_hub")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(WANTED)))
-    except (OSError, ValueError) as error:  # what all errors of the hub, and of httpx below it, derive from
-        raise UserError(f"{name}: no such folder, and the hub does not give it: {_first_line(error)}") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # what all errors of the hub, and of httpx below it, derive from
+        raise UserError(
+            f"{name}: no such folder, and the hub does not give it: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Low-rank adapters as PEFT stores them: adapter_config.json beside adapter_model.safetensors.
 
-PEFT has A [r, in] and B [out, r] of a module; ours are their transposes. Where one module there is several layers here
-(GPT-2's c_attn is query, key and value), they share A, and B holds their outputs one after another. Ranks and alphas of
-single modules become settings: so the adapter is trained here as it is there.
+PEFT has A [r, in] and B [out, r] of a module; ours are their transposes. Where one module there is
+several layers here (GPT-2's c_attn is query, key and value), they share A, and B holds their
+outputs one after another. Ranks and alphas of single modules become settings: so the adapter is
+trained here as it is there.
 """
 
 import json
@@ -19,25 +20,36 @@ from lm_lab.interop import architectures, folder, mapping, tensors, weights
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.mapping import Rule
 from lm_lab.nn.trees import flatten, unflatten
+from lm_lab.runs.files import read_object
 from lm_lab.schema import build
-from lm_lab.train.files import read_object
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, KERNEL, WEIGHT = "base_model.model.", "/kernel", ".weight"
 DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
-# What would change the mathematics and is not read: adapters of other kinds, and more that is trained.
+# What would change the mathematics and is not read: adapters of other kinds, and more that is
+# trained.
 EXPECTED = {
     "peft_type": "LORA",
     "bias": "none",
     "use_qalora": False,
     "lora_bias": False,
-    **dict.fromkeys(("modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication")),
-    **dict.fromkeys(("megatron_config", "alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config")),
+    **dict.fromkeys(
+        ("modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication")
+    ),
+    **dict.fromkeys(
+        ("megatron_config", "alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config")
+    ),
     **dict.fromkeys(("velora_config", "monteclora_config")),
 }
-OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # beginnings that change the base as well
+OTHER_BASE = (
+    "pissa",
+    "olora",
+    "corda",
+    "loftq",
+    "lora_ga",
+)  # beginnings that change the base as well
 
 
 class Module(NamedTuple):
@@ -52,7 +64,8 @@ class Module(NamedTuple):
 class Site(NamedTuple):
     """Where a module there stands here."""
 
-    rule: Rule  # of its weight, which is that of B too: where each output of our layers is among its own
+    # of its weight, which is that of B too: where each output of our layers is among its own
+    rule: Rule
     paths: tuple[str, ...]  # layers of ours
     row: int | None  # of our stacked leaves
     plain: bool  # whether its weight is [in, out], unlike torch's Linear's
@@ -68,10 +81,11 @@ class Site(NamedTuple):
 
 
 def load(place: Path, family: str, config: Any) -> tuple[lora.Config, PyTree]:
-    """(settings, adapters) of a PEFT folder, for a model of the family's config; the dtype is the file's.
+    """(settings, adapters) of a PEFT folder, for a model of the family's config; the dtype is the
+    file's.
 
-    Layers of a stack are arrays of one rank, the largest: smaller ones are filled up with zeros. Raises UserError
-    naming the file, and the field or the tensor at fault.
+    Layers of a stack are arrays of one rank, the largest: smaller ones are filled up with zeros.
+    Raises UserError naming the file, and the field or the tensor at fault.
     """
     foreign = read_config(place)
     with folder.named(place / CONFIG):
@@ -96,12 +110,18 @@ def read_config(place: Path) -> dict[str, Any]:
 
 
 def save(
-    place: Path, settings: lora.Config, adapters: PyTree, family: str, config: Any, architecture: str | None = None
+    place: Path,
+    settings: lora.Config,
+    adapters: PyTree,
+    family: str,
+    config: Any,
+    architecture: str | None = None,
 ) -> None:
-    """Writes a PEFT folder whole, or nothing, for the architecture (None: the first that the model can be).
+    """Writes a PEFT folder whole, or nothing, for the architecture (None: the first that the model
+    can be).
 
-    Layers that are one module there and do not share A get one of their ranks' sum. Raises UserError where the folder
-    is taken, or where only a part of such a module has a magnitude.
+    Layers that are one module there and do not share A get one of their ranks' sum. Raises
+    UserError where the folder is taken, or where only a part of such a module has a magnitude.
     """
     _, module = next(_candidates(family, config, architecture))
     kernels = _kernels(family, config)
@@ -122,7 +142,9 @@ def save(
         "bias": "none",
         "target_modules": sorted(modules),
         "rank_pattern": {name: rank for name, rank in ranks.items() if rank != settings.rank},
-        "alpha_pattern": {name: own.alpha for name, own in modules.items() if own.alpha != settings.alpha},
+        "alpha_pattern": {
+            name: own.alpha for name, own in modules.items() if own.alpha != settings.alpha
+        },
     }
     found = {}
     for name, own in modules.items():
@@ -131,7 +153,9 @@ def save(
             found[f"{PREFIX}{name}.{MAGNITUDE}"] = own.magnitude
     with folder.drafted(place) as draft:
         (draft / CONFIG).write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
-        tensors.write(draft / WEIGHTS, {name: np.ascontiguousarray(tensor) for name, tensor in found.items()})
+        tensors.write(
+            draft / WEIGHTS, {name: np.ascontiguousarray(tensor) for name, tensor in found.items()}
+        )
 
 
 def _task(config: Any) -> str | None:
@@ -146,18 +170,25 @@ def _check_taken(module: ModuleType, modules: Iterable[str]) -> None:
     for name, remedy in getattr(module, "NOT_ADAPTED", {}).items():
         if any(own.endswith(f".{name}") for own in modules):
             raise UserError(
-                f"PEFT adapts no {name} of a {module.ARCHITECTURES[0]}; train with {remedy}, or merge without "
+                f"PEFT adapts no {name} of a {module.ARCHITECTURES[0]}; train with {remedy}, or "
+                "merge without "
                 "--form=peft and convert the whole"
             )
 
 
 def _settings(foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """Our settings, less those of single layers. Raises UserError naming a field that is not supported."""
-    given = {name: value for name, value in foreign.items() if EXPECTED.get(name, 0) is not None or value}
+    """Our settings, less those of single layers. Raises UserError naming a field that is not
+    supported.
+    """
+    given = {
+        name: value for name, value in foreign.items() if EXPECTED.get(name, 0) is not None or value
+    }
     expect(given, EXPECTED)
     begun = foreign.get("init_lora_weights", True)
     if isinstance(begun, str) and begun.lower().startswith(OTHER_BASE):
-        raise UserError(f"init_lora_weights {begun!r} changes the base too; convert the adapter with PEFT first")
+        raise UserError(
+            f"init_lora_weights {begun!r} changes the base too; convert the adapter with PEFT first"
+        )
     return {
         "rank": take(foreign, "r", int, low=1),
         "alpha": float(take(foreign, "lora_alpha", float, 8.0, low=0)),
@@ -170,7 +201,9 @@ def _settings(foreign: Mapping[str, Any]) -> dict[str, Any]:
 def _modules(
     found: Mapping[str, np.ndarray], foreign: Mapping[str, Any], settings: dict[str, Any]
 ) -> dict[str, Module]:
-    """The modules of a file, by name. Raises UserError naming a tensor that is strange, missing or misshaped."""
+    """The modules of a file, by name. Raises UserError naming a tensor that is strange, missing or
+    misshaped.
+    """
     parts: dict[str, dict[str, np.ndarray]] = {}
     wanted = (DOWN, UP, MAGNITUDE) if settings["dora"] else (DOWN, UP)
     for name, tensor in found.items():
@@ -178,7 +211,9 @@ def _modules(
         if part is None or not name.startswith(PREFIX):
             raise UserError(f"tensor {name} is no part of the adapter that {CONFIG} describes")
         if tensor.dtype not in mapping.FLOATS:
-            raise UserError(f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits")
+            raise UserError(
+                f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits"
+            )
         parts.setdefault(name[len(PREFIX) : -len(part) - 1], {})[part] = tensor
     modules = {}
     for name, own in parts.items():
@@ -186,7 +221,9 @@ def _modules(
             raise UserError(f"tensor {PREFIX}{name}.{missing[0]} is missing")
         down, up = own[DOWN], own[UP]
         if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-            raise UserError(f"tensor {PREFIX}{name}.{UP} has shape {list(up.shape)}, and A {list(down.shape)}")
+            raise UserError(
+                f"tensor {PREFIX}{name}.{UP} has shape {list(up.shape)}, and A {list(down.shape)}"
+            )
         for part, tensor in own.items():
             if not np.isfinite(tensor).all():
                 raise UserError(f"tensor {PREFIX}{name}.{part} has NaN or infinite numbers")
@@ -213,9 +250,14 @@ def _matches(form: str, name: str) -> bool:
 
 
 def _ours(
-    modules: Mapping[str, Module], sites: Mapping[str, Site], kernels: Mapping[str, Any], settings: dict[str, Any]
+    modules: Mapping[str, Module],
+    sites: Mapping[str, Site],
+    kernels: Mapping[str, Any],
+    settings: dict[str, Any],
 ) -> tuple[dict[str, Any], PyTree]:
-    """(settings of single layers, adapters): the rows of a stacked leaf that no module has are of rank 0."""
+    """(settings of single layers, adapters): the rows of a stacked leaf that no module has are of
+    rank 0.
+    """
     rows: dict[str, dict[int | None, Module]] = {}
     for name, own in modules.items():
         site = sites[name]
@@ -231,12 +273,20 @@ def _ours(
     leaves: dict[str, Any] = {}
     ranks, alphas = [], []
     for path, own in rows.items():
-        stack: list[int | None] = [None] if len(kernels[path].shape) == 2 else list(range(kernels[path].shape[0]))
-        ranks += _entries(path, {row: len(own[row].down) if row in own else 0 for row in stack}, settings["rank"])
-        alphas += _entries(path, {row: module.alpha for row, module in own.items()}, settings["alpha"])
+        stack: list[int | None] = (
+            [None] if len(kernels[path].shape) == 2 else list(range(kernels[path].shape[0]))
+        )
+        ranks += _entries(
+            path, {row: len(own[row].down) if row in own else 0 for row in stack}, settings["rank"]
+        )
+        alphas += _entries(
+            path, {row: module.alpha for row, module in own.items()}, settings["alpha"]
+        )
         stacked = _stacked(path, own, stack, kernels[path], settings["dora"])
         leaves |= {
-            f"{path}/{name}": leaf for name, leaf in stacked.items() if name != "down_kernel" or path not in sharers
+            f"{path}/{name}": leaf
+            for name, leaf in stacked.items()
+            if name != "down_kernel" or path not in sharers
         }
     single = {"targets": sorted(rows), "ranks": ranks, "alphas": alphas, "shared": sorted(groups)}
     return single, unflatten(leaves)
@@ -252,7 +302,11 @@ def _entries(path: str, values: Mapping[int | None, float], default: float) -> l
 
 def _check_shapes(name: str, own: Module, inputs: int, outputs: int) -> None:
     rank = len(own.down)
-    wanted = {DOWN: (own.down, (rank, inputs)), UP: (own.up, (outputs, rank)), MAGNITUDE: (own.magnitude, (outputs,))}
+    wanted = {
+        DOWN: (own.down, (rank, inputs)),
+        UP: (own.up, (outputs, rank)),
+        MAGNITUDE: (own.magnitude, (outputs,)),
+    }
     for part, (tensor, shape) in wanted.items():
         if tensor is not None and tensor.shape != shape:
             shapes = f"{list(tensor.shape)}; the model asks for {list(shape)}"
@@ -268,7 +322,10 @@ def _stacked(
     inputs, outputs = kernel.shape[-2:]
     if dora and len(own) < len(stack):
         missing = next(row for row in stack if row not in own)
-        raise UserError(f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them with DoRA")
+        raise UserError(
+            f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them "
+            "with DoRA"
+        )
     down = np.zeros((len(stack), inputs, rank), some.down.dtype)
     up = np.zeros((len(stack), rank, outputs), some.up.dtype)
     for place, row in enumerate(stack):
@@ -302,30 +359,39 @@ def _theirs(
         raise UserError(f"the adapter of {strange[0]} has no place in that architecture")
     modules = {}
     for name, site in sites.items():
-        parts = [_part(settings, path, site.row, ours.get(path), kernels[path]) for path in site.paths]
+        parts = [
+            _part(settings, path, site.row, ours.get(path), kernels[path]) for path in site.paths
+        ]
         if not any(part.down is not None for part in parts):
             continue
         if settings.dora and not all(part.down is not None for part in parts):
-            raise UserError(f"PEFT's {name} is {', '.join(site.paths)}: adapt all of them with DoRA, or none")
+            raise UserError(
+                f"PEFT's {name} is {', '.join(site.paths)}: adapt all of them with DoRA, or none"
+            )
         modules[name] = _joined(settings, site, parts)
     return modules
 
 
-def _part(settings: lora.Config, path: str, row: int | None, own: Mapping[str, Any] | None, kernel: Any) -> Part:
+def _part(
+    settings: lora.Config, path: str, row: int | None, own: Mapping[str, Any] | None, kernel: Any
+) -> Part:
     layers = None if len(kernel.shape) == 2 else kernel.shape[0]
     place = () if row is None else row
     rank = int(settings.ranks_of(path, layers)[place])
     if own is None or not rank:
         return Part(kernel.shape[-1])
     leaves = {name: np.asarray(leaf)[place] for name, leaf in own.items()}
-    scale, alpha = (float(of(path, layers)[place]) for of in (settings.scales_of, settings.alphas_of))
+    scale, alpha = (
+        float(of(path, layers)[place]) for of in (settings.scales_of, settings.alphas_of)
+    )
     down, up = leaves["down_kernel"].T[:rank], leaves["up_kernel"].T[:, :rank]
     return Part(kernel.shape[-1], scale, alpha, down, up, leaves.get("magnitude"))
 
 
 def _joined(settings: lora.Config, site: Site, parts: Sequence[Part]) -> Module:
-    """One module of several layers' parts: of one A where they share it, else of the sum of their ranks, where B makes
-    up for the scale that this gives."""
+    """One module of several layers' parts: of one A where they share it, else of the sum of their
+    ranks, where B makes up for the scale that this gives.
+    """
     there = [part for part in parts if part.down is not None and part.up is not None]
     downs = [part.down for part in there if part.down is not None]
     shared = all(down.shape == downs[0].shape and (down == downs[0]).all() for down in downs)
@@ -342,17 +408,25 @@ def _joined(settings: lora.Config, site: Site, parts: Sequence[Part]) -> Module:
             at += rank
         blocks.append(block)
     magnitudes = [part.magnitude[:, None] for part in there if part.magnitude is not None]
-    return Module(down, site.join(blocks), site.join(magnitudes)[:, 0] if magnitudes else None, alpha)
+    return Module(
+        down, site.join(blocks), site.join(magnitudes)[:, 0] if magnitudes else None, alpha
+    )
 
 
 def _kernels(family: str, config: Any) -> dict[str, Any]:
     """Shapes of the kernels by the path of their layer."""
     leaves = flatten(abstract_params(family, config))
-    return {path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)}
+    return {
+        path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)
+    }
 
 
-def _candidates(family: str, config: Any, architecture: str | None) -> Iterator[tuple[str, ModuleType]]:
-    """The architectures that the model can be, with their mappings. Raises UserError where there is none."""
+def _candidates(
+    family: str, config: Any, architecture: str | None
+) -> Iterator[tuple[str, ModuleType]]:
+    """The architectures that the model can be, with their mappings. Raises UserError where there is
+    none.
+    """
     refusals, found = [], False
     for module in architectures.of_family(family):
         try:
@@ -364,7 +438,10 @@ def _candidates(family: str, config: Any, architecture: str | None) -> Iterator[
             found = True
             yield name, module
     if not found:
-        raise UserError("; ".join(refusals) or f"a model of family {family} is no {architecture}; choose another")
+        raise UserError(
+            "; ".join(refusals)
+            or f"a model of family {family} is no {architecture}; choose another"
+        )
 
 
 def _sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]:
@@ -375,7 +452,9 @@ def _sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]
             continue
         if all(path.endswith(KERNEL) for path in rule.ours):
             paths = tuple(path.removesuffix(KERNEL) for path in rule.ours)
-            probe: np.ndarray = rule.write(*(np.zeros((1, kernels[path].shape[-1])) for path in paths))[0]
+            probe: np.ndarray = rule.write(
+                *(np.zeros((1, kernels[path].shape[-1])) for path in paths)
+            )[0]
             for row, (name,) in enumerate(rule.foreign()):
                 place = None if rule.layers is None else row
                 sites[name.removesuffix(WEIGHT)] = Site(rule, paths, place, len(probe) == 1)
@@ -383,11 +462,18 @@ def _sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]
 
 
 def _sites_of(family: str, config: Any, modules: Iterable[str]) -> dict[str, Site]:
-    """The sites of the architecture that has all the modules. Raises UserError naming one that none has."""
+    """The sites of the architecture that has all the modules. Raises UserError naming one that none
+    has.
+    """
     kernels = _kernels(family, config)
-    found = [_sites(module.rules(config), kernels) for _, module in _candidates(family, config, None)]
+    found = [
+        _sites(module.rules(config), kernels) for _, module in _candidates(family, config, None)
+    ]
     sites = min(found, key=lambda sites: len(set(modules) - sites.keys()))
     unknown = sorted(set(modules) - sites.keys())
     if not unknown:
         return sites
-    raise UserError(f"tensor {PREFIX}{unknown[0]}.{DOWN} is of a module that the model has not, or not as a kernel")
+    raise UserError(
+        f"tensor {PREFIX}{unknown[0]}.{DOWN} is of a module that the model has not, or not as a "
+        "kernel"
+    )

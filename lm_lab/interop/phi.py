@@ -3,8 +3,22 @@
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.decoders import (
+    NO_SPECIALS,
+    demand_full_width,
+    layer_rules,
+    read_sizes,
+    write_sizes,
+)
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule, linear, norm, same
 

@@ -1,4 +1,6 @@
-"""Phi-3 (2404.14219) and Phi-4: LLaMA's shape, with query, key and value in one product, and gate and up in another."""
+"""Phi-3 (2404.14219) and Phi-4: LLaMA's shape, with query, key and value in one product, and gate
+and up in another.
+"""
 
 from typing import Any
 
@@ -26,15 +28,22 @@ def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Phi-3 has not."""
     named = {"architectures": [*ARCHITECTURES], "model_type": "phi3"}
     shared = llama.write_shared(config, "Phi-3", written=("window", "rotary_share"))
-    own = {"sliding_window": config.window, "resid_pdrop": config.dropout, "embd_pdrop": config.dropout}
-    # By the length that it was trained at transformers chooses among scalings of positions, of which there is none.
+    own = {
+        "sliding_window": config.window,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+    }
+    # By the length that it was trained at transformers chooses among scalings of positions, of
+    # which there is none.
     return named | shared | own | {"original_max_position_embeddings": config.length}
 
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     products = {"attention/out": "self_attn.o_proj", "feed_forward/down": "mlp.down_proj"}
-    queries, keys = (config.features_of_head * heads for heads in (config.heads, config.kv_heads or config.heads))
+    queries, keys = (
+        config.features_of_head * heads for heads in (config.heads, config.kv_heads or config.heads)
+    )
     sides = {
         "self_attn.qkv_proj": ("attention", ("query", "key", "value"), (queries, keys, keys)),
         "mlp.gate_up_proj": ("feed_forward", ("gate", "up"), (config.inner, config.inner)),
@@ -43,5 +52,7 @@ def rules(config: Any) -> list[Rule]:
     for theirs, (part, names, sizes) in sides.items():
         ours = [f"layers/{part}/{name}/kernel" for name in names]
         stem = f"{llama.LAYER}.{theirs}.weight"
-        found.append(fused(ours, stem, axis=0, turned=True, layers=range(config.depth), sizes=sizes))
+        found.append(
+            fused(ours, stem, axis=0, turned=True, layers=range(config.depth), sizes=sizes)
+        )
     return found

@@ -30,14 +30,20 @@ def read_window(foreign: dict[str, Any]) -> int | None:
     if not take(foreign, "use_sliding_window", bool, False) or kinds == {FULL}:
         return None
     if kinds != {WINDOWED}:
-        raise UserError("layer_types with a window in some layers only is not supported; see max_window_layers")
+        raise UserError(
+            "layer_types with a window in some layers only is not supported; see max_window_layers"
+        )
     return window
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Qwen2 has not."""
     named = {"architectures": list(ARCHITECTURES), "model_type": "qwen2"}
-    return named | llama.write_shared(config, "Qwen2", {"bias": "qkv"}, written=("window",)) | write_window(config)
+    return (
+        named
+        | llama.write_shared(config, "Qwen2", {"bias": "qkv"}, written=("window",))
+        | write_window(config)
+    )
 
 
 def write_window(config: Any) -> dict[str, Any]:

@@ -17,15 +17,26 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
-    found = llama.read_shared({"head_dim": 128} | foreign) | {"qk_norm": "rms", "window": qwen2.read_window(foreign)}
+    found = llama.read_shared({"head_dim": 128} | foreign) | {
+        "qk_norm": "rms",
+        "window": qwen2.read_window(foreign),
+    }
     return found | {"bias": BIASES[take(foreign, "attention_bias", bool, False)]}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A whole config.json. Raises UserError naming a setting that Qwen3 has not."""
     shared = llama.write_shared(config, "Qwen3", {"qk_norm": "rms"}, written=("bias", "window"))
-    own = {"attention_bias": spell(config, "bias", "Qwen3", BIASES), "head_dim": config.features_of_head}
-    return {"architectures": [*ARCHITECTURES], "model_type": "qwen3"} | shared | own | qwen2.write_window(config)
+    own = {
+        "attention_bias": spell(config, "bias", "Qwen3", BIASES),
+        "head_dim": config.features_of_head,
+    }
+    return (
+        {"architectures": [*ARCHITECTURES], "model_type": "qwen3"}
+        | shared
+        | own
+        | qwen2.write_window(config)
+    )
 
 
 def rules(config: Any) -> list[Rule]:

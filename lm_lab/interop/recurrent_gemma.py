@@ -1,4 +1,6 @@
-"""RecurrentGemma (2404.07839), as transformers stores it: Griffin with biases; norms hold their scale less 1."""
+"""RecurrentGemma (2404.07839), as transformers stores it: Griffin with biases; norms hold their
+scale less 1.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +15,20 @@ FAMILY = "state_space"
 PREFIX = "model."
 IGNORED = ("*lm_head.weight", "*rotary_emb.inv_freq", "*normalizer")
 
-ALWAYS = {"block": "rg_lru", "norm": "rms", "bias": True, "conv_bias": True, "embedding_scaled": True}
+ALWAYS = {
+    "block": "rg_lru",
+    "norm": "rms",
+    "bias": True,
+    "conv_bias": True,
+    "embedding_scaled": True,
+}
 GRIFFIN = ["recurrent", "recurrent", "attention"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our state-space model. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our state-space model. Raises UserError naming a field that is missing or not
+    supported.
+    """
     expect(foreign, {"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False})
     width, heads = take(foreign, "hidden_size", int), take(foreign, "num_attention_heads", int)
     expect(foreign, {"head_dim": width // max(1, heads)})
@@ -36,7 +46,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "window": take(foreign, "attention_window_size", int, 2048),
         "heads": heads,
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None) or heads,
-        "rotary_base": take(rotary, "rope_theta", float, take(foreign, "rope_theta", float, 10_000.0)),
+        "rotary_base": take(
+            rotary, "rope_theta", float, take(foreign, "rope_theta", float, 10_000.0)
+        ),
         "rotary_share": take(rotary, "partial_rotary_factor", float, share),
         "feed_forward": take(foreign, "intermediate_size", int, low=2) // 2,
         "vocab": take(foreign, "vocab_size", int),
@@ -47,17 +59,25 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any], depth: int) -> int | None:
-    """attention_every of block_types. Raises UserError where attention does not come at equal distances."""
+    """attention_every of block_types. Raises UserError where attention does not come at equal
+    distances.
+    """
     given = take(foreign, "block_types", list | None, None) or GRIFFIN
     kinds = (given * depth)[:depth]
     every = kinds.index("attention") + 1 if "attention" in kinds else None
     if kinds != _kinds(every, depth):
-        raise UserError(f"block_types {given} is not supported; only 'recurrent', n times, and then 'attention' is")
+        raise UserError(
+            f"block_types {given} is not supported; only 'recurrent', n times, and then "
+            "'attention' is"
+        )
     return every
 
 
 def _kinds(every: int | None, depth: int) -> list[str]:
-    return ["recurrent" if every is None or (layer + 1) % every else "attention" for layer in range(depth)]
+    return [
+        "recurrent" if every is None or (layer + 1) % every else "attention"
+        for layer in range(depth)
+    ]
 
 
 def write_config(config: Any) -> dict[str, Any]:
@@ -67,9 +87,15 @@ def write_config(config: Any) -> dict[str, Any]:
         missing = "model.logit_softcap None cannot be written as RecurrentGemma, which has one"
         raise Refused(missing, {"logit_softcap": 30.0})
     if config.width % config.heads:
-        raise UserError(f"model.width {config.width} cannot be written as RecurrentGemma, where heads divide it")
+        raise UserError(
+            f"model.width {config.width} cannot be written as RecurrentGemma, where heads divide it"
+        )
     every = config.attention_every
-    rotary = {"rope_type": "default", "rope_theta": config.rotary_base, "partial_rotary_factor": config.rotary_share}
+    rotary = {
+        "rope_type": "default",
+        "rope_theta": config.rotary_base,
+        "partial_rotary_factor": config.rotary_share,
+    }
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": "recurrent_gemma",
@@ -96,9 +122,14 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are: a path of ours holds every attention_every-th layer, or those left over."""
+    """Where its tensors are: a path of ours holds every attention_every-th layer, or those left
+    over.
+    """
     groups, rest = config.groups
-    found = [same("embed/embedding", "model.embed_tokens.weight"), shifted("norm/scale", "model.final_norm.weight")]
+    found = [
+        same("embed/embedding", "model.embed_tokens.weight"),
+        shifted("norm/scale", "model.final_norm.weight"),
+    ]
     every = config.attention_every or 1
     for place in range(every if groups else 0):
         layers = range(place, groups * every, every)
@@ -119,7 +150,9 @@ def _layer(ours: str, layers: range, config: Any, *, attends: bool) -> Iterator[
         path, name = f"{ours}/feed_forward/{part}", f"{theirs}.mlp_block.{part}_proj"
         yield turned(f"{path}/kernel", f"{name}.weight", layers)
         yield same(f"{path}/bias", f"{name}.bias", layers)
-    yield from (_attention if attends else _recurrent)(ours, f"{theirs}.temporal_block", layers, config)
+    yield from (_attention if attends else _recurrent)(
+        ours, f"{theirs}.temporal_block", layers, config
+    )
 
 
 def _attention(ours: str, theirs: str, layers: range, config: Any) -> Iterator[Rule]:

@@ -1,6 +1,8 @@
-"""RoBERTa with its masked-token head (1907.11692): BERT's shape, with positions from the row after padding's on.
+"""RoBERTa with its masked-token head (1907.11692): BERT's shape, with positions from the row after
+padding's on.
 
-XLM-RoBERTa (1911.02116) and CamemBERT (1911.03894) are the same model under other names, and are not written as such.
+XLM-RoBERTa (1911.02116) and CamemBERT (1911.03894) are the same model under other names, and are
+not written as such.
 """
 
 from typing import Any
@@ -12,7 +14,11 @@ from lm_lab.interop.mapping import Rule, beyond
 ARCHITECTURES = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM")
 FAMILY = "encoder"
 PREFIX = "roberta."
-IGNORED = ("roberta.embeddings.position_ids", "roberta.pooler.*", "lm_head.decoder.*")  # buffers, and what is tied
+IGNORED = (
+    "roberta.embeddings.position_ids",
+    "roberta.pooler.*",
+    "lm_head.decoder.*",
+)  # buffers, and what is tied
 
 UNUSED = 2  # rows of the table of positions: up to that of the padding token, which is 1
 NAMES = {
@@ -25,7 +31,9 @@ NAMES = {
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
-    expect(foreign, {"hidden_act": "gelu", "pad_token_id": UNUSED - 1})  # its head has GELU, whatever layers have
+    expect(
+        foreign, {"hidden_act": "gelu", "pad_token_id": UNUSED - 1}
+    )  # its head has GELU, whatever layers have
     found = bert.read_config(foreign)
     return found | {"length": found["length"] - UNUSED}
 
@@ -35,7 +43,9 @@ def write_config(config: Any) -> dict[str, Any]:
     demand(config, "RoBERTa", {"activation": "gelu_exact"})
     named = {"architectures": [ARCHITECTURES[0]], "model_type": "roberta"}
     own = {"max_position_embeddings": config.length + UNUSED, "pad_token_id": UNUSED - 1}
-    return named | bert.written(config, "RoBERTa") | own | {"bos_token_id": None, "eos_token_id": None}
+    return (
+        named | bert.written(config, "RoBERTa") | own | {"bos_token_id": None, "eos_token_id": None}
+    )
 
 
 def rules(config: Any) -> list[Rule]:

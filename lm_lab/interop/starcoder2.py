@@ -3,8 +3,22 @@
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, layer_rules, read_sizes, write_sizes
-from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, expect, spell, take, take_dropout
+from lm_lab.interop.decoders import (
+    NO_SPECIALS,
+    demand_full_width,
+    layer_rules,
+    read_sizes,
+    write_sizes,
+)
+from lm_lab.interop.fields import (
+    PLAIN_ACTIVATIONS,
+    choose,
+    demand_all,
+    expect,
+    spell,
+    take,
+    take_dropout,
+)
 from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
 from lm_lab.interop.mapping import Rule
 
@@ -15,7 +29,16 @@ ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", **PLAIN_ACTIVATIONS}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {**llama.ATTENTION, "feed_forward/up": "mlp.c_fc", "feed_forward/down": "mlp.c_proj"}
 
-__all__ = ["ARCHITECTURES", "BARE", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "FAMILY",
+    "IGNORED",
+    "PREFIX",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

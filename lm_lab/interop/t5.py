@@ -1,4 +1,6 @@
-"""T5 (1910.10683), v1.0 and v1.1, as transformers stores it: every layer's parts are numbered, and have no offsets."""
+"""T5 (1910.10683), v1.0 and v1.1, as transformers stores it: every layer's parts are numbered, and
+have no offsets.
+"""
 
 from typing import Any
 
@@ -11,7 +13,13 @@ FAMILY = "encoder_decoder"
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 IGNORED = (*COPIES, "lm_head.weight")
 
-ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "gelu_new": "gelu", "gelu": "gelu_exact"}
+ACTIVATIONS = {
+    "relu": "relu",
+    "gated-gelu": "geglu",
+    "gated-silu": "swiglu",
+    "gelu_new": "gelu",
+    "gelu": "gelu_exact",
+}
 FIXED = {
     "norm": "rms",
     "norm_position": "pre",
@@ -26,7 +34,9 @@ FIXED = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not
+    supported.
+    """
     depth = take(foreign, "num_layers", int)
     tied = take(foreign, "tie_word_embeddings", bool, True)
     return {
@@ -78,20 +88,27 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def read_start(foreign: dict[str, Any]) -> int | None:
-    """The id with which the decoder begins; None where there is none, or one that is no row of the embedding."""
+    """The id with which the decoder begins; None where there is none, or one that is no row of the
+    embedding.
+    """
     start = take(foreign, "decoder_start_token_id", int | None, None)
     return start if start is None or 0 <= start < take(foreign, "vocab_size", int) else None
 
 
 def written_start(config: Any) -> int:
-    """The id with which the decoder begins: the model's, or else the one that our objectives add, last of all."""
+    """The id with which the decoder begins: the model's, or else the one that our objectives add,
+    last of all.
+    """
     return config.vocab - 1 if config.start_id is None else config.start_id
 
 
 def rules(config: Any) -> list[Rule]:
     """Where its tensors are."""
     found = [same("embed/embedding", "shared.weight")]
-    sides = (("encoder", "encoder_", "encoder", config.depth_of_encoder), ("decoder", "", "layers", config.depth))
+    sides = (
+        ("encoder", "encoder_", "encoder", config.depth_of_encoder),
+        ("decoder", "", "layers", config.depth),
+    )
     for side, prefix, stack, depth in sides:
         layer, layers = f"{side}.block.{{layer}}.layer", range(depth)
         bias = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -99,14 +116,24 @@ def rules(config: Any) -> list[Rule]:
             same(f"{prefix}positions/table/embedding", bias),
             same(f"{prefix}norm/scale", f"{side}.final_layer_norm.weight"),
         ]
-        parts = {"attention": "SelfAttention", "cross_attention": "EncDecAttention", "feed_forward": "DenseReluDense"}
+        parts = {
+            "attention": "SelfAttention",
+            "cross_attention": "EncDecAttention",
+            "feed_forward": "DenseReluDense",
+        }
         if side == "encoder":
             del parts["cross_attention"]
         for number, (part, name) in enumerate(parts.items()):
-            found.append(same(f"{stack}/{part}_norm/scale", f"{layer}.{number}.layer_norm.weight", layers))
+            found.append(
+                same(f"{stack}/{part}_norm/scale", f"{layer}.{number}.layer_norm.weight", layers)
+            )
             matrices = _feed_forward(config) if part == "feed_forward" else ATTENTION
             found += [
-                turned(f"{stack}/{part}/{ours}/kernel", f"{layer}.{number}.{name}.{theirs}.weight", layers)
+                turned(
+                    f"{stack}/{part}/{ours}/kernel",
+                    f"{layer}.{number}.{name}.{theirs}.weight",
+                    layers,
+                )
                 for ours, theirs in matrices.items()
             ]
     return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]

@@ -1,4 +1,6 @@
-"""mT5 (2010.11934): T5 v1.1's shape and names of tensors; no head reads scaled features, whatever is tied."""
+"""mT5 (2010.11934): T5 v1.1's shape and names of tensors; no head reads scaled features, whatever
+is tied.
+"""
 
 from typing import Any
 
@@ -9,11 +11,22 @@ from lm_lab.interop.t5 import COPIES, FAMILY, IGNORED, rules
 ARCHITECTURES = ("MT5ForConditionalGeneration",)
 BARE = ("MT5Model",)
 
-__all__ = ["ARCHITECTURES", "BARE", "COPIES", "FAMILY", "IGNORED", "read_config", "rules", "write_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "BARE",
+    "COPIES",
+    "FAMILY",
+    "IGNORED",
+    "read_config",
+    "rules",
+    "write_config",
+]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not supported."""
+    """The fields of our encoder-decoder. Raises UserError naming a field that is missing or not
+    supported.
+    """
     return t5.read_config({"feed_forward_proj": "gated-gelu"} | foreign) | {"head_scaling": False}
 
 

@@ -1,7 +1,7 @@
 """The safetensors format, read without trust and written.
 
-A file is the length of its header (u64, little endian), the header (JSON: name -> dtype, shape, data_offsets), and the
-tensors' bytes, one after another without a hole.
+A file is the length of its header (u64, little endian), the header (JSON: name -> dtype, shape,
+data_offsets), and the tensors' bytes, one after another without a hole.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lm_lab import durable
+from lm_lab.runs import durable
 from lm_lab.types import UserError
 
 DTYPES = {
@@ -36,13 +36,17 @@ HEADER_LIMIT = 100_000_000  # bytes, the format's own
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor by name, mapped read-only from the file. Raises UserError naming the file, and the tensor at fault.
+    """Every tensor by name, mapped read-only from the file. Raises UserError naming the file, and
+    the tensor at fault.
 
-    Nothing of the header is believed: sizes are those of the shapes, and the tensors tile the file exactly.
+    Nothing of the header is believed: sizes are those of the shapes, and the tensors tile the file
+    exactly.
     """
     try:
         header, start, size = _header(path)
-        spans = sorted(_span(name, fields) for name, fields in header.items() if name != "__metadata__")
+        spans = sorted(
+            _span(name, fields) for name, fields in header.items() if name != "__metadata__"
+        )
         _check_tiling(spans, size - start)
         data = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
     except OSError as error:
@@ -62,12 +66,17 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, HEADER_LIMIT):
-            raise UserError(f"no safetensors file: {size} bytes cannot hold a header of {length}; fetch it again")
+            raise UserError(
+                f"no safetensors file: {size} bytes cannot hold a header of {length}; fetch it "
+                "again"
+            )
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"no safetensors file: its header is no JSON ({error}); fetch it again") from None
+        raise UserError(
+            f"no safetensors file: its header is no JSON ({error}); fetch it again"
+        ) from None
     if not isinstance(header, dict):
         raise UserError("no safetensors file: its header is no JSON object; fetch it again")
     return header, 8 + length, size
@@ -76,36 +85,57 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise UserError(f"tensor {next(name for name in names if names.count(name) > 1)} is described twice")
+        raise UserError(
+            f"tensor {next(name for name in names if names.count(name) > 1)} is described twice"
+        )
     return dict(pairs)
 
 
 def _span(name: str, fields: Any) -> tuple[int, int, str]:
     """(first byte, end, name) of a tensor, whose fields are what they must be."""
-    if not isinstance(fields, dict) or not all(key in fields for key in ("dtype", "shape", "data_offsets")):
-        raise UserError(f"tensor {name} has no dtype, shape and data_offsets in the header; fetch the file again")
+    if not isinstance(fields, dict) or not all(
+        key in fields for key in ("dtype", "shape", "data_offsets")
+    ):
+        raise UserError(
+            f"tensor {name} has no dtype, shape and data_offsets in the header; fetch the file "
+            "again"
+        )
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise UserError(f"tensor {name} has dtype {dtype!r}, which is not supported; save it as F32, F16 or BF16")
+        raise UserError(
+            f"tensor {name} has dtype {dtype!r}, which is not supported; save it as F32, F16 or "
+            "BF16"
+        )
     if not _counts(shape) or len(shape) > 32 or not _counts(offsets) or len(offsets) != 2:
-        raise UserError(f"tensor {name} has shape {shape!r} at bytes {offsets!r}, which no tensor has")
+        raise UserError(
+            f"tensor {name} has shape {shape!r} at bytes {offsets!r}, which no tensor has"
+        )
     begin, end = offsets
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
-        raise UserError(f"tensor {name} has {end - begin} bytes in the header, which {dtype} of shape {shape} has not")
+        raise UserError(
+            f"tensor {name} has {end - begin} bytes in the header, which {dtype} of shape "
+            f"{shape} has not"
+        )
     return begin, end, name
 
 
 def _counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
+    return isinstance(values, list) and all(
+        type(value) is int and 0 <= value < 2**48 for value in values
+    )
 
 
 def _check_tiling(spans: list[tuple[int, int, str]], size: int) -> None:
     at = 0
     for begin, end, name in spans:
         if end > size:
-            raise UserError(f"tensor {name} ends at byte {end} of {size}: the file is truncated; fetch it again")
+            raise UserError(
+                f"tensor {name} ends at byte {end} of {size}: the file is truncated; fetch it again"
+            )
         if begin != at:
-            raise UserError(f"tensor {name} {'overlaps another' if begin < at else 'leaves a hole before it'}")
+            raise UserError(
+                f"tensor {name} {'overlaps another' if begin < at else 'leaves a hole before it'}"
+            )
         at = end
     if at != size:
         raise UserError(f"{size - at} bytes follow the last tensor; fetch the file again")

@@ -1,4 +1,6 @@
-"""Which tokenizer of lm_lab reads the files that stand beside a model of transformers, and what is special in them."""
+"""Which tokenizer of lm_lab reads the files that stand beside a model of transformers, and what is
+special in them.
+"""
 
 import importlib.util
 import json
@@ -8,10 +10,11 @@ from typing import Any
 
 import sentencepiece
 
-from lm_lab import durable, registry
+from lm_lab import registry
+from lm_lab.runs import durable
+from lm_lab.runs.files import read_object
 from lm_lab.schema import build
 from lm_lab.train.carried import SETTINGS
-from lm_lab.train.files import read_object
 from lm_lab.types import UserError
 
 Section = dict[str, Any]
@@ -21,7 +24,9 @@ BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
 
 
 def find(folder: Path) -> tuple[Section, str]:
-    """(the keys of a data section that make the folder's tokenizer, ""); ({}, why there is none) otherwise."""
+    """(the keys of a data section that make the folder's tokenizer, ""); ({}, why there is none)
+    otherwise.
+    """
     said = Said(folder)
     reasons = []
     for make in (_of_library, _of_two, _of_one):
@@ -36,11 +41,15 @@ def find(folder: Path) -> tuple[Section, str]:
 
 
 class Said:
-    """What config.json, generation_config.json and tokenizer_config.json of a folder say of a tokenizer."""
+    """What config.json, generation_config.json and tokenizer_config.json of a folder say of a
+    tokenizer.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Reads them. Raises UserError for one that is no JSON object."""
-        self.model = special_ids(folder) | {"model_type": _read(folder / "config.json").get("model_type")}
+        self.model = special_ids(folder) | {
+            "model_type": _read(folder / "config.json").get("model_type")
+        }
         self.tokenizer = _read(folder / "tokenizer_config.json")
 
     @property
@@ -57,10 +66,14 @@ class Said:
 
 
 def special_ids(folder: Path) -> dict[str, Any]:
-    """The special ids of a folder: those of config.json, and of generation_config.json where that says none."""
+    """The special ids of a folder: those of config.json, and of generation_config.json where that
+    says none.
+    """
     found: dict[str, Any] = {}
     for name in reversed(SETTINGS):
-        ids = {key: value for key, value in _read(folder / name).items() if key.endswith("_token_id")}
+        ids = {
+            key: value for key, value in _read(folder / name).items() if key.endswith("_token_id")
+        }
         found |= {key: value for key, value in ids.items() if value is not None or key not in found}
     return found
 
@@ -84,7 +97,9 @@ def _of_library(folder: Path, said: Said) -> Iterator[Section]:
         if not path.exists():
             continue
         if importlib.util.find_spec("tokenizers") is None:
-            raise UserError(f"{path}: reading it needs the tokenizers library; install lm_lab[interop]")
+            raise UserError(
+                f"{path}: reading it needs the tokenizers library; install lm_lab[interop]"
+            )
         end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
         section = {"tokenizer": "hugging_face", "tokenizer_file": str(path), "framed": True}
         yield section | {"end_token": end}
@@ -98,20 +113,29 @@ def _special(path: Path, number: int | None) -> str | None:
         return None
     try:
         tokens = json.loads(durable.read_bytes(path)).get("added_tokens") or ()
-        return next((token["content"] for token in tokens if token["id"] == number and token["special"]), None)
+        return next(
+            (token["content"] for token in tokens if token["id"] == number and token["special"]),
+            None,
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # what is wrong with the file is said by the tokenizer itself
 
 
 def _of_two(folder: Path, said: Said) -> Iterator[Section]:
     """MarianMT's two SentencePiece models."""
-    names = {"tokenizer_file": "source.spm", "target_file": "target.spm", "vocab_file": "vocab.json"}
+    names = {
+        "tokenizer_file": "source.spm",
+        "target_file": "target.spm",
+        "vocab_file": "vocab.json",
+    }
     if not (folder / "source.spm").exists():
         return
     if (folder / "target_vocab.json").exists():
         return  # ids of sources and of targets apart: two embeddings
     end = said.token("eos_token") or "</s>"
-    yield {"tokenizer": "sentencepiece_file", "end_token": end} | {key: str(folder / names[key]) for key in names}
+    yield {"tokenizer": "sentencepiece_file", "end_token": end} | {
+        key: str(folder / names[key]) for key in names
+    }
 
 
 def _control(path: Path, number: Any) -> str | None:
@@ -132,7 +156,15 @@ def _of_one(folder: Path, said: Said) -> Iterator[Section]:
         kind = said.model["model_type"]
         section: Section = {"tokenizer": "sentencepiece_file", "tokenizer_file": str(folder / name)}
         end = _control(folder / name, said.end) or said.token("eos_token") or "</s>"
-        begin = _control(folder / name, said.model.get("bos_token_id")) or said.token("bos_token") or "<s>"
+        begin = (
+            _control(folder / name, said.model.get("bos_token_id"))
+            or said.token("bos_token")
+            or "<s>"
+        )
         is_begun = said.tokenizer.get("add_bos_token", kind in BEGUN)
         extra = said.tokenizer.get("extra_ids", 100 if kind == "t5" else 0)
-        yield section | {"end_token": end, "begin_token": begin if is_begun else None, "sentinels": extra}
+        yield section | {
+            "end_token": end,
+            "begin_token": begin if is_begun else None,
+            "sentinels": extra,
+        }

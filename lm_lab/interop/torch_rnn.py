@@ -1,8 +1,9 @@
-"""PyTorch's nn.RNN, nn.GRU and nn.LSTM: their tensors, and the layers of a `rnn` model without norms and residuals.
+"""PyTorch's nn.RNN, nn.GRU and nn.LSTM: their tensors, and the layers of a `rnn` model without
+norms and residuals.
 
-Here every layer reads and writes the width of the stream, so input_size must be hidden_size, and twice that of a module
-that is bidirectional. Torch keeps two biases where one is enough: read, they are added up (but for what a GRU's reset
-gate lets through); written, the second is 0.
+Here every layer reads and writes the width of the stream, so input_size must be hidden_size, and
+twice that of a module that is bidirectional. Torch keeps two biases where one is enough: read, they
+are added up (but for what a GRU's reset gate lets through); written, the second is 0.
 """
 
 import re
@@ -26,10 +27,14 @@ MODULES: dict[tuple[str, str | None], Name] = {
 
 
 def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
-    """The model's fields that a module's tensors (its state_dict) tell. Raises UserError naming one that cannot be."""
+    """The model's fields that a module's tensors (its state_dict) tell. Raises UserError naming one
+    that cannot be.
+    """
     names = [re.fullmatch(r"(?:weight|bias)_(?:ih|hh)_l(\d+)(_reverse)?", name) for name in tensors]
     if strange := [name for name, match in zip(tensors, names) if match is None]:
-        raise UserError(f"tensor {strange[0]} is of no nn.RNN, nn.GRU or nn.LSTM without projections")
+        raise UserError(
+            f"tensor {strange[0]} is of no nn.RNN, nn.GRU or nn.LSTM without projections"
+        )
     found = [match for match in names if match]
     if "weight_ih_l0" not in tensors:
         raise UserError("tensor weight_ih_l0 is missing")
@@ -39,7 +44,8 @@ def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
     width = hidden * (2 if both else 1)
     if rows % CELLS[cell].gates or inputs != width:
         raise UserError(
-            f"tensor weight_ih_l0 has shape {[rows, inputs]}; layers here have one width, so input_size must be "
+            f"tensor weight_ih_l0 has shape {[rows, inputs]}; layers here have one width, so "
+            "input_size must be "
             f"{'twice ' if both else ''}hidden_size"
         )
     return {
@@ -54,29 +60,46 @@ def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
 
 
 def read(tensors: Mapping[str, np.ndarray], cell: Name) -> PyTree:
-    """The parameters {"layers": ...} of `read_config`'s model. Raises UserError naming a tensor that does not fit."""
+    """The parameters {"layers": ...} of `read_config`'s model. Raises UserError naming a tensor
+    that does not fit.
+    """
     fields = read_config(tensors, cell)
     depth, width, bias = fields["depth"], fields["width"], fields["bias"]
     size, ways = (width // 2, 2) if fields["bidirectional"] else (width, 1)
     gates = CELLS[cell].gates * size
-    each = {"input/kernel": (width, gates), "state/kernel": (size, gates), "bias": (gates,), "candidate_bias": (size,)}
-    shapes = {f"{path}/{name}": (depth, *shape) for path in WAYS[:ways] for name, shape in each.items()}
+    each = {
+        "input/kernel": (width, gates),
+        "state/kernel": (size, gates),
+        "bias": (gates,),
+        "candidate_bias": (size,),
+    }
+    shapes = {
+        f"{path}/{name}": (depth, *shape) for path in WAYS[:ways] for name, shape in each.items()
+    }
     return to_ours(_rules(cell, depth, ways, bias), tensors, shapes=shapes)
 
 
 def write(params: PyTree, cell: Name) -> dict[str, np.ndarray]:
-    """The tensors of a module, from {"layers": ...}. Raises UserError for parameters that torch has no place for."""
+    """The tensors of a module, from {"layers": ...}. Raises UserError for parameters that torch has
+    no place for.
+    """
     leaves = flatten({"layers": params["layers"]})
     ways = 2 if any(path.startswith(WAYS[1]) for path in leaves) else 1
     depth = len(next(iter(leaves.values())))
-    return to_theirs(_rules(cell, depth, ways, f"{WAYS[0]}/bias" in leaves), {"layers": params["layers"]})
+    return to_theirs(
+        _rules(cell, depth, ways, f"{WAYS[0]}/bias" in leaves), {"layers": params["layers"]}
+    )
 
 
 WAYS = ("layers/recurrent", "layers/reverse_recurrent")
 
 
 def _rules(cell: Name, depth: int, ways: int, bias: bool) -> list[Rule]:
-    return [rule for way in range(ways) for rule in _way(cell, WAYS[way], ("", "_reverse")[way], range(depth), bias)]
+    return [
+        rule
+        for way in range(ways)
+        for rule in _way(cell, WAYS[way], ("", "_reverse")[way], range(depth), bias)
+    ]
 
 
 def _way(cell: Name, path: str, ending: str, layers: Sequence[int], bias: bool) -> list[Rule]:
@@ -91,7 +114,13 @@ def _way(cell: Name, path: str, ending: str, layers: Sequence[int], bias: bool) 
         rules.append(Rule(ours, theirs, _read_gru, _write_gru, tuple(layers)))
     elif bias:
         rules.append(
-            Rule((f"{path}/bias",), theirs, lambda x, h: (x + h,), lambda x: (x, np.zeros_like(x)), tuple(layers))
+            Rule(
+                (f"{path}/bias",),
+                theirs,
+                lambda x, h: (x + h,),
+                lambda x: (x, np.zeros_like(x)),
+                tuple(layers),
+            )
         )
     return rules
 

@@ -1,4 +1,6 @@
-"""The tensors of a folder as transformers writes it: whole or in shards, as safetensors or PyTorch's own."""
+"""The tensors of a folder as transformers writes it: whole or in shards, as safetensors or
+PyTorch's own.
+"""
 
 import importlib
 import importlib.util
@@ -10,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop import tensors
-from lm_lab.train.files import read_object
+from lm_lab.runs.files import read_object
 from lm_lab.types import UserError
 
-FILES = ("model.safetensors", "pytorch_model.bin")  # in this order; each may come in shards, with an index
+FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+)  # in this order; each may come in shards, with an index
 LARGEST_TEXT = 100_000_000  # bytes of a JSON file
 
 
 def read(folder: Path, files: Sequence[str] = FILES) -> dict[str, np.ndarray]:
-    """Every tensor by name, of the first of the files that is there, whole or in shards; mapped where it is of
-    safetensors. Raises UserError naming the file."""
+    """Every tensor by name, of the first of the files that is there, whole or in shards; mapped
+    where it is of safetensors. Raises UserError naming the file.
+    """
     for name in files:
         read = _read_safetensors if name.endswith(".safetensors") else _read_pytorch
         if (folder / name).exists():
@@ -30,7 +36,9 @@ def read(folder: Path, files: Sequence[str] = FILES) -> dict[str, np.ndarray]:
 
 
 def check_file(path: Path) -> None:
-    """Raises UserError for what is no usual file: a pipe, which would never end, or a text of gigabytes."""
+    """Raises UserError for what is no usual file: a pipe, which would never end, or a text of
+    gigabytes.
+    """
     try:
         usual, size = path.is_file(), path.stat().st_size
     except OSError as error:
@@ -38,7 +46,9 @@ def check_file(path: Path) -> None:
     if not usual:
         raise UserError(f"{path} is no file; fetch it again")
     if path.suffix == ".json" and size > LARGEST_TEXT:
-        raise UserError(f"{path}: {size:,} bytes of JSON are more than any model has; fetch it again")
+        raise UserError(
+            f"{path}: {size:,} bytes of JSON are more than any model has; fetch it again"
+        )
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -58,7 +68,9 @@ def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
             raise UserError(f"{index}: {name!r} is no file beside it")
         for tensor, values in read(index.with_name(name)).items():
             if shards.get(tensor) != name:
-                raise UserError(f"{index.with_name(name)}: tensor {tensor} is not where {index.name} says")
+                raise UserError(
+                    f"{index.with_name(name)}: tensor {tensor} is not where {index.name} says"
+                )
             found[tensor] = values
     if missing := sorted(shards.keys() - found.keys()):
         raise UserError(f"{index}: tensor {missing[0]} is not in {shards[missing[0]]}")
@@ -69,19 +81,25 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
     """PyTorch's own format, by its loader that runs no code of the file."""
     check_file(path)
     if importlib.util.find_spec("torch") is None:
-        raise UserError(f"{path}: reading a PyTorch file needs torch; install it, or save the model as safetensors")
+        raise UserError(
+            f"{path}: reading a PyTorch file needs torch; install it, or save the model as "
+            "safetensors"
+        )
     torch = importlib.import_module("torch")
     try:
         with warnings.catch_warnings(action="ignore"):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - a file can make its parser fail in any way
         raise UserError(
-            f"{path}: no PyTorch file of weights alone ({type(error).__name__}); save it as safetensors"
+            f"{path}: no PyTorch file of weights alone ({type(error).__name__}); save it as "
+            "safetensors"
         ) from None
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
     ):
-        raise UserError(f"{path}: no tensors by name; save the model's state_dict, better as safetensors")
+        raise UserError(
+            f"{path}: no tensors by name; save the model's state_dict, better as safetensors"
+        )
     return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}
 
 

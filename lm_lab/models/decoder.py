@@ -1,4 +1,6 @@
-"""The decoder transformer: shapes of GPT-2 (Radford 2019), LLaMA (2302.13971) and their relatives, from one config."""
+"""The decoder transformer: shapes of GPT-2 (Radford 2019), LLaMA (2302.13971) and their relatives,
+from one config.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -23,36 +25,66 @@ Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 
 @dataclass(frozen=True)
 class Config(Transformer):
-    """The fields of a config's model section. Raises UserError for settings that do not go together."""
+    """The fields of a config's model section. Raises UserError for settings that do not go
+    together.
+    """
 
     depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     heads: int = setting("attention heads, H", 4, low=1)
-    kv_heads: int | None = setting("heads of keys and values, G, each for H / G queries; None: H", None, low=1)
+    kv_heads: int | None = setting(
+        "heads of keys and values, G, each for H / G queries; None: H", None, low=1
+    )
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
-    length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
+    length: int | None = setting(
+        "longest sequence that learned positions allow; None: the data's", None, low=1
+    )
     positions: Scheme = setting("how order is seen", "rotary")
-    rotary_base: float = setting("slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0)
-    rotary_scaling: Scaling = setting("how rotary positions reach beyond the length they were learnt at", "none")
+    rotary_base: float = setting(
+        "slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0
+    )
+    rotary_scaling: Scaling = setting(
+        "how rotary positions reach beyond the length they were learnt at", "none"
+    )
     rotary_factor: float = setting("by how much it slows the turning", 1.0, low=1.0)
-    rotary_low_factor: float = setting("llama3: slows in full what turns less often in rotary_length", 1.0, low=0.0)
-    rotary_high_factor: float = setting("llama3: leaves alone what turns more often in rotary_length", 4.0, low=0.0)
+    rotary_low_factor: float = setting(
+        "llama3: slows in full what turns less often in rotary_length", 1.0, low=0.0
+    )
+    rotary_high_factor: float = setting(
+        "llama3: leaves alone what turns more often in rotary_length", 4.0, low=0.0
+    )
     rotary_length: int = setting("llama3: the length that positions were learnt at", 8192, low=1)
-    rotary_share: float = setting("of a head's features that rotary positions turn", 1.0, low=0.0, high=1.0)
+    rotary_share: float = setting(
+        "of a head's features that rotary positions turn", 1.0, low=0.0, high=1.0
+    )
     bias: Bias = setting("which products of the layers have an offset", "none")
     head_bias: bool = setting("whether the head has an offset", False)
-    window: int | None = setting("tokens that a query sees, itself included; None: all the past", None, low=1)
-    global_every: int | None = setting("of so many layers the last has no window; None: no layer is so", None, low=2)
+    window: int | None = setting(
+        "tokens that a query sees, itself included; None: all the past", None, low=1
+    )
+    global_every: int | None = setting(
+        "of so many layers the last has no window; None: no layer is so", None, low=2
+    )
     window_rotary_base: float | None = setting(
         "rotary_base of layers with a window, unscaled; None: as all", None, low=1.0
     )
     qk_norm: Kind | None = setting("norm of each query and key", None)
-    qk_norm_over: Literal["head", "heads"] = setting("whether qk_norm is of each head, or of all as one vector", "head")
-    attention_scale: float | None = setting("what attention scores are multiplied by; None: K^-1/2", None, low=1e-6)
-    attention_softcap: float | None = setting("bound of the attention scores, c tanh(s / c)", None, low=1e-3)
+    qk_norm_over: Literal["head", "heads"] = setting(
+        "whether qk_norm is of each head, or of all as one vector", "head"
+    )
+    attention_scale: float | None = setting(
+        "what attention scores are multiplied by; None: K^-1/2", None, low=1e-6
+    )
+    attention_softcap: float | None = setting(
+        "bound of the attention scores, c tanh(s / c)", None, low=1e-3
+    )
     logit_softcap: float | None = setting("bound of the logits, c tanh(z / c)", None, low=1e-3)
-    parallel: bool = setting("whether attention and feed-forward read the same stream and add up (GPT-J, PaLM)", False)
-    parallel_norms: bool = setting("whether each of the two then has a norm of its own (GPT-NeoX)", False)
+    parallel: bool = setting(
+        "whether attention and feed-forward read the same stream and add up (GPT-J, PaLM)", False
+    )
+    parallel_norms: bool = setting(
+        "whether each of the two then has a norm of its own (GPT-NeoX)", False
+    )
     norm_position: Literal["pre", "branch", "both"] = setting(
         "whether what a branch reads is normalised, what it adds (OLMo 2), or both (Gemma 2)", "pre"
     )
@@ -70,31 +102,52 @@ class Config(Transformer):
     def _check_sizes(self) -> None:
         if self.head_dim is None and self.width % self.heads:
             raise UserError(
-                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple, or set head_dim"
+                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple, "
+                "or set head_dim"
             )
         if self.kv_heads is not None and self.heads % self.kv_heads:
-            raise UserError(f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor")
+            raise UserError(
+                f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor"
+            )
         if self.positions == "sinusoidal" and self.width % 2:
             raise UserError(f"sinusoidal positions need an even width, not {self.width}")
         if self.window is None and (self.global_every or self.window_rotary_base):
-            raise UserError("global_every and window_rotary_base are for models with a window; set window")
+            raise UserError(
+                "global_every and window_rotary_base are for models with a window; set window"
+            )
         if self.parallel_norms and not self.parallel:
-            raise UserError("parallel_norms is for parallel branches; set parallel, or leave it out")
+            raise UserError(
+                "parallel_norms is for parallel branches; set parallel, or leave it out"
+            )
         if self.parallel and self.norm_position != "pre":
-            raise UserError(f"norm_position {self.norm_position} is for branches one after another, not parallel ones")
+            raise UserError(
+                f"norm_position {self.norm_position} is for branches one after another, not "
+                "parallel ones"
+            )
 
     def _check_rotary(self) -> None:
         if self.positions == "rotary" and self.features_of_head % 2 and self.rotary_share == 1:
-            raise UserError(f"rotary positions need an even width / heads or head_dim, not {self.features_of_head}")
+            raise UserError(
+                "rotary positions need an even width / heads or head_dim, not "
+                f"{self.features_of_head}"
+            )
         if self.positions == "rotary" and int(self.rotary_share * self.features_of_head) % 2:
-            raise UserError(f"rotary_share {self.rotary_share} of {self.features_of_head} features is odd; change it")
+            raise UserError(
+                f"rotary_share {self.rotary_share} of {self.features_of_head} features is odd; "
+                "change it"
+            )
         if self.rotary_scaling == "none" and self.rotary_factor != 1.0:
-            raise UserError(f"rotary_factor {self.rotary_factor} needs rotary_scaling linear or llama3")
+            raise UserError(
+                f"rotary_factor {self.rotary_factor} needs rotary_scaling linear or llama3"
+            )
         if self.rotary_scaling != "none" and self.positions != "rotary":
-            raise UserError(f"rotary_scaling is for positions rotary, not {self.positions}; set it to none")
+            raise UserError(
+                f"rotary_scaling is for positions rotary, not {self.positions}; set it to none"
+            )
         if self.rotary_low_factor >= self.rotary_high_factor:
             raise UserError(
-                f"rotary_low_factor {self.rotary_low_factor} is not below rotary_high_factor {self.rotary_high_factor}"
+                f"rotary_low_factor {self.rotary_low_factor} is not below rotary_high_factor "
+                f"{self.rotary_high_factor}"
             )
 
     @property
@@ -154,7 +207,9 @@ class View(NamedTuple):
 
 
 class Block(nn.Module):
-    """One layer: attention and feed-forward, each normalised on the way in, or out, and added to the stream."""
+    """One layer: attention and feed-forward, each normalised on the way in, or out, and added to
+    the stream.
+    """
 
     cfg: Config
     window: bool = True  # whether it has the config's
@@ -162,9 +217,13 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BLD: Array, view: View) -> tuple[Array, None]:
         cfg = self.cfg
-        scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation (GPT-2)
+        scale = (
+            2 * cfg.depth
+        ) ** -0.5  # 2N branches add up to unit variance at initialisation (GPT-2)
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        attention = Attention(cfg.attention(window=self.window), scale, cfg.attention_kernel, name="attention")
+        attention = Attention(
+            cfg.attention(window=self.window), scale, cfg.attention_kernel, name="attention"
+        )
         feed_forward = cfg.make_layer(scale, cfg.bias in ("feed_forward", "all"), view.sight)
         y_BLD = self._norm("attention_norm", x_BLD)
         z_BLD = self._norm("feed_forward_norm", x_BLD) if cfg.parallel_norms else y_BLD
@@ -194,7 +253,9 @@ class Group(nn.Module):
 
 
 class Model(nn.Module):
-    """Tokens to features to next-token logits. It trains (drops features) where it is given a "dropout" key."""
+    """Tokens to features to next-token logits. It trains (drops features) where it is given a
+    "dropout" key.
+    """
 
     cfg: Config
 
@@ -223,13 +284,18 @@ class Model(nn.Module):
 
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        sight, (groups, rest) = self.timeline(inputs), groups_of(self.cfg.depth, self.cfg.global_every)
+        sight, (groups, rest) = (
+            self.timeline(inputs),
+            groups_of(self.cfg.depth, self.cfg.global_every),
+        )
         x_BLD = self.embed(inputs.tokens)
         if self.cfg.embedding_scaling:
             x_BLD *= self.cfg.width**0.5
         if self.cfg.positions == "learned":
             x_BLD += self.positions(sight.positions_BL)
-        if self.cfg.positions == "sinusoidal":  # of unit size, so the embedding is made so too (1706.03762, 3.4)
+        if (
+            self.cfg.positions == "sinusoidal"
+        ):  # of unit size, so the embedding is made so too (1706.03762, 3.4)
             waves_BLD = sinusoidal(sight.positions_BL, self.cfg.width)
             x_BLD = x_BLD * self.cfg.width**0.5 + waves_BLD.astype(x_BLD.dtype)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))

@@ -1,4 +1,6 @@
-"""The bidirectional transformer: the shapes of BERT (1810.04805) and ModernBERT (2412.13663) from one config."""
+"""The bidirectional transformer: the shapes of BERT (1810.04805) and ModernBERT (2412.13663) from
+one config.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -18,29 +20,51 @@ from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees, UserError
 
-PLAIN = {"swiglu": "gelu", "geglu": "gelu", "geglu_exact": "gelu_exact"}  # what the head has where layers are gated
+PLAIN = {
+    "swiglu": "gelu",
+    "geglu": "gelu",
+    "geglu_exact": "gelu_exact",
+}  # what the head has where layers are gated
 
 
 @dataclass(frozen=True)
 class Config(Transformer):
-    """The fields of a config's model section. Raises UserError for settings that do not go together."""
+    """The fields of a config's model section. Raises UserError for settings that do not go
+    together.
+    """
 
     depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     heads: int = setting("attention heads, H; they share the width", 4, low=1)
-    vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
-    length: int | None = setting("longest sequence that learned positions allow; None: the data's", None, low=1)
+    vocab: int | None = setting(
+        "rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1
+    )
+    length: int | None = setting(
+        "longest sequence that learned positions allow; None: the data's", None, low=1
+    )
     kinds: int = setting("kinds of segments that are told apart (BERT: 2)", 0, low=0)
     norm: Kind = setting("RMSNorm or LayerNorm", "layer")
     norm_bias: bool = setting("whether a LayerNorm has an offset", True)
-    norm_position: Literal["pre", "post"] = setting("whether a layer's branches or their sums are normalised", "post")
+    norm_position: Literal["pre", "post"] = setting(
+        "whether a layer's branches or their sums are normalised", "post"
+    )
     embedding_norm: bool = setting("whether the stream is normalised before the first layer", True)
     positions: Literal["learned", "rotary", "none"] = setting("how order is seen", "learned")
-    rotary_base: float = setting("slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0)
-    window: int | None = setting("tokens at this distance and beyond are not seen; None: all are", None, low=1)
-    global_every: int | None = setting("of so many layers the last has no window; None: no layer is so", None, low=2)
-    window_rotary_base: float | None = setting("rotary_base of layers with a window; None: as of all", None, low=1.0)
+    rotary_base: float = setting(
+        "slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0
+    )
+    window: int | None = setting(
+        "tokens at this distance and beyond are not seen; None: all are", None, low=1
+    )
+    global_every: int | None = setting(
+        "of so many layers the last has no window; None: no layer is so", None, low=2
+    )
+    window_rotary_base: float | None = setting(
+        "rotary_base of layers with a window; None: as of all", None, low=1.0
+    )
     bare_first: bool = setting(
-        "whether a layer without a window, and without a norm before its attention, is the first (ModernBERT)", False
+        "whether a layer without a window, and without a norm before its attention, is the "
+        "first (ModernBERT)",
+        False,
     )
     activation: Activation = setting("of the feed-forward layer", "gelu_exact")
     bias: bool = setting("whether every product has an offset", True)
@@ -51,23 +75,33 @@ class Config(Transformer):
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
+            raise UserError(
+                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple"
+            )
         if self.positions == "rotary" and self.width // self.heads % 2:
-            raise UserError(f"rotary positions need an even width / heads, not {self.width} / {self.heads}")
+            raise UserError(
+                f"rotary positions need an even width / heads, not {self.width} / {self.heads}"
+            )
         if self.window is None and (self.global_every or self.window_rotary_base):
-            raise UserError("global_every and window_rotary_base are for models with a window; set window")
+            raise UserError(
+                "global_every and window_rotary_base are for models with a window; set window"
+            )
         if self.bare_first and self.norm_position != "pre":
             raise UserError("bare_first is for norm_position pre; set it, or leave bare_first out")
         super().__post_init__()
 
     @property
     def groups(self) -> tuple[int, int]:
-        """(groups of layers that end in one without a window, layers left over), but for a bare first one."""
+        """(groups of layers that end in one without a window, layers left over), but for a bare
+        first one.
+        """
         return groups_of(self.depth - self.bare_first, self.global_every)
 
     @property
     def stacks(self) -> tuple[tuple[str, range], ...]:
-        """The paths of parameters that hold layers, and the numbers of these, but for a bare first one."""
+        """The paths of parameters that hold layers, and the numbers of these, but for a bare first
+        one.
+        """
         return stacks_of(self.depth - self.bare_first, self.global_every, int(self.bare_first))
 
     def attention(self, *, window: bool) -> Heads:
@@ -89,7 +123,9 @@ class Config(Transformer):
 
 
 class Block(nn.Module):
-    """One layer: attention and feed-forward, each added to the stream, which is normalised before or after."""
+    """One layer: attention and feed-forward, each added to the stream, which is normalised before
+    or after.
+    """
 
     cfg: Config
     window: bool = True  # whether it has the config's
@@ -103,7 +139,10 @@ class Block(nn.Module):
         heads = cfg.attention(window=self.window)
         attention = Attention(heads, scale, cfg.attention_kernel, sees="all", name="attention")
         feed_forward = cfg.make_layer(scale, cfg.bias, sight)
-        attention_norm, feed_forward_norm = cfg.make_norm("attention_norm"), cfg.make_norm("feed_forward_norm")
+        attention_norm, feed_forward_norm = (
+            cfg.make_norm("attention_norm"),
+            cfg.make_norm("feed_forward_norm"),
+        )
         if cfg.norm_position == "pre":
             x_BLD += drop(attention(x_BLD if self.bare else attention_norm(x_BLD), sight))
             x_BLD += drop(feed_forward(feed_forward_norm(x_BLD)))
@@ -127,7 +166,9 @@ class Group(nn.Module):
 
 
 class Model(nn.Module):
-    """Tokens to features to logits of the token at each place. It trains where it is given a "dropout" key."""
+    """Tokens to features to logits of the token at each place. It trains where it is given a
+    "dropout" key.
+    """
 
     cfg: Config
 
@@ -157,13 +198,17 @@ class Model(nn.Module):
         self.head = Offset(cfg.vocab) if cfg.tied else Linear(cfg.vocab, "readout", bias=True)
 
     def features(self, inputs: Inputs) -> Array:
-        """What the last layer says [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        """What the last layer says [B L D], in the dtype of the parameters, of inputs.tokens i32[B
+        L].
+        """
         cfg, sight, (groups, rest) = self.cfg, everything(inputs), self.cfg.groups
         x_BLD = self.embed(inputs.tokens)
         if cfg.positions == "learned":
             x_BLD += self.positions(sight.positions_BL)
         if cfg.kinds:
-            x_BLD += self.kinds(jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds)
+            x_BLD += self.kinds(
+                jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds
+            )
         if cfg.embedding_norm:
             x_BLD = self.embedding_norm(x_BLD)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))

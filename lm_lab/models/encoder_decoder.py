@@ -1,4 +1,6 @@
-"""The transformer that reads one text and writes another: that of 1706.03762, T5 (1910.10683), BART (1910.13461)."""
+"""The transformer that reads one text and writes another: that of 1706.03762, T5 (1910.10683), BART
+(1910.13461).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +23,13 @@ from lm_lab.types import Inputs, Sees, UserError
 
 @dataclass(frozen=True)
 class Config(Transformer):
-    """The fields of a config's model section; the defaults are T5's. Raises UserError for what does not go together.
+    """The fields of a config's model section; the defaults are T5's. Raises UserError for what does
+    not go together.
 
-    2017: norm layer, norm_bias, norm_position post, positions sinusoidal, activation relu, bias, score_scaling,
-    embedding_scaling, tied. BART: the same but positions learned, embedding_norm, gelu_exact, head_bias, and the
-    embedding as it is. T5 v1.0 adds tied and head_scaling to the defaults; v1.1 activation geglu.
+    2017: norm layer, norm_bias, norm_position post, positions sinusoidal, activation relu, bias,
+    score_scaling, embedding_scaling, tied. BART: the same but positions learned, embedding_norm,
+    gelu_exact, head_bias, and the embedding as it is. T5 v1.0 adds tied and head_scaling to the
+    defaults; v1.1 activation geglu.
     """
 
     depth: int = setting("layers of the decoder, N", 4, low=1, high=DEEPEST)
@@ -34,21 +38,37 @@ class Config(Transformer):
     )
     heads: int = setting("attention heads, H", 4, low=1)
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
-    vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1)
-    length: int | None = setting("longest text and context of learned positions; None: the data's", None, low=1)
-    norm_position: Literal["pre", "post"] = setting("whether a layer's branches or their sums are normalised", "pre")
-    embedding_norm: bool = setting("whether both streams are normalised before their first layer", False)
+    vocab: int | None = setting(
+        "rows of the embedding, V; None: the tokenizer's and the objective's", None, low=1
+    )
+    length: int | None = setting(
+        "longest text and context of learned positions; None: the data's", None, low=1
+    )
+    norm_position: Literal["pre", "post"] = setting(
+        "whether a layer's branches or their sums are normalised", "pre"
+    )
+    embedding_norm: bool = setting(
+        "whether both streams are normalised before their first layer", False
+    )
     embedding_scaling: bool = setting("whether embeddings are multiplied by sqrt(D)", False)
-    positions: Literal["relative", "sinusoidal", "learned"] = setting("how order is seen", "relative")
-    relative_buckets: int = setting("buckets of distances that relative positions tell apart", 32, low=4)
-    relative_reach: int = setting("distance from which on all are in one bucket", 128, low=2, high=2**20)
+    positions: Literal["relative", "sinusoidal", "learned"] = setting(
+        "how order is seen", "relative"
+    )
+    relative_buckets: int = setting(
+        "buckets of distances that relative positions tell apart", 32, low=4
+    )
+    relative_reach: int = setting(
+        "distance from which on all are in one bucket", 128, low=2, high=2**20
+    )
     activation: Activation = setting("of the feed-forward layer", "relu")
     bias: bool = setting("whether every product but the head has an offset", False)
     score_scaling: bool = setting("whether attention scores are divided by sqrt(K)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
     head_scaling: bool = setting("whether the head reads features divided by sqrt(D)", False)
     head_bias: bool = setting("whether the head has an offset", False)
-    start_id: int | None = setting("id with which the decoder begins; None: the objective's own", None, low=0)
+    start_id: int | None = setting(
+        "id with which the decoder begins; None: the objective's own", None, low=0
+    )
 
     sees: ClassVar[Sees] = "past"
     reads_context: ClassVar[bool] = True
@@ -56,17 +76,21 @@ class Config(Transformer):
     def __post_init__(self) -> None:
         if self.head_dim is None and self.width % self.heads:
             raise UserError(
-                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple, or set head_dim"
+                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple, "
+                "or set head_dim"
             )
         if self.positions == "sinusoidal" and self.width % 2:
             raise UserError(f"sinusoidal positions need an even width, not {self.width}")
         if self.relative_buckets % 4 or self.relative_reach <= self.relative_buckets // 2:
             raise UserError(
-                f"relative_buckets {self.relative_buckets} must be a multiple of 4, and relative_reach "
+                f"relative_buckets {self.relative_buckets} must be a multiple of 4, and "
+                "relative_reach "
                 f"{self.relative_reach} more than half of them"
             )
         if self.start_id is not None and self.vocab is not None and self.start_id >= self.vocab:
-            raise UserError(f"start_id {self.start_id} is none of vocab {self.vocab}; lower it, or leave it out")
+            raise UserError(
+                f"start_id {self.start_id} is none of vocab {self.vocab}; lower it, or leave it out"
+            )
         super().__post_init__()
 
     @property
@@ -81,18 +105,24 @@ class Config(Transformer):
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
-        """(layers, heads, head dim) of attention, for the FLOP conventions: each layer of the decoder has two."""
+        """(layers, heads, head dim) of attention, for the FLOP conventions: each layer of the
+        decoder has two.
+        """
         return self.depth_of_encoder + 2 * self.depth, self.heads, self.features_of_head
 
     @property
     def attention(self) -> Heads:
         """The shape of all attention."""
         scale = None if self.score_scaling else 1.0
-        return Heads(self.heads, self.features_of_head, bias=self.bias, out_bias=self.bias, scale=scale)
+        return Heads(
+            self.heads, self.features_of_head, bias=self.bias, out_bias=self.bias, scale=scale
+        )
 
 
 class Block(nn.Module):
-    """One layer: attention, where `cross` attention to a context, and feed-forward, each added to the stream."""
+    """One layer: attention, where `cross` attention to a context, and feed-forward, each added to
+    the stream.
+    """
 
     cfg: Config
     scale: float  # of what a branch adds at first
@@ -114,20 +144,29 @@ class Block(nn.Module):
         if self.cross:
             assert context_sight is not None
             cross = Attention(*shape, cross=True, sees="all", name="cross_attention")
-            x_BLD = self._add("cross_attention_norm", x_BLD, lambda y: cross(y, context_sight, None, context_BMD))
-        return constrain(self._add("feed_forward_norm", x_BLD, cfg.make_layer(self.scale, cfg.bias, sight))), None
+            x_BLD = self._add(
+                "cross_attention_norm", x_BLD, lambda y: cross(y, context_sight, None, context_BMD)
+            )
+        return constrain(
+            self._add("feed_forward_norm", x_BLD, cfg.make_layer(self.scale, cfg.bias, sight))
+        ), None
 
     def _add(self, name: str, x_BLD: Array, branch: Callable[[Array], Array]) -> Array:
-        norm, drop = self.cfg.make_norm(name), nn.Dropout(self.cfg.dropout, deterministic=not self.has_rng("dropout"))
+        norm, drop = (
+            self.cfg.make_norm(name),
+            nn.Dropout(self.cfg.dropout, deterministic=not self.has_rng("dropout")),
+        )
         if self.cfg.norm_position == "pre":
             return x_BLD + drop(branch(norm(x_BLD)))
         return norm(x_BLD + drop(branch(x_BLD)))
 
 
 class Model(nn.Module):
-    """A context and the tokens so far to next-token logits. It trains where it is given a "dropout" key.
+    """A context and the tokens so far to next-token logits. It trains where it is given a "dropout"
+    key.
 
-    Where it generates, the context is given with the first tokens, and what it became is held for later calls.
+    Where it generates, the context is given with the first tokens, and what it became is held for
+    later calls.
     """
 
     cfg: Config
@@ -135,8 +174,11 @@ class Model(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
-        # Rows of unit size where the head makes up for it, else rows that are a head of unit logits.
-        self.embed = Embedding(cfg.vocab, cfg.width, cfg.width**0.5 if cfg.tied and cfg.head_scaling else 1.0)
+        # Rows of unit size where the head makes up for it, else rows that are a head of unit
+        # logits.
+        self.embed = Embedding(
+            cfg.vocab, cfg.width, cfg.width**0.5 if cfg.tied and cfg.head_scaling else 1.0
+        )
         if cfg.positions == "learned":
             assert cfg.length is not None, "resolve the config first"
             self.positions = Embedding(cfg.length, cfg.width)
@@ -154,14 +196,17 @@ class Model(nn.Module):
         # The branches of a stack add up to unit variance at initialisation.
         depth, scale = cfg.depth_of_encoder, (2 * cfg.depth_of_encoder) ** -0.5
         self.encoder = repeat(Block, depth, scan=cfg.scan, remat=cfg.remat)(cfg, scale)
-        self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg, (3 * cfg.depth) ** -0.5, cross=True)
+        self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(
+            cfg, (3 * cfg.depth) ** -0.5, cross=True
+        )
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias)
         elif cfg.head_bias:
             self.head = Offset(cfg.vocab)
 
     def features(self, inputs: Inputs) -> Array:
-        """Features [B L D] of inputs.tokens i32[B L] after inputs.context, in the dtype of the parameters.
+        """Features [B L D] of inputs.tokens i32[B L] after inputs.context, in the dtype of the
+        parameters.
 
         Raises UserError where there is no context.
         """
@@ -186,7 +231,9 @@ class Model(nn.Module):
         return self.readout(self.features(inputs))
 
     def encode(self, inputs: Inputs) -> Array:
-        """What the encoder makes [B M D] of inputs.context i32[B M], whose segments have positions of their own."""
+        """What the encoder makes [B M D] of inputs.context i32[B M], whose segments have positions
+        of their own.
+        """
         tokens_BM, segments_BM = inputs.context, inputs.context_segments
         assert tokens_BM is not None
         positions_BM = None if segments_BM is None else places_within(segments_BM)
@@ -196,23 +243,34 @@ class Model(nn.Module):
         return self.encoder_norm(x_BMD) if self.cfg.norm_position == "pre" else x_BMD
 
     def _context(self, inputs: Inputs, sight: Sight) -> tuple[Array | None, Sight]:
-        """The encoded context, where this call brings one, and how the tokens see it: all, or their own segment's."""
+        """The encoded context, where this call brings one, and how the tokens see it: all, or their
+        own segment's.
+        """
         context_BMD, held = None, inputs.context_segments
         if inputs.context is not None:
             context_BMD = self.encode(inputs)
             if generating(self) and held is not None:
                 self.put_variable("cache", "context_segments", held)
-        elif "layers" not in self.variables.get("cache", {}):  # which hold what an earlier call's became
-            raise UserError("config.model.family encoder_decoder reads a context, and config.objective.name gives none")
+        elif "layers" not in self.variables.get(
+            "cache", {}
+        ):  # which hold what an earlier call's became
+            raise UserError(
+                "config.model.family encoder_decoder reads a context, and config.objective.name "
+                "gives none"
+            )
         elif self.has_variable("cache", "context_segments"):
             held = self.get_variable("cache", "context_segments")
         if held is None:
             return context_BMD, sight._replace(mask=None)
         segments_BL = jnp.ones_like(inputs.tokens) if inputs.segments is None else inputs.segments
-        return context_BMD, sight._replace(mask=segments_BL[:, None, :, None] == held[:, None, None, :])
+        return context_BMD, sight._replace(
+            mask=segments_BL[:, None, :, None] == held[:, None, None, :]
+        )
 
     def _enter(self, side: str, tokens_BL: Array, sight: Sight) -> Array:
-        """The stream [B L D] before the first layer of the encoder ("encoder_") or of the decoder ("")."""
+        """The stream [B L D] before the first layer of the encoder ("encoder_") or of the decoder
+        ("").
+        """
         cfg = self.cfg
         x_BLD = self.embed(tokens_BL)
         if cfg.embedding_scaling:
@@ -227,4 +285,8 @@ class Model(nn.Module):
 
     def _bias(self, side: str, sight: Sight) -> Array | None:
         """What is added to the scores of every layer's attention to its own stream."""
-        return getattr(self, f"{side}positions")(sight.distance_LM) if self.cfg.positions == "relative" else None
+        return (
+            getattr(self, f"{side}positions")(sight.distance_LM)
+            if self.cfg.positions == "relative"
+            else None
+        )

@@ -1,4 +1,6 @@
-"""Recurrent language models: Elman's network, the GRU (1406.1078) and the LSTM, stacked; one config for all."""
+"""Recurrent language models: Elman's network, the GRU (1406.1078) and the LSTM, stacked; one config
+for all.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,21 +20,32 @@ from lm_lab.types import Inputs, Sees, UserError
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of a config's model section. Raises UserError for a width that two directions cannot share."""
+    """The fields of a config's model section. Raises UserError for a width that two directions
+    cannot share.
+    """
 
     width: int = setting(
-        "features of the stream and of a layer's state, D; two directions share them", 128, low=1, high=WIDEST
+        "features of the stream and of a layer's state, D; two directions share them",
+        128,
+        low=1,
+        high=WIDEST,
     )
     depth: int = setting("layers, N", 2, low=1, high=DEEPEST)
     cell: Name = setting("what a layer computes", "lstm")
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
-    bidirectional: bool = setting("whether half of each layer reads every segment from its end", False)
+    bidirectional: bool = setting(
+        "whether half of each layer reads every segment from its end", False
+    )
     residual: bool = setting("whether a layer is added to the stream, or replaces it", True)
     norm: Kind | None = setting("of what enters a layer and of the features; None: no norm", "rms")
     bias: bool = setting("whether gates have biases", True)
     tied: bool = setting("whether the head is the embedding's transpose", False)
-    dropout: float = setting("probability that what enters the stream is dropped (1409.2329)", 0.0, low=0.0, high=0.99)
-    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
+    dropout: float = setting(
+        "probability that what enters the stream is dropped (1409.2329)", 0.0, low=0.0, high=0.99
+    )
+    scan: bool = setting(
+        "scan over layers (compiles once at any depth) or unroll (faster when small)", False
+    )
     remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
     recurrent_kernel: Implementation = setting(
         "which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto", changes_result=False
@@ -42,7 +55,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.bidirectional and self.width % 2:
-            raise UserError(f"width {self.width} cannot be shared by two directions; choose an even one")
+            raise UserError(
+                f"width {self.width} cannot be shared by two directions; choose an even one"
+            )
         if self.recurrent_kernel == "cudnn" and (self.cell != "lstm" or not self.bias):
             raise UserError("recurrent_kernel cudnn is for cell lstm with bias; choose auto")
 
@@ -61,7 +76,11 @@ class Block(nn.Module):
     def __call__(self, x_BLD: Array, course: Course) -> tuple[Array, None]:
         cfg = self.cfg
         y = x_BLD if cfg.norm is None else Norm(cfg.norm, name="norm")(x_BLD)
-        y = self._both_ways(y, course) if cfg.bidirectional else self._recurrent(cfg.width)(y, course)
+        y = (
+            self._both_ways(y, course)
+            if cfg.bidirectional
+            else self._recurrent(cfg.width)(y, course)
+        )
         y = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
         return constrain(x_BLD + y if cfg.residual else y), None
 
@@ -70,7 +89,9 @@ class Block(nn.Module):
         ways = (self._recurrent(half), self._recurrent(half, "reverse_recurrent", reverse=True))
         return jnp.concatenate([way(x_BLD, course) for way in ways], axis=-1)
 
-    def _recurrent(self, features: int, name: str = "recurrent", reverse: bool = False) -> Recurrent:
+    def _recurrent(
+        self, features: int, name: str = "recurrent", reverse: bool = False
+    ) -> Recurrent:
         cfg = self.cfg
         return Recurrent(cfg.cell, features, cfg.bias, cfg.recurrent_kernel, reverse, name=name)
 

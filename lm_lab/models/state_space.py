@@ -1,6 +1,8 @@
-"""State-space decoders: Mamba (2312.00752), and Griffin and Hawk (2402.19427) as RecurrentGemma (2404.07839) has them.
+"""State-space decoders: Mamba (2312.00752), and Griffin and Hawk (2402.19427) as RecurrentGemma
+(2404.07839) has them.
 
-Either mixes with local attention, in every attention_every-th layer; what is left over are layers without.
+Either mixes with local attention, in every attention_every-th layer; what is left over are layers
+without.
 """
 
 import math
@@ -27,38 +29,66 @@ from lm_lab.types import Inputs, Sees, UserError
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of a config's model section. Raises UserError for settings that do not go together."""
+    """The fields of a config's model section. Raises UserError for settings that do not go
+    together.
+    """
 
-    block: Literal["mamba", "rg_lru"] = setting("what mixes tokens: a selective scan, or Griffin's gated unit", "mamba")
+    block: Literal["mamba", "rg_lru"] = setting(
+        "what mixes tokens: a selective scan, or Griffin's gated unit", "mamba"
+    )
     width: int = setting("residual stream, D", 128, low=1, high=WIDEST)
     depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
-    recurrent_width: int | None = setting("features with a state; None: 2 D for mamba, D for rg_lru", None, low=1)
+    recurrent_width: int | None = setting(
+        "features with a state; None: 2 D for mamba, D for rg_lru", None, low=1
+    )
     state: int = setting("mamba: numbers of state a feature, S", 16, low=1)
-    step_rank: int | None = setting("mamba: rank of the step sizes; None: D / 16, rounded up", None, low=1)
-    convolution: int = setting("tokens that the convolution before the recurrence sees, W", 4, low=1)
-    attention_every: int | None = setting("every n-th layer attends in place of recurring; None: no layer", None, low=1)
+    step_rank: int | None = setting(
+        "mamba: rank of the step sizes; None: D / 16, rounded up", None, low=1
+    )
+    convolution: int = setting(
+        "tokens that the convolution before the recurrence sees, W", 4, low=1
+    )
+    attention_every: int | None = setting(
+        "every n-th layer attends in place of recurring; None: no layer", None, low=1
+    )
     window: int = setting("tokens that attention sees, its own included", 1024, low=1)
     heads: int = setting("attention heads, H, and diagonal blocks of rg_lru's gates", 4, low=1)
-    kv_heads: int | None = setting("heads of keys and values, G, each for H / G queries; None: H", 1, low=1)
-    rotary_base: float = setting("slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0)
-    rotary_share: float = setting("of a head's features that rotary positions turn", 0.5, low=0.0, high=1.0)
+    kv_heads: int | None = setting(
+        "heads of keys and values, G, each for H / G queries; None: H", 1, low=1
+    )
+    rotary_base: float = setting(
+        "slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0
+    )
+    rotary_share: float = setting(
+        "of a head's features that rotary positions turn", 0.5, low=0.0, high=1.0
+    )
     feed_forward: int | None = setting(
         "gated inner features, F; None: 3 D for rg_lru, no such layer for mamba", None, low=1
     )
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
     norm_epsilon: float = setting("added to the mean square under the root", 1e-6, low=0.0)
-    bias: bool = setting("whether products have an offset, but for queries, keys, values and the head", False)
+    bias: bool = setting(
+        "whether products have an offset, but for queries, keys, values and the head", False
+    )
     conv_bias: bool = setting("whether the convolution has an offset", True)
     logit_softcap: float | None = setting("bound of the logits, c tanh(z / c)", None, low=1e-3)
-    embedding_scaled: bool = setting("whether the embedding enters the stream times sqrt(D), as Gemma's does", False)
+    embedding_scaled: bool = setting(
+        "whether the embedding enters the stream times sqrt(D), as Gemma's does", False
+    )
     tied: bool = setting("whether the head is the embedding's transpose", False)
-    dropout: float = setting("probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99)
-    scan: bool = setting("scan over layers (compiles once at any depth) or unroll (faster when small)", False)
+    dropout: float = setting(
+        "probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99
+    )
+    scan: bool = setting(
+        "scan over layers (compiles once at any depth) or unroll (faster when small)", False
+    )
     remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
     attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
     scan_kernel: scans.Kernel = setting(
-        "how a recurrence runs; auto: token by token on a CPU, else as a tree", "auto", changes_result=False
+        "how a recurrence runs; auto: token by token on a CPU, else as a tree",
+        "auto",
+        changes_result=False,
     )
 
     sees: ClassVar[Sees] = "past"
@@ -66,16 +96,24 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.block == "rg_lru" and self.inner % self.heads:
-            raise UserError(f"recurrent_width {self.inner} is not divisible by heads {self.heads}; choose a multiple")
+            raise UserError(
+                f"recurrent_width {self.inner} is not divisible by heads {self.heads}; choose a "
+                "multiple"
+            )
         if self.attention_every is None:
             return
         if self.width % self.heads:
-            raise UserError(f"width {self.width} is not divisible by heads {self.heads}; choose a multiple")
+            raise UserError(
+                f"width {self.width} is not divisible by heads {self.heads}; choose a multiple"
+            )
         if self.kv_heads is not None and self.heads % self.kv_heads:
-            raise UserError(f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor")
+            raise UserError(
+                f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor"
+            )
         if int(self.rotary_share * (self.width // self.heads)) % 2:
             raise UserError(
-                f"rotary_share {self.rotary_share} of {self.width // self.heads} features is odd; change it"
+                f"rotary_share {self.rotary_share} of {self.width // self.heads} features is "
+                "odd; change it"
             )
 
     @property
@@ -96,7 +134,11 @@ class Config:
     @property
     def groups(self) -> tuple[int, int]:
         """(groups that end in attention, layers left over)."""
-        return (0, self.depth) if self.attention_every is None else divmod(self.depth, self.attention_every)
+        return (
+            (0, self.depth)
+            if self.attention_every is None
+            else divmod(self.depth, self.attention_every)
+        )
 
     @property
     def attention_geometry(self) -> tuple[int, int, int]:
@@ -121,7 +163,9 @@ class Config:
 
 
 class Block(nn.Module):
-    """One layer: a mixer, and a feed-forward part where there is one, each normalised and added to the stream."""
+    """One layer: a mixer, and a feed-forward part where there is one, each normalised and added to
+    the stream.
+    """
 
     cfg: Config
     attends: bool = False
@@ -129,7 +173,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BLD: Array, flow: Flow, sight: Sight | None) -> tuple[Array, None]:
         cfg = self.cfg
-        scale = (cfg.depth * (1 if cfg.hidden is None else 2)) ** -0.5  # branches add up to unit variance at first
+        scale = (
+            cfg.depth * (1 if cfg.hidden is None else 2)
+        ) ** -0.5  # branches add up to unit variance at first
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), flow, sight, scale))
         if cfg.hidden is not None:
@@ -141,12 +187,26 @@ class Block(nn.Module):
         cfg = self.cfg
         if self.attends:
             assert sight is not None
-            return Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")(x_BLD, sight)
+            return Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")(
+                x_BLD, sight
+            )
         taps, kernel, bias, conv_bias = cfg.convolution, cfg.scan_kernel, cfg.bias, cfg.conv_bias
         if cfg.block == "mamba":
-            mixer = Selective(cfg.inner, cfg.state, cfg.rank, taps, scale, kernel, bias, conv_bias, name="state_space")
+            mixer = Selective(
+                cfg.inner,
+                cfg.state,
+                cfg.rank,
+                taps,
+                scale,
+                kernel,
+                bias,
+                conv_bias,
+                name="state_space",
+            )
         else:
-            mixer = Recurrent(cfg.inner, cfg.heads, taps, scale, kernel, bias, conv_bias, name="recurrent")
+            mixer = Recurrent(
+                cfg.inner, cfg.heads, taps, scale, kernel, bias, conv_bias, name="recurrent"
+            )
         return mixer(x_BLD, flow)
 
 
@@ -164,7 +224,9 @@ class Group(nn.Module):
 
 
 class Model(nn.Module):
-    """Tokens to features to next-token logits. It trains (drops features) where it is given a "dropout" key."""
+    """Tokens to features to next-token logits. It trains (drops features) where it is given a
+    "dropout" key.
+    """
 
     cfg: Config
 
@@ -189,7 +251,9 @@ class Model(nn.Module):
         groups, rest = self.cfg.groups
         flow, sight = self.course(inputs), self.timeline(inputs) if groups else None
         x_BLD = self.embed(inputs.tokens)
-        if self.cfg.embedding_scaled:  # by the root in bfloat16, which is what Gemma's checkpoints were trained with
+        if (
+            self.cfg.embedding_scaled
+        ):  # by the root in bfloat16, which is what Gemma's checkpoints were trained with
             x_BLD *= jnp.bfloat16(self.cfg.width**0.5).astype(x_BLD.dtype)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:

@@ -1,4 +1,6 @@
-"""Word vectors (1301.3781, 1310.4546): a table of words that are given, and one of words that are looked for."""
+"""Word vectors (1301.3781, 1310.4546): a table of words that are given, and one of words that are
+looked for.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +26,9 @@ class Config:
 
 
 class Model(nn.Module):
-    """Words to the scores of words near them; no softmax over the vocabulary is learnt (objectives/word2vec.py)."""
+    """Words to the scores of words near them; no softmax over the vocabulary is learnt
+    (objectives/word2vec.py).
+    """
 
     cfg: Config
 
@@ -35,7 +39,9 @@ class Model(nn.Module):
         self.head = Embedding(cfg.vocab, cfg.width)
 
     def features(self, inputs: Inputs) -> Array:
-        """The vectors [B L D] of inputs.tokens i32[B L]; of bags i32[B L G], the mean of their unpadded words."""
+        """The vectors [B L D] of inputs.tokens i32[B L]; of bags i32[B L G], the mean of their
+        unpadded words.
+        """
         x = self.embed(inputs.tokens)
         if inputs.tokens.ndim == 2:
             return x
@@ -44,11 +50,17 @@ class Model(nn.Module):
         return (x * there_BLG1).sum(2) / jnp.maximum(there_BLG1.sum(2), 1)
 
     def readout(self, x_BLD: Array, candidates_BLC: Array | None = None) -> Array:
-        """Scores f32[B L C] of the candidates i32[B L C], f32[B L V] of all words where there are none."""
+        """Scores f32[B L C] of the candidates i32[B L C], f32[B L V] of all words where there are
+        none.
+        """
         if candidates_BLC is None:
             return self.head.attend(x_BLD).astype(jnp.float32)
-        return jnp.einsum("bld,blcd->blc", x_BLD, self.head(candidates_BLC), preferred_element_type=jnp.float32)
+        return jnp.einsum(
+            "bld,blcd->blc", x_BLD, self.head(candidates_BLC), preferred_element_type=jnp.float32
+        )
 
     def __call__(self, inputs: Inputs) -> Array:
-        """Scores as `readout` gives them; inputs.context, where it is given, holds the candidates i32[B L C]."""
+        """Scores as `readout` gives them; inputs.context, where it is given, holds the candidates
+        i32[B L C].
+        """
         return self.readout(self.features(inputs), inputs.context)

@@ -17,12 +17,14 @@ from lm_lab.types import Sees, UserError
 
 Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
 
-ROWS = 128  # queries of a block, at least; shorter blocks, or of shorter texts, gain nothing (docs/speed.md)
+# queries of a block, at least; shorter blocks, or of shorter texts, gain nothing (docs/speed.md)
+ROWS = 128
 
 NEEDS = {
     "rows": "a model that sees the past alone, and no prefix",
     "cudnn": "an NVIDIA GPU and config.precision.compute bfloat16, and has no softcap",
-    "tpu": f"one TPU, lengths that are multiples of {fused.TILE}, and neither a prefix nor positions alibi or relative",
+    "tpu": f"one TPU, lengths that are multiples of {fused.TILE}, and neither a prefix nor "
+    "positions alibi or relative",
 }
 
 
@@ -40,14 +42,16 @@ def attend(
     sees: Sees = "past",
     own_BL: Array | None = None,
 ) -> Array:
-    """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G heads (2305.13245).
+    """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G
+    heads (2305.13245).
 
-    mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for all keys, as `sees`
-    says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by
-    `softcap` (2408.00118). own_BL are the segments where the mask is as None says within them.
-    Returns [B L H K]; softmax in float32. "auto" takes splash attention on a TPU and cuDNN's kernel for half precision
-    on an NVIDIA GPU, where they can run; else "rows" for long texts on a CPU, and "plain", with all scores in memory.
-    Raises UserError where the one asked for cannot run.
+    mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for
+    all keys, as `sees` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by
+    `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). own_BL are the segments where the
+    mask is as None says within them. Returns [B L H K]; softmax in float32. "auto" takes splash
+    attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU, where they can run;
+    else "rows" for long texts on a CPU, and "plain", with all scores in memory. Raises UserError
+    where the one asked for cannot run.
     """
     simple, length = mask is None or own_BL is not None, q_BLHK.shape[1]
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
@@ -65,7 +69,9 @@ def attend(
         pays = runs["rows"] and jax.default_backend() == "cpu" and length >= 4 * ROWS
         kernel = "tpu" if runs["tpu"] else "cudnn" if fits else "rows" if pays else "plain"
     if not runs[kernel]:
-        raise UserError(f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto")
+        raise UserError(
+            f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto"
+        )
     if kernel == "tpu":
         return fused.splash(q_BLHK, k_BMGK, v_BMGK, own_BL, scale, softcap, window, sees)
     if kernel == "cudnn":
@@ -89,7 +95,8 @@ def _by_rows(
     softcap: float | None,
     window: int,
 ) -> Array:
-    """The plain kernel on one block of queries after another, with those keys alone that the past or the window has.
+    """The plain kernel on one block of queries after another, with those keys alone that the past
+    or the window has.
 
     The backward pass makes the scores of a block again, so that never more than those are held.
     """
@@ -98,10 +105,15 @@ def _by_rows(
     attend_block = jax.checkpoint(partial(_attend, scale=scale, softcap=softcap))
     blocks = []
     for begin in range(0, length, size):
-        queries, keys = slice(begin, begin + size), slice(max(0, begin - window + 1), min(begin + size, length))
+        queries, keys = (
+            slice(begin, begin + size),
+            slice(max(0, begin - window + 1), min(begin + size, length)),
+        )
         added = None if bias is None else bias[:, :, queries, keys]
         seen = mask[:, :, queries, keys]
-        blocks.append(attend_block(q_BLHK[:, queries], k_BLGK[:, keys], v_BLGK[:, keys], seen, added))
+        blocks.append(
+            attend_block(q_BLHK[:, queries], k_BLGK[:, keys], v_BLGK[:, keys], seen, added)
+        )
     return jnp.concatenate(blocks, axis=1)
 
 
@@ -126,7 +138,8 @@ def _attend(
     if bias is not None:
         scores_BHLM += bias
     if mask is not None:
-        # Adding the mask fuses better than selecting by it: 1.2 times the whole step at width 128 on a CPU.
+        # Adding the mask fuses better than selecting by it: 1.2 times the whole step at width 128
+        # on a CPU.
         scores_BHLM += jnp.where(mask, 0.0, -1e30)
     # Normalising after the product with the values touches K numbers a row instead of M.
     weights_BHLM = jnp.exp(scores_BHLM - lax.stop_gradient(scores_BHLM.max(-1, keepdims=True)))
@@ -156,15 +169,18 @@ class Heads(NamedTuple):
     scale: float | None = None  # of the scores; None: K^-1/2
     softcap: float | None = None
     rotary: Rotary | None = None  # how positions turn queries and keys
-    window: int | None = None  # tokens that a query sees, and so all that is cached; a mask is to say the same
+    window: int | None = (
+        None  # tokens that a query sees, and so all that is cached; a mask is to say the same
+    )
 
 
 class Attention(nn.Module):
-    """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of the way back.
+    """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of
+    the way back.
 
-    `sees` is what a sight without a mask stands for. Queries are drawn so that scores have unit size at first.
-    Where the model generates (nn/sight.py), keys and values of earlier calls are held in the cache; those of a context
-    are held once it was given, and later calls give None.
+    `sees` is what a sight without a mask stands for. Queries are drawn so that scores have unit
+    size at first. Where the model generates (nn/sight.py), keys and values of earlier calls are
+    held in the cache; those of a context are held once it was given, and later calls give None.
     """
 
     shape: Heads
@@ -175,7 +191,11 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: Array, sight: Sight, bias: Array | None = None, context_BMD: Array | None = None
+        self,
+        x_BLD: Array,
+        sight: Sight,
+        bias: Array | None = None,
+        context_BMD: Array | None = None,
     ) -> Array:
         shape = self.shape
         unit = 1.0 if shape.scale is None else shape.head_dim**-0.5 / shape.scale
@@ -188,7 +208,9 @@ class Attention(nn.Module):
             k,
             v,
             sight.mask,
-            self.kernel if sight.start is None or self.kernel == "plain" else "auto",  # some know no cache
+            self.kernel
+            if sight.start is None or self.kernel == "plain"
+            else "auto",  # some know no cache
             bias=bias,
             scale=shape.scale,
             softcap=shape.softcap,
@@ -197,7 +219,9 @@ class Attention(nn.Module):
             own_BL=None if self.cross else sight.own_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
-        return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(mixed)
+        return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(
+            mixed
+        )
 
     def _own(self, x_BLD: Array, sight: Sight) -> tuple[Array, Array]:
         """Keys and values [B M G K] of x, and of what came before it where the model generates."""
@@ -209,16 +233,24 @@ class Attention(nn.Module):
         capacity = min(k.shape[1], self.shape.window or k.shape[1])
         seen = []
         for name, new_BLGK in (("keys", k), ("values", v)):
-            # Held as [B G M K], which products with a query read as it lies; [B M G K] is rearranged for every token.
+            # Held as [B G M K], which products with a query read as it lies; [B M G K] is
+            # rearranged for every token.
             new_BGLK = new_BLGK.swapaxes(1, 2)
-            held = self.variable("cache", name, jnp.zeros, (*new_BGLK.shape[:2], capacity, k.shape[-1]), k.dtype)
-            known_BGMK, held.value = remember(held.value, new_BGLK, sight.start, self.shape.window, axis=2)
+            held = self.variable(
+                "cache", name, jnp.zeros, (*new_BGLK.shape[:2], capacity, k.shape[-1]), k.dtype
+            )
+            known_BGMK, held.value = remember(
+                held.value, new_BGLK, sight.start, self.shape.window, axis=2
+            )
             seen.append(known_BGMK.swapaxes(1, 2))
         return seen[0], seen[1]
 
     def _context(self, context_BMD: Array | None) -> tuple[Array, Array]:
         if context_BMD is None:
-            k_BGMK, v_BGMK = self.get_variable("cache", "keys"), self.get_variable("cache", "values")
+            k_BGMK, v_BGMK = (
+                self.get_variable("cache", "keys"),
+                self.get_variable("cache", "values"),
+            )
             return k_BGMK.swapaxes(1, 2), v_BGMK.swapaxes(1, 2)
         k, v = self._keys_and_values(context_BMD)
         if generating(self):

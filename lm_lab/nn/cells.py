@@ -1,4 +1,5 @@
-"""One step of a recurrence and its derivative, elementwise: the products are made in nn/recurrent.py.
+"""One step of a recurrence and its derivative, elementwise: the products are made in
+nn/recurrent.py.
 
 Arrays are f32[B ...]; gates of D features stand side by side.
 """
@@ -39,13 +40,20 @@ def _lstm_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array
     (h, c), (dh, dc), (gates, squashed) = state, dstate, kept
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     dc += dh * o * (1 - squashed * squashed)
-    di, df, dg, do = dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * squashed * o * (1 - o)
+    di, df, dg, do = (
+        dc * g * i * (1 - i),
+        dc * c * f * (1 - f),
+        dc * i * (1 - g * g),
+        dh * squashed * o * (1 - o),
+    )
     dx = jnp.concatenate([di, df, dg, do], axis=-1)
     return dx, dx, (jnp.zeros_like(h), dc * f)
 
 
 def _gru(x: Array, r: Array, state: State) -> tuple[State, Any]:
-    """1406.1078 with the reset gate after the product, as cuDNN has it: gates reset, update, candidate."""
+    """1406.1078 with the reset gate after the product, as cuDNN has it: gates reset, update,
+    candidate.
+    """
     (h,) = state
     (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(x, 3, axis=-1), jnp.split(r, 3, axis=-1)
     reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
@@ -81,6 +89,10 @@ Name = Literal["lstm", "gru", "elman_tanh", "elman_relu"]
 CELLS: dict[Name, Cell] = {
     "lstm": Cell(4, 2, _lstm, _lstm_backward),
     "gru": Cell(3, 1, _gru, _gru_backward),
-    "elman_tanh": Cell(1, 1, partial(_elman, jnp.tanh), partial(_elman_backward, lambda h: 1 - h * h)),
-    "elman_relu": Cell(1, 1, partial(_elman, jax.nn.relu), partial(_elman_backward, lambda h: 1.0 * (h > 0))),
+    "elman_tanh": Cell(
+        1, 1, partial(_elman, jnp.tanh), partial(_elman_backward, lambda h: 1 - h * h)
+    ),
+    "elman_relu": Cell(
+        1, 1, partial(_elman, jax.nn.relu), partial(_elman_backward, lambda h: 1.0 * (h > 0))
+    ),
 }

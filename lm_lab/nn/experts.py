@@ -1,4 +1,6 @@
-"""Mixture of experts: feed-forward layers of which each token passes through a few, chosen by a router."""
+"""Mixture of experts: feed-forward layers of which each token passes through a few, chosen by a
+router.
+"""
 
 import math
 from collections.abc import Callable
@@ -19,7 +21,9 @@ Grouping = Literal["auto", "ragged", "blocks"]
 
 
 class Mixture(NamedTuple):
-    """The shape of a mixture: E experts, each a feed-forward layer of F inner features without offsets."""
+    """The shape of a mixture: E experts, each a feed-forward layer of F inner features without
+    offsets.
+    """
 
     experts: int
     chosen: int  # k, experts of a token
@@ -31,11 +35,13 @@ class Mixture(NamedTuple):
 
 
 class Experts(nn.Module):
-    """[B L D] -> [B L D], the sum of what the k chosen experts of each token give, weighed by their gates.
+    """[B L D] -> [B L D], the sum of what the k chosen experts of each token give, weighed by their
+    gates.
 
-    With a capacity factor an expert takes the first factor k L / E tokens of a row that choose it (2006.16668), so
-    documents of one row are no longer alone; what it drops stays as it is in the stream. A model that generates drops
-    nothing. Padding (where real_BL is False) takes no capacity. The balance loss f32[B] is sown in "losses".
+    With a capacity factor an expert takes the first factor k L / E tokens of a row that choose it
+    (2006.16668), so documents of one row are no longer alone; what it drops stays as it is in the
+    stream. A model that generates drops nothing. Padding (where real_BL is False) takes no
+    capacity. The balance loss f32[B] is sown in "losses".
     """
 
     mixture: Mixture
@@ -47,7 +53,11 @@ class Experts(nn.Module):
         logits_BLE = Linear(mixture.experts, "route", name="router")(x_BLD)
         chances_BLE = jax.nn.softmax(logits_BLE.astype(jnp.float32))
         gates_BLk, chosen_BLk = choose(chances_BLE, mixture.chosen)
-        self.sow("losses", "balance", mixture.balance_weight * imbalance(chances_BLE, chosen_BLk, real_BL))
+        self.sow(
+            "losses",
+            "balance",
+            mixture.balance_weight * imbalance(chances_BLE, chosen_BLk, real_BL),
+        )
         feed_forward = self._kernels(x_BLD)
         if mixture.capacity_factor is None or generating(self):
             y = _dropless(feed_forward, x_BLD, chosen_BLk, mixture)
@@ -80,39 +90,56 @@ class FeedForwards(NamedTuple):
         if self.gate_EDF is None:
             hidden = ACTIVATIONS[self.activation](up)
         else:
-            hidden = GATES[self.activation](checkpoint_name(product(x, self.gate_EDF), PRODUCT)) * up
+            hidden = (
+                GATES[self.activation](checkpoint_name(product(x, self.gate_EDF), PRODUCT)) * up
+            )
         return checkpoint_name(product(hidden, self.down_EFD), PRODUCT)
 
 
 def choose(chances_BLE: Array, chosen: int) -> tuple[Array, Array]:
     """(gates f32[B L k], experts i32[B L k]): the likeliest experts of each token.
 
-    The gates of several add up to 1 (2401.04088). That of one is its chance (2101.03961), or the router learnt nothing.
+    The gates of several add up to 1 (2401.04088). That of one is its chance (2101.03961), or the
+    router learnt nothing.
     """
     gates_BLk, chosen_BLk = lax.top_k(chances_BLE, chosen)
     return (gates_BLk if chosen == 1 else gates_BLk / gates_BLk.sum(-1, keepdims=True)), chosen_BLk
 
 
 def imbalance(chances_BLE: Array, chosen_BLk: Array, real_BL: Array | None) -> Array:
-    """f32[B], E sum_e (share of the row's choices) (mean chance) (2101.03961): 1 where experts are chosen alike."""
-    real_BL1 = jnp.ones_like(chances_BLE[..., :1]) if real_BL is None else real_BL[..., None].astype(jnp.float32)
+    """f32[B], E sum_e (share of the row's choices) (mean chance) (2101.03961): 1 where experts are
+    chosen alike.
+    """
+    real_BL1 = (
+        jnp.ones_like(chances_BLE[..., :1])
+        if real_BL is None
+        else real_BL[..., None].astype(jnp.float32)
+    )
     experts, count_B1 = chances_BLE.shape[-1], jnp.maximum(real_BL1.sum(1), 1.0)
     choices_BLE = (chosen_BLk[..., None] == jnp.arange(experts)).sum(2).astype(jnp.float32)
     share_BE = (choices_BLE * real_BL1).sum(1) / (count_B1 * chosen_BLk.shape[-1])
     return experts * (share_BE * (chances_BLE * real_BL1).sum(1) / count_B1).sum(-1)
 
 
-def _dropless(feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, mixture: Mixture) -> Array:
+def _dropless(
+    feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, mixture: Mixture
+) -> Array:
     """What each choice gives [B L k D]: all choices of a batch, sorted by expert."""
     chosen_A, k = chosen_BLk.reshape(-1), mixture.chosen
     rank_A, count_E = _rank(chosen_A, None, mixture.experts)
-    blocks = mixture.kernel == "blocks" or (mixture.kernel == "auto" and jax.default_backend() == "cpu")
+    blocks = mixture.kernel == "blocks" or (
+        mixture.kernel == "auto" and jax.default_backend() == "cpu"
+    )
     if blocks:
         size = _block_size(chosen_A.size, mixture.experts)
-        number = min(chosen_A.size, chosen_A.size // size + mixture.experts)  # the most that can begin
+        number = min(
+            chosen_A.size, chosen_A.size // size + mixture.experts
+        )  # the most that can begin
         last_E = jnp.cumsum(-(-count_E // size))
         slots_A, slots = (last_E - -(-count_E // size))[chosen_A] * size + rank_A, number * size
-        owner = jnp.searchsorted(last_E, jnp.arange(number), side="right").clip(max=mixture.experts - 1)
+        owner = jnp.searchsorted(last_E, jnp.arange(number), side="right").clip(
+            max=mixture.experts - 1
+        )
         product, shape = partial(_block_products, owner=owner), (number, size)
     else:
         slots_A, slots = (jnp.cumsum(count_E) - count_E)[chosen_A] + rank_A, chosen_A.size
@@ -125,17 +152,27 @@ def _dropless(feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, mixtu
 
 
 def _block_size(choices: int, experts: int) -> int:
-    """Rows of a block: of each expert the last one is half empty, which is to be little of the whole."""
+    """Rows of a block: of each expert the last one is half empty, which is to be little of the
+    whole.
+    """
     return min(128, max(8, 2 ** math.floor(math.log2(max(choices // (4 * experts), 1)))))
 
 
 def _within_capacity(
-    feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, real_BL: Array | None, mixture: Mixture
+    feed_forward: FeedForwards,
+    x_BLD: Array,
+    chosen_BLk: Array,
+    real_BL: Array | None,
+    mixture: Mixture,
 ) -> Array:
-    """What each choice gives [B L k D], 0 where its expert was full: the tokens of a row come first to the left."""
+    """What each choice gives [B L k D], 0 where its expert was full: the tokens of a row come first
+    to the left.
+    """
     choices = chosen_BLk.shape[1] * mixture.chosen
     assert mixture.capacity_factor is not None
-    capacity = min(chosen_BLk.shape[1], math.ceil(mixture.capacity_factor * choices / mixture.experts))
+    capacity = min(
+        chosen_BLk.shape[1], math.ceil(mixture.capacity_factor * choices / mixture.experts)
+    )
     slots = mixture.experts * capacity
 
     def places(chosen_Lk: Array, real_L: Array | None) -> tuple[Array, Array]:
@@ -154,7 +191,9 @@ def _within_capacity(
 
 
 def _rank(chosen_A: Array, real_A: Array | None, experts: int) -> tuple[Array, Array]:
-    """(how many before it chose the same expert, -1 for padding, i32[A]; how often each was chosen, i32[E])."""
+    """(how many before it chose the same expert, -1 for padding, i32[A]; how often each was chosen,
+    i32[E]).
+    """
     is_AE = chosen_A[:, None] == jnp.arange(experts)
     if real_A is not None:
         is_AE &= real_A[:, None]
@@ -165,14 +204,19 @@ def _rank(chosen_A: Array, real_A: Array | None, experts: int) -> tuple[Array, A
 def _inverse(slots_A: Array, slots: int) -> Array:
     """i32[S], which choice is in a slot; A, beyond the last, where none is."""
     choices = slots_A.size
-    return jnp.full(slots, choices, jnp.int32).at[slots_A].set(jnp.arange(choices, dtype=jnp.int32), mode="drop")
+    return (
+        jnp.full(slots, choices, jnp.int32)
+        .at[slots_A]
+        .set(jnp.arange(choices, dtype=jnp.int32), mode="drop")
+    )
 
 
 @jax.custom_vjp
 def _moved(x_ID: Array, source_J: Array, target_I: Array) -> Array:
     """[J D], row source[j] of x at j, and 0 where that is beyond the last; target is its inverse.
 
-    As each row moves to one place at most, the gradient moves back in one read, where JAX would add up row by row.
+    As each row moves to one place at most, the gradient moves back in one read, where JAX would add
+    up row by row.
     """
     return x_ID.at[source_J].get(mode="fill", fill_value=0)
 
@@ -181,14 +225,18 @@ def _moved_forward(x_ID: Array, source_J: Array, target_I: Array) -> tuple[Array
     return _moved(x_ID, source_J, target_I), target_I
 
 
-_moved.defvjp(_moved_forward, lambda target_I, dy_JD: (dy_JD.at[target_I].get(mode="fill", fill_value=0), None, None))
+_moved.defvjp(
+    _moved_forward,
+    lambda target_I, dy_JD: (dy_JD.at[target_I].get(mode="fill", fill_value=0), None, None),
+)
 
 
 @jax.custom_vjp
 def _block_products(x_NbD: Array, kernels_EDF: Array, owner: Array) -> Array:
     """Block n of x times the kernel of expert owner[n]: [N b F].
 
-    XLA multiplies ragged groups, where it has no kernel for them, with every expert's matrix: 4 times this on a CPU.
+    XLA multiplies ragged groups, where it has no kernel for them, with every expert's matrix: 4
+    times this on a CPU.
     """
 
     def product(carry: None, block: tuple[Array, Array]) -> tuple[None, Array]:
@@ -198,20 +246,27 @@ def _block_products(x_NbD: Array, kernels_EDF: Array, owner: Array) -> Array:
     return lax.scan(product, None, (x_NbD, owner))[1]
 
 
-def _block_products_backward(kept: tuple[Array, Array, Array], dy_NbF: Array) -> tuple[Array, Array, None]:
+def _block_products_backward(
+    kept: tuple[Array, Array, Array], dy_NbF: Array
+) -> tuple[Array, Array, None]:
     x_NbD, kernels_EDF, owner = kept
 
     def products(total_EDF: Array, block: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         x_bD, dy_bF, expert = block
-        own_DF = lax.dot_general(x_bD, dy_bF, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+        own_DF = lax.dot_general(
+            x_bD, dy_bF, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+        )
         own_DF += lax.dynamic_index_in_dim(total_EDF, expert, keepdims=False)
         total_EDF = lax.dynamic_update_index_in_dim(total_EDF, own_DF, expert, 0)
         return total_EDF, dy_bF @ lax.dynamic_index_in_dim(kernels_EDF, expert, keepdims=False).T
 
-    dkernels_EDF, dx_NbD = lax.scan(products, jnp.zeros(kernels_EDF.shape, jnp.float32), (x_NbD, dy_NbF, owner))
+    dkernels_EDF, dx_NbD = lax.scan(
+        products, jnp.zeros(kernels_EDF.shape, jnp.float32), (x_NbD, dy_NbF, owner)
+    )
     return dx_NbD, dkernels_EDF.astype(kernels_EDF.dtype), None
 
 
 _block_products.defvjp(
-    lambda x, kernels, owner: (_block_products(x, kernels, owner), (x, kernels, owner)), _block_products_backward
+    lambda x, kernels, owner: (_block_products(x, kernels, owner), (x, kernels, owner)),
+    _block_products_backward,
 )

@@ -23,7 +23,9 @@ def gelu(x: Array) -> Array:
 
 
 def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
-    x = lax.optimization_barrier(x)  # else XLA finds the tanh common to both passes, and keeps it too
+    x = lax.optimization_barrier(
+        x
+    )  # else XLA finds the tanh common to both passes, and keeps it too
     tanh = jnp.tanh(_C * (x + 0.044715 * x**3))
     slope = 0.5 * x * (1 - tanh**2) * _C * (1 + 3 * 0.044715 * x**2)
     return (dy * (0.5 * (1 + tanh) + slope),)
@@ -32,15 +34,21 @@ def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
-ACTIVATIONS = {"gelu": gelu, "gelu_exact": partial(nn.gelu, approximate=False), "relu": nn.relu, "silu": nn.silu}
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_exact": partial(nn.gelu, approximate=False),
+    "relu": nn.relu,
+    "silu": nn.silu,
+}
 GATES = {"swiglu": nn.silu, "geglu": gelu, "geglu_exact": ACTIVATIONS["gelu_exact"]}
 
 
 class FeedForward(nn.Module):
-    """[... D] -> [... D] through F inner features (1706.03762), gated for swiglu, geglu and geglu_exact (2002.05202).
+    """[... D] -> [... D] through F inner features (1706.03762), gated for swiglu, geglu and
+    geglu_exact (2002.05202).
 
-    `gelu` is the tanh form, `gelu_exact` has the error function. `scale` multiplies the initial standard deviation of
-    the projection back into the stream.
+    `gelu` is the tanh form, `gelu_exact` has the error function. `scale` multiplies the initial
+    standard deviation of the projection back into the stream.
     """
 
     inner: int

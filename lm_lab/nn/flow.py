@@ -15,9 +15,14 @@ from lm_lab.types import Inputs
 class Flow(NamedTuple):
     """What every layer is told of each token."""
 
-    begins_BL: Array  # bool[1|B, L], True where the state before it is of another segment, or there is none
-    live_BL: Array | None  # bool[B, L], False for padding, which leaves a state as it is; None: there is none
-    linked: Array | None  # bool[W - 1, B, L]: of this token's segment is the one W - 1, ..., 1 before it; None: all
+    # bool[1|B, L], True where the state before it is of another segment, or there is none
+    begins_BL: Array
+    live_BL: (
+        Array | None
+    )  # bool[B, L], False for padding, which leaves a state as it is; None: there is none
+    linked: (
+        Array | None
+    )  # bool[W - 1, B, L]: of this token's segment is the one W - 1, ..., 1 before it; None: all
 
 
 class Course(nn.Module):
@@ -49,7 +54,9 @@ class Course(nn.Module):
 
 
 def begins(segments_BL: Array, last_B: Array) -> tuple[Array, Array]:
-    """(bool[B L], True where a segment begins; the last segment [B] that is no padding), `last` being that before."""
+    """(bool[B L], True where a segment begins; the last segment [B] that is no padding), `last`
+    being that before.
+    """
     all_BM = jnp.concatenate([last_B[:, None], segments_BL], axis=1)
     newest_BM = jax.lax.cummax(jnp.where(all_BM > 0, jnp.arange(all_BM.shape[1]), 0), axis=1)
     last_BM = jnp.take_along_axis(all_BM, newest_BM, axis=1)
@@ -57,9 +64,11 @@ def begins(segments_BL: Array, last_B: Array) -> tuple[Array, Array]:
 
 
 class CausalConvolution(nn.Module):
-    """Each feature of x[B L D] is mixed with those of its segment at the W - 1 places before: [B L D].
+    """Each feature of x[B L D] is mixed with those of its segment at the W - 1 places before: [B L
+    D].
 
-    The weights are f32[D, W], the newest token's last. Elementwise, for W is small: a convolution primitive is slower.
+    The weights are f32[D, W], the newest token's last. Elementwise, for W is small: a convolution
+    primitive is slower.
     """
 
     taps: int
@@ -80,5 +89,11 @@ class CausalConvolution(nn.Module):
         y_BLD = x_BLD * weights[:, -1]
         for back in range(self.taps - 1):
             weighted = known[:, back : back + length] * weights[:, back]
-            y_BLD += weighted if flow.linked is None else jnp.where(flow.linked[back][..., None], weighted, 0)
-        return y_BLD + bias_param(self, features, "inner").astype(x_BLD.dtype) if self.bias else y_BLD
+            y_BLD += (
+                weighted
+                if flow.linked is None
+                else jnp.where(flow.linked[back][..., None], weighted, 0)
+            )
+        return (
+            y_BLD + bias_param(self, features, "inner").astype(x_BLD.dtype) if self.bias else y_BLD
+        )

@@ -1,4 +1,6 @@
-"""Attention in one kernel that keeps no scores: cuDNN's on an NVIDIA GPU, Pallas' splash attention on a TPU."""
+"""Attention in one kernel that keeps no scores: cuDNN's on an NVIDIA GPU, Pallas' splash attention
+on a TPU.
+"""
 
 from typing import Any
 
@@ -40,7 +42,9 @@ def fits_cudnn(head_dim: int) -> bool:
 
 
 def fits_splash(queries: int, keys: int) -> bool:
-    """Whether splash attention can run on that many tokens: in whole tiles, and on one device alone."""
+    """Whether splash attention can run on that many tokens: in whole tiles, and on one device
+    alone.
+    """
     return queries % TILE == keys % TILE == 0 and jax.sharding.get_abstract_mesh().size <= 1
 
 
@@ -56,8 +60,12 @@ def splash(
     *,
     interpret: bool = False,
 ) -> Array:
-    """As nn.attention.attend, of what is seen of the own segment; `interpret`: on any device, slowly."""
-    from jax.experimental.pallas.ops.tpu import splash_attention as tpu  # slow to import, and of use on a TPU alone
+    """As nn.attention.attend, of what is seen of the own segment; `interpret`: on any device,
+    slowly.
+    """
+    from jax.experimental.pallas.ops.tpu import (
+        splash_attention as tpu,  # slow to import, and of use on a TPU alone
+    )
 
     shape, heads = (q_BLHK.shape[1], k_BMGK.shape[1]), q_BLHK.shape[2]
     size = next(size for size in (512, 256, TILE) if shape[0] % size == shape[1] % size == 0)
@@ -74,7 +82,10 @@ def splash(
     else:
         mask = tpu.CausalMask(shape) if sees == "past" else tpu.FullMask(shape)
     kernel = tpu.make_splash_mha_single_device(
-        tpu.MultiHeadMask([mask] * heads), block_sizes=sizes, attn_logits_soft_cap=softcap, interpret=interpret
+        tpu.MultiHeadMask([mask] * heads),
+        block_sizes=sizes,
+        attn_logits_soft_cap=softcap,
+        interpret=interpret,
     )
     q_BHLK, k_BGMK, v_BGMK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BHLK *= q_BLHK.shape[-1] ** -0.5 if scale is None else scale

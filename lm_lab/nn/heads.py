@@ -13,11 +13,13 @@ Pooling = Literal["first", "first_tanh", "mean", "last"]
 
 
 class Pooled(nn.Module):
-    """Any family's model with one vector a row in place of its readout, and `classes` numbers in place of logits.
+    """Any family's model with one vector a row in place of its readout, and `classes` numbers in
+    place of logits.
 
-    The vector is the features of the first or last token that is no padding, or their mean; "first_tanh" sends the
-    first through a dense layer and tanh, as BERT does (1810.04805). The model's parameters stand under "model", as they
-    are without this head, so that those of a trained one can be put there.
+    The vector is the features of the first or last token that is no padding, or their mean;
+    "first_tanh" sends the first through a dense layer and tanh, as BERT does (1810.04805). The
+    model's parameters stand under "model", as they are without this head, so that those of a
+    trained one can be put there.
     """
 
     model: Any  # Linen: features(inputs) -> [B L D]
@@ -29,10 +31,14 @@ class Pooled(nn.Module):
 
     @nn.compact
     def features(self, inputs: Inputs) -> Array:
-        """The vector of each row [B 1 D]; of a row that is all padding, that of its first token (or 0, the mean)."""
+        """The vector of each row [B 1 D]; of a row that is all padding, that of its first token (or
+        0, the mean).
+        """
         pooled_BD = pool(self.model.features(inputs), inputs.segments, self.pooling)
         if self.pooling == "first_tanh":
-            pooled_BD = nn.tanh(Linear(pooled_BD.shape[-1], "expand", bias=True, name="pooler")(pooled_BD))
+            pooled_BD = nn.tanh(
+                Linear(pooled_BD.shape[-1], "expand", bias=True, name="pooler")(pooled_BD)
+            )
         return pooled_BD[:, None]
 
     def readout(self, x_B1D: Array) -> Array:

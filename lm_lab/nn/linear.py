@@ -1,7 +1,8 @@
 """Every kernel of the project: initialisation and logical axis names live here and nowhere else.
 
-A kernel is stored in the parameters' dtype and used in the dtype of its input. Where the collection "lora" has
-variables of a layer here (adapters/lora.py makes them), they apply: no model knows of them.
+A kernel is stored in the parameters' dtype and used in the dtype of its input. Where the collection
+"lora" has variables of a layer here (adapters/lora.py makes them), they apply: no model knows of
+them.
 """
 
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 Role = Literal["expand", "contract", "readout", "route"]
 
-# The logical axes of a kernel by its role; train/sharding.py maps them onto the mesh.
+# The logical axes of a kernel by its role; engine/sharding.py maps them onto the mesh.
 AXES: dict[Role, tuple[str, str]] = {
     "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
     "contract": ("inner", "width"),  # and back
@@ -31,8 +32,9 @@ PRODUCT = "product"  # what a remat policy may keep; it does not see into a cust
 def matmul(x: Array, kernel: Array) -> Array:
     """x[... in] @ kernel[in, out]. The gradient of the kernel is written x^T dy.
 
-    JAX writes (dy^T x)^T, for which XLA on a CPU makes dy a second time, transposed, with all that is fused into it
-    (GELU's derivative above all): docs/speed.md. On a GPU cuBLAS takes either form as it is.
+    JAX writes (dy^T x)^T, for which XLA on a CPU makes dy a second time, transposed, with all that
+    is fused into it (GELU's derivative above all): docs/speed.md. On a GPU cuBLAS takes either form
+    as it is.
     """
     return x @ kernel
 
@@ -43,12 +45,15 @@ def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array
     return dy @ kernel.T, lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
 
 
-# The product itself, not `matmul`: a policy of remat sees no products within a function of its own derivative.
+# The product itself, not `matmul`: a policy of remat sees no products within a function of its own
+# derivative.
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
 class Linear(nn.Module):
-    """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0, scale^2 / in)."""
+    """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0,
+    scale^2 / in).
+    """
 
     features: int
     role: Role
@@ -66,7 +71,9 @@ class Linear(nn.Module):
 
 
 class Kernel(nn.Module):
-    """A kernel without its product, for the many products of a scan: [in, features], drawn as a Linear's."""
+    """A kernel without its product, for the many products of a scan: [in, features], drawn as a
+    Linear's.
+    """
 
     features: int
     role: Role
@@ -80,7 +87,8 @@ class Kernel(nn.Module):
 
 
 class BlockLinear(nn.Module):
-    """A product with a block-diagonal matrix, plus a bias: [... D] -> [... D], kernel f32[blocks, D/blocks, D/blocks].
+    """A product with a block-diagonal matrix, plus a bias: [... D] -> [... D], kernel f32[blocks,
+    D/blocks, D/blocks].
 
     Drawn as a Linear's; D is a feature axis of its own, not the stream.
     """
@@ -109,12 +117,15 @@ class Kernels(nn.Module):
     @nn.compact
     def __call__(self, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
-        kernel = _param(self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape))
+        kernel = _param(
+            self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape)
+        )
         return _adapted_kernel(self, kernel).astype(dtype)
 
 
 def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
-    """y = x @ kernel, and what each low-rank adapter of the module adds to it: drop(x) @ down @ up (2106.09685).
+    """y = x @ kernel, and what each low-rank adapter of the module adds to it: drop(x) @ down @ up
+    (2106.09685).
 
     `keep` is what dropout leaves of x where there is a dropout key.
     """
@@ -123,7 +134,9 @@ def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
         return y
     total = y
     for _, adapter in sorted(adapters.items()):
-        low = matmul(_dropped(module, x, adapter.get("keep")), adapter["down_kernel"].astype(x.dtype))
+        low = matmul(
+            _dropped(module, x, adapter.get("keep")), adapter["down_kernel"].astype(x.dtype)
+        )
         delta = low @ adapter["up_kernel"].astype(x.dtype)
         if "magnitude" in adapter:
             gain = _gain(kernel, adapter).astype(x.dtype)
@@ -133,19 +146,25 @@ def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
 
 
 def _adapted_kernel(module: nn.Module, kernel: Array) -> Array:
-    """The same for a kernel [... in, out] that has no single product: the adapted kernel itself, without dropout."""
+    """The same for a kernel [... in, out] that has no single product: the adapted kernel itself,
+    without dropout.
+    """
     total = kernel
     for _, adapter in sorted(module.variables.get("lora", {}).items()):
         delta = (adapter["down_kernel"] @ adapter["up_kernel"]).astype(kernel.dtype)
         if "magnitude" in adapter:
-            delta = _gain(kernel, adapter)[..., None, :].astype(kernel.dtype) * (kernel + delta) - kernel
+            delta = (
+                _gain(kernel, adapter)[..., None, :].astype(kernel.dtype) * (kernel + delta)
+                - kernel
+            )
         weight = adapter.get("weight")
         total += delta if weight is None else weight[..., None, None].astype(kernel.dtype) * delta
     return total
 
 
 def _gain(kernel: Array, adapter: Any) -> Array:
-    """By what DoRA (2402.09353) multiplies the columns of the adapted kernel, f32[... out]: to the length `magnitude`.
+    """By what DoRA (2402.09353) multiplies the columns of the adapted kernel, f32[... out]: to the
+    length `magnitude`.
 
     The length that they have is a constant to the gradient, as in the paper.
     """
@@ -163,21 +182,26 @@ def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
 
 @jax.custom_vjp
 def _lookup(table: Array, ids: Array) -> Array:
-    """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has thousands of terms, and a
-    sum in bfloat16 stops growing at some hundreds."""
+    """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has
+    thousands of terms, and a sum in bfloat16 stops growing at some hundreds.
+    """
     return table[ids]
 
 
 def _lookup_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
     table, ids = kept
-    return jnp.zeros(table.shape, jnp.float32).at[ids].add(dy.astype(jnp.float32)).astype(table.dtype), None
+    return jnp.zeros(table.shape, jnp.float32).at[ids].add(dy.astype(jnp.float32)).astype(
+        table.dtype
+    ), None
 
 
 _lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
 
 
 class Embedding(nn.Module):
-    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the head."""
+    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the
+    head.
+    """
 
     rows: int
     features: int
@@ -185,7 +209,9 @@ class Embedding(nn.Module):
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.scale * self.features**-0.5)
-        self.embedding = _param(self, "embedding", init, ("vocab", "width"), (self.rows, self.features))
+        self.embedding = _param(
+            self, "embedding", init, ("vocab", "width"), (self.rows, self.features)
+        )
 
     def __call__(self, ids: Array) -> Array:
         """Rows [... D] of ids i32[...]."""
@@ -212,19 +238,27 @@ def scale_param(module: nn.Module, features: int) -> Array:
 
 
 def bias_param(
-    module: nn.Module, features: int, axis: str, name: str = "bias", init: Any = nn.initializers.zeros
+    module: nn.Module,
+    features: int,
+    axis: str,
+    name: str = "bias",
+    init: Any = nn.initializers.zeros,
 ) -> Array:
     """The learned offset f32[features] of a product, a norm or a head, 0 at first."""
     return _param(module, name, init, (axis,), (features,))
 
 
 def inner_param(module: nn.Module, name: str, init: Any, features: int, *rest: int) -> Array:
-    """A parameter f32[features, ...] of what happens between the products of a layer, feature by feature."""
+    """A parameter f32[features, ...] of what happens between the products of a layer, feature by
+    feature.
+    """
     return _param(module, name, init, ("inner", *(None,) * len(rest)), (features, *rest))
 
 
 def constrain(x_BLD: Array) -> Array:
-    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and activations stay."""
+    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and
+    activations stay.
+    """
     return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
@@ -233,6 +267,8 @@ def gather(kernel: Array) -> Array:
     return spmd.with_logical_constraint(kernel, (None,) * kernel.ndim)
 
 
-def _param(module: nn.Module, name: str, init: Any, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> Array:
+def _param(
+    module: nn.Module, name: str, init: Any, axes: tuple[str | None, ...], shape: tuple[int, ...]
+) -> Array:
     param: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
     return param

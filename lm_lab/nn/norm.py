@@ -38,11 +38,15 @@ def _normalise(kind: Kind, epsilon: float, x: Array) -> tuple[Array, Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _norm(kind: Kind, epsilon: float, x: Array, scale: Array) -> Array:
-    """Only x is kept for the backward pass, and the derivative takes fewer passes than the one that JAX derives."""
+    """Only x is kept for the backward pass, and the derivative takes fewer passes than the one that
+    JAX derives.
+    """
     return (_normalise(kind, epsilon, x)[0] * scale).astype(x.dtype)
 
 
-def _norm_backward(kind: Kind, epsilon: float, kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _norm_backward(
+    kind: Kind, epsilon: float, kept: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, scale = kept
     unit, factor = _normalise(kind, epsilon, x)
     dy = dy.astype(jnp.float32)
@@ -53,4 +57,6 @@ def _norm_backward(kind: Kind, epsilon: float, kept: tuple[Array, Array], dy: Ar
     return (dx * factor).astype(x.dtype), (dy * unit).sum(range(x.ndim - 1))
 
 
-_norm.defvjp(lambda kind, epsilon, x, scale: (_norm(kind, epsilon, x, scale), (x, scale)), _norm_backward)
+_norm.defvjp(
+    lambda kind, epsilon, x, scale: (_norm(kind, epsilon, x, scale), (x, scale)), _norm_backward
+)

@@ -19,8 +19,12 @@ class Rotary(NamedTuple):
     base: float = 10_000.0
     scaling: Scaling = "none"
     factor: float = 1.0  # by which what is scaled turns more slowly
-    low_factor: float = 1.0  # llama3: pairs that turn less often than this in `length` tokens are scaled in full,
-    high_factor: float = 4.0  # those that turn more often than this are not, and those between in part
+    low_factor: float = (
+        1.0  # llama3: pairs that turn less often than this in `length` tokens are scaled in full,
+    )
+    high_factor: float = (
+        4.0  # those that turn more often than this are not, and those between in part
+    )
     length: int = 8192  # llama3: the length that positions were learnt at
     share: float = 1.0  # of a head's features that turn: the first ones
 
@@ -28,22 +32,27 @@ class Rotary(NamedTuple):
 def rates(rotary: Rotary, pairs: int) -> Array:
     """Radians a token f32[pairs]: base^(-i/pairs), slowed for longer sequences.
 
-    "linear" divides all of them (2306.15595); "llama3" the slow ones only (2407.21783, in Meta's published code).
+    "linear" divides all of them (2306.15595); "llama3" the slow ones only (2407.21783, in Meta's
+    published code).
     """
     rates = rotary.base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
     if rotary.scaling == "linear":
         return rates / rotary.factor
     if rotary.scaling == "llama3":
         turns = rotary.length * rates / (2 * math.pi)
-        kept = jnp.clip((turns - rotary.low_factor) / (rotary.high_factor - rotary.low_factor), 0, 1)
+        kept = jnp.clip(
+            (turns - rotary.low_factor) / (rotary.high_factor - rotary.low_factor), 0, 1
+        )
         return rates * (kept + (1 - kept) / rotary.factor)
     return rates
 
 
 def rotate(x_BLHK: Array, positions_BL: Array, rotary: Rotary) -> Array:
-    """Rotary positions (2104.09864), halves convention: pairs (i, i + K/2) turn by position * rate i.
+    """Rotary positions (2104.09864), halves convention: pairs (i, i + K/2) turn by position * rate
+    i.
 
-    Angles and their cosines are float32 whatever the dtype of x; K, the features that turn, must be even.
+    Angles and their cosines are float32 whatever the dtype of x; K, the features that turn, must be
+    even.
     """
     turning = int(rotary.share * x_BLHK.shape[-1])
     if turning < x_BLHK.shape[-1]:
@@ -53,7 +62,9 @@ def rotate(x_BLHK: Array, positions_BL: Array, rotary: Rotary) -> Array:
     angles = positions_BL[..., None, None].astype(jnp.float32) * rates(rotary, half)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     left, right = x_BLHK[..., :half].astype(jnp.float32), x_BLHK[..., half:].astype(jnp.float32)
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x_BLHK.dtype)
+    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(
+        x_BLHK.dtype
+    )
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -73,7 +84,9 @@ def alibi_bias(distance_LM: Array, heads: int) -> Array:
 
 
 def sinusoidal(positions_BL: Array, width: int) -> Array:
-    """f32[B L D] of 1706.03762 with all sines before all cosines: of position * 10000^(-2i/D); D must be even."""
+    """f32[B L D] of 1706.03762 with all sines before all cosines: of position * 10000^(-2i/D); D
+    must be even.
+    """
     half = width // 2
     rates = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions_BL[..., None].astype(jnp.float32) * rates
@@ -87,26 +100,34 @@ def places_within(segments_BL: Array) -> Array:
     return slots_L - lax.cummax(jnp.where(starts_BL, slots_L, 0), axis=1)
 
 
-def relative_buckets(distances: Array, *, bidirectional: bool, buckets: int = 32, reach: int = 128) -> Array:
+def relative_buckets(
+    distances: Array, *, bidirectional: bool, buckets: int = 32, reach: int = 128
+) -> Array:
     """T5's bucket i32[...] (1910.10683) of each distance i32[...], query less key.
 
-    Half of the buckets hold one distance each, the others grow by a constant ratio up to `reach`, and the last has all
-    beyond. Keys to the right have the upper half of all, or are in bucket 0 where they are not seen.
+    Half of the buckets hold one distance each, the others grow by a constant ratio up to `reach`,
+    and the last has all beyond. Keys to the right have the upper half of all, or are in bucket 0
+    where they are not seen.
     """
     side = buckets // 2 if bidirectional else buckets
     exact, steps = side // 2, np.arange(reach + 1)
     growth = np.log(np.maximum(steps, exact) / exact) / np.log(reach / exact) * (side - exact)
-    # Distances at which a bucket begins are whole numbers here that rounding must not move below them.
-    of_step = jnp.asarray(np.where(steps < exact, steps, exact + growth + 1e-9).clip(max=side - 1), jnp.int32)
+    # Distances at which a bucket begins are whole numbers here that rounding must not move below
+    # them.
+    of_step = jnp.asarray(
+        np.where(steps < exact, steps, exact + growth + 1e-9).clip(max=side - 1), jnp.int32
+    )
     far = jnp.abs(distances) if bidirectional else jnp.maximum(distances, 0)
     upper = jnp.where(distances < 0, side, 0) if bidirectional else 0
     return of_step[jnp.minimum(far, reach)] + upper
 
 
 class RelativeBias(nn.Module):
-    """What T5 adds to the scores of each head, learned for every bucket of distances: f32[1 H L M] of distance_LM.
+    """What T5 adds to the scores of each head, learned for every bucket of distances: f32[1 H L M]
+    of distance_LM.
 
-    It is looked up once a distance and laid out along the diagonals, so that its gradient is a sum, not a scatter.
+    It is looked up once a distance and laid out along the diagonals, so that its gradient is a sum,
+    not a scatter.
     """
 
     heads: int
@@ -119,7 +140,9 @@ class RelativeBias(nn.Module):
         queries, keys = distance_LM.shape
         distances = distance_LM[0, 0] + queries - 1 - jnp.arange(queries + keys)
         table = Embedding(self.buckets, self.heads, name="table")
-        ids = relative_buckets(distances, bidirectional=self.bidirectional, buckets=self.buckets, reach=self.reach)
+        ids = relative_buckets(
+            distances, bidirectional=self.bidirectional, buckets=self.buckets, reach=self.reach
+        )
         return _along_diagonals(table(ids).astype(jnp.float32).T, queries, keys)[None]
 
 
@@ -130,5 +153,7 @@ def _along_diagonals(values_HP: Array, queries: int, keys: int) -> Array:
     """
     heads, count = values_HP.shape
     copies_HP = jnp.broadcast_to(values_HP[:, None], (heads, queries + 1, count)).reshape(heads, -1)
-    rows = copies_HP[:, queries - 1 : queries - 1 + queries * (count - 1)].reshape(heads, queries, count - 1)
+    rows = copies_HP[:, queries - 1 : queries - 1 + queries * (count - 1)].reshape(
+        heads, queries, count - 1
+    )
     return rows[..., :keys]

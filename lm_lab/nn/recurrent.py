@@ -1,7 +1,9 @@
-"""Recurrent layers: the products of the inputs before the scan, those of the state in it, the derivative by hand.
+"""Recurrent layers: the products of the inputs before the scan, those of the state in it, the
+derivative by hand.
 
-States change with tokens of segments 1, 2, ... alone: they begin anew where the segment does, and padding (segment 0)
-leaves them as they are. States and gates are float32, products in the dtype of the stream.
+States change with tokens of segments 1, 2, ... alone: they begin anew where the segment does, and
+padding (segment 0) leaves them as they are. States and gates are float32, products in the dtype of
+the stream.
 """
 
 from functools import partial
@@ -37,7 +39,9 @@ class Course(NamedTuple):
 
 
 class Segments(nn.Module):
-    """The course of a call, for every layer at once; where the model generates, after earlier calls."""
+    """The course of a call, for every layer at once; where the model generates, after earlier
+    calls.
+    """
 
     @nn.compact
     def __call__(self, inputs: Inputs) -> Course:
@@ -55,7 +59,9 @@ class Segments(nn.Module):
 
 
 def _breaks(segments_BL: Array, before_B: Array) -> tuple[Breaks, Array]:
-    """(the breaks, the last segment that is none of padding), `before` being that of what came earlier."""
+    """(the breaks, the last segment that is none of padding), `before` being that of what came
+    earlier.
+    """
     begins_BL, last_B = begins(segments_BL, before_B)
     return Breaks(begins_BL.T[..., None], (segments_BL == 0).T[..., None]), last_B
 
@@ -63,8 +69,9 @@ def _breaks(segments_BL: Array, before_B: Array) -> tuple[Breaks, Array]:
 class Recurrent(nn.Module):
     """[B L D] -> [B L features] by one cell; `reverse` goes through each segment from its end.
 
-    Where the model generates, the state is held in the cache. "auto" takes cuDNN's kernel where it can run: an LSTM
-    with biases in float32, without segments, on an NVIDIA GPU. Raises UserError where "cudnn" cannot.
+    Where the model generates, the state is held in the cache. "auto" takes cuDNN's kernel where it
+    can run: an LSTM with biases in float32, without segments, on an NVIDIA GPU. Raises UserError
+    where "cudnn" cannot.
     """
 
     cell: Name
@@ -81,7 +88,9 @@ class Recurrent(nn.Module):
         state_kernel = Kernel(cell.gates * size, "expand", name="state")(size, x_BLD.dtype)
         biases = self._biases(cell)
         if self._is_fused(x_BLD.dtype, breaks) and not remembers:
-            input_kernel = Kernel(cell.gates * size, "expand", name="input")(x_BLD.shape[-1], x_BLD.dtype)
+            input_kernel = Kernel(cell.gates * size, "expand", name="input")(
+                x_BLD.shape[-1], x_BLD.dtype
+            )
             return fused(self.reverse, x_BLD, input_kernel, state_kernel, biases[0])
         # Time is the leading axis before the product, where the stream is narrower than the gates.
         x_LBG = Linear(cell.gates * size, "expand", name="input")(x_BLD.swapaxes(0, 1))
@@ -102,7 +111,8 @@ class Recurrent(nn.Module):
         can &= jax.default_backend() == "gpu"
         if self.kernel == "cudnn" and not can:
             raise UserError(
-                "config.model.recurrent_kernel cudnn needs an NVIDIA GPU, cell lstm with bias, float32 in "
+                "config.model.recurrent_kernel cudnn needs an NVIDIA GPU, cell lstm with bias, "
+                "float32 in "
                 "config.precision.compute and rows without segments; choose auto"
             )
         return can and self.kernel != "plain"
@@ -117,17 +127,27 @@ class Recurrent(nn.Module):
         size = self.features
         ones = jnp.zeros(cell.gates * size).at[size : 2 * size].set(self.cell == "lstm")
         gates = bias_param(self, cell.gates * size, "inner", init=lambda *_: ones)
-        return (gates, bias_param(self, size, "inner", "candidate_bias")) if self.cell == "gru" else (gates,)
+        return (
+            (gates, bias_param(self, size, "inner", "candidate_bias"))
+            if self.cell == "gru"
+            else (gates,)
+        )
 
 
-def fused(reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array) -> Array:
-    """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate, and cannot go backwards by itself."""
+def fused(
+    reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array
+) -> Array:
+    """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate, and cannot go backwards
+    by itself.
+    """
     (rows, length, inputs), size = x_BLD.shape, state_kernel.shape[0]
     parts = (input_kernel.T, state_kernel.T, bias.astype(jnp.float32), jnp.zeros(4 * size))
     weights = jnp.concatenate([part.ravel() for part in parts])
     zeros, lengths = jnp.zeros((1, rows, size)), jnp.full(rows, length, jnp.int32)
     way = slice(None, None, -1 if reverse else None)
-    out: Any = cudnn.lstm(x_BLD[:, way], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False)
+    out: Any = cudnn.lstm(
+        x_BLD[:, way], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False
+    )
     return out[0][:, way]
 
 
@@ -141,9 +161,11 @@ def recur(
     start: State,
     breaks: Breaks | None,
 ) -> tuple[Array, State]:
-    """(h [L B D] of every step, the state at the end) of gates x [L B G] and kernel [D, G]; `start` f32[B D] each.
+    """(h [L B D] of every step, the state at the end) of gates x [L B G] and kernel [D, G]; `start`
+    f32[B D] each.
 
-    The backward scan makes the derivatives of the gates; that of the kernel is one product of them all.
+    The backward scan makes the derivatives of the gates; that of the kernel is one product of them
+    all.
     """
     return _forward(name, reverse, False, x_LBG, kernel, biases, start, breaks)[0]
 
@@ -214,7 +236,9 @@ def _recur_backward(name: Name, reverse: bool, held: Any, dout: tuple[Array, Sta
         dh, h, (kept, others), mark = now
         dstate = (dstate[0] + dh, *dstate[1:])
         moved = dstate if mark is None else _blend(mark.rests_LB1, _zeros(dstate), dstate)
-        dx, dr, dbegun = cell.backward(_cast(kept, jnp.float32), (h.astype(jnp.float32), *others), moved)
+        dx, dr, dbegun = cell.backward(
+            _cast(kept, jnp.float32), (h.astype(jnp.float32), *others), moved
+        )
         dr = dr.astype(dtype)
         dbegun = (dbegun[0] + jnp.dot(dr, turned, preferred_element_type=jnp.float32), *dbegun[1:])
         if mark is not None:
@@ -226,7 +250,10 @@ def _recur_backward(name: Name, reverse: bool, held: Any, dout: tuple[Array, Sta
     dr_LBG = dx_LBG if dr_LBG is None else dr_LBG
     dkernel = lax.dot_general(before_LBD, dr_LBG, (((0, 1), (0, 1)), ((), ())))
     sources = (dx_LBG, dr_LBG[..., -h_LBD.shape[-1] :])
-    dbiases = tuple(source.astype(jnp.float32).sum((0, 1)).astype(bias.dtype) for source, bias in zip(sources, biases))
+    dbiases = tuple(
+        source.astype(jnp.float32).sum((0, 1)).astype(bias.dtype)
+        for source, bias in zip(sources, biases)
+    )
     return dx_LBG, dkernel, dbiases, dstart, None
 
 

@@ -1,7 +1,9 @@
-"""Linear recurrences over a sequence, each with its derivative written: what one step forgets, and what it adds.
+"""Linear recurrences over a sequence, each with its derivative written: what one step forgets, and
+what it adds.
 
-A kernel goes token by token ("sequential"), or joins neighbours into a tree ("associative"), which takes log L rounds
-of far more arithmetic: for devices that have room for it (docs/speed.md). The two differ by rounding. All is float32.
+A kernel goes token by token ("sequential"), or joins neighbours into a tree ("associative"), which
+takes log L rounds of far more arithmetic: for devices that have room for it (docs/speed.md). The
+two differ by rounding. All is float32.
 """
 
 from functools import partial
@@ -17,7 +19,11 @@ CHUNK = {"sequential": 16, "associative": 64}  # tokens whose states [S D] are h
 
 def resolve(kernel: Kernel) -> Kernel:
     """What "auto" stands for on this machine."""
-    return ("sequential" if jax.default_backend() == "cpu" else "associative") if kernel == "auto" else kernel
+    return (
+        ("sequential" if jax.default_backend() == "cpu" else "associative")
+        if kernel == "auto"
+        else kernel
+    )
 
 
 def _associative(a: Array, u: Array, *, reverse: bool = False) -> Array:
@@ -29,7 +35,9 @@ def _associative(a: Array, u: Array, *, reverse: bool = False) -> Array:
     return lax.associative_scan(join, (a, u), reverse=reverse)[1]
 
 
-def _linear(kernel: Kernel, a_LBD: Array, u_LBD: Array, start_BD: Array, *, reverse: bool = False) -> Array:
+def _linear(
+    kernel: Kernel, a_LBD: Array, u_LBD: Array, start_BD: Array, *, reverse: bool = False
+) -> Array:
     if resolve(kernel) == "associative":
         first = -1 if reverse else 0
         return _associative(a_LBD, u_LBD.at[first].add(a_LBD[first] * start_BD), reverse=reverse)
@@ -52,15 +60,25 @@ def _linear_scan(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) ->
     return _linear(kernel, a_BLD.swapaxes(0, 1), u_BLD.swapaxes(0, 1), start_BD).swapaxes(0, 1)
 
 
-def _linear_forward(kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array) -> tuple[Array, tuple[Array, ...]]:
+def _linear_forward(
+    kernel: Kernel, a_BLD: Array, u_BLD: Array, start_BD: Array
+) -> tuple[Array, tuple[Array, ...]]:
     h_BLD = linear_scan(kernel, a_BLD, u_BLD, start_BD)
     return h_BLD, (a_BLD, h_BLD, start_BD)
 
 
-def _linear_backward(kernel: Kernel, kept: tuple[Array, ...], dh_BLD: Array) -> tuple[Array, Array, Array]:
+def _linear_backward(
+    kernel: Kernel, kept: tuple[Array, ...], dh_BLD: Array
+) -> tuple[Array, Array, Array]:
     a_BLD, h_BLD, start_BD = kept
     next_BLD = jnp.concatenate([a_BLD[:, 1:], jnp.zeros_like(a_BLD[:, :1])], axis=1)
-    g_LBD = _linear(kernel, next_BLD.swapaxes(0, 1), dh_BLD.swapaxes(0, 1), jnp.zeros_like(start_BD), reverse=True)
+    g_LBD = _linear(
+        kernel,
+        next_BLD.swapaxes(0, 1),
+        dh_BLD.swapaxes(0, 1),
+        jnp.zeros_like(start_BD),
+        reverse=True,
+    )
     g_BLD = g_LBD.swapaxes(0, 1)
     before_BLD = jnp.concatenate([start_BD[:, None], h_BLD[:, :-1]], axis=1)
     return g_BLD * before_BLD, g_BLD, a_BLD[:, 0] * g_BLD[:, 0]
@@ -70,7 +88,9 @@ _linear_scan.defvjp(_linear_forward, _linear_backward)
 
 
 class Tokens(NamedTuple):
-    """What a selective scan is told of every token; on the way through it, of [chunks, tokens, B, ...]."""
+    """What a selective scan is told of every token; on the way through it, of [chunks, tokens, B,
+    ...].
+    """
 
     x: Array  # f32[B L D]
     step: Array  # f32[B L D], Mamba's delta: 0 leaves the state as it is
@@ -94,10 +114,14 @@ def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
     fill = -length % size
 
     def split(x: Array, value: float) -> Array:
-        x = jnp.pad(x, [(0, 0), (0, fill), *[(0, 0)] * (x.ndim - 2)], constant_values=value).swapaxes(0, 1)
+        x = jnp.pad(
+            x, [(0, 0), (0, fill), *[(0, 0)] * (x.ndim - 2)], constant_values=value
+        ).swapaxes(0, 1)
         return x.reshape(-1, size, *x.shape[1:])
 
-    return Tokens._make(split(x, 1.0 if name == "keep" else 0.0) for name, x in tokens._asdict().items())
+    return Tokens._make(
+        split(x, 1.0 if name == "keep" else 0.0) for name, x in tokens._asdict().items()
+    )
 
 
 def _joined(x: Array, length: int) -> Array:
@@ -105,7 +129,9 @@ def _joined(x: Array, length: int) -> Array:
     return x.reshape(-1, *x.shape[2:])[:length].swapaxes(0, 1)
 
 
-def _forward(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array, Array]:
+def _forward(
+    kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens
+) -> tuple[Array, Array, Array]:
     """(y [B L D], the state at the end, the states where chunks begin)."""
 
     def step(h_BSD: Array, now: Tokens) -> tuple[Array, Array]:
@@ -129,8 +155,12 @@ def _tree_states(rates_SD: Array, start_BSD: Array, now: Tokens) -> Array:
     return _associative(a, u.at[0].add(a[0] * start_BSD))
 
 
-def _derivatives(rates_SD: Array, now: Tokens, before: Array, g: Array) -> tuple[Array, Array, tuple[Array, ...]]:
-    """Of tokens [... B], given those of the states after them, g: by the states before, the rates, and the tokens."""
+def _derivatives(
+    rates_SD: Array, now: Tokens, before: Array, g: Array
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """Of tokens [... B], given those of the states after them, g: by the states before, the rates,
+    and the tokens.
+    """
     passed = _decay(rates_SD, now) * g
     by_exponent = passed * before
     by_written = (g * now.write[..., None]).sum(-2)
@@ -140,7 +170,9 @@ def _derivatives(rates_SD: Array, now: Tokens, before: Array, g: Array) -> tuple
 
 
 Carry = tuple[Array, Array]  # derivatives by the state, and by the rates so far: [B S D] both
-Held = tuple[Tokens, Array, Array]  # of a chunk: its tokens, the derivatives by y, the state before it
+Held = tuple[
+    Tokens, Array, Array
+]  # of a chunk: its tokens, the derivatives by y, the state before it
 
 
 def _tree_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
@@ -174,18 +206,23 @@ def _loop_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tu
     return carry, (*dtokens, dread)
 
 
-def selective_scan(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array]:
+def selective_scan(
+    kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens
+) -> tuple[Array, Array]:
     """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
 
-    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are held for a chunk of tokens at a
-    time, forward and backward, which computes them again from those between chunks. `keep` has no derivative.
+    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are held for a
+    chunk of tokens at a time, forward and backward, which computes them again from those between
+    chunks. `keep` has no derivative.
     """
     results: Any = _selective_scan(kernel, rates_SD, start_BSD, tokens)
     return results
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _selective_scan(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens) -> tuple[Array, Array]:
+def _selective_scan(
+    kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens
+) -> tuple[Array, Array]:
     return _forward(kernel, rates_SD, start_BSD, tokens)[:2]
 
 
@@ -194,7 +231,9 @@ def _selective_forward(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens
     return (y_BLD, end_BSD), (rates_SD, tokens, starts)
 
 
-def _selective_backward(kernel: Kernel, kept: tuple[Array, Tokens, Array], dout: tuple[Array, Array]):
+def _selective_backward(
+    kernel: Kernel, kept: tuple[Array, Tokens, Array], dout: tuple[Array, Array]
+):
     (rates_SD, tokens, starts), (dy_BLD, dend_BSD) = kept, dout
     length = tokens.x.shape[1]
     now = _chunked(kernel, tokens)
@@ -205,7 +244,11 @@ def _selective_backward(kernel: Kernel, kept: tuple[Array, Tokens, Array], dout:
         (now, dy, starts),
         reverse=True,
     )
-    return drates.sum(0), dstart, Tokens._make([*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep)])
+    return (
+        drates.sum(0),
+        dstart,
+        Tokens._make([*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep)]),
+    )
 
 
 _selective_scan.defvjp(_selective_forward, _selective_backward)

@@ -24,24 +24,31 @@ def groups_of(depth: int, every: int | None) -> tuple[int, int]:
 
 
 def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str, range], ...]:
-    """The paths of parameters that hold `depth` layers, and the numbers of these, of which `first` is the first: those
-    of groups are groups/block_0, ..., those left over, or in no group, layers."""
+    """The paths of parameters that hold `depth` layers, and the numbers of these, of which `first`
+    is the first: those of groups are groups/block_0, ..., those left over, or in no group, layers.
+    """
     (groups, rest), size = groups_of(depth, every), every or 1
     end = first + groups * size
-    blocks = [(f"groups/block_{i}", range(first + i, end, size)) for i in range(size if groups else 0)]
+    blocks = [
+        (f"groups/block_{i}", range(first + i, end, size)) for i in range(size if groups else 0)
+    ]
     return (*blocks, ("layers", range(end, first + depth))) if rest else tuple(blocks)
 
 
 def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> Any:
     """`depth` copies of `block` one after another: a constructor taking the block's own arguments.
 
-    A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N layers whether the
-    layers are scanned (one compiled body at any depth) or unrolled (faster when small), so the two are one model.
-    So is the "cache" of scanned layers; of unrolled ones each has its own, which XLA reads and writes where it lies.
-    `remat` says what the backward pass computes again: nothing, all of a block, or all but its products with kernels.
+    A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N
+    layers whether the layers are scanned (one compiled body at any depth) or unrolled (faster when
+    small), so the two are one model. So is the "cache" of scanned layers; of unrolled ones each has
+    its own, which XLA reads and writes where it lies. `remat` says what the backward pass computes
+    again: nothing, all of a block, or all but its products with kernels.
     """
     if depth > MOST_UNROLLED and not scan:
-        raise UserError(f"config.model.depth: {depth} unrolled layers compile for hours; set config.model.scan=True")
+        raise UserError(
+            f"config.model.depth: {depth} unrolled layers compile for hours; set "
+            "config.model.scan=True"
+        )
     if remat != "none":
         block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
     layers = nn.scan(
@@ -53,11 +60,17 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
         unroll=1 if scan else depth,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
-    return layers if scan else nn.map_variables(layers, "cache", _joined, partial(_apart, depth), mutable=True)
+    return (
+        layers
+        if scan
+        else nn.map_variables(layers, "cache", _joined, partial(_apart, depth), mutable=True)
+    )
 
 
 def _joined(held: PyTree) -> PyTree:
-    """What `_apart` took apart. XLA drops both, where a layer takes from the stack what another call put there."""
+    """What `_apart` took apart. XLA drops both, where a layer takes from the stack what another
+    call put there.
+    """
     layers = held.get("cache")
     if not layers:  # those of an encoder hold nothing
         return {}
@@ -70,4 +83,8 @@ def _apart(depth: int, held: PyTree) -> PyTree:
     stacked = held.get("cache")
     if not stacked:
         return {}
-    return {"cache": {f"layer_{index}": jax.tree.map(itemgetter(index), stacked) for index in range(depth)}}
+    return {
+        "cache": {
+            f"layer_{index}": jax.tree.map(itemgetter(index), stacked) for index in range(depth)
+        }
+    }

@@ -1,7 +1,7 @@
 """Mixers of tokens with a state of constant size: Mamba's and Griffin's.
 
-A state is float32 whatever the dtype of the stream. It begins anew with a segment, and padding leaves it as it is.
-Where the model generates (nn/sight.py), it is held in the cache.
+A state is float32 whatever the dtype of the stream. It begins anew with a segment, and padding
+leaves it as it is. Where the model generates (nn/sight.py), it is held in the cache.
 """
 
 import math
@@ -18,7 +18,10 @@ from lm_lab.nn.scans import Kernel, Tokens, linear_scan, selective_scan
 from lm_lab.nn.sight import generating
 
 STEPS = (1e-3, 1e-1)  # of Mamba at first, drawn uniformly in their logarithm
-RETENTION = (0.9, 0.999)  # of the RG-LRU's states at first where the gate is an eighth open, uniform in the square
+RETENTION = (
+    0.9,
+    0.999,
+)  # of the RG-LRU's states at first where the gate is an eighth open, uniform in the square
 SHARPNESS = 8.0  # c of the RG-LRU: what a fully open gate retains, as a power of that
 STEEPEST = 1000.0  # slope of the root of 1 - a^2, unbounded for what is retained in full
 
@@ -46,9 +49,11 @@ def _inverse_softplus(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> A
 
 
 class Selective(nn.Module):
-    """Mamba's mixer (2312.00752): [B L D] -> [B L D] by `inner` features with a state of S numbers each.
+    """Mamba's mixer (2312.00752): [B L D] -> [B L D] by `inner` features with a state of S numbers
+    each.
 
-    Step size, what is written and what is read depend on the token. `scale` is that of the way back.
+    Step size, what is written and what is read depend on the token. `scale` is that of the way
+    back.
     """
 
     inner: int
@@ -68,13 +73,17 @@ class Selective(nn.Module):
         selected = Linear(self.rank + 2 * self.state, "contract", name="select")(x)
         step, write, read = jnp.split(selected, [self.rank, self.rank + self.state], axis=-1)
         y = self._scan(x, step, write, read, flow)
-        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(y.astype(x.dtype) * gate)
+        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(
+            y.astype(x.dtype) * gate
+        )
 
     def _scan(self, x: Array, step: Array, write: Array, read: Array, flow: Flow) -> Array:
         """f32[B L inner]."""
         raw = Linear(self.inner, "expand", 3**-0.5, name="step")(step).astype(jnp.float32)
         raw += inner_param(self, "step_bias", _inverse_softplus, self.inner).astype(jnp.float32)
-        rates = inner_param(self, "log_rates", _log_counts, self.inner, self.state).astype(jnp.float32)
+        rates = inner_param(self, "log_rates", _log_counts, self.inner, self.state).astype(
+            jnp.float32
+        )
         skip = inner_param(self, "skip", nn.initializers.ones, self.inner).astype(jnp.float32)
         step = nn.softplus(raw)
         if flow.live_BL is not None:
@@ -82,7 +91,9 @@ class Selective(nn.Module):
         keep = jnp.broadcast_to(1.0 - flow.begins_BL, x.shape[:2])
         x, write, read = (y.astype(jnp.float32) for y in (x, write, read))
         start = _state_before(self, x.shape[0], self.state, self.inner)
-        y, end = selective_scan(self.kernel, -jnp.exp(rates).T, start, Tokens(x, step, write, read, keep))
+        y, end = selective_scan(
+            self.kernel, -jnp.exp(rates).T, start, Tokens(x, step, write, read, keep)
+        )
         _hold(self, end)
         return y + skip * x
 
@@ -107,10 +118,11 @@ def _retentive(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
 
 
 class GatedRecurrence(nn.Module):
-    """The real-gated linear recurrent unit of Griffin (2402.19427): [B L D] -> [B L D], as RecurrentGemma has it.
+    """The real-gated linear recurrent unit of Griffin (2402.19427): [B L D] -> [B L D], as
+    RecurrentGemma has it.
 
-    a = exp(-8 softplus(p) r) with r, and the input's gate, from block-diagonal products; an input weighs sqrt(1 - a^2),
-    and the first of a segment 1.
+    a = exp(-8 softplus(p) r) with r, and the input's gate, from block-diagonal products; an input
+    weighs sqrt(1 - a^2), and the first of a segment 1.
     """
 
     blocks: int
@@ -127,14 +139,19 @@ class GatedRecurrence(nn.Module):
         u = weight * opened * x_BLD.astype(jnp.float32)
         a = jnp.where(begins, 0, jnp.exp(log_a))
         if flow.live_BL is not None:
-            a, u = jnp.where(flow.live_BL[..., None], a, 1), jnp.where(flow.live_BL[..., None], u, 0)
+            a, u = (
+                jnp.where(flow.live_BL[..., None], a, 1),
+                jnp.where(flow.live_BL[..., None], u, 0),
+            )
         h_BLD = linear_scan(self.kernel, a, u, _state_before(self, x_BLD.shape[0], x_BLD.shape[-1]))
         _hold(self, h_BLD[:, -1])
         return h_BLD.astype(x_BLD.dtype)
 
 
 class Recurrent(nn.Module):
-    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features; `scale`: of the way back."""
+    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features; `scale`: of
+    the way back.
+    """
 
     inner: int
     blocks: int

@@ -11,7 +11,8 @@ def row_keys(key: Array, rows: int) -> Array:
 
 
 def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
-    """(bool[L] hidden, bool[L] a hidden span begins) of what was drawn: a span ends where its segment does.
+    """(bool[L] hidden, bool[L] a hidden span begins) of what was drawn: a span ends where its
+    segment does.
 
     The rest of such a span, and padding, stay as they are.
     """
@@ -22,9 +23,13 @@ def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
 
 
 def compact(kept_E: Array, length: int, *columns_E: Array) -> tuple[Array, ...]:
-    """The kept entries of each column in order, then zeros, [length]; there is room for all of them."""
+    """The kept entries of each column in order, then zeros, [length]; there is room for all of
+    them.
+    """
     place_E = jnp.where(kept_E, jnp.cumsum(kept_E) - 1, length)
-    return tuple(jnp.zeros(length, column.dtype).at[place_E].set(column, mode="drop") for column in columns_E)
+    return tuple(
+        jnp.zeros(length, column.dtype).at[place_E].set(column, mode="drop") for column in columns_E
+    )
 
 
 def interleave(*columns_L: Array) -> Array:

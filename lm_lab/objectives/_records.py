@@ -10,7 +10,9 @@ from lm_lab.types import Batch, Examples, Inputs
 
 
 def complete(config: Any, model: Any) -> Any:
-    """The settings with the pooling decided by what the model sees, and whether an encoder reads the text too."""
+    """The settings with the pooling decided by what the model sees, and whether an encoder reads
+    the text too.
+    """
     pooling = config.pooling or ("last" if model.sees == "past" else "mean")
     return dataclasses.replace(config, pooling=pooling, as_context=model.reads_context)
 

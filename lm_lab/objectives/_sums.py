@@ -1,4 +1,6 @@
-"""What objectives share: windows, the likelihood of targets, what a decoder reads, and rows to go on from."""
+"""What objectives share: windows, the likelihood of targets, what a decoder reads, and rows to go
+on from.
+"""
 
 from typing import Any
 
@@ -10,7 +12,9 @@ from lm_lab.types import Batch, Examples, Inputs, Sums
 
 
 def side_by_side(config: Any, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next): every token is in one window, a record is a row."""
+    """(tokens in a window, tokens from one window to the next): every token is in one window, a
+    record is a row.
+    """
     del config
     return length, length
 
@@ -18,8 +22,8 @@ def side_by_side(config: Any, length: int) -> tuple[int, int]:
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
     """Sums over targets: nll in nats, weight (targets counted), UTF-8 bytes they stand for.
 
-    With label smoothing (1512.00567) "penalty" is what the loss is more than nll where a target is, with that
-    probability, any token of the vocabulary.
+    With label smoothing (1512.00567) "penalty" is what the loss is more than nll where a target is,
+    with that probability, any token of the vocabulary.
     """
     peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
     log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
@@ -37,7 +41,9 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
 
 
 def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
-    """The contexts [B M] as rows to go on from: moved to the right end, and all `prefix` where that is asked for."""
+    """The contexts [B M] as rows to go on from: moved to the right end, and all `prefix` where that
+    is asked for.
+    """
     assert examples.context is not None
     assert examples.context_segments is not None
     length = examples.context.shape[1]
@@ -49,7 +55,9 @@ def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
 
 
 def shifted(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
-    """What a decoder reads to say the targets: the target before, and the id `start` where a segment begins."""
+    """What a decoder reads to say the targets: the target before, and the id `start` where a
+    segment begins.
+    """
     before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)
     if segments_BL is None:
         return before_BL

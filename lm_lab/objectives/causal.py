@@ -26,13 +26,17 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
 
 
 def window(config: Any, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next): each token is a target once an epoch."""
+    """(tokens in a window, tokens from one window to the next): each token is a target once an
+    epoch.
+    """
     del config
     return length + 1, length
 
 
 def given(config: Any, length: int) -> int:
-    """Tokens of a window that are only given where a whole text is judged: half of them, so that none has less."""
+    """Tokens of a window that are only given where a whole text is judged: half of them, so that
+    none has less.
+    """
     del config
     return length // 2 + 1
 
@@ -45,7 +49,9 @@ def judged(config: Any, examples: Examples, given: int) -> Batch:
 
 
 def prepare(key: Array, examples: Examples) -> Batch:
-    """Targets are the inputs one step on; a target of another segment than its input (or of padding) weighs 0."""
+    """Targets are the inputs one step on; a target of another segment than its input (or of
+    padding) weighs 0.
+    """
     del key
     tokens, segments = examples.tokens, examples.segments
     weights = jnp.ones(tokens[:, 1:].shape, jnp.float32)

@@ -25,8 +25,12 @@ class Config:
     """The classes, and what stands for a text."""
 
     classes: int = setting("how many; labels are 0 .. classes - 1", 2, low=2)
-    pooling: Pooling | None = setting("None: the last token where a model sees the past alone, else the mean", None)
-    as_context: bool | None = setting("whether an encoder reads the text too; None: where the model has one", None)
+    pooling: Pooling | None = setting(
+        "None: the last token where a model sees the past alone, else the mean", None
+    )
+    as_context: bool | None = setting(
+        "whether an encoder reads the text too; None: where the model has one", None
+    )
 
 
 def head(config: Config) -> tuple[int, Pooling]:
@@ -40,13 +44,16 @@ def check_labels(config: Config, labels: np.ndarray) -> None:
     wrong = labels[(labels < 0) | (labels >= config.classes) | (labels % 1 != 0)]
     if len(wrong):
         raise UserError(
-            f"config.objective.classes: {len(wrong)} labels are none of 0 .. {config.classes - 1}, as {wrong[0]:g}; "
+            f"config.objective.classes: {len(wrong)} labels are none of 0 .. "
+            f"{config.classes - 1}, as {wrong[0]:g}; "
             "raise it, or mend the labels"
         )
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
-    """The objective: log likelihood of the class; "correct" counts the texts whose class was the likeliest."""
+    """The objective: log likelihood of the class; "correct" counts the texts whose class was the
+    likeliest.
+    """
     del length, vocabulary
     return Objective(partial(_records.prepare, np.int32, bool(config.as_context)), _loss)
 

@@ -1,7 +1,8 @@
 """Going on from a prefix: the likelihood of the end of a window, given its beginning.
 
-The exam that all generative families can sit, on the same targets: a decoder or a recurrent model reads both in one
-row, an encoder-decoder has the beginning as its context. Bits per byte are those of the ends.
+The exam that all generative families can sit, on the same targets: a decoder or a recurrent model
+reads both in one row, an encoder-decoder has the beginning as its context. Bits per byte are those
+of the ends.
 """
 
 import dataclasses
@@ -27,7 +28,9 @@ class Config:
     """Where a window is cut."""
 
     given: float = setting("share of the window that is given", 0.5, low=0.01, high=0.99)
-    as_context: bool | None = setting("whether an encoder reads the beginning; None: what the model reads", None)
+    as_context: bool | None = setting(
+        "whether an encoder reads the beginning; None: what the model reads", None
+    )
 
 
 def complete(config: Config, model: Any) -> Config:
@@ -55,7 +58,9 @@ def given(config: Config, length: int) -> int:
 
 
 def judged(config: Config, examples: Examples, given: int) -> Batch:
-    """Targets are the tokens of each window [B S] behind those `given`; a decoder counts its positions from there."""
+    """Targets are the tokens of each window [B S] behind those `given`; a decoder counts its
+    positions from there.
+    """
     if not config.as_context:
         return causal.judged(config, examples, given)
     batch = _from_context(examples, given)
@@ -63,7 +68,9 @@ def judged(config: Config, examples: Examples, given: int) -> Batch:
 
 
 def _from_context(examples: Examples, cut: int) -> Batch:
-    """The decoder begins with the last token of the context, so that it has the targets of a row that is cut there."""
+    """The decoder begins with the last token of the context, so that it has the targets of a row
+    that is cut there.
+    """
     tokens, segments = examples.tokens, examples.segments
     targets, sizes = tokens[:, cut:], examples.bytes[:, cut:]
     weights = jnp.ones(targets.shape, jnp.float32)
@@ -79,7 +86,9 @@ def _from_context(examples: Examples, cut: int) -> Batch:
 
 
 def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
-    """What a model is given to go on from texts, examples.context; a decoder beside an encoder has their last token."""
+    """What a model is given to go on from texts, examples.context; a decoder beside an encoder has
+    their last token.
+    """
     del vocabulary
     if not config.as_context:
         return moved_right(examples)

@@ -1,13 +1,13 @@
 """Denoising (BART, 1910.13461): a text is corrupted, and a decoder says the original, all of it.
 
-Text infilling: spans of Poisson-distributed length are each replaced by one mask, so that the model has to find how
-much is missing; a span of length 0 is a mask put in. Spans do not touch each other. Sentence permutation: the sentences
-of a row (or, where documents are isolated, of each document) change places. Rotation: the text begins at any of its
-tokens. All are drawn anew at every step; the corrupted text is never longer than the original, and padded to its
-length.
+Text infilling: spans of Poisson-distributed length are each replaced by one mask, so that the model
+has to find how much is missing; a span of length 0 is a mask put in. Spans do not touch each other.
+Sentence permutation: the sentences of a row (or, where documents are isolated, of each document)
+change places. Rotation: the text begins at any of its tokens. All are drawn anew at every step; the
+corrupted text is never longer than the original, and padded to its length.
 
-Bits per byte: those of the whole original given its corruption, by all its bytes. As most of it can be copied this lies
-far below the likelihood of the text, and is not to be compared with one.
+Bits per byte: those of the whole original given its corruption, by all its bytes. As most of it can
+be copied this lies far below the likelihood of the text, and is not to be compared with one.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,12 @@ window = side_by_side
 class Config:
     """The fields of a config's objective section."""
 
-    noise_density: float = setting("the part of the tokens that is hidden in spans", 0.3, low=0.0, high=0.9)
-    mean_span: float = setting("tokens that a mask stands for, on average: lambda", 3.0, low=1.0, high=30.0)
+    noise_density: float = setting(
+        "the part of the tokens that is hidden in spans", 0.3, low=0.0, high=0.9
+    )
+    mean_span: float = setting(
+        "tokens that a mask stands for, on average: lambda", 3.0, low=1.0, high=30.0
+    )
     permute_sentences: bool = setting("whether sentences change places", True)
     rotate: bool = setting("whether a text begins at any of its tokens", False)
 
@@ -47,14 +51,17 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
 
 
 def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
-    """Ids beyond the vocabulary: the mask, where the tokenizer has none, and the decoder's start, where the model has
-    none."""
+    """Ids beyond the vocabulary: the mask, where the tokenizer has none, and the decoder's start,
+    where the model has none.
+    """
     del config, length
     return int(vocabulary.mask is None) + int(vocabulary.start is None)
 
 
 def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Examples) -> Batch:
-    """Context is the corrupted text, padded to [B L]; targets are the original [B L]. Pure in the key."""
+    """Context is the corrupted text, padded to [B L]; targets are the original [B L]. Pure in the
+    key.
+    """
     tokens, segments = examples.tokens, examples.segments
     known_BL = jnp.ones_like(tokens) if segments is None else segments
     corrupt = partial(_corrupt, config, vocabulary)
@@ -80,14 +87,20 @@ def _corrupt(
 
 
 def permuted(key: Array, ends_L: Array, segments_L: Array) -> Array:
-    """i32[L]: the order of tokens with sentences shuffled in their segment. Of several ends on end the last counts."""
-    begins_L = jnp.concatenate([jnp.ones(1, bool), ends_L[:-1] & ~ends_L[1:]]) | _changes(segments_L)
+    """i32[L]: the order of tokens with sentences shuffled in their segment. Of several ends on end
+    the last counts.
+    """
+    begins_L = jnp.concatenate([jnp.ones(1, bool), ends_L[:-1] & ~ends_L[1:]]) | _changes(
+        segments_L
+    )
     draw_L = jax.random.uniform(key, ends_L.shape)[jnp.cumsum(begins_L) - 1]
     return jnp.lexsort((jnp.arange(len(ends_L)), draw_L, jnp.cumsum(_changes(segments_L))))
 
 
 def rotated(key: Array, segments_L: Array) -> Array:
-    """i32[L]: the order of tokens with each segment beginning at any of its tokens, and its beginning at its end."""
+    """i32[L]: the order of tokens with each segment beginning at any of its tokens, and its
+    beginning at its end.
+    """
     index_L, run_L = jnp.arange(len(segments_L)), jnp.cumsum(_changes(segments_L)) - 1
     size_L = jnp.zeros_like(run_L).at[run_L].add(1)[run_L]
     place_L = index_L - lax.cummax(jnp.where(_changes(segments_L), index_L, 0))
@@ -99,11 +112,15 @@ def _changes(segments_L: Array) -> Array:
     return jnp.concatenate([jnp.ones(1, bool), segments_L[1:] != segments_L[:-1]])
 
 
-def infilled(config: Config, key: Array, tokens_L: Array, segments_L: Array, mask: int) -> tuple[Array, Array]:
+def infilled(
+    config: Config, key: Array, tokens_L: Array, segments_L: Array, mask: int
+) -> tuple[Array, Array]:
     """(text with spans replaced by masks, its segments), padded on the right to [L]."""
     noise_L, inserted_S = drawn_spans(config, key, len(tokens_L))
     noise_L, begins_L = whole(noise_L, segments_L)
-    slots_S = jnp.append(segments_L, segments_L[-1])  # a slot before every token, and one after the last
+    slots_S = jnp.append(
+        segments_L, segments_L[-1]
+    )  # a slot before every token, and one after the last
     inserted_S &= slots_S > 0
     # A mask put in needs the room of a token that is gone.
     inserted_S &= jnp.cumsum(inserted_S) <= noise_L.sum() - begins_L.sum()
@@ -120,8 +137,8 @@ def infilled(config: Config, key: Array, tokens_L: Array, segments_L: Array, mas
 def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
     """(bool[L] hidden, bool[L + 1] before which token, or at the end, a mask is put in).
 
-    Lengths are drawn until the density is reached, the last is cut to it, and each span has a gap between tokens that
-    stay to itself.
+    Lengths are drawn until the density is reached, the last is cut to it, and each span has a gap
+    between tokens that stay to itself.
     """
     sizes, places = jax.random.split(key)
     noise = round(length * config.noise_density)
@@ -132,14 +149,22 @@ def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
     length_K = jnp.where(drawn_K, jnp.minimum(length_K, noise - before_K), 0)
     gaps = length - length_K.sum() + 1
     index_S = jnp.arange(length + 1)
-    gap_K = jnp.argsort(jnp.where(index_S < gaps, jax.random.uniform(places, index_S.shape), 2.0))[:most]
+    gap_K = jnp.argsort(jnp.where(index_S < gaps, jax.random.uniform(places, index_S.shape), 2.0))[
+        :most
+    ]
     gap_K = jnp.where(drawn_K, gap_K, length + 1)  # out of the text: written nowhere
     order_K = jnp.argsort(gap_K)
     gap_K, length_K = gap_K[order_K], length_K[order_K]
     start_K = gap_K + jnp.cumsum(length_K) - length_K
     edges_S = jnp.zeros(length + 1, jnp.int32).at[start_K].add(1, mode="drop")
-    edges_S = edges_S.at[jnp.where(gap_K > length, length + 1, start_K + length_K)].add(-1, mode="drop")
-    inserted_S = jnp.zeros(length + 1, bool).at[jnp.where(length_K == 0, start_K, length + 1)].set(True, mode="drop")
+    edges_S = edges_S.at[jnp.where(gap_K > length, length + 1, start_K + length_K)].add(
+        -1, mode="drop"
+    )
+    inserted_S = (
+        jnp.zeros(length + 1, bool)
+        .at[jnp.where(length_K == 0, start_K, length + 1)]
+        .set(True, mode="drop")
+    )
     return jnp.cumsum(edges_S)[:-1] > 0, inserted_S
 
 

@@ -1,11 +1,13 @@
-"""Masked tokens (BERT, 1810.04805): some tokens are hidden, and each is predicted from all the others.
+"""Masked tokens (BERT, 1810.04805): some tokens are hidden, and each is predicted from all the
+others.
 
-Each token is chosen on its own, or with its whole word, at the same rate (a Bernoulli draw, so that the rate is that of
-every text, long or short, and a window may have no target at all); the draw is another at every step. Padding and
-end_of_document are never chosen.
+Each token is chosen on its own, or with its whole word, at the same rate (a Bernoulli draw, so that
+the rate is that of every text, long or short, and a window may have no target at all); the draw is
+another at every step. Padding and end_of_document are never chosen.
 
-Bits per byte: those of the hidden tokens given what was left of the window, by the bytes of these tokens. As a token
-sees both its sides this is no likelihood of the text, and not to be compared with one.
+Bits per byte: those of the hidden tokens given what was left of the window, by the bytes of these
+tokens. As a token sees both its sides this is no likelihood of the text, and not to be compared
+with one.
 """
 
 from dataclasses import dataclass
@@ -31,9 +33,13 @@ class Config:
 
     rate: float = setting("probability that a token is a target", 0.15, low=0.001, high=1.0)
     mask_share: float = setting("of the targets, replaced by the mask", 0.8, low=0.0, high=1.0)
-    random_share: float = setting("of the targets, replaced by any token; the others stay", 0.1, low=0.0, high=1.0)
+    random_share: float = setting(
+        "of the targets, replaced by any token; the others stay", 0.1, low=0.0, high=1.0
+    )
     whole_words: bool = setting("whether the tokens of a word are chosen together", False)
-    pseudo_batches: int = setting("held-out batches whose pseudo-likelihood is taken at the end", 0, low=0)
+    pseudo_batches: int = setting(
+        "held-out batches whose pseudo-likelihood is taken at the end", 0, low=0
+    )
 
     def __post_init__(self) -> None:
         if self.mask_share + self.random_share > 1 + 1e-9:
@@ -57,9 +63,15 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     """Targets are the tokens themselves, and weigh 1 where one was chosen. Pure in the key."""
     choice, fate, other = jax.random.split(key, 3)
     tokens, segments = examples.tokens, examples.segments
-    unit_BL = words(tokens, segments, vocabulary) if config.whole_words else jnp.arange(tokens.shape[1])[None]
+    unit_BL = (
+        words(tokens, segments, vocabulary)
+        if config.whole_words
+        else jnp.arange(tokens.shape[1])[None]
+    )
     draw_BL = jax.random.uniform(choice, tokens.shape)
-    chosen_BL = jnp.take_along_axis(draw_BL, jnp.broadcast_to(unit_BL, tokens.shape), axis=1) < config.rate
+    chosen_BL = (
+        jnp.take_along_axis(draw_BL, jnp.broadcast_to(unit_BL, tokens.shape), axis=1) < config.rate
+    )
     chosen_BL &= tokens != vocabulary.end_of_document
     if segments is not None:
         chosen_BL &= segments > 0
@@ -70,11 +82,15 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     shown_BL = jnp.where(fate_BL < config.mask_share, vocabulary.hides, shown_BL)
     shown_BL = jnp.where(chosen_BL, shown_BL, tokens)
     positions = None if segments is None else places_within(segments)
-    return Batch(Inputs(shown_BL, segments, positions), tokens, chosen_BL.astype(jnp.float32), examples.bytes)
+    return Batch(
+        Inputs(shown_BL, segments, positions), tokens, chosen_BL.astype(jnp.float32), examples.bytes
+    )
 
 
 def words(tokens_BL: Array, segments_BL: Array | None, vocabulary: Vocabulary) -> Array:
-    """i32[B L]: where in its row the word begins that a token belongs to; a token that stands alone is one."""
+    """i32[B L]: where in its row the word begins that a token belongs to; a token that stands alone
+    is one.
+    """
     kind_BL = jnp.asarray(vocabulary.words)[tokens_BL]
     goes_on_BL = (kind_BL[:, 1:] == 1) & (kind_BL[:, :-1] > 0)
     if segments_BL is not None:

@@ -1,9 +1,12 @@
-"""A prefix language model (1910.10683): a text is cut in two, and its end predicted from its beginning.
+"""A prefix language model (1910.10683): a text is cut in two, and its end predicted from its
+beginning.
 
-The tokens of the prefix see each other, those of the rest the prefix and their own past; the cut of a row is drawn
-anew at every step. With several documents in a row, those before the cut are all prefix, and no targets.
+The tokens of the prefix see each other, those of the rest the prefix and their own past; the cut of
+a row is drawn anew at every step. With several documents in a row, those before the cut are all
+prefix, and no targets.
 
-Bits per byte: those of the rest given the prefix, by the bytes of the rest: a likelihood, of the ends of texts alone.
+Bits per byte: those of the rest given the prefix, by the bytes of the rest: a likelihood, of the
+ends of texts alone.
 """
 
 import jax
@@ -34,7 +37,9 @@ def judged(config: Config, examples: Examples, given: int) -> Batch:
 
 
 def prepare(key: Array, examples: Examples) -> Batch:
-    """The batch of `causal`, but the first 1 to L inputs are prefix, and targets in it weigh 0. Pure in the key."""
+    """The batch of `causal`, but the first 1 to L inputs are prefix, and targets in it weigh 0.
+    Pure in the key.
+    """
     batch = causal.prepare(key, examples)
     rows, length = batch.targets.shape
     cut_B1 = jax.random.randint(key, (rows, 1), 1, length + 1)

@@ -24,8 +24,12 @@ complete, window = _records.complete, side_by_side
 class Config:
     """What stands for a text."""
 
-    pooling: Pooling | None = setting("None: the last token where a model sees the past alone, else the mean", None)
-    as_context: bool | None = setting("whether an encoder reads the text too; None: where the model has one", None)
+    pooling: Pooling | None = setting(
+        "None: the last token where a model sees the past alone, else the mean", None
+    )
+    as_context: bool | None = setting(
+        "whether an encoder reads the text too; None: where the model has one", None
+    )
 
 
 def head(config: Config) -> tuple[int, Pooling]:
@@ -35,11 +39,17 @@ def head(config: Config) -> tuple[int, Pooling]:
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
-    """The objective: "nll" is that of a Gaussian of variance 1, less its constant: half the squared error."""
+    """The objective: "nll" is that of a Gaussian of variance 1, less its constant: half the squared
+    error.
+    """
     del length, vocabulary
     return Objective(partial(_records.prepare, np.float32, bool(config.as_context)), _loss)
 
 
 def _loss(values_B11: Array, batch: Batch) -> Sums:
     squares_B1 = (values_B11[..., 0] - batch.targets) ** 2 * batch.weights
-    return {"nll": squares_B1.sum() / 2, "squared_error": squares_B1.sum(), "weight": batch.weights.sum()}
+    return {
+        "nll": squares_B1.sum() / 2,
+        "squared_error": squares_B1.sum(),
+        "weight": batch.weights.sum(),
+    }

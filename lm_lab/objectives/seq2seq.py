@@ -1,4 +1,6 @@
-"""Sequence to sequence (1409.3215): of a pair, the target is learnt, its end too, and the source is given."""
+"""Sequence to sequence (1409.3215): of a pair, the target is learnt, its end too, and the source is
+given.
+"""
 
 import dataclasses
 import importlib.util
@@ -26,44 +28,66 @@ Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
 class Config:
     """How the source is given, and what is measured on texts that the trained model writes.
 
-    `word_error_rate` is the share of targets not met exactly (SIGMORPHON's, of pronunciations), `edit_rate` the edits a
-    unit of the targets, units being separated by spaces. Raises UserError for BLEU where sacrebleu is not installed.
+    `word_error_rate` is the share of targets not met exactly (SIGMORPHON's, of pronunciations),
+    `edit_rate` the edits a unit of the targets, units being separated by spaces. Raises UserError
+    for BLEU where sacrebleu is not installed.
     """
 
     form: Literal["by_model", "context", "joined"] = setting(
-        "the source is an encoder's context, or stands in one row before the target; by_model: what the model reads",
+        "the source is an encoder's context, or stands in one row before the target; by_model: "
+        "what the model reads",
         "by_model",
     )
-    prefix: bool = setting("of a joined row, the source is seen whole by all (1910.10683), not only its past", False)
-    label_smoothing: float = setting("probability that any token stands for a target", 0.0, low=0.0, high=0.9)
-    measures: tuple[Measure, ...] = setting("of texts written for the held-out sources", ("exact_match",))
-    measured: Literal["at_end", "always"] = setting("when: once trained, or at every evaluation", "at_end")
-    bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's; none: targets are tokenised", "none")
+    prefix: bool = setting(
+        "of a joined row, the source is seen whole by all (1910.10683), not only its past", False
+    )
+    label_smoothing: float = setting(
+        "probability that any token stands for a target", 0.0, low=0.0, high=0.9
+    )
+    measures: tuple[Measure, ...] = setting(
+        "of texts written for the held-out sources", ("exact_match",)
+    )
+    measured: Literal["at_end", "always"] = setting(
+        "when: once trained, or at every evaluation", "at_end"
+    )
+    bleu_tokenizer: Literal["none", "13a", "char"] = setting(
+        "sacrebleu's; none: targets are tokenised", "none"
+    )
     beams: int = setting("hypotheses of the search that writes them; 1: greedy", 1, low=1)
-    length_penalty: float = setting("power of the length that a beam's likelihood is divided by", 1.0, low=0.0)
+    length_penalty: float = setting(
+        "power of the length that a beam's likelihood is divided by", 1.0, low=0.0
+    )
 
     def __post_init__(self) -> None:
         """The checks."""
         if "bleu" in self.measures and importlib.util.find_spec("sacrebleu") is None:
-            raise UserError("measures has bleu, which needs sacrebleu; install lm_lab[tasks] or leave it out")
+            raise UserError(
+                "measures has bleu, which needs sacrebleu; install lm_lab[tasks] or leave it out"
+            )
         if self.prefix and self.form == "context":
             raise UserError("prefix is of a joined row; set form='joined' or leave it out")
 
 
 def complete(config: Config, model: Any) -> Config:
-    """The settings with `form` decided by what the model reads. Raises UserError for a context that it does not."""
+    """The settings with `form` decided by what the model reads. Raises UserError for a context that
+    it does not.
+    """
     form = config.form
     if form == "by_model":
         form = "context" if model.reads_context else "joined"
     if (form == "context") != model.reads_context:
         wanted = "reads a context" if model.reads_context else "reads no context"
-        raise UserError(f"config.objective.form {form!r} is not for this config.model, which {wanted}; leave it out")
+        raise UserError(
+            f"config.objective.form {form!r} is not for this config.model, which {wanted}; "
+            "leave it out"
+        )
     return dataclasses.replace(config, form=form)
 
 
 def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
-    """The id with which an encoder's decoder starts, where the model has none; in a joined row the source's end starts
-    the target."""
+    """The id with which an encoder's decoder starts, where the model has none; in a joined row the
+    source's end starts the target.
+    """
     del length
     return int(config.form == "context" and vocabulary.start is None)
 
@@ -83,7 +107,9 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
 
     def prepare(key: Array, examples: Examples) -> Batch:
         del key
-        return (_with_context if config.form == "context" else _joined)(config, vocabulary, examples)
+        return (_with_context if config.form == "context" else _joined)(
+            config, vocabulary, examples
+        )
 
     return Objective(prepare, partial(likelihood, smoothing=config.label_smoothing))
 
@@ -93,13 +119,20 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
     del config
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments
-    shown_BL, positions_BL = shifted(tokens_BL, segments_BL, _start(vocabulary)), places_within(segments_BL)
-    inputs = Inputs(shown_BL, segments_BL, positions_BL, examples.context, examples.context_segments)
+    shown_BL, positions_BL = (
+        shifted(tokens_BL, segments_BL, _start(vocabulary)),
+        places_within(segments_BL),
+    )
+    inputs = Inputs(
+        shown_BL, segments_BL, positions_BL, examples.context, examples.context_segments
+    )
     return Batch(inputs, tokens_BL, (segments_BL > 0).astype(jnp.float32), examples.bytes)
 
 
 def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
-    """One row: the source, padded on the left so that its end stands right before the target, and the target."""
+    """One row: the source, padded on the left so that its end stands right before the target, and
+    the target.
+    """
     del vocabulary
     prompt = moved_right(examples, config.prefix)
     assert prompt.segments is not None
@@ -109,8 +142,15 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
     tokens = jnp.concatenate([prompt.tokens, examples.tokens[:, :-1]], axis=1)
     segments = jnp.concatenate([prompt.segments, examples.segments[:, :-1]], axis=1)
     positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
-    prefix = jnp.pad(prompt.prefix, ((0, 0), (0, tokens.shape[1] - sources))) if prompt.prefix is not None else None
-    before = ((0, 0), (sources - 1, 0))  # no target stands behind the source's tokens, but behind its end
+    prefix = (
+        jnp.pad(prompt.prefix, ((0, 0), (0, tokens.shape[1] - sources)))
+        if prompt.prefix is not None
+        else None
+    )
+    before = (
+        (0, 0),
+        (sources - 1, 0),
+    )  # no target stands behind the source's tokens, but behind its end
     targets, bytes_of = jnp.pad(examples.tokens, before), jnp.pad(examples.bytes, before)
     weights = jnp.pad(examples.segments, before).astype(jnp.float32)
     return Batch(Inputs(tokens, segments, positions, prefix=prefix), targets, weights, bytes_of)

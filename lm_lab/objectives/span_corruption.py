@@ -1,13 +1,16 @@
-"""Span corruption (T5, 1910.10683): a sentinel takes the place of each hidden span, and a decoder says what it was.
+"""Span corruption (T5, 1910.10683): a sentinel takes the place of each hidden span, and a decoder
+says what it was.
 
     text     a b c d e f g h     context  a <0> d e <1> h     targets  <0> b c <1> f g <2>
 
-The number of hidden tokens and of spans is that of the window's length, so that shapes are static; where the spans lie
-is drawn anew at every step, evenly among all ways. A window begins with text. Where rows hold several segments, a span
-ends with its segment, a decoder's segment begins with the start id, and padding is never hidden.
+The number of hidden tokens and of spans is that of the window's length, so that shapes are static;
+where the spans lie is drawn anew at every step, evenly among all ways. A window begins with text.
+Where rows hold several segments, a span ends with its segment, a decoder's segment begins with the
+start id, and padding is never hidden.
 
-Bits per byte: those of the targets, with the sentinels that say where a span ends, by the bytes of the hidden text. It
-is what it takes to restore the text, given the rest of it on both sides: no likelihood of the text.
+Bits per byte: those of the targets, with the sentinels that say where a span ends, by the bytes of
+the hidden text. It is what it takes to restore the text, given the rest of it on both sides: no
+likelihood of the text.
 """
 
 from dataclasses import dataclass
@@ -33,19 +36,24 @@ window = side_by_side
 class Config:
     """The fields of a config's objective section."""
 
-    noise_density: float = setting("the part of the tokens that is hidden", 0.15, low=0.001, high=0.999)
+    noise_density: float = setting(
+        "the part of the tokens that is hidden", 0.15, low=0.001, high=0.999
+    )
     mean_span: float = setting("hidden tokens in a span, on average", 3.0, low=1.0)
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
-    """The objective on windows of `length` tokens. Raises UserError where they leave no room for the targets."""
+    """The objective on windows of `length` tokens. Raises UserError where they leave no room for
+    the targets.
+    """
     size = sizes(config, length)
     return Objective(partial(prepare, config, size, *_special(vocabulary, size[1] + 1)), likelihood)
 
 
 def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
-    """Ids beyond the vocabulary: a sentinel for each span and one for the end, where the tokenizer has not so many,
-    and the decoder's start, which is last, where the model has none."""
+    """Ids beyond the vocabulary: a sentinel for each span and one for the end, where the tokenizer
+    has not so many, and the decoder's start, which is last, where the model has none.
+    """
     sentinels, start = _special(vocabulary, sizes(config, length)[1] + 1)
     return sum(number >= vocabulary.size for number in (*sentinels, start))
 
@@ -53,29 +61,42 @@ def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
 def _special(vocabulary: Vocabulary, count: int) -> tuple[tuple[int, ...], int]:
     """(so many sentinels, the decoder's start)."""
     own = len(vocabulary.sentinels) < count
-    sentinels = tuple(range(vocabulary.size, vocabulary.size + count)) if own else vocabulary.sentinels[:count]
+    sentinels = (
+        tuple(range(vocabulary.size, vocabulary.size + count))
+        if own
+        else vocabulary.sentinels[:count]
+    )
     after = vocabulary.size + (count if own else 0)
     return sentinels, after if vocabulary.start is None else vocabulary.start
 
 
 def sizes(config: Config, length: int) -> tuple[int, int]:
-    """(hidden tokens, spans) of a window. Raises UserError where the targets would be longer than the window."""
+    """(hidden tokens, spans) of a window. Raises UserError where the targets would be longer than
+    the window.
+    """
     if length < 2:
         raise UserError(f"config.data.length {length} leaves nothing to hide a span in; raise it")
     noise = min(max(round(length * config.noise_density), 1), length - 1)
     spans = min(max(round(noise / config.mean_span), 1), length - noise)
     if noise + spans + 1 > length:
         raise UserError(
-            f"config.objective.noise_density {config.noise_density} makes {noise + spans + 1} targets of windows of "
+            f"config.objective.noise_density {config.noise_density} makes {noise + spans + 1} "
+            "targets of windows of "
             f"config.data.length {length}; lower it, or raise mean_span"
         )
     return noise, spans
 
 
 def prepare(
-    config: Config, size: tuple[int, int], sentinels: tuple[int, ...], start: int, key: Array, examples: Examples
+    config: Config,
+    size: tuple[int, int],
+    sentinels: tuple[int, ...],
+    start: int,
+    key: Array,
+    examples: Examples,
 ) -> Batch:
-    """Context is the corrupted text [B L - noise + spans], targets [B noise + spans + 1]. Pure in the key.
+    """Context is the corrupted text [B L - noise + spans], targets [B noise + spans + 1]. Pure in
+    the key.
 
     With segments the context keeps the length L, its end padded.
     """
@@ -111,7 +132,9 @@ def _corrupt(
     shown = compact(kept_L, context, jnp.where(begins_L, sentinel_L, tokens_L), segments_L)
     last = jnp.where(noise_L, jnp.arange(tokens_L.shape[0]), 0).max()
     columns = (
-        jnp.append(interleave(sentinel_L, tokens_L), jnp.asarray(sentinels, jnp.int32)[order_L[-1] + 1]),
+        jnp.append(
+            interleave(sentinel_L, tokens_L), jnp.asarray(sentinels, jnp.int32)[order_L[-1] + 1]
+        ),
         jnp.append(interleave(jnp.zeros_like(bytes_L), bytes_L), 0),
         jnp.append(interleave(segments_L, segments_L), segments_L[last]),
     )
@@ -120,15 +143,21 @@ def _corrupt(
 
 
 def spans(key: Array, length: int, noise: int, count: int) -> Array:
-    """bool[length]: `count` spans of `noise` places in all, none beside another and none at the beginning."""
+    """bool[length]: `count` spans of `noise` places in all, none beside another and none at the
+    beginning.
+    """
     keys = jax.random.split(key)
-    shown, hidden = (_parts(k, n, count) for k, n in zip(keys, (length - noise, noise), strict=True))
+    shown, hidden = (
+        _parts(k, n, count) for k, n in zip(keys, (length - noise, noise), strict=True)
+    )
     ends = jnp.cumsum(interleave(shown, hidden))
     return jnp.searchsorted(ends, jnp.arange(length), side="right") % 2 == 1
 
 
 def _parts(key: Array, total: int, count: int) -> Array:
-    """i32[count]: one of the ways, all alike probable, to write `total` as a sum of `count` numbers of at least 1."""
+    """i32[count]: one of the ways, all alike probable, to write `total` as a sum of `count` numbers
+    of at least 1.
+    """
     begins = jax.random.permutation(key, jnp.arange(total - 1) < count - 1)
     part_of = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(begins, dtype=jnp.int32)])
     return jnp.zeros(count, jnp.int32).at[part_of].add(1)

@@ -1,10 +1,13 @@
-"""Skip-gram and CBOW (1301.3781) with negative sampling, dynamic windows and subsampling (1310.4546).
+"""Skip-gram and CBOW (1301.3781) with negative sampling, dynamic windows and subsampling
+(1310.4546).
 
-Skip-gram: each pair of a word and a neighbour is a place, where the neighbour is looked for. CBOW: each word is looked
-for, given the bag of its neighbours. Beside what is looked for stand words drawn by their counts to the power 3/4.
-"nll" is the loss of telling them apart, and no likelihood of text; so no bytes are counted.
+Skip-gram: each pair of a word and a neighbour is a place, where the neighbour is looked for. CBOW:
+each word is looked for, given the bag of its neighbours. Beside what is looked for stand words
+drawn by their counts to the power 3/4. "nll" is the loss of telling them apart, and no likelihood
+of text; so no bytes are counted.
 
-Counts of the whole text are not at hand here: they are estimated from the batch, or by Zipf's law from the ids.
+Counts of the whole text are not at hand here: they are estimated from the batch, or by Zipf's law
+from the ids.
 """
 
 import dataclasses
@@ -29,21 +32,32 @@ ZIPF_OFFSET = 2.7  # Mandelbrot's, of English
 class Config:
     """The paper's settings; defaults are those of its program."""
 
-    kind: Literal["skip_gram", "cbow"] = setting("what is given: a word, or the bag of its neighbours", "skip_gram")
+    kind: Literal["skip_gram", "cbow"] = setting(
+        "what is given: a word, or the bag of its neighbours", "skip_gram"
+    )
     window: int = setting(
-        "most words between a word and a neighbour, and 1; each word draws its own up to it", 5, low=1
+        "most words between a word and a neighbour, and 1; each word draws its own up to it",
+        5,
+        low=1,
     )
     negatives: int = setting("words drawn beside each that is looked for, K", 5, low=1)
     power: float = setting("of the counts by which they are drawn", 0.75, low=0.0, high=1.0)
     subsample: float | None = setting(
-        "share of the text from which on a word is left out at times; None: all stay", 1e-3, low=1e-9
+        "share of the text from which on a word is left out at times; None: all stay",
+        1e-3,
+        low=1e-9,
     )
     counts: Literal["batch", "ranks"] = setting(
-        "how often words are: as in the batch, or 1 / (id + 2.7), for tokenizers whose ids begin with the frequent",
+        "how often words are: as in the batch, or 1 / (id + 2.7), for tokenizers whose ids "
+        "begin with the frequent",
         "batch",
     )
-    analogies: str | None = setting("file of questions a b c d that the trained vectors are asked; None: none", None)
-    similarities: str | None = setting("file of lines a b score, by people, that they are held against", None)
+    analogies: str | None = setting(
+        "file of questions a b c d that the trained vectors are asked; None: none", None
+    )
+    similarities: str | None = setting(
+        "file of lines a b score, by people, that they are held against", None
+    )
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
@@ -57,9 +71,11 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
 
 
 def loss(scores_BPC: Array, batch: Batch) -> Sums:
-    """Sums over places of -log sigmoid(score) of the target, the first candidate, and of -score of the others.
+    """Sums over places of -log sigmoid(score) of the target, the first candidate, and of -score of
+    the others.
 
-    A word that was drawn though it is the target counts for nothing. "correct" has the highest score of all.
+    A word that was drawn though it is the target counts for nothing. "correct" has the highest
+    score of all.
     """
     assert batch.inputs.context is not None
     other_BPK = batch.inputs.context[..., 1:] != batch.targets[..., None]
@@ -78,7 +94,11 @@ def frequencies(config: Config, vocabulary: int, examples: Examples) -> Array:
     if config.counts == "ranks":
         counts_V = 1 / (jnp.arange(vocabulary) + ZIPF_OFFSET)
     else:
-        there = jnp.ones(examples.tokens.shape) if examples.segments is None else 1.0 * (examples.segments > 0)
+        there = (
+            jnp.ones(examples.tokens.shape)
+            if examples.segments is None
+            else 1.0 * (examples.segments > 0)
+        )
         counts_V = jnp.zeros(vocabulary).at[examples.tokens].add(there)
     return counts_V / jnp.maximum(counts_V.sum(), 1e-9)
 
@@ -98,13 +118,19 @@ def _prepare(config: Config, vocabulary: int, key: Array, examples: Examples) ->
     drawn = _draw(share_V**config.power, draw_key, (*targets.shape, config.negatives))
     candidates = jnp.concatenate([targets[..., None], drawn], axis=-1)
     inputs = Inputs(given, segments.astype(jnp.int32), context=candidates)
-    return Batch(inputs, targets, weights.astype(jnp.float32), jnp.zeros(targets.shape, jnp.float32))
+    return Batch(
+        inputs, targets, weights.astype(jnp.float32), jnp.zeros(targets.shape, jnp.float32)
+    )
 
 
-def _subsampled(config: Config, share_V: Array, key: Array, examples: Examples) -> tuple[Array, Array]:
-    """(tokens, segments) i32[B L] without the words left out: what stays moves up to them, and padding follows.
+def _subsampled(
+    config: Config, share_V: Array, key: Array, examples: Examples
+) -> tuple[Array, Array]:
+    """(tokens, segments) i32[B L] without the words left out: what stays moves up to them, and
+    padding follows.
 
-    A word stays with probability sqrt(s / f) + s / f, as in the paper's program, f being its share of the text.
+    A word stays with probability sqrt(s / f) + s / f, as in the paper's program, f being its share
+    of the text.
     """
     tokens = examples.tokens
     segments = jnp.ones_like(tokens) if examples.segments is None else examples.segments
@@ -117,8 +143,12 @@ def _subsampled(config: Config, share_V: Array, key: Array, examples: Examples) 
     return jnp.take_along_axis(tokens, order, axis=1), jnp.take_along_axis(segments, order, axis=1)
 
 
-def _neighbours(config: Config, key: Array, tokens_BL: Array, segments_BL: Array) -> tuple[Array, Array]:
-    """(words i32[B L G], whether each is a neighbour), G = 2 window places before and after; of the same segment."""
+def _neighbours(
+    config: Config, key: Array, tokens_BL: Array, segments_BL: Array
+) -> tuple[Array, Array]:
+    """(words i32[B L G], whether each is a neighbour), G = 2 window places before and after; of the
+    same segment.
+    """
     length, most = tokens_BL.shape[1], config.window
     offsets_G = jnp.concatenate([jnp.arange(-most, 0), jnp.arange(1, most + 1)])
     places_LG = jnp.arange(length)[:, None] + offsets_G
@@ -134,4 +164,8 @@ def _draw(weights_V: Array, key: Array, shape: tuple[int, ...]) -> Array:
     total_V = jnp.cumsum(weights_V)
     # Below 1 by more than the sum is rounded by, so that no id is drawn whose weight is 0.
     chosen = jax.random.uniform(key, shape, maxval=1 - 1e-6) * total_V[-1]
-    return jnp.searchsorted(total_V, chosen, side="right").astype(jnp.int32).clip(0, len(weights_V) - 1)
+    return (
+        jnp.searchsorted(total_V, chosen, side="right")
+        .astype(jnp.int32)
+        .clip(0, len(weights_V) - 1)
+    )

@@ -1,9 +1,11 @@
-"""The written answer of a study: figures and one self-contained HTML page, from the stored results alone.
+"""The written answer of a study: figures and one self-contained HTML page, from the stored results
+alone.
 
-A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is lm_lab.report.isoflop)
-with three public names: Settings, what else the spec may say; analyse(rows, settings) -> a frozen dataclass of results;
-story(analysis, sweep) -> page.Story. It may have a fourth, check(settings, rows), which raises UserError for runs that,
-once complete, could not be analysed; the launch asks it before any begins.
+A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
+lm_lab.report.isoflop) with three public names: Settings, what else the spec may say; analyse(rows,
+settings) -> a frozen dataclass of results; story(analysis, sweep) -> page.Story. It may have a
+fourth, check(settings, rows), which raises UserError for runs that, once complete, could not be
+analysed; the launch asks it before any begins.
 """
 
 import dataclasses
@@ -16,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from lm_lab.report import evidence, page, stored
+from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
-from lm_lab.train.files import atomic_write
 from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
 
@@ -25,8 +27,9 @@ from lm_lab.types import UserError
 def write(directory: Path) -> Path:
     """Write figures/, analysis.json and report.html into a sweep directory; the path of the page.
 
-    The same stored results give the same bytes. Raises UserError where there is no sweep, no complete run, an unknown
-    kind of analysis, one of a package that is not trusted (train/trust.py), or a folder that cannot be written.
+    The same stored results give the same bytes. Raises UserError where there is no sweep, no
+    complete run, an unknown kind of analysis, one of a package that is not trusted
+    (train/trust.py), or a folder that cannot be written.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
@@ -34,30 +37,42 @@ def write(directory: Path) -> Path:
     analysis = kind.analyse(sweep.rows, settings)
     story = kind.story(analysis, sweep)
     story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
-    name, question = str(sweep.study.get("name", directory.name)), str(sweep.study.get("question", ""))
+    name, question = (
+        str(sweep.study.get("name", directory.name)),
+        str(sweep.study.get("question", "")),
+    )
     try:
         html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
-        atomic_write(path, html)  # last, and whole: a launch takes a page that is newer than the results for theirs
+        atomic_write(
+            path, html
+        )  # last, and whole: a launch takes a page that is newer than the results for theirs
     except OSError as error:
         raise UserError(
-            f"{directory}: cannot write the report ({error.strerror}); check its permissions and space"
+            f"{directory}: cannot write the report ({error.strerror}); check its permissions "
+            "and space"
         ) from None
     return path
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
-    """The module and the settings of a study's "analysis"; `where` it stands is named in errors. Raises UserError."""
+    """The module and the settings of a study's "analysis"; `where` it stands is named in errors.
+    Raises UserError.
+    """
     kind = _kind(spec.get("kind"), f"{where}: analysis.kind")
     return kind, build(
-        kind.Settings, {key: value for key, value in spec.items() if key != "kind"}, f"{where}: analysis"
+        kind.Settings,
+        {key: value for key, value in spec.items() if key != "kind"},
+        f"{where}: analysis",
     )
 
 
 def _kind(name: object, where: str) -> ModuleType:
-    """The module of a kind of analysis: a package in this one, or the dotted path of an outside module."""
+    """The module of a kind of analysis: a package in this one, or the dotted path of an outside
+    module.
+    """
     kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
     if not isinstance(name, str):
         raise UserError(f"{where} is missing; {suggest('', kinds)}")
@@ -68,4 +83,6 @@ def _kind(name: object, where: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise UserError(f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH") from None
+        raise UserError(
+            f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
+        ) from None

@@ -15,8 +15,11 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 _BINS = 60
 
 
-def draw(runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None, unit: str = "token") -> Figure:
-    """A line a run (name and budget), training loss averaged within steps of compute, and their lower envelope.
+def draw(
+    runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None, unit: str = "token"
+) -> Figure:
+    """A line a run (name and budget), training loss averaged within steps of compute, and their
+    lower envelope.
 
     `unit` is what the loss is counted by.
     """
@@ -25,7 +28,13 @@ def draw(runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | No
     shown = [(name, budget) for name, budget in runs if name in lines and lines[name].shape[1] > 1]
     colours = style.budget_colours([budget for _, budget in shown if budget != held_out])
     for name, budget in shown:
-        axes.plot(*lines[name], color=colours.get(budget, style.HELD_OUT), linewidth=0.5, alpha=0.45, zorder=2)
+        axes.plot(
+            *lines[name],
+            color=colours.get(budget, style.HELD_OUT),
+            linewidth=0.5,
+            alpha=0.45,
+            zorder=2,
+        )
     drawn = [lines[name] for name, _ in shown]
     axes.plot(*envelope(drawn), color=style.INK, linewidth=1.3, zorder=4, label="lowest so far")
     budgets = sorted({budget for _, budget in shown})
@@ -43,8 +52,16 @@ def drawable(curves: Curves) -> bool:
 
 def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """FLOPs and mean training loss, f64[2 K], averaged within K <= 60 equal steps of log compute."""
-    pairs = [(r["flops"], r["train/nll"]) for r in records if r.get("flops", 0) > 0 and r.get("train/nll") is not None]
-    points = np.array([pair for pair in pairs if np.isfinite(pair).all()], dtype=np.float64).reshape(-1, 2).T
+    pairs = [
+        (r["flops"], r["train/nll"])
+        for r in records
+        if r.get("flops", 0) > 0 and r.get("train/nll") is not None
+    ]
+    points = (
+        np.array([pair for pair in pairs if np.isfinite(pair).all()], dtype=np.float64)
+        .reshape(-1, 2)
+        .T
+    )
     if points.shape[1] <= _BINS:
         return points
     x = np.log(points[0])

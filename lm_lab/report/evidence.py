@@ -1,4 +1,6 @@
-"""The sections that every study's report has: runs that did not finish, every run, conventions, how it was made."""
+"""The sections that every study's report has: runs that did not finish, every run, conventions, how
+it was made.
+"""
 
 import json
 from collections.abc import Sequence
@@ -29,19 +31,29 @@ _COLUMNS = (
     ("D", "tokens", "training tokens, counted once per pass"),
     ("C", "flops", "training FLOPs, counted from the program itself (forward and backward)"),
     ("loss", "loss", "mean negative log likelihood of held-out text, nats per {unit}"),
-    ("bits/byte", "bits_per_byte", "the same over the bytes of the original text, in bits, whatever the tokenizer"),
+    (
+        "bits/byte",
+        "bits_per_byte",
+        "the same over the bytes of the original text, in bits, whatever the tokenizer",
+    ),
 )
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
     """What stands under the title: label and value."""
     flops = sum(row["flops"] or 0 for row in sweep.rows if row.get("flops"))
-    seconds, compiling = (sum(row.get(key) or 0 for row in sweep.rows) for key in ("seconds", "compile_seconds"))
+    seconds, compiling = (
+        sum(row.get(key) or 0 for row in sweep.rows) for key in ("seconds", "compile_seconds")
+    )
     pairs = [("runs complete", f"{len(sweep.finished):,} of {len(sweep.rows):,}")]
     pairs += [("FLOPs in all", text.power(flops))] if flops else []
     pairs += [("of training", text.seconds(seconds))] if seconds else []
     pairs += [("of compiling", text.seconds(compiling))] if compiling else []
-    return [*pairs, ("started", str(sweep.study["created"])[:10])] if sweep.study.get("created") else pairs
+    return (
+        [*pairs, ("started", str(sweep.study["created"])[:10])]
+        if sweep.study.get("created")
+        else pairs
+    )
 
 
 def sections(sweep: Sweep) -> list[Section]:
@@ -55,19 +67,31 @@ def sections(sweep: Sweep) -> list[Section]:
 def _unfinished(sweep: Sweep) -> list[Block]:
     has = "has" if len(sweep.unfinished) == 1 else "have"
     words = (
-        f"{len(sweep.unfinished):,} of {text.many(len(sweep.rows), 'run')} {has} no result. None of them is a point of "
+        f"{len(sweep.unfinished):,} of {text.many(len(sweep.rows), 'run')} {has} no result. "
+        "None of them is a point of "
         "a fit; a diverged run counts as a peak rate that was tried and failed."
     )
     header = ["run", "status", "message", *sweep.overrides]
-    shown = [[_words(row.get(key)) for key in ("name", "status", "message")] for row in sweep.unfinished]
+    shown = [
+        [_words(row.get(key)) for key in ("name", "status", "message")] for row in sweep.unfinished
+    ]
     rows = [[*cells, *_overridden(sweep, row)] for cells, row in zip(shown, sweep.unfinished)]
     return [words, Table(header, rows)]
 
 
 def _runs(sweep: Sweep) -> Table:
     quantities = [key for key in _QUANTITIES if any(row.get(key) is not None for row in sweep.rows)]
-    shown = [key for key in quantities if not (key == "budget_flops" and "train.budget_flops" in sweep.overrides)]
-    header = ["run", "status", *sweep.overrides, *(_QUANTITIES[key].format(unit=sweep.unit) for key in shown)]
+    shown = [
+        key
+        for key in quantities
+        if not (key == "budget_flops" and "train.budget_flops" in sweep.overrides)
+    ]
+    header = [
+        "run",
+        "status",
+        *sweep.overrides,
+        *(_QUANTITIES[key].format(unit=sweep.unit) for key in shown),
+    ]
     rows = [
         [
             _words(row["name"]),
@@ -77,8 +101,16 @@ def _runs(sweep: Sweep) -> Table:
         ]
         for row in sweep.rows
     ]
-    quiet = frozenset(place for place, row in enumerate(sweep.rows) if row.get("status") != "complete")
-    return Table(header, rows, "Click a heading to sort. The same rows are in results.csv.", sortable=True, quiet=quiet)
+    quiet = frozenset(
+        place for place, row in enumerate(sweep.rows) if row.get("status") != "complete"
+    )
+    return Table(
+        header,
+        rows,
+        "Click a heading to sort. The same rows are in results.csv.",
+        sortable=True,
+        quiet=quiet,
+    )
 
 
 def _overridden(sweep: Sweep, row: Row) -> list[Cell]:
@@ -99,7 +131,9 @@ def _number(key: str, value: Any) -> Cell:
         return Number(text.power(value, 3), value)
     if key in ("loss", "bits_per_byte"):
         return Number(f"{value:.4f}", value)
-    return Number(text.plain(value, 4) if isinstance(value, float) else text.minus(f"{value:,}"), value)
+    return Number(
+        text.plain(value, 4) if isinstance(value, float) else text.minus(f"{value:,}"), value
+    )
 
 
 def _conventions(sweep: Sweep) -> list[Block]:
@@ -110,31 +144,45 @@ def _conventions(sweep: Sweep) -> list[Block]:
     ]
     counts = _flops_table(sweep)
     words = (
-        "Published laws count FLOPs and parameters in different ways, and exponents move with the count. "
-        "Every run stores these conventions of training FLOPs per token; here for the smallest and the largest model."
+        "Published laws count FLOPs and parameters in different ways, and exponents move with "
+        "the count. "
+        "Every run stores these conventions of training FLOPs per token; here for the smallest "
+        "and the largest model."
     )
     return [Terms(present), *([words, counts] if counts else [])]
 
 
 def _flops_table(sweep: Sweep) -> Table | None:
-    """FLOPs per token by each convention, and over the convention by which the runs' own FLOPs were counted."""
+    """FLOPs per token by each convention, and over the convention by which the runs' own FLOPs were
+    counted.
+    """
     known = [
-        row for row in sweep.finished if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")
+        row
+        for row in sweep.finished
+        if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")
     ]
     if not known:
         return None
     ends = [min(known, key=lambda row: row["params"]), max(known, key=lambda row: row["params"])]
     counts = [sweep.results[row["name"]]["flops_per_token"] for row in ends]
-    spent = [row["flops"] / row["tokens"] if row.get("flops") and row.get("tokens") else None for row in ends]
+    spent = [
+        row["flops"] / row["tokens"] if row.get("flops") and row.get("tokens") else None
+        for row in ends
+    ]
     rows = [[name, *_pair(counts, spent, name)] for name in counts[0] if name in counts[1]]
     sizes = [f"N = {text.grouped(row['params'])}" for row in ends]
     header = ["convention", sizes[0], "share of C", sizes[1], "share of C"]
     return Table(
-        header, rows, "FLOPs per training token. Share of C: over the FLOPs per token that this report counts as C."
+        header,
+        rows,
+        "FLOPs per training token. Share of C: over the FLOPs per token that this report counts "
+        "as C.",
     )
 
 
-def _pair(counts: Sequence[dict[str, float]], spent: Sequence[float | None], name: str) -> list[Cell]:
+def _pair(
+    counts: Sequence[dict[str, float]], spent: Sequence[float | None], name: str
+) -> list[Cell]:
     cells: list[Cell] = []
     for count, own in zip(counts, spent):
         cells += [
@@ -155,7 +203,9 @@ def _origin(sweep: Sweep) -> list[Block]:
         "The figures and this page are made from the stored results alone:",
         Code("lm-lab report DIR    # DIR: this page's folder"),
     ]
-    blocks += ["The analysis, as the study states it, and the environment in which the sweep was launched:"]
+    blocks += [
+        "The analysis, as the study states it, and the environment in which the sweep was launched:"
+    ]
     plain = {
         "analysis": sweep.study.get("analysis"),
         "environment": sweep.study.get("environment"),

@@ -1,4 +1,6 @@
-"""The pieces of a report and how they become one self-contained page. All text is escaped here, and only here."""
+"""The pieces of a report and how they become one self-contained page. All text is escaped here, and
+only here.
+"""
 
 import base64
 import html
@@ -20,7 +22,9 @@ _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to draw; it is saved as figures/<name>.png and .svg. `alt` says what it shows to who cannot see it."""
+    """A figure to draw; it is saved as figures/<name>.png and .svg. `alt` says what it shows to who
+    cannot see it.
+    """
 
     name: str
     title: str
@@ -42,7 +46,9 @@ Cell = str | Number | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns whose cells are all Numbers (or None) are set right. `quiet` rows are drawn paler."""
+    """A table; columns whose cells are all Numbers (or None) are set right. `quiet` rows are drawn
+    paler.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -96,14 +102,18 @@ class Tile:
 
 @dataclass(frozen=True)
 class Story:
-    """What a kind of analysis has to say: the answer in sentences, its numbers, and sections of evidence."""
+    """What a kind of analysis has to say: the answer in sentences, its numbers, and sections of
+    evidence.
+    """
 
     answer: Sequence[str]
     tiles: Sequence[Tile] = ()
     sections: Sequence[Section] = field(default_factory=list)
 
 
-def render(name: str, question: str, facts: Sequence[tuple[str, str]], story: Story, folder: Path) -> str:
+def render(
+    name: str, question: str, facts: Sequence[tuple[str, str]], story: Story, folder: Path
+) -> str:
     """The whole page. Figures are saved into `folder` and stand in the page as SVG."""
     parts = [f'<p class="kicker">Study report</p>\n<h1>{escape(name)}</h1>']
     parts.append(f'<p class="question">{escape(question)}</p>')
@@ -112,21 +122,30 @@ def render(name: str, question: str, facts: Sequence[tuple[str, str]], story: St
     answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in story.answer)
     parts.append(f'<section class="answer"><h2>Answer</h2>\n{answer}</section>')
     if story.tiles:
-        tiles = [(tile.label, f"{escape(tile.value)}<span>{escape(tile.note)}</span>") for tile in story.tiles]
-        cells = "\n".join(f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles)
+        tiles = [
+            (tile.label, f"{escape(tile.value)}<span>{escape(tile.note)}</span>")
+            for tile in story.tiles
+        ]
+        cells = "\n".join(
+            f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles
+        )
         parts.append(f'<dl class="numbers">{cells}</dl>')
     counter = iter(range(1, 1000))
     for section in story.sections:
         blocks = "\n".join(_block(block, counter, folder) for block in section.blocks)
         parts.append(f"<section><h2>{escape(section.title)}</h2>\n{blocks}</section>")
-    template = string.Template(resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8"))
+    template = string.Template(
+        resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
     return template.substitute(title=escape(name), body="\n".join(parts))
 
 
 def escape(words: Any) -> str:
     """Plain text as HTML; C^0.55, N^−α and 10¹¹ get raised exponents of one face."""
     raised = re.sub(r"\^(−?(?:\d+(?:\.\d+)?|[abαβ]\b))", r"<sup>\1</sup>", html.escape(str(words)))
-    return re.sub(r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"<sup>{match[0].translate(_LOWERED)}</sup>", raised)
+    return re.sub(
+        r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"<sup>{match[0].translate(_LOWERED)}</sup>", raised
+    )
 
 
 def _block(block: Block, counter: Any, folder: Path) -> str:
@@ -139,9 +158,15 @@ def _block(block: Block, counter: Any, folder: Path) -> str:
             return _table(block)
         case Notice():
             kind = "notice bad" if block.bad else "notice"
-            return f'<div class="{kind}"><p><b>{escape(block.title)}.</b> {escape(block.message)}</p></div>'
+            return (
+                f'<div class="{kind}"><p><b>{escape(block.title)}.</b> '
+                f"{escape(block.message)}</p></div>"
+            )
         case Terms():
-            pairs = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in block.pairs)
+            pairs = "\n".join(
+                f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>"
+                for term, meaning in block.pairs
+            )
             return f'<dl class="terms">{pairs}</dl>'
         case Code():
             return f"<pre>{html.escape(block.text)}</pre>"
@@ -153,9 +178,13 @@ def _figure(figure: Figure, number: int, folder: Path) -> str:
         drawing = figure.draw()
         svg = base64.b64encode(style.save(drawing, folder, figure.name)).decode()
     width = round(96 * drawing.get_figwidth() * 1.12)
-    image = f'<img src="data:image/svg+xml;base64,{svg}" alt="{escape(figure.alt)}" width="{width}">'
+    image = (
+        f'<img src="data:image/svg+xml;base64,{svg}" alt="{escape(figure.alt)}" width="{width}">'
+    )
     caption = f"<b>Figure {number}. {escape(figure.title)}.</b> {escape(figure.caption)}"
-    links = " · ".join(f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png"))
+    links = " · ".join(
+        f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png")
+    )
     return (
         f'<figure id="{figure.name}"><div class="sheet">{image}</div>'
         f'<figcaption>{caption} <span class="files">{links}</span></figcaption></figure>'
@@ -164,8 +193,12 @@ def _figure(figure: Figure, number: int, folder: Path) -> str:
 
 def _table(table: Table) -> str:
     columns = range(len(table.header))
-    numeric = [all(isinstance(row[column], Number | None) for row in table.rows) for column in columns]
-    heads = "".join(_head(title, numeric[column], table.sortable) for column, title in enumerate(table.header))
+    numeric = [
+        all(isinstance(row[column], Number | None) for row in table.rows) for column in columns
+    ]
+    heads = "".join(
+        _head(title, numeric[column], table.sortable) for column, title in enumerate(table.header)
+    )
     lines = []
     for place, row in enumerate(table.rows):
         cells = "".join(_cell(cell, numeric[column]) for column, cell in enumerate(row))
@@ -188,7 +221,10 @@ def _cell(cell: Cell, numeric: bool) -> str:
         return f'<td{kind} data-value="">–</td>'
     if isinstance(cell, Number):
         return f'<td{kind} data-value="{cell.value!r}">{escape(cell.text)}</td>'
-    return f'<td{_class("words", len(cell) > _LONG)} data-value="{html.escape(cell)}">{escape(cell)}</td>'
+    return (
+        f"<td{_class('words', len(cell) > _LONG)} "
+        f'data-value="{html.escape(cell)}">{escape(cell)}</td>'
+    )
 
 
 def _class(name: str, applies: bool) -> str:

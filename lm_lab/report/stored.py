@@ -1,4 +1,6 @@
-"""What a sweep directory holds, read back: the study, its rows, and each run's records. Reads only, never runs."""
+"""What a sweep directory holds, read back: the study, its rows, and each run's records. Reads only,
+never runs.
+"""
 
 import csv
 import json
@@ -7,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable
-from lm_lab.train.files import Unreadable
+from lm_lab.runs import durable
+from lm_lab.runs.files import Unreadable
+from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.train.identity import listed_runs
-from lm_lab.train.records import read_metrics, read_result
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -20,7 +22,8 @@ Row = dict[str, Any]
 class Sweep:
     """The stored results of a sweep.
 
-    `study` is sweep.json; `rows` are those of results.csv (numbers as numbers, empty cells as None).
+    `study` is sweep.json; `rows` are those of results.csv (numbers as numbers, empty cells as
+    None).
     """
 
     directory: Path
@@ -35,7 +38,11 @@ class Sweep:
     @property
     def measured(self) -> list[Row]:
         """Rows of complete runs that have a held-out loss, a size and a compute."""
-        return [row for row in self.finished if all(row.get(key) is not None for key in ("loss", "params", "flops"))]
+        return [
+            row
+            for row in self.finished
+            if all(row.get(key) is not None for key in ("loss", "params", "flops"))
+        ]
 
     @property
     def unfinished(self) -> list[Row]:
@@ -44,29 +51,44 @@ class Sweep:
 
     @cached_property
     def unit(self) -> str:
-        """What a loss is counted by: "byte" where the tokenizer of every run gives bytes, else "token"."""
+        """What a loss is counted by: "byte" where the tokenizer of every run gives bytes, else
+        "token".
+        """
         sections = [run.get("config", {}).get("data", {}) for run in self.study.get("runs", [])]
-        return "byte" if sections and all(data.get("tokenizer") == "byte" for data in sections) else "token"
+        return (
+            "byte"
+            if sections and all(data.get("tokenizer") == "byte" for data in sections)
+            else "token"
+        )
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
         """result.json of each run that has one, by the name of the run."""
-        paths = {str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json" for row in self.rows}
+        paths = {
+            str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json"
+            for row in self.rows
+        }
         return {name: _result(path) for name, path in paths.items() if path.is_file()}
 
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """metrics.jsonl of each finished run that has one, by the name of the run; a damaged line is left out, with a
-        warning."""
+        """metrics.jsonl of each finished run that has one, by the name of the run; a damaged line
+        is left out, with a warning.
+        """
         paths = {
-            str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl" for row in self.finished
+            str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl"
+            for row in self.finished
         }
         return {name: read_metrics(path.parent) for name, path in paths.items() if path.is_file()}
 
     @cached_property
     def overrides(self) -> list[str]:
         """The config keys that the sweep varied, in the order in which they first appear."""
-        return list(dict.fromkeys(key for run in self.study.get("runs", []) for key in run.get("overrides", {})))
+        return list(
+            dict.fromkeys(
+                key for run in self.study.get("runs", []) for key in run.get("overrides", {})
+            )
+        )
 
 
 def budget(row: Row) -> float:
@@ -86,10 +108,14 @@ def read(directory: Path) -> Sweep:
     rows = _table(directory / "results.csv")
     runs = listed_runs(study, directory / "sweep.json") if study.get("runs") else []
     if runs and [row["name"] for row in rows] != [run["name"] for run in runs]:
-        raise UserError(f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again")
+        raise UserError(
+            f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"
+        )
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
-        raise UserError(f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep")
+        raise UserError(
+            f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep"
+        )
     return sweep
 
 
@@ -97,9 +123,14 @@ def _table(path: Path) -> list[Row]:
     """The rows of a table. Raises UserError for one that was cut short, or is none."""
     try:
         lines = path.read_text(encoding="utf-8")
-        rows = [{key: _value(key, cell) for key, cell in row.items()} for row in csv.DictReader(lines.splitlines(True))]
+        rows = [
+            {key: _value(key, cell) for key, cell in row.items()}
+            for row in csv.DictReader(lines.splitlines(True))
+        ]
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a table ({error}); launch lm-lab sweep again to write it anew") from None
+        raise UserError(
+            f"{path}: not a table ({error}); launch lm-lab sweep again to write it anew"
+        ) from None
     if not all(row.get("name") for row in rows):
         raise UserError(f"{path}: a row has no name; launch lm-lab sweep again to write it anew")
     if not lines.endswith("\n"):
@@ -108,7 +139,9 @@ def _table(path: Path) -> list[Row]:
 
 
 def _value(key: str, cell: Any) -> Any:
-    """A cell of the table as the value that it was. Names stay text: 12 hex digits may all be decimal ones."""
+    """A cell of the table as the value that it was. Names stay text: 12 hex digits may all be
+    decimal ones.
+    """
     if key in ("name", "status", "message") or not isinstance(cell, str):
         return cell
     if cell in ("", "None"):
@@ -127,7 +160,9 @@ def _load(path: Path) -> Any:
     try:
         content = json.loads(durable.read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again") from None
+        raise UserError(
+            f"{path}: not JSON ({error}); delete it, and launch lm-lab sweep again"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object; delete it, and launch lm-lab sweep again")
     return content
@@ -137,4 +172,6 @@ def _result(path: Path) -> dict[str, Any]:
     try:
         return read_result(path.parent) or {}
     except Unreadable as error:
-        raise UserError(f"{path}: {error.why}; launch lm-lab sweep again to write it anew") from None
+        raise UserError(
+            f"{path}: {error.why}; launch lm-lab sweep again to write it anew"
+        ) from None

@@ -1,4 +1,6 @@
-"""How every figure looks: sizes of a paper column, a serif face that matplotlib brings, colour-blind-safe colours."""
+"""How every figure looks: sizes of a paper column, a serif face that matplotlib brings,
+colour-blind-safe colours.
+"""
 
 import hashlib
 import io
@@ -17,8 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from lm_lab import durable
 from lm_lab.report import text
+from lm_lab.runs import durable
 from lm_lab.scaling.records import Band, Estimate
 
 COLUMN_INCHES = 3.4
@@ -30,7 +32,9 @@ FAINT = "#c9ced6"
 APPROACH_2 = "#0072b2"
 APPROACH_3 = "#d9820f"
 HELD_OUT = "#c02f6b"
-SEQUENCE = LinearSegmentedColormap.from_list("budgets", ["#35a98f", "#2b7fb0", "#27408f", "#1a1a4f"])
+SEQUENCE = LinearSegmentedColormap.from_list(
+    "budgets", ["#35a98f", "#2b7fb0", "#27408f", "#1a1a4f"]
+)
 
 _STYLE: dict[Any, Any] = {
     "font.family": "STIXGeneral",
@@ -78,8 +82,12 @@ def applied() -> Iterator[None]:
         yield
 
 
-def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of that size in inches and its axes, in reading order. No window system is touched."""
+def panels(
+    width: float, height: float, columns: int = 1, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of that size in inches and its axes, in reading order. No window system is
+    touched.
+    """
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -91,40 +99,65 @@ def literal(words: str) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> bytes:
-    """Write name.png (200 dpi) and name.svg into the folder; the bytes of the SVG, the same for the same figure."""
+    """Write name.png (200 dpi) and name.svg into the folder; the bytes of the SVG, the same for the
+    same figure.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
     drawn = {}
-    for form, metadata in {"png": {"Software": None}, "svg": {"Date": None, "Creator": "lm_lab"}}.items():
+    for form, metadata in {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": "lm_lab"},
+    }.items():
         with io.BytesIO() as memory, matplotlib.rc_context({"svg.hashsalt": salt}):
             figure.savefig(memory, format=form, metadata=metadata)
             drawn[form] = memory.getvalue()
-        durable.replace(folder / f"{name}.{form}", drawn[form])  # a link that lies there leads to no other file
+        durable.replace(
+            folder / f"{name}.{form}", drawn[form]
+        )  # a link that lies there leads to no other file
     return drawn["svg"]
 
 
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
-    """A colour for each compute budget, darker for larger, spread by rank so that neighbours stay apart."""
+    """A colour for each compute budget, darker for larger, spread by rank so that neighbours stay
+    apart.
+    """
     ordered = sorted(set(budgets))
     last = max(1, len(ordered) - 1)
     return {budget: to_hex(SEQUENCE(rank / last)) for rank, budget in enumerate(ordered)}
 
 
-def log_axis(axis: Axis, low: float, high: float, *, ticks: Sequence[float] = (), most: int = 7) -> None:
-    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); `ticks` given are FLOPs, as powers."""
+def log_axis(
+    axis: Axis, low: float, high: float, *, ticks: Sequence[float] = (), most: int = 7
+) -> None:
+    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); `ticks` given are FLOPs,
+    as powers.
+    """
     across = isinstance(axis, XAxis)
     (axis.axes.set_xscale if across else axis.axes.set_yscale)("log")
     (axis.axes.set_xlim if across else axis.axes.set_ylim)(low, high)
     major = list(ticks) or log_ticks(low, high, most)
     axis.set_major_locator(FixedLocator(major))
-    axis.set_minor_locator(FixedLocator(_steps(low, high, range(1, 10))) if 4 < high / low < 1e4 else NullLocator())
-    decimals = max((len(f"{tick:g}".partition(".")[2]) for tick in major), default=0) if high / low < 4 else None
-    axis.set_major_formatter(FuncFormatter(lambda value, _: math_power(value) if ticks else _tick(value, decimals)))
+    axis.set_minor_locator(
+        FixedLocator(_steps(low, high, range(1, 10))) if 4 < high / low < 1e4 else NullLocator()
+    )
+    decimals = (
+        max((len(f"{tick:g}".partition(".")[2]) for tick in major), default=0)
+        if high / low < 4
+        else None
+    )
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: math_power(value) if ticks else _tick(value, decimals))
+    )
     axis.set_minor_formatter(NullFormatter())
 
 
-def flops_axis(axis: Axis, values: Sequence[float], budgets: Sequence[float], margin: float) -> None:
-    """A log axis of compute that holds the values, ticked at the budgets where these are few, else at decades."""
+def flops_axis(
+    axis: Axis, values: Sequence[float], budgets: Sequence[float], margin: float
+) -> None:
+    """A log axis of compute that holds the values, ticked at the budgets where these are few, else
+    at decades.
+    """
     low, high = spread(values, margin)
     named = sorted(set(budgets))
     apart = all(after / before > (high / low) ** 0.12 for before, after in pairwise(named))
@@ -133,7 +166,9 @@ def flops_axis(axis: Axis, values: Sequence[float], budgets: Sequence[float], ma
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """The finest of the usual series with at most `most` ticks, none so near an end that its label would hang out."""
+    """The finest of the usual series with at most `most` ticks, none so near an end that its label
+    would hang out.
+    """
     room = (high / low) ** 0.03
     low, high = low * room, high / room
     if high / low < 4:
@@ -155,7 +190,12 @@ def _tick(value: float, decimals: int | None) -> str:
 def _steps(low: float, high: float, series: Iterable[float]) -> list[float]:
     """Every factor of the series in every decade, within [low, high]."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**decade for decade in decades for step in series if low <= step * 10.0**decade <= high]
+    return [
+        step * 10.0**decade
+        for decade in decades
+        for step in series
+        if low <= step * 10.0**decade <= high
+    ]
 
 
 def math_power(value: float) -> str:
@@ -174,21 +214,43 @@ def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]
 
 
 def bar(
-    axes: Axes, estimate: Estimate, across: float, colour: str, *, along: Literal["x", "y"], cap: float = 2.5
+    axes: Axes,
+    estimate: Estimate,
+    across: float,
+    colour: str,
+    *,
+    along: Literal["x", "y"],
+    cap: float = 2.5,
 ) -> None:
     """The interval of an estimate as a capped bar; nothing where there is no interval."""
     if estimate.low is None or estimate.high is None:
         return
     x, y = (
-        ([estimate.low, estimate.high], [across] * 2) if along == "x" else ([across] * 2, [estimate.low, estimate.high])
+        ([estimate.low, estimate.high], [across] * 2)
+        if along == "x"
+        else ([across] * 2, [estimate.low, estimate.high])
     )
     ends = "|" if along == "x" else "_"
-    axes.plot(x, y, color=colour, linewidth=1.1, marker=ends, markersize=2 * cap, markeredgewidth=1.1, zorder=4)
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        linewidth=1.1,
+        marker=ends,
+        markersize=2 * cap,
+        markeredgewidth=1.1,
+        zorder=4,
+    )
 
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:
     """The interval of a curve as a pale ribbon, where it has one."""
-    inside = [place for place, low in enumerate(band.low) if low is not None and band.high[place] is not None]
+    inside = [
+        place
+        for place, low in enumerate(band.low)
+        if low is not None and band.high[place] is not None
+    ]
     x = [band.flops[place] for place in inside]
     low, high = [band.low[place] for place in inside], [band.high[place] for place in inside]
-    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)  # pyright: ignore[reportArgumentType]
+    # pyright: ignore[reportArgumentType]
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)

@@ -27,12 +27,16 @@ def short(value: float, digits: int = 3) -> str:
     rounded = float(f"{value:.{digits - 1}e}")
     for size, letter in _ENGINEERING:
         if abs(rounded) >= size:
-            return f"{rounded / size:.{digits}g}{letter}" if rounded < 1e15 else power(value, digits)
+            return (
+                f"{rounded / size:.{digits}g}{letter}" if rounded < 1e15 else power(value, digits)
+            )
     return minus(f"{value:.{digits}g}")
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number to `digits` significant digits, with thousands separators and no exponent where it can be avoided."""
+    """A number to `digits` significant digits, with thousands separators and no exponent where it
+    can be avoided.
+    """
     if not math.isfinite(value):
         return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
@@ -50,12 +54,16 @@ def grouped(value: float) -> str:
 
 
 def rounded(of: Estimate) -> tuple[str, str]:
-    """An estimate and its interval: "0.55", "[0.48, 0.60]", with two digits of the interval's width; "" without one."""
+    """An estimate and its interval: "0.55", "[0.48, 0.60]", with two digits of the interval's
+    width; "" without one.
+    """
     value, low, high = of.value, of.low, of.high
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return plain(value, 3), ""
     decimals = 3 if high <= low else min(6, max(0, 1 - math.floor(math.log10(high - low))))
-    shown = [power(x) if abs(value) >= 1e5 else minus(f"{x:,.{decimals}f}") for x in (value, low, high)]
+    shown = [
+        power(x) if abs(value) >= 1e5 else minus(f"{x:,.{decimals}f}") for x in (value, low, high)
+    ]
     return shown[0], f"[{shown[1]},{UNBROKEN}{shown[2]}]"
 
 
@@ -100,7 +108,13 @@ def placed(where: str, message: str) -> str:
 
 def listed(words: list[str]) -> str:
     """a; a and b; a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+    return (
+        words[0]
+        if len(words) == 1
+        else f"{', '.join(words[:-1])} and {words[-1]}"
+        if words
+        else "none"
+    )
 
 
 def many(count: int, noun: str) -> str:

@@ -1,4 +1,6 @@
-"""The analysis of an isoFLOP study, whole: from runs to laws with intervals, refusals and a held-out prediction."""
+"""The analysis of an isoFLOP study, whole: from runs to laws with intervals, refusals and a
+held-out prediction.
+"""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -21,7 +23,13 @@ from lm_lab.scaling.records import (
     Refusal,
     Surface,
 )
-from lm_lab.scaling.surface import SurfaceFit, draw_surfaces, fit_surface, log_loss, surface_cautions
+from lm_lab.scaling.surface import (
+    SurfaceFit,
+    draw_surfaces,
+    fit_surface,
+    log_loss,
+    surface_cautions,
+)
 from lm_lab.scaling.valleys import ValleyFit
 from lm_lab.scaling.variants import fit_valleys, surface_variants, valley_variants
 
@@ -37,10 +45,11 @@ def analyse_isoflop(
     draws: int = 1000,
     seed: int = 0,
 ) -> IsoflopAnalysis:
-    """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of those cells.
+    """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of
+    those cells.
 
-    `held_out_budget` and `predictor` are fixed beforehand: no fit sees that budget or a larger one. Poor data make
-    refusals and cautions in the result, never an exception.
+    `held_out_budget` and `predictor` are fixed beforehand: no fit sees that budget or a larger one.
+    Poor data make refusals and cautions in the result, never an exception.
     """
     cells, cautions = best_of_each(points)
     study = _Study(cells, held_out_budget, level, draws, np.random.default_rng(seed))
@@ -49,7 +58,11 @@ def analyse_isoflop(
     typical = study.without_outliers(surface)
     valleys = study.fit_valleys(typical)
     laws = study.fit_laws(valleys)
-    cost = None if surface is None else MeasuredCost.of(study.seen.params, study.seen.tokens, study.seen.flops)
+    cost = (
+        None
+        if surface is None
+        else MeasuredCost.of(study.seen.params, study.seen.tokens, study.seen.flops)
+    )
     frontiers = study.frontiers(laws, thetas, surface, cost)
     variants = valley_variants(study.seen, typical.where(study.is_seen(typical)))
     if surface is not None and cost is not None:
@@ -109,14 +122,19 @@ class _Study:
         return fits[0], thetas
 
     def without_outliers(self, surface: SurfaceFit | None) -> Points:
-        """The cells but those far off the surface: least squares on a parabola cannot bear them, Huber's loss can."""
+        """The cells but those far off the surface: least squares on a parabola cannot bear them,
+        Huber's loss can.
+        """
         if surface is None:
             return self.cells
         far = np.zeros(len(self.cells), bool)
         far[self.is_seen(self.cells)] = surface.outliers()
         for i in np.flatnonzero(far):
             where = f"{self.cells.params[i]:.3g} parameters at {self.cells.budget[i]:.3g} FLOPs"
-            message = f"its loss {self.cells.loss[i]:.4g} is far off the surface: left out of its valley (approach 2)"
+            message = (
+                f"its loss {self.cells.loss[i]:.4g} is far off the surface: left out of "
+                "its valley (approach 2)"
+            )
             self.cautions.append(Caution("outlier", where, message))
         return self.cells.where(~far)
 
@@ -125,26 +143,42 @@ class _Study:
         for fit in fits:
             where = f"budget {fit.valley.budget:.3g}"
             if fit.draws is None:
-                message = "three sizes leave no residual: no interval here, nor for what is built on it"
+                message = (
+                    "three sizes leave no residual: no interval here, nor for what is built on it"
+                )
                 self.cautions.append(Caution("no residual", where, message))
             elif (share := np.isnan(fit.draws).any(-1).mean()) > 0.05:
-                message = f"{share:.0%} of the draws have no vertex in the data: the interval is that of the others"
+                message = (
+                    f"{share:.0%} of the draws have no vertex in the data: the interval "
+                    "is that of the others"
+                )
                 self.cautions.append(Caution("draws refused", where, message))
         return fits
 
     def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:
         seen = [fit for fit in valleys if fit.valley.budget in self.seen.budget]
-        fits = {quantity: fit_law(quantity, seen, self.level) for quantity in ("params", "tokens", "loss")}
+        fits = {
+            quantity: fit_law(quantity, seen, self.level)
+            for quantity in ("params", "tokens", "loss")
+        }
         self.kept(list(fits.values()))
         return {quantity: fit for quantity, fit in fits.items() if isinstance(fit, LawFit)}
 
     def frontiers(
-        self, laws: dict[str, LawFit], thetas: Array, surface: SurfaceFit | None, cost: MeasuredCost | None
+        self,
+        laws: dict[str, LawFit],
+        thetas: Array,
+        surface: SurfaceFit | None,
+        cost: MeasuredCost | None,
     ) -> list[Frontier]:
         if not len(self.cells):
             return []
         flops = np.geomspace(self.cells.flops.min() / 2, self.cells.flops.max() * 4, 41)
-        found = [frontier(laws["params"], laws["tokens"], laws["loss"], flops, self.level)] if len(laws) == 3 else []
+        found = (
+            [frontier(laws["params"], laws["tokens"], laws["loss"], flops, self.level)]
+            if len(laws) == 3
+            else []
+        )
         if surface is not None and cost is not None:
             found += self.kept([self._surface_frontier(surface, thetas, cost, flops)])
         return found
@@ -156,19 +190,26 @@ class _Study:
         ends = np.array([self.seen.flops.min(), self.seen.flops.max()])
         at_ends, params = optimal_params(every, ends, cost), optimal_params(every, flops, cost)
         if np.isnan([*at_ends[0], *params[0]]).any():
-            return Refusal("no optimum", "approach 3", "at fixed compute the fitted surface falls without end")
+            return Refusal(
+                "no optimum", "approach 3", "at fixed compute the fitted surface falls without end"
+            )
         self._caution_of_optimum(at_ends[0])
         tokens = flops / cost(params)
         loss = np.exp(log_loss(every, np.log(params), np.log(tokens)))
         slopes = [exponent_over(ends, values) for values in (at_ends, ends / cost(at_ends))]
         exponents = [estimate(slope[0], slope[1:], self.level) for slope in slopes]
-        bands = [band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)]
+        bands = [
+            band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)
+        ]
         return Frontier("approach 3", exponents[0], exponents[1], bands[0], bands[1], bands[2])
 
     def _caution_of_optimum(self, at_ends: Array) -> None:
         low, high = self.seen.params.min(), self.seen.params.max()
         if at_ends.min() < low or at_ends.max() > high:
-            message = f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes {low:.3g} to {high:.3g}"
+            message = (
+                f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes "
+                f"{low:.3g} to {high:.3g}"
+            )
             self.cautions.append(Caution("optimum outside the data", "approach 3", message))
 
     def hold_out(
@@ -200,29 +241,56 @@ class _Study:
     ) -> Estimate | Refusal:
         where = "held-out prediction"
         if not len(held):
-            return Refusal("held-out budget not in the data", where, f"no run has budget {self.held_out_budget:.3g}")
+            return Refusal(
+                "held-out budget not in the data",
+                where,
+                f"no run has budget {self.held_out_budget:.3g}",
+            )
         if predictor == "surface" and surface is not None:
-            return holding_out.predict_loss(surface, thetas, held.params, held.tokens, self.level, self.rng)
+            return holding_out.predict_loss(
+                surface, thetas, held.params, held.tokens, self.level, self.rng
+            )
         if predictor == "valley power law" and "loss" in laws:
             flops = float(held.flops[np.argmin(held.loss)])
             seen = [fit for fit in valleys if fit.valley.budget in self.seen.budget]
             return holding_out.predict_from_law(laws["loss"], seen, flops, self.level, self.rng)
-        return Refusal("predictor refused", where, f"the {predictor} could not be fitted; see its own refusal")
+        return Refusal(
+            "predictor refused", where, f"the {predictor} could not be fitted; see its own refusal"
+        )
 
     def surface(self, fit: SurfaceFit, thetas: Array) -> Surface:
         every = np.concatenate([fit.theta[None], thetas])
         log_e, log_a, alphas, log_b, betas = every.T
         share = betas / np.maximum(alphas + betas, 1e-300)
         columns = [np.exp(log_e), np.exp(log_a), np.exp(log_b), alphas, betas, share, 1 - share]
-        E, A, B, alpha, beta, a, b = (estimate(column[0], column[1:], self.level) for column in columns)
-        return Surface(E, A, B, alpha, beta, a, b, len(fit.residuals), fit.objective, fit.noise(), fit.condition)
+        E, A, B, alpha, beta, a, b = (
+            estimate(column[0], column[1:], self.level) for column in columns
+        )
+        return Surface(
+            E,
+            A,
+            B,
+            alpha,
+            beta,
+            a,
+            b,
+            len(fit.residuals),
+            fit.objective,
+            fit.noise(),
+            fit.condition,
+        )
 
     def points(self, surface: SurfaceFit | None) -> tuple[Point, ...]:
         cells = self.cells
         predicted = [None] * len(cells)
         if surface is not None:
-            predicted = np.exp(log_loss(surface.theta, np.log(cells.params), np.log(cells.tokens))).tolist()
-        seen, rates = self.is_seen(cells), [None if np.isnan(rate) else float(rate) for rate in cells.rate]
+            predicted = np.exp(
+                log_loss(surface.theta, np.log(cells.params), np.log(cells.tokens))
+            ).tolist()
+        seen, rates = (
+            self.is_seen(cells),
+            [None if np.isnan(rate) else float(rate) for rate in cells.rate],
+        )
         return tuple(
             Point(
                 params=float(cells.params[i]),
@@ -234,7 +302,9 @@ class _Study:
                 seeds=int(cells.runs[i]),
                 held_out=not seen[i],
                 predicted=predicted[i],
-                residual=None if predicted[i] is None else float(np.log(cells.loss[i] / predicted[i])),
+                residual=None
+                if predicted[i] is None
+                else float(np.log(cells.loss[i] / predicted[i])),
             )
             for i in range(len(cells))
         )

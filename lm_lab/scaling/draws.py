@@ -8,10 +8,11 @@ Array = np.ndarray
 
 
 def resample(strata: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Indices i64[draws n] of points drawn with replacement within each stratum (its label in `strata` [n]).
+    """Indices i64[draws n] of points drawn with replacement within each stratum (its label in
+    `strata` [n]).
 
-    Strata of fewer than three points are pooled: a point alone in its stratum would be in every draw, and the
-    interval would not know of its noise.
+    Strata of fewer than three points are pooled: a point alone in its stratum would be in every
+    draw, and the interval would not know of its noise.
     """
     labels, place, counts = np.unique(strata, return_inverse=True, return_counts=True)
     place = np.where(counts[place] < 3, len(labels), place)
@@ -23,7 +24,9 @@ def resample(strata: Array, draws: int, rng: np.random.Generator) -> Array:
 
 
 def estimate(value: float, draws: Array | None, level: float) -> Estimate:
-    """The value with the percentile interval of its draws [R]; draws that are nan were refused and do not count."""
+    """The value with the percentile interval of its draws [R]; draws that are nan were refused and
+    do not count.
+    """
     if draws is None or np.isnan(draws).all():
         return Estimate(float(value))
     low, high = np.nanpercentile(draws, _percentiles(level))

@@ -1,4 +1,6 @@
-"""The largest budget predicted from the smaller ones, by a predictor that is named before the runs are seen."""
+"""The largest budget predicted from the smaller ones, by a predictor that is named before the runs
+are seen.
+"""
 
 import numpy as np
 
@@ -13,11 +15,18 @@ Array = np.ndarray
 
 
 def predict_loss(
-    fit: SurfaceFit, thetas: Array, params: Array, tokens: Array, level: float, rng: np.random.Generator
+    fit: SurfaceFit,
+    thetas: Array,
+    params: Array,
+    tokens: Array,
+    level: float,
+    rng: np.random.Generator,
 ) -> Estimate:
-    """The lowest loss of new runs at params and tokens [m]: the median and interval of simulated experiments.
+    """The lowest loss of new runs at params and tokens [m]: the median and interval of simulated
+    experiments.
 
-    Each draw of the surface f64[R 5] meets residuals of the fit, drawn anew and scaled for its five parameters.
+    Each draw of the surface f64[R 5] meets residuals of the fit, drawn anew and scaled for its five
+    parameters.
     """
     mean = log_loss(thetas, np.log(params), np.log(tokens))
     spread = fit.residuals * np.sqrt(len(fit.residuals) / (len(fit.residuals) - 5))
@@ -30,7 +39,9 @@ def predict_from_law(
 ) -> Estimate:
     """L*(flops) by the power law of the valleys' floors, with the runs' noise about the parabolas."""
     value, draws = law.at(np.array([flops]))
-    noises = [fit.valley.noise / fit.valley.loss.value for fit in valleys if fit.valley.noise is not None]
+    noises = [
+        fit.valley.noise / fit.valley.loss.value for fit in valleys if fit.valley.noise is not None
+    ]
     if draws is None:
         return Estimate(float(value[0]))
     noise = np.sqrt(np.mean(np.square(noises))) * rng.standard_normal(len(draws))

@@ -1,4 +1,6 @@
-"""Power laws through the valleys' vertices: N*(C), D*(C) and L*(C), with the frontier that they draw."""
+"""Power laws through the valleys' vertices: N*(C), D*(C) and L*(C), with the frontier that they
+draw.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +18,9 @@ SATURATING_BUDGETS = 4  # offset, coefficient and exponent take three; one is le
 
 @dataclass(frozen=True)
 class LawFit:
-    """A law with its coefficients f64[3] = (offset, log coefficient, exponent) and their draws f64[R 3] or None."""
+    """A law with its coefficients f64[3] = (offset, log coefficient, exponent) and their draws
+    f64[R 3] or None.
+    """
 
     law: PowerLaw
     coefficients: Array
@@ -24,7 +28,9 @@ class LawFit:
 
     def at(self, flops: Array) -> tuple[Array, Array | None]:
         """The quantity at C [G], and its draws [R G]."""
-        return evaluate(self.coefficients[None], flops)[0], None if self.draws is None else evaluate(self.draws, flops)
+        return evaluate(self.coefficients[None], flops)[
+            0
+        ], None if self.draws is None else evaluate(self.draws, flops)
 
 
 def evaluate(coefficients: Array, flops: Array) -> Array:
@@ -36,11 +42,16 @@ def evaluate(coefficients: Array, flops: Array) -> Array:
 def fit_law(quantity: Quantity, fits: list[ValleyFit], level: float) -> LawFit | Refusal:
     """The law of one quantity through vertices at two budgets or more, else a refusal.
 
-    Straight in log-log; L*(C) = E + k C^-g once there are four budgets. The interval is that of the vertices' draws:
-    None where any valley has none, and without the misfit of the law itself, whose size is `residual`.
+    Straight in log-log; L*(C) = E + k C^-g once there are four budgets. The interval is that of the
+    vertices' draws: None where any valley has none, and without the misfit of the law itself, whose
+    size is `residual`.
     """
     if len(fits) < 2:
-        return Refusal("too few budgets", f"{quantity}(C)", f"{len(fits)} valleys with a vertex; an exponent needs two")
+        return Refusal(
+            "too few budgets",
+            f"{quantity}(C)",
+            f"{len(fits)} valleys with a vertex; an exponent needs two",
+        )
     column = {"params": 0, "tokens": 1, "loss": 3}[quantity]
     saturating = quantity == "loss" and len(fits) >= SATURATING_BUDGETS
     solve = _saturating if saturating else _straight
@@ -59,7 +70,9 @@ def fit_law(quantity: Quantity, fits: list[ValleyFit], level: float) -> LawFit |
         exponent=estimate(coefficients[2], None if draws is None else draws[:, 2], level),
         offset=float(coefficients[0]),
         budgets=len(fits),
-        residual=float(np.sqrt(np.sum((fitted - vertices[:, column]) ** 2) / freedom)) if freedom else None,
+        residual=float(np.sqrt(np.sum((fitted - vertices[:, column]) ** 2) / freedom))
+        if freedom
+        else None,
     )
     return LawFit(law, coefficients, draws)
 
@@ -77,7 +90,9 @@ def _straight(log_flops: Array, logs: Array) -> Array:
 
 
 def _saturating(log_flops: Array, log_loss: Array) -> Array:
-    """E + k C^-g by least squares in loss: E and k are linear once g is given, so g is searched on a fine grid."""
+    """E + k C^-g by least squares in loss: E and k are linear once g is given, so g is searched on
+    a fine grid.
+    """
     loss, centre = np.exp(log_loss), log_flops.mean(-1, keepdims=True)
     best, lowest = _straight(log_flops, log_loss), np.full(len(loss), np.inf)
     for exponent in np.geomspace(0.005, 2.0, 300):

@@ -1,4 +1,6 @@
-"""Compute-optimal size and tokens on a surface L = E + A N^-alpha + B D^-beta, at any cost of a token."""
+"""Compute-optimal size and tokens on a surface L = E + A N^-alpha + B D^-beta, at any cost of a
+token.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ def six_n(params: Array) -> Array:
 
 @dataclass(frozen=True)
 class MeasuredCost:
-    """FLOPs a token as counted in the runs: log(C / D) is a polynomial in log N within the data, straight beyond.
+    """FLOPs a token as counted in the runs: log(C / D) is a polynomial in log N within the data,
+    straight beyond.
 
     Small models are far from 6N: attention and embeddings do not grow as N does.
     """
@@ -29,10 +32,14 @@ class MeasuredCost:
 
     @classmethod
     def of(cls, params: Array, tokens: Array, flops: Array) -> "MeasuredCost":
-        """The least-squares quadratic (a straight line or a constant where there are too few sizes)."""
+        """The least-squares quadratic (a straight line or a constant where there are too few
+        sizes).
+        """
         x = np.log(params)
         degree = min(2, len(np.unique(x)) - 1)
-        fitted = np.polynomial.Polynomial.fit(x, np.log(flops / tokens), degree, domain=[x.min() - 1, x.max() + 1])
+        fitted = np.polynomial.Polynomial.fit(
+            x, np.log(flops / tokens), degree, domain=[x.min() - 1, x.max() + 1]
+        )
         return cls(fitted, float(x.min()), float(x.max()))
 
     def __call__(self, params: Array) -> Array:
@@ -44,9 +51,10 @@ class MeasuredCost:
 def optimal_params(theta: Array, flops: Array, cost: Cost = six_n) -> Array:
     """N* that minimises the loss at a compute of `flops`, by bisection on the sign of dL / dlog N.
 
-    `theta` [..., 5] holds (log E, log A, alpha, log B, beta) and broadcasts against flops [G]: the result is [..., G].
-    With cost(N) = 6N this equals Hoffmann's closed form G (C / 6)^a (2203.15556, eq. 4). nan where the loss falls, or
-    rises, all the way from one parameter to 1e34: then the surface has no optimum.
+    `theta` [..., 5] holds (log E, log A, alpha, log B, beta) and broadcasts against flops [G]: the
+    result is [..., G]. With cost(N) = 6N this equals Hoffmann's closed form G (C / 6)^a
+    (2203.15556, eq. 4). nan where the loss falls, or rises, all the way from one parameter to 1e34:
+    then the surface has no optimum.
     """
     _, a, alpha, b, beta = np.moveaxis(np.asarray(theta)[..., None], -2, 0)
     log_flops = np.log(flops)
@@ -67,5 +75,7 @@ def _log_cost(cost: Cost, x: Array, step: float = 1e-4) -> tuple[Array, Array]:
 
 
 def exponent_over(flops: Array, values: Array) -> Array:
-    """Slope of log values [..., G] against log flops [G], from the first of them to the last: shape [...]."""
+    """Slope of log values [..., G] against log flops [G], from the first of them to the last: shape
+    [...].
+    """
     return np.log(values[..., -1] / values[..., 0]) / np.log(flops[-1] / flops[0])

@@ -1,7 +1,7 @@
 """Finished runs as arrays, and the best of each (N, D) cell over learning rates.
 
-Nothing leaves the data without a word: what is left out is named in a caution, and a diverged run stays, with an
-infinite loss, so that a rate that was tried and failed counts as tried.
+Nothing leaves the data without a word: what is left out is named in a caution, and a diverged run
+stays, with an infinite loss, so that a rate that was tried and failed counts as tried.
 """
 
 import math
@@ -21,8 +21,9 @@ Array = np.ndarray
 class Points:
     """Runs, or cells of runs, as float64 arrays [n]; `left_out` are the cautions of making them.
 
-    params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's own C where no budget
-    was set), rate and seed (nan: not said), runs: how many seeds the loss is the mean of.
+    params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
+    own C where no budget was set), rate and seed (nan: not said), runs: how many seeds the loss is
+    the mean of.
     """
 
     params: Array
@@ -40,7 +41,9 @@ class Points:
 
     def where(self, chosen: Array) -> "Points":
         """The points that a mask or an index array chooses."""
-        arrays = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "left_out"}
+        arrays = {
+            f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "left_out"
+        }
         return replace(self, **arrays)
 
     def budgets(self) -> list[float]:
@@ -48,63 +51,90 @@ class Points:
         return [float(budget) for budget in np.unique(self.budget)]
 
 
-def make_points(params, tokens, flops, loss, *, budget=None, rate=None, seed=None, left_out=()) -> Points:
+def make_points(
+    params, tokens, flops, loss, *, budget=None, rate=None, seed=None, left_out=()
+) -> Points:
     """Points from sequences of n numbers; an absent or nan budget is the run's own FLOPs.
 
     Raises UserError where a run has no size, or neither a budget nor FLOPs: it belongs to no cell.
     """
-    params, tokens, flops, loss = (np.asarray(values, np.float64) for values in (params, tokens, flops, loss))
+    params, tokens, flops, loss = (
+        np.asarray(values, np.float64) for values in (params, tokens, flops, loss)
+    )
     blank = np.full(len(loss), np.nan)
     budget, rate, seed = (
-        blank if values is None else np.asarray(values, np.float64) for values in (budget, rate, seed)
+        blank if values is None else np.asarray(values, np.float64)
+        for values in (budget, rate, seed)
     )
     budget = np.where(np.isnan(budget), flops, budget)
     if not (np.isfinite(params).all() and np.isfinite(budget).all()):
         raise UserError(
-            "points need finite params, and a finite budget or flops, each; leave out the runs that lack them"
+            "points need finite params, and a finite budget or flops, each; leave out the runs "
+            "that lack them"
         )
-    return Points(params, tokens, flops, loss, budget, rate, seed, np.ones(len(loss)), tuple(left_out))
+    return Points(
+        params, tokens, flops, loss, budget, rate, seed, np.ones(len(loss)), tuple(left_out)
+    )
 
 
 def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") -> Points:
-    """Points from the rows of a sweep's results; `params` names the column that N is read from (the convention).
+    """Points from the rows of a sweep's results; `params` names the column that N is read from (the
+    convention).
 
-    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out, with a caution by name.
-    Raises UserError for a row without the columns of a result or with a number that cannot be read.
+    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out, with a
+    caution by name. Raises UserError for a row without the columns of a result or with a number
+    that cannot be read.
     """
     kept, left_out = [], []
     for row in rows:
         name, status = row.get("name", "a run"), row.get("status", "complete")
         loss = math.inf if status == "diverged" else _number(row, "loss")
         values = [_number(row, key) for key in (params, "tokens", "flops")]
-        optional = [_number(row, key, needed=False) for key in ("budget_flops", "optimizer.peak_rate", "seed")]
+        optional = [
+            _number(row, key, needed=False)
+            for key in ("budget_flops", "optimizer.peak_rate", "seed")
+        ]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
-        if status in ("complete", "diverged") and math.isfinite(values[0]) and has_compute and not math.isnan(loss):
+        if (
+            status in ("complete", "diverged")
+            and math.isfinite(values[0])
+            and has_compute
+            and not math.isnan(loss)
+        ):
             kept.append([*values, loss, *optional])
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
     columns = np.array(kept, np.float64).reshape(-1, 7).T
-    return make_points(*columns[:4], budget=columns[4], rate=columns[5], seed=columns[6], left_out=left_out)
+    return make_points(
+        *columns[:4], budget=columns[4], rate=columns[5], seed=columns[6], left_out=left_out
+    )
 
 
 def _number(row: Mapping[str, Any], key: str, needed: bool = True) -> float:
     if key not in row and needed:
-        raise UserError(f"results row {row.get('name', '')!r} has no column {key!r}; run the sweep's collection again")
+        raise UserError(
+            f"results row {row.get('name', '')!r} has no column {key!r}; run the sweep's "
+            "collection again"
+        )
     value = row.get(key)
     try:
         return math.nan if value is None or value == "" else float(value)
     except (TypeError, ValueError):
-        raise UserError(f"results row {row.get('name', '')!r}: {key} must be a number, not {value!r}") from None
+        raise UserError(
+            f"results row {row.get('name', '')!r}: {key} must be a number, not {value!r}"
+        ) from None
 
 
 def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
-    """The best of each (budget, N) cell: the rate with the lowest mean loss over seeds, and that mean.
+    """The best of each (budget, N) cell: the rate with the lowest mean loss over seeds, and that
+    mean.
 
-    At a fixed budget N decides D, so this is the best of each (N, D). A rate of which any seed diverged is never the
-    best, but counts in the grid. Cautions: a cell where every rate diverged; a best rate at the edge of a grid of
-    three or more; where grids have two rates, every best is at an edge, so the caution comes only if the same side
-    wins in every cell; where no cell has two rates, that the rate was not tuned.
+    At a fixed budget N decides D, so this is the best of each (N, D). A rate of which any seed
+    diverged is never the best, but counts in the grid. Cautions: a cell where every rate diverged;
+    a best rate at the edge of a grid of three or more; where grids have two rates, every best is at
+    an edge, so the caution comes only if the same side wins in every cell; where no cell has two
+    rates, that the rate was not tuned.
     """
     cells, edges, two_sided, cautions, grid_sizes = [], [], [], [], []
     keys = np.stack([points.budget, points.params], -1)
@@ -126,7 +156,9 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
             two_sided.append(best)
     cautions += _rate_cautions(edges, two_sided, grid_sizes)
     arrays = [f.name for f in fields(Points) if f.name != "left_out"]
-    joined = {name: np.array([getattr(cell, name)[0] for cell in cells], np.float64) for name in arrays}
+    joined = {
+        name: np.array([getattr(cell, name)[0] for cell in cells], np.float64) for name in arrays
+    }
     return Points(**joined, left_out=points.left_out), tuple(cautions)
 
 
@@ -148,12 +180,21 @@ def _rate_cautions(edges: list[str], two_sided: list[int], grid_sizes: list[int]
     cautions = []
     kind = "best rate at the edge of its grid"
     if edges:
-        message = f"the best rate is the edge of its grid in {len(edges)} of {len(grid_sizes)} cells: widen the grid"
+        message = (
+            f"the best rate is the edge of its grid in {len(edges)} of {len(grid_sizes)} "
+            "cells: widen the grid"
+        )
         cautions.append(Caution(kind, "; ".join(edges), message))
     if two_sided and len(set(two_sided)) == 1:
         side = "higher" if two_sided[0] else "lower"
         message = f"the {side} of two rates wins in every cell: the best rate may lie beyond it"
         cautions.append(Caution(kind, f"all {len(two_sided)} cells with two rates", message))
     if grid_sizes and max(grid_sizes) == 1:
-        cautions.append(Caution("rate not tuned", "all cells", "one rate a cell: the valleys may be those of the rate"))
+        cautions.append(
+            Caution(
+                "rate not tuned",
+                "all cells",
+                "one rate a cell: the valleys may be those of the rate",
+            )
+        )
     return cautions

@@ -1,7 +1,8 @@
 """What an analysis of isoFLOP runs returns: typed, frozen records of plain Python values.
 
-Every record turns into JSON by `dataclasses.asdict`. N is `params`, D is `tokens`, C is `flops`; losses are nats a
-token. A question that the data cannot answer is a `Refusal`, a doubtful answer carries a `Caution`; both are values.
+Every record turns into JSON by `dataclasses.asdict`. N is `params`, D is `tokens`, C is `flops`;
+losses are nats a token. A question that the data cannot answer is a `Refusal`, a doubtful answer
+carries a `Caution`; both are values.
 """
 
 import math
@@ -51,7 +52,9 @@ class Caution:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap percentile interval at the analysis' level; None where no interval can be had."""
+    """A value with its bootstrap percentile interval at the analysis' level; None where no interval
+    can be had.
+    """
 
     value: float
     low: float | None = None
@@ -72,7 +75,8 @@ class Band:
 class Point:
     """The best of one (N, D) cell: the mean loss over seeds at the best rate.
 
-    `predicted` is the surface's loss and `residual` = log(loss / predicted); None where no surface could be fitted.
+    `predicted` is the surface's loss and `residual` = log(loss / predicted); None where no surface
+    could be fitted.
     """
 
     params: float
@@ -91,8 +95,9 @@ class Point:
 class Valley:
     """The vertex of one budget's parabola (approach 2, 2203.15556).
 
-    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre), `coefficients` = (c0, c1, c2), within [lowest, highest]
-    parameters of the data. `noise` is the residual s.d. in nats, None where the points leave no residual.
+    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre), `coefficients` = (c0, c1, c2), within
+    [lowest, highest] parameters of the data. `noise` is the residual s.d. in nats, None where the
+    points leave no residual.
     """
 
     budget: float
@@ -118,7 +123,8 @@ class Valley:
 class PowerLaw:
     """quantity(C) = offset + coefficient * C^exponent through the valleys' vertices.
 
-    `offset` is 0 but for the saturating law of loss; `residual` is the s.d. in log(quantity), None with no residual.
+    `offset` is 0 but for the saturating law of loss; `residual` is the s.d. in log(quantity), None
+    with no residual.
     """
 
     quantity: Literal["params", "tokens", "loss"]
@@ -135,11 +141,12 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Surface:
-    """L(N, D) = E + A N^-alpha + B D^-beta (approach 3, 2203.15556) and the exponents that follow from C = 6ND.
+    """L(N, D) = E + A N^-alpha + B D^-beta (approach 3, 2203.15556) and the exponents that follow
+    from C = 6ND.
 
-    `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the residual s.d. in
-    log loss, corrected for five parameters; `objective` the minimised sum; `condition` the condition number of the
-    column-scaled Jacobian in centred coordinates.
+    `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the
+    residual s.d. in log loss, corrected for five parameters; `objective` the minimised sum;
+    `condition` the condition number of the column-scaled Jacobian in centred coordinates.
     """
 
     E: Estimate
@@ -180,7 +187,8 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Variant:
-    """How the answer moves when an arbitrary choice does: N*, D* at `flops`, the largest budget fitted.
+    """How the answer moves when an arbitrary choice does: N*, D* at `flops`, the largest budget
+    fitted.
 
     All None where the variant's fit was refused.
     """
@@ -200,9 +208,10 @@ Predictor = Literal["surface", "valley power law"]
 class HeldOut:
     """The lowest loss at a budget that no fit saw, predicted by a predictor fixed beforehand.
 
-    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`: observed lies in it
-    (None: no interval could be had). `surface` predicts the lowest of the very points run at that budget, and so
-    allows for a minimum of noisy values; `valley power law` extrapolates L*(C).
+    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`:
+    observed lies in it (None: no interval could be had). `surface` predicts the lowest of the very
+    points run at that budget, and so allows for a minimum of noisy values; `valley power law`
+    extrapolates L*(C).
     """
 
     budget: float
@@ -214,9 +223,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class IsoflopAnalysis:
-    """All that a report needs; whatever could not be had is None or missing here and named in `refusals`.
+    """All that a report needs; whatever could not be had is None or missing here and named in
+    `refusals`.
 
-    No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those are still listed.
+    No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those
+    are still listed.
     """
 
     level: float

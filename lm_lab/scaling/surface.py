@@ -1,11 +1,13 @@
-"""Approach 3 (2203.15556): L(N, D) = E + A N^-alpha + B D^-beta by the Huber loss of log loss, from many starts.
+"""Approach 3 (2203.15556): L(N, D) = E + A N^-alpha + B D^-beta by the Huber loss of log loss, from
+many starts.
 
-The objective is the SUM of Huber(1e-3) over points: averaged, as in the published fit, it falls under the default
-tolerances of L-BFGS and stops early (2404.10102). All 4,500 published starts are scored at once, and the best of them
-go downhill together, by reweighted Levenberg-Marquardt steps on log N and log D centred (uncentred, log A and alpha
-are nearly one direction). L-BFGS from the published starts, which the tests run, ends no lower: this is the same
-optimum in some hundredths of a second, so that every bootstrap draw can have it too. theta = (log E, log A, alpha,
-log B, beta) throughout.
+The objective is the SUM of Huber(1e-3) over points: averaged, as in the published fit, it falls
+under the default tolerances of L-BFGS and stops early (2404.10102). All 4,500 published starts are
+scored at once, and the best of them go downhill together, by reweighted Levenberg-Marquardt steps
+on log N and log D centred (uncentred, log A and alpha are nearly one direction). L-BFGS from the
+published starts, which the tests run, ends no lower: this is the same optimum in some hundredths of
+a second, so that every bootstrap draw can have it too. theta = (log E, log A, alpha, log B, beta)
+throughout.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ BEST_STARTS = 64
 
 @dataclass(frozen=True)
 class SurfaceFit:
-    """The point fit: theta f64[5], log residuals observed - predicted f64[n], the objective and its conditioning."""
+    """The point fit: theta f64[5], log residuals observed - predicted f64[n], the objective and its
+    conditioning.
+    """
 
     theta: Array
     residuals: Array
@@ -35,7 +39,9 @@ class SurfaceFit:
         return float(np.sqrt(np.sum(self.residuals**2) / (len(self.residuals) - 5)))
 
     def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust standard deviations (from the median |residual|)."""
+        """Mask of points whose residual is beyond `limit` robust standard deviations (from the
+        median |residual|).
+        """
         size = np.abs(self.residuals)
         robust = np.median(size) / 0.6745 * np.sqrt(len(size) / (len(size) - 5))
         return size > limit * max(robust, 1e-6)
@@ -47,7 +53,9 @@ def log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
 
 
 def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
-    """The best of the published starts. Refuses fewer than six points (five parameters), two sizes or two budgets."""
+    """The best of the published starts. Refuses fewer than six points (five parameters), two sizes
+    or two budgets.
+    """
     refusal = _too_little(points)
     if refusal:
         return refusal
@@ -64,15 +72,24 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
 def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
     """Thetas f64[R 5], one for each bootstrap draw i64[R n] of the points.
 
-    Each draw starts from the point fit and from the two published starts (of the best 64) that suit it best.
+    Each draw starts from the point fit and from the two published starts (of the best 64) that suit
+    it best.
     """
     problem = _Problem.of(points, huber)
     drawn = problem.take(index)
     starts = problem.best_starts(BEST_STARTS)
-    scores = np.stack([drawn.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1)
+    scores = np.stack(
+        [drawn.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
+    )
     others = starts[np.argsort(scores, axis=-1)[:, :2]]
-    candidates = [np.broadcast_to(problem.centred(fit.theta), (len(index), 5)), others[:, 0], others[:, 1]]
-    ended = [drawn.descend(candidate, steps=100, tolerance=1e-8, sort=False) for candidate in candidates]
+    candidates = [
+        np.broadcast_to(problem.centred(fit.theta), (len(index), 5)),
+        others[:, 0],
+        others[:, 1],
+    ]
+    ended = [
+        drawn.descend(candidate, steps=100, tolerance=1e-8, sort=False) for candidate in candidates
+    ]
     best = np.argmin([drawn.objective(theta) for theta in ended], axis=0)
     return problem.raw(np.stack(ended)[best, np.arange(len(index))])
 
@@ -83,31 +100,45 @@ def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list
     found = []
     share = np.mean(np.exp(thetas[:, 0]) < 0.05 * lowest_loss)
     if share > 0.05:
-        message = f"E is {np.exp(fit.theta[0]):.2g} nats, and under 5 % of the lowest loss in {share:.0%} of the draws"
+        message = (
+            f"E is {np.exp(fit.theta[0]):.2g} nats, and under 5 % of the lowest loss in "
+            f"{share:.0%} of the draws"
+        )
         found.append(Caution("irreducible loss near 0", "approach 3", message))
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value < 1e-3 or value > STEEPEST - 1e-3:
-            message = f"{name} = {value:.3g} lies at its bound (0 to {STEEPEST:g}): the law is not of this form here"
+            message = (
+                f"{name} = {value:.3g} lies at its bound (0 to {STEEPEST:g}): the law is "
+                "not of this form here"
+            )
             found.append(Caution("parameter at a bound", "approach 3", message))
     if fit.condition > 100:
-        message = f"condition number {fit.condition:.0f}: the points hardly tell the parameters apart"
+        message = (
+            f"condition number {fit.condition:.0f}: the points hardly tell the parameters apart"
+        )
         found.append(Caution("badly conditioned", "approach 3", message))
     return found
 
 
 def _too_little(points: Points) -> Refusal | None:
     if len(points.budgets()) < 2:
-        return Refusal("too few budgets", "approach 3", f"{len(points.budgets())} budget; a surface needs two")
+        return Refusal(
+            "too few budgets", "approach 3", f"{len(points.budgets())} budget; a surface needs two"
+        )
     if len(points) < 6 or len(np.unique(points.params)) < 3:
         sizes = len(np.unique(points.params))
-        message = f"{len(points)} points of {sizes} sizes; five parameters and a residual need 6 of 3"
+        message = (
+            f"{len(points)} points of {sizes} sizes; five parameters and a residual need 6 of 3"
+        )
         return Refusal("too few points", "approach 3", message)
     return None
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Centred data f64[n], or f64[R n] for R draws: x = log N, y = log D, z = log loss; thetas here are centred."""
+    """Centred data f64[n], or f64[R n] for R draws: x = log N, y = log D, z = log loss; thetas here
+    are centred.
+    """
 
     x: Array
     y: Array
@@ -126,11 +157,22 @@ class _Problem:
         return cls(x - centre[0], y - centre[1], z, centre, huber, low, high)
 
     def take(self, index: Array) -> "_Problem":
-        return _Problem(self.x[index], self.y[index], self.z[index], self.centre, self.huber, self.low, self.high)
+        return _Problem(
+            self.x[index],
+            self.y[index],
+            self.z[index],
+            self.centre,
+            self.huber,
+            self.low,
+            self.high,
+        )
 
     def centred(self, theta: Array, sign: float = -1.0) -> Array:
         shift = np.zeros(np.shape(theta))
-        shift[..., 1], shift[..., 3] = theta[..., 2] * self.centre[0], theta[..., 4] * self.centre[1]
+        shift[..., 1], shift[..., 3] = (
+            theta[..., 2] * self.centre[0],
+            theta[..., 4] * self.centre[1],
+        )
         return theta + sign * shift
 
     def raw(self, theta: Array) -> Array:
@@ -144,13 +186,23 @@ class _Problem:
 
     def best_starts(self, count: int) -> Array:
         """The best of the published grid of 4,500 starts [count 5]."""
-        log_e, slopes, log_ab = np.arange(-1, 1.1, 0.5), np.arange(0, 2.1, 0.5), np.arange(0, 26, 5.0)
+        log_e, slopes, log_ab = (
+            np.arange(-1, 1.1, 0.5),
+            np.arange(0, 2.1, 0.5),
+            np.arange(0, 26, 5.0),
+        )
         grid = np.meshgrid(log_e, log_ab, slopes, log_ab, slopes, indexing="ij")
-        starts = np.clip(self.centred(np.stack([axis.ravel() for axis in grid], -1)), self.low, self.high)
+        starts = np.clip(
+            self.centred(np.stack([axis.ravel() for axis in grid], -1)), self.low, self.high
+        )
         return starts[np.argsort(self.objective(starts), kind="stable")[:count]]
 
-    def descend(self, theta: Array, steps: int = 300, tolerance: float = 1e-13, sort: bool = True) -> Array:
-        """Reweighted Levenberg-Marquardt from thetas [R 5] at once; each keeps only steps that lower its objective."""
+    def descend(
+        self, theta: Array, steps: int = 300, tolerance: float = 1e-13, sort: bool = True
+    ) -> Array:
+        """Reweighted Levenberg-Marquardt from thetas [R 5] at once; each keeps only steps that
+        lower its objective.
+        """
         theta, best, damping = theta.copy(), self.objective(theta), np.full(len(theta), 1e-2)
         active = np.arange(len(theta))
         for _ in range(steps):
@@ -162,7 +214,9 @@ class _Problem:
             gain = best[active] - value
             better = active[gain > 0]
             theta[better], best[better] = proposal[gain > 0], value[gain > 0]
-            damping[active] = np.where(gain > 0, np.maximum(damping[active] / 5, 1e-9), damping[active] * 5)
+            damping[active] = np.where(
+                gain > 0, np.maximum(damping[active] / 5, 1e-9), damping[active] * 5
+            )
             small = (gain > 0) & (gain < tolerance * value)
             active = active[~small & (damping[active] < 1e10)]
         return theta[np.argsort(best, kind="stable")] if sort else theta
@@ -175,12 +229,16 @@ class _Problem:
         hessian = np.einsum("rn,rni,rnj->rij", weight, jacobian, jacobian)
         gradient = np.einsum("rn,rni->ri", weight * residual, jacobian)
         ridge = damping[:, None] * np.einsum("rii->ri", hessian) + 1e-14
-        moved = np.linalg.solve(hessian + ridge[..., None] * np.eye(5), -gradient[..., None])[..., 0]
+        moved = np.linalg.solve(hessian + ridge[..., None] * np.eye(5), -gradient[..., None])[
+            ..., 0
+        ]
         return np.clip(theta + moved, self.low, self.high)
 
 
 def _terms(theta: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """log of e^logE + A N^-alpha + B D^-beta [..., n] by log-sum-exp, and each term's share [..., 3, n]."""
+    """log of e^logE + A N^-alpha + B D^-beta [..., n] by log-sum-exp, and each term's share [...,
+    3, n].
+    """
     e, a, alpha, b, beta = np.moveaxis(theta[..., None], -2, 0)
     logs = np.stack(np.broadcast_arrays(e, a - alpha * x, b - beta * y), -2)
     top = logs.max(-2, keepdims=True)

@@ -1,8 +1,9 @@
-"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, its vertex N*, D*, L*, or why there is none.
+"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, its vertex N*, D*, L*, or
+why there is none.
 
-D* and the compute at the vertex are read from the runs of the budget (log D and log C straight in log N between
-neighbours): C = 6ND does not hold for small models. The vertex is biased where alpha != beta and the grid is wide or
-off-centre (2603.22339): read it beside approach 3.
+D* and the compute at the vertex are read from the runs of the budget (log D and log C straight in
+log N between neighbours): C = 6ND does not hold for small models. The vertex is biased where alpha
+!= beta and the grid is wide or off-centre (2603.22339): read it beside approach 3.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class ValleyFit:
-    """A valley with its bootstrap draws f64[R 4] of log N*, log D*, log C and log L* (nan where a draw was refused).
+    """A valley with its bootstrap draws f64[R 4] of log N*, log D*, log C and log L* (nan where a
+    draw was refused).
 
     `draws` is None where the budget has too few points for a residual, and so for an interval.
     """
@@ -28,10 +30,13 @@ class ValleyFit:
     draws: Array | None
 
 
-def fit_valley(points: Points, level: float, draws: int, rng: np.random.Generator) -> ValleyFit | Refusal:
+def fit_valley(
+    points: Points, level: float, draws: int, rng: np.random.Generator
+) -> ValleyFit | Refusal:
     """The valley of the points of one budget, one point a size; draws resample those points.
 
-    Refuses fewer than three sizes, a parabola that opens downwards, and a vertex outside the sizes of the data.
+    Refuses fewer than three sizes, a parabola that opens downwards, and a vertex outside the sizes
+    of the data.
     """
     points = points.where(np.argsort(points.params))
     where = f"budget {points.budget[0]:.3g}" if len(points) else "no budget"
@@ -46,10 +51,13 @@ def fit_valley(points: Points, level: float, draws: int, rng: np.random.Generato
         return refusal
     drawn = None
     if len(x) > 3:
-        drawn = _vertices(parabolas(scaled, points.loss, _weights(len(x), draws, rng)), scaled, points)
+        drawn = _vertices(
+            parabolas(scaled, points.loss, _weights(len(x), draws, rng)), scaled, points
+        )
     (vertex,) = _vertices(curve[None], scaled, points)
     params, tokens, flops, loss = (
-        estimate(np.exp(vertex[k]), None if drawn is None else np.exp(drawn[:, k]), level) for k in range(4)
+        estimate(np.exp(vertex[k]), None if drawn is None else np.exp(drawn[:, k]), level)
+        for k in range(4)
     )
     residual = points.loss - np.polynomial.polynomial.polyval(scaled, curve)
     valley = Valley(
@@ -69,7 +77,9 @@ def fit_valley(points: Points, level: float, draws: int, rng: np.random.Generato
 
 
 def parabolas(x: Array, y: Array, weights: Array) -> Array:
-    """Least-squares (c0, c1, c2) of y = c0 + c1 x + c2 x^2 over points [n], for each row of weights [R n]: [R 3]."""
+    """Least-squares (c0, c1, c2) of y = c0 + c1 x + c2 x^2 over points [n], for each row of weights
+    [R n]: [R 3].
+    """
     powers = np.stack([np.ones_like(x), x, x * x], -1)
     normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
     moments = np.einsum("rn,ni,n->ri", weights, powers, y)
@@ -77,7 +87,9 @@ def parabolas(x: Array, y: Array, weights: Array) -> Array:
 
 
 def _weights(count: int, draws: int, rng: np.random.Generator) -> Array:
-    """How often each of n points is drawn [R n]; draws of fewer than three distinct points are drawn again."""
+    """How often each of n points is drawn [R n]; draws of fewer than three distinct points are
+    drawn again.
+    """
     weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
     while len(poor := np.flatnonzero(np.count_nonzero(weights, axis=1) < 3)):
         weights[poor] = rng.multinomial(count, np.full(count, 1 / count), size=len(poor))
@@ -85,23 +97,35 @@ def _weights(count: int, draws: int, rng: np.random.Generator) -> Array:
 
 
 def _vertices(curves: Array, scaled: Array, points: Points) -> Array:
-    """log N*, log D*, log C, log L* of parabolas [R 3]: [R 4], nan where a parabola has no vertex in the data."""
+    """log N*, log D*, log C, log L* of parabolas [R 3]: [R 4], nan where a parabola has no vertex
+    in the data.
+    """
     c0, c1, c2 = curves.T
     with np.errstate(divide="ignore", invalid="ignore"):
         at = -c1 / (2 * c2)
         loss = c0 + c1 * at / 2
         good = (c2 > 0) & (at >= scaled[0]) & (at <= scaled[-1]) & (loss > 0)
     at = np.where(good, at, np.nan)
-    logs = [np.interp(at, scaled, np.log(values)) for values in (points.params, points.tokens, points.flops)]
+    logs = [
+        np.interp(at, scaled, np.log(values))
+        for values in (points.params, points.tokens, points.flops)
+    ]
     return np.stack([*logs, np.log(np.where(good, loss, np.nan))], -1)
 
 
 def _no_vertex(curve: Array, scaled: Array, where: str, params: Array) -> Refusal | None:
     if curve[2] <= 0:
-        return Refusal("wrong curvature", where, "the parabola opens downwards: widen the range of sizes or add seeds")
+        return Refusal(
+            "wrong curvature",
+            where,
+            "the parabola opens downwards: widen the range of sizes or add seeds",
+        )
     at = -curve[1] / (2 * curve[2])
     if not scaled[0] <= at <= scaled[-1]:
         side, remedy = ("below", "smaller") if at < scaled[0] else ("above", "larger")
-        message = f"the vertex lies {side} the sizes {params[0]:.3g} to {params[-1]:.3g}: add {remedy} models"
+        message = (
+            f"the vertex lies {side} the sizes {params[0]:.3g} to {params[-1]:.3g}: add "
+            f"{remedy} models"
+        )
         return Refusal("vertex outside the data", where, message)
     return None

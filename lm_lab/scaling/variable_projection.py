@@ -1,6 +1,8 @@
-"""Variable projection (2603.22339): E, A and B are linear once alpha and beta are given, so two numbers are searched.
+"""Variable projection (2603.22339): E, A and B are linear once alpha and beta are given, so two
+numbers are searched.
 
-Least squares on the loss itself, not on its log: an objective and an algorithm other than approach 3's, to check it.
+Least squares on the loss itself, not on its log: an objective and an algorithm other than approach
+3's, to check it.
 """
 
 import numpy as np
@@ -12,7 +14,8 @@ Array = np.ndarray
 
 
 def project(points: Points) -> Array:
-    """theta f64[5] = (log E, log A, alpha, log B, beta) of least squares with E, A, B >= 0; needs six points or more.
+    """theta f64[5] = (log E, log A, alpha, log B, beta) of least squares with E, A, B >= 0; needs
+    six points or more.
 
     A coefficient of 0 has the log -inf: the data then want no such term.
     """
@@ -23,11 +26,17 @@ def project(points: Points) -> Array:
         terms = np.exp(-slopes * (np.stack([x, y], -1) - centre))
         return nnls(np.column_stack([np.ones(len(x)), terms]), points.loss)
 
-    grid = [np.array([alpha, beta]) for alpha in np.linspace(0.05, 1.5, 12) for beta in np.linspace(0.05, 1.5, 12)]
+    grid = [
+        np.array([alpha, beta])
+        for alpha in np.linspace(0.05, 1.5, 12)
+        for beta in np.linspace(0.05, 1.5, 12)
+    ]
     start = min(grid, key=lambda slopes: linear(slopes)[1])
     options = {"xatol": 1e-10, "fatol": 1e-14, "maxiter": 2000}
     bounds = [(1e-3, 3.0)] * 2
-    slopes = minimize(lambda s: linear(s)[1], start, method="Nelder-Mead", bounds=bounds, options=options).x
+    slopes = minimize(
+        lambda s: linear(s)[1], start, method="Nelder-Mead", bounds=bounds, options=options
+    ).x
     with np.errstate(divide="ignore"):
         e, a, b = np.log(linear(slopes)[0])
     return np.array([e, a + slopes[0] * centre[0], slopes[0], b + slopes[1] * centre[1], slopes[1]])

@@ -1,6 +1,8 @@
-"""How far the answer moves with choices that no theory makes: objective, outlier rule, budgets taken, method.
+"""How far the answer moves with choices that no theory makes: objective, outlier rule, budgets
+taken, method.
 
-On the published Chinchilla points such choices alone move the exponent a from .51 to .57: a point fit is no answer.
+On the published Chinchilla points such choices alone move the exponent a from .51 to .57: a point
+fit is no answer.
 """
 
 import numpy as np
@@ -17,24 +19,31 @@ Array = np.ndarray
 
 
 def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Variant]:
-    """Approach 3 as fitted, by least squares, without its outliers (or its worst point), and budget by budget left out.
+    """Approach 3 as fitted, by least squares, without its outliers (or its worst point), and budget
+    by budget left out.
 
     Variable projection is the last: another objective and another algorithm.
     """
     outliers = fit.outliers()
     worst = np.abs(fit.residuals) == np.abs(fit.residuals).max()
-    rest, name = (~outliers, "without outliers") if outliers.any() else (~worst, "without the worst point")
+    rest, name = (
+        (~outliers, "without outliers") if outliers.any() else (~worst, "without the worst point")
+    )
     subsets = {name: points.where(rest), **_without_each_budget(points)}
     thetas: dict[str, Array | None] = {"approach 3": fit.theta}
     thetas["approach 3, least squares"] = _theta(fit_surface(points, huber=np.inf))
-    thetas |= {f"approach 3 {name}": _theta(fit_surface(subset)) for name, subset in subsets.items()}
+    thetas |= {
+        f"approach 3 {name}": _theta(fit_surface(subset)) for name, subset in subsets.items()
+    }
     thetas["variable projection"] = project(points)
     ends = _ends(points)
     return [_of_surface(name, theta, ends, cost) for name, theta in thetas.items()]
 
 
 def valley_variants(points: Points, typical: Points) -> list[Variant]:
-    """Approach 2 on the `typical` points, on all points where they are more, and budget by budget left out."""
+    """Approach 2 on the `typical` points, on all points where they are more, and budget by budget
+    left out.
+    """
     if not len(points):
         return []
     subsets = {"": typical} | ({" with outliers": points} if len(points) > len(typical) else {})
@@ -43,9 +52,13 @@ def valley_variants(points: Points, typical: Points) -> list[Variant]:
     return [_of_valleys(f"approach 2{name}", subset, ends) for name, subset in subsets.items()]
 
 
-def fit_valleys(points: Points, level: float, draws: int, rng: np.random.Generator) -> list[ValleyFit | Refusal]:
+def fit_valleys(
+    points: Points, level: float, draws: int, rng: np.random.Generator
+) -> list[ValleyFit | Refusal]:
     """Each budget's valley or refusal, smallest budget first."""
-    return [fit_valley(points.where(points.budget == b), level, draws, rng) for b in points.budgets()]
+    return [
+        fit_valley(points.where(points.budget == b), level, draws, rng) for b in points.budgets()
+    ]
 
 
 def _without_each_budget(points: Points) -> dict[str, Points]:
@@ -74,11 +87,17 @@ def _of_surface(name: str, theta: Array | None, ends: Array, cost: Cost) -> Vari
 
 
 def _of_valleys(name: str, points: Points, ends: Array) -> Variant:
-    fits = [fit for fit in fit_valleys(points, 0.0, 0, np.random.default_rng(0)) if isinstance(fit, ValleyFit)]
+    fits = [
+        fit
+        for fit in fit_valleys(points, 0.0, 0, np.random.default_rng(0))
+        if isinstance(fit, ValleyFit)
+    ]
     params, tokens = fit_law("params", fits, 0.0), fit_law("tokens", fits, 0.0)
     if isinstance(params, Refusal) or isinstance(tokens, Refusal):
         return Variant(name, float(ends[1]), None, None, None, None)
-    return _variant(name, ends, params.law.exponent.value, params.law.at(ends[1]), tokens.law.at(ends[1]))
+    return _variant(
+        name, ends, params.law.exponent.value, params.law.at(ends[1]), tokens.law.at(ends[1])
+    )
 
 
 def _variant(name: str, ends: Array, exponent: float, params: float, tokens: float) -> Variant:

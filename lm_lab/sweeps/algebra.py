@@ -42,7 +42,8 @@ def param(key: str, values: Iterable[Any]) -> Sweep:
 
 
 def product(*sweeps: Sweep) -> Sweep:
-    """Every combination; the last sweep varies fastest. Of nothing: one empty point, the unit of the product.
+    """Every combination; the last sweep varies fastest. Of nothing: one empty point, the unit of
+    the product.
 
     Raises UserError where two sweeps set the same key.
 
@@ -55,14 +56,18 @@ def product(*sweeps: Sweep) -> Sweep:
 
 
 def together(*sweeps: Sweep) -> Sweep:
-    """The first points of all sweeps, the second ones, ... (a zip). Raises UserError for unequal lengths, equal keys.
+    """The first points of all sweeps, the second ones, ... (a zip). Raises UserError for unequal
+    lengths, equal keys.
 
     >>> together(param("model.width", [16, 32]), param("optimizer.peak_rate", [0.02, 0.01]))
-    [{'model.width': 16, 'optimizer.peak_rate': 0.02}, {'model.width': 32, 'optimizer.peak_rate': 0.01}]
+    [{'model.width': 16, 'optimizer.peak_rate': 0.02}, {'model.width': 32, 'optimizer.peak_rate':
+    0.01}]
     """
     lengths = [len(sweep) for sweep in sweeps]
     if len(set(lengths)) > 1:
-        raise UserError(f"sweeps that vary together need equal lengths, not {', '.join(map(str, lengths))}")
+        raise UserError(
+            f"sweeps that vary together need equal lengths, not {', '.join(map(str, lengths))}"
+        )
     return [functools.reduce(_merge, points, {}) for points in zip(*sweeps)]
 
 
@@ -87,14 +92,20 @@ def prefix(name: str, sweep: Sweep) -> Sweep:
 def subsample(sweep: Sweep, count: int, seed: int) -> Sweep:
     """`count` points, chosen by the seed and kept in order; the same on every machine.
 
-    A larger count keeps all that a smaller one chose. Raises UserError for a count outside 0 .. len(sweep).
+    A larger count keeps all that a smaller one chose. Raises UserError for a count outside 0 ..
+    len(sweep).
 
-    >>> len(subsample(product(param("seed", range(10)), param("model.depth", [2, 4])), count=5, seed=0))
-    5
+    >>> len(subsample(product(param("seed", range(10)), param("model.depth", [2, 4])), count=5,
+    seed=0)) 5
     """
     if not 0 <= count <= len(sweep):
-        raise UserError(f"subsample: count must lie in 0 .. {len(sweep)}, the size of the sweep, not {count}")
-    ranks = [hashlib.sha256(json.dumps([seed, point], sort_keys=True).encode()).digest() for point in sweep]
+        raise UserError(
+            f"subsample: count must lie in 0 .. {len(sweep)}, the size of the sweep, not {count}"
+        )
+    ranks = [
+        hashlib.sha256(json.dumps([seed, point], sort_keys=True).encode()).digest()
+        for point in sweep
+    ]
     chosen = sorted(sorted(range(len(sweep)), key=ranks.__getitem__)[:count])
     return [dict(sweep[index]) for index in chosen]
 
@@ -102,5 +113,8 @@ def subsample(sweep: Sweep, count: int, seed: int) -> Sweep:
 def _merge(left: Point, right: Point) -> Point:
     for key in right:
         if key in left:
-            raise UserError(f"{key} is set by two sweeps of one product: {left[key]!r} and {right[key]!r}; keep one")
+            raise UserError(
+                f"{key} is set by two sweeps of one product: {left[key]!r} and {right[key]!r}; "
+                "keep one"
+            )
     return left | right

@@ -1,8 +1,10 @@
-"""python child.py <launcher's pid> <cores, as in 0,1; empty: any> <command ...>: become the command, as a child should.
+"""python child.py <launcher's pid> <cores, as in 0,1; empty: any> <command ...>: become the
+command, as a child should.
 
-The command is pinned to its cores before it starts, because XLA sizes its thread pool by the cores it may use at
-start. On Linux the kernel kills it when its launcher dies, however that dies (kill -9 included): no orphan goes on
-writing into a run that the next launch retries. The standard library only: it starts in about 10 ms.
+The command is pinned to its cores before it starts, because XLA sizes its thread pool by the cores
+it may use at start. On Linux the kernel kills it when its launcher dies, however that dies (kill -9
+included): no orphan goes on writing into a run that the next launch retries. The standard library
+only: it starts in about 10 ms.
 """
 
 import ctypes

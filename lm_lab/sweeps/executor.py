@@ -12,8 +12,8 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from lm_lab.durable import make_folder
-from lm_lab.train.files import explained
+from lm_lab.runs.durable import make_folder
+from lm_lab.runs.files import explained
 from lm_lab.types import UserError
 
 POLL_SECONDS = 0.05
@@ -24,7 +24,9 @@ CHILD = Path(__file__).with_name("child.py")
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A command that finishes some runs of one program, by their names; its output is appended to the log."""
+    """A command that finishes some runs of one program, by their names; its output is appended to
+    the log.
+    """
 
     names: tuple[str, ...]
     command: tuple[str, ...]
@@ -33,7 +35,9 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run lack a result."""
+    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
+    lack a result.
+    """
 
     unit: Unit
     code: int
@@ -41,7 +45,8 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still running.
+    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still
+    running.
 
     workers    how many units run at once; the sweep is cut into units by it
     """
@@ -64,8 +69,9 @@ class _Running:
 class LocalProcesses:
     """At most `workers` processes of this machine, units started in the given order.
 
-    Several workers are pinned to cores of their own, as many each. Measured on 4 cores, width 64, depth 2: four runs
-    so train 287-307 thousand tokens a second together, one run on all cores 99 thousand.
+    Several workers are pinned to cores of their own, as many each. Measured on 4 cores, width 64,
+    depth 2: four runs so train 287-307 thousand tokens a second together, one run on all cores 99
+    thousand.
     """
 
     workers: int
@@ -95,20 +101,25 @@ class LocalProcesses:
 
 
 def core_slots(workers: int) -> list[str]:
-    """The cores of each worker as "0,1"; empty, for any, with one worker or where the platform cannot pin.
+    """The cores of each worker as "0,1"; empty, for any, with one worker or where the platform
+    cannot pin.
 
-    Every slot has the same number of cores, even if some stay idle: XLA's sums depend on how many threads share
-    them, and a run that is resumed in another slot must go on to the same bits.
+    Every slot has the same number of cores, even if some stay idle: XLA's sums depend on how many
+    threads share them, and a run that is resumed in another slot must go on to the same bits.
     """
     if workers == 1 or not hasattr(os, "sched_setaffinity"):
         return [""] * workers
     cores = sorted(os.sched_getaffinity(0))
     each = max(1, len(cores) // workers)
-    return [",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each)) for slot in range(workers)]
+    return [
+        ",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each))
+        for slot in range(workers)
+    ]
 
 
 def last_words(text: str) -> str:
-    """The last line that tells an error (ours, or a Python exception), else the last that says anything.
+    """The last line that tells an error (ours, or a Python exception), else the last that says
+    anything.
 
     What comes after an error is noise: warnings at exit, a moving bar.
     """
@@ -123,9 +134,14 @@ def _start(unit: Unit, slot: int, cores: str) -> _Running:
         log = unit.log.open("ab")
     with log:
         wrapped = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), cores, *unit.command]
-        # A session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends its children.
+        # A session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends
+        # its children.
         process = subprocess.Popen(
-            wrapped, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            wrapped,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         return _Running(unit, process, slot, log.tell())
 
@@ -137,7 +153,9 @@ def _outcome(ended: _Running) -> Outcome:
 
 
 def explain(code: int, last: str) -> str:
-    """Why a process left no result, from its exit code and its last line: a failing program's last line says it."""
+    """Why a process left no result, from its exit code and its last line: a failing program's last
+    line says it.
+    """
     if code > 0 and last:
         return last
     if code < 0:

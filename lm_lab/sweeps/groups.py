@@ -1,4 +1,6 @@
-"""Runs of one program: a population that compiles once, cut so that every worker has something to do."""
+"""Runs of one program: a population that compiles once, cut so that every worker has something to
+do.
+"""
 
 import copy
 import itertools
@@ -9,17 +11,28 @@ from typing import Any
 
 from lm_lab.sweeps.store import Planned
 
-ARRAYS = ("seed", "optimizer.peak_rate", "optimizer.weight_decay", "optimizer.beta1", "optimizer.beta2")
-"""The keys that live in the train state as arrays (types.Hyper): runs that differ only in them share a program."""
+ARRAYS = (
+    "seed",
+    "optimizer.peak_rate",
+    "optimizer.weight_decay",
+    "optimizer.beta1",
+    "optimizer.beta2",
+)
+"""The keys that live in the train state as arrays (types.Hyper): runs that differ only in them
+share a program.
+"""
 
-UNITS_PER_WORKER = 2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
+UNITS_PER_WORKER = (
+    2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
+)
 
 
 def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
     """All runs, in units of one program, the costliest unit first.
 
-    Pure: a launch after an interruption makes the same units again, so that a run is computed in the same company
-    and ends in the same bits. One worker gets whole populations; several get parts of at most an even share.
+    Pure: a launch after an interruption makes the same units again, so that a run is computed in
+    the same company and ends in the same bits. One worker gets whole populations; several get parts
+    of at most an even share.
     """
     programs: dict[str, list[Planned]] = {}
     for run in planned:
@@ -45,7 +58,9 @@ def program(config: dict[str, Any]) -> str:
 
 
 def cost(config: dict[str, Any]) -> float:
-    """What a run costs, in FLOPs where its budget says so, else in tokens: for order and balance only."""
+    """What a run costs, in FLOPs where its budget says so, else in tokens: for order and balance
+    only.
+    """
     train = config["train"]
     if train.get("budget_flops"):
         return float(train["budget_flops"])

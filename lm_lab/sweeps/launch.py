@@ -1,4 +1,6 @@
-"""A study and a directory -> finished runs and results.csv. Launching again finishes what is missing."""
+"""A study and a directory -> finished runs and results.csv. Launching again finishes what is
+missing.
+"""
 
 import contextlib
 import dataclasses
@@ -8,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lm_lab.durable import make_folder
+from lm_lab.runs.durable import make_folder
+from lm_lab.runs.files import Lock, Unreadable, prepare_workdir
+from lm_lab.runs.records import write_result
 from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit
 from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.machine import default_workers, look
@@ -22,16 +26,26 @@ from lm_lab.sweeps.results import (
     run_status,
     write_results,
 )
-from lm_lab.sweeps.store import Planned, Resolve, adopt, check, describe, is_written, plan, run_directory, write
+from lm_lab.sweeps.store import (
+    Planned,
+    Resolve,
+    adopt,
+    check,
+    describe,
+    is_written,
+    plan,
+    run_directory,
+    write,
+)
 from lm_lab.sweeps.study import Study
 from lm_lab.train import carried, identity
-from lm_lab.train.files import Lock, Unreadable, prepare_workdir
 from lm_lab.train.preemption import Signals
-from lm_lab.train.records import write_result
 from lm_lab.types import UserError
 
 Command = Callable[[Path, Sequence[str]], Sequence[str]]
-"""(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes on with them."""
+"""(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes
+on with them.
+"""
 Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
 
@@ -44,7 +58,9 @@ class Summary:
     started: list[str]
 
     def having(self, status: str) -> list[Row]:
-        """The rows with a status: complete, diverged, failed, running (in use by another process) or missing."""
+        """The rows with a status: complete, diverged, failed, running (in use by another process)
+        or missing.
+        """
         return [row for row in self.rows if row["status"] == status]
 
     @property
@@ -62,13 +78,14 @@ def launch(
     stream: TextIO | None = None,
     review: Review | None = None,
 ) -> Summary:
-    """Run what the study's directory is missing, with `workers` local processes (None: see default_workers).
+    """Run what the study's directory is missing, with `workers` local processes (None: see
+    default_workers).
 
-    Shows its progress on the stream, by default stderr. Redoes nothing that is complete or diverged, and retries
-    what failed. A run that fails does not stop the others.
-    Raises UserError, with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
-    directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the workers, write
-    results.csv, and go on to the caller as Stopped.
+    Shows its progress on the stream, by default stderr. Redoes nothing that is complete or
+    diverged, and retries what failed. A run that fails does not stop the others. Raises UserError,
+    with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
+    directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the
+    workers, write results.csv, and go on to the caller as Stopped.
     """
     out: TextIO = stream or sys.stderr
     executor = None if workers is None else LocalProcesses(workers)
@@ -79,12 +96,17 @@ def launch(
         review(rows_of(planned, directory))
     prepare_workdir(directory)
     with Lock(directory / "lock"), Signals("raise"):
-        if is_written(directory, study, planned) and all(_finished(directory, run.name) for run in planned):
+        if is_written(directory, study, planned) and all(
+            _finished(directory, run.name) for run in planned
+        ):
             return Summary(_gather(directory), [])
         environment = look()
         write(directory, study, planned, environment)
         if len(planned) < len(study.sweep):
-            out.write(f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run once\n")
+            out.write(
+                f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
+                "once\n"
+            )
         try:
             executor = executor or LocalProcesses(default_workers(environment))
             started = finish(directory, planned, command, executor, out)
@@ -94,14 +116,19 @@ def launch(
 
 
 def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
-    """Raises UserError where the folder of a run holds another one, as after a copy: its results would be believed."""
+    """Raises UserError where the folder of a run holds another one, as after a copy: its results
+    would be believed.
+    """
     for run in planned:
         folder = run_directory(directory, run.name)
         if (folder / "config.json").is_file():
             with contextlib.suppress(Unreadable):  # which the run itself sets aside
                 found, _ = identity.read_config(folder / "config.json")
                 if found not in (run.name, identity.name_of(carried.relative(run.config))):
-                    raise UserError(f"{folder} holds the run {found}, not {run.name}; move it away, and launch again")
+                    raise UserError(
+                        f"{folder} holds the run {found}, not {run.name}; move it away, and "
+                        "launch again"
+                    )
 
 
 def _gather(directory: Path) -> list[Row]:
@@ -111,7 +138,11 @@ def _gather(directory: Path) -> list[Row]:
 
 
 def finish(
-    directory: Path, planned: Sequence[Planned], command: Command, executor: Executor, stream: TextIO
+    directory: Path,
+    planned: Sequence[Planned],
+    command: Command,
+    executor: Executor,
+    stream: TextIO,
 ) -> list[str]:
     """Run the units that still have unfinished runs; the names of the runs that were started."""
     units = [
@@ -135,7 +166,11 @@ def finish(
 
 
 def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:
-    return Unit(tuple(names), tuple(command(directory, names)), run_directory(directory, names[0]) / "log.txt")
+    return Unit(
+        tuple(names),
+        tuple(command(directory, names)),
+        run_directory(directory, names[0]) / "log.txt",
+    )
 
 
 def _finished(directory: Path, name: str) -> bool:
@@ -149,7 +184,9 @@ def _forget_failure(directory: Path) -> None:
 
 
 def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
-    """Record the failure of the unit's runs that have no result of their own; (name, why) of all that went wrong."""
+    """Record the failure of the unit's runs that have no result of their own; (name, why) of all
+    that went wrong.
+    """
     wrong = []
     for name in outcome.unit.names:
         run = run_directory(directory, name)
@@ -167,13 +204,16 @@ def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
-    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with another. The losses
-    are those of the runs that a process holds."""
+    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with
+    another. The losses are those of the runs that a process holds.
+    """
     states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
     ended = [run for run in runs if states[run.name]]
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
     places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
-    losses = [newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"]
+    losses = [
+        newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"
+    ]
     known = [loss for loss in losses if loss is not None]
     return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)

@@ -13,7 +13,9 @@ TAIL_BYTES = 8192  # of metrics.jsonl: some ten lines
 
 
 class Counts(NamedTuple):
-    """Runs of this launch that are done (complete or diverged), failed and left; the share of the cost that is paid."""
+    """Runs of this launch that are done (complete or diverged), failed and left; the share of the
+    cost that is paid.
+    """
 
     done: int
     failed: int
@@ -23,7 +25,8 @@ class Counts(NamedTuple):
 
 
 class Progress:
-    """Shows counts, rate and time left for as long as its with-block lasts; `count` looks at the run directories.
+    """Shows counts, rate and time left for as long as its with-block lasts; `count` looks at the
+    run directories.
 
     The time left goes by cost, not by number: the long runs come first.
     """
@@ -79,14 +82,19 @@ def progress_line(counts: Counts, seconds: float) -> str:
     rate = f"{60 * ended / seconds:.1f}" if ended and seconds > 0 else "?"
     left = clock(seconds * (1 - counts.paid) / counts.paid) if counts.paid > 0 else "?"
     runs = f"{counts.done} of {total} runs{failed}, {counts.left} left"
-    return f"{runs}{_losses(counts.losses)} | {rate} runs a minute | {clock(seconds)} passed, {left} left"
+    return (
+        f"{runs}{_losses(counts.losses)} | {rate} runs a minute | {clock(seconds)} passed, "
+        f"{left} left"
+    )
 
 
 def _losses(losses: Sequence[float]) -> str:
     """As in ", loss 2.345 .. 3.012 of 4 under way"."""
     if not losses:
         return ""
-    between = f"{min(losses):.3f}" if len(losses) == 1 else f"{min(losses):.3f} .. {max(losses):.3f}"
+    between = (
+        f"{min(losses):.3f}" if len(losses) == 1 else f"{min(losses):.3f} .. {max(losses):.3f}"
+    )
     return f", loss {between} of {len(losses)} under way"
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from lm_lab.runs.files import Unreadable, atomic_write
+from lm_lab.runs.records import read_result
 from lm_lab.sweeps.store import Planned, planned_runs, read, run_directory
-from lm_lab.train.files import Unreadable, atomic_write
-from lm_lab.train.records import read_result
 
 Status = Literal["missing", "running", "complete", "diverged", "failed"]
 Row = dict[str, Any]
@@ -18,12 +18,15 @@ Row = dict[str, Any]
 FINISHED: tuple[Status, ...] = ("complete", "diverged")
 """What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
 
-LOCK = "checkpoints/lock"  # held for life by the process that works on the run (train/checkpoint.py)
+LOCK = "checkpoints/lock"  # held for life by the process that works on the run (runs/checkpoint.py)
 
 
 def status(directory: Path) -> dict[str, Status]:
     """The state of every run of the sweep by name. Missing: never started, or stopped on the way."""
-    return {run.name: run_status(run_directory(directory, run.name)) for run in planned_runs(read(directory))}
+    return {
+        run.name: run_status(run_directory(directory, run.name))
+        for run in planned_runs(read(directory))
+    }
 
 
 def run_status(directory: Path) -> Status:
@@ -37,7 +40,9 @@ def run_status(directory: Path) -> Status:
 
 
 def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where it has none yet, or one that is damaged: training sets that aside."""
+    """The run's result.json; empty where it has none yet, or one that is damaged: training sets
+    that aside.
+    """
     try:
         return read_result(directory) or {}
     except Unreadable:
@@ -47,19 +52,24 @@ def result_of(directory: Path) -> dict[str, Any]:
 def collect(directory: Path) -> list[Row]:
     """A row for every run of the sweep, in its order; what a run does not know yet is None.
 
-    name, status, message; a column for every key that any run overrides (the resolved value in runs that do not), and
-    for the peak rate; budget_flops; params (N: matmul parameters with the head), params_body, params_total; tokens (D);
-    flops (C, counted); loss (nats a token, held out); bits_per_byte (held out), and NAME_bits_per_byte for every exam
-    of train.also_examine; seconds (training) and compile_seconds (apart; None in runs of old, whose seconds hold both).
-    Raises UserError where the folder holds no sweep.
+    name, status, message; a column for every key that any run overrides (the resolved value in runs
+    that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
+    params_body, params_total; tokens (D); flops (C, counted); loss (nats a token, held out);
+    bits_per_byte (held out), and NAME_bits_per_byte for every exam of train.also_examine; seconds
+    (training) and compile_seconds (apart; None in runs of old, whose seconds hold both). Raises
+    UserError where the folder holds no sweep.
     """
     return rows_of(planned_runs(read(directory)), directory)
 
 
 def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     """The rows of `collect`, of runs whether they have begun or not."""
-    keys = list(dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"]))
-    exams = list(dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ()))
+    keys = list(
+        dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"])
+    )
+    exams = list(
+        dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ())
+    )
     return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
 
 
@@ -80,7 +90,10 @@ def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Ro
         "name": run.name,
         "status": state,
         "message": None if state == "running" else result.get("message"),
-        **{key: run.overrides[key] if key in run.overrides else _at(run.config, key) for key in keys},
+        **{
+            key: run.overrides[key] if key in run.overrides else _at(run.config, key)
+            for key in keys
+        },
         "budget_flops": _at(run.config, "train.budget_flops"),
         "params": params.get("matmul"),
         "params_body": params.get("matmul_body"),

@@ -1,4 +1,5 @@
-"""What a sweep directory says will run: runs named by the hash of their resolved configs, and sweep.json.
+"""What a sweep directory says will run: runs named by the hash of their resolved configs, and
+sweep.json.
 
 <sweep directory>/sweep.json  the study and its runs       <sweep directory>/runs/<name>/  a run directory each
 """
@@ -10,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable
+from lm_lab.runs import durable
+from lm_lab.runs.files import atomic_write, misfit
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
-from lm_lab.train.files import atomic_write, misfit
 from lm_lab.train.identity import listed_runs, name_of, show
 from lm_lab.train.sections import Known, choice, deciding, differences, known, spec
 from lm_lab.types import UserError
@@ -21,13 +22,16 @@ from lm_lab.types import UserError
 Config = dict[str, Any]
 RUN = {"name": str, "overrides": dict, "config": dict}  # the types of what sweep.json says of a run
 Resolve = Callable[[Point], Config]
-"""Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError for a bad one."""
+"""Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError for
+a bad one.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """One run of a sweep: its name (a hash of its config when it was planned first), what it overrides, and its whole
-    config."""
+    """One run of a sweep: its name (a hash of its config when it was planned first), what it
+    overrides, and its whole config.
+    """
 
     name: str
     overrides: Point
@@ -45,10 +49,11 @@ def describe(overrides: Point) -> str:
 
 
 def plan(study: Study, resolve: Resolve) -> list[Planned]:
-    """The runs of a study in the order of its sweep. Points that resolve to one config are one run, the first's.
+    """The runs of a study in the order of its sweep. Points that resolve to one config are one run,
+    the first's.
 
-    Every point is resolved, so that a mistake in the last one is found before the first one starts; it raises
-    UserError with the point that it concerns.
+    Every point is resolved, so that a mistake in the last one is found before the first one starts;
+    it raises UserError with the point that it concerns.
     """
     runs: dict[str, Planned] = {}
     for number, overrides in enumerate(study.sweep, start=1):
@@ -63,14 +68,18 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
 
 
 def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
-    """The same runs under the names that the directory's sweep.json has for them, so that nothing stored is redone.
+    """The same runs under the names that the directory's sweep.json has for them, so that nothing
+    stored is redone.
 
-    A run is a stored one if it says the same beyond the defaults, whatever keys a release has added; else if it alone
-    says the same in all that decides the result, as when the mesh was changed.
+    A run is a stored one if it says the same beyond the defaults, whatever keys a release has
+    added; else if it alone says the same in all that decides the result, as when the mesh was
+    changed.
     """
     stored = planned_runs(read(directory)) if (directory / "sweep.json").exists() else []
     about = {choice(run.config): known(choice(run.config)) for run in planned}
-    stored = [run for run in stored if choice(run.config) in about]  # modules that no planned run names stay unread
+    stored = [
+        run for run in stored if choice(run.config) in about
+    ]  # modules that no planned run names stay unread
     names: dict[str, str] = {}
     for tell in (spec, deciding):
         there = _by_text(tell, about, [run for run in stored if run.name not in names.values()])
@@ -102,9 +111,13 @@ def read(directory: Path) -> dict[str, Any]:
             if misfit(run, RUN) or not RUN.keys() <= run.keys():
                 raise ValueError("a run lacks name, overrides or config")
     except FileNotFoundError:
-        raise UserError(f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep") from None
+        raise UserError(
+            f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep"
+        ) from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it, and a launch writes it anew") from None
+        raise UserError(
+            f"{path} cannot be read ({error}); delete it, and a launch writes it anew"
+        ) from None
     return record
 
 
@@ -114,8 +127,12 @@ def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
     return [Planned(run["name"], run["overrides"], run["config"]) for run in runs]
 
 
-def write(directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]) -> None:
-    """Write sweep.json, atomically; one that is already there keeps its creation time. Raises UserError as `check`."""
+def write(
+    directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]
+) -> None:
+    """Write sweep.json, atomically; one that is already there keeps its creation time. Raises
+    UserError as `check`.
+    """
     stored = check(directory, study, planned)
     record = {
         "name": study.name,
@@ -140,10 +157,12 @@ def _wishes(study: Study, planned: Sequence[Planned]) -> dict[str, Any]:
 
 
 def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str, Any] | None:
-    """The directory's sweep.json, if any. UserError, naming what differs, where the study does not belong there.
+    """The directory's sweep.json, if any. UserError, naming what differs, where the study does not
+    belong there.
 
-    A study may grow: it may come back with more runs, another question, another analysis, and nothing stored loses
-    its meaning. Another name, or a stored run that it no longer has, is another study.
+    A study may grow: it may come back with more runs, another question, another analysis, and
+    nothing stored loses its meaning. Another name, or a stored run that it no longer has, is
+    another study.
     """
     if (directory / "config.json").exists():
         raise UserError(f"{directory} holds a run, not a sweep; use another --workdir")
@@ -151,14 +170,17 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str
         return None
     stored = read(directory)
     if stored["name"] != study.name:
-        raise UserError(f"{directory} holds study {stored['name']!r}, not {study.name!r}; use another --workdir")
+        raise UserError(
+            f"{directory} holds study {stored['name']!r}, not {study.name!r}; use another --workdir"
+        )
     names = {run.name for run in planned}
     lost = [run for run in planned_runs(stored) if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
         changed = differences(lost[0].config, now.config, known(choice(now.config))) if now else []
         difference = "".join(
-            f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})" for each in changed[:1]
+            f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})"
+            for each in changed[:1]
         )
         raise UserError(
             f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "

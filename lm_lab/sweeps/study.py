@@ -1,4 +1,6 @@
-"""A study is a question: a base config, a sweep over it, and the analysis that answers. One file in experiments/."""
+"""A study is a question: a base config, a sweep over it, and the analysis that answers. One file in
+experiments/.
+"""
 
 import dataclasses
 import hashlib
@@ -20,7 +22,8 @@ from lm_lab.types import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What a study file's `study()` returns. Raises UserError for an empty sweep or an analysis that is no plain data.
+    """What a study file's `study()` returns. Raises UserError for an empty sweep or an analysis
+    that is no plain data.
 
     name       short, stays the same for the life of a sweep directory
     question   one sentence, printed at the top of the report
@@ -36,25 +39,41 @@ class Study:
     analysis: Mapping[str, Any]
 
     def __post_init__(self):
-        wanted = {"name": (str, "text"), "question": (str, "text"), "base": (ConfigDict, "a ConfigDict")}
+        wanted = {
+            "name": (str, "text"),
+            "question": (str, "text"),
+            "base": (ConfigDict, "a ConfigDict"),
+        }
         for field, (kind, words) in (wanted | {"analysis": (Mapping, "a dict")}).items():
             if not isinstance(value := getattr(self, field), kind) or value == "":
                 raise UserError(f"Study: {field} must be {words}, not {value!r}")
         if not self.sweep:
-            raise UserError(f"study {self.name!r}: its sweep has no points; give at least one (an empty dict is a run)")
-        if not isinstance(self.sweep, list) or not all(isinstance(point, dict) for point in self.sweep):
-            raise UserError(f"study {self.name!r}: its sweep must be a list of dicts, as of lm_lab.sweeps.algebra")
+            raise UserError(
+                f"study {self.name!r}: its sweep has no points; give at least one (an empty "
+                "dict is a run)"
+            )
+        if not isinstance(self.sweep, list) or not all(
+            isinstance(point, dict) for point in self.sweep
+        ):
+            raise UserError(
+                f"study {self.name!r}: its sweep must be a list of dicts, as of "
+                "lm_lab.sweeps.algebra"
+            )
         if "kind" not in self.analysis:
             raise UserError(f"study {self.name!r}: its analysis needs a 'kind', such as 'isoflop'")
         try:
             json.dumps([self.analysis, self.sweep], allow_nan=False)
         except (TypeError, ValueError) as error:
-            message = f"study {self.name!r}: its sweep and analysis must be plain numbers, text, lists and dicts"
+            message = (
+                f"study {self.name!r}: its sweep and analysis must be plain numbers, "
+                "text, lists and dicts"
+            )
             raise UserError(f"{message} ({error})") from None
 
 
 def load(path: str | Path) -> Study:
-    """The study of a file: `experiments/isoflop_demo`, with or without .py, defines `study() -> Study`.
+    """The study of a file: `experiments/isoflop_demo`, with or without .py, defines `study() ->
+    Study`.
 
     Raises UserError where the file or the function is missing, or where running it fails.
     """
@@ -62,11 +81,17 @@ def load(path: str | Path) -> Study:
     module = _import(file)
     make = getattr(module, "study", None)
     if not callable(make):
-        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        functions = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("_")
+        ]
         raise UserError(f"{file} has no function study(); {suggest('study', functions)}")
     made = _run(file, make)
     if not isinstance(made, Study):
-        raise UserError(f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}")
+        raise UserError(
+            f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}"
+        )
     return made
 
 
@@ -81,7 +106,8 @@ def _find(path: Path) -> Path:
 
 
 def _import(file: Path) -> ModuleType:
-    # A name of its own per path: two studies of one stem must not shadow each other, nor any installed module.
+    # A name of its own per path: two studies of one stem must not shadow each other, nor any
+    # installed module.
     name = f"_study_{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

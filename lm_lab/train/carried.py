@@ -1,4 +1,5 @@
-"""What a run's directory keeps of its tokenizer and its origin, so that it can be read, and written again, anywhere.
+"""What a run's directory keeps of its tokenizer and its origin, so that it can be read, and written
+again, anywhere.
 
     tokenizer/    the files of its tokenizer, and `learnt`, what a tokenizer learnt from the text
     foreign/      config.json and generation_config.json of the model of transformers that it goes back to
@@ -12,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable
 from lm_lab.data import loader
+from lm_lab.runs import durable
+from lm_lab.runs.files import digest, explained, read_object
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.files import digest, explained, read_object
 from lm_lab.types import UserError
 
 TOKENIZER, FOREIGN, LEARNT = "tokenizer", "foreign", "learnt"
@@ -50,7 +51,9 @@ def files_in(folder: Path, names: Iterable[str] = NAMES) -> list[Path]:
 
 
 def copy(paths: Iterable[Path], folder: Path) -> None:
-    """Copies files and folders into a folder, which is made where there is something to copy. Raises OSError."""
+    """Copies files and folders into a folder, which is made where there is something to copy.
+    Raises OSError.
+    """
     for path in paths:
         folder.mkdir(exist_ok=True)
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
@@ -70,8 +73,10 @@ def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What the config.json of a run's directory says, with the files that it keeps in the place of relative names, and
-    of paths that no longer lead anywhere; so with the run that it began with, where that lies beside it."""
+    """What the config.json of a run's directory says, with the files that it keeps in the place of
+    relative names, and of paths that no longer lead anywhere; so with the run that it began with,
+    where that lies beside it.
+    """
     values = dict(stored)
     if isinstance(data := values.get("data"), Mapping):
         values["data"] = {key: _found(directory, key, value) for key, value in data.items()}
@@ -86,12 +91,19 @@ def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
 def _found(directory: Path, key: str, value: Any) -> Any:
     if not key.endswith(ENDING) or not isinstance(value, str):
         return value
-    places = (directory / value, Path(value), directory / TOKENIZER / Path(value).name, directory / Path(value).name)
+    places = (
+        directory / value,
+        Path(value),
+        directory / TOKENIZER / Path(value).name,
+        directory / Path(value).name,
+    )
     return str(next((place for place in places if place.is_file()), value))
 
 
 def base_of(directory: Path, initial: str) -> Path:
-    """The run that the directory's began with: where it was, or, where it is no longer, in the directory or beside."""
+    """The run that the directory's began with: where it was, or, where it is no longer, in the
+    directory or beside.
+    """
     place = Path(initial).expanduser()
     places = (place, directory / place.name, directory.absolute().parent / place.name)
     return next((each for each in places if each.exists()), place)
@@ -103,40 +115,65 @@ def check(directory: Path, experiment: Experiment) -> None:
         kept = directory / TOKENIZER / path.name
         if kept.exists() and digest(kept) != digest(path):
             raise UserError(
-                f"config.data.{key}: {path} is not the tokenizer that the run began with, {kept}; name that one, or "
+                f"config.data.{key}: {path} is not the tokenizer that the run began with, "
+                f"{kept}; name that one, or "
                 "choose another --workdir"
             )
 
 
 def keep(directory: Path, experiment: Experiment) -> None:
-    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError naming the path."""
+    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError
+    naming the path.
+    """
     files = _files(experiment)
     names = [path.name for path in files.values()]
     if len(set(names)) < len(names):
-        raise UserError(f"the files of config.data's tokenizer need names of their own, and two are {names[0]}")
-    beside = [path for folder in {path.parent for path in files.values()} for path in files_in(folder)]
-    _whole(directory / TOKENIZER, {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment))
+        raise UserError(
+            f"the files of config.data's tokenizer need names of their own, and two are {names[0]}"
+        )
+    beside = [
+        path for folder in {path.parent for path in files.values()} for path in files_in(folder)
+    ]
+    _whole(
+        directory / TOKENIZER,
+        {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment),
+    )
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
         _whole(directory / FOREIGN, {path.name: path for path in kept})
 
 
 def ends(directory: Path) -> list[int]:
-    """The ids that end a text by the settings of the model that a run's goes back to: those of generation come first,
-    as in transformers. Raises UserError for a file that is no JSON object."""
+    """The ids that end a text by the settings of the model that a run's goes back to: those of
+    generation come first, as in transformers. Raises UserError for a file that is no JSON object.
+    """
     for path in reversed(files_in(directory / FOREIGN, SETTINGS)):
         named = read_object(path, "mend it, or leave it out").get("eos_token_id")
         if named is not None:
-            return [number for number in (named if isinstance(named, list) else [named]) if type(number) is int]
+            return [
+                number
+                for number in (named if isinstance(named, list) else [named])
+                if type(number) is int
+            ]
     return []
 
 
 def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies what a run's directory keeps into another one, which is drafted for the same model; the values that its
-    config.json says, with files named relative to that. Raises UserError naming the path."""
+    """Copies what a run's directory keeps into another one, which is drafted for the same model;
+    the values that its config.json says, with files named relative to that. Raises UserError naming
+    the path.
+    """
     values = anchored(source, stored)
-    named = [Path(v) for key, v in values.get("data", {}).items() if key.endswith(ENDING) and v is not None]
-    beside = [path for folder in {source / TOKENIZER, *(p.parent for p in named)} for path in files_in(folder)]
+    named = [
+        Path(v)
+        for key, v in values.get("data", {}).items()
+        if key.endswith(ENDING) and v is not None
+    ]
+    beside = [
+        path
+        for folder in {source / TOKENIZER, *(p.parent for p in named)}
+        for path in files_in(folder)
+    ]
     _whole(target / TOKENIZER, {path.name: path for path in [*beside, *named]})
     _whole(target / FOREIGN, {path.name: path for path in files_in(source / FOREIGN, SETTINGS)})
     return relative(values)
@@ -144,7 +181,9 @@ def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, 
 
 def _files(experiment: Experiment) -> dict[str, Path]:
     """The files that the settings of the tokenizer name, by setting."""
-    fields = [f.name for f in dataclasses.fields(experiment.tokenizer) if f.metadata.get("names_file")]
+    fields = [
+        f.name for f in dataclasses.fields(experiment.tokenizer) if f.metadata.get("names_file")
+    ]
     named = {name: getattr(experiment.tokenizer, name) for name in fields}
     return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
 

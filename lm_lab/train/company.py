@@ -1,5 +1,6 @@
-"""Which of some unfinished runs are trained together next: kills, and launches in other company, leave them at
-different steps."""
+"""Which of some unfinished runs are trained together next: kills, and launches in other company,
+leave them at different steps.
+"""
 
 import dataclasses
 import hashlib
@@ -25,15 +26,17 @@ class Company(NamedTuple):
 
 def name_of(members: Sequence[Member]) -> str:
     """12 hex digits of the SHA-256 of their identities, in any order."""
-    return hashlib.sha256(" ".join(sorted(member.identity for member in members)).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        " ".join(sorted(member.identity for member in members)).encode()
+    ).hexdigest()[:12]
 
 
 def gather(members: Sequence[Member]) -> Company:
     """Those that are furthest behind, until they reach the next, so that nobody loses a step.
 
-    All of them where they are at one step, or were trained together and a kill came while they saved: they then begin
-    at the newest step that all have, and end in the bits of an undisturbed company also where these depend on its size,
-    as on an accelerator.
+    All of them where they are at one step, or were trained together and a kill came while they
+    saved: they then begin at the newest step that all have, and end in the bits of an undisturbed
+    company also where these depend on its size, as on an accelerator.
     """
     newest = [member.newest() for member in members]
     first, last = min(place.step for place in newest), max(place.step for place in newest)
@@ -45,7 +48,9 @@ def gather(members: Sequence[Member]) -> Company:
     if common == last or (together and last - common <= interval):
         return Company(list(members), common, None)
     behind = [member for member, place in zip(members, newest) if place.step == first]
-    return Company(behind, first, min((place.step for place in newest if place.step > first), default=None))
+    return Company(
+        behind, first, min((place.step for place in newest if place.step > first), default=None)
+    )
 
 
 def fitted(runs: Sequence[Run], launched: int) -> list[Run]:

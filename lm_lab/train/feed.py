@@ -1,4 +1,6 @@
-"""What a run reads, opened and checked before anything is compiled; `train` and `plan` refuse the same here."""
+"""What a run reads, opened and checked before anything is compiled; `train` and `plan` refuse the
+same here.
+"""
 
 from collections.abc import Iterable
 from functools import partial
@@ -30,8 +32,8 @@ class Feed(NamedTuple):
 def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) -> Feed:
     """What runs of the experiment with these seeds read.
 
-    Raises UserError for data that cannot be read, learnt or cut into batches, for measures that cannot be taken, and
-    for parameters in config.train.initial that do not fit the program.
+    Raises UserError for data that cannot be read, learnt or cut into batches, for measures that
+    cannot be taken, and for parameters in config.train.initial that do not fit the program.
     """
     dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
     experiment.check_labels(dataset)
@@ -42,5 +44,7 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     exam = loader.exam(cut(dataset.heldout, seed=0), experiment.train.eval_batches)
     given = initial.read(experiment)
     initial.check_frozen(program.state.frozen, given)
-    jax.eval_shape(partial(programs.start, experiment), experiment.optimizer.hyper(experiment.seed), given)
+    jax.eval_shape(
+        partial(programs.start, experiment), experiment.optimizer.hyper(experiment.seed), given
+    )
     return Feed(dataset, streams, exam, measures.prepare(experiment, dataset), given)

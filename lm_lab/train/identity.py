@@ -1,7 +1,8 @@
 """Which run a directory holds, and whether the run that is asked for may go on there.
 
-config.json holds the resolved config and, as "identity", the name that the run was given at its birth; every
-checkpoint repeats it. A later release, another mesh or more steps change the config and not the identity.
+config.json holds the resolved config and, as "identity", the name that the run was given at its
+birth; every checkpoint repeats it. A later release, another mesh or more steps change the config
+and not the identity.
 
     changes.jsonl   a line for every launch that went on with another config: step, and [before, after] by key
 """
@@ -15,9 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lm_lab.train.checkpoint import committed, read_record
-from lm_lab.train.files import Damaged, Unreadable, atomic_write, explained, read_object
-from lm_lab.train.sections import ABSENT, HORIZON, Difference, Values, choice, differences, known, spec
+from lm_lab.runs.checkpoint import committed, read_record
+from lm_lab.runs.files import Damaged, Unreadable, atomic_write, explained, read_object
+from lm_lab.train.sections import (
+    ABSENT,
+    HORIZON,
+    Difference,
+    Values,
+    choice,
+    differences,
+    known,
+    spec,
+)
 from lm_lab.types import UserError
 
 IDENTITY = "identity"
@@ -57,22 +67,28 @@ def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
 def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
     """The runs of a sweep.json: their name, and by "overrides" and "config" what they are.
 
-    Raises UserError for one that is none: a name is that of a folder in runs/, and leads nowhere else.
+    Raises UserError for one that is none: a name is that of a folder in runs/, and leads nowhere
+    else.
     """
     runs = sweep.get("runs")
     for number, run in enumerate(runs if isinstance(runs, list) else [runs], 1):
         fields = run if isinstance(run, dict) else {}
         name = fields.get("name")
         plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
-        if not plain or not all(isinstance(fields.get(key, {}), dict) for key in ("overrides", "config")):
-            raise UserError(f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy")
+        if not plain or not all(
+            isinstance(fields.get(key, {}), dict) for key in ("overrides", "config")
+        ):
+            raise UserError(
+                f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy"
+            )
     return list(runs or ())
 
 
 def claim(directory: Path, resolved: Values) -> Claim:
-    """What the directory is to the run. Raises UserError where it holds another run: its config.json differs in a key
-    that decides the result. What does not decide it may change; whether the end may move is judged with the schedule
-    at hand (train/member.py)."""
+    """What the directory is to the run. Raises UserError where it holds another run: its
+    config.json differs in a key that decides the result. What does not decide it may change;
+    whether the end may move is judged with the schedule at hand (train/member.py).
+    """
     path = directory / "config.json"
     if not path.exists():
         missing = Unreadable(path, "it is missing", OTHER)
@@ -86,37 +102,54 @@ def claim(directory: Path, resolved: Values) -> Claim:
     for change in changes:
         if change.key not in about.free | about.files and change.key not in HORIZON:
             raise UserError(
-                f"{directory} holds another run: config.{change.key} is {show(change.stored)} there and "
+                f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
+                "there and "
                 f"{show(change.asked)} here; give the same, or choose another --workdir"
             )
     return Claim(identity, tuple(changes), any(change.key in about.files for change in changes))
 
 
 def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -> str:
-    """The name of the run in a directory that has no config.json, or a damaged one, but checkpoints of this run; or
-    neither those nor a result. Raises UserError for another."""
+    """The name of the run in a directory that has no config.json, or a damaged one, but checkpoints
+    of this run; or neither those nor a result. Raises UserError for another.
+    """
     found = set()
     for folder in committed(directory / "checkpoints"):
         with contextlib.suppress(Damaged):  # which says nothing of whose it is
             found.add(read_record(folder, whole=False).spec_hash)
     empty = not found and not (directory / "result.json").exists()
-    for name in (name_of(resolved), _digest(resolved)):  # the second by releases that hashed the complete config
+    for name in (
+        name_of(resolved),
+        _digest(resolved),
+    ):  # the second by releases that hashed the complete config
         if found == {name} or empty:
             return name
     raise UserError(
-        f"{fault.path}: {fault.why}, and no checkpoint proves that the run is this one; give the settings that it "
+        f"{fault.path}: {fault.why}, and no checkpoint proves that the run is this one; give "
+        "the settings that it "
         f"began with, {OTHER}"
     )
 
 
 def write(
-    directory: Path, resolved: Values, claimed: Claim, step: int = 0, ended: Mapping[str, Any] | None = None
+    directory: Path,
+    resolved: Values,
+    claimed: Claim,
+    step: int = 0,
+    ended: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes config.json where there is none or it says otherwise, then with a line in changes.jsonl: the change
-    takes effect at `step`; `ended` is the result of the run with its former number of steps, which goes there too."""
+    """Writes config.json where there is none or it says otherwise, then with a line in
+    changes.jsonl: the change takes effect at `step`; `ended` is the result of the run with its
+    former number of steps, which goes there too.
+    """
     if claimed.changes:
-        line: dict[str, Any] = {"step": step, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        line["changes"] = {change.key: [_plain(change.stored), _plain(change.asked)] for change in claimed.changes}
+        line: dict[str, Any] = {
+            "step": step,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        line["changes"] = {
+            change.key: [_plain(change.stored), _plain(change.asked)] for change in claimed.changes
+        }
         _append(directory / "changes.jsonl", line | ({"result": dict(ended)} if ended else {}))
         if ended:
             with explained(directory, "write there"):
@@ -124,7 +157,8 @@ def write(
     if claimed.changes or not (directory / "config.json").exists():
         values = {IDENTITY: claimed.identity, **resolved}
         atomic_write(
-            directory / "config.json", json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+            directory / "config.json",
+            json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
         )
 
 
@@ -144,5 +178,7 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    canonical = json.dumps(
+        values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

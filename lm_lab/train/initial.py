@@ -1,4 +1,6 @@
-"""What a run starts with where `train.initial` names another: the parameters of that one, its model and tokenizer."""
+"""What a run starts with where `train.initial` names another: the parameters of that one, its model
+and tokenizer.
+"""
 
 import dataclasses
 import logging
@@ -19,17 +21,28 @@ from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
 
-MAY_DIFFER = {*REFERENCE, "scan", "dropout", "vocab", "length"}  # how it is computed, or seen in the shapes
+MAY_DIFFER = {
+    *REFERENCE,
+    "scan",
+    "dropout",
+    "vocab",
+    "length",
+}  # how it is computed, or seen in the shapes
 KEY = "config.train.initial"
 ADAPTER = "lora"  # beside the modules of the parameters
-OF_TRAINING = {"dropout", "also_train", "continues"}  # settings of an adapter that do not say what it computes
+OF_TRAINING = {
+    "dropout",
+    "also_train",
+    "continues",
+}  # settings of an adapter that do not say what it computes
 
 
 def read(experiment: Experiment) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
-    With adapter.continues they are those that its adapter was trained beside, and the adapter's stand under "lora".
-    Raises UserError where it cannot be read, or is of another model: a setting of which differs.
+    With adapter.continues they are those that its adapter was trained beside, and the adapter's
+    stand under "lora". Raises UserError where it cannot be read, or is of another model: a setting
+    of which differs.
     """
     if experiment.train.initial is None:
         return {}
@@ -45,9 +58,16 @@ def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
     else:
         family, config, params = restore.load_params(directory)
     if family != experiment.family:
-        raise UserError(f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name the same")
+        raise UserError(
+            f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name "
+            "the same"
+        )
     names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
-    there = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(experiment.model, name)}
+    there = {
+        name: getattr(config, name)
+        for name in names
+        if getattr(config, name) != getattr(experiment.model, name)
+    }
     if there:
         wanted = " ".join(f"--config.model.{name}={value}" for name, value in there.items())
         raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
@@ -56,17 +76,23 @@ def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
 
 
 def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and those of an adapter
-    that goes on, taken from the run that config.train.initial names. Raises UserError where that has no tokenizer, and
-    the config names none either, and where an adapter is to go on and no run is named."""
+    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and
+    those of an adapter that goes on, taken from the run that config.train.initial names. Raises
+    UserError where that has no tokenizer, and the config names none either, and where an adapter is
+    to go on and no run is named.
+    """
     train, adapter = (values.get(name, {}) for name in ("train", "adapter"))
     named = train.get("initial") if isinstance(train, Mapping) else None
     goes_on = isinstance(adapter, Mapping) and adapter.get("continues")
     if goes_on and named is None:
-        raise UserError(f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with")
+        raise UserError(
+            f"config.adapter.continues needs {KEY}, the run whose adapter it goes on with"
+        )
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
         if isinstance(named, str) and "model" not in values:
-            raise UserError(f"{KEY}: {named} is no run's directory, for it has no config.json; name another")
+            raise UserError(
+                f"{KEY}: {named} is no run's directory, for it has no config.json; name another"
+            )
         return dict(values)  # what is wrong with it is said where it is read
     directory = Path(named).expanduser()
     with trusting(packages(values)):
@@ -84,13 +110,21 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The model section: what it says, and what the stored one says of all else that decides results."""
+    """The model section: what it says, and what the stored one says of all else that decides
+    results.
+    """
     given = dict(values.get("model", {}))
     family = stored.get("family")
     if not isinstance(family, str) or given.get("family", family) != family:
         return given
-    fields = dataclasses.fields(registry.find("models", family, f"{KEY}: config.model.family").Config)
-    kept = {f.name: stored[f.name] for f in fields if f.name in stored and f.metadata.get("changes_result", True)}
+    fields = dataclasses.fields(
+        registry.find("models", family, f"{KEY}: config.model.family").Config
+    )
+    kept = {
+        f.name: stored[f.name]
+        for f in fields
+        if f.name in stored and f.metadata.get("changes_result", True)
+    }
     return {"family": family, **kept, **given}
 
 
@@ -98,7 +132,10 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the data section that make the stored run's tokenizer."""
     section = stored.get("data")
     if not isinstance(section, Mapping):
-        raise UserError(f"{KEY}: {directory} has no tokenizer that is read here; name one, by --config.data.tokenizer")
+        raise UserError(
+            f"{KEY}: {directory} has no tokenizer that is read here; name one, by "
+            "--config.data.tokenizer"
+        )
     restore.check_learnt(directory, stored)
     config, source, tokenizer = loader.read(section, f"{directory / 'config.json'}: config.data")
     learnt = loader.learnt_file(config, source, tokenizer)
@@ -107,14 +144,17 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_tokenizer(experiment: Experiment) -> None:
-    """Raises UserError where the run that this one begins with has another tokenizer. One that learnt from a text that
-    is gone, before runs kept what was learnt, is taken at its word."""
+    """Raises UserError where the run that this one begins with has another tokenizer. One that
+    learnt from a text that is gone, before runs kept what was learnt, is taken at its word.
+    """
     directory = Path(str(experiment.train.initial))
     section = carried.anchored(directory, restore.read_config(directory)).get("data")
     if not isinstance(section, Mapping):
         return
     try:
-        there = loader.open_tokenizer(*loader.read(section, f"{directory / 'config.json'}: config.data"))
+        there = loader.open_tokenizer(
+            *loader.read(section, f"{directory / 'config.json'}: config.data")
+        )
     except UserError as error:
         logger.warning("the tokenizer of %s cannot be compared: %s", directory, error)
         return
@@ -122,7 +162,8 @@ def _check_tokenizer(experiment: Experiment) -> None:
     if there.identity != here.identity:
         raise UserError(
             f"config.data.tokenizer {experiment.data.tokenizer!r} is not that of {KEY}, which has "
-            f"{section.get('tokenizer', loader.Config.tokenizer)!r}; leave out config.data.tokenizer and its settings, "
+            f"{section.get('tokenizer', loader.Config.tokenizer)!r}; leave out "
+            "config.data.tokenizer and its settings, "
             "which are then the same"
         )
 
@@ -130,11 +171,14 @@ def _check_tokenizer(experiment: Experiment) -> None:
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     """The parameters (boxed or not) with what is given in their place.
 
-    A model that stands within another (nn/heads.py) is given its own. Whole modules at the top may be new, or be left
-    out: a head. Raises UserError naming what else is missing, too much, or of another shape.
+    A model that stands within another (nn/heads.py) is given its own. Whole modules at the top may
+    be new, or be left out: a head. Raises UserError naming what else is missing, too much, or of
+    another shape.
     """
     own = leaves(params)
-    if any(path.startswith("model/") for path in own) and not any(path.startswith("model/") for path in given):
+    if any(path.startswith("model/") for path in own) and not any(
+        path.startswith("model/") for path in given
+    ):
         given = {f"model/{path}": leaf for path, leaf in given.items()}
     _check(given, own)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
@@ -145,26 +189,38 @@ def _check_adapter(there: Any, here: Any) -> None:
     for name in names:
         if getattr(there, name) != getattr(here, name):
             raise UserError(
-                f"{KEY} has an adapter with {name} {getattr(there, name)}, and config.adapter.{name} is "
+                f"{KEY} has an adapter with {name} {getattr(there, name)}, and "
+                f"config.adapter.{name} is "
                 f"{getattr(here, name)}; leave it out"
             )
 
 
 def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
-    """What is trained, with the adapters that are given in the place of fresh ones. Raises UserError where they are of
-    other layers, or other shapes."""
+    """What is trained, with the adapters that are given in the place of fresh ones. Raises
+    UserError where they are of other layers, or other shapes.
+    """
     own = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
     if not own:
         return trained
-    inner = "model/" if any(path.startswith(f"{ADAPTER}/model/") for path in leaves(trained)) else ""
+    inner = (
+        "model/" if any(path.startswith(f"{ADAPTER}/model/") for path in leaves(trained)) else ""
+    )
     own = {path.replace(f"{ADAPTER}/", f"{ADAPTER}/{inner}", 1): leaf for path, leaf in own.items()}
     fresh = {path: leaf for path, leaf in leaves(trained).items() if path.startswith(f"{ADAPTER}/")}
     for path in sorted(own.keys() | fresh.keys()):
-        there, here = (list(found[path].shape) if path in found else "absent" for found in (own, fresh))
+        there, here = (
+            list(found[path].shape) if path in found else "absent" for found in (own, fresh)
+        )
         if there != here:
-            raise UserError(f"{KEY}: adapter {path} is {there} there and {here} by config.adapter; make them the same")
+            raise UserError(
+                f"{KEY}: adapter {path} is {there} there and {here} by config.adapter; make "
+                "them the same"
+            )
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.asarray(own[_name(path)], leaf.dtype) if _name(path) in own else leaf, trained
+        lambda path, leaf: (
+            jnp.asarray(own[_name(path)], leaf.dtype) if _name(path) in own else leaf
+        ),
+        trained,
     )
 
 
@@ -173,10 +229,15 @@ def _check(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         return
     tops, modules = ({_top(path) for path in paths} for paths in (given, own))
     for path in sorted(given.keys() | own.keys()):
-        there, here = (list(leaves[path].shape) if path in leaves else "absent" for leaves in (given, own))
+        there, here = (
+            list(leaves[path].shape) if path in leaves else "absent" for leaves in (given, own)
+        )
         new_or_left = _top(path) not in tops or _top(path) not in modules
         if there != here and not new_or_left:
-            raise UserError(f"{KEY}: parameter {path} is {there} there and {here} by config.model; make them the same")
+            raise UserError(
+                f"{KEY}: parameter {path} is {there} there and {here} by config.model; make "
+                "them the same"
+            )
 
 
 def _top(path: str) -> str:
@@ -187,7 +248,10 @@ def check_frozen(frozen: PyTree, given: Mapping[str, Any]) -> None:
     """Raises UserError for a parameter that is neither given nor trained."""
     for path in leaves(frozen):
         if given and path not in given and path.removeprefix("model/") not in given:
-            raise UserError(f"parameter {path} is not in {KEY}, and config.adapter trains it not; let it be trained")
+            raise UserError(
+                f"parameter {path} is not in {KEY}, and config.adapter trains it not; let it be "
+                "trained"
+            )
 
 
 def leaves(tree: PyTree) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class Judge(NamedTuple):
 
 
 def open_judge(directory: Path, experiment: Experiment) -> Judge:
-    """The judge of texts by the newest checkpoint of a run; its data are not read, and nothing is written.
+    """The judge of texts by the newest checkpoint of a run; its data are not read, and nothing is
+    written.
 
     Raises UserError where its objective says nothing of a whole text.
     """
@@ -74,7 +75,8 @@ def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
         "stream": "restores or relates parts of a text",
     }[experiment.reads]
     raise UserError(
-        f"config.objective.name {experiment.objective_name!r} {why}, and gives no likelihood of a whole text; "
+        f"config.objective.name {experiment.objective_name!r} {why}, and gives no likelihood of "
+        "a whole text; "
         "name a run of causal, prefix, continuation or masked"
     )
 
@@ -95,17 +97,27 @@ def _by_likelihood(experiment: Experiment) -> tuple:
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
         return texts.windows(tokens, table, end, size, given)
 
-    return evaluate, cut, "", f"Each token was given the {given} to {size - 1} before it, as far as the text reaches."
+    return (
+        evaluate,
+        cut,
+        "",
+        f"Each token was given the {given} to {size - 1} before it, as far as the text reaches.",
+    )
 
 
 def _by_pseudo_likelihood(experiment: Experiment) -> tuple:
     """Windows lie side by side: a token is given all others of its own."""
     size = experiment.window()[0]
-    evaluate: Any = pseudo_likelihood(experiment.build_model(), experiment.vocabulary(), experiment.precision.compute)
+    evaluate: Any = pseudo_likelihood(
+        experiment.build_model(), experiment.vocabulary(), experiment.precision.compute
+    )
 
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
         del end
         return texts.side_by_side(tokens, table, size)
 
-    context = f"Each token was given all others of its window of {size}: no likelihood of the text (1910.14659)."
+    context = (
+        f"Each token was given all others of its window of {size}: no likelihood of the "
+        "text (1910.14659)."
+    )
     return evaluate, cut, "pseudo-", context

@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from lm_lab.compute import device
+from lm_lab.engine import sharding
+from lm_lab.engine import step as steps_of
+from lm_lab.engine.compiled import Compiled
 from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import program as programs
-from lm_lab.train import restore, room, sharding
-from lm_lab.train import step as steps_of
+from lm_lab.train import restore, room
 from lm_lab.train.company import Company, fitted, gather
-from lm_lab.train.compiled import Compiled
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.feed import open_feed
 from lm_lab.train.measures import Measure
@@ -27,11 +28,15 @@ from lm_lab.train.progress import Progress
 from lm_lab.train.watchdog import Watchdog
 from lm_lab.types import Examples, Hyper, PyTree, Sums, TrainState
 
-Call = tuple[int, int, Sums]  # of the compiled program: first step, the step after the last, metrics
+Call = tuple[
+    int, int, Sums
+]  # of the compiled program: first step, the step after the last, metrics
 
 
 class Machine(NamedTuple):
-    """A program on devices, for all members at once; arrays have a leading axis P where there are several."""
+    """A program on devices, for all members at once; arrays have a leading axis P where there are
+    several.
+    """
 
     program: Program
     text: str  # the hash of what is read
@@ -48,18 +53,22 @@ class Machine(NamedTuple):
 
 
 def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Trains runs of one program from where their directories stand to their end; the results, one a run.
+    """Trains runs of one program from where their directories stand to their end; the results, one
+    a run.
 
-    Runs that have ended are left alone. Raises UserError for what the user can mend, before anything is stored where
-    that can be known. From the first step on it raises Preempted at SIGTERM, SIGINT and SIGHUP, with everything
-    saved. Where it hangs, the process ends (watchdog.py).
+    Runs that have ended are left alone. Raises UserError for what the user can mend, before
+    anything is stored where that can be known. From the first step on it raises Preempted at
+    SIGTERM, SIGINT and SIGHUP, with everything saved. Where it hangs, the process ends
+    (watchdog.py).
     """
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note"))
         watchdog = stack.enter_context(Watchdog(signals))
         members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
         if any(member.result is None for member in members):
-            stack.callback(watchdog.begin, "save")  # for the last of which the members wait as they are left
+            stack.callback(
+                watchdog.begin, "save"
+            )  # for the last of which the members wait as they are left
         while todo := [member for member in members if member.result is None]:
             company = gather(todo)
             machine = build(fitted([member.run for member in company.members], len(runs)))
@@ -69,7 +78,8 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def build(runs: Sequence[Run], how: str | None = None) -> Machine:
-    """The machine of some runs; `how` several become one program, "vmap" or "map", is chosen by the device.
+    """The machine of some runs; `how` several become one program, "vmap" or "map", is chosen by the
+    device.
 
     Raises UserError for a mesh that does not fit, or data that cannot be read.
     """
@@ -98,12 +108,17 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
 
     of_all: Callable[[TrainState, Examples], Any] = evaluate
     if len(runs) > 1:
-        # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo run's bits.
-        how = how or ("map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap")
+        # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
+        # run's bits.
+        how = how or (
+            "map" if jax.default_backend() == "cpu" and first.mesh.population == 1 else "vmap"
+        )
         start = partial(_start_all, start, shares)
         step = steps_of.populate(step, how, shares)
         of_all = steps_of.populate_shared(evaluate, how, shares)
-    jit_start = jax.jit(lambda hyper, given: sharding.unbox(start(hyper, given)), out_shardings=shardings)
+    jit_start = jax.jit(
+        lambda hyper, given: sharding.unbox(start(hyper, given)), out_shardings=shardings
+    )
     jit_step = sharding.jit_step(step, mesh, shardings, len(runs))
     jit_evaluate = jax.jit(sharding.ruled(of_all, mesh))
     exam = jax.device_put(feed.exam, sharding.examples_sharding(mesh, 1))
@@ -139,8 +154,9 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 
 def next_stop(step: int, horizon: Horizon, steps: int) -> int:
-    """The step at which the call that begins at `step` ends: a function of the step alone, so that a resumed run
-    makes the calls of an undisturbed one."""
+    """The step at which the call that begins at `step` ends: a function of the step alone, so that
+    a resumed run makes the calls of an undisturbed one.
+    """
     intervals = (
         horizon.steps_per_call,
         horizon.log_every_steps,
@@ -152,7 +168,10 @@ def next_stop(step: int, horizon: Horizon, steps: int) -> int:
 
 def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watchdog) -> None:
     program, members = machine.program, company.members
-    horizon, last = members[0].run.experiment.train, min(company.until or program.steps, program.steps)
+    horizon, last = (
+        members[0].run.experiment.train,
+        min(company.until or program.steps, program.steps),
+    )
     step, state = company.step, _restore(machine, company)
     pending: list[Call] = []
     with closing(_Pace(machine, members, step)) as pace:
@@ -169,8 +188,12 @@ def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watch
             with watchdog.waits("step"):
                 state, metrics = machine.step(state, examples)
                 finished, pending, step = pending, [(step, stop, metrics)], stop
-                examines = step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
-                told = signals.received  # once: one that comes during the evaluation waits for the next call's save
+                examines = (
+                    step == program.steps or step % (horizon.eval_every_steps or program.steps) == 0
+                )
+                told = (
+                    signals.received
+                )  # once: one that comes during the evaluation waits for the next call's save
                 saves = step == last or step % horizon.checkpoint_every_steps == 0 or told
                 if examines or saves:
                     finished, pending = finished + pending, []
@@ -201,7 +224,11 @@ def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watch
 
 def _examine(machine: Machine, members: list[Member], step: int, state: TrainState) -> None:
     at_end = step == machine.program.steps
-    found = _measure(machine, state, members) if at_end or machine.measures_always else [{}] * len(members)
+    found = (
+        _measure(machine, state, members)
+        if at_end or machine.measures_always
+        else [{}] * len(members)
+    )
     all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
     for member, sums, measured in zip(members, all_sums, found):
         member.examine(step, sums, measured)
@@ -218,11 +245,16 @@ def _measure(machine: Machine, state: TrainState, members: list[Member]) -> list
     if machine.measure is None:
         return [{} for _ in members]
     wholes = zip(_split(state.params, len(members)), _split_frozen(machine, state, len(members)))
-    return [machine.measure(machine.whole(*own)) if m.result is None else {} for m, own in zip(members, wholes)]
+    return [
+        machine.measure(machine.whole(*own)) if m.result is None else {}
+        for m, own in zip(members, wholes)
+    ]
 
 
 def _commit(members: list[Member]) -> None:
-    """Waits for every member's save, so that no member is ever more than one commit ahead of another."""
+    """Waits for every member's save, so that no member is ever more than one commit ahead of
+    another.
+    """
     for member in members:
         member.wait()
 
@@ -233,7 +265,9 @@ def _restore(machine: Machine, company: Company) -> TrainState:
     solo = programs.abstract_state(machine.program)
     if len(members) == 1:
         placed = programs.saved(machine.shardings)
-        solo = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, placed)
+        solo = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), solo, placed
+        )
     extras: Sequence[dict[str, Any]] = [{} for _ in members]
     if step:
         states, extras = zip(*(member.restore(step, solo) for member in members))
@@ -264,11 +298,17 @@ def _split_frozen(machine: Machine, state: TrainState, members: int) -> list[PyT
 
 def _split(tree: PyTree, members: int) -> list[PyTree]:
     """The trees of the members of one with a leading axis."""
-    return [tree] if members == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(members)]
+    return (
+        [tree]
+        if members == 1
+        else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(members)]
+    )
 
 
 class _Pace:
-    """Hands the metrics of finished calls to the members, with the seconds that they took, and shows how it goes."""
+    """Hands the metrics of finished calls to the members, with the seconds that they took, and
+    shows how it goes.
+    """
 
     def __init__(self, machine: Machine, members: list[Member], step: int) -> None:
         self._machine, self._members = machine, members
@@ -299,18 +339,24 @@ class _Pace:
         for (first_step, stop, _), metrics in zip(calls, fetched):
             own_seconds = seconds * (stop - first_step) / steps / count
             for member, own in zip(self._members, _split(metrics, count)):
-                member.observe(first_step, own, own_seconds, steps_per_second * program.targets_per_step)
+                member.observe(
+                    first_step, own, own_seconds, steps_per_second * program.targets_per_step
+                )
         peak_share = device.utilisation(
             steps_per_second * program.flops_per_step / self._machine.mesh.size,
             jax.devices()[0].device_kind,
             self._members[0].run.experiment.precision.compute,
         )
         loss = _mean([member.loss for member in self._members if member.result is None])
-        self._progress.update(calls[-1][1], loss, steps_per_second * program.targets_per_step, peak_share)
+        self._progress.update(
+            calls[-1][1], loss, steps_per_second * program.targets_per_step, peak_share
+        )
 
     def examined(self) -> None:
         """Shows the held-out loss, the mean of the runs that go on."""
-        self._progress.examined(_mean([member.held_out for member in self._members if member.result is None]))
+        self._progress.examined(
+            _mean([member.held_out for member in self._members if member.result is None])
+        )
 
     def rest(self) -> None:
         """What has passed since the last time was no training."""

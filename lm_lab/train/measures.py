@@ -1,4 +1,6 @@
-"""What is measured once of a trained model, beside its likelihood: texts that it writes, the order of its values."""
+"""What is measured once of a trained model, beside its likelihood: texts that it writes, the order
+of its values.
+"""
 
 import json
 from collections.abc import Callable
@@ -17,7 +19,9 @@ Measure = Callable[[PyTree], dict[str, float]]
 
 
 def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
-    """A function of the parameters that gives the measures of the held-out records; None where none is to be taken."""
+    """A function of the parameters that gives the measures of the held-out records; None where none
+    is to be taken.
+    """
     module = registry.find("objectives", experiment.objective_name, "config.objective.name")
     if experiment.reads == "pairs" and getattr(experiment.objective, "measures", ()):
         return _transduction(experiment, dataset, module.prompt)
@@ -36,7 +40,9 @@ def _pseudo_likelihood(experiment: Experiment, dataset: loader.Dataset) -> Measu
     )
     window, stride = experiment.window()
     rows = experiment.train.batch_size
-    cut = loader.cut(experiment.data, dataset.heldout, window=window, stride=stride, batch_size=rows, seed=0)
+    cut = loader.cut(
+        experiment.data, dataset.heldout, window=window, stride=stride, batch_size=rows, seed=0
+    )
     exam = loader.exam(cut, experiment.objective.pseudo_batches)
     jit_evaluate = jax.jit(evaluate)
     return lambda params: pseudo_likelihood.rates(jax.device_get(jit_evaluate(params, exam)))
@@ -70,11 +76,14 @@ def _correlation(experiment: Experiment, dataset: loader.Dataset) -> Measure:
 def _vectors(experiment: Experiment, dataset: loader.Dataset) -> Measure:
     settings, encode = experiment.objective, dataset.tokenizer.encode
     asked = vectors.read_analogies(settings.analogies, encode) if settings.analogies else None
-    judged = vectors.read_similarities(settings.similarities, encode) if settings.similarities else None
+    judged = (
+        vectors.read_similarities(settings.similarities, encode) if settings.similarities else None
+    )
     for name, found, least in (("analogies", asked, 1), ("similarities", judged, 3)):
         if found is not None and len(found[0]) < least:
             raise UserError(
-                f"config.objective.{name}: {len(found[0])} lines of it have only words with an id; give more"
+                f"config.objective.{name}: {len(found[0])} lines of it have only words with an "
+                "id; give more"
             )
 
     def measure(params: PyTree) -> dict[str, float]:
@@ -82,7 +91,10 @@ def _vectors(experiment: Experiment, dataset: loader.Dataset) -> Measure:
         if asked is not None:
             found |= {"analogies": vectors.analogies(table, asked[0]), "analogies_known": asked[1]}
         if judged is not None:
-            found |= {"similarity": vectors.similarity(table, *judged[:2]), "similarity_known": judged[2]}
+            found |= {
+                "similarity": vectors.similarity(table, *judged[:2]),
+                "similarity_known": judged[2],
+            }
         return found
 
     return measure
@@ -91,5 +103,7 @@ def _vectors(experiment: Experiment, dataset: loader.Dataset) -> Measure:
 def _exam(experiment: Experiment, dataset: loader.Dataset) -> Examples:
     """The held-out records, each once, ROWS a batch."""
     window, stride = experiment.window()
-    rows = loader.cut(experiment.data, dataset.heldout, window=window, stride=stride, batch_size=ROWS, seed=0)
+    rows = loader.cut(
+        experiment.data, dataset.heldout, window=window, stride=stride, batch_size=ROWS, seed=0
+    )
     return loader.exam(rows, 0)

@@ -10,10 +10,11 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
-from lm_lab.train import carried, history, identity, optimizer, records
-from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.runs import history, records
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.runs.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
+from lm_lab.train import carried, identity, optimizer
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
 from lm_lab.train.program import Program
 from lm_lab.types import PyTree, UserError
 
@@ -58,7 +59,8 @@ class Member:
 
     def __init__(self, run: Run, alone: bool = True) -> None:
         self.run = run._replace(resolved=carried.relative(run.resolved))
-        # A kill may find a member one commit ahead of the others: it then still has the one that they share.
+        # A kill may find a member one commit ahead of the others: it then still has the one that
+        # they share.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
@@ -88,11 +90,15 @@ class Member:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with explained(self.run.directory, "write"):  # closing a file writes what a full disk refused before
+        with explained(
+            self.run.directory, "write"
+        ):  # closing a file writes what a full disk refused before
             self._stack.__exit__(*error)
 
     def _take_up_result(self) -> Unreadable | None:
-        """Finds the result of a run that needs nothing more; what is wrong with a result.json that is none."""
+        """Finds the result of a run that needs nothing more; what is wrong with a result.json that
+        is none.
+        """
         try:
             result = records.read_result(self.run.directory)
         except Unreadable as broken:
@@ -101,14 +107,21 @@ class Member:
         return None
 
     def _is_longer(self, result: Mapping[str, Any]) -> bool:
-        """Whether a run that has ended is asked for another end. Raises UserError where it cannot have one."""
+        """Whether a run that has ended is asked for another end. Raises UserError where it cannot
+        have one.
+        """
         directory, experiment = self.run.directory, self.run.experiment
         if self._claim.other_files:
             dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
             if result.get("text", dataset.identity) != dataset.identity:
-                raise UserError(f"{directory} was trained on other text than config.data gives; {OTHER}")
+                raise UserError(
+                    f"{directory} was trained on other text than config.data gives; {OTHER}"
+                )
         if self._claim.moves_end and result["status"] != "complete":
-            raise UserError(f"{directory} diverged at step {result['steps']}, and no other end mends that; {OTHER}")
+            raise UserError(
+                f"{directory} diverged at step {result['steps']}, and no other end mends that; "
+                f"{OTHER}"
+            )
         return self._claim.moves_end
 
     def wait(self) -> None:
@@ -122,16 +135,20 @@ class Member:
         return self._claim.identity
 
     def newest(self, at_most: int | None = None) -> Place:
-        """The newest step (of at_most or before) from which the run can go on, 0 where that is its start.
+        """The newest step (of at_most or before) from which the run can go on, 0 where that is its
+        start.
 
-        It is that of the newest commit, or of one up to an interval of checkpoints before it, the first with which
-        metrics.jsonl agrees; where it agrees with none, the newest one's.
+        It is that of the newest commit, or of one up to an interval of checkpoints before it, the
+        first with which metrics.jsonl agrees; where it agrees with none, the newest one's.
         """
         lines, newest = history.read_lines(self.run.directory), None
         for record in self._checkpoints.commits(at_most):
             if wrong := _misfit(record.extra):
                 folder = self.run.directory / f"checkpoints/step_{record.step:08d}"
-                raise UserError(f"{folder}: its manifest was edited ({wrong}); delete that folder to go on without it")
+                raise UserError(
+                    f"{folder}: its manifest was edited ({wrong}); delete that folder to go on "
+                    "without it"
+                )
             place = Place(record.step, record.extra.get("company", ""))
             newest = newest or place
             if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
@@ -145,28 +162,42 @@ class Member:
         record = next(self._checkpoints.commits(step))
         return self._checkpoints.restore(record, abstract_state), record.extra
 
-    def begin(self, program: Program, text: str, base: str, company: str, step: int, extra: Mapping[str, Any]) -> None:
-        """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the records there.
+    def begin(
+        self,
+        program: Program,
+        text: str,
+        base: str,
+        company: str,
+        step: int,
+        extra: Mapping[str, Any],
+    ) -> None:
+        """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the
+        records there.
 
         Later checkpoints are discarded. `company` is the name of those that it is trained with.
 
-        Raises UserError where the run would not go on as it began: on other text (`text` is the hash of what it reads),
-        on other frozen parameters (`base` is their hash), or for other steps, as when the FLOPs of a step are counted
-        otherwise now; more steps are taken where the schedule has had the same rates so far.
+        Raises UserError where the run would not go on as it began: on other text (`text` is the
+        hash of what it reads), on other frozen parameters (`base` is their hash), or for other
+        steps, as when the FLOPs of a step are counted otherwise now; more steps are taken where the
+        schedule has had the same rates so far.
         """
         remedy = f"go on with the versions in environment.json, or {OTHER}"
         if self._claim.moves_end:
             self._check_end(program.steps, step, extra)
         elif extra.get("steps", program.steps) != program.steps:
             counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
-            raise UserError(f"{self.run.directory}: its checkpoint is of a run of {counts}; {remedy}")
+            raise UserError(
+                f"{self.run.directory}: its checkpoint is of a run of {counts}; {remedy}"
+            )
         if extra.get("text", text) != text:
             raise UserError(
-                f"{self.run.directory}: config.data gives other text than its checkpoint was trained on; {remedy}"
+                f"{self.run.directory}: config.data gives other text than its checkpoint was "
+                f"trained on; {remedy}"
             )
         if extra.get("base", base) != base:
             raise UserError(
-                f"{self.run.directory}: its adapter was trained on other parameters than config.train.initial gives "
+                f"{self.run.directory}: its adapter was trained on other parameters than "
+                "config.train.initial gives "
                 "now; put those back, or choose another --workdir"
             )
         newest = next(self._checkpoints.commits(), None)
@@ -199,22 +230,34 @@ class Member:
             self._compile_seconds += seconds
 
     def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
-        """Raises UserError where the run cannot end after `steps` steps, having made `step` towards another end."""
+        """Raises UserError where the run cannot end after `steps` steps, having made `step` towards
+        another end.
+        """
         directory, before = self.run.directory, extra.get("steps", steps)
-        anew = f"to begin another run with its parameters: --config.train.initial={directory} and another --workdir"
+        anew = (
+            f"to begin another run with its parameters: --config.train.initial={directory} "
+            "and another --workdir"
+        )
         if self._ended is not None and not step:
             raise UserError(f"{directory} is complete and has no checkpoint to go on from; {OTHER}")
         if step > steps:
-            raise UserError(f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}")
+            raise UserError(
+                f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}"
+            )
         if not optimizer.same_rates(self.run.experiment.optimizer, before, steps, step):
             schedule = self.run.experiment.optimizer.schedule
             raise UserError(
-                f"{directory} has made {step} of {before} steps, and a {schedule} schedule of {steps} would have had "
+                f"{directory} has made {step} of {before} steps, and a {schedule} schedule of "
+                f"{steps} would have had "
                 f"other rates; {anew}"
             )
 
-    def observe(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float) -> None:
-        """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate` tokens a second."""
+    def observe(
+        self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float
+    ) -> None:
+        """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate`
+        tokens a second.
+        """
         if self.result is not None:
             return
         self._seconds += seconds
@@ -227,23 +270,35 @@ class Member:
         step = first_step + len(finite)
         self._bytes += round(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0
         for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
-            self._since_log[name] = self._since_log.get(name, 0.0) + float(metrics[name].sum(dtype=np.float64))
+            self._since_log[name] = self._since_log.get(name, 0.0) + float(
+                metrics[name].sum(dtype=np.float64)
+            )
         self.loss = rates(self._since_log)["nll"]
         if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
             train = {f"train/{name}": value for name, value in rates(self._since_log).items()}
             last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
             self._since_log = {}
             self._final |= train
-            self._metrics.write({**self._position(step), **train, **last, "tokens_per_second": rate})
+            self._metrics.write(
+                {**self._position(step), **train, **last, "tokens_per_second": rate}
+            )
 
-    def examine(self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by exam, and what else was measured."""
+    def examine(
+        self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
+    ) -> None:
+        """Records an evaluation of the parameters after `step` steps: sums by exam, and what else
+        was measured.
+        """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
             found = {exam: rates(own) for exam, own in sums.items()}
             found["heldout"] |= measured
-            exam = {f"eval/{exam}/{name}": value for exam, own in found.items() for name, value in own.items()}
+            exam = {
+                f"eval/{exam}/{name}": value
+                for exam, own in found.items()
+                for name, value in own.items()
+            }
             self._final |= exam
             self._examined = step
             self._metrics.write({**self._position(step), **exam})
@@ -254,7 +309,12 @@ class Member:
             lines = self._metrics.sync()
             clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
-            extra = {"steps": self._program.steps, "text": self._text, **counters, "final": self._final}
+            extra = {
+                "steps": self._program.steps,
+                "text": self._text,
+                **counters,
+                "final": self._final,
+            }
             extra |= {history.MARK: lines._asdict(), "company": self._company}
             if self._base:
                 extra["base"] = self._base
@@ -282,7 +342,9 @@ class Member:
             "final": self._final,
             "seconds": self._seconds,
             "compile_seconds": self._compile_seconds,
-            "tokens_per_second": self._paced_tokens / self._paced_seconds if self._paced_seconds else None,
+            "tokens_per_second": self._paced_tokens / self._paced_seconds
+            if self._paced_seconds
+            else None,
             "text": self._text,
             **more,
         }
@@ -291,11 +353,17 @@ class Member:
 
     def _position(self, step: int) -> dict[str, float]:
         program = self._program
-        return {"step": step, "tokens": step * program.targets_per_step, "flops": step * program.flops_per_step}
+        return {
+            "step": step,
+            "tokens": step * program.targets_per_step,
+            "flops": step * program.flops_per_step,
+        }
 
 
 def _set_aside(path: Path, why: str) -> None:
-    logger.warning("%s: %s; set aside as %s, and written anew from the checkpoints", path, why, set_aside(path))
+    logger.warning(
+        "%s: %s; set aside as %s, and written anew from the checkpoints", path, why, set_aside(path)
+    )
 
 
 def _misfit(extra: Mapping[str, Any]) -> str | None:
@@ -307,4 +375,6 @@ def _misfit(extra: Mapping[str, Any]) -> str | None:
     mark = extra.get(history.MARK, {"lines": 0, "sha256": ""})
     if mark.keys() != {"lines", "sha256"}:
         return f"{history.MARK} is {mark}"
-    return misfit(numbers, dict.fromkeys(numbers, NUMBER)) or misfit(mark, {"lines": int, "sha256": str})
+    return misfit(numbers, dict.fromkeys(numbers, NUMBER)) or misfit(
+        mark, {"lines": int, "sha256": str}
+    )

@@ -8,15 +8,17 @@ import jax
 
 from lm_lab.compute import memory
 from lm_lab.data.loader import Dataset
+from lm_lab.engine import sharding
+from lm_lab.engine import step as steps_of
 from lm_lab.train import program as programs
-from lm_lab.train import sharding
-from lm_lab.train import step as steps_of
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import open_feed
 from lm_lab.train.program import Program
 from lm_lab.types import PyTree
 
-COLLECTIVE = re.compile(r"= \S+ (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+COLLECTIVE = re.compile(
+    r"= \S+ (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
 
 
 class Plan(NamedTuple):
@@ -34,7 +36,9 @@ def plan(experiment: Experiment) -> Plan:
 
     Raises UserError as training does before its first step.
     """
-    sharding.check_fit(experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1)
+    sharding.check_fit(
+        experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1
+    )
     mesh = sharding.make_mesh(experiment.mesh)
     program = programs.assemble(experiment)
     sharding.check_split(experiment.mesh, program.state, getattr(experiment.model, "heads", None))

@@ -12,7 +12,9 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ONE_SECONDS = 1.0  # `timeout` and closing shells send a signal twice at once: within this time it is one
+ONE_SECONDS = (
+    1.0  # `timeout` and closing shells send a signal twice at once: within this time it is one
+)
 ANSWER_SECONDS = 2.0  # until a main thread that runs no Python is given up
 UNWIND_SECONDS = 60.0  # until one that was interrupted is; a sweep gives its workers 20 of them
 GOES_ON = "the same command goes on from what is stored"
@@ -30,7 +32,9 @@ class Preempted(Exception):
     """A run was told to stop by a signal, and has saved itself after a step."""
 
     def __init__(self, received: signal.Signals, step: int) -> None:
-        super().__init__(f"{received.name} at step {step}: saved; the same command goes on from there")
+        super().__init__(
+            f"{received.name} at step {step}: saved; the same command goes on from there"
+        )
         self.signal = received
 
 
@@ -42,10 +46,10 @@ class Signals:
     "note"    from `listen` on the first one is `received`, for the caller to save and end; a second one ends the
               process at once
 
-    A main thread inside a library (an import, a compilation, a device that hangs) runs no handler, or loses what the
-    handler raises. So the system also writes each signal to a pipe, and a thread that reads it ends the process where
-    the main thread does not. Python delivers signals to the main thread alone: elsewhere nothing is caught. An ignored
-    SIGHUP (nohup) stays ignored.
+    A main thread inside a library (an import, a compilation, a device that hangs) runs no handler,
+    or loses what the handler raises. So the system also writes each signal to a pipe, and a thread
+    that reads it ends the process where the main thread does not. Python delivers signals to the
+    main thread alone: elsewhere nothing is caught. An ignored SIGHUP (nohup) stays ignored.
     """
 
     def __init__(self, then: Literal["leave", "raise", "note"]) -> None:
@@ -76,7 +80,11 @@ class Signals:
         os.set_blocking(self._writer, False)
         threading.Thread(target=self._read, name="signals", daemon=True).start()
         self._pipe_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        caught = [each for each in NUMBERS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+        caught = [
+            each
+            for each in NUMBERS
+            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN
+        ]
         self._before = {number: signal.signal(number, self._handle) for number in caught}
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -97,7 +105,10 @@ class Signals:
                     continue
                 received, last = signal.Signals(number), now
                 if noted:
-                    leave(128 + number, f"{received.name}, the second signal: ended at once; {GOES_ON}")
+                    leave(
+                        128 + number,
+                        f"{received.name}, the second signal: ended at once; {GOES_ON}",
+                    )
                 elif self._then == "note":
                     noted, self.received = True, self.received or received
                 elif self._then == "leave" or not self._unwinds():
@@ -109,13 +120,17 @@ class Signals:
 
 
 def leave(code: int, words: str) -> NoReturn:
-    """Ends the process with a last line, whatever its other threads do or hold. What is committed survives it."""
+    """Ends the process with a last line, whatever its other threads do or hold. What is committed
+    survives it.
+    """
     say(words)
     os._exit(code)
 
 
 def say(words: str) -> None:
-    """A line on stderr, by no lock that another thread may hold; left out where nobody reads a full pipe."""
+    """A line on stderr, by no lock that another thread may hold; left out where nobody reads a full
+    pipe.
+    """
     start = "\n" if os.isatty(2) else ""  # below a bar
     if select.select([], [2], [], 0)[1]:
         os.write(2, f"{start}lm-lab: {words}\n".encode())

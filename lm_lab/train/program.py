@@ -1,4 +1,6 @@
-"""What a run compiles to: its step as a pure function, and what that costs. Nothing here touches the disk."""
+"""What a run compiles to: its step as a pure function, and what that costs. Nothing here touches
+the disk.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,10 +11,20 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
-from lm_lab.train import sharding
-from lm_lab.train import step as steps_of
+from lm_lab.engine import sharding
+from lm_lab.engine import step as steps_of
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, PyTree, Step, TrainState, UserError
+from lm_lab.types import (
+    Adapter,
+    Batch,
+    Examples,
+    Hyper,
+    Objective,
+    PyTree,
+    Step,
+    TrainState,
+    UserError,
+)
 
 
 class Saved(NamedTuple):
@@ -31,7 +43,9 @@ class Program(NamedTuple):
     objective: Objective
     step: Step  # one step of one run
     steps: int
-    flops_per_step: int  # counted: matrix products, forward and backward, full attention, nothing recomputed
+    flops_per_step: (
+        int  # counted: matrix products, forward and backward, full attention, nothing recomputed
+    )
     targets_per_step: int
     state: TrainState  # of one run, abstract and boxed: shapes, dtypes and logical axes
     params: dict[str, int]  # by group
@@ -52,13 +66,17 @@ def assemble(experiment: Experiment) -> Program:
     step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
     chosen = getattr(experiment.model, "experts_per_token", 1)
     groups = _groups(adapter, sharding.unbox(state), chosen)
-    shape = conventions.geometry(groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ()))
+    shape = conventions.geometry(
+        groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ())
+    )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
 
 
 def _groups(adapter: Adapter, state: TrainState, chosen: int) -> dict[str, int]:
-    """Parameters of the model by group; where some are frozen, also how many are trained, adapters among them."""
+    """Parameters of the model by group; where some are frozen, also how many are trained, adapters
+    among them.
+    """
     whole = jax.eval_shape(adapter.merge, state.params, state.frozen)
     groups = parameters.by_group(whole, chosen)
     if not jax.tree.leaves(state.frozen):
@@ -66,17 +84,25 @@ def _groups(adapter: Adapter, state: TrainState, chosen: int) -> dict[str, int]:
     return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
 
 
-def start(experiment: Experiment, hyper: Hyper, given: Mapping[str, Any] | None = None) -> TrainState:
-    """The state before step 0, in the parameters' dtype, boxed; `given` are parameters that it starts with."""
+def start(
+    experiment: Experiment, hyper: Hyper, given: Mapping[str, Any] | None = None
+) -> TrainState:
+    """The state before step 0, in the parameters' dtype, boxed; `given` are parameters that it
+    starts with.
+    """
     batch = example_batch(experiment)
-    model = experiment.build_reference()  # fused kernels refuse float32, and the parameters are the same
+    model = (
+        experiment.build_reference()
+    )  # fused kernels refuse float32, and the parameters are the same
     adapter, dtype = experiment.build_adapter(), experiment.precision.parameters
     return steps_of.initial_state(model, experiment.optimizer, hyper, batch, dtype, adapter, given)
 
 
 def example_batch(experiment: Experiment) -> Batch:
     """A batch of zeros of one row: what initialisation needs to know of shapes."""
-    return experiment.build_objective().prepare(jax.random.key(0), _examples(experiment, 1, jnp.zeros))
+    return experiment.build_objective().prepare(
+        jax.random.key(0), _examples(experiment, 1, jnp.zeros)
+    )
 
 
 def abstract_examples(experiment: Experiment, rows: int) -> Examples:
@@ -91,21 +117,31 @@ def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
     if experiment.reads == "pairs":
         context = (rows, data.context_length or data.length)
-        return examples._replace(context=make(context, jnp.int32), context_segments=make(context, jnp.int32))
+        return examples._replace(
+            context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
+        )
     return examples._replace(labels=make((rows,), jnp.float32)) if records else examples
 
 
 def _count(experiment: Experiment, state: TrainState) -> int:
-    """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed twice."""
+    """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
+    twice.
+    """
     model = experiment.build_reference()
     objective = experiment.build_objective()
-    gradient = steps_of.gradients(model, objective, experiment.precision.compute, experiment.build_adapter())
+    gradient = steps_of.gradients(
+        model, objective, experiment.precision.compute, experiment.build_adapter()
+    )
     step = steps_of.train_step(gradient, objective, experiment.optimizer, 1)
-    return flops.count(step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)).total
+    return flops.count(
+        step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)
+    ).total
 
 
 def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
-    """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from start to end."""
+    """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from
+    start to end.
+    """
     horizon = experiment.train
     if horizon.steps is not None:
         return _countable(horizon.steps)
@@ -117,13 +153,19 @@ def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
     calls = round(amount / (unit * horizon.steps_per_call))
     if not calls:
         least = unit * horizon.steps_per_call
-        raise UserError(f"config.train.{name} {amount:g} is below {least:g}, a call of {horizon.steps_per_call} steps")
+        raise UserError(
+            f"config.train.{name} {amount:g} is below {least:g}, a call of "
+            f"{horizon.steps_per_call} steps"
+        )
     return _countable(calls * horizon.steps_per_call)
 
 
 def _countable(steps: int) -> int:
     if steps >= 2**31:
-        raise UserError(f"config.train asks for {steps:.3g} steps, beyond the 2**31 that a state counts; ask for fewer")
+        raise UserError(
+            f"config.train asks for {steps:.3g} steps, beyond the 2**31 that a state counts; "
+            "ask for fewer"
+        )
     return steps
 
 

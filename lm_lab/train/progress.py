@@ -11,9 +11,11 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Progress:
-    """Progress of a run from `first_step` (that of the checkpoint resumed from) to `total_steps`, on stderr.
+    """Progress of a run from `first_step` (that of the checkpoint resumed from) to `total_steps`,
+    on stderr.
 
-    A terminal shows a bar. A log gets a plain line at the first update, then at most every ten seconds, and the last.
+    A terminal shows a bar. A log gets a plain line at the first update, then at most every ten
+    seconds, and the last.
     """
 
     def __init__(self, total_steps: int, first_step: int, label: str) -> None:
@@ -26,11 +28,15 @@ class Progress:
         self._unprinted = ""
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total_steps, initial=first_step, desc=label, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total_steps, initial=first_step, desc=label, unit="step", dynamic_ncols=True
+            )
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
-        """Says that the block compiles, which may take minutes and tells nothing of how long the steps will."""
+        """Says that the block compiles, which may take minutes and tells nothing of how long the
+        steps will.
+        """
         begin = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str("compiling")
@@ -39,8 +45,12 @@ class Progress:
         yield
         self._start += time.monotonic() - begin
 
-    def update(self, step: int, loss: float, tokens_per_second: float, utilisation: float | None) -> None:
-        """Shows `step` steps as done. Loss in nats a token; utilisation, a share of the peak, None if unknown."""
+    def update(
+        self, step: int, loss: float, tokens_per_second: float, utilisation: float | None
+    ) -> None:
+        """Shows `step` steps as done. Loss in nats a token; utilisation, a share of the peak, None
+        if unknown.
+        """
         self._step, self._figures = step, describe(loss, tokens_per_second, utilisation)
         self._show()
 
@@ -72,7 +82,9 @@ class Progress:
     def _left(self, step: int) -> str:
         done = step - self._first_step
         seconds = time.monotonic() - self._start
-        return tqdm.format_interval(seconds / done * (self._total_steps - step)) if done > 0 else "?"
+        return (
+            tqdm.format_interval(seconds / done * (self._total_steps - step)) if done > 0 else "?"
+        )
 
     def _print_held_back(self) -> None:
         self._print(self._unprinted)
@@ -85,6 +97,10 @@ class Progress:
 
 def describe(loss: float, tokens_per_second: float, utilisation: float | None) -> str:
     """As in "loss 2.345, 12.3k tok/s, 41% of peak"."""
-    rate = tqdm.format_sizeof(tokens_per_second) if tokens_per_second >= 1000 else f"{tokens_per_second:.0f}"
+    rate = (
+        tqdm.format_sizeof(tokens_per_second)
+        if tokens_per_second >= 1000
+        else f"{tokens_per_second:.0f}"
+    )
     share = "" if utilisation is None else f", {utilisation:.0%} of peak"
     return f"loss {loss:.3f}, {rate} tok/s{share}"

@@ -1,7 +1,8 @@
-"""A trained model, from the directory of its run: what generation, adaptation and conversion begin with.
+"""A trained model, from the directory of its run: what generation, adaptation and conversion begin
+with.
 
-A directory that holds no run but a model alone (`lm-lab convert` writes them) has the same form: a config.json with the
-`model` section, and one checkpoint with `params`.
+A directory that holds no run but a model alone (`lm-lab convert` writes them) has the same form: a
+config.json with the `model` section, and one checkpoint with `params`.
 """
 
 import functools
@@ -18,11 +19,12 @@ from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn.trees import union
+from lm_lab.runs import checkpoint
+from lm_lab.runs.files import Damaged
 from lm_lab.schema import build
-from lm_lab.train import carried, checkpoint, identity, trust
-from lm_lab.train.files import Damaged
-from lm_lab.train.sharding import unbox
+from lm_lab.train import carried, identity, trust
 from lm_lab.types import Inputs, PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -38,10 +40,11 @@ class Adapted(NamedTuple):
 
 
 def load_params(directory: Path) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is whole.
+    """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is
+    whole.
 
-    An adapter that the run trained is merged into them. Raises UserError naming the file where the directory has no run
-    or no checkpoint, or the two do not fit.
+    An adapter that the run trained is merged into them. Raises UserError naming the file where the
+    directory has no run or no checkpoint, or the two do not fit.
     """
     family, config, folder = _model_of(directory)
     content = read_config(directory)
@@ -58,7 +61,8 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
 def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     """(family, its Config, adapter) of a run that trained one, as `load_params`.
 
-    Raises UserError where it trained none, or where the parameters that it left as they were have changed.
+    Raises UserError where it trained none, or where the parameters that it left as they were have
+    changed.
     """
     family, config, folder = _model_of(directory)
     content, where = read_config(directory), f"{directory / 'config.json'}: config.adapter"
@@ -78,16 +82,23 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
     if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
-        raise UserError(f"{directory}: its adapter was trained on other parameters than {given} gives now")
+        raise UserError(
+            f"{directory}: its adapter was trained on other parameters than {given} gives now"
+        )
     return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
 
 
 def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
-    """(family, its Config, parameters beside the adapter, adapter) that a run begins with which goes on with the
-    low-rank adapter of another. Raises UserError, also where that trained another adapter."""
+    """(family, its Config, parameters beside the adapter, adapter) that a run begins with which
+    goes on with the low-rank adapter of another. Raises UserError, also where that trained another
+    adapter.
+    """
     family, config, own = load_adapter(directory)
     if own.name != "lora":
-        raise UserError(f"{directory} trained no low-rank adapter, but by {own.name!r}; leave out adapter.continues")
+        raise UserError(
+            f"{directory} trained no low-rank adapter, but by {own.name!r}; leave out "
+            "adapter.continues"
+        )
     return family, config, union(own.frozen, own.trained.get("params", {})), own
 
 
@@ -101,7 +112,9 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
         raise UserError(f"{where}.family is missing; name the directory of a run")
     family = section["family"]
     module = registry.find("models", family, f"{where}.family")
-    config = build(module.Config, {name: value for name, value in section.items() if name != "family"}, where)
+    config = build(
+        module.Config, {name: value for name, value in section.items() if name != "family"}, where
+    )
     return family, config, _newest(directory / "checkpoints")
 
 
@@ -109,7 +122,9 @@ def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
     """The adapter section; runs of early releases have none."""
     section = content.get("adapter", {"name": "none"})
     if not isinstance(section, dict) or not isinstance(section.get("name"), str):
-        raise UserError(f"{directory / 'config.json'}: config.adapter.name is missing; {identity.MENDS}")
+        raise UserError(
+            f"{directory / 'config.json'}: config.adapter.name is missing; {identity.MENDS}"
+        )
     return dict(section)
 
 
@@ -122,7 +137,11 @@ def _drawn(model: Any, seed: int) -> PyTree:
 
 def _pick(tree: PyTree, like: PyTree) -> PyTree:
     """The leaves of a tree of dicts that another one has too."""
-    return {name: _pick(tree[name], own) for name, own in like.items()} if isinstance(like, dict) else tree
+    return (
+        {name: _pick(tree[name], own) for name, own in like.items()}
+        if isinstance(like, dict)
+        else tree
+    )
 
 
 def hash_of(frozen: PyTree) -> str:
@@ -135,7 +154,9 @@ def hash_of(frozen: PyTree) -> str:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The plain values of a run's config.json. Raises UserError, also where they name code that is not trusted."""
+    """The plain values of a run's config.json. Raises UserError, also where they name code that is
+    not trusted.
+    """
     values = identity.read_config(directory / "config.json")[1]
     trust.check(values, directory / "config.json")
     return values
@@ -158,8 +179,9 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
-    """Raises UserError where the run does not keep what its tokenizer learnt, and learning it again would give another
-    one, for the text is no longer what it was."""
+    """Raises UserError where the run does not keep what its tokenizer learnt, and learning it again
+    would give another one, for the text is no longer what it was.
+    """
     if not isinstance(content.get("data"), Mapping):
         return  # which is said where it is read
     settings, *own = loader.read(content["data"], f"{directory / 'config.json'}: config.data")
@@ -177,13 +199,16 @@ def refuse_foreign(directory: Path, content: Mapping[str, Any]) -> None:
     """Raises UserError where the config.json is one of transformers."""
     if "architectures" in content:
         raise UserError(
-            f"{directory} has a model of transformers; make it a run's directory first: lm-lab convert "
+            f"{directory} has a model of transformers; make it a run's directory first: lm-lab "
+            "convert "
             f"--from={directory} --to=FOLDER"
         )
 
 
 def is_alone(directory: Path) -> bool:
-    """Whether the newest checkpoint that is whole was written by `write_params`: of parameters, and of no run."""
+    """Whether the newest checkpoint that is whole was written by `write_params`: of parameters, and
+    of no run.
+    """
     newest = _newest(directory / "checkpoints")
     return not checkpoint.read_record(newest, whole=False).spec_hash
 
@@ -198,13 +223,17 @@ def abstract_params(family: str, config: Any) -> PyTree:
 
 
 def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
-    """The one checkpoint of a directory that holds a model alone, or an adapter, which was trained on the parameters
-    `base`; its config.json is there. Raises UserError."""
+    """The one checkpoint of a directory that holds a model alone, or an adapter, which was trained
+    on the parameters `base`; its config.json is there. Raises UserError.
+    """
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()
     arrays = checkpoint.describe({"params": params})
     checkpoint.commit(
-        folder, {"params": params}, checkpoint.Record(0, "", None, {"base": hash_of(base)}, arrays), keep=1
+        folder,
+        {"params": params},
+        checkpoint.Record(0, "", None, {"base": hash_of(base)}, arrays),
+        keep=1,
     )
     (folder / checkpoint.TRASH).rmdir()
 
@@ -216,7 +245,9 @@ def _newest(directory: Path) -> Path:
         try:
             checkpoint.read_record(folder, whole=True)
         except Damaged as fault:
-            logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, fault)
+            logger.warning(
+                "checkpoint %s is damaged (%s): falling back to the one before", folder, fault
+            )
             continue
         return folder
     state = "every checkpoint is damaged" if folders else "no checkpoint there"
@@ -228,17 +259,26 @@ def _read(folder: Path) -> PyTree:
     with checkpoint.ONE_AT_A_TIME:
         path = str(folder.absolute())
         saved = ocp.metadata(path).metadata
-        target = {name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for name, tree in saved.items()}
-        target["params"] = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved["params"])
+        target = {
+            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for name, tree in saved.items()
+        }
+        target["params"] = jax.tree.map(
+            lambda leaf: np.empty(leaf.shape, leaf.dtype), saved["params"]
+        )
         return ocp.load(path, target)["params"]
 
 
 def _check(folder: Path, params: PyTree, abstract: PyTree) -> None:
     found, wanted = (
-        {jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape) for path, leaf in leaves}
+        {
+            jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape)
+            for path, leaf in leaves
+        }
         for leaves in map(jax.tree_util.tree_leaves_with_path, (params, abstract))
     )
     for name in sorted(found.keys() | wanted.keys()):
         saved, asked = found.get(name, "absent"), wanted.get(name, "absent")
         if saved != asked:
-            raise UserError(f"{folder}: parameter {name} is {saved} there and {asked} by config.json")
+            raise UserError(
+                f"{folder}: parameter {name} is {saved} there and {asked} by config.json"
+            )

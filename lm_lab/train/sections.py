@@ -1,7 +1,9 @@
-"""What a config consists of: its sections, the settings classes that fill them, and what tells two runs apart.
+"""What a config consists of: its sections, the settings classes that fill them, and what tells two
+runs apart.
 
-The resolved config of a run is a dict of sections with every default filled in. Only what differs from the defaults
-identifies the run: a setting that a later release adds changes no run that was stored before.
+The resolved config of a run is a dict of sections with every default filled in. Only what differs
+from the defaults identifies the run: a setting that a later release adds changes no run that was
+stored before.
 """
 
 import dataclasses
@@ -10,11 +12,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lm_lab.data import loader
+from lm_lab.engine import sharding
 from lm_lab.registry import Kind, find
-from lm_lab.train import optimizer, sharding
+from lm_lab.train import optimizer
 from lm_lab.train.experiment import Adaptation, Horizon, Precision
 
-# The sections of a config. Of some, a field chooses the module whose Config adds its fields to the section.
+# The sections of a config. Of some, a field chooses the module whose Config adds its fields to the
+# section.
 CHOICES: dict[str, dict[str, Kind]] = {
     "model": {"family": "models"},
     "objective": {"name": "objectives"},
@@ -79,7 +83,9 @@ def choice(values: Values) -> Choice:
 
 @functools.cache
 def known(chosen: Choice) -> Known:
-    """The defaults of all keys of configs that name these modules. Imports them: pass no names of unknown origin."""
+    """The defaults of all keys of configs that name these modules. Imports them: pass no names of
+    unknown origin.
+    """
     classes = list(SETTINGS.items())
     for key, name in chosen:
         section, field = key.split(".")
@@ -97,18 +103,31 @@ def known(chosen: Choice) -> Known:
 
 
 def _defaults(cls: type) -> dict[str, Any]:
-    stated = (field for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING)
-    return {field.name: list(field.default) if isinstance(field.default, tuple) else field.default for field in stated}
+    stated = (
+        field for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
+    )
+    return {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in stated
+    }
 
 
 def spec(values: Values, about: Known) -> Flat:
     """What a config says beyond the defaults."""
-    return {key: value for key, value in flat(values).items() if not same(value, about.defaults.get(key, ABSENT))}
+    return {
+        key: value
+        for key, value in flat(values).items()
+        if not same(value, about.defaults.get(key, ABSENT))
+    }
 
 
 def deciding(values: Values, about: Known) -> Flat:
     """What of the spec decides the result of the run, the content of files apart."""
-    return {key: value for key, value in spec(values, about).items() if key not in about.free | about.files}
+    return {
+        key: value
+        for key, value in spec(values, about).items()
+        if key not in about.free | about.files
+    }
 
 
 def differences(stored: Values, asked: Values, about: Known) -> list[Difference]:
@@ -116,7 +135,8 @@ def differences(stored: Values, asked: Values, about: Known) -> list[Difference]
     there, here = flat(stored), flat(asked)
     keys = [*here, *(key for key in there if key not in here)]
     pairs = [
-        Difference(key, *(side.get(key, about.defaults.get(key, ABSENT)) for side in (there, here))) for key in keys
+        Difference(key, *(side.get(key, about.defaults.get(key, ABSENT)) for side in (there, here)))
+        for key in keys
     ]
     return [pair for pair in pairs if not same(pair.stored, pair.asked)]
 

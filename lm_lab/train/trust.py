@@ -1,8 +1,9 @@
 """Whose code a stored folder may run.
 
-Modules of outside packages are named by dotted path, and naming one imports it, which runs it. A config file or a study
-that is launched is code of the user's own. A config.json or sweep.json is data that may come from anybody: what it
-names outside lm_lab is imported only if the reader trusts its package by name (`--trust=my_research`).
+Modules of outside packages are named by dotted path, and naming one imports it, which runs it. A
+config file or a study that is launched is code of the user's own. A config.json or sweep.json is
+data that may come from anybody: what it names outside lm_lab is imported only if the reader trusts
+its package by name (`--trust=my_research`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,14 +16,18 @@ from lm_lab.train.sections import Values, choice
 from lm_lab.types import UserError
 
 OWN = "lm_lab"
-Named = tuple[str, Any]  # (key, name of a module), as ("config.model.family", "my_research.models.decoder")
+Named = tuple[
+    str, Any
+]  # (key, name of a module), as ("config.model.family", "my_research.models.decoder")
 
 _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted packages", default=frozenset([OWN]))
 
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within the block stored files may also name code of these packages: "my_research" is all of my_research."""
+    """Within the block stored files may also name code of these packages: "my_research" is all of
+    my_research.
+    """
     before = _TRUSTED.set(_TRUSTED.get().union(packages))
     try:
         yield
@@ -41,11 +46,18 @@ def check(values: Values, file: Path) -> None:
 
 
 def check_names(named: Iterable[Named], file: Path) -> None:
-    """Raises UserError for the first dotted name of a package that is not trusted; a name may be anything."""
+    """Raises UserError for the first dotted name of a package that is not trusted; a name may be
+    anything.
+    """
     for key, name in named:
-        if isinstance(name, str) and "." in name and not any(_within(name, own) for own in _TRUSTED.get()):
+        if (
+            isinstance(name, str)
+            and "." in name
+            and not any(_within(name, own) for own in _TRUSTED.get())
+        ):
             raise UserError(
-                f"{file}: {key} names {name!r}, and a stored file runs no code of other packages unasked; if you "
+                f"{file}: {key} names {name!r}, and a stored file runs no code of other "
+                "packages unasked; if you "
                 f"trust that package, give --trust={name.partition('.')[0]}"
             )
 
@@ -64,7 +76,11 @@ def names_of(values: Values) -> list[Named]:
     """All that a config names modules by."""
     train = values.get("train")
     exams = train.get("also_examine") if isinstance(train, dict) else None
-    also = [("config.train.also_examine", name) for name in exams] if isinstance(exams, (list, tuple)) else []
+    also = (
+        [("config.train.also_examine", name) for name in exams]
+        if isinstance(exams, (list, tuple))
+        else []
+    )
     return [(f"config.{key}", name) for key, name in choice(values)] + also
 
 

@@ -1,4 +1,6 @@
-"""A watchdog for hangs: a device, a disk or a network that never answers would hold a run for ever, without a word."""
+"""A watchdog for hangs: a device, a disk or a network that never answers would hold a run for ever,
+without a word.
+"""
 
 import contextlib
 import faulthandler
@@ -13,7 +15,10 @@ from lm_lab.train.preemption import GOES_ON, Signals, leave, say
 
 STALLED = 75  # the exit code; EX_TEMPFAIL of sysexits.h: try again
 TICK_SECONDS = 1.0
-USUAL, HURRIED = 10, 3  # times the median of earlier waits: until a wait is a stall; the same after a signal
+USUAL, HURRIED = (
+    10,
+    3,
+)  # times the median of earlier waits: until a wait is a stall; the same after a signal
 STACKS, END = 5, 10  # times that: until all stacks are shown; until the process ends
 
 Wait = Literal["step", "loader", "evaluation", "save"]
@@ -27,7 +32,8 @@ class Patience(NamedTuple):
     hurried: float  # after a signal, by which the process is to save itself and end
 
 
-# A save runs while the training goes on: what the loop waits for it says nothing of how long the next one takes.
+# A save runs while the training goes on: what the loop waits for it says nothing of how long the
+# next one takes.
 PATIENCE: dict[Wait, Patience] = {
     "step": Patience(60.0, 600.0, 10.0),
     "loader": Patience(60.0, 600.0, 10.0),
@@ -39,10 +45,10 @@ PATIENCE: dict[Wait, Patience] = {
 class Watchdog:
     """Inside `with`, a thread that looks after the waits of the loop.
 
-    A stall is told in one line; later every thread's stack is shown; at last the process ends with the exit code
-    STALLED. After a signal it ends as soon as a wait takes too long, with 128 + the signal. Compiling is no wait:
-    nobody knows how long it takes. Time counts by ticks of the thread, so that a laptop may sleep, or a process be
-    suspended.
+    A stall is told in one line; later every thread's stack is shown; at last the process ends with
+    the exit code STALLED. After a signal it ends as soon as a wait takes too long, with 128 + the
+    signal. Compiling is no wait: nobody knows how long it takes. Time counts by ticks of the
+    thread, so that a laptop may sleep, or a process be suspended.
     """
 
     def __init__(self, signals: Signals) -> None:
@@ -111,10 +117,15 @@ class Watchdog:
         return max(patience.usual, USUAL * statistics.median(known))
 
     def _tell(self, what: Wait, stage: int, waited: float, limit: float) -> None:
-        usual = f", usually {statistics.median(known):.2g} s" if (known := self._seconds[what]) else ""
+        usual = (
+            f", usually {statistics.median(known):.2g} s" if (known := self._seconds[what]) else ""
+        )
         words = f"stalled: waiting for the {what} for {waited:.0f} s{usual}"
         if stage == 1:
-            say(f"{words}; after {STACKS * limit:.0f} s all stacks are shown, after {END * limit:.0f} s the run ends")
+            say(
+                f"{words}; after {STACKS * limit:.0f} s all stacks are shown, after "
+                f"{END * limit:.0f} s the run ends"
+            )
             return
         say(words)
         faulthandler.dump_traceback(2)
@@ -125,4 +136,6 @@ class Watchdog:
         received = self._signals.received
         assert received is not None
         faulthandler.dump_traceback(2)
-        leave(128 + received, f"{received.name} while the {what} hangs: ended, not saved; {GOES_ON}")
+        leave(
+            128 + received, f"{received.name} while the {what} hangs: ended, not saved; {GOES_ON}"
+        )

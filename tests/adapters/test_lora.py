@@ -15,7 +15,9 @@ from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.tiny import DEPTH, ROUNDING, WIDTH, distance, same_bits
 
-FAMILIES = [name for name in registry.names("models") if name != "word2vec"]  # which is look-ups, and no kernel
+FAMILIES = [
+    name for name in registry.names("models") if name != "word2vec"
+]  # which is look-ups, and no kernel
 CONFIG = lora.Config(rank=3, alpha=6.0)
 VARIANTS = [CONFIG, replace(CONFIG, scaling="root_rank"), replace(CONFIG, dora=True)]
 
@@ -34,15 +36,21 @@ def built(family="decoder"):
 def trained(config, params, seed=1):
     """Adapters as training leaves them: nothing is 0, and lengths have changed."""
     adapters = lora.init(jax.random.key(seed), config, params)
-    return jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(seed + x.size), x.shape), adapters)
+    return jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(seed + x.size), x.shape), adapters
+    )
 
 
-UNFUSED = {"xla_disable_hlo_passes": "fusion"}  # what is added to a sum may change how XLA fuses, and so rounds, it
+UNFUSED = {
+    "xla_disable_hlo_passes": "fusion"
+}  # what is added to a sum may change how XLA fuses, and so rounds, it
 
 
 def apply(model, params, collection=None, options=None, **more):
     variables = {"params": params} | ({} if collection is None else {"lora": collection})
-    function = jax.jit(lambda variables: model.apply(variables, inputs_of(model), **more), compiler_options=options)
+    function = jax.jit(
+        lambda variables: model.apply(variables, inputs_of(model), **more), compiler_options=options
+    )
     return function(variables)
 
 
@@ -54,7 +62,10 @@ def alone(config, adapters, **more):
 def test_an_adapter_begins_as_the_identity_and_every_part_of_it_then_matters(family):
     model, params = built(family)
     adapters = lora.init(jax.random.key(0), CONFIG, params)
-    pair = [apply(model, params, collection, options=UNFUSED) for collection in (alone(CONFIG, adapters), None)]
+    pair = [
+        apply(model, params, collection, options=UNFUSED)
+        for collection in (alone(CONFIG, adapters), None)
+    ]
     assert same_bits(*pair)
     grown = trained(CONFIG, params)
 
@@ -74,8 +85,12 @@ def test_merged_is_applied(family):
     for config in (CONFIG, replace(CONFIG, dora=True)):
         adapters = trained(config, params)
         merged, _ = lora.merge(config, adapters, params)
-        # Kernels of several units add up otherwise before than after the product: a few roundings a layer.
-        assert distance(apply(model, merged), apply(model, params, alone(config, adapters))) < 5 * ROUNDING
+        # Kernels of several units add up otherwise before than after the product: a few roundings a
+        # layer.
+        assert (
+            distance(apply(model, merged), apply(model, params, alone(config, adapters)))
+            < 5 * ROUNDING
+        )
 
 
 @pytest.mark.parametrize("config", VARIANTS, ids=str)
@@ -120,7 +135,9 @@ def test_the_length_is_a_constant_to_doras_gradient():
         return adapted * (own["magnitude"] / length)[:, None]
 
     def applied(adapters):
-        return (model.apply({"params": params, "lora": alone(config, adapters)}, inputs_of(model)) ** 2).sum()
+        return (
+            model.apply({"params": params, "lora": alone(config, adapters)}, inputs_of(model)) ** 2
+        ).sum()
 
     assert distance(jax.jit(jax.grad(applied))(adapters), of_kernel(written_out)) < 10 * ROUNDING
 
@@ -132,14 +149,21 @@ def test_scanned_unrolled_and_recomputed_are_one_function():
     rngs = {"dropout": jax.random.key(3)}
     usual = apply(tiny.model(), params, collection, rngs=rngs)
     for name, value in (("scan", False), ("remat", "full"), ("remat", "dots")):
-        assert distance(apply(tiny.model("decoder", **{name: value}), params, collection, rngs=rngs), usual) < ROUNDING
+        assert (
+            distance(
+                apply(tiny.model("decoder", **{name: value}), params, collection, rngs=rngs), usual
+            )
+            < ROUNDING
+        )
 
 
 def test_dropout_is_of_the_adapters_input_alone_and_only_with_a_key():
     model, params = built()
     config = replace(CONFIG, dropout=0.5)
     adapters, key = trained(config, params), {"dropout": jax.random.key(0)}
-    assert same_bits(apply(model, params, alone(config, adapters)), apply(model, params, alone(CONFIG, adapters)))
+    assert same_bits(
+        apply(model, params, alone(config, adapters)), apply(model, params, alone(CONFIG, adapters))
+    )
     dropped = apply(model, params, alone(config, adapters), rngs=key)
     assert distance(dropped, apply(model, params, alone(config, adapters))) > 1e-3
     fresh = lora.init(jax.random.key(0), config, params)
@@ -148,8 +172,14 @@ def test_dropout_is_of_the_adapters_input_alone_and_only_with_a_key():
 
 def test_named_adapters_add_up_and_are_switched_by_a_mask():
     model, params = built()
-    configs = {"one": CONFIG, "two": VARIANTS[1], "three": replace(CONFIG, rank=2, targets=("query",))}
-    adapters = {name: trained(config, params, seed) for seed, (name, config) in enumerate(configs.items())}
+    configs = {
+        "one": CONFIG,
+        "two": VARIANTS[1],
+        "three": replace(CONFIG, rank=2, targets=("query",)),
+    }
+    adapters = {
+        name: trained(config, params, seed) for seed, (name, config) in enumerate(configs.items())
+    }
     both, _ = lora.merge(configs["one"], adapters["one"], params)
     both, _ = lora.merge(configs["two"], adapters["two"], both)
     sum_of_two = apply(model, params, lora.collection(configs, adapters, {"one": 1.0, "two": 1.0}))
@@ -178,8 +208,9 @@ def test_a_count_is_its_closed_form():
 
 
 def test_a_merge_into_bfloat16_says_what_it_loses():
-    # W is N(0, 1/in) and the delta 1 % of it: bfloat16 has 8 bits, so rounding errs uniformly by up to 2^-9 of the
-    # power of two below W, 0.16 % of W in root mean square, 16 % of the delta; float32 loses 2^-16 of that.
+    # W is N(0, 1/in) and the delta 1 % of it: bfloat16 has 8 bits, so rounding errs uniformly by up
+    # to 2^-9 of the power of two below W, 0.16 % of W in root mean square, 16 % of the delta;
+    # float32 loses 2^-16 of that.
     kernel = jax.random.normal(jax.random.key(0), (256, 256)) / 16
     down = jax.random.normal(jax.random.key(1), (256, 4)) / 16
     up = jax.random.normal(jax.random.key(2), (4, 256)) * 0.01 / 2
@@ -210,12 +241,16 @@ def test_layers_of_other_ranks_and_alphas_and_of_one_input_are_merged_as_they_ar
 
 def test_ranks_and_alphas_are_those_of_each_layer():
     attention = lora.init(jax.random.key(0), MIXED, built()[1])["layers"]["attention"]
-    assert (attention["query"]["down_kernel"] != 0).any(1).tolist() == [[True] * 3, [True, False, False]]
+    assert (attention["query"]["down_kernel"] != 0).any(1).tolist() == [
+        [True] * 3,
+        [True, False, False],
+    ]
     assert attention["key"]["up_kernel"].shape[1] == 2
     assert MIXED.scales_of("layers/attention/value", DEPTH).tolist() == [3.0, 2.0]
     assert MIXED.scales_of("layers/attention/query", DEPTH).tolist() == [1 / 3, 1.0]
     assert lora.count(lora.init(jax.random.key(0), SHARED, built()[1]))["parameters"] == (
-        lora.count(lora.init(jax.random.key(0), CONFIG, built()[1]))["parameters"] - DEPTH * WIDTH * CONFIG.rank
+        lora.count(lora.init(jax.random.key(0), CONFIG, built()[1]))["parameters"]
+        - DEPTH * WIDTH * CONFIG.rank
     )
 
 
@@ -227,8 +262,14 @@ def test_ranks_and_alphas_are_those_of_each_layer():
         ({"alphas": ("query=-1",)}, "alphas has 'query=-1'"),
         ({"alphas": ("quary=1",)}, "config.adapter.alphas: 'quary=1' is of no adapted layer"),
         ({"shared": (("layers/attention/query",),)}, "shared must be groups of two paths or more"),
-        ({"shared": (("layers/attention/query", "query"),)}, "config.adapter.shared: query is not adapted"),
-        ({"shared": (ATTENTION,), "ranks": ("query=1",)}, "layers/attention/value has other inputs or another rank"),
+        (
+            {"shared": (("layers/attention/query", "query"),)},
+            "config.adapter.shared: query is not adapted",
+        ),
+        (
+            {"shared": (ATTENTION,), "ranks": ("query=1",)},
+            "layers/attention/value has other inputs or another rank",
+        ),
     ],
 )
 def test_settings_of_single_layers_that_cannot_be_are_named(changes, message):
@@ -238,8 +279,12 @@ def test_settings_of_single_layers_that_cannot_be_are_named(changes, message):
 
 def test_mistakes_are_named():
     _, params = built()
-    with pytest.raises(UserError, match=r"config.adapter.targets: no parameters match 'quary'; .*attention/query"):
+    with pytest.raises(
+        UserError, match=r"config.adapter.targets: no parameters match 'quary'; .*attention/query"
+    ):
         lora.init(jax.random.key(0), replace(CONFIG, targets=("quary",)), params)
     adapters = lora.init(jax.random.key(0), CONFIG, params)
-    with pytest.raises(UserError, match="the adapter is of a layer layers/attention/key, which the model has not"):
+    with pytest.raises(
+        UserError, match="the adapter is of a layer layers/attention/key, which the model has not"
+    ):
         lora.merge(CONFIG, adapters, {"head": params["head"]})

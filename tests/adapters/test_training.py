@@ -12,16 +12,16 @@ import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.step import accumulate, chunk, gradients, populate
 from lm_lab.nn.trees import flatten
+from lm_lab.runs.checkpoint import committed
+from lm_lab.runs.files import read_seal
 from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
-from lm_lab.train.checkpoint import committed
-from lm_lab.train.files import read_seal
 from lm_lab.train.loop import train
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.sharding import unbox
-from lm_lab.train.step import accumulate, chunk, gradients, populate
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import DEPTH, LENGTH, ROUNDING, ROWS, WIDTH, distance, member, same_bits
@@ -39,8 +39,12 @@ def stepped(also=False):
     """(state before, state after two steps, metrics) of a run with an adapter."""
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
     experiment = tiny.resolve(changes)[0]
-    before = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(experiment.optimizer.hyper(0))
-    examples = jax.tree.map(lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2)))
+    before = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(
+        experiment.optimizer.hyper(0)
+    )
+    examples = jax.tree.map(
+        lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
+    )
     after, metrics = jax.jit(chunk(programs.assemble(experiment).step))(before, examples)
     return before, after, metrics
 
@@ -49,7 +53,8 @@ def test_only_adapters_move_and_only_they_have_moments():
     before, after, metrics = stepped()
     assert same_bits(after.frozen, before.frozen)
     assert not any(
-        same_bits(a, b) for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True)
+        same_bits(a, b)
+        for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True)
     )
     trained = sum(leaf.size for leaf in jax.tree.leaves(before.params))
     assert sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim) == 2 * trained
@@ -71,7 +76,8 @@ def test_accumulated_is_one_batch():
     state = stepped()[1]
     batch = objective.prepare(jax.random.key(0), tiny.examples())
     whole, parts = (
-        jax.jit(accumulate(gradient, m))(state.params, batch, jax.random.key(0), state.frozen) for m in (1, 4)
+        jax.jit(accumulate(gradient, m))(state.params, batch, jax.random.key(0), state.frozen)
+        for m in (1, 4)
     )
     assert distance(parts, whole) < ROUNDING
 
@@ -84,8 +90,12 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
     assert programs.assemble(tiny.resolve(LORA)[0]).flops_per_step == (
         ROWS * LENGTH * (4 * (body + head) + 6 * adapted + attention)
     )
-    # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a little.
-    full, low = (compiled_flops({"model.scan": False} | changes) for changes in ({}, LORA | {"adapter.dropout": 0.0}))
+    # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a
+    # little.
+    full, low = (
+        compiled_flops({"model.scan": False} | changes)
+        for changes in ({}, LORA | {"adapter.dropout": 0.0})
+    )
     saved = ROWS * LENGTH * (2 * (body + head) - 6 * adapted)
     assert full - low > 0.9 * saved
 
@@ -95,8 +105,12 @@ def compiled_flops(changes):
     experiment = tiny.resolve(changes)[0]
     program = programs.assemble(experiment)
     state, key = unbox(program.state), jax.random.key(0)
-    batch = jax.eval_shape(program.objective.prepare, key, programs.abstract_examples(experiment, ROWS))
-    gradient = gradients(experiment.build_model(), program.objective, "float32", experiment.build_adapter())
+    batch = jax.eval_shape(
+        program.objective.prepare, key, programs.abstract_examples(experiment, ROWS)
+    )
+    gradient = gradients(
+        experiment.build_model(), program.objective, "float32", experiment.build_adapter()
+    )
     compiled = jax.jit(gradient).lower(state.params, batch, key, state.frozen).compile()
     return (compiled.cost_analysis() or {})["flops"]
 
@@ -114,7 +128,9 @@ def test_a_member_of_a_population_is_its_solo_run(how, shared):
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
     if shared:
         stacked = stacked._replace(frozen=starts[0].frozen)
-    together, _ = jax.jit(populate(step, how, shared))(stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples))
+    together, _ = jax.jit(populate(step, how, shared))(
+        stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples)
+    )
     for index, (own, text) in enumerate(zip(starts, examples)):
         solo, _ = jax.jit(step)(own, text)
         # B begins at 0: it is an update and nothing else, whose rounding no larger value hides.
@@ -130,7 +146,10 @@ def base(tmp_path_factory):
 
 
 def tuned(directory, base, **more):
-    return run_of(directory, LORA | {"train.initial": str(base)} | {k.replace("__", "."): v for k, v in more.items()})
+    return run_of(
+        directory,
+        LORA | {"train.initial": str(base)} | {k.replace("__", "."): v for k, v in more.items()},
+    )
 
 
 def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, tmp_path):
@@ -194,10 +213,19 @@ def test_another_base_is_refused(base, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model.heads": 4}, "config.train.initial is of a model with other settings; give --config.model.heads=2$"),
-        ({"model.vocab": 300}, r"parameter embed/embedding is \[257, 16\] there and \[300, 16\] by config.model"),
+        (
+            {"model.heads": 4},
+            "config.train.initial is of a model with other settings; give --config.model.heads=2$",
+        ),
+        (
+            {"model.vocab": 300},
+            r"parameter embed/embedding is \[257, 16\] there and \[300, 16\] by config.model",
+        ),
         ({"adapter.targets": ["nothing"]}, "config.adapter.targets: no parameters match 'nothing'"),
-        ({"adapter.also_train": ["nothing"]}, "config.adapter.also_train: no parameters match 'nothing'"),
+        (
+            {"adapter.also_train": ["nothing"]},
+            "config.adapter.also_train: no parameters match 'nothing'",
+        ),
         ({"adapter.rnak": 3}, "config.adapter.rnak does not exist; did you mean 'rank'?"),
     ],
     ids=str,
@@ -219,11 +247,23 @@ def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, 
 
 
 def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
-    changes = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2, "adapter.dora": True, "adapter.dropout": 0.0}
-    sharded = train([run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])[0]
+    changes = {
+        "mesh.data": 2,
+        "mesh.fsdp": 2,
+        "mesh.tensor": 2,
+        "adapter.dora": True,
+        "adapter.dropout": 0.0,
+    }
+    sharded = train([run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])[
+        0
+    ]
     solo = train([tuned(tmp_path / "solo", base, adapter__dora=True, adapter__dropout=0.0)])[0]
-    assert sharded["final"]["eval/heldout/nll"] == pytest.approx(solo["final"]["eval/heldout/nll"], rel=1e-4)
-    place = partial(loop.build, [run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])
+    assert sharded["final"]["eval/heldout/nll"] == pytest.approx(
+        solo["final"]["eval/heldout/nll"], rel=1e-4
+    )
+    place = partial(
+        loop.build, [run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)]
+    )
     shardings = flatten(place().shardings.params["lora"])
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(None, "fsdp", None)
     assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(None, None, "tensor")
@@ -235,8 +275,15 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     rows = [f"{'ab'[i % 2] * (5 + i % 7)}\t{i % 2}" for i in range(64)]
     (tmp_path / "rows.tsv").write_text("\n".join(rows))
     changes = {"objective": {"name": "classification", "classes": 2, "pooling": "mean"}}
-    changes |= {"data": {"source": "labelled", "path": str(tmp_path / "rows.tsv"), "length": LENGTH}}
-    changes |= {"train.initial": str(base), "train.steps": 40, "optimizer.peak_rate": 0.1, "adapter.name": adapter}
+    changes |= {
+        "data": {"source": "labelled", "path": str(tmp_path / "rows.tsv"), "length": LENGTH}
+    }
+    changes |= {
+        "train.initial": str(base),
+        "train.steps": 40,
+        "optimizer.peak_rate": 0.1,
+        "adapter.name": adapter,
+    }
     changes |= {"adapter.also_train": ["head"], "adapter.rank": 2} if adapter == "lora" else {}
     experiment, resolved = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))
     run = Run(experiment, resolved, tmp_path / "run")

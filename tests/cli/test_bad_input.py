@@ -1,4 +1,6 @@
-"""Every mistake of a user's: exit code 2, one line on stderr with the key or path and the remedy, nothing touched."""
+"""Every mistake of a user's: exit code 2, one line on stderr with the key or path and the remedy,
+nothing touched.
+"""
 
 import json
 import os
@@ -10,8 +12,8 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.cli import devices
 from lm_lab.cli.main import main
+from lm_lab.runs.files import Lock
 from lm_lab.train import identity
-from lm_lab.train.files import Lock
 from tests.cli import users
 
 NOISE = ("Reading text", "Tokenizing", "Checking tokens", "The text is one document")
@@ -23,20 +25,26 @@ Refusal = Callable[..., str]
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the user sits: tiny.py, and a run, a sweep and other folders, which must not change."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(devices.sharding, "provide_devices", lambda mesh: None)  # this process has its own
+    monkeypatch.setattr(
+        devices.sharding, "provide_devices", lambda mesh: None
+    )  # this process has its own
     Path("tiny.py").write_text(users.CONFIG)
     for name in ("run", "sweep", "empty"):
         Path(name).mkdir()
     resolved = configs.resolve(configs.load("tiny.py"))[1]
     identity.write(Path("run"), resolved, identity.claim(Path("run"), resolved))
     Path("run/metrics.jsonl").write_text('{"step": 10, "train/nll": 3.0}\n')
-    Path("sweep/sweep.json").write_text(json.dumps({"name": "other", "runs": [], "created": "then"}))
+    Path("sweep/sweep.json").write_text(
+        json.dumps({"name": "other", "runs": [], "created": "then"})
+    )
     Path("file").write_text("hello")
     return tmp_path
 
 
 @pytest.fixture
-def refusal(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+def refusal(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refusal:
     """Runs lm-lab WORDS, which must refuse; what it said."""
 
     def refuse(*words: str) -> str:
@@ -58,7 +66,8 @@ KEYS = {
     "--config.model.dept=4": "config.model.dept does not exist; did you mean 'depth'",
     "--config.model.a.b=4": "config.model.a.b does not exist; a key is",
     "--config.model.__class__=1": "a config has a key that does not exist: '__class__ cannot be",
-    "--config.model={'a.b': 1}": "a config has a key that does not exist: ConfigDict does not accept dots",
+    "--config.model={'a.b': "
+    "1}": "a config has a key that does not exist: ConfigDict does not accept dots",
     "--config.seed.x=4": "config.seed must be a whole number",
     "--config.sede=4": "did you mean 'seed'",
     "--config.model=4": "config.model must be a section",
@@ -71,29 +80,36 @@ KEYS = {
     "--config.model.vocab={[]: 1}": "config.model.vocab must be a whole number or None",
     "--config.model.heads=3": "width 16 is not divisible by heads 3; choose a multiple",
     "--config.model.vocab=100": "config.model.vocab 100 is below the data's 257; raise it",
-    "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you mean 'decoder'",
+    "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you "
+    "mean 'decoder'",
     "--config.model.family=my.models": "put its package on PYTHONPATH",
     "--config.model.family=os.path": "has no Config; write it like those of lm_lab.models",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
     "--config.optimizer.peak_rate=1e999": "config.optimizer.peak_rate must be finite",
-    "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's 60 steps",
+    "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's "
+    "60 steps",
     "--config.train.tokens=64": "give one of steps, tokens, budget_flops, not steps and tokens",
     "--config.train.steps=None": "give one of steps, tokens, budget_flops, not none",
     "--config.train.steps=3_000_000_000": "config.train asks for 3e+09 steps",
     "--config.train.microbatches=3": "batch_size 4 is not divisible by microbatches 3",
-    "--config.train.batch_size=4000": "lower config.data.length or config.train.batch_size, or give more text",
-    "--config.data.length=100000": "lower config.data.length or config.train.batch_size, or give more text",
+    "--config.train.batch_size=4000": "lower config.data.length or config.train.batch_size, or "
+    "give more text",
+    "--config.data.length=100000": "lower config.data.length or config.train.batch_size, or "
+    "give more text",
     "--config.model.depth=1000000": "config.model.depth must be at most 16384, not 1000000",
-    "--config.model.depth=9999": "config.model.depth: 9999 unrolled layers compile for hours; set config.model.scan",
-    "--config.model.width=1_000_000": "the optimizer's state take 1.44e+05 GB, and the memory at hand is",
+    "--config.model.depth=9999": "config.model.depth: 9999 unrolled layers compile for hours; "
+    "set config.model.scan",
+    "--config.model.width=1_000_000": "the optimizer's state take 1.44e+05 GB, and the memory "
+    "at hand is",
     "--config.model.width=100_000_000": "config.model.width must be at most 1048576, not 100000000",
     "--config.model.vocab=1_000_000_000_000": "config.model.vocab must be below 2**31, not 1e+12",
     "--config.model.family=a\0b": "no models named",
     "--config.optimizer.peak_rate=0": "config.optimizer.peak_rate must be above 0.0, not 0.0",
     "--config.optimizer.clip_norm=0": "config.optimizer.clip_norm must be above 0.0, not 0.0",
-    "--config.train.initial=a\udcff": "config.train.initial must be text or None, not 'a\\udcff', with NUL or",
+    "--config.train.initial=a\udcff": "config.train.initial must be text or None, not "
+    "'a\\udcff', with NUL or",
     "--config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2; lower it",
     "--config.data.source=sythetic": "did you mean 'synthetic'",
     "--config.mesh.data=3": "config.mesh: data 3 x fsdp 1 do not divide the 4 rows",
@@ -122,9 +138,12 @@ COMMANDS = {
     "train --config=tiny.py": "--workdir=DIR is missing, as in",
     "train --config=tiny.py --workdir=": "--workdir=DIR is missing, as in",
     "train --config=tiny.py --workdir": "Missing value for flag --workdir",
-    "train --config=tiny.py --workdir=new --config.seed=1 --config.seed=1": "--config.seed is given twice",
-    "train --config=tiny.py --workdir=new --config.model.heads 3": "width 16 is not divisible by heads 3",
-    "train --config=tiny.py --workdir=new --config.train.steps=None --config.train.budget_flops=9": "is below",
+    "train --config=tiny.py --workdir=new --config.seed=1 "
+    "--config.seed=1": "--config.seed is given twice",
+    "train --config=tiny.py --workdir=new --config.model.heads "
+    "3": "width 16 is not divisible by heads 3",
+    "train --config=tiny.py --workdir=new --config.train.steps=None "
+    "--config.train.budget_flops=9": "is below",
     "train --config=tiy.py --workdir=new": "no Python file 'tiy.py'; did you mean 'tiny.py'",
     "train --config=empty --workdir=new": "no Python file 'empty'",
     "train --config=file --workdir=new": "no Python file 'file'",
@@ -132,21 +151,28 @@ COMMANDS = {
     "train --config=tiny.py --workdir=file": "file: cannot write there: File exists",
     "train --config=tiny.py --workdir=file/new": "file/new: cannot write there: Not a directory",
     "train --config=tiny.py --workdir=/proc/new": "/proc/new: cannot write there",
-    "train --config=tiny.py --workdir=run --config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
-    "train --config=tiny.py --workdir=sweep": "sweep holds a sweep, not a run; choose another --workdir",
-    "train --config=tiny.py --workdir=a\0b": "--workdir='a\\x00b' is no path: it has NUL, or bytes that are no UTF-8",
+    "train --config=tiny.py --workdir=run "
+    "--config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
+    "train --config=tiny.py "
+    "--workdir=sweep": "sweep holds a sweep, not a run; choose another --workdir",
+    "train --config=tiny.py "
+    "--workdir=a\0b": "--workdir='a\\x00b' is no path: it has NUL, or bytes that are no UTF-8",
     "train --config=tiny.py --workdir=a\udcff": "--workdir='a\\udcff' is no path",
     "train --config=pipe.py --workdir=new": "no Python file 'pipe.py'",
-    "train --config=tiny.py --workdir=new --config.adapter.name=freeze --config.adapter.train=()": "nothing would be",
-    "train --config=tiny.py --workdir=new --config.adapter.name=lora --config.adapter.targets=()": "nothing would be",
-    "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face --config.data.tokenizer_file=pipe.py": (
+    "train --config=tiny.py --workdir=new --config.adapter.name=freeze "
+    "--config.adapter.train=()": "nothing would be",
+    "train --config=tiny.py --workdir=new --config.adapter.name=lora "
+    "--config.adapter.targets=()": "nothing would be",
+    "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face "
+    "--config.data.tokenizer_file=pipe.py": (
         "config.data.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
     ),
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
     "plan --config=tiny.py --utilisation=nan": "--utilisation=nan must be a share of the peak",
     "sweep / --workdir=new": "no study at /; ",
     "plan --config=tiny.py --device=GTX": "--device=GTX: no peak is known of it; known: a100,",
-    "plan --config=tiny.py --config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
+    "plan --config=tiny.py "
+    "--config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
     "plan --config=tiny.py --config.model.depth=9999": "9999 unrolled layers compile for hours",
     "plan --config=tiny.py --utilisation=2": "--utilisation=2",
     "plan --config=tiny.py --workdir=new": "see lm-lab plan --help",
@@ -199,15 +225,24 @@ def test_config_files(refusal: Refusal, text: str):
 
 
 def test_a_config_with_an_argument_that_it_does_not_take(refusal: Refusal):
-    assert "takes 0 positional arguments" in refusal("train", "--config=tiny.py:small", "--workdir=new")
+    assert "takes 0 positional arguments" in refusal(
+        "train", "--config=tiny.py:small", "--workdir=new"
+    )
 
 
 TEXTS = {
     "nowhere/at all": (None, "no file or folder 'nowhere/at all'"),
     "no_match": ("", "no file below 'no_match' ends in .txt"),
     "nothing.txt": (b"", "'nothing.txt' is empty"),
-    "latin.txt": (b"ab\xff", "latin.txt is not UTF-8 (byte 0xff at offset 2); convert it with iconv"),
-    "pipes": ("pipe", "cannot read pipes/a.txt (it is a pipe or a device, not a file); mend that, or leave it out"),
+    "latin.txt": (
+        b"ab\xff",
+        "latin.txt is not UTF-8 (byte 0xff at offset 2); convert it with iconv",
+    ),
+    "pipes": (
+        "pipe",
+        "cannot read pipes/a.txt (it is a pipe or a device, not a file); mend that, or leave it "
+        "out",
+    ),
     "/dev/zero": (None, "no file or folder '/dev/zero'"),
     "one.txt": (b"hello", "lower config.data.length or config.train.batch_size, or give more text"),
 }
@@ -225,24 +260,37 @@ def test_texts(refusal: Refusal, path: str):
         Path(path).write_bytes(content)
     synthetic = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
     Path("text.py").write_text(users.CONFIG.replace(synthetic, '"source": "text", "length": 16'))
-    assert words in refusal("train", "--config=text.py", "--workdir=new", f"--config.data.path={path}")
+    assert words in refusal(
+        "train", "--config=text.py", "--workdir=new", f"--config.data.path={path}"
+    )
 
 
 SWEEPS = {
     ("sweep.json", '{"name": "ot'): "sweep/sweep.json: not JSON",
     ("sweep.json", "[" * 100_000): "sweep/sweep.json: not JSON (maximum recursion depth",
     ("sweep.json", "[]"): "sweep/sweep.json: must hold an object",
-    ("results.csv", "name,status\na,complete"): "sweep/results.csv: cut short; launch lm-lab sweep again",
+    (
+        "results.csv",
+        "name,status\na,complete",
+    ): "sweep/results.csv: cut short; launch lm-lab sweep again",
     ("results.csv", "name,status\nb,complete\n"): "sweep/results.csv: not the runs of sweep.json",
     ("results.csv", "name,status\n\xff\n"): "sweep/results.csv: not a table",
-    ("results.csv", "name,status\na,failed\n"): "none of the 1 runs is complete; finish them with lm-lab sweep",
+    (
+        "results.csv",
+        "name,status\na,failed\n",
+    ): "none of the 1 runs is complete; finish them with lm-lab sweep",
 }
 
 
 @pytest.mark.parametrize("name, content", SWEEPS)
 def test_damaged_records_of_a_sweep(refusal: Refusal, name: str, content: str):
     Path("sweep/runs/a").mkdir(parents=True)
-    study = {"name": "other", "analysis": {"kind": "isoflop"}, "runs": [{"name": "a"}], "created": "then"}
+    study = {
+        "name": "other",
+        "analysis": {"kind": "isoflop"},
+        "runs": [{"name": "a"}],
+        "created": "then",
+    }
     Path("sweep/sweep.json").write_text(json.dumps(study))
     Path("sweep/results.csv").write_text("name,status\na,complete\n")
     Path("sweep", name).write_text(content, encoding="latin-1")
@@ -275,8 +323,14 @@ def study():
 """
 
 STUDIES = {
-    (BASE, "[{'modle.depth': 1}]"): "point 1 of 1 (modle.depth=1): config.modle does not exist; did you mean 'model'",
-    (BASE, "[{}, {'model.heads': 3}]"): "point 2 of 2 (model.heads=3): config.model: width 16 is not divisible",
+    (
+        BASE,
+        "[{'modle.depth': 1}]",
+    ): "point 1 of 1 (modle.depth=1): config.modle does not exist; did you mean 'model'",
+    (
+        BASE,
+        "[{}, {'model.heads': 3}]",
+    ): "point 2 of 2 (model.heads=3): config.model: width 16 is not divisible",
     (BASE, "[{'seed.x': 3}]"): "config.seed must be a whole number",
     (BASE, "[{1: 3}]"): "config.1 does not exist",
     (BASE, "{'seed': 3}"): "its sweep must be a list of dicts",
@@ -287,7 +341,10 @@ STUDIES = {
     ("{}", "[{}]"): "Study: base must be a ConfigDict, not {}",
     ("None", "[{}]"): "Study: base must be a ConfigDict, not None",
     ("sys.exit(3)", "[{}]"): "study.py:7: SystemExit: 3",
-    (BASE, "[{'model.depth': 1}, {'model.width': 1e8}]"): "config.model.width must be at most 1048576",
+    (
+        BASE,
+        "[{'model.depth': 1}, {'model.width': 1e8}]",
+    ): "config.model.width must be at most 1048576",
 }
 
 
@@ -298,7 +355,9 @@ def test_studies(refusal: Refusal, base: str, sweep: str):
 
 
 def test_a_study_whose_name_is_no_text(refusal: Refusal):
-    Path("study.py").write_text(STUDY.format(base=BASE, sweep="[{}]", kind="isoflop").replace('"mine"', "3"))
+    Path("study.py").write_text(
+        STUDY.format(base=BASE, sweep="[{}]", kind="isoflop").replace('"mine"', "3")
+    )
     assert "Study: name must be text, not 3" in refusal("sweep", "study", "--workdir=new")
 
 
@@ -306,7 +365,8 @@ ARMS = "{'a': {'model.depth': 1}, 'b': {'model.depth': 2}}"
 COMPARISON = f"'kind': 'comparison', 'arms': {ARMS}, 'reference': 'a'"
 ANALYSES = {
     COMPARISON: "no two contenders are sure to have runs of one budget; set train.budget_flops",
-    "'kind': 'isoflop', 'held_out_budget': 1e9": "analysis.held_out_budget 1e+09 is the budget of no run; choose",
+    "'kind': 'isoflop', 'held_out_budget': "
+    "1e9": "analysis.held_out_budget 1e+09 is the budget of no run; choose",
 }
 
 
@@ -315,6 +375,8 @@ def test_an_analysis_that_the_runs_cannot_answer(refusal: Refusal, analysis: str
     both = "[{'model.depth': 1}, {'model.depth': 2}]"
     if "isoflop" in analysis:
         both = "[{'train.steps': None, 'train.budget_flops': 1e8}]"
-    study = STUDY.format(base=BASE, sweep=both, kind="isoflop").replace("'kind': 'isoflop'", analysis)
+    study = STUDY.format(base=BASE, sweep=both, kind="isoflop").replace(
+        "'kind': 'isoflop'", analysis
+    )
     Path("study.py").write_text(study.replace("\"kind\": 'isoflop'", analysis))
     assert ANALYSES[analysis] in refusal("sweep", "study", "--workdir=new")

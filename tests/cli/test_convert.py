@@ -38,7 +38,9 @@ def write_tokenizer(path):
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     special = ["<|end_of_text|>"]
-    trainer = tokenizers.trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     made.train_from_iterator(["the cat"], trainer)
     made.save(str(path))
 
@@ -68,10 +70,14 @@ def test_bfloat16_is_kept_or_asked_for(place):
 def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, capsys):
     write_tokenizer(place / "foreign/tokenizer.json")
     convert.run(["--from=foreign", "--to=runs/a"])
-    assert restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "tokenizer/tokenizer.json"
+    assert (
+        restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "tokenizer/tokenizer.json"
+    )
     capsys.readouterr()
     words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
-    monkeypatch.setattr(devices.sharding, "provide_devices", lambda mesh: None)  # this process has its own
+    monkeypatch.setattr(
+        devices.sharding, "provide_devices", lambda mesh: None
+    )  # this process has its own
     assert dispatch(words) == 0
     assert capsys.readouterr().out.startswith("the cat")
 
@@ -79,9 +85,14 @@ def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, ca
 def test_a_model_alone_and_one_of_transformers_read_no_text(place):
     convert.run(["--from=foreign", "--to=runs/a"])
     for command in ("generate", "evaluate"):
-        with pytest.raises(UserError, match=r"^runs/a holds a model alone, .* --config.train.initial=runs/a$"):
+        with pytest.raises(
+            UserError, match=r"^runs/a holds a model alone, .* --config.train.initial=runs/a$"
+        ):
             dispatch([command, "--workdir=runs/a"])
-        with pytest.raises(UserError, match=r"^foreign has a model of transformers; .* lm-lab convert --from=foreign"):
+        with pytest.raises(
+            UserError,
+            match=r"^foreign has a model of transformers; .* lm-lab convert --from=foreign",
+        ):
             dispatch([command, "--workdir=foreign"])
     with pytest.raises(UserError, match=r"^foreign has a model of transformers"):
         restore.load_params(Path("foreign"))
@@ -91,7 +102,9 @@ def test_a_model_alone_and_one_of_transformers_read_no_text(place):
 def adapter(place):
     """(settings, adapters) of the PEFT folder `adapter`, of `foreign`."""
     _, config, params = folder.load(Path("foreign"))
-    settings = lora.Config(rank=2, targets=("attention",), ranks=("query/1=3", "out/0=0"), alphas=("value=5",))
+    settings = lora.Config(
+        rank=2, targets=("attention",), ranks=("query/1=3", "out/0=0"), alphas=("value=5",)
+    )
     adapters = lora.init(jax.random.key(0), settings, params)
     adapters = jax.tree.map(lambda x: jnp.where(x == 0, x, x + 1), adapters)
     peft.save(Path("adapter"), settings, adapters, "decoder", config)
@@ -99,14 +112,20 @@ def adapter(place):
 
 
 def test_an_adapter_of_peft_comes_with_its_base(place, adapter):
-    with pytest.raises(UserError, match=r"adapter: its adapter_config.json names no base; give --base=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"adapter: its adapter_config.json names no base; give --base=FOLDER"
+    ):
         convert.run(["--from=adapter", "--to=runs/a"])
     assert convert.run(["--from=adapter", "--base=foreign", "--to=runs/a"]) == 0
     base = folder.load(Path("foreign"))[2]
-    assert tiny.same_bits(restore.load_params(Path("runs/a"))[2], jax.device_get(lora.merge(*adapter, base)[0]))
+    assert tiny.same_bits(
+        restore.load_params(Path("runs/a"))[2], jax.device_get(lora.merge(*adapter, base)[0])
+    )
     assert convert.run(["--from=foreign", "--to=runs/base"]) == 0
     written = json.loads(Path("adapter/adapter_config.json").read_text())
-    Path("adapter/adapter_config.json").write_text(json.dumps(written | {"base_model_name_or_path": "runs/base"}))
+    Path("adapter/adapter_config.json").write_text(
+        json.dumps(written | {"base_model_name_or_path": "runs/base"})
+    )
     assert convert.run(["--from=adapter", "--to=runs/b"]) == 0
     assert tiny.same_bits(*(restore.load_params(Path(name))[2] for name in ("runs/a", "runs/b")))
     assert restore.read_config(Path("runs/b"))["train"]["initial"] == str(place / "runs/base")
@@ -115,7 +134,10 @@ def test_an_adapter_of_peft_comes_with_its_base(place, adapter):
 def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     convert.run(["--from=adapter", "--base=foreign", "--to=runs/a"])
     given = {name: section for name, section in tiny.RUN.items() if name != "model"}
-    given |= {"data": given["data"] | {"tokenizer": "byte"}, "train": given["train"] | {"initial": "runs/a"}}
+    given |= {
+        "data": given["data"] | {"tokenizer": "byte"},
+        "train": given["train"] | {"initial": "runs/a"},
+    }
     asked = given | {"adapter": {"name": "lora", "continues": True}}
     experiment, resolved = configs.resolve(configs.ConfigDict(asked))
     state = loop.build([Run(experiment, resolved, Path("run"))]).start()
@@ -126,21 +148,32 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     own = restore.load_adapter(Path("run"))[2].trained["lora"]["layers"]["attention"]
     assert tiny.distance(own, adapter[1]["layers"]["attention"]) > 1e-4
     assert not np.asarray(own["query"]["up_kernel"])[0, 2:].any()  # beyond the layer's own rank
-    wrong = Run(*configs.resolve(configs.override(configs.ConfigDict(asked), {"adapter.rank": 4})), Path("wrong"))
-    with pytest.raises(UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"):
+    wrong = Run(
+        *configs.resolve(configs.override(configs.ConfigDict(asked), {"adapter.rank": 4})),
+        Path("wrong"),
+    )
+    with pytest.raises(
+        UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"
+    ):
         loop.build([wrong])
     with pytest.raises(UserError, match=r"config.adapter.continues needs config.train.initial"):
         configs.resolve(configs.override(configs.ConfigDict(asked), {"train.initial": None}))
 
 
 MISTAKES = [
-    (["--from=foreign", "--to=new", "--base=foreign"], "--base is for the folder of an adapter, and foreign is none"),
+    (
+        ["--from=foreign", "--to=new", "--base=foreign"],
+        "--base is for the folder of an adapter, and foreign is none",
+    ),
     ([], "--from=FOLDER and --to=FOLDER are needed"),
     (["--from=foreign"], "--from=FOLDER and --to=FOLDER are needed"),
     (["--from=foreign", "--to=new", "more"], "unexpected argument 'more'"),
     (["--from=foreign", "--to=new", "--dtype=int8"], "--dtype"),
     (["--from=foreign", "--to=foreign"], "foreign is taken; choose another folder"),
-    (["--from=foreign", "--to=new", "--architecture=LlamaForCausalLM"], "is for what is written for transformers"),
+    (
+        ["--from=foreign", "--to=new", "--architecture=LlamaForCausalLM"],
+        "is for what is written for transformers",
+    ),
     (["--from=./nowhere", "--to=new"], "nowhere/config.json: cannot read: No such file"),
     (["--from=broken", "--to=new"], "broken/model.safetensors: tensor model.norm.weight"),
     (["--from=run", "--to=new"], "run/checkpoints: no checkpoint there"),
@@ -152,7 +185,9 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_leaves_nothing(place, monkeypatch, capsys, words, message):
     Path("broken").mkdir()
     Path("broken/config.json").write_text(Path("foreign/config.json").read_text())
-    Path("broken/model.safetensors").write_bytes(Path("foreign/model.safetensors").read_bytes()[:-4])
+    Path("broken/model.safetensors").write_bytes(
+        Path("foreign/model.safetensors").read_bytes()[:-4]
+    )
     Path("run").mkdir()
     Path("run/config.json").write_text(json.dumps({"model": {"family": "decoder", "vocab": VOCAB}}))
     before = users.stored(place)
@@ -167,7 +202,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(place, monkeypatch, capsys, wo
 
 def test_a_setting_that_the_architecture_has_not_is_named(place):
     convert.run(["--from=foreign", "--to=runs/a"])
-    with pytest.raises(UserError, match=r"model.bias 'none' cannot be written as Qwen2, which has 'qkv'"):
+    with pytest.raises(
+        UserError, match=r"model.bias 'none' cannot be written as Qwen2, which has 'qkv'"
+    ):
         convert.run(["--from=runs/a", "--to=new", "--architecture=Qwen2ForCausalLM"])
     with pytest.raises(UserError, match="a model of family decoder is no BertForMaskedLM"):
         convert.run(["--from=runs/a", "--to=new", "--architecture=BertForMaskedLM"])

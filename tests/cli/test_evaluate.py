@@ -40,7 +40,9 @@ def test_what_is_no_text_is_one_line(places, name, message):
 
 
 def test_a_home_of_nobody_is_one_line(places):
-    with pytest.raises(UserError, match="--text=~nobody_is_named_so/a: nobody has that home directory"):
+    with pytest.raises(
+        UserError, match="--text=~nobody_is_named_so/a: nobody has that home directory"
+    ):
         evaluate.run([f"--workdir={places}", "--text=~nobody_is_named_so/a"])
 
 

@@ -12,7 +12,13 @@ from lm_lab.train import carried
 from lm_lab.types import UserError
 from tests import tiny, vocabularies
 
-PAIRS = {"source": "pairs", "tokenizer": "byte", "length": 16, "context_length": 16, "spell": "source"}
+PAIRS = {
+    "source": "pairs",
+    "tokenizer": "byte",
+    "length": 16,
+    "context_length": 16,
+    "spell": "source",
+}
 
 
 def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
@@ -22,13 +28,19 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     experiment = tiny.configs.resolve(config)[0]
     tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
     given = prompted(experiment, tokenizer, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
-    expected = [*tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(), tokenizer.end_of_document]
+    expected = [
+        *tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(),
+        tokenizer.end_of_document,
+    ]
     np.testing.assert_array_equal(given.tokens, [expected])
 
 
 @pytest.mark.parametrize(
     "family, objective, why",
-    [("encoder", "masked", "sees the whole text"), ("word2vec", "word2vec", "sees no order of words")],
+    [
+        ("encoder", "masked", "sees the whole text"),
+        ("word2vec", "word2vec", "sees no order of words"),
+    ],
 )
 def test_who_generates_no_text_is_told_why(family, objective, why):
     config = tiny.config({"objective.name": objective})
@@ -40,7 +52,11 @@ def test_who_generates_no_text_is_told_why(family, objective, why):
 
 def test_what_is_streamed_is_the_whole_text():
     tokenizer = byte.make(byte.Config())
-    steps = [[ord("a"), 0xC3], [0xA9, 0xFF], [0xC3]]  # a whole letter in two steps, and bytes that are none at the end
+    steps = [
+        [ord("a"), 0xC3],
+        [0xA9, 0xFF],
+        [0xC3],
+    ]  # a whole letter in two steps, and bytes that are none at the end
     shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps), []))
     assert shown == tokenizer.decode([number for step in steps for number in step])
 
@@ -50,7 +66,13 @@ def test_no_streamed_byte_is_taken_back_and_the_space_after_the_prompt_stays(tmp
     tokenizer = hugging_face.make(hugging_face.Config(str(tmp_path / "tokenizer.json")))
     a, end = 256, tokenizer.end_of_document
     e_acute, bad = [0xC3, 0xA9], 0xFF
-    for ids in ([a, *e_acute, bad, a, a], [a, *e_acute, a], [0x41, bad], [*e_acute, end, a], e_acute):
+    for ids in (
+        [a, *e_acute, bad, a, a],
+        [a, *e_acute, a],
+        [0x41, bad],
+        [*e_acute, end, a],
+        e_acute,
+    ):
         kept = ids[: ids.index(end)] if end in ids else ids
         shown = list(pieces(tokenizer, (np.array([[number]]) for number in ids), [end], [a, a]))
         assert "".join(["a a", *shown]) == tokenizer.decode([a, a, *kept])

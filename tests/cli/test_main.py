@@ -1,4 +1,6 @@
-"""What the commands say: help, one line for a mistake, a divergence, a full disk; plain lines and a bar."""
+"""What the commands say: help, one line for a mistake, a divergence, a full disk; plain lines and a
+bar.
+"""
 
 import fcntl
 import json
@@ -54,7 +56,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, config: str):
 
 
 @pytest.mark.processes
-def test_jax_that_does_not_start_is_one_line(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch):
+def test_jax_that_does_not_start_is_one_line(
+    tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("JAX_PLATFORMS", "abacus")
     command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/new"]
     ended = subprocess.run(command, cwd=users.ROOT, capture_output=True, text=True, check=False)
@@ -69,7 +73,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path: Path, conf
     ended = lm_lab(*words)
     result = json.loads((tmp_path / "result.json").read_text())
     assert (ended.returncode, result["status"]) == (1, "diverged")
-    assert f"no longer finite at step {result['steps']}; lower config.optimizer.peak_rate" in ended.stdout
+    assert (
+        f"no longer finite at step {result['steps']}; lower config.optimizer.peak_rate"
+        in ended.stdout
+    )
     assert "Traceback" not in ended.stderr
     again = lm_lab(*words)
     assert (again.returncode, again.stdout, again.stderr) == (1, ended.stdout, "")
@@ -89,11 +96,17 @@ def small_disk(tmp_path: Path):
 
 
 @pytest.mark.processes
-def test_a_full_disk_is_one_line_and_costs_no_checkpoint(small_disk: Path, config: str, undisturbed: Path):
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
+    small_disk: Path, config: str, undisturbed: Path
+):
     words = ("train", config, f"--workdir={small_disk}/run")
-    assert struck("SIGKILL", "lm_lab.train.checkpoint.commit", 3, *words).returncode == -signal.SIGKILL
+    assert (
+        struck("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode == -signal.SIGKILL
+    )
     with (small_disk / "filler").open("wb") as filler:
-        filler.write(bytes(shutil.disk_usage(small_disk).free - 200_000))  # too little for another checkpoint
+        filler.write(
+            bytes(shutil.disk_usage(small_disk).free - 200_000)
+        )  # too little for another checkpoint
     ended = lm_lab(*words)
     assert ended.returncode == 2
     assert [line for line in ended.stderr.splitlines() if "step" not in line.split(",")[0]] == []
@@ -109,7 +122,10 @@ def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, confi
     code = "from lm_lab.train import checkpoint; checkpoint.require_space = lambda *_: None\n"
     code += "from lm_lab.cli.main import main; main()"
     words = ("train", config, f"--workdir={small_disk}/run", "--config.model.width=128")
-    command, settings = [sys.executable, "-c", code, *words], {"env": users.environment(), "text": True}
+    command, settings = (
+        [sys.executable, "-c", code, *words],
+        {"env": users.environment(), "text": True},
+    )
     ended = subprocess.run(command, capture_output=True, check=False, **settings)
     assert ended.returncode == 2
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("run: step ")]
@@ -118,11 +134,17 @@ def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, confi
 
 
 @pytest.mark.processes
-def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, home: Path, config: str, undisturbed: Path):
+def test_a_terminal_gets_a_bar_and_a_file_plain_lines(
+    tmp_path: Path, home: Path, config: str, undisturbed: Path
+):
     master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
+    fcntl.ioctl(
+        terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0)
+    )  # rows and columns
     command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/bar"]
-    with subprocess.Popen(command, cwd=users.ROOT, env=users.environment(), stderr=terminal, stdout=terminal):
+    with subprocess.Popen(
+        command, cwd=users.ROOT, env=users.environment(), stderr=terminal, stdout=terminal
+    ):
         os.close(terminal)
         shown = b""
         while chunk := _read(master):
@@ -135,7 +157,9 @@ def test_a_terminal_gets_a_bar_and_a_file_plain_lines(tmp_path: Path, home: Path
     plain = (home / "undisturbed.stderr").read_text()
     assert "\r" not in plain
     assert "\x1b" not in plain
-    assert re.match(r"undisturbed: step 60/60, held-out \d\.\d+, loss \d\.\d+, ", plain.splitlines()[-1])
+    assert re.match(
+        r"undisturbed: step 60/60, held-out \d\.\d+, loss \d\.\d+, ", plain.splitlines()[-1]
+    )
 
 
 def _read(descriptor: int) -> bytes:

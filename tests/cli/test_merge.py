@@ -59,8 +59,12 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
     there = loader.open_tokenizer(*_read(runs[0]))
     monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(vocabularies, "_texts", lambda *_: pytest.fail("it learns again"))
-    assert [loader.open_tokenizer(*_read(place)).identity for place in moved] == 3 * [there.identity]
-    assert not any(str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2]))
+    assert [loader.open_tokenizer(*_read(place)).identity for place in moved] == 3 * [
+        there.identity
+    ]
+    assert not any(
+        str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2])
+    )
     runs[0].rename(runs[0].with_name("away"))  # the base is found beside the run that began with it
     try:
         assert tiny.same_bits(restore.load_params(moved[1])[2], restore.load_params(moved[2])[2])
@@ -70,8 +74,13 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
 
 def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
     dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'merged'}"])
-    experiment, values = configs.resolve(ConfigDict(restore.read_run(tmp_path / "merged")), stored=True)
-    with pytest.raises(UserError, match="merged holds a model that convert or merge wrote, and no state of training"):
+    experiment, values = configs.resolve(
+        ConfigDict(restore.read_run(tmp_path / "merged")), stored=True
+    )
+    with pytest.raises(
+        UserError,
+        match="merged holds a model that convert or merge wrote, and no state of training",
+    ):
         again.evaluate(Run(experiment, values, tmp_path / "merged"))
 
 
@@ -80,7 +89,10 @@ def _read(place):
 
 
 def test_the_adapter_alone_is_what_peft_reads(runs, tmp_path):
-    assert dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'adapter'}", "--form=peft"]) == 0
+    assert (
+        dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'adapter'}", "--form=peft"])
+        == 0
+    )
     family, config, own = restore.load_adapter(runs[1])
     settings, adapters = peft.load(tmp_path / "adapter", family, config)
     rows = own.trained["lora"]["layers"]["attention"]["out"]["down_kernel"]

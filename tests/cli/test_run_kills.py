@@ -14,18 +14,21 @@ from tests.sweeps.fakes import wait_for
 pytestmark = pytest.mark.processes
 
 MOMENTS = [
-    ("lm_lab.train.records.write_environment", 1),  # during the start, after config.json
-    ("lm_lab.train.records.Metrics.write", 1),  # before the first line
-    ("lm_lab.train.checkpoint.write_arrays", 1),  # before the first checkpoint
-    ("lm_lab.train.checkpoint.seal", 2),  # in the second save, between its arrays and its manifest
-    ("lm_lab.train.checkpoint.atomic_write", 2),  # a step in place, LAST_GOOD not yet at it
-    ("lm_lab.train.checkpoint.discard", 1),  # right after a save, old steps not yet removed
-    ("lm_lab.train.records.write_result", 1),  # all done but said
+    ("lm_lab.runs.records.write_environment", 1),  # during the start, after config.json
+    ("lm_lab.runs.records.Metrics.write", 1),  # before the first line
+    ("lm_lab.runs.checkpoint.write_arrays", 1),  # before the first checkpoint
+    ("lm_lab.runs.checkpoint.seal", 2),  # in the second save, between its arrays and its manifest
+    ("lm_lab.runs.checkpoint.atomic_write", 2),  # a step in place, LAST_GOOD not yet at it
+    ("lm_lab.runs.checkpoint.discard", 1),  # right after a save, old steps not yet removed
+    ("lm_lab.runs.records.write_result", 1),  # all done but said
 ]
 
 
 def flip_a_bit(checkpoint: Path) -> None:
-    largest = max((path for path in checkpoint.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest = max(
+        (path for path in checkpoint.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1
     largest.write_bytes(content)
@@ -54,7 +57,14 @@ def test_killed_at_a_random_moment(tmp_path: Path, config: str, undisturbed: Pat
 
 def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, undisturbed: Path):
     for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130), ("SIGHUP", 3, 129)):
-        ended = struck(name, "lm_lab.train.member.Member.observe", call, "train", config, f"--workdir={tmp_path}")
+        ended = struck(
+            name,
+            "lm_lab.train.member.Member.observe",
+            call,
+            "train",
+            config,
+            f"--workdir={tmp_path}",
+        )
         assert ended.returncode == code, ended.stderr
         assert ended.stderr.splitlines()[-1].startswith(f"lm-lab: {name} at step ")
         assert "Traceback" not in ended.stderr
@@ -62,16 +72,18 @@ def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, und
     assert_same_run(tmp_path, undisturbed)
 
 
-def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(tmp_path: Path, config: str, undisturbed: Path):
+def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
+    tmp_path: Path, config: str, undisturbed: Path
+):
     words = ("train", config, f"--workdir={tmp_path}")
-    ended = struck("HANG", "lm_lab.train.compiled.Compiled.__call__", 4, *words)
+    ended = struck("HANG", "lm_lab.engine.compiled.Compiled.__call__", 4, *words)
     assert ended.returncode == 75
     told = [line for line in ended.stderr.splitlines() if line.startswith("lm-lab: ")]
     assert told[0].startswith("lm-lab: stalled: waiting for the step for 1 s, usually ")
     assert told[-1] == "lm-lab: stalled: ended; the same command goes on from what is stored"
     assert "victim.py" in ended.stderr  # the stack says where
 
-    hung = "HANG", "lm_lab.train.checkpoint.write_arrays", 2
+    hung = "HANG", "lm_lab.runs.checkpoint.write_arrays", 2
     with start(*hung, *words, module="tests.cli.victim") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
@@ -82,9 +94,13 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(tmp_path: Path, c
     assert_same_run(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("point", ["lm_lab.config.resolve", "lm_lab.train.compiled.Compiled.compile"])
+@pytest.mark.parametrize(
+    "point", ["lm_lab.config.resolve", "lm_lab.engine.compiled.Compiled.compile"]
+)
 def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: str, point: str):
-    with start("HANG", point, 1, "train", config, f"--workdir={tmp_path}", module="tests.cli.victim") as process:
+    with start(
+        "HANG", point, 1, "train", config, f"--workdir={tmp_path}", module="tests.cli.victim"
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGTERM)
@@ -93,7 +109,9 @@ def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: st
     assert last == "lm-lab: SIGTERM: stopped; the same command goes on from what is stored"
 
 
-def test_launched_again_after_its_end_it_says_the_result_and_touches_nothing(config: str, undisturbed: Path):
+def test_launched_again_after_its_end_it_says_the_result_and_touches_nothing(
+    config: str, undisturbed: Path
+):
     before = stored(undisturbed)
     ended = lm_lab("train", config, f"--workdir={undisturbed}")
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,4 +1,6 @@
-"""A sweep that is killed, launcher or worker, ends in the rows of one that was left alone; failures are named."""
+"""A sweep that is killed, launcher or worker, ends in the rows of one that was left alone; failures
+are named.
+"""
 
 import os
 import shutil
@@ -26,7 +28,9 @@ def study():
     odd = [{"optimizer.peak_rate": 1e30}, {"model.width": 8}, {"mesh.data": 3}]  # diverges, completes, fails
     return Study("tiny", "Does it end?", tiny.get_config(), chain(three, odd), {"kind": "isoflop"})
 """
-POPULATION = 4  # the first four runs differ in their seeds and rates only: they are trained together
+POPULATION = (
+    4  # the first four runs differ in their seeds and rates only: they are trained together
+)
 
 
 @pytest.fixture
@@ -76,7 +80,9 @@ def test_a_sweep_whose_launcher_is_killed_ends_in_the_same_rows_and_then_redoes_
     assert rows(tmp_path) == rows(sweep)
 
 
-def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(tmp_path: Path, sweep: Path):
+def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(
+    tmp_path: Path, sweep: Path
+):
     shutil.copy(sweep / "sweep.json", tmp_path)
     names = [row["name"] for row in rows(sweep)][:POPULATION]
 
@@ -85,29 +91,40 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(tmp_pa
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         return len(list(tmp_path.glob("runs/*/result.json")))
 
-    assert killed("lm_lab.train.checkpoint.surplus", 4) == 1  # diverged; the others are in their second save
-    assert killed("lm_lab.train.records.write_result", 1) == 1  # all are at the last step
+    assert (
+        killed("lm_lab.runs.checkpoint.surplus", 4) == 1
+    )  # diverged; the others are in their second save
+    assert killed("lm_lab.runs.records.write_result", 1) == 1  # all are at the last step
     behind = tmp_path / "runs" / names[1] / "checkpoints"
     shutil.rmtree(behind / "step_00000060")  # as if it had been killed before this commit
     (behind / "LAST_GOOD").write_text("step_00000050\n")
-    assert killed("lm_lab.train.records.write_result", 2) == 2  # one has its result, two have not
+    assert killed("lm_lab.runs.records.write_result", 2) == 2  # one has its result, two have not
     assert lm_lab("members", tmp_path, *names).returncode == 1  # one diverged
     for name in names[:3]:
         assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)
     assert records(tmp_path / "runs" / names[3]) == records(sweep / "runs" / names[3])
 
 
-def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(tmp_path: Path, sweep: Path):
+def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
+    tmp_path: Path, sweep: Path
+):
     """As when --workers changes between launches, which cuts the same runs into other units."""
     shutil.copy(sweep / "sweep.json", tmp_path)
     names = [row["name"] for row in rows(sweep)][: POPULATION - 1]
     for company, call in ((names[:1], 3), (names[:2], 2), (names[:1], 1), (names, 2)):
-        ended = struck("SIGKILL", "lm_lab.train.checkpoint.surplus", call, "members", tmp_path, *company)
+        ended = struck(
+            "SIGKILL", "lm_lab.runs.checkpoint.surplus", call, "members", tmp_path, *company
+        )
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert lm_lab("members", tmp_path, names[0]).returncode == 0
-    shutil.copy(tmp_path / "sweep.json", tmp_path / "runs" / names[1] / "result.json")  # as if an editor had been there
+    shutil.copy(
+        tmp_path / "sweep.json", tmp_path / "runs" / names[1] / "result.json"
+    )  # as if an editor had been there
     ended = lm_lab("members", tmp_path, *names)
     assert ended.returncode == 0
-    assert "result.json: not the result of a run (status is absent); set aside as result.json.damaged-1" in ended.stderr
+    assert (
+        "result.json: not the result of a run (status is absent); set aside as "
+        "result.json.damaged-1" in ended.stderr
+    )
     for name in names:
         assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)

@@ -1,4 +1,6 @@
-"""A folder that comes from others runs no code: what its files name is imported only if the reader says so."""
+"""A folder that comes from others runs no code: what its files name is imported only if the reader
+says so.
+"""
 
 import json
 import os
@@ -13,14 +15,22 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import sweep
 from lm_lab.cli.main import dispatch
-from lm_lab.durable import replace
-from lm_lab.train import files, restore, trust
+from lm_lab.runs import files
+from lm_lab.runs.durable import replace
+from lm_lab.train import restore, trust
 from lm_lab.types import UserError
 from tests.cli import users
 from tests.report.conftest import write_sweep
 
 MARK = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
-NAMES = ("model.family", "objective.name", "adapter.name", "data.source", "data.tokenizer", "train.also_examine")
+NAMES = (
+    "model.family",
+    "objective.name",
+    "adapter.name",
+    "data.source",
+    "data.tokenizer",
+    "train.also_examine",
+)
 READERS = (
     "evaluate --workdir=run",
     "generate --workdir=run",
@@ -58,7 +68,9 @@ def stored(home: Path) -> Callable[[str], None]:
 def test_a_stored_config_runs_no_code(home: Path, stored: Callable[[str], None], key: str):
     stored(key)
     for line in READERS:
-        with pytest.raises(UserError, match=rf"run/config\.json: config\.{key} names 'evil\.code'.*--trust=evil$"):
+        with pytest.raises(
+            UserError, match=rf"run/config\.json: config\.{key} names 'evil\.code'.*--trust=evil$"
+        ):
             dispatch(line.split())
     assert not (home / "ran").exists()
 
@@ -75,7 +87,10 @@ def test_the_run_that_another_begins_with_runs_no_code(home: Path, stored: Calla
     stored("adapter.name")
     with pytest.raises(UserError, match=r"config\.adapter\.name names 'evil\.code'.*--trust=evil"):
         configs.resolve(configs.override(configs.load("tiny.py"), {"train.initial": "run"}))
-    with pytest.raises(UserError, match=r"config\.adapter\.name names"), trust.trusting(["evi", "my_research"]):
+    with (
+        pytest.raises(UserError, match=r"config\.adapter\.name names"),
+        trust.trusting(["evi", "my_research"]),
+    ):
         restore.load_params(home / "run")
     assert not (home / "ran").exists()
 
@@ -87,9 +102,13 @@ def test_a_sweep_runs_the_code_of_its_study_alone(home: Path):
     runs = [{"name": "a", "overrides": {}, "config": values}]
     (home / "sweep.json").write_text(json.dumps(study | {"runs": runs}))
     (home / "results.csv").write_text("name,status\na,complete\n")
-    with pytest.raises(UserError, match=r"sweep\.json: config\.data\.source names 'evil\.code'.*--trust=evil"):
+    with pytest.raises(
+        UserError, match=r"sweep\.json: config\.data\.source names 'evil\.code'.*--trust=evil"
+    ):
         dispatch(["members", str(home), "a"])
-    with pytest.raises(UserError, match=r"sweep\.json: analysis\.kind names 'evil\.code'.*--trust=evil"):
+    with pytest.raises(
+        UserError, match=r"sweep\.json: analysis\.kind names 'evil\.code'.*--trust=evil"
+    ):
         dispatch(["report", str(home)])
     assert not (home / "ran").exists()
     with pytest.raises(UserError, match="cannot import"):
@@ -102,7 +121,9 @@ def test_a_sweep_runs_the_code_of_its_study_alone(home: Path):
 def test_what_lies_in_the_current_folder_is_no_module(home: Path):
     (home / "jax.py").write_text(MARK)
     command = [sys.executable, "-m", "lm_lab", "generate", "--workdir=nowhere"]
-    ended = subprocess.run(command, cwd=home, env=users.environment(), capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=home, env=users.environment(), capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, (home / "ran").exists()) == (2, False), ended.stderr
 
 
@@ -129,7 +150,9 @@ def test_a_manifest_covers_its_own_folder_alone(tmp_path: Path, name: str):
     (tmp_path / "secret").touch()
     forged = {"files": {name: [0, files.digest(tmp_path / "secret")]}}
     (tmp_path / "step").mkdir()
-    (tmp_path / "step" / files.MANIFEST).write_text(json.dumps({"sha256": files._fingerprint(forged), **forged}))
+    (tmp_path / "step" / files.MANIFEST).write_text(
+        json.dumps({"sha256": files._fingerprint(forged), **forged})
+    )
     with pytest.raises(files.Damaged, match="no file of the folder"):
         files.verify_seal(tmp_path / "step")
 

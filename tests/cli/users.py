@@ -1,4 +1,6 @@
-"""What the tests of the commands share: a tiny run, a launch of lm-lab as a process, and what it left behind."""
+"""What the tests of the commands share: a tiny run, a launch of lm-lab as a process, and what it
+left behind.
+"""
 
 import csv
 import json
@@ -14,7 +16,11 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[2]
-CLOCKS = ("seconds", "compile_seconds", "tokens_per_second")  # all that two runs of one config may differ in
+CLOCKS = (
+    "seconds",
+    "compile_seconds",
+    "tokens_per_second",
+)  # all that two runs of one config may differ in
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -36,7 +42,10 @@ def get_config():
 def environment() -> dict[str, str]:
     """Of a process: compiled programs are kept between launches, as the suite keeps its own."""
     cache = os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
-    keep_all = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    keep_all = {
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     return os.environ | keep_all | {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
 
 
@@ -44,7 +53,9 @@ def start(*words: Any, module: str = "lm_lab") -> subprocess.Popen[str]:
     """lm-lab as a process of its own."""
     command = [sys.executable, "-m", module, *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), text=True, start_new_session=True, **pipes
+    )
 
 
 def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[str]:
@@ -55,7 +66,9 @@ def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[s
 
 
 def struck(signal: str, point: str, call: int, *words: Any) -> subprocess.CompletedProcess[str]:
-    """lm-lab that is sent a signal just before the `call`th call of the function at the dotted path `point`."""
+    """lm-lab that is sent a signal just before the `call`th call of the function at the dotted path
+    `point`.
+    """
     return lm_lab(signal, point, call, *words, module="tests.cli.victim")
 
 
@@ -68,7 +81,9 @@ def final_arrays(run: Path) -> list[np.ndarray]:
 def records(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """metrics.jsonl and result.json, less the clocks."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [without_clocks(line) for line in lines], without_clocks(json.loads((run / "result.json").read_text()))
+    return [without_clocks(line) for line in lines], without_clocks(
+        json.loads((run / "result.json").read_text())
+    )
 
 
 def rows(sweep: Path) -> list[dict[str, Any]]:
@@ -91,4 +106,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def stored(folder: Path) -> dict[str, bytes]:
     """Every file below the folder and its content; locks, which name their last holder, left out."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != "lock"
+    }

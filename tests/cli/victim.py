@@ -1,7 +1,9 @@
-"""python -m tests.cli.victim SIGNAL POINT CALL WORDS...: lm-lab WORDS..., struck at a moment of choice.
+"""python -m tests.cli.victim SIGNAL POINT CALL WORDS...: lm-lab WORDS..., struck at a moment of
+choice.
 
-The signal comes just before the CALLth call of POINT, a dotted path such as lm_lab.train.checkpoint.seal. Instead of a
-signal it may HANG there for ever, inside C, where no Python runs; a stall is then one after 1 s instead of minutes.
+The signal comes just before the CALLth call of POINT, a dotted path such as
+lm_lab.runs.checkpoint.seal. Instead of a signal it may HANG there for ever, inside C, where no
+Python runs; a stall is then one after 1 s instead of minutes.
 """
 
 import ctypes
@@ -38,7 +40,9 @@ if __name__ == "__main__":
     _, name, point, call, *words = sys.argv
     if name == "HANG":
         watchdog.TICK_SECONDS = 0.1
-        watchdog.PATIENCE.update({what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE})
+        watchdog.PATIENCE.update(
+            {what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE}
+        )
         watchdog.STACKS, watchdog.END = 2, 3
     strike(name, point, int(call))
     sys.argv = ["lm-lab", *words]

@@ -1,9 +1,18 @@
 import pytest
 
-from lm_lab.compute.conventions import CONVENTIONS, Geometry, gru_body, lstm_body, per_token, transformer_body
+from lm_lab.compute.conventions import (
+    CONVENTIONS,
+    Geometry,
+    gru_body,
+    lstm_body,
+    per_token,
+    transformer_body,
+)
 
 DEPTH, WIDTH, HEADS, LENGTH, VOCAB = 10, 640, 10, 2048, 32_000
-SHAPE = Geometry(transformer_body(WIDTH, DEPTH), VOCAB * WIDTH, LENGTH, DEPTH, HEADS, WIDTH // HEADS)
+SHAPE = Geometry(
+    transformer_body(WIDTH, DEPTH), VOCAB * WIDTH, LENGTH, DEPTH, HEADS, WIDTH // HEADS
+)
 
 
 def test_unit_values_a_sequence():

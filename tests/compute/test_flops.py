@@ -35,10 +35,17 @@ def by_jvp(x, w):
     return x @ w
 
 
-by_jvp.defjvp(lambda primals, tangents: (primals[0] @ primals[1], tangents[0] @ primals[1] + primals[0] @ tangents[1]))
+by_jvp.defjvp(
+    lambda primals, tangents: (
+        primals[0] @ primals[1],
+        tangents[0] @ primals[1] + primals[0] @ tangents[1],
+    )
+)
 
 
-@pytest.mark.parametrize("wrapped", [jax.jit(multiply), jax.checkpoint(multiply), by_vjp, by_jvp, multiply])
+@pytest.mark.parametrize(
+    "wrapped", [jax.jit(multiply), jax.checkpoint(multiply), by_vjp, by_jvp, multiply]
+)
 def test_calls_cost_what_they_call(wrapped):
     assert count(wrapped, X, W).total == ONE
 
@@ -89,7 +96,11 @@ def test_scan_equals_unrolled():
 
     batch = Shape((3, *X.shape), F32)
     assert count(scanned, stacked, X) == count(unrolled, stacked, X)
-    assert count(gradients(scanned), stacked, X).total == count(gradients(unrolled), stacked, X).total == 21 * ONE
+    assert (
+        count(gradients(scanned), stacked, X).total
+        == count(gradients(unrolled), stacked, X).total
+        == 21 * ONE
+    )
     assert count(jax.vmap(scanned, (None, 0)), stacked, batch).total == 3 * 7 * ONE
 
 
@@ -97,18 +108,27 @@ def test_nested_scans_multiply():
     def inner(x, w):
         return lax.scan(lambda x, _: (x @ w, None), x, length=3)[0]
 
-    assert count(lambda x, w: lax.scan(lambda x, _: (inner(x, w), None), x, length=5)[0], X, W).total == 15 * ONE
+    assert (
+        count(lambda x, w: lax.scan(lambda x, _: (inner(x, w), None), x, length=5)[0], X, W).total
+        == 15 * ONE
+    )
 
 
-@pytest.mark.parametrize("start, stop", [(0, 5), (jnp.int32(2), jnp.int32(7)), (np.int32(0), 5)], ids=str)
+@pytest.mark.parametrize(
+    "start, stop", [(0, 5), (jnp.int32(2), jnp.int32(7)), (np.int32(0), 5)], ids=str
+)
 def test_fori_loop_with_constant_bounds(start, stop):
-    assert count(lambda x, w: lax.fori_loop(start, stop, lambda _, x: x @ w, x), X, W).total == 5 * ONE
+    assert (
+        count(lambda x, w: lax.fori_loop(start, stop, lambda _, x: x @ w, x), X, W).total == 5 * ONE
+    )
 
 
 @pytest.mark.parametrize("stop, step, trips", [(5, 1, 5), (5, 2, 3), (6, 2, 3), (0, 1, 0)])
 def test_while_that_counts_to_a_constant(stop, step, trips):
     def loop(x, w):
-        return lax.while_loop(lambda carry: carry[1] < stop, lambda carry: (carry[0] @ w, carry[1] + step), (x, 0))[0]
+        return lax.while_loop(
+            lambda carry: carry[1] < stop, lambda carry: (carry[0] @ w, carry[1] + step), (x, 0)
+        )[0]
 
     assert count(loop, X, W).total == trips * ONE
 
@@ -120,10 +140,14 @@ def test_while_of_unknown_length_is_refused_only_around_products():
     with pytest.raises(Uncountable, match="while loop of unknown length"):
         count(until, X, W)
     with pytest.raises(Uncountable, match="while loop of unknown length"):
-        count(lambda x, w, n: lax.fori_loop(0, n, lambda _, x: x @ w, x), X, W, Shape((), jnp.int32))
+        count(
+            lambda x, w, n: lax.fori_loop(0, n, lambda _, x: x @ w, x), X, W, Shape((), jnp.int32)
+        )
 
     def doubled_bound(x, w):  # the bound moves with the loop, so its first value says nothing
-        return lax.while_loop(lambda c: c[0] < c[1], lambda c: (c[0] + 2, c[1] + 1, c[2] @ w), (0, 5, x))
+        return lax.while_loop(
+            lambda c: c[0] < c[1], lambda c: (c[0] + 2, c[1] + 1, c[2] @ w), (0, 5, x)
+        )
 
     with pytest.raises(Uncountable, match="while loop of unknown length"):
         count(doubled_bound, X, W)
@@ -139,7 +163,9 @@ def test_cond_costs_its_dearest_branch():
 
 def test_shard_map_costs_all_its_shards():
     mesh = AbstractMesh((4, 2), ("data", "tensor"), axis_types=(AxisType.Auto,) * 2)
-    sharded = jax.shard_map(multiply, mesh=mesh, in_specs=(P("data"), P(None, "tensor")), out_specs=P("data", "tensor"))
+    sharded = jax.shard_map(
+        multiply, mesh=mesh, in_specs=(P("data"), P(None, "tensor")), out_specs=P("data", "tensor")
+    )
     assert count(sharded, X, W).total == ONE
 
 
@@ -163,7 +189,9 @@ def test_what_hides_its_products_is_refused():
     with pytest.raises(Uncountable, match="fft"):
         count(jnp.fft.fft, W)
     with pytest.raises(Uncountable, match="custom_linear_solve"):
-        count(lambda a, b: jax.scipy.sparse.linalg.cg(lambda x: a @ x, b)[0], W, Shape((WIDTH,), F32))
+        count(
+            lambda a, b: jax.scipy.sparse.linalg.cg(lambda x: a @ x, b)[0], W, Shape((WIDTH,), F32)
+        )
     with pytest.raises(Uncountable, match="pure_callback"):
         count(lambda x: jax.pure_callback(lambda x: x, X, x), X)
 
@@ -173,7 +201,9 @@ def test_associative_scan_of_matrices_is_counted_and_of_elements_is_elementwise(
     assert matrices.total == 4 * 2 * 27  # a parallel prefix of 4 takes 2 + 1 + 1 products
 
     def recur(gate_LD, x_LD):
-        return lax.associative_scan(lambda a, b: (a[0] * b[0], b[0] * a[1] + b[1]), (gate_LD, x_LD))[1]
+        return lax.associative_scan(
+            lambda a, b: (a[0] * b[0], b[0] * a[1] + b[1]), (gate_LD, x_LD)
+        )[1]
 
     elements = count(recur, Shape((64, 16), F32), Shape((64, 16), F32))
     assert elements.total == 0
@@ -200,4 +230,9 @@ def test_groups_come_from_names_forward_and_backward_and_sum_to_the_total():
 
 def test_sums_beyond_64_bits():
     wide = Shape((1 << 22, 1 << 22), jnp.bfloat16)
-    assert count(lambda a, b: lax.scan(lambda c, _: (c @ b, None), a, length=1000)[0], wide, wide).total == 2000 << 66
+    assert (
+        count(
+            lambda a, b: lax.scan(lambda c, _: (c @ b, None), a, length=1000)[0], wide, wide
+        ).total
+        == 2000 << 66
+    )

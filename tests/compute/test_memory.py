@@ -32,7 +32,9 @@ def test_memory_of_a_compiled_step():
     assert memory is not None
     assert memory.arguments == bytes_of((w, x))
     assert memory.outputs == memory.aliased == bytes_of(w)
-    assert memory.temporaries >= bytes_of(x)  # the activation lives from the forward to the backward pass
+    assert memory.temporaries >= bytes_of(
+        x
+    )  # the activation lives from the forward to the backward pass
     assert memory.peak == memory.arguments + memory.temporaries
 
 

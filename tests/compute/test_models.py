@@ -1,4 +1,6 @@
-"""Whole models: closed forms, and XLA's count where it sees every equation (unrolled, before it optimises)."""
+"""Whole models: closed forms, and XLA's count where it sees every equation (unrolled, before it
+optimises).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +18,18 @@ BATCH, LENGTH, WIDTH, HEADS, DEPTH, VOCAB = 2, 16, 32, 4, 3, 64
 
 
 def decoder_params(tied=False):
-    """Of a classical decoder: stacked layers, no biases, no norms; paths as the project's decoder has them."""
+    """Of a classical decoder: stacked layers, no biases, no norms; paths as the project's decoder
+    has them.
+    """
     square, up = Shape((DEPTH, WIDTH, WIDTH), F32), Shape((DEPTH, WIDTH, 4 * WIDTH), F32)
     return {
         "embed": {"embedding": Shape((VOCAB, WIDTH), F32)},
         "layers": {
             "attention": {name: {"kernel": square} for name in ("query", "key", "value", "out")},
-            "feed_forward": {"up": {"kernel": up}, "down": {"kernel": Shape((DEPTH, 4 * WIDTH, WIDTH), F32)}},
+            "feed_forward": {
+                "up": {"kernel": up},
+                "down": {"kernel": Shape((DEPTH, 4 * WIDTH, WIDTH), F32)},
+            },
         },
     } | ({} if tied else {"head": {"kernel": Shape((WIDTH, VOCAB), F32)}})
 
@@ -34,9 +41,13 @@ def block(x_BLD, layer):
         return (x_BLD @ attention[name]["kernel"]).reshape(*x_BLD.shape[:2], HEADS, WIDTH // HEADS)
 
     scores = jnp.einsum("bqhk,bmhk->bhqm", split("query"), split("key"))
-    mixed = jnp.einsum("bhqm,bmhk->bqhk", jax.nn.softmax(scores), split("value")).reshape(x_BLD.shape)
+    mixed = jnp.einsum("bhqm,bmhk->bqhk", jax.nn.softmax(scores), split("value")).reshape(
+        x_BLD.shape
+    )
     x_BLD = x_BLD + mixed @ attention["out"]["kernel"]
-    return x_BLD + jax.nn.gelu(x_BLD @ feed_forward["up"]["kernel"]) @ feed_forward["down"]["kernel"], None
+    return x_BLD + jax.nn.gelu(x_BLD @ feed_forward["up"]["kernel"]) @ feed_forward["down"][
+        "kernel"
+    ], None
 
 
 def loss(params, tokens, scanned):
@@ -58,7 +69,9 @@ TOKENS = Shape((BATCH, LENGTH), jnp.int32)
 def test_decoder_step_costs_what_palm_says(tied, scanned):
     params = decoder_params(tied)
     shape = conventions.geometry(by_group(params), LENGTH, DEPTH, HEADS, WIDTH // HEADS)
-    counted = count(jax.value_and_grad(lambda params, tokens: loss(params, tokens, scanned)), params, TOKENS)
+    counted = count(
+        jax.value_and_grad(lambda params, tokens: loss(params, tokens, scanned)), params, TOKENS
+    )
     assert counted.total == BATCH * LENGTH * conventions.per_token(shape)["palm"]
     assert shape.body == conventions.transformer_body(WIDTH, DEPTH)
 
@@ -92,7 +105,9 @@ def gru(carry, x_BI, params):
 
 
 @pytest.mark.parametrize(
-    "cell, gates, body", [(lstm, 4, conventions.lstm_body), (gru, 3, conventions.gru_body)], ids=["lstm", "gru"]
+    "cell, gates, body",
+    [(lstm, 4, conventions.lstm_body), (gru, 3, conventions.gru_body)],
+    ids=["lstm", "gru"],
 )
 def test_recurrent_step_costs_six_flops_a_gate_weight_a_token(cell, gates, body):
     inputs = 24
@@ -101,8 +116,13 @@ def test_recurrent_step_costs_six_flops_a_gate_weight_a_token(cell, gates, body)
         start = (jnp.zeros((BATCH, WIDTH)),) * 2
         return lax.scan(lambda carry, x: cell(carry, x, params), start, x_LBI)[1].sum()
 
-    params = {"inputs": Shape((inputs, gates * WIDTH), F32), "recurrent": Shape((WIDTH, gates * WIDTH), F32)}
-    counted = count(jax.value_and_grad(forward, (0, 1)), params, Shape((LENGTH, BATCH, inputs), F32))
+    params = {
+        "inputs": Shape((inputs, gates * WIDTH), F32),
+        "recurrent": Shape((WIDTH, gates * WIDTH), F32),
+    }
+    counted = count(
+        jax.value_and_grad(forward, (0, 1)), params, Shape((LENGTH, BATCH, inputs), F32)
+    )
     per_token = conventions.per_token(Geometry(body(WIDTH, 1, inputs), 0, LENGTH))["6N_body"]
     assert per_token == 6 * gates * WIDTH * (inputs + WIDTH)
     assert counted.total == BATCH * LENGTH * per_token

@@ -20,8 +20,15 @@ def decoder(tied):
         "layers": {
             "attention": {name: kernel(N, D, D) for name in ("query", "key", "value", "out")},
             "attention_norm": {"scale": Shape((N, D), jnp.float32)},
-            "feed_forward": {"up": kernel(N, D, F), "gate": kernel(N, D, F), "down": kernel(N, F, D)},
-            "feed_forward_norm": {"scale": Shape((N, D), jnp.float32), "bias": Shape((N, D), jnp.float32)},
+            "feed_forward": {
+                "up": kernel(N, D, F),
+                "gate": kernel(N, D, F),
+                "down": kernel(N, F, D),
+            },
+            "feed_forward_norm": {
+                "scale": Shape((N, D), jnp.float32),
+                "bias": Shape((N, D), jnp.float32),
+            },
         },
         "norm": {"scale": Shape((D,), jnp.float32)},
     }
@@ -52,9 +59,17 @@ def test_decoder(tied):
 
 
 def test_biases_take_no_part_in_products_and_unknown_names_are_other():
-    lstm = {"lstm_0": {"hi": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}}, "mystery": jnp.ones(5)}
+    lstm = {
+        "lstm_0": {"hi": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}},
+        "mystery": jnp.ones(5),
+    }
     counted = by_group(lstm)
-    assert (counted["recurrent"], counted["other"], counted["matmul"], counted["total"]) == (20, 5, 16, 25)
+    assert (counted["recurrent"], counted["other"], counted["matmul"], counted["total"]) == (
+        20,
+        5,
+        16,
+        25,
+    )
 
 
 @jax.tree_util.register_dataclass

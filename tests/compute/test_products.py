@@ -14,11 +14,15 @@ F32 = jnp.float32
 
 
 def test_dot_is_two_m_n_k_a_batch_entry():
-    batched = count(lambda a, b: jnp.einsum("bmk,bkn->bmn", a, b), Shape((5, 2, 3), F32), Shape((5, 3, 7), F32))
+    batched = count(
+        lambda a, b: jnp.einsum("bmk,bkn->bmn", a, b), Shape((5, 2, 3), F32), Shape((5, 3, 7), F32)
+    )
     assert batched.total == 2 * 5 * 2 * 7 * 3
     outer = count(jnp.outer, Shape((4,), F32), Shape((6,), F32))
     assert outer == (0, {}, 24)  # an outer product of vectors is a broadcast multiplication
-    contracted = count(lambda a, b: jnp.tensordot(a, b, 2), Shape((4, 5, 6), F32), Shape((5, 6, 3), F32))
+    contracted = count(
+        lambda a, b: jnp.tensordot(a, b, 2), Shape((4, 5, 6), F32), Shape((5, 6, 3), F32)
+    )
     assert contracted.total == 2 * 4 * 3 * 30
 
 
@@ -32,7 +36,11 @@ def test_vmap_multiplies():
 
 def test_ragged_dot_and_its_gradients_cost_one_matrix_a_row():
     rows, inner, columns, groups = 16, 8, 5, 3
-    shapes = Shape((rows, inner), F32), Shape((groups, inner, columns), F32), Shape((groups,), jnp.int32)
+    shapes = (
+        Shape((rows, inner), F32),
+        Shape((groups, inner, columns), F32),
+        Shape((groups,), jnp.int32),
+    )
     forward = 2 * rows * inner * columns
     assert count(lax.ragged_dot, *shapes).total == forward
 
@@ -50,9 +58,15 @@ def convolve(x, kernel, **options):
 def test_convolution_without_padding(groups):
     x, kernel = Shape((2, 10, 8), F32), Shape((3, 8 // groups, 16), F32)
     counted = count(
-        lambda a, b: convolve(a, b, window_strides=(1,), padding="VALID", feature_group_count=groups), x, kernel
+        lambda a, b: convolve(
+            a, b, window_strides=(1,), padding="VALID", feature_group_count=groups
+        ),
+        x,
+        kernel,
     )
-    assert counted.total == 2 * (2 * 8 * 16) * 3 * (8 // groups)  # (batch x outputs x channels) x taps x inputs
+    assert counted.total == 2 * (2 * 8 * 16) * 3 * (
+        8 // groups
+    )  # (batch x outputs x channels) x taps x inputs
 
 
 def test_causal_convolution_leaves_padding_out():
@@ -75,7 +89,9 @@ def test_backward_convolutions_cost_what_the_forward_one_does(options):
     groups = options.get("feature_group_count", 1)
     shapes = Shape((2, 11, 8), F32), Shape((3, 8 // groups, 12), F32)
     forward = count(lambda a, b: convolve(a, b, **options), *shapes).total
-    both = count(jax.value_and_grad(lambda a, b: convolve(a, b, **options).sum(), (0, 1)), *shapes).total
+    both = count(
+        jax.value_and_grad(lambda a, b: convolve(a, b, **options).sum(), (0, 1)), *shapes
+    ).total
     assert both == 3 * forward
 
 
@@ -89,7 +105,9 @@ def test_convolution_agrees_with_xla(options):
 
 def test_image_convolution():
     def convolve_2d(x, kernel):
-        return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return lax.conv_general_dilated(
+            x, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
 
     x, kernel = Shape((2, 9, 7, 3), F32), Shape((3, 3, 3, 16), F32)
     assert count(convolve_2d, x, kernel).total == 2 * (2 * 4 * 3 * 16) * prod((3, 3, 3))

@@ -1,4 +1,6 @@
-"""A store's files are hashed once, and again when they have changed; whoever may only read them reads them."""
+"""A store's files are hashed once, and again when they have changed; whoever may only read them
+reads them.
+"""
 
 import hashlib
 import os
@@ -25,14 +27,19 @@ def place(tmp_path):
 @pytest.fixture
 def files():
     """What its manifest says of them."""
-    return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in CONTENT.items()}
+    return {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in CONTENT.items()
+    }
 
 
 @pytest.fixture
 def hashed(monkeypatch):
     """The names of the files that are hashed, as they come."""
     names, original = [], checking._hash
-    monkeypatch.setattr(checking, "_hash", lambda path, bar: [names.append(path.name), original(path, bar)][1])
+    monkeypatch.setattr(
+        checking, "_hash", lambda path, bar: [names.append(path.name), original(path, bar)][1]
+    )
     return names
 
 
@@ -48,7 +55,9 @@ def test_hashed_again_when_a_file_or_the_manifest_has_changed(place, files, hash
     checking.check_files(place, files)
     assert hashed == 2 * list(CONTENT)
     files["train.tokens"]["sha256"] = "0" * 64
-    with pytest.raises(UserError, match=r"damaged \(SHA-256 of train\.tokens\); delete it and run again"):
+    with pytest.raises(
+        UserError, match=r"damaged \(SHA-256 of train\.tokens\); delete it and run again"
+    ):
         checking.check_files(place, files)
 
 

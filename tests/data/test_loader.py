@@ -26,7 +26,9 @@ def split_of(tokens, *, isolate=False, end=999):
 
 def make(split, **changes):
     """Batches of 3 windows of 5 tokens."""
-    return loader.batches(split, **{"window": 5, "batch_size": 3, "seed": 0, "shuffle": True, **changes})
+    return loader.batches(
+        split, **{"window": 5, "batch_size": 3, "seed": 0, "shuffle": True, **changes}
+    )
 
 
 def epoch_of_windows(batches):
@@ -50,7 +52,9 @@ def test_stride_of_a_whole_window():
 
 def test_unshuffled_is_the_text_in_order():
     first = make(split_of(np.arange(65)), shuffle=False).at(0)
-    np.testing.assert_array_equal(first.tokens, [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 11, 12]])
+    np.testing.assert_array_equal(
+        first.tokens, [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 11, 12]]
+    )
     assert first.tokens.dtype == np.int32
     assert first.bytes.dtype == np.float32
     assert first.segments is None
@@ -81,9 +85,13 @@ def test_chunk_is_the_steps_stacked():
 def test_hosts_share_a_batch():
     split = split_of(np.arange(300))
     whole = make(split, batch_size=6).chunk(2, 30)
-    parts = [make(split, batch_size=6, host_index=host, host_count=3).chunk(2, 30) for host in range(3)]
+    parts = [
+        make(split, batch_size=6, host_index=host, host_count=3).chunk(2, 30) for host in range(3)
+    ]
     assert parts[0].tokens.shape == (30, 2, 5)
-    np.testing.assert_array_equal(np.concatenate([part.tokens for part in parts], axis=1), whole.tokens)
+    np.testing.assert_array_equal(
+        np.concatenate([part.tokens for part in parts], axis=1), whole.tokens
+    )
 
 
 def test_hosts_must_divide_the_batch():
@@ -97,7 +105,9 @@ def test_bytes_travel_with_the_tokens():
 
 
 def test_segments_are_the_documents_of_a_row():
-    batch = make(split_of([1, 999, 2, 999, 3, 4, 4, 4, 999], isolate=True), batch_size=2, shuffle=False).at(0)
+    batch = make(
+        split_of([1, 999, 2, 999, 3, 4, 4, 4, 999], isolate=True), batch_size=2, shuffle=False
+    ).at(0)
     assert batch.segments is not None
     np.testing.assert_array_equal(batch.segments, [[1, 1, 2, 2, 3], [1, 1, 1, 1, 1]])
     assert batch.segments.dtype == np.int32
@@ -105,7 +115,9 @@ def test_segments_are_the_documents_of_a_row():
 
 @pytest.mark.parametrize("size", [1, 4, 12])
 def test_too_little_text_for_a_batch(size):
-    with pytest.raises(UserError, match=rf"config\.data\.length: the train text has {size} tokens.*lower"):
+    with pytest.raises(
+        UserError, match=rf"config\.data\.length: the train text has {size} tokens.*lower"
+    ):
         make(split_of(np.arange(size)))
 
 
@@ -127,7 +139,9 @@ def test_dataset_of_a_config(tmp_path):
 def test_identity_follows_the_text(tmp_path):
     def identity():
         config = loader.Config(source="text", split="tail")
-        return loader.open_dataset(config, text.Config(str(tmp_path / "a.txt")), byte.Config(), tmp_path).identity
+        return loader.open_dataset(
+            config, text.Config(str(tmp_path / "a.txt")), byte.Config(), tmp_path
+        ).identity
 
     (tmp_path / "a.txt").write_text("some text")
     first = identity()
@@ -159,7 +173,9 @@ def test_a_step_has_one_batch_in_any_process_and_order(tmp_path):
     def hashes(cache, steps):
         command = [sys.executable, "-c", RESTART, str(tmp_path / cache), steps]
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True
+        ).stdout.split()
 
     straight = hashes("one", "range(500)")
     assert len(set(straight)) == 500
@@ -172,5 +188,6 @@ def test_tinyshakespeare_is_split_as_in_nanogpt(shared_data, tmp_path):
     config = loader.Config(source="text", split="tail")
     source = text.Config(str(shared_data / "tinyshakespeare" / "input.txt"))
     data = loader.open_dataset(config, source, byte.Config(), tmp_path)
-    # nanoGPT, data/shakespeare_char/readme.md: 1,003,854 and 111,540 tokens; ours ends in end_of_document.
+    # nanoGPT, data/shakespeare_char/readme.md: 1,003,854 and 111,540 tokens; ours ends in
+    # end_of_document.
     assert (len(data.train.tokens), len(data.heldout.tokens)) == (1_003_854, 111_540 + 1)

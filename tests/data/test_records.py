@@ -40,7 +40,9 @@ def cut(dataset, side="train", **changes):
 
 def texts(tokens, segments):
     """The texts of rows; each ends with end_of_document, and nothing stands after it."""
-    for row, there in zip(tokens.reshape(-1, tokens.shape[-1]), segments.reshape(-1, tokens.shape[-1])):
+    for row, there in zip(
+        tokens.reshape(-1, tokens.shape[-1]), segments.reshape(-1, tokens.shape[-1])
+    ):
         size = int(there.sum())
         assert there[:size].all()
         assert not row[size:].any()
@@ -83,19 +85,28 @@ def test_a_chunk_is_its_steps_and_seeds_have_orders_of_their_own(dataset):
             if whole is not None and part is not None:
                 np.testing.assert_array_equal(whole[row], part)
     other = loader.cut(
-        loader.Config(length=40, context_length=30), dataset.train, window=0, stride=0, batch_size=8, seed=4
+        loader.Config(length=40, context_length=30),
+        dataset.train,
+        window=0,
+        stride=0,
+        batch_size=8,
+        seed=4,
     )
     assert not np.array_equal(other.at(0).tokens, batches.at(0).tokens)
 
 
 def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, capsys):
-    with pytest.raises(UserError, match=r"config\.data\.length: \d+ of 50 train records.*too_long='drop'"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.length: \d+ of 50 train records.*too_long='drop'"
+    ):
         cut(dataset, length=16)
     fitting = [row for row in rows()[:50] if len(row[1]) < 16]
     kept = cut(dataset, length=16, too_long="drop")
     assert sorted(set(pairs_of(kept.chunk(0, 20)))) == sorted(fitting)
     assert f"{50 - len(fitting)} of 50 train records are too long" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"config\.data\.context_length: \d+ of 10 heldout records(?!.*drop)"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.context_length: \d+ of 10 heldout records(?!.*drop)"
+    ):
         cut(dataset, "heldout", context_length=9, too_long="drop")
 
 
@@ -109,7 +120,10 @@ def test_packed_rows_hold_each_record_whole_and_once(dataset):
     for number in range(1, most + 1):
         sides = ((found.context, found.context_segments), (found.tokens, found.segments))
         sources, targets = (
-            [TOKENIZER.decode(row[own == number][:-1]) for row, own in zip(flat(tokens), flat(segments))]
+            [
+                TOKENIZER.decode(row[own == number][:-1])
+                for row, own in zip(flat(tokens), flat(segments))
+            ]
             for tokens, segments in sides
         )
         pairs += [pair for pair in zip(sources, targets, strict=True) if pair != ("", "")]
@@ -125,9 +139,13 @@ def flat(rows):
 
 
 def test_too_few_records_for_a_batch(dataset):
-    with pytest.raises(UserError, match=r"config\.train\.batch_size: a batch needs 8.*has 5 that fit"):
+    with pytest.raises(
+        UserError, match=r"config\.train\.batch_size: a batch needs 8.*has 5 that fit"
+    ):
         cut(dataset, length=8, too_long="drop")
-    with pytest.raises(UserError, match=r"config\.train\.batch_size: a batch needs 8 packed rows.*has 3 that fit"):
+    with pytest.raises(
+        UserError, match=r"config\.train\.batch_size: a batch needs 8 packed rows.*has 3 that fit"
+    ):
         cut(dataset, length=400, context_length=300, pack=True)
 
 
@@ -136,7 +154,9 @@ def test_sides_by_text_where_the_source_gives_none(source, tmp_path):
     (tmp_path / "train.tsv").write_text("".join(lines))
     dataset = open_pairs(pairs.Config(source.path), tmp_path, holdout_fraction=0.3)
     train, heldout = (
-        pairs_of(loader.exam(cut(dataset, side), 0)) if side == "heldout" else pairs_of(cut(dataset).chunk(0, 30))
+        pairs_of(loader.exam(cut(dataset, side), 0))
+        if side == "heldout"
+        else pairs_of(cut(dataset).chunk(0, 30))
         for side in ("train", "heldout")
     )
     assert not {source for source, _ in train} & {source for source, _ in heldout}
@@ -146,16 +166,24 @@ def test_sides_by_text_where_the_source_gives_none(source, tmp_path):
 
 
 def test_labels_travel_with_their_texts(tmp_path):
-    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number / 2}\n" for number in range(30)))
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"text {number}\t{number / 2}\n" for number in range(30))
+    )
     config = loader.Config(source="labelled", length=12)
-    dataset = loader.open_dataset(config, labelled.Config(str(tmp_path / "a.tsv")), byte.Config(), tmp_path / "cache")
+    dataset = loader.open_dataset(
+        config, labelled.Config(str(tmp_path / "a.tsv")), byte.Config(), tmp_path / "cache"
+    )
     batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
     batch = batches.at(1)
     assert batch.context is None
     assert batch.labels is not None
     assert batch.labels.dtype == np.float32
-    assert [f"text {int(2 * label)}" for label in batch.labels] == list(texts(batch.tokens, batch.segments))
-    exam = loader.exam(loader.cut(config, dataset.heldout, window=0, stride=0, batch_size=4, seed=0), 0)
+    assert [f"text {int(2 * label)}" for label in batch.labels] == list(
+        texts(batch.tokens, batch.segments)
+    )
+    exam = loader.exam(
+        loader.cut(config, dataset.heldout, window=0, stride=0, batch_size=4, seed=0), 0
+    )
     assert exam.labels is not None
     assert exam.segments is not None
     assert (exam.labels[~exam.segments.any(-1)] == 0).all()

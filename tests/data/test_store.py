@@ -1,4 +1,6 @@
-"""The token store: keyed by content, split by document, built once by whoever comes first, whole or not at all."""
+"""The token store: keyed by content, split by document, built once by whoever comes first, whole or
+not at all.
+"""
 
 import hashlib
 import json
@@ -27,7 +29,9 @@ def corpus(tmp_path):
     folder = tmp_path / "corpus"
     folder.mkdir()
     for number in range(40):
-        (folder / f"{number:02d}.txt").write_text(f"document {number}: 안녕하세요 " * (number + 1), encoding="utf-8")
+        (folder / f"{number:02d}.txt").write_text(
+            f"document {number}: 안녕하세요 " * (number + 1), encoding="utf-8"
+        )
     return text.Config(str(folder))
 
 
@@ -47,13 +51,17 @@ def test_splits_hold_every_document_once_and_whole(corpus, tmp_path):
 
 
 def test_split_ignores_names_order_and_other_documents(corpus, tmp_path):
-    before = texts(store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout)
+    before = texts(
+        store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout
+    )
     folder = Path(corpus.path)
     for number in range(0, 40, 3):
         (folder / f"{number:02d}.txt").unlink()
     for file in list(folder.iterdir()):
         file.rename(folder / f"renamed-{file.name}")
-    after = texts(store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout)
+    after = texts(
+        store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout
+    )
     assert set(after) == {held for held in before if int(held.split(":")[0].split()[1]) % 3}
 
 
@@ -61,7 +69,9 @@ def test_split_ignores_names_order_and_other_documents(corpus, tmp_path):
 def test_each_side_gets_a_document(tmp_path, fraction):
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "b.txt").write_text("second")
-    built = store.build("text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=fraction)
+    built = store.build(
+        "text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=fraction
+    )
     assert sorted(texts(built.train) + texts(built.heldout)) == ["first", "second"]
     assert len(texts(built.train)) == 1
 
@@ -69,16 +79,23 @@ def test_each_side_gets_a_document(tmp_path, fraction):
 def test_copies_of_a_text_lie_on_one_side(tmp_path):
     for number in range(60):
         (tmp_path / f"{number}.txt").write_text(f"text {number % 20}")
-    built = store.build("text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=0.5)
+    built = store.build(
+        "text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=0.5
+    )
     assert not set(texts(built.train)) & set(texts(built.heldout))
 
 
 def test_tail_is_cut_as_nanogpt_cuts(tmp_path):
     (tmp_path / "one.txt").write_text("0123456789" * 10 + "abcde")
     config = text.Config(str(tmp_path / "one.txt"))
-    built = store.build("text", config, TOKENIZER, tmp_path / "cache", split="tail", holdout_fraction=0.1)
+    built = store.build(
+        "text", config, TOKENIZER, tmp_path / "cache", split="tail", holdout_fraction=0.1
+    )
     assert len(built.train) == int(0.9 * 105)
-    assert TOKENIZER.decode(np.concatenate([built.train, built.heldout])) == "0123456789" * 10 + "abcde"
+    assert (
+        TOKENIZER.decode(np.concatenate([built.train, built.heldout]))
+        == "0123456789" * 10 + "abcde"
+    )
     assert built.heldout[-1] == TOKENIZER.end_of_document
 
 
@@ -93,19 +110,31 @@ def test_copies_of_one_text_cannot_be_split_by_document(tmp_path):
 def test_text_too_short_for_a_tail(tmp_path):
     (tmp_path / "one.txt").write_text("a")
     with pytest.raises(UserError, match=r"config\.data\.holdout_fraction.*more text"):
-        store.build("text", text.Config(str(tmp_path / "one.txt")), TOKENIZER, tmp_path / "cache", split="tail")
+        store.build(
+            "text",
+            text.Config(str(tmp_path / "one.txt")),
+            TOKENIZER,
+            tmp_path / "cache",
+            split="tail",
+        )
 
 
 def test_manifest_describes_the_files(corpus, tmp_path):
     built = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
     manifest = json.loads((built.path / "manifest.json").read_text())
-    assert set(manifest["files"]) == {file.name for file in built.path.iterdir()} - {"manifest.json"}
+    assert set(manifest["files"]) == {file.name for file in built.path.iterdir()} - {
+        "manifest.json"
+    }
     for name, entry in manifest["files"].items():
         data = (built.path / name).read_bytes()
         assert entry == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    listing = [json.loads(line) for line in (built.path / "documents.jsonl").read_text().splitlines()]
+    listing = [
+        json.loads(line) for line in (built.path / "documents.jsonl").read_text().splitlines()
+    ]
     assert manifest["bytes"] == sum(line["bytes"] for line in listing)
-    assert manifest["bytes"] == sum(int(built.bytes_of[part].sum()) for part in (built.train, built.heldout))
+    assert manifest["bytes"] == sum(
+        int(built.bytes_of[part].sum()) for part in (built.train, built.heldout)
+    )
     for line in listing:
         part = built.train if line["file"] == "train.tokens" else built.heldout
         found = TOKENIZER.decode(part[line["offset"] : line["offset"] + line["tokens"]])
@@ -125,7 +154,12 @@ def test_another_text_tokenizer_or_split_is_another_store(corpus, tmp_path):
     def key(tokenizer=TOKENIZER, **settings):
         return store.build("text", corpus, tokenizer, tmp_path / "cache", **settings).key
 
-    keys = [key(), key(TOKENIZER._replace(identity="other")), key(holdout_fraction=0.2), key(split="tail")]
+    keys = [
+        key(),
+        key(TOKENIZER._replace(identity="other")),
+        key(holdout_fraction=0.2),
+        key(split="tail"),
+    ]
     file = Path(corpus.path) / "07.txt"
     stamp = file.stat()
     file.write_text(file.read_text(encoding="utf-8").replace("7", "8"), encoding="utf-8")
@@ -168,7 +202,10 @@ def test_damage_is_seen(corpus, tmp_path, damage):
     if damage == "flipped":
         flip_a_bit(path / "train.tokens", 100)
     elif damage == "flipped digit":
-        flip_a_bit(path / "manifest.json", (path / "manifest.json").read_text().index('"stop": ') + len('"stop": '))
+        flip_a_bit(
+            path / "manifest.json",
+            (path / "manifest.json").read_text().index('"stop": ') + len('"stop": '),
+        )
     elif damage == "cut":
         os.truncate(path / "train.tokens", 10)
     elif damage == "lost":
@@ -228,7 +265,9 @@ print(built.key, len(built.train), flush=True)
 
 @pytest.fixture
 def builders(tmp_path):
-    """Starts processes that build one store from a source that rests `pause` seconds before a document."""
+    """Starts processes that build one store from a source that rests `pause` seconds before a
+    document.
+    """
     started = []
 
     def start(pause):
@@ -236,10 +275,16 @@ def builders(tmp_path):
         package.mkdir(exist_ok=True)
         (package / "__init__.py").touch()
         (package / "source.py").write_text(SLOW_SOURCE.format(pause=pause))
-        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{REPOSITORY}:{tmp_path}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         command = [sys.executable, "-c", BUILDER, str(tmp_path / "cache")]
         pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+        started.append(
+            subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+        )
         return started[-1]
 
     yield start
@@ -274,8 +319,17 @@ def test_killed_while_building(builders, tmp_path, moment):
     victim.wait()
     assert list((tmp_path / "cache").glob("*.building"))
     key, tokens = finish(builders(0)).split()
-    assert {file.name for file in (tmp_path / "cache").iterdir()} == {key, f"{key}.lock", f"{key}.checked"}
-    whole = store.build("synthetic", synthetic.Config(documents=40, document_bytes=64), TOKENIZER, tmp_path / "other")
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == {
+        key,
+        f"{key}.lock",
+        f"{key}.checked",
+    }
+    whole = store.build(
+        "synthetic",
+        synthetic.Config(documents=40, document_bytes=64),
+        TOKENIZER,
+        tmp_path / "other",
+    )
     assert (key, int(tokens)) == (whole.key, len(whole.train))
 
 

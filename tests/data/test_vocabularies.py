@@ -1,4 +1,6 @@
-"""What is learnt of a text: once, from the side that is trained on, and again when the text changes."""
+"""What is learnt of a text: once, from the side that is trained on, and again when the text
+changes.
+"""
 
 from pathlib import Path
 
@@ -44,13 +46,18 @@ def test_learnt_once(source, monkeypatch):
 
 def test_the_share_of_unknown_words_is_said_once(source, capsys):
     text = Path(source.heldout_path).read_text()
-    parts = [word for line in text.splitlines() for side in line.split("\t") for word in side.split(" ")]
+    parts = [
+        word for line in text.splitlines() for side in line.split("\t") for word in side.split(" ")
+    ]
     known = {word for line in Path(source.path).read_text().split() for word in line.split()}
     share = 100 * sum(word not in known for word in parts) / len(parts)
     assert 0 < share < 100
     learn(source, least_count=1)
     said = capsys.readouterr().err
-    assert f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown" in said
+    assert (
+        f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown"
+        in said
+    )
     assert "never trained; raise config.data.least_count" in said
     learn(source, least_count=1)
     assert capsys.readouterr().err == ""

@@ -23,7 +23,9 @@ def stacked(parts):
 
 
 def test_sums_over_batches_are_the_sums_of_each():
-    model, objective, params, parts = built(dropout=0.5)  # and nothing is dropped: each time is the same
+    model, objective, params, parts = built(
+        dropout=0.5
+    )  # and nothing is dropped: each time is the same
     total = jax.jit(likelihood(model, objective, "float32"))
     whole = total(params, stacked(parts))
     each = [total(params, stacked([part])) for part in parts]
@@ -47,7 +49,9 @@ def test_bits_per_byte_have_known_values():
 
 
 def test_nothing_counted_is_no_number():
-    assert all(math.isnan(rate) for rate in rates({"nll": 0.0, "weight": 0.0, "bytes": 0.0}).values())
+    assert all(
+        math.isnan(rate) for rate in rates({"nll": 0.0, "weight": 0.0, "bytes": 0.0}).values()
+    )
 
 
 def test_a_uniform_model_pays_the_logarithm_of_the_vocabulary():

@@ -12,7 +12,9 @@ from tests.tiny import LENGTH, ROUNDING, VOCAB, distance
 
 VOCABULARY = Vocabulary(VOCAB - 1, 3, np.zeros(VOCAB - 1, np.uint8), np.zeros(VOCAB - 1, bool))
 MASK = VOCABULARY.size
-SEGMENTS = jnp.asarray([[1] * 7 + [2] * 6 + [0] * (LENGTH - 13), [0] * 2 + [1] * (LENGTH - 2), [1] * LENGTH])
+SEGMENTS = jnp.asarray(
+    [[1] * 7 + [2] * 6 + [0] * (LENGTH - 13), [0] * 2 + [1] * (LENGTH - 2), [1] * LENGTH]
+)
 
 
 def examples(seed, segments=None):
@@ -22,7 +24,9 @@ def examples(seed, segments=None):
 
 def brute_force(model, params, given):
     """Token by token, document by document, each alone in its row."""
-    logits = jax.jit(lambda tokens, segments: model.apply({"params": params}, Inputs(tokens, segments)))
+    logits = jax.jit(
+        lambda tokens, segments: model.apply({"params": params}, Inputs(tokens, segments))
+    )
     sums = {"nll": 0.0, "weight": 0.0, "bytes": 0.0}
     for row in range(3):
         segments = np.ones(LENGTH) if given.segments is None else np.asarray(given.segments[row])

@@ -1,4 +1,6 @@
-"""What a model writes for a source is what it thinks likeliest, token by token; scores are known answers."""
+"""What a model writes for a source is what it thinks likeliest, token by token; scores are known
+answers.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +22,19 @@ def written(family, beams=1, **changes):
         return seq2seq.prompt(settings, VOCABULARY, batch)
 
     # A batch of sources, and one of which only the first is no padding.
-    exam = jax.tree.map(lambda x: jnp.stack([x, x * (jnp.arange(3) < 1).reshape(-1, *[1] * (x.ndim - 1))]), examples())
+    exam = jax.tree.map(
+        lambda x: jnp.stack([x, x * (jnp.arange(3) < 1).reshape(-1, *[1] * (x.ndim - 1))]),
+        examples(),
+    )
     writer = transduction.Writer(model, prompt, LENGTH, VOCABULARY.end_of_document, beams)
     return model, params, settings, list(writer.write(params, exam))
 
 
 def naive(model, params, settings, row):
     """Greedy, without a cache, one whole pass a token."""
-    prompt = seq2seq.prompt(settings, VOCABULARY, jax.tree.map(lambda x: x[row : row + 1], examples()))
+    prompt = seq2seq.prompt(
+        settings, VOCABULARY, jax.tree.map(lambda x: x[row : row + 1], examples())
+    )
     tokens, segments = prompt.tokens, prompt.segments
     assert segments is not None
     found = []
@@ -66,7 +73,9 @@ def test_a_beam_finds_nothing_less_likely():
         for row, ids in enumerate(rows[:3]):
             target = jnp.asarray([*ids, VOCABULARY.end_of_document][:LENGTH], jnp.int32)[None]
             given = jax.tree.map(lambda x, row=row: x[row : row + 1], examples())
-            given = given._replace(tokens=target, bytes=0.0 * target, segments=jnp.ones_like(target))
+            given = given._replace(
+                tokens=target, bytes=0.0 * target, segments=jnp.ones_like(target)
+            )
             batch = objective.prepare(jax.random.key(0), given)
             found = objective.loss(apply({"params": params}, batch.inputs), batch)
             yield float(found["nll"] / found["weight"])
@@ -77,8 +86,12 @@ def test_a_beam_finds_nothing_less_likely():
 
 def test_known_scores():
     texts, targets = ["a b c", "a", "x y"], ["a b c", "b", "x z y"]
-    found = transduction.score(texts, targets, ["exact_match", "word_error_rate", "edit_rate"], "none")
-    assert found == pytest.approx({"exact_match": 1 / 3, "word_error_rate": 2 / 3, "edit_rate": 2 / 7})
+    found = transduction.score(
+        texts, targets, ["exact_match", "word_error_rate", "edit_rate"], "none"
+    )
+    assert found == pytest.approx(
+        {"exact_match": 1 / 3, "word_error_rate": 2 / 3, "edit_rate": 2 / 7}
+    )
     assert transduction.distance("kitten", "sitting") == 3
     assert transduction.distance("", "abc") == transduction.distance("abc", "") == 3
 
@@ -87,7 +100,8 @@ def test_bleu_is_sacrebleus():
     pytest.importorskip("sacrebleu")
     text = "the cat sat on the mat today"
     assert transduction.bleu([text], [text], "none") == pytest.approx(100.0)
-    # Five words of seven, no further match of order 4 lost but those with the last two: precisions 6/7 5/6 4/5 3/4.
+    # Five words of seven, no further match of order 4 lost but those with the last two: precisions
+    # 6/7 5/6 4/5 3/4.
     precisions = np.array([6 / 7, 5 / 6, 4 / 5, 3 / 4])
     found = transduction.bleu(["the cat sat on the mat now"], [text], "none")
     assert found == pytest.approx(100 * np.exp(np.log(precisions).mean()))

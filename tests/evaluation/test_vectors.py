@@ -5,13 +5,16 @@ from scipy import stats
 from lm_lab.evaluation import vectors
 from lm_lab.types import UserError
 
-# man, woman, king, queen, and words of no use: the first axis is being royal, the second being female.
+# man, woman, king, queen, and words of no use: the first axis is being royal, the second being
+# female.
 WORDS = np.array([[0, 1.0, 1], [0, -1, 1], [2, 1, 1], [2, -1, 1], [-3, 0.2, 0], [0, 0, 0]])
 
 
 def test_neighbours_are_those_of_the_highest_cosine_and_never_the_word_itself():
     ids, cosines = vectors.nearest(100 * WORDS, [0, 3], 2)
-    table = np.array([[a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9) for b in WORDS] for a in WORDS])
+    table = np.array(
+        [[a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9) for b in WORDS] for a in WORDS]
+    )
     for word, found, scores in zip((0, 3), ids, cosines):
         assert word not in found
         assert scores == pytest.approx(np.sort(np.delete(table[word], word))[::-1][:2], abs=1e-6)

@@ -15,14 +15,18 @@ from tests import tiny
 VOCAB, NEW, STOP = 4, 3, 2
 ROWS = [[3, 1, 0], [1], [0, 3]]
 MODEL = tiny.model(vocab=VOCAB)
-VARIABLES = {"params": jax.tree.map(lambda x: 3 * x, tiny.params_of(MODEL, Inputs(tiny.tokens(vocab=VOCAB))))}
+VARIABLES = {
+    "params": jax.tree.map(lambda x: 3 * x, tiny.params_of(MODEL, Inputs(tiny.tokens(vocab=VOCAB))))
+}
 
 
 def every_text(row):
     """(text up to and with its stop token, log likelihood) of all texts of NEW tokens."""
     texts = np.array(list(itertools.product(range(VOCAB), repeat=NEW)))
     whole = np.concatenate([np.tile(row, (len(texts), 1)), texts], 1)
-    logp = np.asarray(jax.nn.log_softmax(MODEL.apply(VARIABLES, Inputs(jnp.asarray(whole)))), np.float64)
+    logp = np.asarray(
+        jax.nn.log_softmax(MODEL.apply(VARIABLES, Inputs(jnp.asarray(whole)))), np.float64
+    )
     found = {}
     for text, own in zip(texts.tolist(), logp):
         length = text.index(STOP) + 1 if STOP in text else NEW
@@ -34,21 +38,28 @@ def every_text(row):
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_a_beam_that_holds_everything_finds_the_best_of_all_texts(penalty):
     config = Config(new_tokens=NEW, beams=VOCAB**NEW, length_penalty=penalty)
-    tokens, lengths, scores = beam_search(MODEL, VARIABLES, generation.prompts(ROWS), config, stops=[STOP])
+    tokens, lengths, scores = beam_search(
+        MODEL, VARIABLES, generation.prompts(ROWS), config, stops=[STOP]
+    )
     for row, prompt in enumerate(ROWS):
         ranked = sorted(
-            ((logp / len(text) ** penalty, text) for text, logp in every_text(prompt).items()), reverse=True
+            ((logp / len(text) ** penalty, text) for text, logp in every_text(prompt).items()),
+            reverse=True,
         )
         for place, (score, text) in enumerate(ranked[:5]):
             kept = [token for token in text if token != STOP]
             assert tokens[row, place, : lengths[row, place]].tolist() == kept
-            assert scores[row, place] == pytest.approx(score, rel=1e-4)  # sums of three float32 logarithms
+            assert scores[row, place] == pytest.approx(
+                score, rel=1e-4
+            )  # sums of three float32 logarithms
 
 
 def test_one_beam_is_greedy():
     config = Config(new_tokens=8, beams=1, length_penalty=0.0)
     tokens, _, _ = beam_search(MODEL, VARIABLES, generation.prompts(ROWS), config)
-    wanted, _ = generate(MODEL, VARIABLES, generation.prompts(ROWS), Config(new_tokens=8, temperature=0.0))
+    wanted, _ = generate(
+        MODEL, VARIABLES, generation.prompts(ROWS), Config(new_tokens=8, temperature=0.0)
+    )
     assert (tokens[:, 0] == wanted).all()
 
 

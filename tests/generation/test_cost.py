@@ -1,4 +1,6 @@
-"""What a token costs to generate: the weights that it meets, once, and the keys and values that are remembered."""
+"""What a token costs to generate: the weights that it meets, once, and the keys and values that are
+remembered.
+"""
 
 from typing import Any
 
@@ -14,11 +16,16 @@ from tests import tiny
 from tests.tiny import DEPTH, VOCAB, WIDTH
 
 ROWS, CAPACITY = 3, 24
-ATTENTION = 2 * 2 * DEPTH * WIDTH * CAPACITY  # scores and mixtures over all slots of the cache, a row
+ATTENTION = (
+    2 * 2 * DEPTH * WIDTH * CAPACITY
+)  # scores and mixtures over all slots of the cache, a row
 CASES = {
     "decoder": ({}, ATTENTION),
     "decoder, shared keys": ({"kv_heads": 1}, ATTENTION),
-    "decoder, window": ({"window": 8}, 2 * 2 * DEPTH * WIDTH * 9),  # the window held, and the token itself
+    "decoder, window": (
+        {"window": 8},
+        2 * 2 * DEPTH * WIDTH * 9,
+    ),  # the window held, and the token itself
     "decoder, tied": ({"tied": True}, ATTENTION),
     "rnn": ({}, 0),
     "rnn, GRU": ({"cell": "gru"}, 0),
@@ -34,6 +41,8 @@ def test_a_token_costs_its_weights_and_its_memory(case):
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(jnp.zeros((1, 2), jnp.int32))))
     cache = jax.eval_shape(lambda: generation.init_cache(model, {"params": params}, inputs))
     step = jax.tree.map(lambda x: jax.ShapeDtypeStruct((ROWS, 1), x.dtype), inputs)
-    counted = count(lambda p, c, i: generation.advance(model, {"params": p}, c, i), params, cache, step)
+    counted = count(
+        lambda p, c, i: generation.advance(model, {"params": p}, c, i), params, cache, step
+    )
     assert counted.total == ROWS * (2 * by_group(params)["matmul"] + attention)
     assert by_group(params)["matmul"] > VOCAB * WIDTH

@@ -40,7 +40,9 @@ def test_a_stream_is_the_same_text():
 
 def test_seeds_decide():
     def drawn(seed):
-        return generate(MODEL, VARIABLES, generation.prompts(ROWS), Config(new_tokens=7, seed=seed))[0].tolist()
+        return generate(
+            MODEL, VARIABLES, generation.prompts(ROWS), Config(new_tokens=7, seed=seed)
+        )[0].tolist()
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
@@ -64,7 +66,10 @@ def test_a_prompt_has_tokens():
 
 def test_learned_positions_run_out():
     model = tiny.model(positions="learned")
-    with pytest.raises(UserError, match=f"prompt and new tokens are 17, and the model has positions for {tiny.LENGTH}"):
+    with pytest.raises(
+        UserError,
+        match=f"prompt and new tokens are 17, and the model has positions for {tiny.LENGTH}",
+    ):
         generate(model, VARIABLES, generation.prompts(ROWS), Config(new_tokens=12))
 
 

@@ -30,7 +30,12 @@ BEAMS = [
     {"early_stopping": False},
     {"early_stopping": False, "length_penalty": -1.0},
     {"early_stopping": True, "length_penalty": 2.0, "no_repeat_ngram": 2},
-    {"early_stopping": "never", "length_penalty": 1.5, "repetition_penalty": 0.8, "min_new_tokens": 3},
+    {
+        "early_stopping": "never",
+        "length_penalty": 1.5,
+        "repetition_penalty": 0.8,
+        "min_new_tokens": 3,
+    },
     {"early_stopping": False, "no_repeat_ngram": 1, **ONE, "first_token": 3, "last_token": STOP},
 ]
 
@@ -38,7 +43,13 @@ BEAMS = [
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
     config = transformers.GPT2Config(
-        n_embd=16, n_layer=1, n_head=2, n_positions=16, vocab_size=VOCAB, bos_token_id=None, eos_token_id=None
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=16,
+        vocab_size=VOCAB,
+        bos_token_id=None,
+        eos_token_id=None,
     )
     made = parity.randomised(lambda: transformers.GPT2LMHeadModel(config), seed=3)
     made.transformer.wte.weight.data *= 2
@@ -74,10 +85,18 @@ def test_greedy_text(twin, case):
     prompts = prompts_of(twin, case.get("prompt", 4))
     config = Config(new_tokens=NEW, temperature=0.0, **settings)
     tokens, lengths = generate(
-        twin.model(scan=True), {"params": twin.params}, generation.prompts(prompts.tolist()), config, [STOP]
+        twin.model(scan=True),
+        {"params": twin.params},
+        generation.prompts(prompts.tolist()),
+        config,
+        [STOP],
     )
-    assert [row[:length].tolist() for row, length in zip(tokens, lengths)] == theirs(twin, prompts, **settings)[0]
-    assert theirs(twin, prompts)[0] != theirs(twin, prompts, **settings)[0], "settings that change nothing"
+    assert [row[:length].tolist() for row, length in zip(tokens, lengths)] == theirs(
+        twin, prompts, **settings
+    )[0]
+    assert theirs(twin, prompts)[0] != theirs(twin, prompts, **settings)[0], (
+        "settings that change nothing"
+    )
 
 
 @pytest.mark.parametrize("case", BEAMS, ids=str)
@@ -86,12 +105,20 @@ def test_beams(twin, case):
     prompts = prompts_of(twin, case.get("prompt", 4))
     config = Config(new_tokens=NEW, **settings)
     tokens, lengths, scores = beam_search(
-        twin.model(scan=True), {"params": twin.params}, generation.prompts(prompts.tolist()), config, [STOP]
+        twin.model(scan=True),
+        {"params": twin.params},
+        generation.prompts(prompts.tolist()),
+        config,
+        [STOP],
     )
     wanted, their_scores = theirs(twin, prompts, **settings)
-    ours = [row[:length].tolist() for row, length in zip(tokens.reshape(12, NEW), lengths.reshape(12))]
+    ours = [
+        row[:length].tolist() for row, length in zip(tokens.reshape(12, NEW), lengths.reshape(12))
+    ]
     assert ours == wanted
-    assert scores.reshape(12) == pytest.approx(their_scores, rel=1e-4)  # sums of seven float32 logarithms
+    assert scores.reshape(12) == pytest.approx(
+        their_scores, rel=1e-4
+    )  # sums of seven float32 logarithms
 
 
 def test_what_top_p_leaves_of_equals():

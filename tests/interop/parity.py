@@ -1,4 +1,5 @@
-"""What it means that a model of ours is one of transformers: logits, gradients, caches, and the way back.
+"""What it means that a model of ours is one of transformers: logits, gradients, caches, and the way
+back.
 
     reference = parity.randomised(lambda: GPT2LMHeadModel(GPT2Config(...)))
     twin = parity.read(reference, tmp_path)
@@ -25,18 +26,23 @@ from lm_lab.interop import architectures, folder, mapping
 from lm_lab.types import Inputs
 
 LOGITS = 1e-5
-"""Absolute; the issue asks for 1e-4. Logits here are of order 1, and two libraries add the same float32 terms in other
-orders, each time some roundings of 6e-8 apart, through a few layers."""
+"""Absolute; the issue asks for 1e-4. Logits here are of order 1, and two libraries add the same
+float32 terms in other orders, each time some roundings of 6e-8 apart, through a few layers.
+"""
 
 GRADIENTS = 1e-4
-"""As a share of the largest entry of the tensor: a gradient is a sum over all tokens of terms that partly cancel."""
+"""As a share of the largest entry of the tensor: a gradient is a sum over all tokens of terms that
+partly cancel.
+"""
 
 ROWS, LENGTH, CONTEXT = 3, 11, 9
 RAGGED = (11, 7, 4)  # tokens of each row that are no padding
 
 
 class Twin(NamedTuple):
-    """A model of transformers, and ours with the same parameters, as read from the folder that it was saved to."""
+    """A model of transformers, and ours with the same parameters, as read from the folder that it
+    was saved to.
+    """
 
     reference: Any  # torch.nn.Module
     family: str
@@ -51,7 +57,9 @@ class Twin(NamedTuple):
         return family.Model(dataclasses.replace(self.config, **changes))
 
     def logits(self, inputs: Inputs, **changes: Any) -> np.ndarray:
-        """Of ours, f32[B L V]; where the family reads a context, after `context`, if there is none in the inputs."""
+        """Of ours, f32[B L V]; where the family reads a context, after `context`, if there is none
+        in the inputs.
+        """
         forward = compiled(self.family, dataclasses.replace(self.config, **changes))
         return np.asarray(forward(self.params, with_context(self, inputs)))
 
@@ -64,8 +72,9 @@ def compiled(family: str, config: Any) -> Callable[[Any, Inputs], jax.Array]:
 
 
 def randomised(make: Callable[[], Any], seed: int = 0) -> Any:
-    """A model whose every parameter is random: norms and biases too, which are 1 and 0 in a fresh one, so that none can
-    be left out or exchanged without a difference."""
+    """A model whose every parameter is random: norms and biases too, which are 1 and 0 in a fresh
+    one, so that none can be left out or exchanged without a difference.
+    """
     torch = importlib.import_module("torch")
     torch.manual_seed(seed)
     with quiet():
@@ -94,7 +103,9 @@ def quiet() -> contextlib.AbstractContextManager[Any]:
 
 
 def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) -> np.ndarray:
-    """Random text i64[rows, length], of ids above that of padding, which some take for the end of what is read."""
+    """Random text i64[rows, length], of ids above that of padding, which some take for the end of
+    what is read.
+    """
     lowest = 0 if (padding := twin.reference.config.pad_token_id) is None else padding + 1
     return np.random.default_rng(seed).integers(lowest, twin.config.vocab, (rows, length))
 
@@ -107,16 +118,23 @@ def context(twin: Twin) -> np.ndarray | None:
 def with_context(twin: Twin, inputs: Inputs) -> Inputs:
     """The inputs with `context`, where the family reads one and they have none."""
     read = context(twin)
-    return inputs if read is None or inputs.context is not None else inputs._replace(context=jnp.asarray(read))
+    return (
+        inputs
+        if read is None or inputs.context is not None
+        else inputs._replace(context=jnp.asarray(read))
+    )
 
 
 def asked(twin: Twin, tokens_BL: np.ndarray, **fields: np.ndarray) -> dict[str, Any]:
-    """Keyword arguments of the reference, as tensors: the text is its decoder's where it has an encoder too, and so is
-    the text's mask; the encoder's is then `context_mask`."""
+    """Keyword arguments of the reference, as tensors: the text is its decoder's where it has an
+    encoder too, and so is the text's mask; the encoder's is then `context_mask`.
+    """
     torch = importlib.import_module("torch")
     named: dict[str, Any] = {"input_ids": tokens_BL, **fields}
     if (read := context(twin)) is not None:
-        named = {f"decoder_{name}": value for name, value in named.items() if name != "context_mask"}
+        named = {
+            f"decoder_{name}": value for name, value in named.items() if name != "context_mask"
+        }
         named |= {"input_ids": read}
         named |= {"attention_mask": fields["context_mask"]} if "context_mask" in fields else {}
     return {name: torch.as_tensor(np.array(value)) for name, value in named.items()}
@@ -130,10 +148,14 @@ def reference_logits(twin: Twin, tokens_BL: np.ndarray, **fields: np.ndarray) ->
 
 
 def difference(one: np.ndarray, other: np.ndarray, where: np.ndarray | None = None) -> float:
-    """The largest absolute difference of logits [B L V], at the tokens where `where` bool[B L] is True."""
+    """The largest absolute difference of logits [B L V], at the tokens where `where` bool[B L] is
+    True.
+    """
     assert one.shape == other.shape
     assert np.isfinite(other).all()
-    return float(np.abs(one - other).max(-1).max(initial=0.0, where=True if where is None else where))
+    return float(
+        np.abs(one - other).max(-1).max(initial=0.0, where=True if where is None else where)
+    )
 
 
 def check_logits(twin: Twin, tolerance: float = LOGITS) -> float:
@@ -146,9 +168,12 @@ def check_logits(twin: Twin, tolerance: float = LOGITS) -> float:
     return reached
 
 
-def check_padding(twin: Twin, side: str, tolerance: float = LOGITS, *, positions: bool = True, first: int = 0) -> float:
-    """Rows of RAGGED lengths, padded on the "left" or "right"; `positions`: whether the reference is told them, which
-    calls that of the first token `first`."""
+def check_padding(
+    twin: Twin, side: str, tolerance: float = LOGITS, *, positions: bool = True, first: int = 0
+) -> float:
+    """Rows of RAGGED lengths, padded on the "left" or "right"; `positions`: whether the reference
+    is told them, which calls that of the first token `first`.
+    """
     text, slots = tokens(twin), np.arange(LENGTH)
     lengths = np.asarray(RAGGED)[:, None]
     real = slots < lengths if side == "right" else slots >= LENGTH - lengths
@@ -172,7 +197,9 @@ def check_context_padding(twin: Twin, side: str, tolerance: float = LOGITS) -> f
     ours = twin.logits(read._replace(context_segments=jnp.asarray(real, jnp.int32)), scan=True)
     reached = difference(ours, theirs)
     assert reached < tolerance
-    assert difference(reference_logits(twin, text), theirs) > 0.01, "contexts that change nothing prove nothing"
+    assert difference(reference_logits(twin, text), theirs) > 0.01, (
+        "contexts that change nothing prove nothing"
+    )
     return reached
 
 
@@ -182,7 +209,11 @@ def check_left_context(twin: Twin, tolerance: float = LOGITS) -> float:
     text, cut = tokens(twin), LENGTH // 2
     with torch.no_grad():
         first = twin.reference(**asked(twin, text[:, :cut]), use_cache=True)
-        cache = {name: first[name] for name in ("past_key_values", "cache_params") if first.get(name) is not None}
+        cache = {
+            name: first[name]
+            for name in ("past_key_values", "cache_params")
+            if first.get(name) is not None
+        }
         steps = (asked(twin, text[:, at : at + 1]) for at in range(cut, LENGTH))
         parts = [twin.reference(**step, use_cache=True, **cache).logits for step in steps]
     theirs = torch.cat([first.logits, *parts], 1).numpy()
@@ -200,56 +231,82 @@ def check_left_context(twin: Twin, tolerance: float = LOGITS) -> float:
 
 
 def check_gradients(twin: Twin, tolerance: float = GRADIENTS) -> float:
-    """The gradient of the mean next-token loss in every tensor, theirs mapped to ours by the same rules."""
+    """The gradient of the mean next-token loss in every tensor, theirs mapped to ours by the same
+    rules.
+    """
     torch = importlib.import_module("torch")
     text = tokens(twin)
     twin.reference.zero_grad()
     logits = twin.reference(**asked(twin, text)).logits[:, :-1]
     targets = torch.as_tensor(text)[:, 1:]
-    torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)).backward()
+    torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+    ).backward()
     model, ids = twin.model(scan=True), jnp.asarray(text, jnp.int32)
 
     def loss(params: Any) -> jax.Array:
-        shares = jax.nn.log_softmax(model.apply({"params": params}, with_context(twin, Inputs(ids)))[:, :-1])
+        shares = jax.nn.log_softmax(
+            model.apply({"params": params}, with_context(twin, Inputs(ids)))[:, :-1]
+        )
         return -jnp.take_along_axis(shares, ids[:, 1:, None], -1).mean()
 
     return compare_gradients(twin, jax.jit(jax.grad(loss))(twin.params), tolerance)
 
 
 def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) -> float:
-    """Our gradients, against those that the reference holds after backward(), tensor by tensor of theirs."""
+    """Our gradients, against those that the reference holds after backward(), tensor by tensor of
+    theirs.
+    """
     module = architectures.find(twin.architecture)
     rules, renamed = module.rules(twin.config), getattr(module, "RENAMED", {})
     # Rules are affine, and gradients go by their linear part.
     nothing = mapping.to_theirs(rules, jax.tree.map(np.zeros_like, twin.params))
     ours = {name: x - nothing[name] for name, x in mapping.to_theirs(rules, gradients).items()}
-    given = {name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None}
+    given = {
+        name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None
+    }
     theirs = {renamed.get(name, name): gradient for name, gradient in given.items()}
     assert ours.keys() == theirs.keys()
-    # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves of larger ones.
+    # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves
+    # of larger ones.
     largest = max(np.abs(x).max() for x in theirs.values())
     keys = ("k_proj.bias", "key.bias", "k_lin.bias")
     floors = {name: largest * (1 if name.endswith(keys) else 1e-3) for name in theirs}
-    away = {name: np.abs(ours[name] - x).max() / max(np.abs(x).max(), floors[name]) for name, x in theirs.items()}
+    away = {
+        name: np.abs(ours[name] - x).max() / max(np.abs(x).max(), floors[name])
+        for name, x in theirs.items()
+    }
     worst = max(away, key=lambda name: away[name])
     assert away[worst] < tolerance, f"{worst}: {away[worst]:.1e}"
     return float(away[worst])
 
 
 def check_export(twin: Twin, place: Path) -> None:
-    """What lm_lab writes is what transformers had saved, bit for bit, and loads there with no key missing or left."""
+    """What lm_lab writes is what transformers had saved, bit for bit, and loads there with no key
+    missing or left.
+    """
     exported = place / "exported"
     folder.save(exported, twin.family, twin.config, twin.params, twin.architecture)
     with quiet():
         loaded, report = type(twin.reference).from_pretrained(exported, output_loading_info=True)
-    assert not any(report[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
+    assert not any(
+        report[what]
+        for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+    )
     assert type(loaded.config) is type(twin.reference.config)
     saved, found = twin.reference.state_dict(), loaded.eval().state_dict()
     assert saved.keys() == found.keys()
     # 1 + w - 1 is w but for a rounding.
-    assert all(np.abs(saved[name].numpy() - found[name].numpy()).max(initial=0) <= 1e-6 for name in saved)
+    assert all(
+        np.abs(saved[name].numpy() - found[name].numpy()).max(initial=0) <= 1e-6 for name in saved
+    )
     text = tokens(twin)
-    assert difference(reference_logits(twin._replace(reference=loaded), text), reference_logits(twin, text)) < LOGITS
+    assert (
+        difference(
+            reference_logits(twin._replace(reference=loaded), text), reference_logits(twin, text)
+        )
+        < LOGITS
+    )
     check_tying(loaded, bool(getattr(twin.config, "tied", False)))
     assert folder.load(exported)[:2] == (twin.family, twin.config)
 

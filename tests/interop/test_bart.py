@@ -15,7 +15,9 @@ torch = pytest.importorskip("torch")
 
 def shape(width, layers, heads, inner, vocab, length, **others):
     both = {"attention_heads": heads, "ffn_dim": inner}
-    sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in both.items()}
+    sides = {
+        f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in both.items()
+    }
     depths = dict(zip(("encoder_layers", "decoder_layers"), layers))
     nothing = dict.fromkeys(("bos_token_id", "eos_token_id", "forced_eos_token_id"))
     sizes = {"d_model": width, "vocab_size": vocab, "max_position_embeddings": length}
@@ -30,7 +32,9 @@ SHAPES = {
 
 
 def randomised(name, config):
-    """Whose offset of the logits is random, too; of positions, what is computed, or not used, is as it was."""
+    """Whose offset of the logits is random, too; of positions, what is computed, or not used, is as
+    it was.
+    """
     reference = parity.randomised(lambda: getattr(transformers, name)(config))
     reference.final_logits_bias.normal_()
     for side in (reference.model.encoder, reference.model.decoder):
@@ -76,7 +80,9 @@ def test_mbart_is_the_model_of_transformers(name, tmp_path):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_marian_is_the_model_of_transformers(name, tmp_path):
-    config = transformers.MarianConfig(**SHAPES[name] | {"activation_function": "swish" if name == "wide" else "relu"})
+    config = transformers.MarianConfig(
+        **SHAPES[name] | {"activation_function": "swish" if name == "wide" else "relu"}
+    )
     check(parity.read(randomised("MarianMTModel", config), tmp_path), tmp_path)
 
 
@@ -92,11 +98,16 @@ def test_a_model_without_its_head_is_read_with_no_offset(tmp_path):
 
 
 def test_a_copy_of_the_embedding_that_is_none_is_refused(tmp_path):
-    twin = parity.read(randomised("BartForConditionalGeneration", transformers.BartConfig(**SHAPES["deep"])), tmp_path)
+    twin = parity.read(
+        randomised("BartForConditionalGeneration", transformers.BartConfig(**SHAPES["deep"])),
+        tmp_path,
+    )
     file = twin.folder / "model.safetensors"
     found = {name: np.array(tensor) for name, tensor in tensors.read(file).items()}
     tensors.write(file, found | {"lm_head.weight": found["model.shared.weight"] + 1})
-    with pytest.raises(UserError, match=r"tensor lm_head.weight is not model.shared.weight, and BartForCondit"):
+    with pytest.raises(
+        UserError, match=r"tensor lm_head.weight is not model.shared.weight, and BartForCondit"
+    ):
         folder.load(twin.folder)
 
 

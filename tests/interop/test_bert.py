@@ -73,7 +73,9 @@ def test_an_untied_head_stays_untied(tmp_path):
     assert "kernel" in twin.params["head"]
     parity.check_logits(twin)
     # The offset that an untied head does not use is written as a copy of the one that it does.
-    twin.reference.cls.predictions.bias.data = twin.reference.cls.predictions.decoder.bias.data.clone()
+    twin.reference.cls.predictions.bias.data = (
+        twin.reference.cls.predictions.decoder.bias.data.clone()
+    )
     parity.check_export(twin, tmp_path)
 
 
@@ -86,7 +88,10 @@ def test_names_of_the_first_checkpoints_are_known(tmp_path):
         ending = next((ending for ending in endings if name.endswith(ending)), "")
         old[name.removesuffix(ending) + endings.get(ending, "")] = tensor
     # What stood beside the head, too.
-    old |= {"cls.seq_relationship.weight": np.zeros((2, 32), np.float32), "bert.pooler.dense.bias": np.zeros(32, "f4")}
+    old |= {
+        "cls.seq_relationship.weight": np.zeros((2, 32), np.float32),
+        "bert.pooler.dense.bias": np.zeros(32, "f4"),
+    }
     safetensors_numpy.save_file(old, file)
     assert tiny.same_bits(folder.load(twin.folder)[2], twin.params)
 
@@ -102,7 +107,9 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
     inputs = Inputs(jnp.asarray(text), jnp.asarray(real, jnp.int32))
     abstract = jax.eval_shape(lambda: tiny.params_of(pooled, inputs))
     shapes = {path: leaf.shape for path, leaf in flatten(abstract).items()}
-    rules = [rule._replace(ours=tuple(f"model/{path}" for path in rule.ours)) for rule in bert.body(ours)]
+    rules = [
+        rule._replace(ours=tuple(f"model/{path}" for path in rule.ours)) for rule in bert.body(ours)
+    ]
     for head, theirs in (("pooler", "bert.pooler.dense"), ("head", "classifier")):
         rules.append(mapping.turned(f"{head}/kernel", f"{theirs}.weight"))
         rules.append(mapping.same(f"{head}/bias", f"{theirs}.bias"))
@@ -122,13 +129,17 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
     ],
 )
 def test_what_bert_has_not_cannot_be_written(changes, words, tmp_path):
-    config = encoder.Config(**{"kinds": 2, "vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes)
+    config = encoder.Config(
+        **{"kinds": 2, "vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes
+    )
     with pytest.raises(UserError, match=words):
         folder.save(tmp_path / "out", "encoder", config, {}, "BertForMaskedLM")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("field, value", [("position_embedding_type", "relative_key"), ("is_decoder", True)])
+@pytest.mark.parametrize(
+    "field, value", [("position_embedding_type", "relative_key"), ("is_decoder", True)]
+)
 def test_what_we_have_not_cannot_be_read(field, value):
     with pytest.raises(UserError, match=field):
         bert.read_config({**foreign("wide").to_dict(), field: value})

@@ -1,4 +1,6 @@
-"""Decoders other than GPT-2 and LLaMA's nearest: one model each, here and in transformers, at two unlike shapes."""
+"""Decoders other than GPT-2 and LLaMA's nearest: one model each, here and in transformers, at two
+unlike shapes.
+"""
 
 import pytest
 
@@ -86,7 +88,9 @@ MODELS = {
 
 @pytest.fixture
 def made(request, tmp_path, caplog):
-    """A twin of (name, shape), with random parameters; every field that transformers saved is understood."""
+    """A twin of (name, shape), with random parameters; every field that transformers saved is
+    understood.
+    """
     transformers = pytest.importorskip("transformers")
     name, shape = request.param
     kind = getattr(transformers, f"{name}ForCausalLM")
@@ -119,7 +123,9 @@ def test_another_shape_is_too(made, tmp_path):
 REFUSED = {
     "Qwen3": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     "OPT": {"do_layer_norm_before": False},
-    "Phi3": {"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}},
+    "Phi3": {
+        "rope_parameters": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}
+    },
     "Gemma": {"use_bidirectional_attention": True},
     "Phi": {"qk_layernorm": True},
     "Gemma2": {"layer_types": ["full_attention", "sliding_attention"]},
@@ -133,5 +139,7 @@ SAID = {"Qwen3": "layer_types", "Phi3": "rope_type", "Gemma3": "hidden_act"}
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_we_have_not_cannot_be_read(name):
     module = architectures.find(f"{name}ForCausalLM")
-    with pytest.raises(UserError, match=f"{SAID.get(name, list(REFUSED[name])[-1])}.* not supported"):
+    with pytest.raises(
+        UserError, match=f"{SAID.get(name, list(REFUSED[name])[-1])}.* not supported"
+    ):
         module.read_config(MODELS[name][0] | REFUSED[name])

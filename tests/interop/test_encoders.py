@@ -1,4 +1,6 @@
-"""RoBERTa, DistilBERT and ModernBERT: one model each, here and in transformers, at two unlike shapes."""
+"""RoBERTa, DistilBERT and ModernBERT: one model each, here and in transformers, at two unlike
+shapes.
+"""
 
 import pytest
 
@@ -22,18 +24,41 @@ SMALL = {
     "max_position_embeddings": 13,
     "vocab_size": 23,
 }
-DISTILLED = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 16, "vocab_size": 40}
-TINY = {"dim": 12, "n_layers": 3, "n_heads": 2, "hidden_dim": 20, "max_position_embeddings": 11, "vocab_size": 23}
+DISTILLED = {
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 16,
+    "vocab_size": 40,
+}
+TINY = {
+    "dim": 12,
+    "n_layers": 3,
+    "n_heads": 2,
+    "hidden_dim": 20,
+    "max_position_embeddings": 11,
+    "vocab_size": 23,
+}
 NO_PAD = {"pad_token_id": None}
 NO_SPECIALS = dict.fromkeys([f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")])
 FAR, NEAR = "full_attention", "sliding_attention"
-BASES = {FAR: {"rope_type": "default", "rope_theta": 100.0}, NEAR: {"rope_type": "default", "rope_theta": 20.0}}
+BASES = {
+    FAR: {"rope_type": "default", "rope_theta": 100.0},
+    NEAR: {"rope_type": "default", "rope_theta": 20.0},
+}
 MODELS = {
     "RoBERTa": ("Roberta", BERT | {"type_vocab_size": 1}),
     "RoBERTa, two kinds": ("Roberta", SMALL | {"type_vocab_size": 2}),
     "DistilBERT": ("DistilBert", DISTILLED | NO_PAD),
-    "DistilBERT, untied": ("DistilBert", TINY | NO_PAD | {"activation": "relu", "tie_word_embeddings": False}),
-    "ModernBERT": ("ModernBert", BERT | NO_SPECIALS | {"num_hidden_layers": 5, "local_attention": 4}),
+    "DistilBERT, untied": (
+        "DistilBert",
+        TINY | NO_PAD | {"activation": "relu", "tie_word_embeddings": False},
+    ),
+    "ModernBERT": (
+        "ModernBert",
+        BERT | NO_SPECIALS | {"num_hidden_layers": 5, "local_attention": 4},
+    ),
     "ModernBERT, other layers": (
         "ModernBert",
         SMALL
@@ -69,7 +94,9 @@ def test_an_untied_head_stays_untied(tmp_path):
     config = transformers.RobertaConfig(**SMALL, tie_word_embeddings=False)
     reference = parity.randomised(lambda: transformers.RobertaForMaskedLM(config))
     reference.roberta.embeddings.position_embeddings.weight.data[: roberta.UNUSED] = 0
-    reference.lm_head.bias.data = reference.lm_head.decoder.bias.data.clone()  # which an untied head does not use
+    reference.lm_head.bias.data = (
+        reference.lm_head.decoder.bias.data.clone()
+    )  # which an untied head does not use
     twin = parity.read(reference, tmp_path)
     parity.check_logits(twin)
     parity.check_export(twin, tmp_path)

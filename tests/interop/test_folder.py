@@ -17,7 +17,13 @@ from lm_lab.interop.fields import Fields
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
-GPT2 = {"norm": "layer", "norm_bias": True, "positions": "learned", "bias": "all", "norm_epsilon": 1e-5}
+GPT2 = {
+    "norm": "layer",
+    "norm_bias": True,
+    "positions": "learned",
+    "bias": "all",
+    "norm_epsilon": 1e-5,
+}
 UP = "transformer.h.1.mlp.c_fc.weight"
 
 
@@ -37,7 +43,9 @@ def model(saved: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(place: Path, changes: dict[str, np.ndarray | None]) -> None:
-    found = {name: np.array(tensor) for name, tensor in tensors.read(place / "model.safetensors").items()} | changes
+    found = {
+        name: np.array(tensor) for name, tensor in tensors.read(place / "model.safetensors").items()
+    } | changes
     kept = {name: tensor for name, tensor in found.items() if tensor is not None}
     tensors.write(place / "model.safetensors", kept)
 
@@ -49,10 +57,14 @@ def set_fields(place: Path, changes: dict) -> None:
 
 def shard(place: Path) -> dict[str, str]:
     """Splits the one file in two; the weight_map."""
-    found = {name: np.array(tensor) for name, tensor in tensors.read(place / "model.safetensors").items()}
+    found = {
+        name: np.array(tensor) for name, tensor in tensors.read(place / "model.safetensors").items()
+    }
     shards = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(found)}
     for file in set(shards.values()):
-        tensors.write(place / file, {name: tensor for name, tensor in found.items() if shards[name] == file})
+        tensors.write(
+            place / file, {name: tensor for name, tensor in found.items() if shards[name] == file}
+        )
     (place / "model.safetensors").unlink()
     (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     return shards
@@ -68,14 +80,24 @@ def test_a_bare_model_leaves_the_prefix_out(saved, model):
     bare = {name.removeprefix("transformer."): np.array(tensor) for name, tensor in found.items()}
     del bare["lm_head.weight"]
     set_fields(model, {"tie_word_embeddings": True})
-    tensors.write(model / "model.safetensors", bare | {"h.0.attn.bias": np.ones((1, 1, 4, 4), np.uint8)})
+    tensors.write(
+        model / "model.safetensors", bare | {"h.0.attn.bias": np.ones((1, 1, 4, 4), np.uint8)}
+    )
     whole = folder.load(saved)[2]
-    assert tiny.same_bits(folder.load(model)[2], {name: whole[name] for name in whole if name != "head"})
+    assert tiny.same_bits(
+        folder.load(model)[2], {name: whole[name] for name in whole if name != "head"}
+    )
 
 
 @pytest.mark.parametrize("dtype, bits", [("float16", 2**-11), ("float64", 0), ("bfloat16", 2**-8)])
 def test_other_widths_are_read_as_float32(saved, model, dtype, bits):
-    rewrite(model, {name: np.array(x).astype(dtype) for name, x in tensors.read(saved / "model.safetensors").items()})
+    rewrite(
+        model,
+        {
+            name: np.array(x).astype(dtype)
+            for name, x in tensors.read(saved / "model.safetensors").items()
+        },
+    )
     whole, read = (folder.load(place)[2] for place in (saved, model))
     assert {leaf.dtype for leaf in tiny.jax.tree.leaves(read)} == {np.dtype(np.float32)}
     assert tiny.distance(read, whole) <= bits
@@ -85,9 +107,14 @@ def test_other_widths_are_read_as_float32(saved, model, dtype, bits):
 def test_a_pytorch_file_is_read_by_its_safe_loader(saved, model):
     torch = pytest.importorskip("torch")
     found = tensors.read(saved / "model.safetensors")
-    torch.save({name: torch.tensor(np.array(x)).bfloat16() for name, x in found.items()}, model / "pytorch_model.bin")
+    torch.save(
+        {name: torch.tensor(np.array(x)).bfloat16() for name, x in found.items()},
+        model / "pytorch_model.bin",
+    )
     (model / "model.safetensors").unlink()
-    assert tiny.distance(folder.load(model)[2], folder.load(saved)[2]) <= 2**-8  # bfloat16's rounding
+    assert (
+        tiny.distance(folder.load(model)[2], folder.load(saved)[2]) <= 2**-8
+    )  # bfloat16's rounding
 
 
 class Bomb:
@@ -115,16 +142,28 @@ def test_a_pytorch_file_needs_pytorch(model, monkeypatch):
 
 
 CONFIGS = [
-    ({"architectures": ["GPT3LMHeadModel"]}, "'GPT3LMHeadModel' is not supported; known: .*GPT2LMHeadModel"),
+    (
+        {"architectures": ["GPT3LMHeadModel"]},
+        "'GPT3LMHeadModel' is not supported; known: .*GPT2LMHeadModel",
+    ),
     ({"architectures": []}, "architectures must be a list with one name"),
     ({"architectures": None}, "architectures must be a list with one name"),
     ({"n_embd": "16"}, "n_embd must be a whole number, not '16'"),
     ({"n_head": 3}, "GPT2LMHeadModel: width 16 is not divisible by heads 3"),
     ({"n_layer": 0}, "GPT2LMHeadModel.depth must be at least 1, not 0"),
-    ({"activation_function": "silu"}, "activation_function 'silu' is not supported; known: gelu_new"),
-    ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True is not supported"),
+    (
+        {"activation_function": "silu"},
+        "activation_function 'silu' is not supported; known: gelu_new",
+    ),
+    (
+        {"scale_attn_by_inverse_layer_idx": True},
+        "scale_attn_by_inverse_layer_idx True is not supported",
+    ),
     ({"n_embd": 10**30}, "n_embd must be at most 2147483647"),
-    ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map names code that comes with the model; none is run"),
+    (
+        {"auto_map": {"AutoModel": "code.Model"}},
+        "auto_map names code that comes with the model; none is run",
+    ),
 ]
 
 
@@ -140,7 +179,10 @@ def test_a_config_that_is_not_supported_is_named(model, changes, message):
     [
         ({UP: None}, f"tensor {UP} is missing"),
         ({"h.9.x": np.zeros(1)}, "tensor h.9.x has no place"),
-        ({UP: np.zeros((64, 16))}, rf"tensor {UP} has shape \[64, 16\]; the config asks for \[16, 64\]"),
+        (
+            {UP: np.zeros((64, 16))},
+            rf"tensor {UP} has shape \[64, 16\]; the config asks for \[16, 64\]",
+        ),
         ({UP: np.zeros((16, 64), np.int8)}, f"tensor {UP} is int8"),
     ],
 )
@@ -169,10 +211,15 @@ def test_mistakes_of_an_index_are_named(model):
             folder.load(model)
 
 
-@pytest.mark.parametrize("changes", [{"n_layer": 16_000}, {"n_positions": 2**31 - 1}, {"n_embd": 2**20}])
+@pytest.mark.parametrize(
+    "changes", [{"n_layer": 16_000}, {"n_positions": 2**31 - 1}, {"n_embd": 2**20}]
+)
 def test_a_config_of_a_model_that_no_memory_holds_is_held_against_the_tensors(model, changes):
     set_fields(model, changes)
-    with limited_memory(2**30), pytest.raises(UserError, match=r"config.json (says|describes) .* fetch both again"):
+    with (
+        limited_memory(2**30),
+        pytest.raises(UserError, match=r"config.json (says|describes) .* fetch both again"),
+    ):
         folder.load(model)
 
 
@@ -191,7 +238,9 @@ def limited_memory(more: int) -> Iterator[None]:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused_and_taken_where_it_is_asked_for(model, value):
     rewrite(model, {UP: np.full((16, 64), value, np.float32)})
-    with pytest.raises(UserError, match=f"tensor {UP} has NaN or infinite numbers .* --allow_nonfinite"):
+    with pytest.raises(
+        UserError, match=f"tensor {UP} has NaN or infinite numbers .* --allow_nonfinite"
+    ):
         folder.load(model)
     _, _, params = folder.load(model, allow_nonfinite=True)
     assert not np.isfinite(params["layers"]["feed_forward"]["up"]["kernel"][1]).any()
@@ -212,7 +261,9 @@ def test_a_pytorch_file_without_names_is_refused(model):
         folder.load(model)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "model.safetensors.index.json"]
+)
 def test_what_is_no_file_is_not_waited_for(model, name):
     (model / ("model.safetensors" if "safetensors" in name else name)).unlink()
     os.mkfifo(model / name)
@@ -226,7 +277,8 @@ def test_fields_that_are_not_understood_are_named_in_one_line(model, caplog):
     assert config.dropout == 0.0
     assert caplog.messages == [
         "model.dropout is resid_pdrop 0.0 for all that enters the stream; left out: embd_pdrop 0.2",
-        f"{model}/config.json: left out, for they mean nothing here: attn_pdrop 0.1, rope_theta 500000.0",
+        f"{model}/config.json: left out, for they mean nothing here: attn_pdrop 0.1, rope_theta "
+        "500000.0",
     ]
 
 
@@ -256,7 +308,9 @@ def test_a_head_that_is_not_the_embedding_unties_the_model(model, caplog):
     set_fields(model, {"tie_word_embeddings": True})  # it has a head of its own
     _, config, params = folder.load(model)
     assert (config.tied, params["head"]["kernel"].shape) == (False, (16, 32))
-    assert caplog.messages == [f"{model}: tensor lm_head.weight is not the embedding, so model.tied is False"]
+    assert caplog.messages == [
+        f"{model}: tensor lm_head.weight is not the embedding, so model.tied is False"
+    ]
     embedding = np.array(tensors.read(model / "model.safetensors")["transformer.wte.weight"])
     rewrite(model, {"lm_head.weight": embedding})
     assert folder.load(model)[1].tied
@@ -264,7 +318,10 @@ def test_a_head_that_is_not_the_embedding_unties_the_model(model, caplog):
 
 def test_a_folder_without_a_model_is_refused(model):
     (model / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no model.safetensors or pytorch_model.bin there; is this a model's folder"):
+    with pytest.raises(
+        UserError,
+        match=r"no model.safetensors or pytorch_model.bin there; is this a model's folder",
+    ):
         folder.load(model)
     for content in (b"{", b"[]", b"\xff"):
         (model / "config.json").write_bytes(content)

@@ -8,7 +8,14 @@ pytestmark = pytest.mark.torch
 transformers = pytest.importorskip("transformers")
 
 SHAPES = {
-    "wide": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16, "vocab_size": 40, "n_inner": 48},
+    "wide": {
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 16,
+        "vocab_size": 40,
+        "n_inner": 48,
+    },
     "deep": {
         "n_embd": 12,
         "n_layer": 4,

@@ -41,15 +41,27 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}
 MODELS = {
     "llama, llama3 scaling": ("Llama", WIDE | {"rope_parameters": LLAMA3}),
-    "llama, all biases": ("Llama", DEEP | {"attention_bias": True, "mlp_bias": True, "rope_parameters": LINEAR}),
-    "llama, biases of attention": ("Llama", WIDE | {"attention_bias": True, "hidden_act": "gelu_pytorch_tanh"}),
+    "llama, all biases": (
+        "Llama",
+        DEEP | {"attention_bias": True, "mlp_bias": True, "rope_parameters": LINEAR},
+    ),
+    "llama, biases of attention": (
+        "Llama",
+        WIDE | {"attention_bias": True, "hidden_act": "gelu_pytorch_tanh"},
+    ),
     "mistral, window": ("Mistral", WIDE | {"sliding_window": 4}),
     "mistral, no window": ("Mistral", DEEP | {"sliding_window": None}),
     "qwen2, grouped": ("Qwen2", WIDE),
-    "qwen2, window": ("Qwen2", DEEP | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 0}),
+    "qwen2, window": (
+        "Qwen2",
+        DEEP | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 0},
+    ),
 }
 
-ALIKE = ("llama, biases of attention", "mistral, no window")  # to what is checked in full, but for their config
+ALIKE = (
+    "llama, biases of attention",
+    "mistral, no window",
+)  # to what is checked in full, but for their config
 
 
 @pytest.mark.torch
@@ -93,11 +105,23 @@ def test_positions_are_read_in_the_form_of_every_release(foreign, ours):
         (llama, {"hidden_size": None}, "hidden_size must be a whole number, not None"),
         (llama, {"hidden_act": "relu"}, "hidden_act 'relu' is not supported; known: silu"),
         (llama, {"mlp_bias": True}, "mlp_bias True is not supported without attention_bias"),
-        (llama, {"rope_scaling": {"type": "yarn", "factor": 2}}, "rope_scaling.rope_type 'yarn' is not supported"),
+        (
+            llama,
+            {"rope_scaling": {"type": "yarn", "factor": 2}},
+            "rope_scaling.rope_type 'yarn' is not supported",
+        ),
         (llama, {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is missing"),
         (llama, {"rope_scaling": 3}, "rope_scaling must be an object, not 3"),
-        (llama, {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5 is not supported; only 1.0 is"),
-        (qwen2, {"use_sliding_window": True, "max_window_layers": 1}, "a window in some layers only is not supported"),
+        (
+            llama,
+            {"partial_rotary_factor": 0.5},
+            "partial_rotary_factor 0.5 is not supported; only 1.0 is",
+        ),
+        (
+            qwen2,
+            {"use_sliding_window": True, "max_window_layers": 1},
+            "a window in some layers only is not supported",
+        ),
     ],
 )
 def test_an_option_that_is_not_supported_is_named(module, changes, message):
@@ -126,14 +150,20 @@ def test_a_decoder_finds_its_architecture_and_comes_back(architecture, tmp_path)
     params = tiny.jax.device_get(tiny.params_of(model, tiny.Inputs(tiny.tokens())))
     assert folder.save(tmp_path / "out", "decoder", model.cfg, params) == architecture
     family, _, read = folder.load(tmp_path / "out")
-    assert (family, json.loads((tmp_path / "out/config.json").read_text())["vocab_size"]) == ("decoder", tiny.VOCAB)
+    assert (family, json.loads((tmp_path / "out/config.json").read_text())["vocab_size"]) == (
+        "decoder",
+        tiny.VOCAB,
+    )
     assert tiny.same_bits(read, params)
 
 
 def test_a_width_that_heads_do_not_divide_is_a_mistrals(tmp_path):
     model = tiny.model(activation="swiglu", width=20, heads=3, head_dim=6)
     params = tiny.jax.device_get(tiny.params_of(model, tiny.Inputs(tiny.tokens())))
-    with pytest.raises(UserError, match=r"model.width 20 cannot be written as LLaMA, .*; with model.bias none it is a"):
+    with pytest.raises(
+        UserError,
+        match=r"model.width 20 cannot be written as LLaMA, .*; with model.bias none it is a",
+    ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "LlamaForCausalLM")
     assert folder.save(tmp_path / "out", "decoder", model.cfg, params) == "MistralForCausalLM"
 
@@ -141,10 +171,16 @@ def test_a_width_that_heads_do_not_divide_is_a_mistrals(tmp_path):
 def test_a_decoder_that_no_architecture_expresses_is_refused(tmp_path):
     model = tiny.model(parallel=True)
     params = tiny.params_of(model, tiny.Inputs(tiny.tokens()))
-    with pytest.raises(UserError, match=r"nearest, .*: LlamaForCausalLM by --config.model.parallel=False --config"):
+    with pytest.raises(
+        UserError, match=r"nearest, .*: LlamaForCausalLM by --config.model.parallel=False --config"
+    ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params)
-    with pytest.raises(UserError, match=r"model.parallel True cannot be written as LLaMA, which has False"):
+    with pytest.raises(
+        UserError, match=r"model.parallel True cannot be written as LLaMA, which has False"
+    ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "LlamaForCausalLM")
-    with pytest.raises(UserError, match=r"model.norm 'rms' cannot be written as GPT-2, which has 'layer'; nearest"):
+    with pytest.raises(
+        UserError, match=r"model.norm 'rms' cannot be written as GPT-2, which has 'layer'; nearest"
+    ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "GPT2LMHeadModel")
     assert not list(tmp_path.iterdir())

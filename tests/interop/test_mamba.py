@@ -55,7 +55,9 @@ def test_what_is_not_supported_is_named(change, line):
         mamba.read_config({"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 16, **change})
 
 
-@pytest.mark.parametrize("change", [{"block": "rg_lru"}, {"attention_every": 2}, {"recurrent_width": 100}])
+@pytest.mark.parametrize(
+    "change", [{"block": "rg_lru"}, {"attention_every": 2}, {"recurrent_width": 100}]
+)
 def test_what_mamba_has_not_is_not_written(change):
     with pytest.raises(UserError, match=f"model.{next(iter(change))}"):
         mamba.write_config(Config(vocab=8, **change))

@@ -14,7 +14,12 @@ RULES = [
     turned("layers/out/kernel", "h.{layer}.out", range(2)),
     shifted("layers/norm/scale", "h.{layer}.norm", (1, 0)),
     fused(
-        ("layers/query/kernel", "layers/key/kernel"), "h.{layer}.qk", axis=0, turned=True, layers=range(2), sizes=(4, 2)
+        ("layers/query/kernel", "layers/key/kernel"),
+        "h.{layer}.qk",
+        axis=0,
+        turned=True,
+        layers=range(2),
+        sizes=(4, 2),
     ),
     fused(("head/kernel", "pooler/kernel"), "both", axis=-1, turned=False),
 ]
@@ -58,7 +63,9 @@ def test_there_and_back_is_the_same(foreign):
 def test_what_each_rule_does(foreign):
     params = mapping.to_ours(RULES, foreign, shapes=SHAPES)
     assert (params["layers"]["out"]["kernel"][1] == foreign["h.1.out"].T).all()
-    assert (params["layers"]["norm"]["scale"][0] == 1 + foreign["h.1.norm"]).all()  # row 0 is their layer 1
+    assert (
+        params["layers"]["norm"]["scale"][0] == 1 + foreign["h.1.norm"]
+    ).all()  # row 0 is their layer 1
     assert (params["layers"]["key"]["kernel"][0] == foreign["h.0.qk"][4:].T).all()
     assert (params["pooler"]["kernel"] == foreign["both"][:, 2:]).all()
 
@@ -68,10 +75,22 @@ def test_what_each_rule_does(foreign):
     [
         ({"h.1.out": None}, "tensor h.1.out is missing$"),
         ({"h.1.out": None, "both": None}, r"tensor both is missing \(and 1 more\)"),
-        ({"h.2.out": np.zeros(3)}, "tensor h.2.out has no place in the model that config.json describes"),
-        ({"h.0.out": np.zeros((4, 3))}, r"tensor h.0.out has shape \[4, 3\]; the config asks for \[3, 4\]"),
-        ({"h.0.qk": np.zeros((6,))}, r"tensor h.0.qk has shape \[6\]; the config asks for \[6, 3\]"),
-        ({"both": np.zeros((3, 3))}, r"tensor both has shape \[3, 3\]; the config asks for \[3, 4\]"),
+        (
+            {"h.2.out": np.zeros(3)},
+            "tensor h.2.out has no place in the model that config.json describes",
+        ),
+        (
+            {"h.0.out": np.zeros((4, 3))},
+            r"tensor h.0.out has shape \[4, 3\]; the config asks for \[3, 4\]",
+        ),
+        (
+            {"h.0.qk": np.zeros((6,))},
+            r"tensor h.0.qk has shape \[6\]; the config asks for \[6, 3\]",
+        ),
+        (
+            {"both": np.zeros((3, 3))},
+            r"tensor both has shape \[3, 3\]; the config asks for \[3, 4\]",
+        ),
         ({"embed": np.zeros((5, 3), int)}, "tensor embed is int64, not a floating-point number"),
     ],
 )

@@ -44,12 +44,16 @@ SHAPES = {
 
 
 def their_gradients(twin, place):
-    """Of the mean next-token loss: saved as if they were a model's tensors, for in memory these are fused."""
+    """Of the mean next-token loss: saved as if they were a model's tensors, for in memory these are
+    fused.
+    """
     torch = importlib.import_module("torch")
     text = torch.as_tensor(parity.tokens(twin))
     model = copy.deepcopy(twin.reference)
     logits = model(input_ids=text).logits[:, :-1]
-    torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1)).backward()
+    torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1)
+    ).backward()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.grad)
@@ -75,10 +79,15 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
         shares = jax.nn.log_softmax(model.apply({"params": params}, Inputs(ids))[:, :-1])
         return -jnp.take_along_axis(shares, ids[:, 1:, None], -1).mean()
 
-    ours, theirs = jax.jit(jax.grad(loss))(twin.params), their_gradients(twin, tmp_path / "gradients")
+    ours, theirs = (
+        jax.jit(jax.grad(loss))(twin.params),
+        their_gradients(twin, tmp_path / "gradients"),
+    )
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert np.abs(one - other).max() < parity.GRADIENTS * max(np.abs(other).max(), 1e-3 * largest)
+        assert np.abs(one - other).max() < parity.GRADIENTS * max(
+            np.abs(other).max(), 1e-3 * largest
+        )
 
 
 def test_a_mixture_finds_its_architecture_and_comes_back(tmp_path):
@@ -98,5 +107,7 @@ def test_what_mixtral_has_not_is_named(tmp_path):
         mixtral.read_config(SHAPES["wide"] | {"router_jitter_noise": 0.1})
     model = tiny.model(activation="swiglu", feed_forward_kind="experts", capacity_factor=2.0)
     params = tiny.params_of(model, Inputs(tiny.tokens()))
-    with pytest.raises(UserError, match=r"model\.capacity_factor 2\.0 cannot be written as Mixtral"):
+    with pytest.raises(
+        UserError, match=r"model\.capacity_factor 2\.0 cannot be written as Mixtral"
+    ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "MixtralForCausalLM")

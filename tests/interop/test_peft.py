@@ -30,7 +30,13 @@ RATE, STEPS = 0.01, 6
 
 def gpt2():
     config = transformers.GPT2Config(
-        n_embd=16, n_layer=2, n_head=2, n_positions=16, vocab_size=23, bos_token_id=None, eos_token_id=None
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=16,
+        vocab_size=23,
+        bos_token_id=None,
+        eos_token_id=None,
     )
     return parity.randomised(lambda: transformers.GPT2LMHeadModel(config))
 
@@ -67,7 +73,11 @@ def pythia():
 MODELS = {"gpt2": gpt2, "llama": llama}
 CASES = {
     "gpt2": {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True},
-    "gpt2 dora": {"target_modules": ["c_attn", "attn.c_proj"], "fan_in_fan_out": True, "use_dora": True},
+    "gpt2 dora": {
+        "target_modules": ["c_attn", "attn.c_proj"],
+        "fan_in_fan_out": True,
+        "use_dora": True,
+    },
     "llama patterns": {
         "target_modules": ["q_proj", "v_proj", "down_proj", "lm_head"],
         "use_rslora": True,
@@ -89,7 +99,9 @@ def adapted(case):
     torch.manual_seed(1)
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore")
-        wrapped = peft.get_peft_model(model, peft.LoraConfig(r=3, lora_alpha=7, task_type="CAUSAL_LM", **CASES[case]))
+        wrapped = peft.get_peft_model(
+            model, peft.LoraConfig(r=3, lora_alpha=7, task_type="CAUSAL_LM", **CASES[case])
+        )
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name:
@@ -130,7 +142,9 @@ def their_losses(model, tokens):
     text = torch.as_tensor(tokens)
     for _ in range(STEPS):
         logits = model(input_ids=text).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1))
+        loss = torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -196,11 +210,15 @@ def test_adapters_trained_here_have_the_same_logits_there(family, dora, tmp_path
     if family == "gpt2" and not dora:  # a part of c_attn alone
         settings = replace(settings, targets=("query", "value", "feed_forward"))
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    adapters = jax.tree.map(lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters)
+    adapters = jax.tree.map(
+        lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters
+    )
     tokens = np.random.default_rng(0).integers(0, 23, (2, 9))
     ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     model = loaded(tmp_path / "adapter", MODELS[family]())
-    assert np.abs(theirs(model, tokens) - logits_of(twin, settings, adapters, tokens)).max() < LOGITS
+    assert (
+        np.abs(theirs(model, tokens) - logits_of(twin, settings, adapters, tokens)).max() < LOGITS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -214,28 +232,50 @@ def folder(tmp_path_factory):
 A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 STRANGE = "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"
 FIELDS = [
-    ({"peft_type": "LOHA"}, r"adapter_config.json: peft_type 'LOHA' is not supported; only 'LORA' is"),
+    (
+        {"peft_type": "LOHA"},
+        r"adapter_config.json: peft_type 'LOHA' is not supported; only 'LORA' is",
+    ),
     ({"bias": "all"}, r"bias 'all' is not supported"),
     ({"modules_to_save": ["lm_head"]}, r"modules_to_save \['lm_head'\] is not supported"),
-    ({"init_lora_weights": "pissa_niter_4"}, r"init_lora_weights 'pissa_niter_4' changes the base too"),
+    (
+        {"init_lora_weights": "pissa_niter_4"},
+        r"init_lora_weights 'pissa_niter_4' changes the base too",
+    ),
     ({"r": "many"}, r"r must be a whole number, not 'many'"),
     ({"alpha_pattern": {"(": 2}}, r"alpha_pattern has '\(', which is no pattern"),
     ({"use_dora": True}, r"adapter_model.safetensors: tensor .*lora_magnitude_vector is missing"),
 ]
 TENSORS = [
     (lambda t: t.pop(A), r"tensor .*layers.0.self_attn.q_proj.lora_A.weight is missing"),
-    (lambda t: t.update({A: t[A][:, :5]}), r"q_proj.lora_A.weight has shape \[3, 5\]; the model asks for \[3, 16\]"),
-    (lambda t: t.update({A: t[A][:2]}), r"q_proj.lora_B.weight has shape \[16, 3\], and A \[2, 16\]"),
-    (lambda t: t.update({A: t[A].astype(np.int32)}), r"q_proj.lora_A.weight is int32, not a floating-point"),
-    (lambda t: t.update({"lm_head.weight": t[A]}), r"tensor lm_head.weight is no part of the adapter"),
     (
-        lambda t: t.update({STRANGE: t[A], STRANGE.replace("A.w", "B.w"): t[A.replace("A.w", "B.w")]}),
+        lambda t: t.update({A: t[A][:, :5]}),
+        r"q_proj.lora_A.weight has shape \[3, 5\]; the model asks for \[3, 16\]",
+    ),
+    (
+        lambda t: t.update({A: t[A][:2]}),
+        r"q_proj.lora_B.weight has shape \[16, 3\], and A \[2, 16\]",
+    ),
+    (
+        lambda t: t.update({A: t[A].astype(np.int32)}),
+        r"q_proj.lora_A.weight is int32, not a floating-point",
+    ),
+    (
+        lambda t: t.update({"lm_head.weight": t[A]}),
+        r"tensor lm_head.weight is no part of the adapter",
+    ),
+    (
+        lambda t: t.update(
+            {STRANGE: t[A], STRANGE.replace("A.w", "B.w"): t[A.replace("A.w", "B.w")]}
+        ),
         r"tensor .*layers.7.self_attn.q_proj.lora_A.weight is of a module that the model has not",
     ),
 ]
 
 
-@pytest.mark.parametrize("change, message", [*FIELDS, *TENSORS], ids=lambda x: x[:30] if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    "change, message", [*FIELDS, *TENSORS], ids=lambda x: x[:30] if isinstance(x, str) else ""
+)
 def test_a_bad_file_is_named(folder, tmp_path, change, message):
     twin, good = folder
     config = json.loads((good / "adapter_config.json").read_text())
@@ -255,6 +295,8 @@ def test_a_part_of_a_module_with_a_magnitude_cannot_be_written(tmp_path):
     twin = parity.read(gpt2(), tmp_path)
     settings = lora.Config(rank=2, dora=True, targets=("query",))
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    with pytest.raises(UserError, match=r"c_attn is .*query.*: adapt all of them with DoRA, or none"):
+    with pytest.raises(
+        UserError, match=r"c_attn is .*query.*: adapt all of them with DoRA, or none"
+    ):
         ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     assert not (tmp_path / "adapter").exists()

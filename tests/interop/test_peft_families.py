@@ -1,4 +1,6 @@
-"""PEFT's adapters on models of other shapes than decoders': what is written, PEFT loads, and the other way."""
+"""PEFT's adapters on models of other shapes than decoders': what is written, PEFT loads, and the
+other way.
+"""
 
 import warnings
 
@@ -20,13 +22,25 @@ LOGITS = 1e-4  # absolute, of logits of order 1
 
 
 def bert():
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+    }
     config = transformers.BertConfig(**sizes, vocab_size=23, max_position_embeddings=16, **NO_IDS)
     return parity.randomised(lambda: transformers.BertForMaskedLM(config))
 
 
 def t5():
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "vocab_size": 23}
+    sizes = {
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 24,
+        "num_layers": 1,
+        "num_heads": 2,
+        "vocab_size": 23,
+    }
     config = transformers.T5Config(**sizes, relative_attention_num_buckets=8, pad_token_id=None)
     return parity.randomised(lambda: transformers.T5ForConditionalGeneration(config))
 
@@ -38,9 +52,21 @@ def mamba():
 
 
 def mixtral():
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
-    sizes |= {"intermediate_size": 8, "num_local_experts": 2, "vocab_size": 23, "max_position_embeddings": 16}
-    return parity.randomised(lambda: transformers.MixtralForCausalLM(transformers.MixtralConfig(**sizes, **NO_IDS)))
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    sizes |= {
+        "intermediate_size": 8,
+        "num_local_experts": 2,
+        "vocab_size": 23,
+        "max_position_embeddings": 16,
+    }
+    return parity.randomised(
+        lambda: transformers.MixtralForCausalLM(transformers.MixtralConfig(**sizes, **NO_IDS))
+    )
 
 
 TARGETS = {
@@ -55,7 +81,9 @@ def test_peft_loads_what_is_written(make, tmp_path):
     twin = parity.read(make(), tmp_path)
     settings = lora.Config(rank=2, alpha=4.0, targets=TARGETS[make])
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    adapters = jax.tree.map(lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters)
+    adapters = jax.tree.map(
+        lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters
+    )
     ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore")
@@ -63,7 +91,9 @@ def test_peft_loads_what_is_written(make, tmp_path):
     text = parity.tokens(twin)
     merged, _ = lora.merge(settings, adapters, twin.params)
     wanted = parity.reference_logits(twin._replace(reference=adapted), text)
-    got = twin._replace(params=merged).logits(parity.with_context(twin, parity.Inputs(jax.numpy.asarray(text))))
+    got = twin._replace(params=merged).logits(
+        parity.with_context(twin, parity.Inputs(jax.numpy.asarray(text)))
+    )
     assert parity.difference(got, wanted) < LOGITS
 
 
@@ -71,7 +101,10 @@ def test_what_peft_refuses_of_mamba_is_not_written(tmp_path):
     twin = parity.read(mamba(), tmp_path)
     settings = lora.Config(rank=2)
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    with pytest.raises(UserError, match=r"PEFT adapts no out_proj of a MambaForCausalLM; train with --config.adapter"):
+    with pytest.raises(
+        UserError,
+        match=r"PEFT adapts no out_proj of a MambaForCausalLM; train with --config.adapter",
+    ):
         ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     assert not (tmp_path / "adapter").exists()
 

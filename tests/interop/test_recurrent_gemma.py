@@ -28,13 +28,19 @@ SHAPES = {
         "conv1d_width": 3,
         "logits_soft_cap": 5.0,
         "tie_word_embeddings": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 100.0,
+            "partial_rotary_factor": 0.75,
+        },
     },
 }
 
 
 class Remembering:
-    """The reference, with the cache that transformers makes for it at every call and does not hand out."""
+    """The reference, with the cache that transformers makes for it at every call and does not hand
+    out.
+    """
 
     def __init__(self, model, cache):
         self.model, self.cache, self.config = model, cache, model.config
@@ -48,8 +54,12 @@ class Remembering:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_the_model_of_transformers(shape, tmp_path):
     transformers = pytest.importorskip("transformers")
-    config = transformers.RecurrentGemmaConfig(**SHAPES[shape], pad_token_id=None)  # whose embedding is never trained
-    twin = parity.read(parity.randomised(lambda: transformers.RecurrentGemmaForCausalLM(config)), tmp_path)
+    config = transformers.RecurrentGemmaConfig(
+        **SHAPES[shape], pad_token_id=None
+    )  # whose embedding is never trained
+    twin = parity.read(
+        parity.randomised(lambda: transformers.RecurrentGemmaForCausalLM(config)), tmp_path
+    )
     parity.check_logits(twin)
     parity.check_padding(twin, "right")
     cache = transformers.DynamicCache(config=config)
@@ -71,20 +81,28 @@ def test_blocks_come_in_one_pattern():
     def every(kinds):
         return recurrent_gemma.read_config({**FOREIGN, "block_types": kinds})["attention_every"]
 
-    assert [every(kinds) for kinds in (None, ["recurrent"], ["recurrent", "attention"])] == [3, None, 2]
+    assert [every(kinds) for kinds in (None, ["recurrent"], ["recurrent", "attention"])] == [
+        3,
+        None,
+        2,
+    ]
     assert every(["recurrent"] * 5 + ["attention"]) is None  # the sixth layer is not there
     for kinds in (["attention", "recurrent"], ["recurrent", "convolution"]):
         with pytest.raises(UserError, match="block_types"):
             every(kinds)
 
 
-@pytest.mark.parametrize("change", [{"hidden_activation": "relu"}, {"attention_bias": True}, {"hidden_size": None}])
+@pytest.mark.parametrize(
+    "change", [{"hidden_activation": "relu"}, {"attention_bias": True}, {"hidden_size": None}]
+)
 def test_what_is_not_supported_is_named(change):
     with pytest.raises(UserError, match=next(iter(change))):
         recurrent_gemma.read_config({**FOREIGN, **change})
 
 
-@pytest.mark.parametrize("change", [{"embedding_scaled": False}, {"norm": "layer"}, {"logit_softcap": None}])
+@pytest.mark.parametrize(
+    "change", [{"embedding_scaled": False}, {"norm": "layer"}, {"logit_softcap": None}]
+)
 def test_what_it_has_not_is_not_written(change):
     usual = {**recurrent_gemma.ALWAYS, "logit_softcap": 30.0, "vocab": 8}
     assert recurrent_gemma.write_config(Config(**usual))["vocab_size"] == 8

@@ -1,4 +1,6 @@
-"""What transformers reads of an exported folder: its tokenizer gives the same ids, and generation the same text."""
+"""What transformers reads of an exported folder: its tokenizer gives the same ids, and generation
+the same text.
+"""
 
 import pytest
 
@@ -20,7 +22,13 @@ def gpt2(place):
     )
     tokenizer.chat_template = "{{ messages[0].content }}"
     config = transformers.GPT2Config(
-        n_embd=12, n_layer=1, n_head=3, n_positions=40, vocab_size=300, bos_token_id=0, eos_token_id=0
+        n_embd=12,
+        n_layer=1,
+        n_head=3,
+        n_positions=40,
+        vocab_size=300,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     return tokenizer, parity.randomised(lambda: transformers.GPT2LMHeadModel(config))
 
@@ -29,12 +37,20 @@ def t5(place):
     vocabularies.t5(place)
     tokenizer = transformers.T5Tokenizer.from_pretrained(place)
     config = transformers.T5Config(
-        d_model=12, num_layers=1, num_heads=2, d_kv=5, d_ff=20, vocab_size=160, decoder_start_token_id=0
+        d_model=12,
+        num_layers=1,
+        num_heads=2,
+        d_kv=5,
+        d_ff=20,
+        vocab_size=160,
+        decoder_start_token_id=0,
     )
     return tokenizer, parity.randomised(lambda: transformers.T5ForConditionalGeneration(config))
 
 
-@pytest.mark.parametrize("make, auto", [(gpt2, "AutoModelForCausalLM"), (t5, "AutoModelForSeq2SeqLM")])
+@pytest.mark.parametrize(
+    "make, auto", [(gpt2, "AutoModelForCausalLM"), (t5, "AutoModelForSeq2SeqLM")]
+)
 def test_generation_is_the_same_there_and_back(make, auto, tmp_path):
     tokenizer, model = make(tmp_path)
     model.generation_config.min_new_tokens = 2
@@ -52,7 +68,9 @@ def test_generation_is_the_same_there_and_back(make, auto, tmp_path):
         assert kept == said
     assert back.generation_config.min_new_tokens == 2
     ids = tokenizer(TEXT, return_tensors="pt")["input_ids"]
-    written = [each.generate(ids, max_new_tokens=12, do_sample=False).tolist() for each in (model, back)]
+    written = [
+        each.generate(ids, max_new_tokens=12, do_sample=False).tolist() for each in (model, back)
+    ]
     assert written[0] == written[1]
 
 

@@ -1,4 +1,6 @@
-"""A fresh model of every architecture's preset is written so that transformers loads it; others are told the way."""
+"""A fresh model of every architecture's preset is written so that transformers loads it; others are
+told the way.
+"""
 
 import jax
 import numpy as np
@@ -11,11 +13,19 @@ from lm_lab.train.restore import abstract_params
 from lm_lab.types import UserError
 from tests.interop import parity
 
-SMALL = {"model.width": 16, "model.depth": 2, "model.heads": 2, "data.length": 16, "data.source": "synthetic"}
+SMALL = {
+    "model.width": 16,
+    "model.depth": 2,
+    "model.heads": 2,
+    "data.length": 16,
+    "data.source": "synthetic",
+}
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("module", architectures.modules(), ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize(
+    "module", architectures.modules(), ids=lambda module: module.__name__.rpartition(".")[2]
+)
 def test_a_model_of_the_preset_is_one_of_transformers(module, tmp_path):
     transformers = pytest.importorskip("transformers")
     config = configs.load(f"configs/shapes.py:{module.__name__.rpartition('.')[2]}")
@@ -23,27 +33,46 @@ def test_a_model_of_the_preset_is_one_of_transformers(module, tmp_path):
     draw = np.random.default_rng(0)
     shapes = abstract_params(experiment.family, experiment.model)
     params = jax.tree.map(lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
-    name = folder.save(tmp_path / "new", experiment.family, experiment.model, params, module.ARCHITECTURES[0])
+    name = folder.save(
+        tmp_path / "new", experiment.family, experiment.model, params, module.ARCHITECTURES[0]
+    )
     with parity.quiet():
-        _, report = getattr(transformers, name).from_pretrained(tmp_path / "new", output_loading_info=True)
-    assert not any(report[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
+        _, report = getattr(transformers, name).from_pretrained(
+            tmp_path / "new", output_loading_info=True
+        )
+    assert not any(
+        report[what]
+        for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+    )
 
 
 @pytest.mark.parametrize(
     "family, config, line",
     [
-        ("decoder", decoder.Config(vocab=9, length=8), "LlamaForCausalLM by --config.model.activation=swiglu"),
-        ("encoder", encoder.Config(vocab=9, length=8, norm_position="pre"), "--config.model.norm_position=post"),
+        (
+            "decoder",
+            decoder.Config(vocab=9, length=8),
+            "LlamaForCausalLM by --config.model.activation=swiglu",
+        ),
+        (
+            "encoder",
+            encoder.Config(vocab=9, length=8, norm_position="pre"),
+            "--config.model.norm_position=post",
+        ),
     ],
 )
 def test_a_model_that_none_is_names_the_nearest(family, config, line, tmp_path):
-    with pytest.raises(UserError, match=f"no architecture .* has all settings of config.model; nearest, .*{line}"):
+    with pytest.raises(
+        UserError, match=f"no architecture .* has all settings of config.model; nearest, .*{line}"
+    ):
         folder.save(tmp_path / "new", family, config, {})
 
 
 def test_the_settings_that_are_named_lead_there(tmp_path):
     plain = decoder.Config(vocab=9, length=8, norm="layer", positions="learned")
-    with pytest.raises(UserError, match=r"norm_bias False cannot .*; nearest, .* GPT2LMHeadModel by .*bias=all$"):
+    with pytest.raises(
+        UserError, match=r"norm_bias False cannot .*; nearest, .* GPT2LMHeadModel by .*bias=all$"
+    ):
         folder.save(tmp_path / "new", "decoder", plain, {}, "GPT2LMHeadModel")
     for module in architectures.of_family("decoder"):
         found = nearest.changes(module, plain)

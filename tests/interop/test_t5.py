@@ -13,7 +13,14 @@ transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
 SHAPES = {
-    "v1.0": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 40},
+    "v1.0": {
+        "d_model": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "d_kv": 8,
+        "d_ff": 48,
+        "vocab_size": 40,
+    },
     "v1.1": {
         "d_model": 12,
         "num_layers": 1,
@@ -31,17 +38,30 @@ SHAPES = {
 
 
 MT5 = {  # of two shapes: of both sides alike, and not
-    "wide": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 40},
+    "wide": {
+        "d_model": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "d_kv": 8,
+        "d_ff": 48,
+        "vocab_size": 40,
+    },
     "deep": SHAPES["v1.1"] | {"d_kv": 6, "feed_forward_proj": "relu"},
 }
 
 
 def reference(shape, kind="T5"):
     sizes = SHAPES[shape] if kind == "T5" else MT5[shape]
-    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None, decoder_start_token_id=1)
-    made = parity.randomised(lambda: getattr(transformers, f"{kind}ForConditionalGeneration")(config))
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes, pad_token_id=None, decoder_start_token_id=1
+    )
+    made = parity.randomised(
+        lambda: getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    )
     for name, parameter in made.named_parameters():
-        if name.endswith(".q.weight"):  # scores are not scaled, and are to be of order 1 all the same
+        if name.endswith(
+            ".q.weight"
+        ):  # scores are not scaled, and are to be of order 1 all the same
             parameter.data *= config.d_kv**-0.5
     if (
         shape == "v1.1" or kind == "MT5"
@@ -82,14 +102,18 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     ],
 )
 def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
-    config = encoder_decoder.Config(**{"vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes)
+    config = encoder_decoder.Config(
+        **{"vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes
+    )
     with pytest.raises(UserError, match=words):
         folder.save(tmp_path / "out", "encoder_decoder", config, {}, "T5ForConditionalGeneration")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_we_have_not_cannot_be_read():
-    with pytest.raises(UserError, match=r"T5.relative_reach must be at most 1048576"):  # a table of so many entries
+    with pytest.raises(
+        UserError, match=r"T5.relative_reach must be at most 1048576"
+    ):  # a table of so many entries
         schema.build(encoder_decoder.Config, {"relative_reach": 2**20 + 1}, "T5")
     with pytest.raises(UserError, match="feed_forward_proj 'tanh' is not supported"):
         t5.read_config({**SHAPES["v1.0"], "feed_forward_proj": "tanh"})
@@ -102,6 +126,9 @@ def test_a_head_may_be_the_embedding_without_scaling_and_the_other_way(changes, 
         fresh.lm_head.weight = fresh.shared.weight
     fresh.config.scale_decoder_outputs = "head_scaling" in changes
     twin = parity.read(fresh, tmp_path)
-    assert (twin.config.tied, twin.config.head_scaling) == ("tied" in changes, "head_scaling" in changes)
+    assert (twin.config.tied, twin.config.head_scaling) == (
+        "tied" in changes,
+        "head_scaling" in changes,
+    )
     parity.check_logits(twin)
     parity.check_export(twin, tmp_path)

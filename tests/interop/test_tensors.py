@@ -1,4 +1,6 @@
-"""safetensors files: what is written is read, here and by the library; a file that lies is refused by name."""
+"""safetensors files: what is written is read, here and by the library; a file that lies is refused
+by name.
+"""
 
 import json
 
@@ -44,13 +46,18 @@ def lying(path, size=24, length=None, **fields):
     good = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     header = {"a": good | fields, "b": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]}}
     text = json.dumps(header).encode()
-    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + bytes(size))
+    path.write_bytes(
+        (len(text) if length is None else length).to_bytes(8, "little") + text + bytes(size)
+    )
 
 
 LIES = [
     ({"size": 20}, "tensor b ends at byte 24 of 20: the file is truncated"),
     ({"size": 28}, "4 bytes follow the last tensor"),
-    ({"shape": [2, 3]}, r"tensor a has 16 bytes in the header, which F32 of shape \[2, 3\] has not"),
+    (
+        {"shape": [2, 3]},
+        r"tensor a has 16 bytes in the header, which F32 of shape \[2, 3\] has not",
+    ),
     ({"shape": [2**40, 2**40]}, "tensor a has 16 bytes in the header"),
     ({"shape": [-2, -2]}, r"tensor a has shape \[-2, -2\]"),
     ({"shape": [2.0, 2]}, r"tensor a has shape \[2.0, 2\]"),
@@ -59,7 +66,10 @@ LIES = [
     ({"shape": [0, 2**70], "data_offsets": [0, 0]}, "which no tensor has"),
     ({"shape": [1] * 99, "data_offsets": [0, 4]}, "which no tensor has"),
     ({"data_offsets": [2**40, 2**40 + 16]}, "tensor b leaves a hole before it"),
-    ({"dtype": "F8_E4M3", "data_offsets": [0, 4]}, "tensor a has dtype 'F8_E4M3', which is not supported"),
+    (
+        {"dtype": "F8_E4M3", "data_offsets": [0, 4]},
+        "tensor a has dtype 'F8_E4M3', which is not supported",
+    ),
     ({"dtype": 3}, "tensor a has dtype 3"),
     ({"dtype": None, "data_offsets": "x"}, "tensor a has dtype None"),
     ({"length": 2**63}, "cannot hold a header of 9223372036854775808"),

@@ -1,5 +1,6 @@
-"""A folder of transformers with its tokenizer becomes a run that reads text, and the same folder again, of every
-architecture."""
+"""A folder of transformers with its tokenizer becomes a run that reads text, and the same folder
+again, of every architecture.
+"""
 
 import json
 from pathlib import Path
@@ -33,31 +34,50 @@ KINDS = {
     "mistral": (vocabularies.llama, "</s>"),
     "mixtral": (vocabularies.llama, "</s>"),
     "recurrent_gemma": (vocabularies.llama, "</s>"),
-    "bart": (lambda place: vocabularies.byte_level(place, *vocabularies.SPECIAL, framed=True), "</s>"),
-    "roberta": (lambda place: vocabularies.byte_level(place, *vocabularies.SPECIAL, framed=True), "</s>"),
+    "bart": (
+        lambda place: vocabularies.byte_level(place, *vocabularies.SPECIAL, framed=True),
+        "</s>",
+    ),
+    "roberta": (
+        lambda place: vocabularies.byte_level(place, *vocabularies.SPECIAL, framed=True),
+        "</s>",
+    ),
 }
 NAMES = [module.__name__.rpartition(".")[2] for module in architectures.modules()]
 SIZES = {"width": 16, "depth": 2, "heads": 2, "vocab": VOCAB, "length": 40}
 
 
 def foreign(place: Path, name: str) -> Path:
-    """A tiny model as transformers stores it, with its tokenizer, special ids and settings of generation."""
-    module = next(module for module in architectures.modules() if module.__name__.endswith(f".{name}"))
+    """A tiny model as transformers stores it, with its tokenizer, special ids and settings of
+    generation.
+    """
+    module = next(
+        module for module in architectures.modules() if module.__name__.endswith(f".{name}")
+    )
     family = find("models", module.FAMILY, "family")
-    known = {setting: SIZES[setting] for setting in SIZES if setting in family.Config.__dataclass_fields__}
+    known = {
+        setting: SIZES[setting]
+        for setting in SIZES
+        if setting in family.Config.__dataclass_fields__
+    }
     way = nearest.changes(module, family.Config(**known))
     assert way is not None
     config = family.Config(**known, **way[1])
     draw = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32), abstract_params(module.FAMILY, config)
+        lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32),
+        abstract_params(module.FAMILY, config),
     )
     folder.save(place, module.FAMILY, config, params, module.ARCHITECTURES[0])
     make, _ = KINDS.get(name, (lambda place: vocabularies.byte_level(place, END), END))
     make(place)
     (place / "chat_template.jinja").write_text("{{ messages }}")
     said = json.loads((place / "config.json").read_text())
-    ids = {"eos_token_id": 2, "pad_token_id": said.get("pad_token_id") or 0, "task_specific_params": {"x": 1}}
+    ids = {
+        "eos_token_id": 2,
+        "pad_token_id": said.get("pad_token_id") or 0,
+        "task_specific_params": {"x": 1},
+    }
     if "decoder_start_token_id" in said:
         ids |= {"decoder_start_token_id": 3, "forced_bos_token_id": 4, "forced_eos_token_id": 2}
     if name == "bert":
@@ -81,7 +101,10 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert str(tmp_path) not in (run / "config.json").read_text()  # all paths are the run's own
     if experiment.model.reads_context:
         assert experiment.vocabulary().start == 3
-    assert convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"]) == 0
+    assert (
+        convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"])
+        == 0
+    )
     assert _contents(back) == _contents(place)
 
 
@@ -111,14 +134,21 @@ def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_named(tmp_path, ca
     place = foreign(tmp_path / "foreign", "gpt2")
     facts = json.loads((place / "tokenizer.json").read_text())
     more = facts["added_tokens"][0] | {"id": VOCAB, "content": "<more>"}
-    (place / "tokenizer.json").write_text(json.dumps(facts | {"added_tokens": [*facts["added_tokens"], more]}))
+    (place / "tokenizer.json").write_text(
+        json.dumps(facts | {"added_tokens": [*facts["added_tokens"], more]})
+    )
     convert.run([f"--from={place}", f"--to={tmp_path / 'run'}"])
-    assert f"without a tokenizer: config.model.vocab {VOCAB} is below the data's {VOCAB + 1}" in capsys.readouterr().out
+    assert (
+        f"without a tokenizer: config.model.vocab {VOCAB} is below the data's {VOCAB + 1}"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_end_is_what_the_model_says(tmp_path):
     vocabularies.byte_level(tmp_path, END, "<|end|>")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "eos_token_id": [1, 0]}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "llama", "eos_token_id": [1, 0]})
+    )
     assert tokenizers.find(tmp_path)[0]["end_token"] == "<|end|>"
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
@@ -127,7 +157,10 @@ def test_the_end_is_what_the_model_says(tmp_path):
 
 def test_older_forms_are_read_as_tokenizer_json_is(tmp_path):
     vocabularies.word_piece(tmp_path)
-    ids = [made.encode("The cat's hat!").tolist() for made in (_made(tmp_path), _made_without(tmp_path))]
+    ids = [
+        made.encode("The cat's hat!").tolist()
+        for made in (_made(tmp_path), _made_without(tmp_path))
+    ]
     assert ids[0] == ids[1]
 
 

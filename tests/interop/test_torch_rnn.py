@@ -27,7 +27,9 @@ def module_of(kind, width, depth, both, bias=True):
     name, squash = kind
     more = {} if squash is None else {"nonlinearity": squash}
     size = width // 2 if both else width
-    return getattr(torch.nn, name)(width, size, depth, batch_first=True, bidirectional=both, bias=bias, **more)
+    return getattr(torch.nn, name)(
+        width, size, depth, batch_first=True, bidirectional=both, bias=bias, **more
+    )
 
 
 def tensors_of(module):
@@ -42,18 +44,24 @@ def theirs(module, table, tokens, probe):
     packed = packing.pack_padded_sequence(x, torch.tensor(RAGGED), batch_first=True)
     out, _ = packing.pad_packed_sequence(module(packed)[0], batch_first=True)
     (out * torch.tensor(probe)).sum().backward()
-    return out.detach().numpy(), {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
+    return out.detach().numpy(), {
+        name: parameter.grad.numpy() for name, parameter in module.named_parameters()
+    }
 
 
 def ours(module, cell, table, tokens, probe, scan):
     """The same of what was read, and the gradients by our paths."""
     params = torch_rnn.read(tensors_of(module), cell)
-    model = Model(Config(**torch_rnn.read_config(tensors_of(module), cell), vocab=VOCAB, tied=True, scan=scan))
+    model = Model(
+        Config(**torch_rnn.read_config(tensors_of(module), cell), vocab=VOCAB, tied=True, scan=scan)
+    )
     params = params | {"embed": {"embedding": table}}
     segments = jnp.asarray(np.arange(LENGTH) < np.array(RAGGED)[:, None], jnp.int32)
 
     def total(params):
-        out = model.apply({"params": params}, Inputs(jnp.asarray(tokens), segments), method="features")
+        out = model.apply(
+            {"params": params}, Inputs(jnp.asarray(tokens), segments), method="features"
+        )
         out = out * (segments[..., None] > 0)
         return (out * probe).sum(), out
 
@@ -71,7 +79,8 @@ def test_outputs_and_gradients_are_torchs(kind, width, depth, both):
     out, gradient = theirs(module, table, tokens, probe)
     own, own_gradient = ours(module, cell, table, tokens, probe, scan=both)
     assert np.abs(np.asarray(own) - out).max() < OUTPUTS
-    # Torch adds both biases up where we have one, so their gradients are one; `write` would give the second 0.
+    # Torch adds both biases up where we have one, so their gradients are one; `write` would give
+    # the second 0.
     mapped = torch_rnn.write(jax.device_get(own_gradient), cell)
     for name, tensor in gradient.items():
         if name.startswith("bias_hh"):
@@ -88,7 +97,9 @@ def test_what_is_written_is_the_module_that_was_read(kind, width, depth, both, b
     module, cell = module_of(kind, width, depth, both, bias), MODULES[kind]
     tensors = torch_rnn.write(torch_rnn.read(tensors_of(module), cell), cell)
     twin = module_of(kind, width, depth, both, bias)
-    twin.load_state_dict({name: torch.tensor(tensor) for name, tensor in tensors.items()}, strict=True)
+    twin.load_state_dict(
+        {name: torch.tensor(tensor) for name, tensor in tensors.items()}, strict=True
+    )
     x = torch.tensor(np.random.default_rng(0).normal(size=(2, 5, width)), dtype=torch.float32)
     # Two biases have become one: their sum was rounded at another place.
     assert (twin(x)[0] - module(x)[0]).abs().max() < 1e-6

@@ -7,10 +7,10 @@ import pytest
 
 from lm_lab.compute import conventions, flops
 from lm_lab.compute.parameters import by_group
+from lm_lab.engine import step
+from lm_lab.engine.sharding import unbox
 from lm_lab.models.decoder import Config
 from lm_lab.objectives import causal
-from lm_lab.train import step
-from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, UserError, Vocabulary
 from tests import tiny
 from tests.tiny import DEPTH, LENGTH, ROUNDING, VOCAB, WIDTH, distance
@@ -20,7 +20,9 @@ TOKENS = tiny.tokens()
 
 def logits_of(model, params, key=None, inputs=None):
     rngs = None if key is None else {"dropout": jax.random.key(key)}
-    return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(params)
+    return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(
+        params
+    )
 
 
 def affine(x, own):
@@ -43,7 +45,9 @@ def fed_forward(y, own):
     if "gate" in own:  # swiglu
         gate = affine(y, own["gate"])
         return affine(gate / (1 + np.exp(-gate)) * up, own["down"])
-    return affine(up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"])
+    return affine(
+        up * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))), own["down"]
+    )
 
 
 def numpy_decoder(params, tokens, cfg):
@@ -54,19 +58,31 @@ def numpy_decoder(params, tokens, cfg):
 
     def normed(x, own, kind=cfg.norm):
         x = x - x.mean(-1, keepdims=True) if kind == "layer" else x
-        return own["scale"] * x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.norm_epsilon) + own.get("bias", 0)
+        return own["scale"] * x / np.sqrt(
+            (x**2).mean(-1, keepdims=True) + cfg.norm_epsilon
+        ) + own.get("bias", 0)
 
     def attended(y, own, local):
         q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
-        seen = (place[:, None] >= place) & (place[:, None] - place < ((local and cfg.window) or length))
+        seen = (place[:, None] >= place) & (
+            place[:, None] - place < ((local and cfg.window) or length)
+        )
         if cfg.qk_norm and cfg.qk_norm_over == "heads":
-            q, k = normed(q, own["query_norm"], cfg.qk_norm), normed(k, own["key_norm"], cfg.qk_norm)
+            q, k = (
+                normed(q, own["query_norm"], cfg.qk_norm),
+                normed(k, own["key_norm"], cfg.qk_norm),
+            )
         mixed = []
         for head in range(cfg.heads):
             group = head * (cfg.kv_heads or cfg.heads) // cfg.heads
-            q_h, k_h, v_h = (x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group)))
+            q_h, k_h, v_h = (
+                x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group))
+            )
             if cfg.qk_norm and cfg.qk_norm_over == "head":
-                q_h, k_h = (normed(x, own[f"{n}_norm"], cfg.qk_norm) for x, n in ((q_h, "query"), (k_h, "key")))
+                q_h, k_h = (
+                    normed(x, own[f"{n}_norm"], cfg.qk_norm)
+                    for x, n in ((q_h, "query"), (k_h, "key"))
+                )
             if cfg.positions == "rotary":
                 q_h, k_h = (turned(x, place, cfg, local) for x in (q_h, k_h))
             scores = q_h @ k_h.T * (cfg.attention_scale or dim**-0.5)
@@ -96,9 +112,13 @@ def numpy_decoder(params, tokens, cfg):
         elif not cfg.parallel:
             y = x
         added = fed_forward(y, own["feed_forward"])
-        x = x + (normed(added, own["feed_forward_out_norm"]) if "feed_forward_out_norm" in own else added)
+        x = x + (
+            normed(added, own["feed_forward_out_norm"]) if "feed_forward_out_norm" in own else added
+        )
     head = p.get("head", {})
-    logits = normed(x, p["norm"]) @ head.get("kernel", p["embed"]["embedding"].T) + head.get("bias", 0)
+    logits = normed(x, p["norm"]) @ head.get("kernel", p["embed"]["embedding"].T) + head.get(
+        "bias", 0
+    )
     return cfg.logit_softcap * np.tanh(logits / cfg.logit_softcap) if cfg.logit_softcap else logits
 
 
@@ -112,8 +132,21 @@ SHAPES = {
         "bias": "all",
         "tied": True,
     },
-    "llama": {"activation": "swiglu", "heads": 6, "kv_heads": 2, "head_dim": 4, "rotary_base": 100.0, "window": 5},
-    "gemma": {"positions": "alibi", "qk_norm": "rms", "attention_softcap": 2.0, "logit_softcap": 1.5, "kv_heads": 1},
+    "llama": {
+        "activation": "swiglu",
+        "heads": 6,
+        "kv_heads": 2,
+        "head_dim": 4,
+        "rotary_base": 100.0,
+        "window": 5,
+    },
+    "gemma": {
+        "positions": "alibi",
+        "qk_norm": "rms",
+        "attention_softcap": 2.0,
+        "logit_softcap": 1.5,
+        "kv_heads": 1,
+    },
     "palm": {
         "parallel": True,
         "bias": "qkv",
@@ -141,7 +174,13 @@ SHAPES = {
         "bias": "feed_forward",
         "head_bias": True,
     },
-    "olmo2": {"norm_position": "branch", "qk_norm": "rms", "qk_norm_over": "heads", "head_bias": True, "tied": True},
+    "olmo2": {
+        "norm_position": "branch",
+        "qk_norm": "rms",
+        "qk_norm_over": "heads",
+        "head_bias": True,
+        "tied": True,
+    },
 }
 
 
@@ -152,8 +191,15 @@ def test_logits_are_those_of_the_formulas(shape):
     assert ("kernel" in params.get("head", {})) != model.cfg.tied
     # Offsets begin at 0 and scales at 1: moved, so that none can be forgotten.
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: x + 0.3 * jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
-    assert distance(logits_of(model, params)[0], numpy_decoder(params, np.asarray(TOKENS[0]), model.cfg)) < ROUNDING
+    params = jax.tree.map(
+        lambda x: x + 0.3 * jnp.asarray(rng.normal(size=x.shape), jnp.float32), params
+    )
+    assert (
+        distance(
+            logits_of(model, params)[0], numpy_decoder(params, np.asarray(TOKENS[0]), model.cfg)
+        )
+        < ROUNDING
+    )
 
 
 def test_a_window_as_wide_as_the_text_is_none():
@@ -212,19 +258,34 @@ def test_order_is_seen_where_positions_are(scheme):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"width": 10, "heads": 3}, "width 10 is not divisible by heads 3; choose a multiple, or set head_dim"),
+        (
+            {"width": 10, "heads": 3},
+            "width 10 is not divisible by heads 3; choose a multiple, or set head_dim",
+        ),
         ({"heads": 6, "width": 12, "kv_heads": 4}, "heads 6 is not divisible by kv_heads 4"),
-        ({"width": 6, "heads": 2}, "rotary positions need an even width / heads or head_dim, not 3"),
+        (
+            {"width": 6, "heads": 2},
+            "rotary positions need an even width / heads or head_dim, not 3",
+        ),
         ({"head_dim": 5}, "or head_dim, not 5"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
         ({"rotary_share": 0.2, "head_dim": 16}, r"rotary_share 0\.2 of 16 features is odd"),
         ({"global_every": 2}, "global_every and window_rotary_base are for models with a window"),
         ({"parallel_norms": True}, "parallel_norms is for parallel branches"),
-        ({"parallel": True, "norm_position": "both"}, "norm_position both is for branches one after another"),
+        (
+            {"parallel": True, "norm_position": "both"},
+            "norm_position both is for branches one after another",
+        ),
         ({"feed_forward_kind": "experts", "experts": 1}, "experts_per_token 2 is above experts 1"),
         ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
-        ({"rotary_scaling": "linear", "positions": "none"}, "rotary_scaling is for positions rotary, not none"),
-        ({"rotary_scaling": "llama3", "rotary_low_factor": 4.0}, "rotary_low_factor 4.0 is not below"),
+        (
+            {"rotary_scaling": "linear", "positions": "none"},
+            "rotary_scaling is for positions rotary, not none",
+        ),
+        (
+            {"rotary_scaling": "llama3", "rotary_low_factor": 4.0},
+            "rotary_low_factor 4.0 is not below",
+        ),
     ],
 )
 def test_impossible_shapes_are_refused(changes, message):
@@ -247,7 +308,9 @@ MIXTURE = {"feed_forward_kind": "experts", "experts": 4, "experts_per_token": 2,
 
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 def test_a_mixture_costs_what_its_active_parameters_do(activation):
-    model = tiny.model(**MIXTURE, activation=activation, experts_kernel="ragged", attention_kernel="plain")
+    model = tiny.model(
+        **MIXTURE, activation=activation, experts_kernel="ragged", attention_kernel="plain"
+    )
     params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
     groups = by_group(params, 2)
     expert = (3 if activation == "swiglu" else 2) * WIDTH * 24
@@ -255,18 +318,24 @@ def test_a_mixture_costs_what_its_active_parameters_do(activation):
     assert groups["feed_forward"] == DEPTH * (4 * expert + WIDTH * 4)
     assert groups["matmul_body"] == DEPTH * (4 * WIDTH**2 + 2 * expert + WIDTH * 4)
     shape = conventions.geometry(groups, LENGTH, *model.cfg.attention_geometry)
-    counted = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
+    counted = flops.count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
+    )
     assert counted.total == TOKENS.size * conventions.per_token(shape)["palm"]
 
 
 def test_layers_without_a_window_cost_and_count_what_the_others_do():
-    model = tiny.model(depth=5, window=4, global_every=2, norm_position="both", attention_kernel="plain")
+    model = tiny.model(
+        depth=5, window=4, global_every=2, norm_position="both", attention_kernel="plain"
+    )
     params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
     groups = by_group(params)
     assert groups["matmul_body"] == conventions.transformer_body(WIDTH, 5)
     assert (groups["norm"], groups["other"]) == ((5 * 4 + 1) * WIDTH, 0)
     shape = conventions.geometry(groups, LENGTH, *model.cfg.attention_geometry)
-    counted = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
+    counted = flops.count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
+    )
     assert counted.total == TOKENS.size * conventions.per_token(shape)["palm"]
 
 
@@ -278,7 +347,12 @@ def test_microbatches_of_a_mixture_add_up_to_the_whole_with_its_penalty():
     params = tiny.params_of(model, batch.inputs)
     whole = step.gradients(model, objective, "float32")
     grads, sums = jax.jit(whole)(params, batch, jax.random.key(0))
-    assert distance(jax.jit(step.accumulate(whole, 4))(params, batch, jax.random.key(0)), (grads, sums)) < ROUNDING
+    assert (
+        distance(
+            jax.jit(step.accumulate(whole, 4))(params, batch, jax.random.key(0)), (grads, sums)
+        )
+        < ROUNDING
+    )
     logits, sown = model.apply({"params": params}, batch.inputs, mutable=["losses"])
     by_row = jax.tree.leaves(sown)[0].sum(0)
     assert distance(sums["penalty"], by_row @ batch.weights.sum(1)) < ROUNDING

@@ -22,7 +22,9 @@ def randomised(params, seed=0):
     """Biases and norms away from 0 and 1, so that a forgotten one shows."""
     leaves, tree = jax.tree.flatten(params)
     generator = np.random.default_rng(seed)
-    return jax.tree.unflatten(tree, [leaf + jnp.float32(0.1 * generator.normal(size=leaf.shape)) for leaf in leaves])
+    return jax.tree.unflatten(
+        tree, [leaf + jnp.float32(0.1 * generator.normal(size=leaf.shape)) for leaf in leaves]
+    )
 
 
 def numpy_encoder(params, tokens, kinds, norm_position):
@@ -51,7 +53,11 @@ def numpy_encoder(params, tokens, kinds, norm_position):
     def feed_forward(x, own):
         return linear(gelu(linear(x, own["up"])), own["down"])
 
-    x = p["embed"]["embedding"][tokens] + p["positions"]["embedding"][: len(tokens)] + p["kinds"]["embedding"][kinds]
+    x = (
+        p["embed"]["embedding"][tokens]
+        + p["positions"]["embedding"][: len(tokens)]
+        + p["kinds"]["embedding"][kinds]
+    )
     x = normed(x, p["embedding_norm"])
     for layer in range(DEPTH):
         own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
@@ -92,7 +98,9 @@ def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
     rows, inner = TOKENS.shape[0], 40
     model = tiny.model("encoder", tied=tied, scan=scan, kinds=2, feed_forward=inner)
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(TOKENS)))
-    counted = count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params).total
+    counted = count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
+    ).total
     layer = 4 * WIDTH**2 + 2 * WIDTH * inner
     matrices = DEPTH * layer + WIDTH**2 + VOCAB * WIDTH
     assert counted == rows * LENGTH * (6 * matrices + 12 * DEPTH * WIDTH * LENGTH)
@@ -109,7 +117,11 @@ def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
 def test_features_drop_only_where_a_key_is_given():
     model = tiny.model("encoder", dropout=0.5)
     variables = {"params": tiny.params_of(model, Inputs(TOKENS))}
-    apply = jax.jit(lambda key: model.apply(variables, Inputs(TOKENS), rngs=None if key is None else {"dropout": key}))
+    apply = jax.jit(
+        lambda key: model.apply(
+            variables, Inputs(TOKENS), rngs=None if key is None else {"dropout": key}
+        )
+    )
     still = apply(None)
     without = jax.jit(tiny.model("encoder").apply)(variables, Inputs(TOKENS))
     assert distance(still, without) < ROUNDING

@@ -38,7 +38,14 @@ BART = OF_2017 | {
     "head_bias": True,
     "activation": "gelu_exact",
 }
-T5 = {"head_dim": 5, "encoder_depth": 1, "tied": True, "head_scaling": True, "relative_buckets": 8, "relative_reach": 9}
+T5 = {
+    "head_dim": 5,
+    "encoder_depth": 1,
+    "tied": True,
+    "head_scaling": True,
+    "relative_buckets": 8,
+    "relative_reach": 9,
+}
 T5_1_1 = {"activation": "geglu", "feed_forward": 20}
 
 
@@ -52,24 +59,33 @@ def built(**changes):
 
 
 class Formulas:
-    """The model of a config, written down in float64 with loops over layers and heads, for one row of text."""
+    """The model of a config, written down in float64 with loops over layers and heads, for one row
+    of text.
+    """
 
     def __init__(self, cfg, params):
         self.cfg, self.params = cfg, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
     def norm(self, x, own):
         x = x - x.mean(-1, keepdims=True) if self.cfg.norm == "layer" else x
-        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * own["scale"] + own.get("bias", 0)
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * own["scale"] + own.get(
+            "bias", 0
+        )
 
     def linear(self, x, own):
         return x @ own["kernel"] + own.get("bias", 0)
 
     def attention(self, x, read, own, bias, seen):
-        q, k, v = (self.linear(y, own[name]) for name, y in (("query", x), ("key", read), ("value", read)))
+        q, k, v = (
+            self.linear(y, own[name]) for name, y in (("query", x), ("key", read), ("value", read))
+        )
         size, mixed = self.cfg.features_of_head, []
         for head in range(HEADS):
             part = slice(head * size, (head + 1) * size)
-            scores = q[:, part] @ k[:, part].T / (np.sqrt(size) if self.cfg.score_scaling else 1) + bias[head]
+            scores = (
+                q[:, part] @ k[:, part].T / (np.sqrt(size) if self.cfg.score_scaling else 1)
+                + bias[head]
+            )
             weights = np.where(seen, np.exp(scores - scores.max(-1, keepdims=True)), 0)
             mixed.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
         return self.linear(np.concatenate(mixed, -1), own["out"])
@@ -78,7 +94,11 @@ class Formulas:
         return self.linear(np.maximum(self.linear(x, own["up"]), 0), own["down"])
 
     def add(self, x, norm, branch):
-        return x + branch(self.norm(x, norm)) if self.cfg.norm_position == "pre" else self.norm(x + branch(x), norm)
+        return (
+            x + branch(self.norm(x, norm))
+            if self.cfg.norm_position == "pre"
+            else self.norm(x + branch(x), norm)
+        )
 
     def side(self, prefix, tokens, stack, depth, context=None):
         """What a stack makes of tokens, and of the context where it reads one."""
@@ -92,32 +112,52 @@ class Formulas:
             x = x + np.asarray(sinusoidal(jnp.asarray(places), WIDTH), np.float64)
         else:
             sizes = {"buckets": cfg.relative_buckets, "reach": cfg.relative_reach}
-            buckets = relative_buckets(places[:, None] - places, bidirectional=context is None, **sizes)
-            bias = p[f"{prefix}positions"]["table"]["embedding"][np.asarray(buckets)].transpose(2, 0, 1)
+            buckets = relative_buckets(
+                places[:, None] - places, bidirectional=context is None, **sizes
+            )
+            bias = p[f"{prefix}positions"]["table"]["embedding"][np.asarray(buckets)].transpose(
+                2, 0, 1
+            )
         if cfg.embedding_norm:
             x = self.norm(x, p[f"{prefix}embedding_norm"])
         seen = True if context is None else places[:, None] >= places
         for layer in range(depth):
             own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p[stack])
             x = self.add(
-                x, own["attention_norm"], lambda y, own=own: self.attention(y, y, own["attention"], bias, seen)
+                x,
+                own["attention_norm"],
+                lambda y, own=own: self.attention(y, y, own["attention"], bias, seen),
             )
             if context is not None:
-                cross = partial(self.attention, read=context, own=own["cross_attention"], bias=nothing, seen=True)
+                cross = partial(
+                    self.attention,
+                    read=context,
+                    own=own["cross_attention"],
+                    bias=nothing,
+                    seen=True,
+                )
                 x = self.add(x, own["cross_attention_norm"], cross)
-            x = self.add(x, own["feed_forward_norm"], lambda y, own=own: self.feed_forward(y, own["feed_forward"]))
+            x = self.add(
+                x,
+                own["feed_forward_norm"],
+                lambda y, own=own: self.feed_forward(y, own["feed_forward"]),
+            )
         return self.norm(x, p[f"{prefix}norm"]) if cfg.norm_position == "pre" else x
 
     def logits(self, tokens, context):
         cfg, p = self.cfg, self.params
         read = self.side("encoder_", context, "encoder", cfg.depth_of_encoder)
-        x = self.side("", tokens, "layers", cfg.depth, read) / (np.sqrt(WIDTH) if cfg.head_scaling else 1)
+        x = self.side("", tokens, "layers", cfg.depth, read) / (
+            np.sqrt(WIDTH) if cfg.head_scaling else 1
+        )
         head = p["embed"]["embedding"].T if cfg.tied else p["head"]["kernel"]
         return x @ head + (p["head"]["bias"] if cfg.head_bias else 0)
 
 
 @pytest.mark.parametrize(
-    "changes", [OF_2017, BART | {"activation": "relu"}, T5], ids=["transformer of 2017", "BART", "T5"]
+    "changes",
+    [OF_2017, BART | {"activation": "relu"}, T5],
+    ids=["transformer of 2017", "BART", "T5"],
 )
 def test_logits_are_those_of_the_formulas(changes):
     model, params = built(**changes)
@@ -147,23 +187,37 @@ def test_the_order_of_a_context_is_seen(positions):
     assert distance(logits(swapped), logits(INPUTS)) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [T5, T5 | T5_1_1, BART, {}], ids=["T5", "T5 v1.1", "BART", "default"])
+@pytest.mark.parametrize(
+    "changes", [T5, T5 | T5_1_1, BART, {}], ids=["T5", "T5 v1.1", "BART", "default"]
+)
 def test_the_logits_begin_with_unit_size(changes):
-    wide = changes | {"width": 128, "heads": 4, "vocab": 512} | ({"head_dim": 32} if "head_dim" in changes else {})
+    wide = (
+        changes
+        | {"width": 128, "heads": 4, "vocab": 512}
+        | ({"head_dim": 32} if "head_dim" in changes else {})
+    )
     model = tiny.model(FAMILY, **wide)
     params = tiny.params_of(model, INPUTS)
     assert 0.7 < float(jax.jit(lambda p: model.apply({"params": p}, INPUTS))(params).std()) < 1.3
 
 
-@pytest.mark.parametrize("changes", [BART, T5, T5_1_1 | {"scan": False}], ids=["BART", "T5", "T5 v1.1, unrolled"])
+@pytest.mark.parametrize(
+    "changes", [BART, T5, T5_1_1 | {"scan": False}], ids=["BART", "T5", "T5 v1.1, unrolled"]
+)
 def test_a_step_costs_the_closed_form(changes):
     model = tiny.model(FAMILY, **changes)
     cfg, rows = model.cfg, TOKENS.shape[0]
     params = jax.eval_shape(lambda: tiny.params_of(model, INPUTS))
-    counted = count(jax.value_and_grad(lambda p: model.apply({"params": p}, INPUTS).sum()), params).total
+    counted = count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, INPUTS).sum()), params
+    ).total
     heads = HEADS * cfg.features_of_head
-    attention, feed_forward = 4 * WIDTH * heads, (3 if cfg.activation == "geglu" else 2) * WIDTH * cfg.inner
-    # Keys and values of cross-attention are products with the context's tokens, queries and ways back with the text's.
+    attention, feed_forward = (
+        4 * WIDTH * heads,
+        (3 if cfg.activation == "geglu" else 2) * WIDTH * cfg.inner,
+    )
+    # Keys and values of cross-attention are products with the context's tokens, queries and ways
+    # back with the text's.
     of_context = cfg.depth_of_encoder * (attention + feed_forward) + cfg.depth * attention // 2
     of_text = cfg.depth * (attention + feed_forward + attention // 2) + WIDTH * VOCAB
     pairs = cfg.depth_of_encoder * CONTEXT**2 + cfg.depth * (LENGTH**2 + LENGTH * CONTEXT)
@@ -174,7 +228,9 @@ def test_a_context_as_long_as_the_text_costs_what_palm_says():
     model = tiny.model(FAMILY)
     inputs = Inputs(TOKENS, context=TOKENS)
     params = jax.eval_shape(lambda: tiny.params_of(model, inputs))
-    counted = count(jax.value_and_grad(lambda p: model.apply({"params": p}, inputs).sum()), params).total
+    counted = count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, inputs).sum()), params
+    ).total
     shape = conventions.geometry(by_group(params), LENGTH, *model.cfg.attention_geometry)
     assert counted == TOKENS.size * conventions.per_token(shape)["palm"]
 

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_lab import generation, registry
 from lm_lab.compute.parameters import group_of
-from lm_lab.train import sharding
+from lm_lab.engine import sharding
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import CONTEXT, LENGTH, ROUNDING, VOCAB, WIDTH, distance
@@ -37,19 +37,30 @@ HYBRID = {"attention_every": 2, "window": LENGTH // 3}
 
 
 def variants(family):
-    """The family as it is by default, and with every other value of a setting that its laws may depend on."""
+    """The family as it is by default, and with every other value of a setting that its laws may
+    depend on.
+    """
     default = tiny.model(family).cfg
     names = ("positions", "feed_forward_kind", "block")
     others = [{name: value} for name in names for value in choices(family, name)]
     changes = [change for change in others if not change.items() <= vars(default).items()]
-    # A block of another kind is run where layers of it mix with attention, which has its own laws alone.
-    return [{}, *({**change, **HYBRID} if "block" in change and has(family, *HYBRID) else change for change in changes)]
+    # A block of another kind is run where layers of it mix with attention, which has its own laws
+    # alone.
+    return [
+        {},
+        *(
+            {**change, **HYBRID} if "block" in change and has(family, *HYBRID) else change
+            for change in changes
+        ),
+    ]
 
 
 def named(pairs):
     """The pairs, under names such as decoder-positions=alibi."""
     return [
-        pytest.param(*pair, id="-".join([pair[0], *(f"{name}={value}" for name, value in pair[1].items())]))
+        pytest.param(
+            *pair, id="-".join([pair[0], *(f"{name}={value}" for name, value in pair[1].items())])
+        )
         for pair in pairs
     ]
 
@@ -67,37 +78,56 @@ GENERATIVE = PAST + [
     for name, changes in WINDOWS.items()
     if has(family, *changes) and config_of(family).sees == "past"
 ]
-LAYERS = named([pair for pair in ALL_VARIANTS if "positions" not in pair[1]])  # which differ in what a layer is
+LAYERS = named(
+    [pair for pair in ALL_VARIANTS if "positions" not in pair[1]]
+)  # which differ in what a layer is
 
 
 def built(family, seed=0, rows=1, **changes):
-    """(model, params, tokens): a tiny one, and rows of text with no token twice, nor one of a context."""
+    """(model, params, tokens): a tiny one, and rows of text with no token twice, nor one of a
+    context.
+    """
     return _built(family, seed, rows, tuple(changes.items()))
 
 
 @cache
 def _built(family, seed, rows, changes):
     model = tiny.model(family, **dict(changes))
-    tokens = jnp.asarray([np.random.default_rng(seed + row).permutation(VOCAB // 2)[:LENGTH] for row in range(rows)])
+    tokens = jnp.asarray(
+        [np.random.default_rng(seed + row).permutation(VOCAB // 2)[:LENGTH] for row in range(rows)]
+    )
     return model, tiny.params_of(model, tiny.inputs(family, tokens)), tokens.astype(jnp.int32)
 
 
 def is_embedding(path):
-    return group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
+    return (
+        group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
+    )
 
 
 def influence(family, changes):
-    """[L L] and [L M]: of the token, and of the token of the context, at column on the feature at row."""
+    """[L L] and [L M]: of the token, and of the token of the context, at column on the feature at
+    row.
+    """
     model, params, tokens = built(family, **changes)
     probe = jax.random.normal(jax.random.key(1), (WIDTH,))
-    tables = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_embedding(path)]
+    tables = [
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_embedding(path)
+    ]
     assert [table.shape for table in tables] == [(VOCAB, WIDTH)]
 
     def features(table):
-        filled = jax.tree_util.tree_map_with_path(lambda path, leaf: table if is_embedding(path) else leaf, params)
-        return model.apply({"params": filled}, tiny.inputs(family, tokens), method="features")[0] @ probe
+        filled = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: table if is_embedding(path) else leaf, params
+        )
+        return (
+            model.apply({"params": filled}, tiny.inputs(family, tokens), method="features")[0]
+            @ probe
+        )
 
-    by_row = np.asarray(jax.jit(jax.jacrev(features))(tables[0]))  # [L V D]: no token stands twice, so a row is a place
+    by_row = np.asarray(
+        jax.jit(jax.jacrev(features))(tables[0])
+    )  # [L V D]: no token stands twice, so a row is a place
     context = tiny.inputs(family, tokens).context
     read = [tokens[0], jnp.zeros(0, int) if context is None else context[0]]
     return [np.abs(by_row[:, np.asarray(ids)]).sum(-1) for ids in read]
@@ -122,10 +152,14 @@ def test_padding_on_the_right_changes_nothing_but_itself(family, changes):
     model, params, tokens = built(family, **changes)
     length = 9
     segments = (jnp.arange(LENGTH) < length).astype(jnp.int32)[None]
-    padded = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens, segments)))
+    padded = jax.jit(
+        lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens, segments))
+    )
     other = padded(tokens.at[:, length:].set(tokens[:, :1]))
     assert tiny.same_bits(padded(tokens)[:, :length], other[:, :length])
-    alone = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens)))(tokens[:, :length])
+    alone = jax.jit(lambda tokens: model.apply({"params": params}, tiny.inputs(family, tokens)))(
+        tokens[:, :length]
+    )
     assert distance(padded(tokens)[:, :length], alone) < ROUNDING
 
 
@@ -143,8 +177,12 @@ def test_documents_of_a_row_do_not_see_each_other(family, changes):
     model, params, tokens = built(family, **changes)
     cut = 6
     segments = jnp.where(jnp.arange(LENGTH) < cut, 1, 2)[None]
-    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
-    logits = jax.jit(lambda tokens, *where: model.apply({"params": params}, tiny.inputs(family, tokens, *where)))
+    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[
+        None
+    ]
+    logits = jax.jit(
+        lambda tokens, *where: model.apply({"params": params}, tiny.inputs(family, tokens, *where))
+    )
     packed = logits(tokens, segments, positions)
     changed = logits(tokens.at[:, :cut].set((tokens[:, :cut] + 1) % VOCAB), segments, positions)
     assert tiny.same_bits(packed[:, cut:], changed[:, cut:])
@@ -172,16 +210,22 @@ def test_documents_of_a_row_see_their_own_contexts_alone(family, changes):
     model, params, tokens = built(family, **changes)
     cut, context_cut = 6, 4
     segments, context_segments = (
-        jnp.where(jnp.arange(length) < own, 1, 2)[None] for length, own in ((LENGTH, cut), (CONTEXT, context_cut))
+        jnp.where(jnp.arange(length) < own, 1, 2)[None]
+        for length, own in ((LENGTH, cut), (CONTEXT, context_cut))
     )
-    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[None]
+    positions = jnp.where(jnp.arange(LENGTH) < cut, jnp.arange(LENGTH), jnp.arange(LENGTH) - cut)[
+        None
+    ]
     inputs = tiny.inputs(family, tokens, segments, positions, context_segments=context_segments)
     logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
     packed = logits(inputs)
     changed = logits(inputs._replace(context=inputs.context.at[:, :context_cut].set(0)))
     assert tiny.same_bits(packed[:, cut:], changed[:, cut:])
     assert distance(packed[:, :cut], changed[:, :cut]) > 1e-3
-    for text, context in ((slice(0, cut), slice(0, context_cut)), (slice(cut, None), slice(context_cut, None))):
+    for text, context in (
+        (slice(0, cut), slice(0, context_cut)),
+        (slice(cut, None), slice(context_cut, None)),
+    ):
         alone = logits(Inputs(tokens[:, text], context=inputs.context[:, context]))
         assert distance(packed[:, text], alone) < ROUNDING
 
@@ -193,7 +237,9 @@ RAGGED_CONTEXTS = jnp.asarray([CONTEXT - 4, 2, CONTEXT])[:, None]
 @pytest.mark.parametrize("family, changes", GENERATIVE)
 def test_cached_steps_give_the_logits_of_the_full_pass(family, changes):
     model, params, tokens = built(family, rows=len(RAGGED), **changes)
-    inputs = tiny.inputs(family, tokens, context_segments=(jnp.arange(CONTEXT) < RAGGED_CONTEXTS).astype(jnp.int32))
+    inputs = tiny.inputs(
+        family, tokens, context_segments=(jnp.arange(CONTEXT) < RAGGED_CONTEXTS).astype(jnp.int32)
+    )
     whole = jax.jit(lambda inputs: model.apply({"params": params}, inputs))(inputs)
     longest = max(RAGGED)
     padding = jnp.asarray([longest - length for length in RAGGED])[:, None]
@@ -230,10 +276,16 @@ def loss_and_gradient(family, changes, **how):
 
 
 def without_key_biases(tree):
-    """Softmax takes no notice of what all keys share: its gradient is 0 but for rounding, a share of nothing."""
+    """Softmax takes no notice of what all keys share: its gradient is 0 but for rounding, a share
+    of nothing.
+    """
 
     def kept(path, leaf):
-        return 0 * leaf if jax.tree_util.keystr(path, simple=True, separator="/").endswith("/key/bias") else leaf
+        return (
+            0 * leaf
+            if jax.tree_util.keystr(path, simple=True, separator="/").endswith("/key/bias")
+            else leaf
+        )
 
     return jax.tree_util.tree_map_with_path(kept, tree)
 
@@ -252,7 +304,9 @@ def test_depth_scanned_unrolled_or_recomputed_is_one_function(family, changes):
 def test_sharded_is_single(family, changes):
     model, params, tokens = built(family, rows=8, **changes)
     mesh = sharding.make_mesh(sharding.Config(data=2, fsdp=2, tensor=2))
-    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), tiny.inputs(family, tokens))["params"])
+    boxed = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), tiny.inputs(family, tokens))["params"]
+    )
     weights = jax.random.normal(jax.random.key(1), (8, LENGTH, VOCAB))
 
     def loss(params, tokens):
@@ -263,7 +317,9 @@ def test_sharded_is_single(family, changes):
     with sharding.use(mesh):
         rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
         function = sharding.ruled(jax.grad(loss, has_aux=True), mesh)
-        shared = jax.jit(function, in_shardings=(sharding.state_shardings(mesh, boxed, 1), rows))(params, tokens)
+        shared = jax.jit(function, in_shardings=(sharding.state_shardings(mesh, boxed, 1), rows))(
+            params, tokens
+        )
     assert distance(without_key_biases(shared), without_key_biases(alone)) < ROUNDING
 
 
@@ -272,7 +328,9 @@ def test_shapes_and_dtypes(family):
     model, params, tokens = built(family, rows=3)
     for dtype in (jnp.float32, jnp.bfloat16):
         cast = {"params": jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), params)}
-        features = jax.eval_shape(lambda cast=cast: model.apply(cast, tiny.inputs(family, tokens), method="features"))
+        features = jax.eval_shape(
+            lambda cast=cast: model.apply(cast, tiny.inputs(family, tokens), method="features")
+        )
         logits = jax.eval_shape(lambda cast=cast: model.apply(cast, tiny.inputs(family, tokens)))
         assert (features.shape, features.dtype) == ((3, LENGTH, WIDTH), dtype)
         assert (logits.shape, logits.dtype) == ((3, LENGTH, VOCAB), jnp.float32)

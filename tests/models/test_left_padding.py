@@ -1,4 +1,6 @@
-"""A text that is padded on the left has the logits of the text alone, also where transformers gives it others."""
+"""A text that is padded on the left has the logits of the text alone, also where transformers gives
+it others.
+"""
 
 import jax
 import jax.numpy as jnp

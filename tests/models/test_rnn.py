@@ -18,7 +18,9 @@ TOKENS = tiny.tokens()
 
 def logits_of(model, params, inputs=None, key=None):
     rngs = None if key is None else {"dropout": jax.random.key(key)}
-    return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(params)
+    return jax.jit(lambda p: model.apply({"params": p}, inputs or Inputs(TOKENS), rngs=rngs))(
+        params
+    )
 
 
 BODIES = {"lstm": conventions.lstm_body, "gru": conventions.gru_body}
@@ -45,10 +47,14 @@ def test_a_step_costs_six_flops_a_weight_and_token(cell, bidirectional):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_parameters_are_the_closed_form(tied):
-    groups = by_group(jax.eval_shape(lambda: tiny.params_of(tiny.model("rnn", tied=tied), Inputs(TOKENS))))
+    groups = by_group(
+        jax.eval_shape(lambda: tiny.params_of(tiny.model("rnn", tied=tied), Inputs(TOKENS)))
+    )
     assert groups["recurrent"] == DEPTH * (8 * WIDTH**2 + 4 * WIDTH)
     assert groups["norm"] == (DEPTH + 1) * WIDTH
-    assert groups["total"] - groups["recurrent"] - groups["norm"] == VOCAB * WIDTH * (1 if tied else 2)
+    assert groups["total"] - groups["recurrent"] - groups["norm"] == VOCAB * WIDTH * (
+        1 if tied else 2
+    )
 
 
 def test_two_directions_see_the_whole_segment_and_nothing_else():
@@ -57,19 +63,28 @@ def test_two_directions_see_the_whole_segment_and_nothing_else():
     params = tiny.params_of(model, Inputs(TOKENS))
     segments = jnp.asarray([[1] * 5 + [2] * 8 + [0] * 3] * 2)
     packed = logits_of(model, params, Inputs(TOKENS, segments))
-    alone = [logits_of(model, params, Inputs(TOKENS[:, place])) for place in (slice(0, 5), slice(5, 13))]
+    alone = [
+        logits_of(model, params, Inputs(TOKENS[:, place])) for place in (slice(0, 5), slice(5, 13))
+    ]
     assert distance(packed[:, :13], jnp.concatenate(alone, 1)) < ROUNDING
     other = logits_of(model, params, Inputs(TOKENS.at[:, 4].add(1) % VOCAB, segments))
     changed = np.abs(np.asarray(other - packed)).max((0, 2)) > 0
     assert changed.tolist() == [True] * 5 + [False] * 11
 
 
-@pytest.mark.parametrize("changes", [{}, {"residual": False, "norm": None, "cell": "gru", "bias": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"residual": False, "norm": None, "cell": "gru", "bias": False}]
+)
 def test_a_cache_is_of_constant_size_and_goes_on_across_packed_documents(changes):
     model = tiny.model("rnn", **changes)
     params = {"params": tiny.params_of(model, Inputs(TOKENS))}
     sizes = [
-        sum(leaf.size for leaf in jax.tree.leaves(generation.init_cache(model, params, Inputs(TOKENS[:, :length]))))
+        sum(
+            leaf.size
+            for leaf in jax.tree.leaves(
+                generation.init_cache(model, params, Inputs(TOKENS[:, :length]))
+            )
+        )
         for length in (1, LENGTH)
     ]
     assert sizes[0] == sizes[1] == 2 * (DEPTH * CELLS[model.cfg.cell].states * WIDTH + 1)
@@ -79,7 +94,12 @@ def test_a_cache_is_of_constant_size_and_goes_on_across_packed_documents(changes
         inputs = Inputs(TOKENS[:, begin:end], segments[:, begin:end])
         logits, cache = generation.advance(model, params, cache, inputs)
         parts.append(logits)
-    assert distance(jnp.concatenate(parts, 1), logits_of(model, params["params"], Inputs(TOKENS, segments))) < ROUNDING
+    assert (
+        distance(
+            jnp.concatenate(parts, 1), logits_of(model, params["params"], Inputs(TOKENS, segments))
+        )
+        < ROUNDING
+    )
 
 
 def test_features_drop_only_where_a_key_is_given():

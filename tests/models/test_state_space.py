@@ -11,7 +11,12 @@ from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
 TOKENS = tiny.tokens()
-GRIFFIN = {"block": "rg_lru", "attention_every": 3, "depth": 5, "window": 5}  # one group of three, and two left over
+GRIFFIN = {
+    "block": "rg_lru",
+    "attention_every": 3,
+    "depth": 5,
+    "window": 5,
+}  # one group of three, and two left over
 MAMBA = {"recurrent_width": 24, "state": 5, "step_rank": 3, "convolution": 3}
 
 
@@ -30,7 +35,10 @@ def normed(x, own):
 def convolved(x, own):
     taps = own["taps"].shape[1]
     padded = np.concatenate([np.zeros((taps - 1, x.shape[1])), x])
-    return np.stack([(padded[t : t + taps].T * own["taps"]).sum(1) for t in range(len(x))]) + own["bias"]
+    return (
+        np.stack([(padded[t : t + taps].T * own["taps"]).sum(1) for t in range(len(x))])
+        + own["bias"]
+    )
 
 
 def mamba(y, own):
@@ -43,19 +51,25 @@ def mamba(y, own):
     step = np.log1p(np.exp(low @ own["step"]["kernel"] + own["step_bias"]))
     h, outputs = np.zeros((inner, state)), []
     for t in range(len(x)):
-        h = np.exp(-np.exp(own["log_rates"]) * step[t][:, None]) * h + np.outer(step[t] * x[t], write[t])
+        h = np.exp(-np.exp(own["log_rates"]) * step[t][:, None]) * h + np.outer(
+            step[t] * x[t], write[t]
+        )
         outputs.append(h @ read[t] + own["skip"] * x[t])
     gate = y @ own["gate"]["kernel"]
     return np.stack(outputs) * gate * sigmoid(gate) @ own["out"]["kernel"]
 
 
 def rg_lru(y, own):
-    """Equations 1 to 4 and figure 2 of 2402.19427, token by token in float64; a text's first input weighs 1."""
+    """Equations 1 to 4 and figure 2 of 2402.19427, token by token in float64; a text's first input
+    weighs 1.
+    """
     x, unit = convolved(y @ own["input"]["kernel"], own["convolution"]), own["unit"]
 
     def gate(own):
         blocks = np.split(x, len(own["kernel"]), axis=1)
-        return sigmoid(np.concatenate([part @ w for part, w in zip(blocks, own["kernel"])], 1) + own["bias"])
+        return sigmoid(
+            np.concatenate([part @ w for part, w in zip(blocks, own["kernel"])], 1) + own["bias"]
+        )
 
     a = np.exp(-8 * np.log1p(np.exp(unit["rates"])) * gate(unit["decay_gate"]))
     weight = np.sqrt(1 - a**2)
@@ -110,7 +124,12 @@ def numpy_model(params, tokens):
         x = x + MIXERS[kind](normed(x, own["mixer_norm"]), own[kind])
         if "feed_forward" in own:
             y, inner = normed(x, own["feed_forward_norm"]), own["feed_forward"]
-            x = x + gelu(y @ inner["gate"]["kernel"]) * (y @ inner["up"]["kernel"]) @ inner["down"]["kernel"]
+            x = (
+                x
+                + gelu(y @ inner["gate"]["kernel"])
+                * (y @ inner["up"]["kernel"])
+                @ inner["down"]["kernel"]
+            )
     return normed(x, p["norm"]) @ p["head"]["kernel"]
 
 
@@ -118,7 +137,9 @@ def numpy_model(params, tokens):
 def test_logits_are_those_of_the_formulas(changes):
     model = tiny.model("state_space", **changes)
     params = tiny.params_of(model, Inputs(TOKENS))
-    params = jax.tree.map(lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)  # no offset is 0
+    params = jax.tree.map(
+        lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params
+    )  # no offset is 0
     logits = jax.jit(lambda p: model.apply({"params": p}, Inputs(TOKENS)))(params)
     assert len(list(layers_of(params))) == model.cfg.depth
     assert distance(logits[0], numpy_model(params, np.asarray(TOKENS[0]))) < ROUNDING
@@ -134,7 +155,9 @@ def test_the_kernels_of_the_scan_are_one_model(block):
             logits = model.apply({"params": params}, Inputs(TOKENS))
             return jnp.sin(logits).sum(), logits
 
-        return jax.jit(jax.grad(loss, has_aux=True))(params)  # the sum itself cancels to less than a term
+        return jax.jit(jax.grad(loss, has_aux=True))(
+            params
+        )  # the sum itself cancels to less than a term
 
     assert distance(results("associative"), results("sequential")) < ROUNDING
 
@@ -146,7 +169,9 @@ def test_a_cache_is_no_larger_for_a_longer_text(changes):
 
     def sizes(length):
         text = Inputs(jnp.zeros((2, length), jnp.int32))
-        held = jax.eval_shape(lambda: model.apply({"params": params}, text, mutable=["cache"], method="features"))[1]
+        held = jax.eval_shape(
+            lambda: model.apply({"params": params}, text, mutable=["cache"], method="features")
+        )[1]
         return [leaf.size for leaf in jax.tree.leaves(held)]
 
     assert sizes(LENGTH) == sizes(100 * LENGTH)
@@ -161,7 +186,9 @@ def test_padding_between_two_parts_of_a_document_leaves_the_states_alone(changes
     parted = jnp.concatenate([TOKENS[:, :7], TOKENS[:, :3], TOKENS[:, 7:]], 1)
     segments = jnp.ones_like(parted).at[:, 7:10].set(0)
     whole = logits(TOKENS)
-    assert distance(jnp.delete(logits(parted, segments), jnp.arange(7, 10), axis=1), whole) < ROUNDING
+    assert (
+        distance(jnp.delete(logits(parted, segments), jnp.arange(7, 10), axis=1), whole) < ROUNDING
+    )
 
 
 def test_parameters_and_flops_of_mamba_are_the_closed_form():
@@ -176,26 +203,36 @@ def test_parameters_and_flops_of_griffin_are_the_closed_form():
     vectors = WIDTH * (4 + 1) + 2 * WIDTH + WIDTH  # convolution, offsets of the gates, rates
     attends = 2 * WIDTH**2 + 2 * WIDTH * WIDTH // tiny.HEADS
     feed_forward = 5 * 3 * WIDTH * 3 * WIDTH
-    groups = {"recurrent": 4 * (recurrent + vectors), "attention": attends, "feed_forward": feed_forward}
+    groups = {
+        "recurrent": 4 * (recurrent + vectors),
+        "attention": attends,
+        "feed_forward": feed_forward,
+    }
     check_costs(GRIFFIN, groups, 4 * recurrent + attends + feed_forward, 12 * WIDTH * LENGTH)
 
 
 def check_costs(changes, groups, kernels, attention):
-    """Groups of parameters; and 6 FLOPs a weight and token, and attention's products, in a step: the scan, the
-    convolution and the gates are elementwise, and left out."""
+    """Groups of parameters; and 6 FLOPs a weight and token, and attention's products, in a step:
+    the scan, the convolution and the gates are elementwise, and left out.
+    """
     model = tiny.model("state_space", **changes)
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(TOKENS)))
     counted = by_group(params)
     assert {name: counted[name] for name in groups} == groups
     assert counted["matmul_body"] == kernels
-    step = flops.count(jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params)
+    step = flops.count(
+        jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
+    )
     assert step.total == TOKENS.size * (6 * (kernels + VOCAB * WIDTH) + attention)
 
 
 @pytest.mark.parametrize(
     "changes, line",
     [
-        ({"block": "rg_lru", "recurrent_width": 30}, "recurrent_width 30 is not divisible by heads 4"),
+        (
+            {"block": "rg_lru", "recurrent_width": 30},
+            "recurrent_width 30 is not divisible by heads 4",
+        ),
         ({"attention_every": 2, "width": 30}, "width 30 is not divisible by heads 4"),
         ({"attention_every": 2, "kv_heads": 3}, "heads 4 is not divisible by kv_heads 3"),
         ({"attention_every": 2, "rotary_share": 0.1}, "rotary_share 0.1 of 32 features is odd"),

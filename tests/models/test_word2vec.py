@@ -19,12 +19,16 @@ CANDIDATES = tiny.tokens(6, 5, seed=1).reshape(2, 3, 5)
 def test_scores_are_products_of_the_means_of_bags_with_the_candidates():
     params = tiny.params_of(MODEL, Inputs(tiny.tokens()))
     scores = MODEL.apply({"params": params}, Inputs(BAGS, THERE, context=CANDIDATES))
-    given, looked_for = (np.asarray(params[name]["embedding"], np.float64) for name in ("embed", "head"))
+    given, looked_for = (
+        np.asarray(params[name]["embedding"], np.float64) for name in ("embed", "head")
+    )
     expected = np.zeros((2, 3, 5))
     for row, place, candidate in np.ndindex(2, 3, 5):
         words = [word for word, there in zip(BAGS[row, place], THERE[row, place]) if there]
         mean = sum(given[word] for word in words) / max(len(words), 1)
-        expected[row, place, candidate] = np.sum(mean * looked_for[CANDIDATES[row, place, candidate]])
+        expected[row, place, candidate] = np.sum(
+            mean * looked_for[CANDIDATES[row, place, candidate]]
+        )
     assert distance(scores, expected) < ROUNDING
     assert (np.asarray(scores)[:, 1] == 0).all()  # an empty bag
 
@@ -45,13 +49,24 @@ def test_a_place_costs_three_products_with_its_candidates():
     assert count(step, params).total == 6 * CANDIDATES.size * WIDTH
 
 
-RUN = {"model": {"family": "word2vec", "width": WIDTH}, "objective": {"name": "word2vec", "window": 2}}
+RUN = {
+    "model": {"family": "word2vec", "width": WIDTH},
+    "objective": {"name": "word2vec", "window": 2},
+}
 
 
 @pytest.mark.parametrize("kind", ["skip_gram", "cbow"])
 def test_vectors_are_trained_from_a_config_in_the_shared_loop(tmp_path, kind):
-    calls = {f"train.{name}": 20 for name in ("steps_per_call", "log_every_steps", "checkpoint_every_steps")}
-    settings = {"objective.kind": kind, "objective.subsample": None, "train.steps": 40, "train.eval_every_steps": None}
+    calls = {
+        f"train.{name}": 20
+        for name in ("steps_per_call", "log_every_steps", "checkpoint_every_steps")
+    }
+    settings = {
+        "objective.kind": kind,
+        "objective.subsample": None,
+        "train.steps": 40,
+        "train.eval_every_steps": None,
+    }
     experiment, resolved = tiny.resolve(RUN | settings | calls)
     (result,) = loop.train([Run(experiment, resolved, tmp_path)])
     final = result["final"]

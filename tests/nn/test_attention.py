@@ -52,14 +52,17 @@ def test_half_precision_rounds_once_each_way():
     half = drawn(dtype=jnp.bfloat16)
     out = attend(*half, causal_mask(7, None), "plain")
     assert out.dtype == jnp.bfloat16
-    # Scores and sums are float32; the weights, the products' result and the output are rounded to 8 bits (2^-9 each).
+    # Scores and sums are float32; the weights, the products' result and the output are rounded to 8
+    # bits (2^-9 each).
     assert distance(out, reference(*half, causal_mask(7, None))) < 4 * 2**-9
 
 
 def test_a_mask_is_the_past_of_the_own_segment():
     mask = np.asarray(causal_mask(7, SEGMENTS))[:, 0]
     for row, query, key in np.ndindex(2, 7, 7):
-        assert mask[row, query, key] == (key <= query and SEGMENTS[row, query] == SEGMENTS[row, key])
+        assert mask[row, query, key] == (
+            key <= query and SEGMENTS[row, query] == SEGMENTS[row, key]
+        )
 
 
 def test_the_future_has_no_gradient_at_all():
@@ -83,7 +86,9 @@ PACKED = jnp.where(jnp.arange(256) < jnp.asarray([[100], [200]]), 1, 2)
 
 
 @pytest.mark.parametrize(
-    "segments, softcap, window, sees", [(None, None, None, "all"), (PACKED, 5.0, 40, "past")], ids=["all", "packed"]
+    "segments, softcap, window, sees",
+    [(None, None, None, "all"), (PACKED, 5.0, 40, "past")],
+    ids=["all", "packed"],
 )
 def test_splash_attention_is_the_plain_one(segments, softcap, window, sees):
     places = jnp.arange(256)
@@ -91,19 +96,27 @@ def test_splash_attention_is_the_plain_one(segments, softcap, window, sees):
     weights = jax.random.normal(jax.random.key(0), (2, 256, 4, 32))
 
     def fused_loss(q, k, v):
-        return (splash(q, k, v, segments, None, softcap, window, sees, interpret=True) * weights).sum()
+        return (
+            splash(q, k, v, segments, None, softcap, window, sees, interpret=True) * weights
+        ).sum()
 
     def plain_loss(q, k, v):
         return (attend(q, k, v, mask, "plain", softcap=softcap) * weights).sum()
 
-    ours, wanted = (jax.jit(jax.value_and_grad(f, (0, 1, 2)))(*grouped()) for f in (fused_loss, plain_loss))
+    ours, wanted = (
+        jax.jit(jax.value_and_grad(f, (0, 1, 2)))(*grouped()) for f in (fused_loss, plain_loss)
+    )
     assert distance(ours, wanted) < ROUNDING
 
 
-@pytest.mark.parametrize("segments, window, biased", [(None, None, False), (PACKED, 40, True)], ids=["past", "packed"])
+@pytest.mark.parametrize(
+    "segments, window, biased", [(None, None, False), (PACKED, 40, True)], ids=["past", "packed"]
+)
 def test_attention_by_rows_is_the_plain_one(segments, window, biased):
     places, length = jnp.arange(256), 250  # no multiple of a block's rows
-    mask = make_mask(places[:, None] - places, segments, segments, window=window)[..., :length, :length]
+    mask = make_mask(places[:, None] - places, segments, segments, window=window)[
+        ..., :length, :length
+    ]
     added = jax.random.normal(jax.random.key(1), (1, 4, length, length)) if biased else None
     weights = jax.random.normal(jax.random.key(0), (2, length, 4, 32))
     q_k_v = [x[:, :length] for x in grouped()]
@@ -111,7 +124,8 @@ def test_attention_by_rows_is_the_plain_one(segments, window, biased):
     def loss(kernel, given):
         own = None if segments is None else segments[:, :length]
         return lambda q, k, v: (
-            attend(q, k, v, given, kernel, bias=added, softcap=5.0, window=window, own_BL=own) * weights
+            attend(q, k, v, given, kernel, bias=added, softcap=5.0, window=window, own_BL=own)
+            * weights
         ).sum()
 
     ours, wanted = (
@@ -119,7 +133,10 @@ def test_attention_by_rows_is_the_plain_one(segments, window, biased):
         for kernel, given in (("rows", None if segments is None else mask), ("plain", mask))
     )
     assert distance(ours, wanted) < ROUNDING
-    with pytest.raises(UserError, match="attention_kernel rows needs a model that sees the past alone, and no prefix"):
+    with pytest.raises(
+        UserError,
+        match="attention_kernel rows needs a model that sees the past alone, and no prefix",
+    ):
         attend(*q_k_v, mask, "rows")
 
 
@@ -128,20 +145,30 @@ def test_splash_attention_compiles_for_a_tpu_with_its_gradient(dtype):
     def loss(q, k, v):
         return splash(q, k, v, PACKED, None, None, None, "past").astype(jnp.float32).sum()
 
-    lowered = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=["tpu"])(*grouped(dtype=dtype))
-    assert lowered.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == 3  # forward, of q, of k and v
+    lowered = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=["tpu"])(
+        *grouped(dtype=dtype)
+    )
+    assert (
+        lowered.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == 3
+    )  # forward, of q, of k and v
 
 
 @pytest.mark.parametrize("window", [None, 1, 3, 7, 20])
 def test_no_mask_is_the_past_of_the_window(window):
     places = jnp.arange(7)
     mask = make_mask(places[:, None] - places, None, None, window=window)
-    assert tiny.same_bits(attend(*drawn(), None, "plain", window=window), attend(*drawn(), mask, "plain"))
+    assert tiny.same_bits(
+        attend(*drawn(), None, "plain", window=window), attend(*drawn(), mask, "plain")
+    )
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without one")
 def test_the_fused_kernel_is_refused_where_it_cannot_run():
-    with pytest.raises(UserError, match=r"config\.model\.attention_kernel cudnn needs an NVIDIA GPU"):
+    with pytest.raises(
+        UserError, match=r"config\.model\.attention_kernel cudnn needs an NVIDIA GPU"
+    ):
         attend(*drawn(dtype=jnp.bfloat16), causal_mask(7, None), "cudnn")
-    with pytest.raises(UserError, match=r"config\.model\.attention_kernel tpu needs one TPU, lengths that are mult"):
+    with pytest.raises(
+        UserError, match=r"config\.model\.attention_kernel tpu needs one TPU, lengths that are mult"
+    ):
         attend(*drawn(), None, "tpu")

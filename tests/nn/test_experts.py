@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn.experts import Experts, Mixture, imbalance
 from lm_lab.nn.feed_forward import FeedForward
-from lm_lab.train.sharding import unbox
 from tests.tiny import ROUNDING, distance
 
 E, D, F, B, L = 5, 8, 12, 2, 30
@@ -15,7 +15,9 @@ GROUPINGS = ("ragged", "blocks")
 
 
 def layer(**changes):
-    return Experts(Mixture(**{"experts": E, "chosen": 2, "inner": F, "activation": "swiglu"} | changes), 1.0)
+    return Experts(
+        Mixture(**{"experts": E, "chosen": 2, "inner": F, "activation": "swiglu"} | changes), 1.0
+    )
 
 
 def params_of(module):
@@ -45,7 +47,9 @@ def looped(params, chosen, capacity=None, real=None):
                     continue
                 up, gate = (x @ p[name]["kernel"][expert] for name in ("up", "gate"))
                 y = (gate / (1 + np.exp(-gate)) * up) @ p["down"]["kernel"][expert]
-                out[row, place] += y * (chances[expert] / chances[best].sum() if chosen > 1 else chances[expert])
+                out[row, place] += y * (
+                    chances[expert] / chances[best].sum() if chosen > 1 else chances[expert]
+                )
     return out
 
 
@@ -64,25 +68,40 @@ def test_an_expert_takes_the_first_tokens_of_a_row_up_to_its_capacity(real):
     assert distance(applied(module, params, real=real), looped(params, 2, 9, real)) < ROUNDING
 
 
-@pytest.mark.parametrize("changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": E / 2}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": E / 2}], ids=str
+)
 def test_all_ways_of_taking_every_token_have_one_gradient(changes):
     weights = jax.random.normal(jax.random.key(3), X.shape)
 
     def gradient(module):
-        return jax.jit(jax.grad(lambda params, x: (module.apply({"params": params}, x) * weights).sum(), (0, 1)))
+        return jax.jit(
+            jax.grad(
+                lambda params, x: (module.apply({"params": params}, x) * weights).sum(), (0, 1)
+            )
+        )
 
     params = params_of(layer())
     everything = gradient(layer(capacity_factor=float(E)))(params, X)
     assert distance(gradient(layer(**changes))(params, X), everything) < ROUNDING
 
 
-@pytest.mark.parametrize("changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": 1.0}], ids=str
+)
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_one_expert_is_a_dense_layer(changes, activation):
     module = layer(experts=1, chosen=1, activation=activation, **changes)
     params = params_of(module)
-    dense = {name: {"kernel": leaf["kernel"][0]} for name, leaf in params.items() if name != "router"}
-    assert distance(applied(module, params), FeedForward(F, activation, 1.0).apply({"params": dense}, X)) < ROUNDING
+    dense = {
+        name: {"kernel": leaf["kernel"][0]} for name, leaf in params.items() if name != "router"
+    }
+    assert (
+        distance(
+            applied(module, params), FeedForward(F, activation, 1.0).apply({"params": dense}, X)
+        )
+        < ROUNDING
+    )
 
 
 def test_kernels_begin_as_those_of_a_dense_layer():
@@ -111,7 +130,10 @@ def test_imbalance_is_switch_transformers():
     for row, count in enumerate((L, 11)):
         share = np.bincount(chosen[row, :count].ravel(), minlength=E) / (2 * count)
         wanted.append(E * share @ chances[row, :count].mean(0))
-    assert distance(imbalance(jnp.float32(chances), jnp.asarray(chosen), REAL), np.asarray(wanted)) < ROUNDING
+    assert (
+        distance(imbalance(jnp.float32(chances), jnp.asarray(chosen), REAL), np.asarray(wanted))
+        < ROUNDING
+    )
     alike = jnp.full((1, E, E), 1 / E)
     assert imbalance(alike, jnp.arange(E)[None, :, None], None) == pytest.approx(1.0)
     assert imbalance(alike, jnp.arange(E)[None, :, None], jnp.zeros((1, E), bool)) == 0
@@ -124,4 +146,6 @@ def test_the_loss_is_sown_for_every_row():
     chances = jax.nn.softmax(X @ params["router"]["kernel"])
     wanted = 0.5 * imbalance(chances, jax.lax.top_k(chances, 2)[1], REAL)
     assert distance(sown["losses"]["balance"][0], wanted) < ROUNDING
-    assert distance(applied(module, params, real=REAL), y) < ROUNDING  # and nowhere, where nobody asks
+    assert (
+        distance(applied(module, params, real=REAL), y) < ROUNDING
+    )  # and nowhere, where nobody asks

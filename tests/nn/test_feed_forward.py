@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn.feed_forward import FeedForward, gelu
-from lm_lab.train.sharding import unbox
 from tests.tiny import ROUNDING, distance
 
 
@@ -16,7 +16,9 @@ def test_gelu_and_its_written_derivative_are_those_of_jax(dtype, tolerance):
         ours = jax.vmap(jax.value_and_grad(gelu))(x)
         for one, other in zip(ours, theirs):
             assert one.dtype == dtype
-            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * 12)  # of the largest value
+            np.testing.assert_allclose(
+                one, other, rtol=0, atol=tolerance * 12
+            )  # of the largest value
 
 
 def test_gelu_of_half_precision_is_half_precision():

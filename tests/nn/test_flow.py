@@ -32,7 +32,9 @@ def test_a_course_goes_on_where_it_was():
     whole = flow(SEGMENTS)
     assert (jnp.concatenate([part.begins_BL for part in parts], 1) == whole.begins_BL).all()
     # Of padding before the first token nothing is asked.
-    assert (jnp.concatenate([part.linked for part in parts], 2) == whole.linked)[:, SEGMENTS > 0].all()
+    assert (jnp.concatenate([part.linked for part in parts], 2) == whole.linked)[
+        :, SEGMENTS > 0
+    ].all()
 
 
 def test_a_convolution_sees_its_own_segment():

@@ -64,7 +64,10 @@ def test_it_reads_the_models_features():
     segments = jnp.where(jnp.arange(LENGTH) < jnp.asarray([[LENGTH], [5]]), 1, 0)
     inputs = Inputs(tokens, segments)
     features = model.apply({"params": params["model"]}, inputs, method="features")
-    expected = np.stack([features[0, -1], features[1, 4]]) @ params["head"]["kernel"] + params["head"]["bias"]
+    expected = (
+        np.stack([features[0, -1], features[1, 4]]) @ params["head"]["kernel"]
+        + params["head"]["bias"]
+    )
     logits: Any = pooled.apply({"params": params}, inputs)
     assert (logits.shape, logits.dtype) == ((2, 1, CLASSES), jnp.float32)
     assert distance(logits[:, 0], expected) < ROUNDING

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn.positions import (
     RelativeBias,
     Rotary,
@@ -13,7 +14,6 @@ from lm_lab.nn.positions import (
     rotate,
     sinusoidal,
 )
-from lm_lab.train.sharding import unbox
 from tests import tiny
 from tests.tiny import ROUNDING, distance
 
@@ -59,7 +59,9 @@ def llama3_rates(rotary, pairs):
         elif wavelength > rotary.length / rotary.low_factor:
             found.append(rate / rotary.factor)
         else:
-            part = (rotary.length / wavelength - rotary.low_factor) / (rotary.high_factor - rotary.low_factor)
+            part = (rotary.length / wavelength - rotary.low_factor) / (
+                rotary.high_factor - rotary.low_factor
+            )
             found.append((1 - part) * rate / rotary.factor + part * rate)
     return np.asarray(found)
 
@@ -71,7 +73,9 @@ def test_scaled_rates_are_the_published_ones():
     assert np.isclose(slowed, 1).sum() > 20
     assert np.isclose(slowed, 1 / 8).sum() > 20
     assert ((slowed < 0.99) & (slowed > 0.13)).any()
-    np.testing.assert_allclose(rates(llama3, 64), wanted, rtol=2e-6)  # 500,000^x is 13 x a rounding of its exponent
+    np.testing.assert_allclose(
+        rates(llama3, 64), wanted, rtol=2e-6
+    )  # 500,000^x is 13 x a rounding of its exponent
     linear = Rotary(scaling="linear", factor=4.0)
     assert distance(rotate(X, jnp.full((1, 1), 8), linear), at(X, 2)) < ROUNDING
 
@@ -80,7 +84,9 @@ def test_alibi_slopes_are_the_papers():
     assert alibi_slopes(8) == [2.0**-i for i in range(1, 9)]
     assert alibi_slopes(16) == pytest.approx([2 ** (-i / 2) for i in range(1, 17)])
     # The published code's list for 12 heads: eight of 8 heads, then four of 16.
-    assert alibi_slopes(12) == pytest.approx([2.0**-i for i in range(1, 9)] + [2 ** (-i / 2) for i in (1, 3, 5, 7)])
+    assert alibi_slopes(12) == pytest.approx(
+        [2.0**-i for i in range(1, 9)] + [2 ** (-i / 2) for i in (1, 3, 5, 7)]
+    )
     assert alibi_slopes(1) == [2.0**-8]
 
 
@@ -97,20 +103,24 @@ def test_sinusoids_are_the_papers():
     angles = positions[..., None] / 10_000 ** (2 * np.arange(3) / width)
     wanted = np.concatenate([np.sin(angles), np.cos(angles)], -1)
     # Angles up to 500 rad are rounded to 2^-15 rad.
-    assert np.abs(np.asarray(sinusoidal(jnp.asarray(positions), width)) - wanted).max() < 500 * 2**-23
+    assert (
+        np.abs(np.asarray(sinusoidal(jnp.asarray(positions), width)) - wanted).max() < 500 * 2**-23
+    )
 
 
 def bucket(distance, bidirectional, buckets=32, reach=128):
-    """1910.10683, section 2.1, in whole numbers: of two distances of a bucket, one is less than `ratio` the other."""
+    """1910.10683, section 2.1, in whole numbers: of two distances of a bucket, one is less than
+    `ratio` the other.
+    """
     side, upper = (buckets // 2, buckets // 2 * (distance < 0)) if bidirectional else (buckets, 0)
     far = abs(distance) if bidirectional else max(distance, 0)
     exact = side // 2
     if far < exact:
         return far + upper
     grown = 0  # the largest g with (reach / exact)^(g / (side - exact)) <= far / exact
-    while grown < side - exact - 1 and reach ** (grown + 1) * exact ** (side - exact - grown - 1) <= far ** (
-        side - exact
-    ):
+    while grown < side - exact - 1 and reach ** (grown + 1) * exact ** (
+        side - exact - grown - 1
+    ) <= far ** (side - exact):
         grown += 1
     return exact + grown + upper
 
@@ -119,10 +129,14 @@ def bucket(distance, bidirectional, buckets=32, reach=128):
 @pytest.mark.parametrize("buckets, reach", [(32, 128), (8, 20)])
 def test_buckets_grow_with_the_distance(bidirectional, buckets, reach):
     distances = np.arange(-200, 201)
-    found = relative_buckets(jnp.asarray(distances), bidirectional=bidirectional, buckets=buckets, reach=reach)
+    found = relative_buckets(
+        jnp.asarray(distances), bidirectional=bidirectional, buckets=buckets, reach=reach
+    )
     wanted = [bucket(int(distance), bidirectional, buckets, reach) for distance in distances]
     assert np.asarray(found).tolist() == wanted
-    assert set(wanted) == set(range(buckets)) - {buckets // 2 if bidirectional else None}  # 0, but to the right
+    assert set(wanted) == set(range(buckets)) - {
+        buckets // 2 if bidirectional else None
+    }  # 0, but to the right
 
 
 @pytest.mark.parametrize("queries, keys, first", [(5, 5, 0), (3, 7, 4), (1, 6, 5), (6, 1, 0)])

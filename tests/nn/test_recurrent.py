@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 from jax.experimental import rnn as cudnn
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn import recurrent
 from lm_lab.nn.cells import CELLS, Name
 from lm_lab.nn.recurrent import Recurrent, Segments, recur
-from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, UserError
 from tests.tiny import ROUNDING, distance
 
 ROWS, LENGTH, SIZE, INPUTS = 2, 7, 4, 3
 SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 2, 2], [0, 3, 3, 0, 3, 5, 0]])
-RUNS = [(0, [0, 1, 2]), (0, [3, 4, 5, 6]), (1, [1, 2, 4]), (1, [5])]  # the places of each segment of each row
+RUNS = [
+    (0, [0, 1, 2]),
+    (0, [3, 4, 5, 6]),
+    (1, [1, 2, 4]),
+    (1, [5]),
+]  # the places of each segment of each row
 
 
 def sigmoid(x):
@@ -25,7 +30,9 @@ def sigmoid(x):
 
 
 def numpy_row(cell, p, x):
-    """h [L D] of one sequence x [L I], the papers' formulas in float64 with a loop over time and gates."""
+    """h [L D] of one sequence x [L I], the papers' formulas in float64 with a loop over time and
+    gates.
+    """
     size = p["state"]["kernel"].shape[0]
     h, c, out = np.zeros(size), np.zeros(size), []
     for now in x:
@@ -36,7 +43,10 @@ def numpy_row(cell, p, x):
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
             h = sigmoid(o) * np.tanh(c)
         elif cell == "gru":
-            reset, update = sigmoid(a[:size] + r[:size]), sigmoid(a[size : 2 * size] + r[size : 2 * size])
+            reset, update = (
+                sigmoid(a[:size] + r[:size]),
+                sigmoid(a[size : 2 * size] + r[size : 2 * size]),
+            )
             new = np.tanh(a[2 * size :] + reset * (r[2 * size :] + p.get("candidate_bias", 0)))
             h = (1 - update) * new + update * h
         else:
@@ -53,7 +63,9 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x_BLD, segments):
         course = Segments()(Inputs(jnp.zeros(x_BLD.shape[:2], jnp.int32), segments))
-        return Recurrent(self.cell, SIZE, self.bias, "plain", self.reverse, name="recurrent")(x_BLD, course)
+        return Recurrent(self.cell, SIZE, self.bias, "plain", self.reverse, name="recurrent")(
+            x_BLD, course
+        )
 
 
 def drawn(seed, *shape):
@@ -63,8 +75,12 @@ def drawn(seed, *shape):
 @functools.cache
 def params_of(cell, bias=True):
     x = drawn(0, ROWS, LENGTH, INPUTS)
-    params = jax.jit(lambda key: unbox(Layer(cell, bias).init(key, x, None)["params"]))(jax.random.key(0))
-    return jax.tree.map(lambda leaf: leaf + 0.3 * drawn(leaf.size, *leaf.shape), params)  # no bias is 0
+    params = jax.jit(lambda key: unbox(Layer(cell, bias).init(key, x, None)["params"]))(
+        jax.random.key(0)
+    )
+    return jax.tree.map(
+        lambda leaf: leaf + 0.3 * drawn(leaf.size, *leaf.shape), params
+    )  # no bias is 0
 
 
 def layer(cell, x, segments=None, **changes):
@@ -72,7 +88,9 @@ def layer(cell, x, segments=None, **changes):
     return jax.jit(lambda p, x: Layer(cell, **changes).apply({"params": p}, x, segments))(params, x)
 
 
-@pytest.mark.parametrize("cell, bias", [*((cell, True) for cell in CELLS), ("lstm", False), ("gru", False)])
+@pytest.mark.parametrize(
+    "cell, bias", [*((cell, True) for cell in CELLS), ("lstm", False), ("gru", False)]
+)
 def test_a_layer_is_the_papers(cell, bias):
     x = drawn(0, ROWS, LENGTH, INPUTS)
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params_of(cell, bias)["recurrent"])
@@ -123,8 +141,14 @@ def test_the_written_derivative_is_that_of_jax(cell):
         h, end = run(*args, breaks)
         return (jnp.sin(3 * h) * drawn(9, *h.shape)).sum() + sum(jnp.cos(s).sum() for s in end)
 
-    ours = jax.jit(jax.value_and_grad(lambda *a: total(functools.partial(recur, cell, False), *a), (0, 1, 2, 3)))
-    theirs = jax.jit(jax.value_and_grad(lambda *a: total(functools.partial(naive, cell), *a), (0, 1, 2, 3)))
+    ours = jax.jit(
+        jax.value_and_grad(
+            lambda *a: total(functools.partial(recur, cell, False), *a), (0, 1, 2, 3)
+        )
+    )
+    theirs = jax.jit(
+        jax.value_and_grad(lambda *a: total(functools.partial(naive, cell), *a), (0, 1, 2, 3))
+    )
     assert distance(ours(*args), theirs(*args)) < ROUNDING
 
 
@@ -137,21 +161,29 @@ def test_the_way_back_is_the_way_there_of_the_turned_row():
         return (out * drawn(8, *out.shape)[:, turn if reverse else slice(None)]).sum()
 
     slope = jax.jit(jax.value_and_grad(total), static_argnums=3)
-    there, back = slope(params, x, SEGMENTS, False), slope(params, x[:, turn], SEGMENTS[:, turn], True)
+    there, back = (
+        slope(params, x, SEGMENTS, False),
+        slope(params, x[:, turn], SEGMENTS[:, turn], True),
+    )
     assert distance(back, there) < ROUNDING
 
 
 def test_half_precision_keeps_its_state_in_float32():
     x = drawn(0, 1, 300, INPUTS)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params_of("gru"))
-    out = jax.jit(lambda p, x: Layer("gru").apply({"params": p}, x, None))(half, x.astype(jnp.bfloat16))
+    out = jax.jit(lambda p, x: Layer("gru").apply({"params": p}, x, None))(
+        half, x.astype(jnp.bfloat16)
+    )
     assert out.dtype == jnp.bfloat16
-    # Weights, inputs and the operands of products are rounded to 2^-9; gates do not let the errors of 300 steps add up.
+    # Weights, inputs and the operands of products are rounded to 2^-9; gates do not let the errors
+    # of 300 steps add up.
     assert distance(out, layer("gru", x)) < 0.05
 
 
 def test_cudnn_is_given_the_weights_in_its_order(monkeypatch):
-    """jax's reference of the kernel stands in for it where there is no GPU; on one, the kernel itself is run."""
+    """jax's reference of the kernel stands in for it where there is no GPU; on one, the kernel
+    itself is run.
+    """
 
     def reference(x, h_0, c_0, weights, lengths, *sizes):
         inputs, size, layers, _, both = sizes
@@ -163,11 +195,17 @@ def test_cudnn_is_given_the_weights_in_its_order(monkeypatch):
     x, p = drawn(0, ROWS, LENGTH, INPUTS), params_of("lstm")["recurrent"]
     for reverse in (False, True):
         out = recurrent.fused(reverse, x, p["input"]["kernel"], p["state"]["kernel"], p["bias"])
-        assert distance(out, layer("lstm", x, reverse=reverse)) < (ROUNDING if jax.default_backend() == "cpu" else 2e-3)
+        assert distance(out, layer("lstm", x, reverse=reverse)) < (
+            ROUNDING if jax.default_backend() == "cpu" else 2e-3
+        )
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without one")
 def test_the_fused_kernel_is_refused_where_it_cannot_run():
     x = drawn(0, ROWS, LENGTH, INPUTS)
-    with pytest.raises(UserError, match=r"config\.model\.recurrent_kernel cudnn needs an NVIDIA GPU"):
-        Recurrent("lstm", SIZE, True, "cudnn").init(jax.random.key(0), x, recurrent.Course(None, None))
+    with pytest.raises(
+        UserError, match=r"config\.model\.recurrent_kernel cudnn needs an NVIDIA GPU"
+    ):
+        Recurrent("lstm", SIZE, True, "cudnn").init(
+            jax.random.key(0), x, recurrent.Course(None, None)
+        )

@@ -9,7 +9,11 @@ from tests.tiny import ROUNDING, distance
 
 ROWS, FEATURES, STATE = 2, 6, 3
 KERNELS = ("sequential", "associative")
-LENGTHS = (1, 16, 37)  # one token; a chunk of the sequential kernel; chunks, the last of them filled up
+LENGTHS = (
+    1,
+    16,
+    37,
+)  # one token; a chunk of the sequential kernel; chunks, the last of them filled up
 
 
 def drawn(*shape, seed):
@@ -18,7 +22,11 @@ def drawn(*shape, seed):
 
 def linear_case(length):
     a = jax.nn.sigmoid(drawn(ROWS, length, FEATURES, seed=0))
-    return a.at[:, length // 2].set(0), drawn(ROWS, length, FEATURES, seed=1), drawn(ROWS, FEATURES, seed=2)
+    return (
+        a.at[:, length // 2].set(0),
+        drawn(ROWS, length, FEATURES, seed=1),
+        drawn(ROWS, FEATURES, seed=2),
+    )
 
 
 def linear_numpy(a, u, start):
@@ -76,7 +84,10 @@ def weighted(function):
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_linear_scan_is_its_formula(kernel, length):
     case = linear_case(length)
-    assert distance(jax.jit(linear_scan, static_argnums=0)(kernel, *case), linear_numpy(*case)) < ROUNDING
+    assert (
+        distance(jax.jit(linear_scan, static_argnums=0)(kernel, *case), linear_numpy(*case))
+        < ROUNDING
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -84,7 +95,10 @@ def test_a_linear_scan_is_its_formula(kernel, length):
 def test_a_selective_scan_is_its_formula(kernel, length, monkeypatch):
     monkeypatch.setitem(scans.CHUNK, "associative", 16)
     case = selective_case(length)
-    assert distance(jax.jit(selective_scan, static_argnums=0)(kernel, *case), selective_numpy(*case)) < ROUNDING
+    assert (
+        distance(jax.jit(selective_scan, static_argnums=0)(kernel, *case), selective_numpy(*case))
+        < ROUNDING
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -119,7 +133,9 @@ def test_the_derivatives_are_those_that_jax_derives(kernel, monkeypatch):
 def test_a_scan_goes_on_from_the_state_it_ended_in(kernel):
     rates, start, tokens = selective_case(20)
     whole, end = selective_scan(kernel, rates, start, tokens)
-    first, middle = selective_scan(kernel, rates, start, Tokens._make(part[:, :7] for part in tokens))
+    first, middle = selective_scan(
+        kernel, rates, start, Tokens._make(part[:, :7] for part in tokens)
+    )
     rest, last = selective_scan(kernel, rates, middle, Tokens._make(part[:, 7:] for part in tokens))
     assert distance((jnp.concatenate([first, rest], 1), last), (whole, end)) < ROUNDING
 
@@ -127,7 +143,9 @@ def test_a_scan_goes_on_from_the_state_it_ended_in(kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_states_of_a_long_sequence_are_never_all_held(kernel):
     length, width, state = 4096, 32, 32
-    shapes = [jax.ShapeDtypeStruct((1, length, n), jnp.float32) for n in (width, width, state, state)]
+    shapes = [
+        jax.ShapeDtypeStruct((1, length, n), jnp.float32) for n in (width, width, state, state)
+    ]
     tokens = Tokens._make([*shapes, jnp.ones((1, length))])
     rates, start = jnp.ones((state, width)), jnp.ones((1, state, width))
 

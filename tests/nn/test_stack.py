@@ -3,9 +3,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.stack import repeat
-from lm_lab.train.sharding import unbox
 from tests.tiny import ROUNDING, distance
 
 
@@ -76,11 +76,16 @@ def test_unrolled_layers_hold_caches_of_their_own_and_go_on_as_scanned_ones():
     params = unbox(jax.jit(scanned.init)(jax.random.key(0), X)["params"])
     stacked, apart = {}, {}
     for call in range(3):
-        (wanted, _), stacked = scanned.apply({"params": params, **stacked}, X + call, mutable=["cache"])
+        (wanted, _), stacked = scanned.apply(
+            {"params": params, **stacked}, X + call, mutable=["cache"]
+        )
         (found, _), apart = unrolled.apply({"params": params, **apart}, X + call, mutable=["cache"])
         assert distance(found, wanted) < ROUNDING
     assert {layer: cache["total"].shape for layer, cache in apart["cache"].items()} == {
         f"layer_{index}": X.shape for index in range(11)
     }
     for index in range(11):
-        assert distance(apart["cache"][f"layer_{index}"]["total"], stacked["cache"]["total"][index]) < ROUNDING
+        assert (
+            distance(apart["cache"][f"layer_{index}"]["total"], stacked["cache"]["total"][index])
+            < ROUNDING
+        )

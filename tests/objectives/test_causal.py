@@ -80,7 +80,9 @@ def test_large_logits_do_not_overflow():
 def test_65536_losses_add_up():
     shape = (64, 1024)
     logits = jnp.zeros((*shape, 2))  # log 2 each
-    batch = drawn_batch()._replace(targets=jnp.zeros(shape, jnp.int32), weights=jnp.ones(shape), bytes=jnp.ones(shape))
+    batch = drawn_batch()._replace(
+        targets=jnp.zeros(shape, jnp.int32), weights=jnp.ones(shape), bytes=jnp.ones(shape)
+    )
     sums = jax.jit(likelihood)(logits, batch)
     assert sums["nll"].dtype == jnp.float32
     assert float(sums["nll"]) == pytest.approx(65_536 * np.log(2), rel=ROUNDING)

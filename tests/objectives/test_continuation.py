@@ -15,7 +15,9 @@ SEGMENTS = jnp.array([[1, 1, 1, 1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 2, 2, 2, 0, 0]])
 def batch(as_context, segments=None):
     tokens = tiny.tokens(2, LENGTH + 1)
     examples = Examples(tokens, 1.0 + tokens, segments)
-    return continuation.make(Config(0.5, as_context), LENGTH, VOCABULARY).prepare(KEY, examples), examples
+    return continuation.make(Config(0.5, as_context), LENGTH, VOCABULARY).prepare(
+        KEY, examples
+    ), examples
 
 
 @pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])

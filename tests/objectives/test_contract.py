@@ -1,4 +1,6 @@
-"""The contract of an objective that reads a stream of text, stated for every module of lm_lab/objectives."""
+"""The contract of an objective that reads a stream of text, stated for every module of
+lm_lab/objectives.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +12,20 @@ from lm_lab.types import Examples, Vocabulary
 from tests import tiny
 
 SIZE, LENGTH, ROWS = 40, 24, 6
-VOCABULARY = Vocabulary(SIZE, SIZE - 1, (np.arange(SIZE) % 3).astype(np.uint8), np.arange(SIZE) % 7 == 0)
+VOCABULARY = Vocabulary(
+    SIZE, SIZE - 1, (np.arange(SIZE) % 3).astype(np.uint8), np.arange(SIZE) % 7 == 0
+)
 
 
 def find(name):
     return registry.find("objectives", name, "objective")
 
 
-NAMES = [name for name in registry.names("objectives") if getattr(find(name), "READS", "stream") == "stream"]
+NAMES = [
+    name
+    for name in registry.names("objectives")
+    if getattr(find(name), "READS", "stream") == "stream"
+]
 # Several documents in a row, padding before, between and after them, one document, and nothing.
 SEGMENTS = np.zeros((ROWS, 2 * LENGTH), np.int32)
 SEGMENTS[0] = 1
@@ -55,7 +63,11 @@ def test_a_batch_is_a_function_of_key_and_examples_one_by_one_or_many_at_once(na
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_are_those_of_the_vocabulary_and_of_the_objective(name, isolated):
     objective, window = built(name)
-    specials = find(name).specials(find(name).Config(), LENGTH, VOCABULARY) if hasattr(find(name), "specials") else 0
+    specials = (
+        find(name).specials(find(name).Config(), LENGTH, VOCABULARY)
+        if hasattr(find(name), "specials")
+        else 0
+    )
     prepare = jax.jit(jax.vmap(objective.prepare, (0, None)))
     many = prepare(jax.random.split(jax.random.key(0), 20), examples(window, isolated))
     for ids in (many.inputs.tokens, many.inputs.context, many.targets):

@@ -12,13 +12,17 @@ ENDS = np.arange(SIZE) % 10 == 9
 VOCABULARY = Vocabulary(SIZE, SIZE - 1, np.ones(SIZE, np.uint8), ENDS)
 MASK, START = SIZE, SIZE + 1
 TOKENS = tiny.tokens(ROWS, LENGTH, vocab=SIZE)
-SEGMENTS = jnp.where(jnp.arange(LENGTH) < 40, 1, jnp.where(jnp.arange(LENGTH) < 100, 2, 0)) * jnp.ones((ROWS, 1), int)
+SEGMENTS = jnp.where(
+    jnp.arange(LENGTH) < 40, 1, jnp.where(jnp.arange(LENGTH) < 100, 2, 0)
+) * jnp.ones((ROWS, 1), int)
 STILL = {"noise_density": 0.0, "permute_sentences": False}
 
 
 def drawn(seed=0, segments=None, **settings):
     objective = denoising.make(denoising.Config(**settings), LENGTH, VOCABULARY)
-    return jax.jit(objective.prepare)(jax.random.key(seed), Examples(TOKENS, jnp.ones(TOKENS.shape), segments))
+    return jax.jit(objective.prepare)(
+        jax.random.key(seed), Examples(TOKENS, jnp.ones(TOKENS.shape), segments)
+    )
 
 
 def texts(batch):
@@ -78,9 +82,9 @@ def test_text_comes_back_where_masks_are_filled(segments):
 
 
 def test_the_density_is_exact_and_spans_are_poisson():
-    noise, inserted = jax.jit(jax.vmap(lambda key: denoising.drawn_spans(denoising.Config(), key, LENGTH)))(
-        jax.random.split(jax.random.key(5), 500)
-    )
+    noise, inserted = jax.jit(
+        jax.vmap(lambda key: denoising.drawn_spans(denoising.Config(), key, LENGTH))
+    )(jax.random.split(jax.random.key(5), 500))
     noise, inserted = np.asarray(noise), np.asarray(inserted)
     assert (noise.sum(1) == round(0.3 * LENGTH)).all()
     begins = noise & ~np.pad(noise, ((0, 0), (1, 0)))[:, :-1]
@@ -105,12 +109,19 @@ def test_poisson_draws_have_the_probabilities_of_the_formula():
 @pytest.mark.parametrize("segments", [None, SEGMENTS])
 def test_sentences_change_places_and_nothing_else_does(segments):
     moved = total = 0
-    for _, corrupted, original in texts(drawn(segments=segments, **STILL | {"permute_sentences": True})):
-        # Parts are compared as whole runs of tokens: a sentence that ends in another's end is told by its letters.
+    for _, corrupted, original in texts(
+        drawn(segments=segments, **STILL | {"permute_sentences": True})
+    ):
+        # Parts are compared as whole runs of tokens: a sentence that ends in another's end is told
+        # by its letters.
         assert sorted(corrupted) == sorted(original)
         pieces, rest = sentences(original), list(corrupted)
         while rest:
-            begin = next(piece for piece in sorted(pieces, key=len, reverse=True) if tuple(rest[: len(piece)]) == piece)
+            begin = next(
+                piece
+                for piece in sorted(pieces, key=len, reverse=True)
+                if tuple(rest[: len(piece)]) == piece
+            )
             pieces.remove(begin)
             rest = rest[len(begin) :]
         assert not pieces
@@ -133,7 +144,9 @@ def test_nothing_asked_for_changes_nothing():
     assert (drawn(**STILL).inputs.context == TOKENS).all()
 
 
-@pytest.mark.parametrize("settings", [{"noise_density": 0.9, "mean_span": 1.0}, {"noise_density": 0.05}])
+@pytest.mark.parametrize(
+    "settings", [{"noise_density": 0.9, "mean_span": 1.0}, {"noise_density": 0.05}]
+)
 def test_extreme_densities_keep_the_laws(settings):
     for _, corrupted, original in texts(drawn(permute_sentences=False, **settings)):
         assert matches(corrupted, original)

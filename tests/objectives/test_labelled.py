@@ -1,4 +1,6 @@
-"""Classification and regression: sums over texts, padding counts nothing, and what cannot be learnt is said."""
+"""Classification and regression: sums over texts, padding counts nothing, and what cannot be learnt
+is said.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,11 @@ def batch_of(objective):
 def test_classes():
     objective = classification.make(classification.Config(3), 4, VOCABULARY)
     batch = batch_of(objective)
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 1, 3)), jnp.float32).at[2, 0, 1].set(9.0)
+    logits = (
+        jnp.asarray(np.random.default_rng(0).normal(size=(4, 1, 3)), jnp.float32)
+        .at[2, 0, 1]
+        .set(9.0)
+    )
     found = objective.loss(logits, batch)
     logp = jax.nn.log_softmax(logits[:, 0])[jnp.arange(4), LABELS.astype(int)]
     assert found["nll"] == pytest.approx(-float(logp[:3].sum()), rel=tiny.ROUNDING)
@@ -41,11 +47,18 @@ def test_values():
 
 @pytest.mark.parametrize("label", [3.0, -1.0, 0.5])
 def test_labels_that_are_no_classes(label):
-    with pytest.raises(UserError, match=rf"config\.objective\.classes: 1 labels are none of 0 \.\. 2, as {label:g}"):
-        classification.check_labels(classification.Config(3), np.array([0.0, label, 2.0], np.float32))
+    with pytest.raises(
+        UserError, match=rf"config\.objective\.classes: 1 labels are none of 0 \.\. 2, as {label:g}"
+    ):
+        classification.check_labels(
+            classification.Config(3), np.array([0.0, label, 2.0], np.float32)
+        )
 
 
 def test_the_pooling_follows_what_the_model_sees():
     for module in (classification, regression):
-        poolings = [module.complete(module.Config(), tiny.model(name).cfg).pooling for name in ("decoder", "encoder")]
+        poolings = [
+            module.complete(module.Config(), tiny.model(name).cfg).pooling
+            for name in ("decoder", "encoder")
+        ]
         assert poolings == ["last", "mean"]

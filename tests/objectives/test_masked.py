@@ -16,16 +16,22 @@ WORDS[10:30], WORDS[30:] = 1, 2  # the rest of a word; its beginning; below 10 s
 VOCABULARY = Vocabulary(SIZE, END, WORDS, np.zeros(SIZE, bool))
 ROWS, LENGTH = 200, 100
 TOKENS = tiny.tokens(ROWS, LENGTH, vocab=SIZE)
-SEGMENTS = jnp.where(jnp.arange(LENGTH) < 50, 1, jnp.where(jnp.arange(LENGTH) < 90, 2, 0)) * jnp.ones((ROWS, 1), int)
+SEGMENTS = jnp.where(
+    jnp.arange(LENGTH) < 50, 1, jnp.where(jnp.arange(LENGTH) < 90, 2, 0)
+) * jnp.ones((ROWS, 1), int)
 
 
 def drawn(seed=0, segments=None, **settings):
     objective = masked.make(masked.Config(**settings), LENGTH, VOCABULARY)
-    return objective.prepare(jax.random.key(seed), Examples(TOKENS, jnp.full(TOKENS.shape, 1.5), segments))
+    return objective.prepare(
+        jax.random.key(seed), Examples(TOKENS, jnp.full(TOKENS.shape, 1.5), segments)
+    )
 
 
 def within(count, draws, rate):
-    """Whether `count` successes of so many draws lie within 5 standard deviations: 1 in 1.7 million would not."""
+    """Whether `count` successes of so many draws lie within 5 standard deviations: 1 in 1.7 million
+    would not.
+    """
     return abs(count - draws * rate) < 5 * (draws * rate * (1 - rate)) ** 0.5
 
 
@@ -57,7 +63,12 @@ def words_of(row, segments):
     """Lists of places, by a loop."""
     groups, kinds = [], WORDS[row]
     for place, kind in enumerate(kinds):
-        goes_on = place > 0 and kind == 1 and kinds[place - 1] > 0 and segments[place] == segments[place - 1]
+        goes_on = (
+            place > 0
+            and kind == 1
+            and kinds[place - 1] > 0
+            and segments[place] == segments[place - 1]
+        )
         groups = [*groups[:-1], [*groups[-1], place]] if goes_on else [*groups, [place]]
     return groups
 
@@ -65,7 +76,10 @@ def words_of(row, segments):
 @pytest.mark.parametrize("segments", [None, SEGMENTS])
 def test_whole_words_are_chosen_whole_and_at_the_same_rate(segments):
     batch = drawn(segments=segments, whole_words=True)
-    chosen, seen = np.asarray(batch.weights) > 0, np.asarray(jnp.ones_like(SEGMENTS) if segments is None else segments)
+    chosen, seen = (
+        np.asarray(batch.weights) > 0,
+        np.asarray(jnp.ones_like(SEGMENTS) if segments is None else segments),
+    )
     words = chosen_words = 0
     for row in range(ROWS):
         for places in words_of(np.asarray(TOKENS[row]), seen[row]):
@@ -84,13 +98,17 @@ def test_every_key_chooses_anew():
 def test_words_of_bytes():
     tokenizer = byte.make(byte.Config())
     tokens = jnp.asarray(tokenizer.encode("if x_1 == élan:")[None].astype(np.int32))
-    vocabulary = Vocabulary(tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends)
+    vocabulary = Vocabulary(
+        tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends
+    )
     begins = masked.words(tokens, None, vocabulary)[0].tolist()
     assert begins == [0, 0, 2, 3, 3, 3, 6, 7, 8, 9, *[10] * 5, 15]
 
 
 def test_shares_above_one_are_refused():
-    with pytest.raises(UserError, match=r"mask_share 0\.8 and random_share 0\.3 are together above 1"):
+    with pytest.raises(
+        UserError, match=r"mask_share 0\.8 and random_share 0\.3 are together above 1"
+    ):
         masked.Config(random_share=0.3)
 
 
@@ -110,5 +128,6 @@ def test_a_run_learns_it(tmp_path):
     experiment, resolved = tiny.resolve(MASKED | changes | {"objective.whole_words": False})
     assert experiment.model.vocab == byte.make(byte.Config()).vocab + 1
     result = loop.train([Run(experiment, resolved, tmp_path)])[0]
-    # A chain of 4 symbols: blind guessing among them costs log 4, and the log of the vocabulary before that is learnt.
+    # A chain of 4 symbols: blind guessing among them costs log 4, and the log of the vocabulary
+    # before that is learnt.
     assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(experiment.model.vocab)

@@ -50,7 +50,12 @@ def test_no_target_is_seen_by_what_predicts_it():
         assert tiny.same_bits(changed[row, :cut], losses(batch.inputs)[row, :cut])
         if cut > 2:  # and what stands in the prefix is seen by all of it
             within = batch.inputs.tokens.at[row, cut - 1].add(1) % tiny.VOCAB
-            assert tiny.distance(losses(Inputs(within, prefix=batch.inputs.prefix))[row, 0], changed[row, 0]) > 1e-4
+            assert (
+                tiny.distance(
+                    losses(Inputs(within, prefix=batch.inputs.prefix))[row, 0], changed[row, 0]
+                )
+                > 1e-4
+            )
 
 
 def test_a_run_learns_it(tmp_path):

@@ -1,4 +1,6 @@
-"""Sequence to sequence: the likelihood of the target alone, given the source, whatever the padding around them."""
+"""Sequence to sequence: the likelihood of the target alone, given the source, whatever the padding
+around them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +8,14 @@ import numpy as np
 import optax
 import pytest
 
+from lm_lab.engine.step import gradients
 from lm_lab.objectives import seq2seq
-from lm_lab.train.step import gradients
 from lm_lab.types import Examples, Inputs, UserError, Vocabulary
 from tests import tiny
 
-VOCABULARY = Vocabulary(tiny.VOCAB - 1, 5, np.zeros(tiny.VOCAB - 1, np.uint8), np.zeros(tiny.VOCAB - 1, bool))
+VOCABULARY = Vocabulary(
+    tiny.VOCAB - 1, 5, np.zeros(tiny.VOCAB - 1, np.uint8), np.zeros(tiny.VOCAB - 1, bool)
+)
 SOURCES, TARGETS = [3, 6, 3], [4, 2, 4]  # tokens, the end too
 
 
@@ -24,7 +28,10 @@ def padded(sizes, length, seed):
 
 
 def examples(extra=0):
-    (context, context_segments), (tokens, segments) = padded(SOURCES, 6 + extra, 1), padded(TARGETS, 5 + extra, 2)
+    (context, context_segments), (tokens, segments) = (
+        padded(SOURCES, 6 + extra, 1),
+        padded(TARGETS, 5 + extra, 2),
+    )
     # The draws depend on the length: those of the unpadded rows are put into longer ones.
     if extra:
         short = examples()
@@ -65,12 +72,15 @@ def by_hand(model, params, settings, given):
 
 
 @pytest.mark.parametrize(
-    "family, changes", [("decoder", {}), ("decoder", {"prefix": True}), ("rnn", {}), ("encoder_decoder", {})]
+    "family, changes",
+    [("decoder", {}), ("decoder", {"prefix": True}), ("rnn", {}), ("encoder_decoder", {})],
 )
 def test_the_loss_is_that_of_each_target_alone(family, changes):
     model, params, settings = setting(family, **changes)
     found = sums(model, params, settings, examples())
-    assert found["nll"] == pytest.approx(by_hand(model, params, settings, examples()), rel=tiny.ROUNDING)
+    assert found["nll"] == pytest.approx(
+        by_hand(model, params, settings, examples()), rel=tiny.ROUNDING
+    )
     assert float(found["weight"]) == sum(TARGETS)
     assert float(found["bytes"]) == 2 * sum(TARGETS)
     more = sums(model, params, settings, examples(extra=3))
@@ -84,10 +94,15 @@ def test_pairs_in_one_row_are_learnt_as_in_rows_of_their_own():
 
     def joined(tokens, sizes):
         row = jnp.concatenate([tokens[number, :size] for number, size in enumerate(sizes)])
-        segments = jnp.concatenate([jnp.full(size, number + 1) for number, size in enumerate(sizes)])
+        segments = jnp.concatenate(
+            [jnp.full(size, number + 1) for number, size in enumerate(sizes)]
+        )
         return jnp.pad(row, (0, 2))[None], jnp.pad(segments, (0, 2))[None]
 
-    (context, context_segments), (tokens, segments) = joined(apart.context, SOURCES), joined(apart.tokens, TARGETS)
+    (context, context_segments), (tokens, segments) = (
+        joined(apart.context, SOURCES),
+        joined(apart.tokens, TARGETS),
+    )
     together = Examples(tokens, 2.0 * (segments > 0), segments, context, context_segments)
     found, wanted = (sums(model, params, settings, given) for given in (together, apart))
     assert found["nll"] == pytest.approx(float(wanted["nll"]), rel=tiny.ROUNDING)
@@ -99,7 +114,8 @@ def test_smoothed_labels_are_those_of_optax_and_the_likelihood_stays_as_it_is():
     given, prepare = examples(), seq2seq.make(seq2seq.Config(form="context"), 5, VOCABULARY).prepare
     batch = prepare(jax.random.key(0), given)
     plain, smooth = (
-        seq2seq.make(seq2seq.Config(form="context", label_smoothing=share), 5, VOCABULARY).loss for share in (0.0, 0.1)
+        seq2seq.make(seq2seq.Config(form="context", label_smoothing=share), 5, VOCABULARY).loss
+        for share in (0.0, 0.1)
     )
     logits = jnp.resize(logits, (*batch.targets.shape, tiny.VOCAB))
     labels = optax.smooth_labels(jax.nn.one_hot(batch.targets, tiny.VOCAB), 0.1)

@@ -12,7 +12,9 @@ from tests import tiny
 SIZE, LENGTH, ROWS = 50, 60, 64
 VOCABULARY = Vocabulary(SIZE, SIZE - 1, np.ones(SIZE, np.uint8), np.zeros(SIZE, bool))
 TOKENS = tiny.tokens(ROWS, LENGTH, vocab=SIZE)
-SEGMENTS = jnp.where(jnp.arange(LENGTH) < 20, 1, jnp.where(jnp.arange(LENGTH) < 50, 2, 0)) * jnp.ones((ROWS, 1), int)
+SEGMENTS = jnp.where(
+    jnp.arange(LENGTH) < 20, 1, jnp.where(jnp.arange(LENGTH) < 50, 2, 0)
+) * jnp.ones((ROWS, 1), int)
 NOISE, SPANS = 9, 3
 START = SIZE + SPANS + 1
 
@@ -20,7 +22,9 @@ START = SIZE + SPANS + 1
 def drawn(seed=0, segments=None, **settings):
     config = span_corruption.Config(**settings)
     objective = span_corruption.make(config, LENGTH, VOCABULARY)
-    return jax.jit(objective.prepare)(jax.random.key(seed), Examples(TOKENS, 1.0 + TOKENS, segments))
+    return jax.jit(objective.prepare)(
+        jax.random.key(seed), Examples(TOKENS, 1.0 + TOKENS, segments)
+    )
 
 
 def restored(context, targets):
@@ -36,9 +40,13 @@ def restored(context, targets):
 
 
 def test_the_example_of_the_docstring(monkeypatch):
-    monkeypatch.setattr(span_corruption, "spans", lambda *_: jnp.asarray([0, 1, 1, 0, 0, 1, 1, 0], bool))
+    monkeypatch.setattr(
+        span_corruption, "spans", lambda *_: jnp.asarray([0, 1, 1, 0, 0, 1, 1, 0], bool)
+    )
     row = jnp.arange(8), jnp.ones(8), jnp.ones(8, jnp.int32)
-    (context, _), (targets, bytes_, _) = span_corruption._corrupt((4, 2), (100, 101, 102), 6, jax.random.key(0), *row)
+    (context, _), (targets, bytes_, _) = span_corruption._corrupt(
+        (4, 2), (100, 101, 102), 6, jax.random.key(0), *row
+    )
     assert context.tolist() == [0, 100, 3, 4, 101, 7]
     assert targets.tolist() == [100, 1, 2, 101, 5, 6, 102]
     assert bytes_.tolist() == [0, 1, 1, 0, 1, 1, 0]
@@ -74,11 +82,20 @@ def test_segments_are_corrupted_each_on_its_own():
     for row in range(ROWS):
         whole = TOKENS[row].tolist()
         for segment, text in ((1, whole[:20]), (2, whole[20:50])):
-            own, said = np.asarray(inputs.context_segments[row]) == segment, np.asarray(inputs.segments[row]) == segment
-            context, targets = np.asarray(inputs.context[row])[own], np.asarray(batch.targets[row])[said]
+            own, said = (
+                np.asarray(inputs.context_segments[row]) == segment,
+                np.asarray(inputs.segments[row]) == segment,
+            )
+            context, targets = (
+                np.asarray(inputs.context[row])[own],
+                np.asarray(batch.targets[row])[said],
+            )
             assert restored(context.tolist(), targets.tolist()) == text
             if said.any():
-                assert np.asarray(inputs.tokens[row])[said].tolist() == [START, *targets[:-1].tolist()]
+                assert np.asarray(inputs.tokens[row])[said].tolist() == [
+                    START,
+                    *targets[:-1].tolist(),
+                ]
                 assert np.asarray(inputs.positions[row])[said].tolist() == list(range(said.sum()))
         cut += int((inputs.segments[row] > 0).sum() < NOISE + SPANS + 1)
         padding = np.asarray(inputs.context_segments[row]) == 0
@@ -107,7 +124,9 @@ def test_rate_and_length_of_spans():
     assert (np.asarray(batch.inputs.context) >= SIZE).sum() == ROWS * 9
 
 
-@pytest.mark.parametrize("settings, length", [({"noise_density": 0.6, "mean_span": 1.0}, 60), ({}, 1), ({}, 2)])
+@pytest.mark.parametrize(
+    "settings, length", [({"noise_density": 0.6, "mean_span": 1.0}, 60), ({}, 1), ({}, 2)]
+)
 def test_windows_without_room_are_refused(settings, length):
     with pytest.raises(UserError, match=r"config\.data\.length"):
         span_corruption.make(span_corruption.Config(**settings), length, VOCABULARY)
@@ -143,9 +162,14 @@ def test_isolated_documents_do_not_see_each_other(objective):
     segments = jnp.where(jnp.arange(tiny.LENGTH) < 9, 1, 2) * jnp.ones_like(tokens)
     # The same corruption of a text whose first document is another.
     other = tokens.at[:, :9].set((tokens[:, :9] + 1) % tiny.VOCAB)
-    one, changed = (prepare(jax.random.key(0), Examples(t, jnp.ones(t.shape), segments)) for t in (tokens, other))
+    one, changed = (
+        prepare(jax.random.key(0), Examples(t, jnp.ones(t.shape), segments))
+        for t in (tokens, other)
+    )
     params = tiny.params_of(model, one.inputs)
     logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
     second = np.asarray(one.inputs.segments) == 2
     assert second.any()
-    assert tiny.same_bits(np.asarray(logits(one.inputs))[second], np.asarray(logits(changed.inputs))[second])
+    assert tiny.same_bits(
+        np.asarray(logits(one.inputs))[second], np.asarray(logits(changed.inputs))[second]
+    )

@@ -13,14 +13,22 @@ SIZE, LENGTH, START, MASK, SENTINELS = 50, 20, 3, 4, (49, 48, 47, 46)
 TEXT = jnp.asarray(np.random.default_rng(0).integers(5, 46, (4, LENGTH)), jnp.int32)
 HAS = Vocabulary(SIZE, 1, np.ones(SIZE, np.uint8), np.zeros(SIZE, bool), START, MASK, SENTINELS)
 HAS_NOT = HAS._replace(start=None, mask=None, sentinels=())
-ADDED = {denoising: 2, masked: 1, span_corruption: 3, seq2seq: 1}  # of HAS_NOT: spans 1, with the end 2
+ADDED = {
+    denoising: 2,
+    masked: 1,
+    span_corruption: 3,
+    seq2seq: 1,
+}  # of HAS_NOT: spans 1, with the end 2
 
 
 @pytest.mark.parametrize("module", ADDED, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_what_is_there_is_used(module):
     config = module.Config(form="context") if module is seq2seq else module.Config()
     given = Examples(TEXT, TEXT * 1.0, jnp.ones_like(TEXT), TEXT, jnp.ones_like(TEXT))
-    assert (module.specials(config, LENGTH, HAS_NOT), module.specials(config, LENGTH, HAS)) == (ADDED[module], 0)
+    assert (module.specials(config, LENGTH, HAS_NOT), module.specials(config, LENGTH, HAS)) == (
+        ADDED[module],
+        0,
+    )
     batch = jax.jit(module.make(config, LENGTH, HAS).prepare)(jax.random.key(0), given)
     shown = {*map(int, batch.inputs.tokens.ravel())}
     if module is not masked:

@@ -39,7 +39,9 @@ def test_words_meet_their_neighbours_within_the_window_and_the_segment(kind):
     objective = word2vec.make(config, LENGTH, Vocabulary(ROWS * LENGTH, 0, None, None))
     batch = jax.jit(objective.prepare)(jax.random.key(0), given)
     there = np.asarray(batch.inputs.segments) > 0
-    target = np.broadcast_to(batch.targets[..., None] if kind == "cbow" else batch.targets, there.shape)[there]
+    target = np.broadcast_to(
+        batch.targets[..., None] if kind == "cbow" else batch.targets, there.shape
+    )[there]
     word = np.asarray(batch.inputs.tokens)[there]
     apart = np.abs(target - word)
     assert (apart >= 1).all()
@@ -55,18 +57,23 @@ def test_words_meet_their_neighbours_within_the_window_and_the_segment(kind):
 def test_windows_are_drawn_evenly():
     batches = [prepared(ALL, examples(), key) for key in range(20)]
     near = np.mean([places_apart(batch.weights)[:, 5:-5].mean((0, 1)) for batch in batches], 0)
-    # A neighbour j away is seen by windows of j or more: (6 - j) / 5. 3200 draws each: a deviation of 0.009.
+    # A neighbour j away is seen by windows of j or more: (6 - j) / 5. 3200 draws each: a deviation
+    # of 0.009.
     assert near == pytest.approx(np.array([1, 2, 3, 4, 5, 5, 4, 3, 2, 1]) / 5, abs=0.04)
 
 
 @pytest.mark.parametrize("counts", ["batch", "ranks"])
 def test_negatives_are_drawn_by_counts_to_the_power(counts):
-    tokens = jnp.asarray(np.minimum(np.random.default_rng(0).geometric(0.3, (ROWS, LENGTH)), SIZE - 1), jnp.int32)
+    tokens = jnp.asarray(
+        np.minimum(np.random.default_rng(0).geometric(0.3, (ROWS, LENGTH)), SIZE - 1), jnp.int32
+    )
     config = dataclasses.replace(ALL, counts=counts, negatives=20)
     batch = prepared(config, examples(tokens=tokens))
     drawn = np.bincount(np.asarray(batch.inputs.context[..., 1:]).ravel(), minlength=SIZE)
     counted = (
-        np.bincount(np.asarray(tokens).ravel(), minlength=SIZE) if counts == "batch" else 1 / (np.arange(SIZE) + 2.7)
+        np.bincount(np.asarray(tokens).ravel(), minlength=SIZE)
+        if counts == "batch"
+        else 1 / (np.arange(SIZE) + 2.7)
     )
     share = counted**0.75 / (counted**0.75).sum()
     # 48,000 draws: deviations of at most 0.0023.
@@ -102,7 +109,10 @@ def test_the_loss_is_the_papers():
     candidates = jnp.asarray([[[4, 1, 2, 3, 4]] * 3] * 2)  # the last of those drawn is the target
     weights = np.array([[1, 0, 1], [1, 1, 0]])
     batch = Batch(
-        Inputs(candidates[..., 0], context=candidates), candidates[..., 0], jnp.float32(weights), jnp.zeros((2, 3))
+        Inputs(candidates[..., 0], context=candidates),
+        candidates[..., 0],
+        jnp.float32(weights),
+        jnp.zeros((2, 3)),
     )
     sums = word2vec.loss(jnp.float32(scores), batch)
 

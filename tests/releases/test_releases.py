@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 
 from lm_lab import config as configs
+from lm_lab.runs import records
 from lm_lab.schema import setting
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
 from lm_lab.sweeps.store import run_directory
-from lm_lab.train import identity, loop, records, sections
+from lm_lab.train import identity, loop, sections
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
 from tests.cli import users
 
-SAME = 1e-3  # relative, of losses in nats: other processors, releases of jax and compiler settings round otherwise
+# relative, of losses in nats: other processors, releases of jax and compiler settings round
+# otherwise
+SAME = 1e-3
 
 
 @pytest.fixture(params=sorted(path.name for path in Path(__file__).parent.glob("*.tar.xz")))
@@ -47,7 +50,9 @@ def lines(directory: Path) -> list[str]:
 def later_release(monkeypatch):
     """A release that has one optimizer setting more, which is off by default."""
     added = ("average_decay", float | None, setting("decay of an average", None))
-    later = dataclasses.make_dataclass("Config", [added], bases=(sections.SETTINGS["optimizer"],), frozen=True)
+    later = dataclasses.make_dataclass(
+        "Config", [added], bases=(sections.SETTINGS["optimizer"],), frozen=True
+    )
     monkeypatch.setitem(sections.SETTINGS, "optimizer", later)
     sections.known.cache_clear()
     yield
@@ -63,7 +68,10 @@ def test_a_killed_run_goes_on_though_a_release_brought_settings(release, later_r
     assert [json.loads(line)["step"] for line in lines(run.directory)] == [10, 20, 20, 30, 40, 40]
     wanted = records.read_result(release / "complete")
     assert wanted is not None
-    assert all(math.isclose(result["final"][key], value, rel_tol=SAME) for key, value in wanted["final"].items())
+    assert all(
+        math.isclose(result["final"][key], value, rel_tol=SAME)
+        for key, value in wanted["final"].items()
+    )
 
 
 def test_a_finished_run_is_left_as_it_is(release, later_release):
@@ -75,7 +83,8 @@ def test_a_finished_run_is_left_as_it_is(release, later_release):
 
 def test_a_setting_that_decides_the_result_is_another_run(release, later_release):
     with pytest.raises(
-        UserError, match=r"complete holds another run: config.optimizer.average_decay is null there and"
+        UserError,
+        match=r"complete holds another run: config.optimizer.average_decay is null there and",
     ):
         loop.train([asked(release, "complete", **{"optimizer.average_decay": 0.9})])
 
@@ -86,10 +95,16 @@ def test_a_run_moves_to_another_mesh_and_other_rhythms_and_says_so(release):
     (result,) = loop.train([run])
     wanted = records.read_result(release / "complete")
     assert wanted is not None
-    assert math.isclose(result["final"]["eval/heldout/nll"], wanted["final"]["eval/heldout/nll"], rel_tol=SAME)
+    assert math.isclose(
+        result["final"]["eval/heldout/nll"], wanted["final"]["eval/heldout/nll"], rel_tol=SAME
+    )
     (line,) = map(json.loads, lines_of(run.directory / "changes.jsonl"))
     assert line["step"] == 20
-    assert line["changes"] == {"mesh.data": [1, 2], "train.keep_checkpoints": [2, 3], "train.log_every_steps": [10, 5]}
+    assert line["changes"] == {
+        "mesh.data": [1, 2],
+        "train.keep_checkpoints": [2, 3],
+        "train.log_every_steps": [10, 5],
+    }
     _, stored = identity.read_config(run.directory / "config.json")
     assert stored == json.loads(json.dumps(run.resolved))
 
@@ -114,11 +129,16 @@ def resolve(study, point):
 
 @pytest.mark.processes
 def test_a_killed_sweep_is_finished_and_ends_as_it_would_have(release):
-    done = users.lm_lab("sweep", release / "study.py", f"--workdir={release}/sweep_interrupted", "--workers=1")
+    done = users.lm_lab(
+        "sweep", release / "study.py", f"--workdir={release}/sweep_interrupted", "--workers=1"
+    )
     assert "8 runs: 8 complete" in done.stdout, done.stderr
     wanted = {row["name"]: row["loss"] for row in collect(release / "sweep_complete")}
     found = {row["name"]: row["loss"] for row in collect(release / "sweep_interrupted")}
     assert found.keys() == wanted.keys()
     assert all(math.isclose(found[name], wanted[name], rel_tol=SAME) for name in wanted)
-    steps = [json.loads(line)["step"] for line in lines(run_directory(release / "sweep_interrupted", min(found)))]
+    steps = [
+        json.loads(line)["step"]
+        for line in lines(run_directory(release / "sweep_interrupted", min(found)))
+    ]
     assert sorted(set(steps)) == [*range(10, max(steps), 10), max(steps)]

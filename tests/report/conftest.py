@@ -1,4 +1,6 @@
-"""A sweep directory on a planted surface, as `lm-lab sweep` leaves one: with failed and diverged runs in it."""
+"""A sweep directory on a planted surface, as `lm-lab sweep` leaves one: with failed and diverged
+runs in it.
+"""
 
 import csv
 import json
@@ -29,19 +31,24 @@ def write_sweep(
     rates: Sequence[float] = (0.5, 1.0, 2.0),
     seeds: int = 2,
     analysis: dict[str, Any] | None = None,
-    question: str = "How should compute be split between parameters and data, for a small byte-level decoder?",
+    question: str = "How should compute be split between parameters and data, for a small "
+    "byte-level decoder?",
     name: str = "isoflop_demo",
     message: str = "worker was killed by signal 9 <out of memory>",
     curves: bool = True,
     rows: list[dict[str, Any]] | None = None,
     keys: Sequence[str] = KEYS,
 ) -> Path:
-    """Write sweep.json, results.csv and the run directories of a fake sweep, its rows given or planted; its path."""
+    """Write sweep.json, results.csv and the run directories of a fake sweep, its rows given or
+    planted; its path.
+    """
     rows = rows or _planted(budgets, sizes, rates, seeds, message)
     runs = []
     for row in rows:
         config = {"seed": row["seed"], "data": {"tokenizer": "byte"}}
-        runs.append({"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": config})
+        runs.append(
+            {"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": config}
+        )
         _write_run(directory / "runs" / row["name"], row, curves)
     study = {
         "name": name,
@@ -49,7 +56,11 @@ def write_sweep(
         "command": "lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop",
         "analysis": analysis or {"kind": "isoflop", "held_out_budget": 3e12, "draws": 40},
         "runs": runs,
-        "environment": {"python": "3.11.9", "versions": {"jax": "0.10.2", "flax": "0.12.8"}, "devices": ["cpu:0"]},
+        "environment": {
+            "python": "3.11.9",
+            "versions": {"jax": "0.10.2", "flax": "0.12.8"},
+            "devices": ["cpu:0"],
+        },
         "created": "2026-11-21T02:12:00+00:00",
     }
     (directory / "sweep.json").write_text(json.dumps(study))
@@ -61,7 +72,11 @@ def write_sweep(
 
 
 def _planted(
-    budgets: Sequence[float], sizes: Sequence[float], rates: Sequence[float], seeds: int, message: str
+    budgets: Sequence[float],
+    sizes: Sequence[float],
+    rates: Sequence[float],
+    seeds: int,
+    message: str,
 ) -> list[dict[str, Any]]:
     noise = np.random.default_rng(0)
     rows = []
@@ -76,12 +91,18 @@ def _planted(
     return rows
 
 
-def _row(index: int, budget: float, size: float, rate: float, seed: int, noise: np.random.Generator) -> dict[str, Any]:
+def _row(
+    index: int, budget: float, size: float, rate: float, seed: int, noise: np.random.Generator
+) -> dict[str, Any]:
     target = 1.2e4 * (budget / 1e11) ** 0.55 * size
     width = max(4, 2 * round((-256 + math.sqrt(256**2 + 96 * target)) / 96))
     params = 24 * width**2 + 256 * width
     tokens = 1024 * round(budget / (6 * params * 1.15) / 1024)
-    loss = surface(params, tokens) * (1 + 0.012 * math.log2(rate * 1.2) ** 2) * (1 + 0.008 * noise.standard_normal())
+    loss = (
+        surface(params, tokens)
+        * (1 + 0.012 * math.log2(rate * 1.2) ** 2)
+        * (1 + 0.008 * noise.standard_normal())
+    )
     return {
         "name": f"{index:012x}",
         "status": "complete",
@@ -133,7 +154,10 @@ def _curve(row: dict[str, Any]) -> list[str]:
     for share in np.geomspace(0.02, 1, 12):
         flops = row["flops"] * share
         loss = row["loss"] + 0.55 * (share**-0.35 - 1)
-        lines.append(json.dumps({"step": int(900 * share), "flops": flops, "tokens": 1, "train/nll": loss}) + "\n")
+        lines.append(
+            json.dumps({"step": int(900 * share), "flops": flops, "tokens": 1, "train/nll": loss})
+            + "\n"
+        )
     return lines
 
 

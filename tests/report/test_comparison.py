@@ -1,4 +1,6 @@
-"""A comparison on planted losses: the order, the compute that would equal it, the cautions, the page."""
+"""A comparison on planted losses: the order, the compute that would equal it, the cautions, the
+page.
+"""
 
 import dataclasses
 import itertools
@@ -19,8 +21,9 @@ HANDICAP = 3.0  # the compute that an LSTM needs beyond a decoder's, as planted
 
 
 def rows(sizes=(500, 1000, 2000)):
-    """Losses c^-0.05 at a third of the compute for the LSTM; the best rate is 1, the best size 1000, and two seeds lie
-    either side."""
+    """Losses c^-0.05 at a third of the compute for the LSTM; the best rate is 1, the best size
+    1000, and two seeds lie either side.
+    """
     made = []
     for arm, shared in ARMS.items():
         for budget in BUDGETS:
@@ -58,7 +61,9 @@ SETTINGS = Settings(ARMS, "decoder")
 def test_the_planted_order_noise_and_handicap_come_back():
     findings = find(rows(), SETTINGS)
     assert [cell.arm for cell in findings.at(1e12)] == ["decoder", "lstm"]
-    assert all(cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in findings.cells)
+    assert all(
+        cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in findings.cells
+    )
     # Two values NOISE either side of their mean have the standard deviation sqrt(2) NOISE.
     assert findings.noise == pytest.approx(math.sqrt(2) * NOISE)
     assert findings.degrees == len(ARMS) * len(BUDGETS)
@@ -81,21 +86,28 @@ def test_a_best_rate_at_an_end_is_said():
         (lambda row: True, "decoder leads by more than seed noise explains."),
         (
             lambda row: row["optimizer.peak_rate"] >= 1,
-            "Of the runs that were tried: decoder leads by more than seed noise explains, but the best peak rate lies "
+            "Of the runs that were tried: decoder leads by more than seed noise explains, but "
+            "the best peak rate lies "
             "at the edge of its grid for every contender: another search may change the order.",
         ),
         (
             lambda row: row["optimizer.peak_rate"] >= 1 and row["params"] == 1000,
-            "but the best peak rate lies at the edge of its grid for every contender; one size alone was tried of "
+            "but the best peak rate lies at the edge of its grid for every contender; one size "
+            "alone was tried of "
             "every contender: another search may change the order.",
         ),
         (
-            lambda row: row["model.family"] == "decoder" or (row["optimizer.peak_rate"], row["params"]) == (1, 1000),
-            "but one peak rate alone was tried of lstm; one size alone was tried of lstm: another search",
+            lambda row: (
+                row["model.family"] == "decoder"
+                or (row["optimizer.peak_rate"], row["params"]) == (1, 1000)
+            ),
+            "but one peak rate alone was tried of lstm; one size alone was tried of lstm: "
+            "another search",
         ),
         (
             lambda row: row["model.family"] == "rnn" or row["params"] >= 1000,
-            "but the best size lies at the edge of its range for decoder: another search may change the order.",
+            "but the best size lies at the edge of its range for decoder: another search may "
+            "change the order.",
         ),
     ],
 )
@@ -108,15 +120,22 @@ def test_a_lead_is_hedged_by_what_was_not_searched(kept, hedge):
 
 def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
     single = [row for row in rows() if row["optimizer.peak_rate"] == 1]
-    assert [notice.title for notice in words.notices(find(single, SETTINGS))] == ["One peak rate alone"]
+    assert [notice.title for notice in words.notices(find(single, SETTINGS))] == [
+        "One peak rate alone"
+    ]
     analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
     write_sweep(tmp_path, rows=single, keys=("model.family",), analysis=analysis, curves=False)
     write(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["costs.png", "costs.svg"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "costs.png",
+        "costs.svg",
+    ]
 
 
 def test_every_contender_is_in_the_legend_of_the_rates():
-    late = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])]
+    late = [
+        row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])
+    ]
     figure = drawing.rates(find(late, SETTINGS), late)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
 
@@ -124,7 +143,8 @@ def test_every_contender_is_in_the_legend_of_the_rates():
 def test_the_clock_is_that_of_training_with_compiling_apart():
     [words_] = words._clock(find(rows(), SETTINGS).at(BUDGETS[-1]))
     assert words_ == (
-        "By the clock the order is another one: a run of lstm trained for 5 s, and one of decoder for 10 s; "
+        "By the clock the order is another one: a run of lstm trained for 5 s, and one of "
+        "decoder for 10 s; "
         "compiling, 40 s and 4 s, is not in it."
     )
     table = words.table(find(rows(), SETTINGS))
@@ -134,23 +154,34 @@ def test_the_clock_is_that_of_training_with_compiling_apart():
     old = [{key: value for key, value in row.items() if key != "compile_seconds"} for row in rows()]
     [words_] = words._clock(find(old, SETTINGS).at(BUDGETS[-1]))
     assert words_.endswith("for 10 s, compiling included, which these runs did not time apart.")
-    assert dict(zip(table.header, words.table(find(old, SETTINGS)).rows[-1]))["compiling (s)"] is None
+    assert (
+        dict(zip(table.header, words.table(find(old, SETTINGS)).rows[-1]))["compiling (s)"] is None
+    )
 
 
 def test_one_seed_gives_no_interval():
     findings = find([row for row in rows() if row["seed"] == 0], SETTINGS)
     assert findings.noise is None
     assert {cell.bits_per_byte.low for cell in findings.cells} == {None}
-    assert "decoder is ahead; without a second seed nobody knows how surely" in words.answer(findings)[0]
+    assert (
+        "decoder is ahead; without a second seed nobody knows how surely"
+        in words.answer(findings)[0]
+    )
 
 
 def test_who_is_alone_at_a_budget_leads_nobody():
-    alone = [row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[-1])]
+    alone = [
+        row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[-1])
+    ]
     assert "No other contender has a complete run there" in words.answer(find(alone, SETTINGS))[0]
 
 
 def test_contenders_that_share_no_budget_are_refused():
-    apart = [row for row in rows() if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])]
+    apart = [
+        row
+        for row in rows()
+        if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])
+    ]
     with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
         find(apart, SETTINGS)
     planned = [row | {"status": "missing", "flops": None, "bits_per_byte": None} for row in apart]
@@ -159,14 +190,18 @@ def test_contenders_that_share_no_budget_are_refused():
     with pytest.raises(UserError, match=r"no run is one of lstm; mend analysis\.arms"):
         check(SETTINGS, [row for row in planned if row["model.family"] == "decoder"])
     check(SETTINGS, [row | {"status": "missing"} for row in rows()])
-    with pytest.raises(UserError, match=r"analysis\.metric 'bits_per_bite' .* did you mean 'bits_per_byte'"):
+    with pytest.raises(
+        UserError, match=r"analysis\.metric 'bits_per_bite' .* did you mean 'bits_per_byte'"
+    ):
         check(Settings(ARMS, "decoder", "bits_per_bite"), rows())
 
 
 def test_a_reference_that_gains_nothing_by_compute_is_no_yardstick():
     for slope in (0.0, 1e-9, 0.02):
         flat = {row["name"]: {"bits_per_byte": 1.5 * row["flops"] ** slope} for row in rows()}
-        made = [row | (flat[row["name"]] if row["model.family"] == "decoder" else {}) for row in rows()]
+        made = [
+            row | (flat[row["name"]] if row["model.family"] == "decoder" else {}) for row in rows()
+        ]
         findings = find(made, SETTINGS)
         assert not findings.multipliers
         json.dumps(dataclasses.asdict(findings), allow_nan=False)
@@ -192,7 +227,13 @@ def test_a_contender_without_runs_is_named():
 
 def test_the_page_says_it(tmp_path):
     analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
-    write_sweep(tmp_path, rows=rows(), keys=("model.family", "optimizer.peak_rate"), analysis=analysis, curves=False)
+    write_sweep(
+        tmp_path,
+        rows=rows(),
+        keys=("model.family", "optimizer.peak_rate"),
+        analysis=analysis,
+        curves=False,
+    )
     page = write(tmp_path).read_text()
     assert "decoder leads by more than seed noise explains" in page
     assert json.loads((tmp_path / "analysis.json").read_text())["degrees"] == 4

@@ -8,7 +8,10 @@ from lm_lab.report import curves
 def _records(count: int, noise: float = 0.0) -> list[dict[str, float]]:
     random = np.random.default_rng(0)
     flops = np.geomspace(1e9, 1e11, count)
-    return [{"flops": x, "train/nll": 3 * (x / 1e9) ** -0.1 + noise * random.standard_normal()} for x in flops]
+    return [
+        {"flops": x, "train/nll": 3 * (x / 1e9) ** -0.1 + noise * random.standard_normal()}
+        for x in flops
+    ]
 
 
 def test_many_records_become_few_means():
@@ -18,7 +21,11 @@ def test_many_records_become_few_means():
 
 
 def test_records_without_a_finite_loss_are_passed_over():
-    records = [{"flops": 1e9}, {"flops": 2e9, "train/nll": float("nan")}, {"flops": 3e9, "train/nll": 1.0}]
+    records = [
+        {"flops": 1e9},
+        {"flops": 2e9, "train/nll": float("nan")},
+        {"flops": 3e9, "train/nll": 1.0},
+    ]
     np.testing.assert_array_equal(curves.binned(records), [[3e9], [1.0]])
     assert not curves.drawable({"run": records})
     assert curves.binned([]).shape == (2, 0)

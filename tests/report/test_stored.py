@@ -70,5 +70,7 @@ def test_a_damaged_result_is_one_line(tmp_path, content):
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True)
     (run / "result.json").write_text(content)
-    with pytest.raises(UserError, match=r"result.json: .*; launch lm-lab sweep again to write it anew"):
+    with pytest.raises(
+        UserError, match=r"result.json: .*; launch lm-lab sweep again to write it anew"
+    ):
         _ = stored.read(tmp_path).results

@@ -28,5 +28,7 @@ def test_compute_is_ticked_at_the_budgets_where_they_are_few():
 
 def test_larger_budgets_are_darker():
     colours = style.budget_colours([1e12, 1e11, 3e11])
-    lightness = [sum(int(colours[budget][i : i + 2], 16) for i in (1, 3, 5)) for budget in (1e11, 3e11, 1e12)]
+    lightness = [
+        sum(int(colours[budget][i : i + 2], 16) for i in (1, 3, 5)) for budget in (1e11, 3e11, 1e12)
+    ]
     assert lightness == sorted(lightness, reverse=True)

@@ -1,4 +1,6 @@
-"""The report as a whole: written from stored results alone, self-contained, honest, the same bytes each time."""
+"""The report as a whole: written from stored results alone, self-contained, honest, the same bytes
+each time.
+"""
 
 import json
 import re
@@ -44,7 +46,9 @@ def test_the_page_needs_no_network(page):
 
 def test_the_planted_exponent_is_in_the_answer(report, page):
     analysis = json.loads((report / "analysis.json").read_text())["analysis"]
-    three = next(frontier for frontier in analysis["frontiers"] if frontier["method"] == "approach 3")
+    three = next(
+        frontier for frontier in analysis["frontiers"] if frontier["method"] == "approach 3"
+    )
     exponent = three["exponent_params"]
     assert exponent["low"] - 0.02 < 0.39 / (0.32 + 0.39) < exponent["high"] + 0.02
     answer = page[page.index("<h2>Answer</h2>") : page.index('<dl class="numbers">')]
@@ -61,7 +65,12 @@ def test_runs_without_a_result_are_named_with_their_messages(page):
 
 
 def test_conventions_command_and_versions_stand_in_the_page(page):
-    for words in ("6N_matmul", "lm-lab sweep experiments/isoflop_demo", "lm-lab report DIR", "0.10.2"):
+    for words in (
+        "6N_matmul",
+        "lm-lab sweep experiments/isoflop_demo",
+        "lm-lab report DIR",
+        "0.10.2",
+    ):
         assert words in page
 
 
@@ -73,7 +82,10 @@ def test_losses_of_bytes_are_a_byte(report, page):
     read = stored.read(report)
     assert read.unit == "byte"
     names = [(row["name"], row["budget_flops"]) for row in read.finished]
-    assert curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel() == "training loss (nats per byte)"
+    assert (
+        curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel()
+        == "training loss (nats per byte)"
+    )
     read.study["runs"][-1]["config"]["data"]["tokenizer"] = "words"
     assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
@@ -81,7 +93,11 @@ def test_losses_of_bytes_are_a_byte(report, page):
 def test_the_same_results_give_the_same_bytes(report, sweep, tmp_path):
     shutil.copytree(sweep, tmp_path / "isoflop")
     write(tmp_path / "isoflop")
-    names = ["report.html", "analysis.json", *(f"figures/{path.name}" for path in (report / "figures").iterdir())]
+    names = [
+        "report.html",
+        "analysis.json",
+        *(f"figures/{path.name}" for path in (report / "figures").iterdir()),
+    ]
     assert len(names) == 14
     for name in names:
         assert (report / name).read_bytes() == (tmp_path / "isoflop" / name).read_bytes(), name
@@ -89,7 +105,16 @@ def test_the_same_results_give_the_same_bytes(report, sweep, tmp_path):
 
 def test_what_users_write_cannot_become_markup(tmp_path):
     evil = "<script>alert('x')</script>"
-    write_sweep(tmp_path, budgets=[1e11], sizes=[1.0], rates=[1.0], seeds=3, question=evil, message=evil, name=evil)
+    write_sweep(
+        tmp_path,
+        budgets=[1e11],
+        sizes=[1.0],
+        rates=[1.0],
+        seeds=3,
+        question=evil,
+        message=evil,
+        name=evil,
+    )
     page = write(tmp_path).read_text(encoding="utf-8")
     assert evil not in page
     assert page.count("&lt;script&gt;") >= 3
@@ -106,7 +131,14 @@ def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
 
 
 def test_budgets_that_do_not_bracket_their_optimum_are_said_to(tmp_path):
-    write_sweep(tmp_path, budgets=[1e11, 3e11], sizes=[2.0, 3.0, 4.5, 6.0], rates=[1.0], seeds=2, analysis=FEW)
+    write_sweep(
+        tmp_path,
+        budgets=[1e11, 3e11],
+        sizes=[2.0, 3.0, 4.5, 6.0],
+        rates=[1.0],
+        seeds=2,
+        analysis=FEW,
+    )
     page = write(tmp_path).read_text(encoding="utf-8")
     assert "Refused: vertex outside the data" in page
 
@@ -156,10 +188,13 @@ def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch
         "def analyse(rows, settings):\n"
         "    losses = [row['loss'] for row in rows if row['loss'] is not None]\n"
         "    return Mean(sum(losses) / len(losses))\n"
-        "def story(analysis, sweep):\n    return Story([f'The mean loss is {analysis.loss:.2f}.'])\n"
+        "def story(analysis, sweep):\n    return Story([f'The mean loss is "
+        "{analysis.loss:.2f}.'])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    study = json.loads((sweep / "sweep.json").read_text()) | {"analysis": {"kind": "my_lab.mean_loss"}}
+    study = json.loads((sweep / "sweep.json").read_text()) | {
+        "analysis": {"kind": "my_lab.mean_loss"}
+    }
     (folder / "sweep.json").write_text(json.dumps(study))
     shutil.copy(sweep / "results.csv", folder)
     with trusting(["my_lab"]):

@@ -15,16 +15,22 @@ SMALL_BUDGETS = (1e11, 3e11, 1e12, 3e12)
 
 @pytest.fixture
 def isoflop() -> Callable[..., Points]:
-    """isoflop(budgets, sizes, ratio, noise, seed, law, off): `sizes` models a budget, a factor `ratio` apart.
+    """isoflop(budgets, sizes, ratio, noise, seed, law, off): `sizes` models a budget, a factor
+    `ratio` apart.
 
-    The grid is centred `off` (in log N) away from the optimum at C = 6ND; noise is the s.d. of log loss.
+    The grid is centred `off` (in log N) away from the optimum at C = 6ND; noise is the s.d. of log
+    loss.
     """
 
-    def make(budgets=SMALL_BUDGETS, sizes=7, ratio=1.5, noise=0.0, seed=0, law=SMALL, off=0.0) -> Points:
+    def make(
+        budgets=SMALL_BUDGETS, sizes=7, ratio=1.5, noise=0.0, seed=0, law=SMALL, off=0.0
+    ) -> Points:
         E, A, alpha, B, beta = law
         steps = np.arange(sizes) - (sizes - 1) / 2
         flops = np.repeat(budgets, sizes)
-        best = (alpha * A / (beta * B)) ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
+        best = (alpha * A / (beta * B)) ** (1 / (alpha + beta)) * (flops / 6) ** (
+            beta / (alpha + beta)
+        )
         params = best * np.exp(off) * ratio ** np.tile(steps, len(budgets))
         tokens = flops / (6 * params)
         loss = E + A * params**-alpha + B * tokens**-beta
@@ -40,7 +46,11 @@ def read_points(shared_data) -> Callable[..., Points]:
 
     def read(name: str, loss: str = "loss", **chosen: str) -> Points:
         with (shared_data / "scaling" / name).open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if all(row[key] == value for key, value in chosen.items())]
+            rows = [
+                row
+                for row in csv.DictReader(file)
+                if all(row[key] == value for key, value in chosen.items())
+            ]
         return make_points(*[[float(row[key]) for row in rows] for key in ("N", "D", "C", loss)])
 
     return read

@@ -19,8 +19,12 @@ def test_a_planted_law_is_found_whole(read_points):
     assert found.surface.E.value == pytest.approx(1.8, abs=1e-6)
     assert found.surface.alpha.value == pytest.approx(0.35, abs=1e-6)
     assert found.surface.beta.value == pytest.approx(0.36, abs=1e-6)
-    assert found.frontier("approach 3").exponent_params.value == pytest.approx(0.36 / 0.71, abs=1e-6)
-    assert found.frontier("approach 2").exponent_params.value == pytest.approx(0.36 / 0.71, abs=1e-3)
+    assert found.frontier("approach 3").exponent_params.value == pytest.approx(
+        0.36 / 0.71, abs=1e-6
+    )
+    assert found.frontier("approach 2").exponent_params.value == pytest.approx(
+        0.36 / 0.71, abs=1e-3
+    )
     assert found.held_out.inside
     assert found.held_out.predicted.value == pytest.approx(2.4914937, abs=1e-6)
     assert [valley.budget for valley in found.valleys] == [1e17, 1e18, 1e19, 1e20]
@@ -31,7 +35,10 @@ def test_a_planted_law_is_found_whole(read_points):
 @pytest.mark.data
 def test_noise_and_outliers_are_survived_and_named(read_points):
     found = analyse_isoflop(read_points("synth_v2.csv"), held_out_budget=1e20)
-    for estimate in (found.frontier("approach 2").exponent_params, found.frontier("approach 3").exponent_params):
+    for estimate in (
+        found.frontier("approach 2").exponent_params,
+        found.frontier("approach 3").exponent_params,
+    ):
         assert estimate.low < 0.36 / 0.71 < estimate.high
     assert [caution.kind for caution in found.cautions].count("outlier") == 2
     assert found.held_out.inside
@@ -51,12 +58,16 @@ def test_no_fit_sees_the_held_out_budget(isoflop):
         assert getattr(first, name) == getattr(second, name)
     assert first.held_out.predicted == second.held_out.predicted
     assert second.held_out.observed == pytest.approx(1.3 * first.held_out.observed)
-    assert [point.held_out for point in first.points] == [point.budget == 3e12 for point in first.points]
+    assert [point.held_out for point in first.points] == [
+        point.budget == 3e12 for point in first.points
+    ]
 
 
 def test_points_carry_their_residuals(isoflop):
     found = analyse_isoflop(isoflop(noise=0.01), draws=10)
-    residuals = [np.log(point.loss / found.surface.at(point.params, point.tokens)) for point in found.points]
+    residuals = [
+        np.log(point.loss / found.surface.at(point.params, point.tokens)) for point in found.points
+    ]
     np.testing.assert_allclose([point.residual for point in found.points], residuals, atol=1e-10)
 
 
@@ -66,7 +77,9 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
     def per_token(params):
         return 6 * params + 600 * np.sqrt(params)
 
-    found = analyse_isoflop(replace(points, flops=points.tokens * per_token(points.params)), draws=5)
+    found = analyse_isoflop(
+        replace(points, flops=points.tokens * per_token(points.params)), draws=5
+    )
     curve = found.frontier("approach 3").params
     sizes = np.geomspace(1e3, 1e6, 100_000)
     for flops, params in list(zip(curve.flops, curve.value))[10:30:5]:
@@ -75,24 +88,50 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
 
 
 def test_an_optimum_far_from_the_sizes_is_cautioned(isoflop):
-    assert "optimum outside the data" in kinds(analyse_isoflop(isoflop(sizes=4, off=4.0), draws=5).cautions)
+    assert "optimum outside the data" in kinds(
+        analyse_isoflop(isoflop(sizes=4, off=4.0), draws=5).cautions
+    )
 
 
 @pytest.mark.parametrize("predictor", ["surface", "valley power law"])
 def test_either_predictor_is_kept_by_name(isoflop, predictor):
     found = analyse_isoflop(isoflop(noise=0.004), 3e12, predictor=predictor, draws=50)
     assert found.held_out.predictor == predictor
-    assert found.held_out.predicted.low < found.held_out.predicted.value < found.held_out.predicted.high
+    assert (
+        found.held_out.predicted.low
+        < found.held_out.predicted.value
+        < found.held_out.predicted.high
+    )
 
 
 POOR = {
     "nothing": ([], [], [], []),
     "one point": ([1e4], [1e6], [6e10], [2.0]),
-    "one budget": (np.geomspace(1e3, 1e5, 5), np.geomspace(1e8, 1e6, 5), [6e11] * 5, [3.0, 2.5, 2.0, 2.4, 3.0]),
-    "no valley": (np.tile([1e3, 1e4, 1e5], 2), [1e6] * 6, np.repeat([1e11, 1e12], 3), [3.0, 2.0, 1.0] * 2),
+    "one budget": (
+        np.geomspace(1e3, 1e5, 5),
+        np.geomspace(1e8, 1e6, 5),
+        [6e11] * 5,
+        [3.0, 2.5, 2.0, 2.4, 3.0],
+    ),
+    "no valley": (
+        np.tile([1e3, 1e4, 1e5], 2),
+        [1e6] * 6,
+        np.repeat([1e11, 1e12], 3),
+        [3.0, 2.0, 1.0] * 2,
+    ),
     "all diverged": ([1e3, 1e4, 1e5], [1e6] * 3, [1e11] * 3, [np.inf] * 3),
-    "constant loss": (np.tile([1e3, 1e4, 1e5, 1e6], 2), [1e6] * 8, np.repeat([1e11, 1e12], 4), [2.0] * 8),
-    "nonsense": (np.tile([1e3, 1e4, 1e5, 1e6], 2), [1e6] * 8, np.repeat([1e11, 1e12], 4), [9.0, 0.1, 0.0, -3.0] * 2),
+    "constant loss": (
+        np.tile([1e3, 1e4, 1e5, 1e6], 2),
+        [1e6] * 8,
+        np.repeat([1e11, 1e12], 4),
+        [2.0] * 8,
+    ),
+    "nonsense": (
+        np.tile([1e3, 1e4, 1e5, 1e6], 2),
+        [1e6] * 8,
+        np.repeat([1e11, 1e12], 4),
+        [9.0, 0.1, 0.0, -3.0] * 2,
+    ),
 }
 
 
@@ -110,8 +149,12 @@ def test_noise_alone_never_raises():
         budgets, sizes = rng.integers(1, 5), rng.integers(1, 6)
         flops = np.repeat(10.0 ** (11 + np.arange(budgets)), sizes)
         params = rng.choice(np.geomspace(1e3, 1e7, 20), len(flops))
-        points = make_points(params, flops / params / 6, flops, 1 + rng.exponential(size=len(flops)))
-        json.dumps(dataclasses.asdict(analyse_isoflop(points, flops.max(), draws=20)), allow_nan=False)
+        points = make_points(
+            params, flops / params / 6, flops, 1 + rng.exponential(size=len(flops))
+        )
+        json.dumps(
+            dataclasses.asdict(analyse_isoflop(points, flops.max(), draws=20)), allow_nan=False
+        )
 
 
 def test_an_absent_held_out_budget_is_refused(isoflop):
@@ -127,9 +170,11 @@ def test_a_predictor_that_could_not_be_fitted_is_refused(isoflop):
 
 @pytest.mark.data
 def test_porians_two_ends_lie_on_either_side(read_points):
-    # 2406.19146 explains Kaplan's steep exponent by how compute and sizes are counted, warmup and tuning: the set-up
-    # like Kaplan's is steep, the tuned one near one half.
-    like_kaplan = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), draws=20)
+    # 2406.19146 explains Kaplan's steep exponent by how compute and sizes are counted, warmup and
+    # tuning: the set-up like Kaplan's is steep, the tuned one near one half.
+    like_kaplan = analyse_isoflop(
+        read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), draws=20
+    )
     tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), draws=20)
     steep, half = (found.frontier("approach 2").exponent_params for found in (like_kaplan, tuned))
     assert steep.low > half.high

@@ -14,7 +14,9 @@ def predicted_and_observed(points, seed):
     seen, rng = points.where(~held), np.random.default_rng(seed)
     fit = fit_surface(seen)
     thetas = draw_surfaces(seen, resample(seen.budget, 100, rng), fit)
-    return predict_loss(fit, thetas, points.params[held], points.tokens[held], 0.9, rng), points.where(held)
+    return predict_loss(
+        fit, thetas, points.params[held], points.tokens[held], 0.9, rng
+    ), points.where(held)
 
 
 def test_a_prediction_interval_covers_about_nine_times_in_ten(isoflop):
@@ -34,7 +36,9 @@ def test_a_run_off_the_law_falls_outside(isoflop):
 
 def test_the_law_of_the_valleys_predicts_too(isoflop):
     fits = fit_valleys(isoflop(noise=0.002), 0.9, 200, np.random.default_rng(0))
-    predicted = predict_from_law(fit_law("loss", fits, 0.9), fits, 1e13, 0.9, np.random.default_rng(0))
+    predicted = predict_from_law(
+        fit_law("loss", fits, 0.9), fits, 1e13, 0.9, np.random.default_rng(0)
+    )
     best = isoflop(budgets=(1e13,)).loss.min()
     assert predicted.low < best < predicted.high
 
@@ -42,5 +46,7 @@ def test_the_law_of_the_valleys_predicts_too(isoflop):
 def test_without_an_interval_nobody_can_say(isoflop):
     points = isoflop(sizes=3)
     fits = fit_valleys(points, 0.9, 200, np.random.default_rng(0))
-    predicted = predict_from_law(fit_law("loss", fits, 0.9), fits, 1e13, 0.9, np.random.default_rng(0))
+    predicted = predict_from_law(
+        fit_law("loss", fits, 0.9), fits, 1e13, 0.9, np.random.default_rng(0)
+    )
     assert compare(points, 3e12, "valley power law", predicted).inside is None

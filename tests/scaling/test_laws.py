@@ -18,9 +18,13 @@ def test_exponents_of_the_planted_surface(isoflop):
 
 def test_four_budgets_find_the_irreducible_loss(isoflop):
     fit = fit_law("loss", valleys(isoflop(ratio=1.2)), 0.9)
-    assert fit.law.offset == pytest.approx(0.7, abs=0.01)  # the exponent is searched on a grid of 2 % steps
+    assert fit.law.offset == pytest.approx(
+        0.7, abs=0.01
+    )  # the exponent is searched on a grid of 2 % steps
     assert fit.law.exponent.value == pytest.approx(-0.35 * 0.36 / 0.71, rel=0.02)
-    assert fit.law.at(1e12) == pytest.approx(evaluate(fit.coefficients[None], np.array([1e12]))[0, 0])
+    assert fit.law.at(1e12) == pytest.approx(
+        evaluate(fit.coefficients[None], np.array([1e12]))[0, 0]
+    )
 
 
 def test_three_budgets_give_a_straight_law_of_loss(isoflop):
@@ -39,7 +43,9 @@ def test_two_budgets_leave_no_residual_and_one_no_law(isoflop):
 
 def test_a_valley_without_an_interval_leaves_its_laws_without(isoflop):
     points = isoflop(noise=0.002)
-    few = points.where(~np.isin(np.arange(len(points)), [0, 1, 5, 6]))  # three sizes left at the first budget
+    few = points.where(
+        ~np.isin(np.arange(len(points)), [0, 1, 5, 6])
+    )  # three sizes left at the first budget
     assert fit_law("params", valleys(points, draws=50), 0.9).law.exponent.low is not None
     assert fit_law("params", valleys(few, draws=50), 0.9).law.exponent.low is None
 

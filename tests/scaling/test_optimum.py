@@ -13,15 +13,21 @@ BESIROGLU = theta_of(1.8169, 482.01, 0.3478, 2085.43, 0.3658)  # 2404.10102
 
 
 def test_the_convention_gives_hoffmanns_closed_form():
-    # 2203.15556, eq. 4: N* = G (C/6)^a, a = beta / (alpha + beta), G = (alpha A / (beta B))^(1 / (alpha + beta)).
+    # 2203.15556, eq. 4: N* = G (C/6)^a, a = beta / (alpha + beta), G = (alpha A / (beta B))^(1 /
+    # (alpha + beta)).
     flops = np.geomspace(1e10, 1e26, 9)
     G = (0.3478 * 482.01 / (0.3658 * 2085.43)) ** (1 / 0.7136)
-    np.testing.assert_allclose(optimal_params(BESIROGLU, flops), G * (flops / 6) ** (0.3658 / 0.7136), rtol=1e-7)
+    np.testing.assert_allclose(
+        optimal_params(BESIROGLU, flops), G * (flops / 6) ** (0.3658 / 0.7136), rtol=1e-7
+    )
 
 
-@pytest.mark.parametrize("alpha, beta, tokens_per_param", [(0.34, 0.28, 92.7), (0.3392, 0.2849, 58.9)])
+@pytest.mark.parametrize(
+    "alpha, beta, tokens_per_param", [(0.34, 0.28, 92.7), (0.3392, 0.2849, 58.9)]
+)
 def test_two_digits_of_the_published_exponents_move_d_over_n(alpha, beta, tokens_per_param):
-    # Hoffmann's fit, A 406.4 and B 410.7, at Gopher's 5.76e23 FLOPs: rounded as in the text, and not.
+    # Hoffmann's fit, A 406.4 and B 410.7, at Gopher's 5.76e23 FLOPs: rounded as in the text, and
+    # not.
     params = optimal_params(theta_of(1.69, 406.4, alpha, 410.7, beta), np.array([5.76e23]))[0]
     assert 5.76e23 / (6 * params**2) == pytest.approx(tokens_per_param, rel=5e-3)
 
@@ -31,10 +37,13 @@ def test_besiroglus_exponent():
     assert exponent_over(flops, optimal_params(BESIROGLU, flops)) == pytest.approx(0.513, abs=5e-4)
 
 
-@pytest.mark.parametrize("count, low, high, exponent", [("body", 12.95, 20.7, 0.775), ("total", 14.0, 20.7, 0.509)])
+@pytest.mark.parametrize(
+    "count, low, high, exponent", [("body", 12.95, 20.7, 0.775), ("total", 14.0, 20.7, 0.509)]
+)
 def test_pearce_and_song_reconcile_kaplan_with_chinchilla(count, low, high, exponent):
-    # 2406.12907: twenty sizes from 768 to 1.5e9 without embeddings, N_total = N + 47491 N^(1/3), compute counted as
-    # N is; the exponent is the slope through the best of the twenty at each of 100 budgets.
+    # 2406.12907: twenty sizes from 768 to 1.5e9 without embeddings, N_total = N + 47491 N^(1/3),
+    # compute counted as N is; the exponent is the slope through the best of the twenty at each of
+    # 100 budgets.
     body = np.logspace(2.9, 9.2, 20)
     total = body + 47491 * np.cbrt(body)
     counted = {"body": body, "total": total}[count]
@@ -45,7 +54,8 @@ def test_pearce_and_song_reconcile_kaplan_with_chinchilla(count, low, high, expo
 
 
 def test_the_optimum_at_a_cost_without_embeddings_is_steep_like_kaplans():
-    # The same in closed form: the cost of a token is 6 N without embeddings, as a function of all parameters.
+    # The same in closed form: the cost of a token is 6 N without embeddings, as a function of all
+    # parameters.
     body = np.logspace(-15, 36, 10000)
     total = body + 47491 * np.cbrt(body)
 
@@ -53,7 +63,9 @@ def test_the_optimum_at_a_cost_without_embeddings_is_steep_like_kaplans():
         return 6 * np.exp(np.interp(np.log(params), np.log(total), np.log(body)))
 
     flops = np.logspace(12.95, 20.7, 100)
-    best = np.interp(np.log(optimal_params(BESIROGLU, flops, body_cost)), np.log(total), np.log(body))
+    best = np.interp(
+        np.log(optimal_params(BESIROGLU, flops, body_cost)), np.log(total), np.log(body)
+    )
     assert np.polyfit(np.log(flops), best, 1)[0] == pytest.approx(0.775, abs=0.015)
 
 

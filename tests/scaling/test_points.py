@@ -26,12 +26,19 @@ def kinds(cautions):
 
 def test_rows_of_a_csv_become_points():
     points = points_from_rows([{key: str(value) for key, value in row().items()}])
-    assert (points.params[0], points.tokens[0], points.flops[0], points.budget[0]) == (1e4, 1e6, 9.9e10, 1e11)
+    assert (points.params[0], points.tokens[0], points.flops[0], points.budget[0]) == (
+        1e4,
+        1e6,
+        9.9e10,
+        1e11,
+    )
     assert (points.loss[0], points.rate[0], points.seed[0]) == (2.0, 0.1, 0.0)
 
 
 def test_nothing_is_dropped_in_silence():
-    points = points_from_rows([row(), row("b", "failed", ""), row("c", "diverged", None), row("d", loss=None)])
+    points = points_from_rows(
+        [row(), row("b", "failed", ""), row("c", "diverged", None), row("d", loss=None)]
+    )
     assert points.loss.tolist() == [2.0, np.inf]
     assert [caution.where for caution in points.left_out] == ["b", "d"]
     assert "failed" in points.left_out[0].message
@@ -83,7 +90,10 @@ def grid(losses, params=1e4):
         ([[2.1, 2.0, 2.2]], []),
         ([[2.1, 2.0, None]], []),  # a rate that diverged was tried
         ([[2.1, 2.0], [2.1, 2.0]], ["best rate at the edge of its grid"]),
-        ([[2.1, 2.0], [2.0, 2.1]], []),  # two rates: an edge always wins; the same one everywhere is the sign
+        (
+            [[2.1, 2.0], [2.0, 2.1]],
+            [],
+        ),  # two rates: an edge always wins; the same one everywhere is the sign
         ([[2.1], [2.0]], ["rate not tuned"]),
     ],
 )
@@ -95,7 +105,9 @@ def test_cautions_about_the_rate(grids, expected):
 
 
 def test_a_cell_that_always_diverged_is_named():
-    best, cautions = best_of_each(points_from_rows(grid([None, None]) + grid([2.0, 2.1, 1.9, 2.0], params=2e4)))
+    best, cautions = best_of_each(
+        points_from_rows(grid([None, None]) + grid([2.0, 2.1, 1.9, 2.0], params=2e4))
+    )
     assert len(best) == 1
     assert kinds(cautions) == ["run left out"]
     assert "1e+04 parameters" in cautions[0].where

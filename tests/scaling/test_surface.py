@@ -18,7 +18,9 @@ CHINCHILLA_BUDGETS = (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21)  # 2
 
 
 def published_objective(points, reduce):
-    """Huber(1e-3) on log loss in the published, uncentred coordinates, with its gradient by log-sum-exp."""
+    """Huber(1e-3) on log loss in the published, uncentred coordinates, with its gradient by
+    log-sum-exp.
+    """
     x, y, z = np.log(points.params), np.log(points.tokens), np.log(points.loss)
 
     def value_and_gradient(theta):
@@ -29,19 +31,24 @@ def published_objective(points, reduce):
         size = np.abs(residual)
         inner = np.minimum(size, 1e-3)
         slopes = np.stack([shares[0], shares[1], -x * shares[1], shares[2], -y * shares[2]])
-        return reduce(inner * (size - inner / 2)), reduce(np.clip(residual, -1e-3, 1e-3) * slopes, -1)
+        return reduce(inner * (size - inner / 2)), reduce(
+            np.clip(residual, -1e-3, 1e-3) * slopes, -1
+        )
 
     return value_and_gradient
 
 
 def l_bfgs(points, start, reduce=np.sum, **options):
-    found = minimize(published_objective(points, reduce), start, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        published_objective(points, reduce), start, jac=True, method="L-BFGS-B", options=options
+    )
     return published_objective(points, np.sum)(found.x)[0], found.x
 
 
 @pytest.mark.data
 def test_the_planted_surface_is_recovered_exactly(read_points):
-    # Losses are rounded at the 8th digit (1e-8 relative); conditioning near 20 carries that to some 1e-7 in theta.
+    # Losses are rounded at the 8th digit (1e-8 relative); conditioning near 20 carries that to some
+    # 1e-7 in theta.
     fit = fit_surface(read_points("synth_v1.csv"))
     np.testing.assert_allclose(fit.theta, SYNTH, rtol=0, atol=3e-7)
     assert not fit.outliers().any()
@@ -72,14 +79,16 @@ def test_no_published_start_ends_lower_by_l_bfgs(isoflop):
     points = isoflop(noise=0.01)
     fit = fit_surface(points)
     rng = np.random.default_rng(0)
-    starts = np.stack([rng.choice(np.arange(low, high, step), 4) for low, high, step in
-                       [(-1, 1.1, 0.5), (0, 26, 5), (0, 2.1, 0.5), (0, 26, 5), (0, 2.1, 0.5)]], -1)  # fmt: skip
+    lows, highs, steps = (-1, 0, 0, 0, 0), (1.1, 26, 2.1, 26, 2.1), (0.5, 5, 0.5, 5, 0.5)
+    grids = [np.arange(*ends) for ends in zip(lows, highs, steps)]
+    starts = np.stack([rng.choice(grid, 4) for grid in grids], -1)
     ends = [l_bfgs(points, start, ftol=1e-14, maxiter=2000)[0] for start in starts]
     assert fit.objective <= min(ends) * (1 + 1e-9)
 
 
 def test_the_mean_stops_early_and_this_fit_does_not(isoflop):
-    # 2404.10102: averaged over 240 points, the objective's changes fall under L-BFGS's default tolerance.
+    # 2404.10102: averaged over 240 points, the objective's changes fall under L-BFGS's default
+    # tolerance.
     points = isoflop(budgets=CHINCHILLA_BUDGETS, sizes=26, ratio=1.2, noise=0.004, law=BESIROGLU)
     start = np.array([0.5, 5.0, 0.5, 5.0, 0.5])
     mean, theta_of_mean = l_bfgs(points, start, np.mean)
@@ -87,7 +96,15 @@ def test_the_mean_stops_early_and_this_fit_does_not(isoflop):
     fit = fit_surface(points)
     assert mean > 1.02 * total
     assert fit.objective <= total
-    truth = np.array([np.log(BESIROGLU[0]), np.log(BESIROGLU[1]), BESIROGLU[2], np.log(BESIROGLU[3]), BESIROGLU[4]])
+    truth = np.array(
+        [
+            np.log(BESIROGLU[0]),
+            np.log(BESIROGLU[1]),
+            BESIROGLU[2],
+            np.log(BESIROGLU[3]),
+            BESIROGLU[4],
+        ]
+    )
     assert abs(fit.theta[2] - truth[2]) < 0.25 * abs(theta_of_mean[2] - truth[2])
 
 
@@ -95,7 +112,13 @@ def test_besiroglus_surface_comes_back_within_its_standard_errors(isoflop):
     # 2404.10102, table: s.e. of a refit of 240 points; the noise of .004 is ours.
     points = isoflop(budgets=CHINCHILLA_BUDGETS, sizes=26, ratio=1.2, noise=0.004, law=BESIROGLU)
     fit = fit_surface(points)
-    E, A, alpha, B, beta = np.exp(fit.theta[0]), np.exp(fit.theta[1]), fit.theta[2], np.exp(fit.theta[3]), fit.theta[4]
+    E, A, alpha, B, beta = (
+        np.exp(fit.theta[0]),
+        np.exp(fit.theta[1]),
+        fit.theta[2],
+        np.exp(fit.theta[3]),
+        fit.theta[4],
+    )
     assert (np.abs(np.array([E, A, alpha, B, beta]) - BESIROGLU) < BESIROGLU_ERRORS).all()
     assert abs(beta / (alpha + beta) - 0.513) < 0.020
 
@@ -105,21 +128,31 @@ def test_a_ninety_percent_interval_covers_about_nine_times_in_ten(isoflop):
     for seed in range(30):
         points = isoflop(noise=0.008, seed=seed)
         fit = fit_surface(points)
-        thetas = draw_surfaces(points, resample(points.budget, 100, np.random.default_rng(seed)), fit)
+        thetas = draw_surfaces(
+            points, resample(points.budget, 100, np.random.default_rng(seed)), fit
+        )
         found = estimate(0.0, thetas[:, 4] / (thetas[:, 2] + thetas[:, 4]), 0.9)
         covered += found.low < truth < found.high
-    assert covered >= 23  # binomial(30, .9) is under 23 once in 100; resampling points errs to the wide side
+    assert (
+        covered >= 23
+    )  # binomial(30, .9) is under 23 once in 100; resampling points errs to the wide side
 
 
 def test_a_prediction_is_the_law(isoflop):
     points = isoflop()
     theta = np.array([np.log(0.7), np.log(16.9), 0.35, np.log(105.0), 0.36])
-    np.testing.assert_allclose(log_loss(theta, np.log(points.params), np.log(points.tokens)), np.log(points.loss))
+    np.testing.assert_allclose(
+        log_loss(theta, np.log(points.params), np.log(points.tokens)), np.log(points.loss)
+    )
 
 
 @pytest.mark.parametrize(
     "chosen, kind",
-    [(slice(0, 0), "too few budgets"), (slice(0, 7), "too few budgets"), ([0, 1, 2, 7, 8], "too few points")],
+    [
+        (slice(0, 0), "too few budgets"),
+        (slice(0, 7), "too few budgets"),
+        ([0, 1, 2, 7, 8], "too few points"),
+    ],
 )
 def test_too_little_data_is_refused(isoflop, chosen, kind):
     found = fit_surface(isoflop().where(np.arange(28)[chosen]))
@@ -138,7 +171,9 @@ def test_a_sound_fit_has_no_cautions(isoflop):
 
 
 def test_a_surface_that_does_not_flatten_is_cautioned(isoflop):
-    assert "irreducible loss near 0" in cautions_of(isoflop(noise=0.002, law=(1e-6, 16.9, 0.35, 105.0, 0.36)))
+    assert "irreducible loss near 0" in cautions_of(
+        isoflop(noise=0.002, law=(1e-6, 16.9, 0.35, 105.0, 0.36))
+    )
 
 
 def test_a_loss_that_does_not_depend_on_size_is_cautioned(isoflop):
@@ -149,7 +184,10 @@ def test_a_loss_that_does_not_depend_on_size_is_cautioned(isoflop):
 
 def test_a_steep_cliff_ends_at_a_bound(isoflop):
     points = isoflop(ratio=1.3)
-    cliff = replace(points, loss=1.0 + 30.0 * points.tokens**-0.3 + (points.params / points.params.min()) ** -8.0)
+    cliff = replace(
+        points,
+        loss=1.0 + 30.0 * points.tokens**-0.3 + (points.params / points.params.min()) ** -8.0,
+    )
     assert "parameter at a bound" in cautions_of(cliff)
 
 

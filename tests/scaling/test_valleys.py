@@ -16,7 +16,9 @@ def fit(points, draws=0):
 def parabola(at=1e4, curvature=0.1, sizes=5, per_token=lambda n: 6 * n):
     params = np.geomspace(5e3, 5e4, sizes)
     tokens = 1e11 / per_token(params)
-    return make_points(params, tokens, np.full(sizes, 1e11), 2.0 + curvature * np.log(params / at) ** 2)
+    return make_points(
+        params, tokens, np.full(sizes, 1e11), 2.0 + curvature * np.log(params / at) ** 2
+    )
 
 
 def test_the_vertex_of_a_parabola_is_found():
@@ -76,15 +78,18 @@ def test_the_interval_covers_about_nine_times_in_ten(isoflop):
 
 
 def test_kaplans_surface_gives_its_own_exponent():
-    # 2001.08361: L(N, D) = [(Nc/N)^(aN/aD) + Dc/D]^aD with .076, .103, 6.4e13, 1.8e13. At C = 6ND the bracket is
-    # u N^-p + v N, p = aN/aD, so N* = (p u / v)^(1 / (1 + p)) ~ C^(aD / (aN + aD)); approach 2 knows none of this.
+    # 2001.08361: L(N, D) = [(Nc/N)^(aN/aD) + Dc/D]^aD with .076, .103, 6.4e13, 1.8e13. At C = 6ND
+    # the bracket is u N^-p + v N, p = aN/aD, so N* = (p u / v)^(1 / (1 + p)) ~ C^(aD / (aN + aD));
+    # approach 2 knows none of this.
     p = 0.076 / 0.103
 
     def vertex(flops, off):
         u, v = 6.4e13**p, 6 * 1.8e13 / flops
         params = (p * u / v) ** (1 / (1 + p)) * off * np.geomspace(0.7, 1.4, 7)
         loss = (u * params**-p + v * params) ** 0.103
-        return fit(make_points(params, flops / (6 * params), np.full(7, flops), loss)).valley.params.value
+        return fit(
+            make_points(params, flops / (6 * params), np.full(7, flops), loss)
+        ).valley.params.value
 
     exponent = np.log(vertex(1e21, 1.1) / vertex(1e17, 0.95)) / np.log(1e4)
     assert exponent == pytest.approx(0.103 / (0.076 + 0.103), abs=5e-4)

@@ -13,7 +13,9 @@ def test_the_planted_surface_is_recovered(read_points):
 
 def test_it_agrees_with_approach_3_on_gentle_noise(isoflop):
     points = isoflop(noise=0.001)
-    np.testing.assert_allclose(project(points)[[2, 4]], fit_surface(points, huber=np.inf).theta[[2, 4]], atol=0.01)
+    np.testing.assert_allclose(
+        project(points)[[2, 4]], fit_surface(points, huber=np.inf).theta[[2, 4]], atol=0.01
+    )
 
 
 def test_a_term_that_the_data_do_not_want_is_nothing(isoflop):

@@ -1,4 +1,6 @@
-"""A study of fake runs: the worker does at once, from the standard library alone, what its config's `fate` says."""
+"""A study of fake runs: the worker does at once, from the standard library alone, what its config's
+`fate` says.
+"""
 
 import copy
 import os
@@ -68,9 +70,13 @@ def study_of(sweep: list, name: str = "fake") -> Study:
 
 
 def invocations(directory: Path) -> list[list[str]]:
-    """[name, pid, cores] of every run that a worker began, in order: a run that is redone is there twice."""
+    """[name, pid, cores] of every run that a worker began, in order: a run that is redone is there
+    twice.
+    """
     path = directory / "invocations"
-    return [line.split(maxsplit=2) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [line.split(maxsplit=2) for line in path.read_text().splitlines()] if path.exists() else []
+    )
 
 
 def alive(pid: int) -> bool:
@@ -87,7 +93,14 @@ def command_in(folder: Path):
     """The command of the fake worker, whose script it writes into the folder."""
     script = folder / "worker.py"
     script.write_text(WORKER)
-    return lambda directory, names: [sys.executable, "-I", "-S", str(script), str(directory), *names]
+    return lambda directory, names: [
+        sys.executable,
+        "-I",
+        "-S",
+        str(script),
+        str(directory),
+        *names,
+    ]
 
 
 def wait_for(condition, seconds: float = 20.0):

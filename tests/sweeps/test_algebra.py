@@ -55,13 +55,19 @@ def test_subsample_is_an_ordered_part_that_grows():
         chosen = subsample(points, count, seed=3)
         assert len(chosen) == count
         assert chosen == [point for point in points if point in chosen]
-        assert all(point in subsample(points, min(count + 1, len(points)), seed=3) for point in chosen)
+        assert all(
+            point in subsample(points, min(count + 1, len(points)), seed=3) for point in chosen
+        )
     assert subsample(points, 6, seed=3) != subsample(points, 6, seed=4)
 
 
 def test_subsample_is_the_same_in_another_process():
-    program = "from lm_lab.sweeps.algebra import *; print(subsample(param('a', range(50)), 7, seed=1))"
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    program = (
+        "from lm_lab.sweeps.algebra import *; print(subsample(param('a', range(50)), 7, seed=1))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert printed.strip() == str(subsample(param("a", range(50)), 7, seed=1))
 
 
@@ -73,7 +79,10 @@ def test_nothing_is_changed_or_shared():
 
 
 def test_numpy_values_become_plain():
-    types = {type(point["a"]) for point in chain(param("a", np.arange(2)), param("a", np.linspace(0, 1, 2)))}
+    types = {
+        type(point["a"])
+        for point in chain(param("a", np.arange(2)), param("a", np.linspace(0, 1, 2)))
+    }
     assert types == {int, float}
 
 

@@ -68,7 +68,10 @@ def test_success_without_a_result_is_explained():
     [
         ("", ""),
         ("a\nb\n\n", "b"),
-        ("ValueError: x\nlm-lab: no space\nsys:1: RuntimeWarning: never awaited\n", "lm-lab: no space"),
+        (
+            "ValueError: x\nlm-lab: no space\nsys:1: RuntimeWarning: never awaited\n",
+            "lm-lab: no space",
+        ),
         ("Traceback:\n  raise\na.b.SomeError: no memory\nstep 3\n", "a.b.SomeError: no memory"),
         ("a bar 10%\ra bar 20%", "a bar 20%"),
     ],
@@ -87,14 +90,22 @@ def test_units_start_in_order_and_never_more_than_workers(unit, tmp_path):
         most = max(most, running)
     assert most == 2
     assert sorted(names) == [f"u{index}" for index in range(6)]
-    assert [outcome.unit.names[0] for outcome in LocalProcesses(1).run(units)] == [f"u{index}" for index in range(6)]
+    assert [outcome.unit.names[0] for outcome in LocalProcesses(1).run(units)] == [
+        f"u{index}" for index in range(6)
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform does not pin")
 def test_workers_are_pinned_from_their_start(unit):
     cores = sorted(os.sched_getaffinity(0))
-    units = [unit(f"u{index}", "grep Cpus_allowed_list /proc/self/status; sleep 0.2") for index in range(2)]
-    told = [outcome.unit.log.read_text().split()[-1] for outcome in LocalProcesses(len(cores) or 1).run(units)]
+    units = [
+        unit(f"u{index}", "grep Cpus_allowed_list /proc/self/status; sleep 0.2")
+        for index in range(2)
+    ]
+    told = [
+        outcome.unit.log.read_text().split()[-1]
+        for outcome in LocalProcesses(len(cores) or 1).run(units)
+    ]
     if len(cores) > 1:
         assert len(set(told)) == 2
         assert all(list_.isdigit() for list_ in told)
@@ -122,8 +133,13 @@ def test_closing_ends_what_runs(unit, tmp_path):
 
 def test_a_deaf_worker_is_killed_with_its_children(unit, tmp_path, monkeypatch):
     monkeypatch.setattr("lm_lab.sweeps.executor.GRACE_SECONDS", 0.2)
-    deaf = unit("deaf", f"trap '' TERM; (trap '' TERM; {SLEEP}; true) & echo $! > {tmp_path}/pid; {SLEEP}; true")
-    outcomes = LocalProcesses(2).run([deaf, unit("quick", f"until [ -s {tmp_path}/pid ]; do sleep 0.01; done")])
+    deaf = unit(
+        "deaf",
+        f"trap '' TERM; (trap '' TERM; {SLEEP}; true) & echo $! > {tmp_path}/pid; {SLEEP}; true",
+    )
+    outcomes = LocalProcesses(2).run(
+        [deaf, unit("quick", f"until [ -s {tmp_path}/pid ]; do sleep 0.01; done")]
+    )
     next(outcomes)
     pid = pid_in(tmp_path / "pid")
     outcomes.close()
@@ -145,10 +161,15 @@ except Stopped as stop:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lock of the run keeps an orphan's run from others")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="elsewhere the lock of the run keeps an orphan's run from others",
+)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_orphans_however_the_launcher_ends(tmp_path, number):
-    with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], stderr=subprocess.DEVNULL) as launcher:
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(tmp_path)], stderr=subprocess.DEVNULL
+    ) as launcher:
         pids = [pid_in(tmp_path / name) for name in ("a", "b")]
         assert all(alive(pid) for pid in pids)
         began = time.monotonic()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lm_lab.runs.files import Lock
 from lm_lab.sweeps import launch as module
 from lm_lab.sweeps.algebra import chain, param, product
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import LOCK, status
 from lm_lab.sweeps.store import plan, read, run_directory
-from lm_lab.train.files import Lock
 from lm_lab.types import UserError
 from tests.sweeps.fakes import alive, command_in, invocations, resolve, study_of, wait_for
 
@@ -34,7 +34,9 @@ def start(tmp_path, monkeypatch):
     def run(sweep, name="fake", resolve=resolve):
         stream = io.StringIO()
         study = study_of(sweep, name)
-        summary = launch(study, tmp_path / "sweep", resolve, command_in(tmp_path), workers=2, stream=stream)
+        summary = launch(
+            study, tmp_path / "sweep", resolve, command_in(tmp_path), workers=2, stream=stream
+        )
         return summary, stream.getvalue()
 
     return run
@@ -55,11 +57,15 @@ def test_every_run_is_run_once_and_a_relaunch_does_nothing(start, directory):
     assert [row["name"] for row in summary.rows] == names_of(SWEEP)
     assert "6 of 6 runs, 0 left" in printed
     assert sorted(name for name, *_ in invocations(directory)) == sorted(names_of(SWEEP))
-    files = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.suffix == ".json"}
+    files = {
+        path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.suffix == ".json"
+    }
     again, printed = start(SWEEP)
     assert (again.rows, again.started, printed) == (summary.rows, [], "")
     assert len(invocations(directory)) == 6
-    assert files == {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.suffix == ".json"}
+    assert files == {
+        path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.suffix == ".json"
+    }
 
 
 def test_the_folder_of_another_run_is_not_believed(start, directory):
@@ -69,7 +75,9 @@ def test_the_folder_of_another_run_is_not_believed(start, directory):
         (run / "config.json").write_text(json.dumps({"identity": run.name}))
     assert start(SWEEP[:2])[0].finished
     (other / "config.json").write_bytes((one / "config.json").read_bytes())
-    with pytest.raises(UserError, match=f"{other.name} holds the run {one.name}, not {other.name}; move it away"):
+    with pytest.raises(
+        UserError, match=f"{other.name} holds the run {one.name}, not {other.name}; move it away"
+    ):
         start(SWEEP[:2])
 
 
@@ -83,16 +91,25 @@ def test_runs_of_one_program_share_a_worker_and_its_log(start, directory):
 def test_faults_are_named_and_stop_nobody(start, directory):
     sweep = chain(SWEEP, param("model.fate", ["crash", "diverge"]))
     summary, printed = start(sweep)
-    assert collections.Counter(status(directory).values()) == {"complete": 6, "failed": 1, "diverged": 1}
+    assert collections.Counter(status(directory).values()) == {
+        "complete": 6,
+        "failed": 1,
+        "diverged": 1,
+    }
     (failed,), (diverged,) = summary.having("failed"), summary.having("diverged")
     assert (failed["message"], diverged["message"]) == ("out of luck", "loss is nan at step 3")
     log = f"runs/{failed['name']}/log.txt"
     assert f"run {failed['name']} (model.fate=crash): failed: out of luck (see {log})" in printed
-    assert f"run {diverged['name']} (model.fate=diverge): diverged: loss is nan at step 3" in printed
+    assert (
+        f"run {diverged['name']} (model.fate=diverge): diverged: loss is nan at step 3" in printed
+    )
     assert (directory / log).read_text() == "half way\nout of luck\n"
     assert not summary.finished
     with (directory / "results.csv").open() as file:
-        assert [row["message"] for row in csv.DictReader(file)][6:] == ["out of luck", "loss is nan at step 3"]
+        assert [row["message"] for row in csv.DictReader(file)][6:] == [
+            "out of luck",
+            "loss is nan at step 3",
+        ]
 
 
 def test_a_relaunch_retries_what_failed_and_nothing_else(start, directory):
@@ -163,12 +180,17 @@ launch.look = lambda: ENVIRONMENT
 folder = Path(sys.argv[1])
 launch.launch(study_of(WAITING), folder / "sweep", resolve, command_in(folder), workers=2)
 """
-WAITING = chain(param("model.width", [32, 64]), product(param("model.fate", ["wait"]), param("model.width", [2, 4, 8])))
+WAITING = chain(
+    param("model.width", [32, 64]),
+    product(param("model.fate", ["wait"]), param("model.width", [2, 4, 8])),
+)
 
 
 def spawn(folder: Path) -> subprocess.Popen:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return subprocess.Popen([sys.executable, "-c", LAUNCHER, str(folder)], stderr=subprocess.DEVNULL, env=env)
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(folder)], stderr=subprocess.DEVNULL, env=env
+    )
 
 
 def finished_in(directory: Path) -> set[str]:
@@ -176,7 +198,9 @@ def finished_in(directory: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_launch_is_finished_by_the_next_and_nothing_is_redone(start, tmp_path, directory, number):
+def test_a_killed_launch_is_finished_by_the_next_and_nothing_is_redone(
+    start, tmp_path, directory, number
+):
     waiting = names_of(WAITING)[2:]
     with spawn(tmp_path) as launcher:
         begun = wait_for(lambda: [line for line in invocations(directory) if line[0] in waiting])

@@ -17,7 +17,9 @@ def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
 
 @pytest.mark.processes
 def test_the_environment_is_this_process_s(tmp_path, monkeypatch):
-    (tmp_path / "jax.py").write_text("raise SystemExit('what lies in the current folder is no module')")
+    (tmp_path / "jax.py").write_text(
+        "raise SystemExit('what lies in the current folder is no module')"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lm-lab", "sweep", "experiments/x", "--workdir=a b"])
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
@@ -29,5 +31,7 @@ def test_the_environment_is_this_process_s(tmp_path, monkeypatch):
 @pytest.mark.processes
 def test_a_machine_without_its_device_is_one_line(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
-    with pytest.raises(UserError, match=r"JAX does not start here: .*nonsense.*; check JAX_PLATFORMS"):
+    with pytest.raises(
+        UserError, match=r"JAX does not start here: .*nonsense.*; check JAX_PLATFORMS"
+    ):
         machine.look()

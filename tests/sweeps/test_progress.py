@@ -7,7 +7,9 @@ from lm_lab.sweeps.progress import Counts, Progress, newest_loss, progress_line
 
 def test_the_line_counts_and_predicts_by_cost():
     line = progress_line(Counts(done=5, failed=1, left=6, paid=0.75), seconds=90)
-    assert line == "5 of 12 runs, 1 failed, 6 left | 4.0 runs a minute | 0:01:30 passed, 0:00:30 left"
+    assert (
+        line == "5 of 12 runs, 1 failed, 6 left | 4.0 runs a minute | 0:01:30 passed, 0:00:30 left"
+    )
 
 
 def test_the_line_promises_nothing_before_the_first_run():
@@ -36,7 +38,9 @@ def test_one_moving_line_in_a_terminal():
 def test_the_losses_of_what_runs_are_shown(tmp_path):
     line = progress_line(Counts(1, 0, 3, 0.5, (2.25, 3.5)), seconds=60)
     assert line.startswith("1 of 4 runs, 3 left, loss 2.250 .. 3.500 of 2 under way | ")
-    assert ", loss 2.250 of 1 under way | " in progress_line(Counts(1, 0, 3, 0.5, (2.25,)), seconds=60)
+    assert ", loss 2.250 of 1 under way | " in progress_line(
+        Counts(1, 0, 3, 0.5, (2.25,)), seconds=60
+    )
 
     metrics = tmp_path / "metrics.jsonl"
     assert newest_loss(metrics) is None

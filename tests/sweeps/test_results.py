@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.sweeps.results import LOCK, collect, run_status, status, write_results
 from lm_lab.sweeps.store import plan, run_directory, write
-from lm_lab.train.checkpoint import Checkpoints
 from tests.sweeps.fakes import resolve, study_of
 
 RESULT = {
@@ -68,8 +68,20 @@ def test_rows_have_every_column(sweep):
     store(directory, planned[1], RESULT)
     first, second, third = collect(directory)
     assert list(first) == list(second) == list(third)
-    assert list(first)[:6] == ["name", "status", "message", "seed", "model.width", "train.budget_flops"]
-    assert (first["seed"], first["model.width"], first["status"], first["loss"]) == (0, 16, "missing", None)
+    assert list(first)[:6] == [
+        "name",
+        "status",
+        "message",
+        "seed",
+        "model.width",
+        "train.budget_flops",
+    ]
+    assert (first["seed"], first["model.width"], first["status"], first["loss"]) == (
+        0,
+        16,
+        "missing",
+        None,
+    )
     assert third["budget_flops"] == third["train.budget_flops"] == 2e9
     assert first["optimizer.peak_rate"] == 0.01  # that no run overrides, and a comparison asks for
     assert {key: second[key] for key in ("params", "params_body", "params_total")} == {
@@ -77,7 +89,12 @@ def test_rows_have_every_column(sweep):
         "params_body": 90,
         "params_total": 120,
     }
-    assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (2560, 1.5e9, 2.5, 3.625)
+    assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (
+        2560,
+        1.5e9,
+        2.5,
+        3.625,
+    )
 
 
 def test_the_table_keeps_every_digit(sweep):

@@ -20,7 +20,11 @@ def planned_of(sweep, name="fake"):
 
 
 def test_a_name_depends_on_content_not_on_order():
-    backwards = dict(reversed([(k, dict(reversed(v.items())) if isinstance(v, dict) else v) for k, v in BASE.items()]))
+    backwards = dict(
+        reversed(
+            [(k, dict(reversed(v.items())) if isinstance(v, dict) else v) for k, v in BASE.items()]
+        )
+    )
     assert list(backwards) != list(BASE)
     forth, back = plan(study_of([{}]), resolve), plan(study_of([{}]), lambda overrides: backwards)
     assert forth[0].name == back[0].name
@@ -34,7 +38,9 @@ from tests.sweeps.fakes import resolve, study_of
 print([run.name for run in plan(study_of([{"seed": 0}, {"optimizer.peak_rate": 1e-05}]), resolve)])
 """
     root = Path(__file__).resolve().parents[2]
-    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
     _, planned = planned_of([{"seed": 0}, {"optimizer.peak_rate": 1e-05}])
     assert answer.stdout.strip() == str([run.name for run in planned])
 
@@ -52,7 +58,9 @@ def test_a_plan_resolves_every_point_and_names_the_bad_one():
             raise UserError("config.model.width must be at least 1, not -4")
         return resolve(overrides)
 
-    with pytest.raises(UserError, match=r"'fake', point 3 of 3 \(model.width=-4\): config.model.width must be"):
+    with pytest.raises(
+        UserError, match=r"'fake', point 3 of 3 \(model.width=-4\): config.model.width must be"
+    ):
         plan(study_of(param("model.width", [4, 8, -4])), strict)
 
 
@@ -60,7 +68,15 @@ def test_a_sweep_is_read_as_written(tmp_path):
     study, planned = planned_of(param("seed", [0, 1]))
     write(tmp_path, study, planned, {"command": "lm-lab sweep x", "jax": "0.10.2"})
     record = read(tmp_path)
-    assert set(record) == {"name", "question", "command", "analysis", "runs", "environment", "created"}
+    assert set(record) == {
+        "name",
+        "question",
+        "command",
+        "analysis",
+        "runs",
+        "environment",
+        "created",
+    }
     assert planned_runs(record) == planned
     assert record["command"] == "lm-lab sweep x"
     assert record["environment"]["jax"] == "0.10.2"
@@ -77,7 +93,9 @@ def test_what_is_written_is_known(tmp_path):
 def test_a_study_may_grow_and_keeps_its_birthday(tmp_path):
     write(tmp_path, *planned_of(param("seed", [0, 1])), {"command": "first"})
     record = json.loads((tmp_path / "sweep.json").read_text())
-    (tmp_path / "sweep.json").write_text(json.dumps({**record, "created": "2026-01-01T00:00:00+00:00"}))
+    (tmp_path / "sweep.json").write_text(
+        json.dumps({**record, "created": "2026-01-01T00:00:00+00:00"})
+    )
     write(tmp_path, *planned_of(param("seed", [2, 1, 0])), {"command": "second"})
     assert read(tmp_path)["created"] == "2026-01-01T00:00:00+00:00"
     assert read(tmp_path)["command"] == "second"
@@ -88,7 +106,11 @@ def test_a_study_may_grow_and_keeps_its_birthday(tmp_path):
     "sweep, name, words",
     [
         (param("seed", [0, 1]), "other", "holds study 'fake', not 'other'"),
-        (param("seed", [0, 3]), "fake", r"holds 1 runs that study 'fake' no longer has, first: seed=1;"),
+        (
+            param("seed", [0, 3]),
+            "fake",
+            r"holds 1 runs that study 'fake' no longer has, first: seed=1;",
+        ),
     ],
 )
 def test_another_study_is_refused_and_nothing_touched(tmp_path, sweep, name, words):
@@ -110,10 +132,19 @@ def test_a_changed_base_is_named(tmp_path):
 def test_stored_names_are_kept_where_keys_were_added_or_the_mesh_changed(tmp_path):
     def later(overrides):
         config = resolve(overrides)
-        return {**config, "optimizer": {**config["optimizer"], "clip_norm": 1.0}, "mesh": {"data": 2}}
+        return {
+            **config,
+            "optimizer": {**config["optimizer"], "clip_norm": 1.0},
+            "mesh": {"data": 2},
+        }
 
     study, planned = planned_of(param("seed", [0, 1]))
-    write(tmp_path, study, [dataclasses.replace(run, name=f"old{i}") for i, run in enumerate(planned)], {"command": ""})
+    write(
+        tmp_path,
+        study,
+        [dataclasses.replace(run, name=f"old{i}") for i, run in enumerate(planned)],
+        {"command": ""},
+    )
     moved = plan(study_of(param("seed", [1, 0, 2])), later)
     assert [run.name for run in adopt(tmp_path, moved)] == ["old1", "old0", moved[2].name]
     assert adopt(tmp_path / "elsewhere", moved) == moved

@@ -1,4 +1,6 @@
-"""A run of which a file is damaged goes on: one line says so, the file stays beside it, and what can be kept is."""
+"""A run of which a file is damaged goes on: one line says so, the file stays beside it, and what
+can be kept is.
+"""
 
 import json
 import re
@@ -7,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.train import files, identity, loop, records
-from lm_lab.train.checkpoint import committed
+from lm_lab.runs import files, records
+from lm_lab.runs.checkpoint import committed
+from lm_lab.train import identity, loop
 from lm_lab.train.member import Member, Run
 from lm_lab.types import UserError
 from tests import tiny
@@ -28,7 +31,9 @@ def machine(tmp_path_factory):
     build = loop.build
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
-        patch.setattr(loop, "build", lambda runs: MADE[0] if MADE else MADE.append(build(runs)) or MADE[0])
+        patch.setattr(
+            loop, "build", lambda runs: MADE[0] if MADE else MADE.append(build(runs)) or MADE[0]
+        )
         yield
     MADE.clear()
 
@@ -69,12 +74,29 @@ def run(stopped, tmp_path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-LINES = {  # of steps 2, 4, 4, 6, changed, and what is said: with the first three, the run can go on from step 4
-    "rubbish at the end": (lambda lines: [*lines[:3], b"rubbish\n"], "line 4; set aside .*from step 4 with 3"),
-    "another number": (lambda lines: [*lines[:3], lines[3].replace(b"0", b"1")], "is not the 4 lines .*step 4 with 3"),
-    "without the last": (lambda lines: lines[:3], "is not the 4 lines .*set aside .*from step 4 with 3"),
-    "without the first": (lambda lines: lines[1:], "is not the 4 lines .*set aside .*from step 6 with 3"),
-    "a step that is text": (lambda lines: [b'{"step": "2"}\n', *lines[1:]], "line 1; set aside .*from step 6 with 3"),
+# of steps 2, 4, 4, 6, changed, and what is said: with the first three, the run can go on from step
+# 4
+LINES = {
+    "rubbish at the end": (
+        lambda lines: [*lines[:3], b"rubbish\n"],
+        "line 4; set aside .*from step 4 with 3",
+    ),
+    "another number": (
+        lambda lines: [*lines[:3], lines[3].replace(b"0", b"1")],
+        "is not the 4 lines .*step 4 with 3",
+    ),
+    "without the last": (
+        lambda lines: lines[:3],
+        "is not the 4 lines .*set aside .*from step 4 with 3",
+    ),
+    "without the first": (
+        lambda lines: lines[1:],
+        "is not the 4 lines .*set aside .*from step 6 with 3",
+    ),
+    "a step that is text": (
+        lambda lines: [b'{"step": "2"}\n', *lines[1:]],
+        "line 1; set aside .*from step 6 with 3",
+    ),
     "empty": (lambda lines: [], "has lost its 4 lines; set aside .*from step 6 with 0"),
     "absent": (None, "has lost its 4 lines; going on from step 6 with 0"),
 }
@@ -106,7 +128,9 @@ def edit_manifest(folder: Path, change) -> None:
     content = json.loads((folder / files.MANIFEST).read_text())
     change(content)
     del content["sha256"]
-    (folder / files.MANIFEST).write_text(json.dumps({"sha256": files._fingerprint(content), **content}))
+    (folder / files.MANIFEST).write_text(
+        json.dumps({"sha256": files._fingerprint(content), **content})
+    )
 
 
 def test_commits_that_no_mark_was_kept_in_go_on(run, complete, caplog):
@@ -134,7 +158,9 @@ def test_a_manifest_of_other_types_is_passed_over(run, complete, caplog, name):
 
 
 def test_counters_of_other_types_are_one_line(run):
-    edit_manifest(run / "checkpoints/step_00000006", lambda content: content["extra"].update(bytes="many"))
+    edit_manifest(
+        run / "checkpoints/step_00000006", lambda content: content["extra"].update(bytes="many")
+    )
     before = files.digest(run / "metrics.jsonl")
     with pytest.raises(UserError, match=r'step_00000006: .*bytes is "many".*; delete that folder'):
         train(run)
@@ -150,7 +176,9 @@ def test_a_checkpoint_under_the_name_of_another_step_is_passed_over(run, complet
     assert_same_run(run, complete)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"status": "complete", "steps": "8", "final": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"status": "complete", "steps": "8", "final": {}}']
+)
 def test_a_damaged_result_is_set_aside(run, complete, caplog, content):
     (run / "result.json").write_text(content)
     train(run)
@@ -165,7 +193,10 @@ def test_without_a_config_the_checkpoints_say_whose_the_run_is(complete, tmp_pat
     (run / "config.json").unlink()
     if kept == "checkpoints":
         (run / "result.json").unlink()
-    with pytest.raises(UserError, match=r"config\.json: it is missing, and no checkpoint proves .* this one; give the"):
+    with pytest.raises(
+        UserError,
+        match=r"config\.json: it is missing, and no checkpoint proves .* this one; give the",
+    ):
         loop.train([Run(*tiny.resolve({"seed": 1}), run)])
     assert not (run / "config.json").exists()
     train(run)
@@ -173,10 +204,14 @@ def test_without_a_config_the_checkpoints_say_whose_the_run_is(complete, tmp_pat
 
 
 @pytest.mark.parametrize("content", ["", '{"seed": 0, "mod', "[1]"])
-def test_a_damaged_config_is_written_anew_where_the_checkpoints_are_of_the_run(run, complete, caplog, content):
+def test_a_damaged_config_is_written_anew_where_the_checkpoints_are_of_the_run(
+    run, complete, caplog, content
+):
     config = (run / "config.json").read_bytes()
     (run / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config\.json: .*, and no checkpoint proves that the run is this one"):
+    with pytest.raises(
+        UserError, match=r"config\.json: .*, and no checkpoint proves that the run is this one"
+    ):
         loop.train([Run(*tiny.resolve({"seed": 1}), run)])
     assert (run / "config.json").read_text() == content
     train(run)

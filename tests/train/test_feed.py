@@ -39,7 +39,9 @@ def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message
 
 
 def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
-    experiment, resolved = tiny.resolve({"data": {"source": "text", "path": str(text), "length": 16}})
+    experiment, resolved = tiny.resolve(
+        {"data": {"source": "text", "path": str(text), "length": 16}}
+    )
     assert resolved["data"]["split"] == "documents"
     dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
     assert dataset.tail

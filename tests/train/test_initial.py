@@ -10,7 +10,8 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.data import loader
-from lm_lab.train import carried, checkpoint, initial, restore
+from lm_lab.runs import checkpoint
+from lm_lab.train import carried, initial, restore
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -49,7 +50,10 @@ def test_what_a_config_does_not_say_is_the_bases(tmp_path):
 def test_what_was_learnt_is_not_learnt_again(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.symbols": 4})
     found = beginning_with(base, symbols=9)
-    tokenizers = [loader.open_tokenizer(*_settings(place)) for place in (base, _keeping(tmp_path / "next", found))]
+    tokenizers = [
+        loader.open_tokenizer(*_settings(place))
+        for place in (base, _keeping(tmp_path / "next", found))
+    ]
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
     other = configs.override(tiny.config({"data.symbols": 9}), {"data.tokenizer": "characters"})
     assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
@@ -66,7 +70,10 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
         if there == text:
             assert restore.read_run(base)
     for read in (restore.read_run, beginning_with):
-        with pytest.raises(UserError, match=r"base: its tokenizer learnt from other text .* tokenizer/learnt is not"):
+        with pytest.raises(
+            UserError,
+            match=r"base: its tokenizer learnt from other text .* tokenizer/learnt is not",
+        ):
             read(base)
 
 
@@ -76,7 +83,11 @@ def _settings(place: Path):
 
 def _keeping(place: Path, experiment) -> Path:
     place.mkdir()
-    values = {"data": {"source": "synthetic", "tokenizer": "characters"}, "model": {}, "objective": {}}
+    values = {
+        "data": {"source": "synthetic", "tokenizer": "characters"},
+        "model": {},
+        "objective": {},
+    }
     (place / "config.json").write_text(json.dumps(values))
     carried.keep(place, experiment)
     return place
@@ -85,7 +96,9 @@ def _keeping(place: Path, experiment) -> Path:
 def test_another_tokenizer_is_refused_by_name(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
     found = beginning_with(base, tokenizer="byte")
-    with pytest.raises(UserError, match=r"config.data.tokenizer 'byte' is not that of .*, which has 'characters'"):
+    with pytest.raises(
+        UserError, match=r"config.data.tokenizer 'byte' is not that of .*, which has 'characters'"
+    ):
         initial.read(found)
 
 
@@ -104,7 +117,10 @@ def test_a_base_that_is_not_there_is_named(tmp_path):
 
 def test_a_folder_of_transformers_is_to_be_converted_first(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
-    with pytest.raises(UserError, match="has a model of transformers; make it a run's directory first: lm-lab convert"):
+    with pytest.raises(
+        UserError,
+        match="has a model of transformers; make it a run's directory first: lm-lab convert",
+    ):
         beginning_with(tmp_path)
 
 
@@ -122,9 +138,14 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     from tests import vocabularies
 
     vocabularies.byte_level(tmp_path, "<|endoftext|>")
-    named = {"data.tokenizer": "hugging_face", "data.tokenizer_file": str(tmp_path / "tokenizer.json")}
+    named = {
+        "data.tokenizer": "hugging_face",
+        "data.tokenizer_file": str(tmp_path / "tokenizer.json"),
+    }
     _, resolved = tiny.resolve(named)
-    old = tmp_path / "old"  # the file beside config.json, which names it by a path that leads nowhere
+    old = (
+        tmp_path / "old"
+    )  # the file beside config.json, which names it by a path that leads nowhere
     old.mkdir()
     (tmp_path / "tokenizer.json").rename(old / "tokenizer.json")
     (old / "config.json").write_text(json.dumps(resolved))
@@ -141,10 +162,15 @@ def test_another_file_than_the_runs_own_is_refused(tmp_path):
         vocabularies.byte_level(tmp_path / name, special)
     experiments = []
     for name in ("a", "b"):
-        named = {"data.tokenizer": "hugging_face", "data.tokenizer_file": str(tmp_path / name / "tokenizer.json")}
+        named = {
+            "data.tokenizer": "hugging_face",
+            "data.tokenizer_file": str(tmp_path / name / "tokenizer.json"),
+        }
         experiments.append(tiny.resolve(named)[0])
     (tmp_path / "run").mkdir()
     carried.keep(tmp_path / "run", experiments[0])
     carried.check(tmp_path / "run", experiments[0])
-    with pytest.raises(UserError, match=r"b/tokenizer.json is not the tokenizer that the run began with"):
+    with pytest.raises(
+        UserError, match=r"b/tokenizer.json is not the tokenizer that the run began with"
+    ):
         carried.check(tmp_path / "run", experiments[1])

@@ -1,4 +1,6 @@
-"""Any text under a run's model: every token once, with the context that is stated, and nothing written."""
+"""Any text under a run's model: every token once, with the context that is stated, and nothing
+written.
+"""
 
 import json
 import math
@@ -8,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.engine.sharding import unbox
 from lm_lab.evaluation import texts
 from lm_lab.train import program, restore
 from lm_lab.train.judge import open_judge
-from lm_lab.train.sharding import unbox
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -22,19 +24,30 @@ def stored(directory, family, objective, **model):
     """A run's directory that was never trained: a config, and parameters as they are drawn."""
     sizes = {"family": family, "width": 16, "depth": 1, **model}
     data = {"source": "text", "path": "gone.txt", "length": LENGTH}
-    changes = {"model": sizes, "objective": {"name": objective}, "data": data, "train.batch_size": 2}
+    changes = {
+        "model": sizes,
+        "objective": {"name": objective},
+        "data": data,
+        "train.batch_size": 2,
+    }
     experiment, resolved = tiny.resolve(changes)
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(resolved))
     state = jax.jit(lambda: unbox(program.start(experiment, experiment.optimizer.hyper(0))))()
-    params = jax.tree.map(lambda x: x * 3, state.params)  # far from uniform, so that contexts matter
+    params = jax.tree.map(
+        lambda x: x * 3, state.params
+    )  # far from uniform, so that contexts matter
     restore.write_params(directory, jax.device_get(params))
     return experiment, params
 
 
 def one_by_one(model, params, objective, ids):
     """Nats of the ids, each by a call of its own on what it was given."""
-    given, judged = (LENGTH // 2, LENGTH // 2 + 1) if objective == "continuation" else (LENGTH // 2 + 1, LENGTH // 2)
+    given, judged = (
+        (LENGTH // 2, LENGTH // 2 + 1)
+        if objective == "continuation"
+        else (LENGTH // 2 + 1, LENGTH // 2)
+    )
     apply = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
     text, total = [END, *ids], 0.0
     for place in range(1, len(text)):
@@ -42,10 +55,13 @@ def one_by_one(model, params, objective, ids):
         before = jnp.asarray([text[max(0, first - given) : place]])
         inputs = Inputs(before)
         if objective == "prefix":
-            inputs = Inputs(before, prefix=jnp.arange(before.shape[1])[None] < before.shape[1] - (place - first))
+            inputs = Inputs(
+                before, prefix=jnp.arange(before.shape[1])[None] < before.shape[1] - (place - first)
+            )
         elif objective == "continuation":
             inputs = Inputs(
-                jnp.asarray([text[first - 1 : place]]), context=jnp.asarray([text[max(0, first - given) : first]])
+                jnp.asarray([text[first - 1 : place]]),
+                context=jnp.asarray([text[max(0, first - given) : first]]),
             )
         elif objective == "masked":
             block = (place - 1) // LENGTH * LENGTH
@@ -76,10 +92,14 @@ def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objectiv
     cost = judge.of(TEXT)
     ids = list(TEXT.encode())
     assert (cost.tokens, cost.bytes) == (len(ids), len(ids))
-    assert cost.nats == pytest.approx(one_by_one(experiment.build_model(), params, objective, ids), rel=1e-5)
+    assert cost.nats == pytest.approx(
+        one_by_one(experiment.build_model(), params, objective, ids), rel=1e-5
+    )
     assert cost.bits_per_byte == cost.nats / math.log(2) / len(ids)
     assert judge.kind == ("pseudo-" if objective == "masked" else "")
-    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()
+    } == before
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 5, 23])
@@ -102,5 +122,7 @@ def test_every_token_stands_in_one_window_behind_what_is_given(tokens, size, giv
 
 def test_an_objective_without_a_likelihood_of_texts_is_refused(tmp_path):
     experiment, _ = stored(tmp_path / "run", "encoder_decoder", "span_corruption", heads=2)
-    with pytest.raises(UserError, match=r"'span_corruption' restores .* gives no likelihood of a whole text"):
+    with pytest.raises(
+        UserError, match=r"'span_corruption' restores .* gives no likelihood of a whole text"
+    ):
         open_judge(tmp_path / "run", experiment)

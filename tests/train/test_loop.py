@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from lm_lab.data.sources import synthetic
-from lm_lab.train import identity, loop, program, records
-from lm_lab.train.checkpoint import Checkpoints
-from lm_lab.train.compiled import Compiled
+from lm_lab.engine.compiled import Compiled
+from lm_lab.runs import records
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.train import identity, loop, program
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
@@ -43,11 +44,18 @@ def machines(monkeypatch):
 
 
 MACHINES: dict = {}
-THREE = ({"seed": 0}, {"seed": 1, "optimizer.peak_rate": 3e-3}, {"seed": 2, "optimizer.weight_decay": 0.5})
+THREE = (
+    {"seed": 0},
+    {"seed": 1, "optimizer.peak_rate": 3e-3},
+    {"seed": 2, "optimizer.weight_decay": 0.5},
+)
 
 
 def runs_in(directory, members=THREE[:1], **changes):
-    return [Run(*tiny.resolve(changes | own), directory / f"run{index}") for index, own in enumerate(members)]
+    return [
+        Run(*tiny.resolve(changes | own), directory / f"run{index}")
+        for index, own in enumerate(members)
+    ]
 
 
 def kept(run):
@@ -93,7 +101,9 @@ def newest(run):
 
 
 def kill_at(monkeypatch, number, after):
-    """Makes the given save raise, before or after it has been handed over; the members save in turn."""
+    """Makes the given save raise, before or after it has been handed over; the members save in
+    turn.
+    """
     save, count = Member.save, iter(range(1, 1000))
 
     def dying(self, *args):
@@ -116,7 +126,9 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
         compile_(self, *args)
 
     monkeypatch.setattr(Compiled, "compile", slow)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    )
     with monkeypatch.context() as patch:
         kill_at(patch, 2, after=True)
         with pytest.raises(Killed):
@@ -124,14 +136,17 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
     machine.step.programs.clear()
     machine.evaluate.programs.clear()
     (result,) = loop.train(runs)
-    # The first process compiled the step and the exam, the second both shapes of the step and the exam.
+    # The first process compiled the step and the exam, the second both shapes of the step and the
+    # exam.
     assert 5000 <= result["compile_seconds"] < 5500
     assert 0 < result["seconds"] < 500
     assert result["tokens_per_second"] > 4 * machine.program.targets_per_step / 500
 
 
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
-def test_a_run_killed_and_started_again_ends_in_the_same_bits(tmp_path, monkeypatch, undisturbed, number, after):
+def test_a_run_killed_and_started_again_ends_in_the_same_bits(
+    tmp_path, monkeypatch, undisturbed, number, after
+):
     runs = runs_in(tmp_path)
     with monkeypatch.context() as patch:
         kill_at(patch, number, after)
@@ -153,8 +168,12 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(tmp_path, monkeypatc
     assert_same(runs, undisturbed[:1])
 
 
-@pytest.mark.parametrize("number", [2, 6, 8])  # the second member's first save, the third's second, the second's third
-def test_members_whose_newest_checkpoints_differ_go_on_from_what_all_have(tmp_path, monkeypatch, undisturbed, number):
+@pytest.mark.parametrize(
+    "number", [2, 6, 8]
+)  # the second member's first save, the third's second, the second's third
+def test_members_whose_newest_checkpoints_differ_go_on_from_what_all_have(
+    tmp_path, monkeypatch, undisturbed, number
+):
     runs = runs_in(tmp_path, THREE)
     with monkeypatch.context() as patch:
         kill_at(patch, number, after=False)
@@ -177,7 +196,9 @@ def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed
     assert_same(runs, undisturbed)
 
 
-def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(tmp_path, monkeypatch, undisturbed):
+def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(
+    tmp_path, monkeypatch, undisturbed
+):
     runs = runs_in(tmp_path, THREE)
     for company, saves in (([0], 3), ([0, 1], 2), ([1, 2], 2), ([0, 2], 1)):
         with monkeypatch.context() as patch:
@@ -189,7 +210,9 @@ def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(tmp_path, m
     assert_same(runs, undisturbed)
 
 
-def test_a_member_that_was_stopped_loses_no_step_to_one_that_has_not_begun(tmp_path, monkeypatch, undisturbed):
+def test_a_member_that_was_stopped_loses_no_step_to_one_that_has_not_begun(
+    tmp_path, monkeypatch, undisturbed
+):
     runs = runs_in(tmp_path, THREE)
     with monkeypatch.context() as patch:
         kill_at(patch, 1, after=True)
@@ -244,14 +267,20 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undi
         with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
             loop.train(runs)
     assert signal.getsignal(number) == before
-    assert newest(runs[0]) == "step_00000006"  # that came while the evaluation of step 4 was under way
+    assert (
+        newest(runs[0]) == "step_00000006"
+    )  # that came while the evaluation of step 4 was under way
     loop.train(runs)
     assert_same(runs, undisturbed[:1])
 
 
 def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):
     monkeypatch.setattr(loop, "build", None)
-    before = {path: path.stat().st_mtime_ns for run in undisturbed for path in run.directory.rglob("*.json*")}
+    before = {
+        path: path.stat().st_mtime_ns
+        for run in undisturbed
+        for path in run.directory.rglob("*.json*")
+    }
     assert [result["steps"] for result in loop.train(undisturbed)] == [8, 8, 8]
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -267,20 +296,31 @@ def test_the_records_of_a_run(undisturbed):
         assert line["flops"] == line["step"] * made.flops_per_step
         side = "train" if "train/nll" in line else "eval/heldout"
         # Letters are one byte each, but an end_of_document, one token in 257, stands for none.
-        assert line[f"{side}/bits_per_byte"] == pytest.approx(line[f"{side}/nll"] / math.log(2), rel=0.02)
+        assert line[f"{side}/bits_per_byte"] == pytest.approx(
+            line[f"{side}/nll"] / math.log(2), rel=0.02
+        )
     assert result["status"] == "complete"
     assert result["steps"] == 8
-    assert result["tokens"] == 8 * made.targets_per_step >= result["bytes"] > 0.97 * result["tokens"]
+    assert (
+        result["tokens"] == 8 * made.targets_per_step >= result["bytes"] > 0.97 * result["tokens"]
+    )
     assert isinstance(result["bytes"], int)
     assert result["flops"] == 8 * made.flops_per_step
-    assert result["params"]["total"] == sum(leaf.size for leaf in jax.tree.leaves(made.state.params))
+    assert result["params"]["total"] == sum(
+        leaf.size for leaf in jax.tree.leaves(made.state.params)
+    )
     assert result["final"]["eval/heldout/nll"] == lines[-1]["eval/heldout/nll"]
     assert result["final"]["train/nll"] == lines[-2]["train/nll"]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undisturbed, victim):
-    doomed = {"seed": 5, "optimizer.clip_norm": None, "optimizer.weight_decay": 1e30, "optimizer.peak_rate": 1e9}
+    doomed = {
+        "seed": 5,
+        "optimizer.clip_norm": None,
+        "optimizer.weight_decay": 1e30,
+        "optimizer.peak_rate": 1e9,
+    }
     members = [THREE[0] | {"optimizer.clip_norm": None}, doomed]
     runs = runs_in(tmp_path, members if victim else members[::-1])
     results = loop.train(runs)
@@ -312,18 +352,31 @@ def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
 
 def test_a_directory_of_another_run_is_refused_untouched(undisturbed):
     other = undisturbed[0]._replace(resolved=tiny.resolve({"model.depth": 3})[1])
-    with pytest.raises(UserError, match=r"holds another run: config\.model\.depth is 2 there and 3 here"):
+    with pytest.raises(
+        UserError, match=r"holds another run: config\.model\.depth is 2 there and 3 here"
+    ):
         loop.train([other])
 
 
 @pytest.mark.parametrize("step, stop", [(0, 3), (3, 4), (4, 6), (6, 8), (8, 9), (9, 10)])
 def test_calls_end_where_something_is_due(step, stop):
-    horizon = Horizon(steps=10, steps_per_call=3, log_every_steps=4, eval_every_steps=None, checkpoint_every_steps=100)
+    horizon = Horizon(
+        steps=10,
+        steps_per_call=3,
+        log_every_steps=4,
+        eval_every_steps=None,
+        checkpoint_every_steps=100,
+    )
     assert loop.next_stop(step, horizon, 10) == stop
 
 
 def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
-    language = {"data.symbols": 8, "data.concentration": 0.2, "data.documents": 256, "data.document_bytes": 1024}
+    language = {
+        "data.symbols": 8,
+        "data.concentration": 0.2,
+        "data.documents": 256,
+        "data.document_bytes": 1024,
+    }
     changes = language | {
         "data.length": 32,
         "data.holdout_fraction": 0.3,
@@ -343,10 +396,15 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     runs = runs_in(tmp_path, **changes)
     floor = synthetic.entropy_rate(runs[0].experiment.source)
     loop.train(runs)
-    exams = [line for line in records.read_metrics(runs[0].directory) if "eval/heldout/bits_per_byte" in line]
+    exams = [
+        line
+        for line in records.read_metrics(runs[0].directory)
+        if "eval/heldout/bits_per_byte" in line
+    ]
     rates = np.array([line["eval/heldout/bits_per_byte"] for line in exams])
-    # 65,000 held-out bytes of 2 bits each, give or take 1.5: their mean is known within 0.006 bits, and three times
-    # that is 0.9 %. Beginnings of windows and of documents cost more than the rate; 3 % above it leaves room for them.
+    # 65,000 held-out bytes of 2 bits each, give or take 1.5: their mean is known within 0.006 bits,
+    # and three times that is 0.9 %. Beginnings of windows and of documents cost more than the rate;
+    # 3 % above it leaves room for them.
     assert rates[-1] < 1.03 * floor
     assert (rates > 0.991 * floor).all()
     assert rates[0] > rates[-1]
@@ -360,7 +418,12 @@ def test_held_out_text_is_also_judged_as_asked(tmp_path):
 
 
 def test_an_exam_that_does_not_fit_is_refused():
-    with pytest.raises(UserError, match=r"config\.train\.also_examine: 'masked' is for models that see the whole text"):
+    with pytest.raises(
+        UserError,
+        match=r"config\.train\.also_examine: 'masked' is for models that see the whole text",
+    ):
         tiny.resolve({"train.also_examine": ("masked",)})
-    with pytest.raises(UserError, match=r"config\.train\.also_examine: 'seq2seq' reads other windows"):
+    with pytest.raises(
+        UserError, match=r"config\.train\.also_examine: 'seq2seq' reads other windows"
+    ):
         tiny.resolve({"train.also_examine": ("seq2seq",)})

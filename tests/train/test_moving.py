@@ -1,4 +1,6 @@
-"""A run that is asked for more steps, or finds its text elsewhere, goes on where that is the run it would have been."""
+"""A run that is asked for more steps, or finds its text elsewhere, goes on where that is the run it
+would have been.
+"""
 
 import json
 import math
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.train import identity, loop, records
+from lm_lab.runs import records
+from lm_lab.train import identity, loop
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
 from tests import tiny
@@ -44,7 +47,9 @@ def test_more_steps_of_a_constant_rate_are_the_longer_run_to_the_bit(eight, tmp_
     before = records.read_result(eight)
     assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12
     trained(tmp_path / "twelve", **CONSTANT, **{"train.steps": 12})
-    assert [a.tobytes() for a in final_arrays(eight)] == [a.tobytes() for a in final_arrays(tmp_path / "twelve")]
+    assert [a.tobytes() for a in final_arrays(eight)] == [
+        a.tobytes() for a in final_arrays(tmp_path / "twelve")
+    ]
     assert records_of(eight) == records_of(tmp_path / "twelve")
     line = json.loads((eight / "changes.jsonl").read_text())
     assert (line["step"], line["changes"]) == (8, {"train.steps": [8, 12]})
@@ -64,7 +69,11 @@ def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
         if moment == "result":
             patch.setattr(Path, "unlink", kill)
         else:
-            patch.setattr(identity, "atomic_write", lambda path, text: kill() if path.name == "config.json" else None)
+            patch.setattr(
+                identity,
+                "atomic_write",
+                lambda path, text: kill() if path.name == "config.json" else None,
+            )
         with pytest.raises(Killed):
             trained(eight, **CONSTANT, **{"train.steps": 12})
     assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12
@@ -73,8 +82,14 @@ def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"train.steps": 4}, r"eight has made 8 steps, and config.train asks for 4; .*--config.train.initial=\S*eight"),
-        ({"train.steps": 12, "optimizer.schedule": "cosine"}, "holds another run: config.optimizer.schedule is"),
+        (
+            {"train.steps": 4},
+            r"eight has made 8 steps, and config.train asks for 4; .*--config.train.initial=\S*eight",
+        ),
+        (
+            {"train.steps": 12, "optimizer.schedule": "cosine"},
+            "holds another run: config.optimizer.schedule is",
+        ),
     ],
 )
 def test_what_would_be_another_run_is_refused_and_nothing_changes(eight, changes, message):
@@ -86,7 +101,9 @@ def test_what_would_be_another_run_is_refused_and_nothing_changes(eight, changes
 
 def test_a_schedule_that_knew_its_end_is_not_drawn_out(tmp_path):
     trained(tmp_path)
-    with pytest.raises(UserError, match=r"a cosine schedule of 12 would have had other rates; .*train.initial="):
+    with pytest.raises(
+        UserError, match=r"a cosine schedule of 12 would have had other rates; .*train.initial="
+    ):
         trained(tmp_path, **{"train.steps": 12})
 
 
@@ -100,7 +117,11 @@ def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
         (tmp_path / folder / "a.txt").write_text(text)
     text = {"source": "text", "length": tiny.LENGTH, "split": "tail"}
     wanted = trained(tmp_path / "run", data=text | {"path": str(tmp_path / "here" / "a.txt")})
-    assert trained(tmp_path / "run", data=text | {"path": str(tmp_path / "there" / "a.txt")}) == wanted
-    with pytest.raises(UserError, match=r"run was trained on other text than config.data gives; choose another"):
+    assert (
+        trained(tmp_path / "run", data=text | {"path": str(tmp_path / "there" / "a.txt")}) == wanted
+    )
+    with pytest.raises(
+        UserError, match=r"run was trained on other text than config.data gives; choose another"
+    ):
         trained(tmp_path / "run", data=text | {"path": str(tmp_path / "other" / "a.txt")})
     assert math.isfinite(wanted["final"]["eval/heldout/nll"])

@@ -39,7 +39,9 @@ def test_schedules_have_known_values(schedule, known):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "wsd"])
-@pytest.mark.parametrize("fields", [{"warmup_steps": STEPS}, {"warmup_steps": 0}, {"decay_fraction": 0.0}])
+@pytest.mark.parametrize(
+    "fields", [{"warmup_steps": STEPS}, {"warmup_steps": 0}, {"decay_fraction": 0.0}]
+)
 def test_every_rate_of_a_run_is_positive_and_at_most_the_peak(schedule, fields):
     values = np.asarray(factors(schedule=schedule, final_fraction=0.0, **fields))[:STEPS]
     assert (values > 0).all()
@@ -48,7 +50,9 @@ def test_every_rate_of_a_run_is_positive_and_at_most_the_peak(schedule, fields):
 
 def test_a_warm_up_longer_than_the_run_is_refused():
     Config(warmup_steps=7).check_steps(7)
-    with pytest.raises(UserError, match=r"config\.optimizer\.warmup_steps 8 exceeds the run's 7 steps"):
+    with pytest.raises(
+        UserError, match=r"config\.optimizer\.warmup_steps 8 exceeds the run's 7 steps"
+    ):
         Config(warmup_steps=8).check_steps(7)
 
 
@@ -71,7 +75,9 @@ def updated(config, gradients, rate=0.1):
     return params
 
 
-GRADIENTS = [{"kernel": jnp.array([[1.0, -2.0]]) * k, "scale": jnp.array([0.5])} for k in (1.0, 0.3, -2.0)]
+GRADIENTS = [
+    {"kernel": jnp.array([[1.0, -2.0]]) * k, "scale": jnp.array([0.5])} for k in (1.0, 0.3, -2.0)
+]
 
 
 def test_adamw_is_the_papers():
@@ -97,18 +103,28 @@ def test_without_a_gradient_a_matrix_shrinks_by_rate_times_decay_and_a_scale_sta
 @pytest.mark.parametrize("clip_norm", [None, 0.01])
 def test_it_is_optaxs_adamw_built_directly(clip_norm):
     config = Config(clip_norm=clip_norm, weight_decay=0.3)
-    adamw = optax.adamw(0.1, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.3, mask={"kernel": True, "scale": False})
+    adamw = optax.adamw(
+        0.1, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.3, mask={"kernel": True, "scale": False}
+    )
     params = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
     state = adamw.init(params)
     for gradient in GRADIENTS:
         scale = 1.0 if clip_norm is None else clip_norm / float(optax.tree.norm(gradient))
-        updates, state = adamw.update(jax.tree.map(lambda g, s=scale: g * s, gradient), state, params)
+        updates, state = adamw.update(
+            jax.tree.map(lambda g, s=scale: g * s, gradient), state, params
+        )
         params = optax.apply_updates(params, updates)
     assert distance(updated(config, GRADIENTS), params) < ROUNDING
 
 
 def test_clipping_is_by_the_norm_of_the_whole_and_leaves_small_gradients():
-    config = Config(clip_norm=1.0, epsilon=1e3)  # so large an epsilon makes the first update proportional
-    small, large = ({"kernel": jnp.array([[k, 0.0]]), "scale": jnp.array([0.0])} for k in (0.5, 50.0))
-    moved = [3.0 - float(updated(config, [g], rate=1.0)["kernel"][0, 0]) - 0.3 for g in (small, large)]
+    config = Config(
+        clip_norm=1.0, epsilon=1e3
+    )  # so large an epsilon makes the first update proportional
+    small, large = (
+        {"kernel": jnp.array([[k, 0.0]]), "scale": jnp.array([0.0])} for k in (0.5, 50.0)
+    )
+    moved = [
+        3.0 - float(updated(config, [g], rate=1.0)["kernel"][0, 0]) - 0.3 for g in (small, large)
+    ]
     assert moved[1] / moved[0] == pytest.approx(2.0, rel=0.01)

@@ -1,11 +1,14 @@
-"""Runs on records, end to end: what they write is measured, resumed the same, and found again by `evaluate`."""
+"""Runs on records, end to end: what they write is measured, resumed the same, and found again by
+`evaluate`.
+"""
 
 import json
 
 import pytest
 
 from lm_lab.cli import evaluate as command
-from lm_lab.train import again, loop, records
+from lm_lab.runs import records
+from lm_lab.train import again, loop
 from lm_lab.train.member import Run
 from lm_lab.train.program import assemble
 from lm_lab.types import UserError
@@ -29,12 +32,16 @@ def test_what_is_written_is_measured_and_evaluate_finds_the_same(trained, capsys
     run, result = trained
     assert result["status"] == "complete"
     final = {name: value for name, value in result["final"].items() if name.startswith("eval/")}
-    assert set(final) == {f"eval/heldout/{name}" for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")}
+    assert set(final) == {
+        f"eval/heldout/{name}" for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")
+    }
     assert again.evaluate(run) == (4, pytest.approx(final))
     stored = records.read_result(run.directory)
     assert stored is not None
     records.write_result(run.directory, {**stored, "final": {}})
-    monkeypatch.setattr(command.devices, "start", lambda mesh: None)  # the devices of the suite are there
+    monkeypatch.setattr(
+        command.devices, "start", lambda mesh: None
+    )  # the devices of the suite are there
     assert command.run([f"--workdir={run.directory}"]) == 0
     assert json.loads((run.directory / "result.json").read_text())["final"] == pytest.approx(final)
     assert "step 4; eval/heldout/" in capsys.readouterr().out
@@ -50,7 +57,9 @@ def test_a_run_that_was_stopped_before_it_wrote_is_measured_all_the_same(trained
 def test_a_curve_is_measured_where_it_is_asked_for(tmp_path):
     run = run_in(tmp_path, {"objective.measured": "always", "train.eval_every_steps": 2})
     (result,) = loop.train([run])
-    curve = [line for line in records.read_metrics(run.directory) if "eval/heldout/exact_match" in line]
+    curve = [
+        line for line in records.read_metrics(run.directory) if "eval/heldout/exact_match" in line
+    ]
     assert [line["step"] for line in curve] == [2, 4]
     assert curve[-1]["eval/heldout/exact_match"] == result["final"]["eval/heldout/exact_match"]
 
@@ -63,7 +72,9 @@ def test_evaluate_needs_a_checkpoint(tmp_path):
 
 
 def test_classes_and_values_are_learnt(tmp_path):
-    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number % 2}\n" for number in range(80)))
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"text {number}\t{number % 2}\n" for number in range(80))
+    )
     data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
     for name, measured in (("classification", "accuracy"), ("regression", "spearman")):
         changes = {"objective": {"name": name}, "data": data, "train.steps": 2}
@@ -71,16 +82,26 @@ def test_classes_and_values_are_learnt(tmp_path):
         assert -1 <= result["final"][f"eval/heldout/{measured}"] <= 1
         assert "eval/heldout/bits_per_byte" not in result["final"]
     (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number}\n" for number in range(80)))
-    wrong = Run(*tiny.resolve({"objective": {"name": "classification"}, "data": data}), tmp_path / "b")
-    with pytest.raises(UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"):
+    wrong = Run(
+        *tiny.resolve({"objective": {"name": "classification"}, "data": data}), tmp_path / "b"
+    )
+    with pytest.raises(
+        UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
+    ):
         loop.build([wrong])
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])
 def test_every_family_can_be_asked_for_a_class(family, tmp_path):
-    (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number % 2}\n" for number in range(80)))
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"text {number}\t{number % 2}\n" for number in range(80))
+    )
     data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
-    changes = {"model": {"family": family, "width": 16}, "objective": {"name": "classification"}, "data": data}
+    changes = {
+        "model": {"family": family, "width": 16},
+        "objective": {"name": "classification"},
+        "data": data,
+    }
     program = assemble(tiny.resolve(changes)[0])
     assert program.params["head"] >= 2 * 16 + 2
     assert program.flops_per_step > 6 * program.params["matmul_body"] * tiny.ROWS
@@ -89,10 +110,19 @@ def test_every_family_can_be_asked_for_a_class(family, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"objective": {"name": "causal"}}, r"'causal' learns from a stream of text, .*'pairs' gives pairs of texts"),
+        (
+            {"objective": {"name": "causal"}},
+            r"'causal' learns from a stream of text, .*'pairs' gives pairs of texts",
+        ),
         ({"objective": {"name": "regression"}}, r"learns from labelled texts"),
-        ({"data": {"source": "synthetic"}}, r"'seq2seq' learns from pairs of texts, .*'synthetic' gives a stream"),
-        ({"model.length": 30, "model.positions": "learned"}, r"config\.model\.length 30 is below the data's 35"),
+        (
+            {"data": {"source": "synthetic"}},
+            r"'seq2seq' learns from pairs of texts, .*'synthetic' gives a stream",
+        ),
+        (
+            {"model.length": 30, "model.positions": "learned"},
+            r"config\.model\.length 30 is below the data's 35",
+        ),
     ],
 )
 def test_data_and_objective_that_do_not_fit(tmp_path, changes, message):

@@ -13,7 +13,9 @@ from tests.sweeps.fakes import wait_for
 
 @pytest.fixture
 def left(monkeypatch):
-    """The codes with which the process would have been ended; a signal counts as another one after 50 ms."""
+    """The codes with which the process would have been ended; a signal counts as another one after
+    50 ms.
+    """
     codes = []
     monkeypatch.setattr(preemption, "leave", lambda code, words: codes.append(code))
     monkeypatch.setattr(preemption, "ONE_SECONDS", 0.05)
@@ -23,7 +25,10 @@ def left(monkeypatch):
 @pytest.mark.parametrize("number", preemption.NUMBERS)
 def test_with_nothing_to_save_it_is_raised_in_the_main_thread(left, number):
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match=f"{number.name}: stopped; the same command goes on"), Signals("raise"):
+    with (
+        pytest.raises(Stopped, match=f"{number.name}: stopped; the same command goes on"),
+        Signals("raise"),
+    ):
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
     assert left == []
@@ -44,7 +49,9 @@ def test_the_first_is_noted_and_the_second_acts_at_once(left):
 def test_a_main_thread_that_runs_no_python_is_ended(left, monkeypatch):
     monkeypatch.setattr(preemption, "ANSWER_SECONDS", 0.05)
     with Signals("raise") as signals:
-        os.write(signals._writer, bytes([signal.SIGTERM]))  # what the system does, while no handler can run
+        os.write(
+            signals._writer, bytes([signal.SIGTERM])
+        )  # what the system does, while no handler can run
         wait_for(lambda: left == [128 + signal.SIGTERM])
 
 

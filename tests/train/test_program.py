@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.compute.flops import count
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.step import gradients
 from lm_lab.train import program as programs
 from lm_lab.train.program import assemble
-from lm_lab.train.sharding import unbox
-from lm_lab.train.step import gradients
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import DEPTH, HEADS, LENGTH, ROWS, WIDTH
@@ -27,7 +27,9 @@ def assembled(**changes):
     return assemble(tiny.resolve(dotted)[0])
 
 
-CLOSED_FORM = ROWS * LENGTH * (6 * (12 * DEPTH * WIDTH**2 + WIDTH * BYTES) + 12 * DEPTH * WIDTH * LENGTH)
+CLOSED_FORM = (
+    ROWS * LENGTH * (6 * (12 * DEPTH * WIDTH**2 + WIDTH * BYTES) + 12 * DEPTH * WIDTH * LENGTH)
+)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,11 @@ CLOSED_FORM = ROWS * LENGTH * (6 * (12 * DEPTH * WIDTH**2 + WIDTH * BYTES) + 12 
 def test_a_step_costs_the_closed_form_exactly(changes):
     program = assembled(**changes)
     assert program.flops_per_step == CLOSED_FORM
-    assert program.flops_per_token["counted"] == program.flops_per_token["palm"] == CLOSED_FORM / (ROWS * LENGTH)
+    assert (
+        program.flops_per_token["counted"]
+        == program.flops_per_token["palm"]
+        == CLOSED_FORM / (ROWS * LENGTH)
+    )
 
 
 def test_swiglu_costs_its_three_matrices():
@@ -65,7 +71,9 @@ LEARNS = {"encoder": "masked", "encoder_decoder": "continuation"}
 
 
 # word2vec is look-ups, and XLA books the additions of their gradients as FLOPs.
-@pytest.mark.parametrize("family", [name for name in registry.names("models") if name != "word2vec"])
+@pytest.mark.parametrize(
+    "family", [name for name in registry.names("models") if name != "word2vec"]
+)
 def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     """Unrolled in depth and in time: XLA counts the body of a loop once."""
     scan = jax.lax.scan
@@ -81,7 +89,9 @@ def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     batch = jax.eval_shape(prepare, jax.random.key(0), programs.abstract_examples(experiment, ROWS))
     arguments = (state.params, batch, jax.random.key(0))
     counted = count(gradient, *arguments)
-    monkeypatch.setattr(jax.lax, "scan", lambda *given, **options: scan(*given, **options | {"unroll": True}))
+    monkeypatch.setattr(
+        jax.lax, "scan", lambda *given, **options: scan(*given, **options | {"unroll": True})
+    )
     analysis = jax.jit(lambda *given: gradient(*given)).lower(*arguments).cost_analysis() or {}
     xla = analysis["flops"] + analysis["transcendentals"]
     assert counted.total + counted.elementwise == pytest.approx(xla, rel=0.01)
@@ -99,7 +109,9 @@ def test_horizons_are_whole_calls():
 @pytest.mark.parametrize("horizon", [{"tokens": 100}, {"budget_flops": 1000.0}])
 def test_a_horizon_below_one_call_is_refused(horizon):
     name = next(iter(horizon))
-    with pytest.raises(UserError, match=rf"config\.train\.{name} .* is below .*, a call of 2 steps"):
+    with pytest.raises(
+        UserError, match=rf"config\.train\.{name} .* is below .*, a call of 2 steps"
+    ):
         assembled(train__steps=None, **{f"train__{name}": value for name, value in horizon.items()})
 
 

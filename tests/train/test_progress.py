@@ -36,7 +36,9 @@ def test_the_last_line_is_not_repeated(clock, capsys):
     bar = Progress(1, 0, "tiny")
     bar.update(1, 2.0, 10.0, 0.5)
     bar.close()
-    assert capsys.readouterr().err == "tiny: step 1/1, loss 2.000, 10 tok/s, 50% of peak, 00:00 left\n"
+    assert (
+        capsys.readouterr().err == "tiny: step 1/1, loss 2.000, 10 tok/s, 50% of peak, 00:00 left\n"
+    )
 
 
 def test_nothing_done_prints_nothing(capsys):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, restore
-from lm_lab.train.checkpoint import Checkpoints
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -21,7 +21,12 @@ def run(tmp_path: Path) -> Path:
     with Checkpoints(tmp_path / "checkpoints", 2, identity.name_of(resolved)) as checkpoints:
         for step in (1, 2):
             filled = tiny.jax.tree.map(lambda x, step=step: x * 0 + step - 1, params)
-            checkpoints.save(step, {"params": filled, "opt_state": (filled, None), "step": np.array(step)}, {}, None)
+            checkpoints.save(
+                step,
+                {"params": filled, "opt_state": (filled, None), "step": np.array(step)},
+                {},
+                None,
+            )
     return tmp_path
 
 
@@ -56,7 +61,10 @@ def spoil(run: Path, section: dict) -> None:
     [
         ({"family": "decodr"}, "did you mean 'decoder'"),
         ({"wdth": 3}, r"config.json: config.model.wdth does not exist; did you mean 'width'"),
-        ({"depth": 3}, r"step_00000002: parameter layers.\S+ is \[2, .*\] there and \[3, .*\] by config.json"),
+        (
+            {"depth": 3},
+            r"step_00000002: parameter layers.\S+ is \[2, .*\] there and \[3, .*\] by config.json",
+        ),
         ({"tied": True}, r"parameter head.kernel is \[16, 257\] there and absent by config.json"),
     ],
 )

@@ -20,16 +20,23 @@ def defaults() -> dict[str, dict[str, object]]:
     for section, fields in CHOICES.items():
         for field, kind in fields.items():
             modules = {name: registry.find(kind, name, "") for name in registry.names(kind)}
-            classes |= {f"{section}.{field}={name}": module.Config for name, module in modules.items()}
+            classes |= {
+                f"{section}.{field}={name}": module.Config for name, module in modules.items()
+            }
     required = {dataclasses.MISSING: "required"}
     return {
-        name: {field.name: required.get(field.default, field.default) for field in dataclasses.fields(cls)}
+        name: {
+            field.name: required.get(field.default, field.default)
+            for field in dataclasses.fields(cls)
+        }
         for name, cls in classes.items()
     }
 
 
 def test_a_changed_default_is_a_decision():
-    """Runs are identified by what differs from the defaults: python -m tests.golden writes the file anew."""
+    """Runs are identified by what differs from the defaults: python -m tests.golden writes the file
+    anew.
+    """
     assert json.loads(json.dumps(defaults())) == json.loads(GOLDEN.read_text())
 
 
@@ -40,7 +47,10 @@ def resolved():
 
 def test_a_key_that_came_later_is_no_difference_at_its_default(resolved):
     about = known(choice(resolved))
-    older = {**resolved, "optimizer": {k: v for k, v in resolved["optimizer"].items() if k != "clip_norm"}}
+    older = {
+        **resolved,
+        "optimizer": {k: v for k, v in resolved["optimizer"].items() if k != "clip_norm"},
+    }
     del older["adapter"]
     assert not differences(older, resolved, about)
     assert spec(older, about) == spec(resolved, about)
@@ -59,7 +69,12 @@ def test_only_what_differs_from_the_defaults_is_said(resolved):
 
 
 def test_kernels_the_mesh_and_rhythms_decide_nothing():
-    keys = {"mesh.data": 2, "train.log_every_steps": 3, "train.keep_checkpoints": 5, "model.attention_kernel": "plain"}
+    keys = {
+        "mesh.data": 2,
+        "train.log_every_steps": 3,
+        "train.keep_checkpoints": 5,
+        "model.attention_kernel": "plain",
+    }
     plain, other = tiny.resolve()[1], tiny.resolve(keys)[1]
     about = known(choice(plain))
     assert deciding(plain, about) == deciding(other, about)
@@ -68,7 +83,13 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
 
 @pytest.mark.parametrize(
     "stored, asked, same",
-    [(1, 1.0, True), (True, 1, False), ([1, 2], [1, 2.0], True), ([1, 2], [1, 3], False), (None, 0, False)],
+    [
+        (1, 1.0, True),
+        (True, 1, False),
+        ([1, 2], [1, 2.0], True),
+        ([1, 2], [1, 3], False),
+        (None, 0, False),
+    ],
 )
 def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
     found = differences({"model": {"x": stored}}, {"model": {"x": asked}}, known(()))
@@ -77,7 +98,13 @@ def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
 
 @pytest.mark.parametrize(
     "schedule, until, same",
-    [("constant", 8, True), ("cosine", 1, True), ("cosine", 4, False), ("wsd", 6, True), ("wsd", 8, False)],
+    [
+        ("constant", 8, True),
+        ("cosine", 1, True),
+        ("cosine", 4, False),
+        ("wsd", 6, True),
+        ("wsd", 8, False),
+    ],
 )
 def test_schedules_have_the_same_rates_until_their_ends_tell(schedule, until, same):
     config = optimizer.Config(schedule=schedule, decay_fraction=0.25)

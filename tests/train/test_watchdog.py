@@ -1,4 +1,6 @@
-"""The watchdog: silent while waits are as ever, then a line, then stacks, then an end that says what hung."""
+"""The watchdog: silent while waits are as ever, then a line, then stacks, then an end that says
+what hung.
+"""
 
 import signal
 import time
@@ -16,7 +18,9 @@ def events(monkeypatch):
     """What the watchdog does, in order, its seconds made milliseconds."""
     seen = []
     monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.005)
-    monkeypatch.setattr(watchdog, "PATIENCE", {k: Patience(*(x / 1000 for x in v)) for k, v in PATIENCE.items()})
+    monkeypatch.setattr(
+        watchdog, "PATIENCE", {k: Patience(*(x / 1000 for x in v)) for k, v in PATIENCE.items()}
+    )
     monkeypatch.setattr(watchdog, "say", seen.append)
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda _: seen.append("stacks"))
     monkeypatch.setattr(watchdog, "leave", lambda code, words: seen.append((code, words)))

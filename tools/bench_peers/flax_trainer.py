@@ -21,7 +21,9 @@ def optimizer() -> optax.GradientTransformation:
         settings.STEPS,
         settings.FINAL_FRACTION * settings.PEAK_RATE,
     )
-    adamw = optax.adamw(rate, settings.BETA1, settings.BETA2, settings.EPSILON, weight_decay=settings.WEIGHT_DECAY)
+    adamw = optax.adamw(
+        rate, settings.BETA1, settings.BETA2, settings.EPSILON, weight_decay=settings.WEIGHT_DECAY
+    )
     return optax.chain(optax.clip_by_global_norm(settings.CLIP_NORM), adamw)
 
 

@@ -10,7 +10,8 @@ from bench_peers.turns import Turn, timed
 from ml_collections import ConfigDict
 
 from lm_lab.config import override, resolve
-from lm_lab.train import loop, sharding
+from lm_lab.engine import sharding
+from lm_lab.train import loop
 from lm_lab.train.member import Run
 
 

@@ -48,7 +48,9 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, tokens_BL: Array) -> Array:
         embed = nn.Embed(VOCAB, self.shape.width)
-        x_BLD = embed(tokens_BL) + nn.Embed(self.shape.length, self.shape.width)(jnp.arange(tokens_BL.shape[1])[None])
+        x_BLD = embed(tokens_BL) + nn.Embed(self.shape.length, self.shape.width)(
+            jnp.arange(tokens_BL.shape[1])[None]
+        )
         for _ in range(self.shape.depth):
             x_BLD = Block(self.shape)(x_BLD)
         return embed.attend(nn.LayerNorm(use_bias=False)(x_BLD))

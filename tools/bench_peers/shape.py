@@ -47,7 +47,9 @@ def gpt_params(shape: Shape) -> int:
 def bert_params(shape: Shape) -> int:
     """Parameters of a BERT, with two kinds of segments and a tied head."""
     width = shape.width
-    layer = 12 * width**2 + 13 * width  # four vectors of norms, four of attention, five of the feed-forward layer
+    layer = (
+        12 * width**2 + 13 * width
+    )  # four vectors of norms, four of attention, five of the feed-forward layer
     tables = (VOCAB + shape.length + 2) * width + 2 * width
     return tables + shape.depth * layer + width**2 + 3 * width + VOCAB
 

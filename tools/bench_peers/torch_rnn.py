@@ -30,7 +30,9 @@ class Network(nn.Module):
 def build(size: str, cell: str) -> Trainer:
     shape = RECURRENT_SHAPES[size]
     model = Network(shape, cell)
-    assert count(model) == rnn_params(shape, cell, biases=2 * GATES[cell])  # one for x, another for the state
+    assert count(model) == rnn_params(
+        shape, cell, biases=2 * GATES[cell]
+    )  # one for x, another for the state
     windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
     return Trainer(model, lambda: model(windows), shape.steps)
 

@@ -29,7 +29,10 @@ def build(size: str, mode: str) -> Trainer:
     model = T5ForConditionalGeneration(config).train()
     assert count(model) == t5_params(shape)
     tokens = torch.randint(VOCAB, (shape.batch_size, 2 * shape.length))
-    halves = {"input_ids": tokens[:, : shape.length], "decoder_input_ids": tokens[:, shape.length - 1 : -1]}
+    halves = {
+        "input_ids": tokens[:, : shape.length],
+        "decoder_input_ids": tokens[:, shape.length - 1 : -1],
+    }
     labels = tokens[:, shape.length :].contiguous()
     forward = torch.compile(model) if mode == "compiled" else model
     return Trainer(model, lambda: forward(**halves, labels=labels).loss, shape.steps)

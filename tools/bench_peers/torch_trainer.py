@@ -36,11 +36,16 @@ class Trainer:
     def __init__(self, model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
         self.loss, self.steps, self.step, self.params = loss, steps, 0, list(model.parameters())
         groups = [
-            {"params": [p for p in self.params if p.ndim > 1], "weight_decay": settings.WEIGHT_DECAY},
+            {
+                "params": [p for p in self.params if p.ndim > 1],
+                "weight_decay": settings.WEIGHT_DECAY,
+            },
             {"params": [p for p in self.params if p.ndim == 1], "weight_decay": 0.0},
         ]
         betas = (settings.BETA1, settings.BETA2)
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.EPSILON, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=0.0, betas=betas, eps=settings.EPSILON, fused=True
+        )
 
     def take_turn(self) -> None:
         for _ in range(self.steps):

@@ -32,10 +32,15 @@ def timed(take_turn: Callable[[], None]) -> Turn:
     return turn
 
 
-def torch_turns(python: str | None, module: str, size: str, modes: dict[str, str], stack: ExitStack) -> dict[str, Turn]:
+def torch_turns(
+    python: str | None, module: str, size: str, modes: dict[str, str], stack: ExitStack
+) -> dict[str, Turn]:
     """Those of a module of bench_peers in every mode, by its label; none without an interpreter that has torch."""
     if python is None:
-        print("no torch here: pip install -e .[interop], or give --torch-python; going on without", file=sys.stderr)
+        print(
+            "no torch here: pip install -e .[interop], or give --torch-python; going on without",
+            file=sys.stderr,
+        )
         return {}
     command = [python, "-m", f"bench_peers.{module}", size]
     return {label: torch_turn([*command, mode], stack) for label, mode in modes.items()}
@@ -44,7 +49,11 @@ def torch_turns(python: str | None, module: str, size: str, modes: dict[str, str
 def torch_turn(command: list[str], stack: ExitStack) -> Turn:
     """A PyTorch trainer in a process of its own, which lives as long as the stack."""
     worker = subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     stack.callback(worker.wait)
     stack.callback(worker.kill)
@@ -69,11 +78,15 @@ def torch_turn(command: list[str], stack: ExitStack) -> Turn:
 
 def parser(description: str | None, sizes: Iterable[str]) -> ArgumentParser:
     """The flags of all benchmarks."""
-    flags = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags = ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     flags.add_argument("--size", choices=[*sizes, "all"], default="all")
     flags.add_argument("--rounds", type=int, default=5)
     own = sys.executable if importlib.util.find_spec("torch") else None
-    words = "an interpreter with torch and what else it takes; default: this one, where it has torch"
+    words = (
+        "an interpreter with torch and what else it takes; default: this one, where it has torch"
+    )
     flags.add_argument("--torch-python", default=own, help=words)
     return flags
 
@@ -88,7 +101,11 @@ def run(
     for size in shapes if flags.size == "all" else [flags.size]:
         with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
             os.environ["LM_LAB_CACHE"] = cache
-            show(f"{kind} {size}", shapes[size], compare(contenders(size, flags, stack), flags.rounds))
+            show(
+                f"{kind} {size}",
+                shapes[size],
+                compare(contenders(size, flags, stack), flags.rounds),
+            )
 
 
 def compare(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
@@ -109,7 +126,9 @@ def show(title: str, shape: Shape, seconds: dict[str, list[float]]) -> None:
     cores, wide = len(os.sched_getaffinity(0)), max(map(len, seconds)) + 2
     sizes = f"length {shape.length}  batch {shape.batch_size}  vocabulary {VOCAB}"
     print(f"\n{title}  {sizes}  float32  {cores} cores")
-    print(f"{'':{wide}}{'tokens/s, median [range]':36}lm_lab is so many times as fast, median [range]")
+    print(
+        f"{'':{wide}}{'tokens/s, median [range]':36}lm_lab is so many times as fast, median [range]"
+    )
     for name, own in seconds.items():
         speed = span([shape.tokens / value for value in own], ",.0f")
         ratio = span([theirs / ours for theirs, ours in zip(own, seconds["lm_lab"])], ".2f")

@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm_lab import durable
 from lm_lab.data import files
 from lm_lab.data.documents import Document
+from lm_lab.runs import durable
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
@@ -21,7 +21,8 @@ class Config:
     """Which files to read, and what in them."""
 
     path: str = setting(
-        "a .jsonl or .jsonl.gz file, or a folder that is read with all folders below it", names_file=True
+        "a .jsonl or .jsonl.gz file, or a folder that is read with all folders below it",
+        names_file=True,
     )
     field: str = setting("the field of each object that holds the text", "text")
 
@@ -29,7 +30,8 @@ class Config:
 def documents(config: Config) -> Iterator[Document]:
     """One document a line, named file:line; blank lines and empty texts are left out.
 
-    Raises UserError, with file and line, for a line that is not UTF-8, not a JSON object, or lacks the field.
+    Raises UserError, with file and line, for a line that is not UTF-8, not a JSON object, or lacks
+    the field.
     """
     return files.with_text(_read(config), config.path)
 
@@ -47,10 +49,15 @@ def _read(config: Config) -> Iterator[Document]:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        with durable.open_to_read(path) as file, gzip.open(file) if path.name.endswith(".gz") else file as lines:
+        with (
+            durable.open_to_read(path) as file,
+            gzip.open(file) if path.name.endswith(".gz") else file as lines,
+        ):
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{files.KEY}: cannot read {path} ({error}); is it whole, and readable?") from None
+        raise UserError(
+            f"{files.KEY}: cannot read {path} ({error}); is it whole, and readable?"
+        ) from None
 
 
 def _text(line: bytes, field: str, where: str) -> str:
@@ -64,7 +71,10 @@ def _text(line: bytes, field: str, where: str) -> str:
     except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
         raise UserError(f"{files.KEY}: {where} cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):
-        raise UserError(f"{files.KEY}: {where} is not a JSON object; every line must be one, as {{{field!r}: ...}}")
+        raise UserError(
+            f"{files.KEY}: {where} is not a JSON object; every line must be one, as "
+            f"{{{field!r}: ...}}"
+        )
     if field not in record:
         known = ", ".join(map(repr, record)) or "none"
         raise UserError(f"config.data.field: {where} has no field {field!r}; its fields: {known}")
@@ -74,5 +84,7 @@ def _text(line: bytes, field: str, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{files.KEY}: {where} has half of a surrogate pair in {field!r}; mend the line") from None
+        raise UserError(
+            f"{files.KEY}: {where} has half of a surrogate pair in {field!r}; mend the line"
+        ) from None
     return text

@@ -1,4 +1,6 @@
-"""Texts with a label, the number of a class or a value: columns of a file, tab- or comma-separated, .gz too."""
+"""Texts with a label, the number of a class or a value: columns of a file, tab- or comma-separated,
+.gz too.
+"""
 
 import dataclasses
 import math
@@ -22,8 +24,12 @@ class Config:
     heldout_path: str | None = setting(
         "the held-out texts, in the same form; None: a part of the others", None, names_file=True
     )
-    form: Literal["tabs", "commas"] = setting("what separates columns; quotes count with commas only", "tabs")
-    text: tuple[str, ...] = setting("columns joined by line ends: names in the header, or numbers from 1", ("1",))
+    form: Literal["tabs", "commas"] = setting(
+        "what separates columns; quotes count with commas only", "tabs"
+    )
+    text: tuple[str, ...] = setting(
+        "columns joined by line ends: names in the header, or numbers from 1", ("1",)
+    )
     label: str = setting("the column of the label", "2")
     header: bool = setting("whether the first line names the columns", False)
 
@@ -31,7 +37,8 @@ class Config:
 def documents(config: Config) -> Iterator[Document]:
     """One document a line, named file:line; empty texts are left out.
 
-    Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose label is no number.
+    Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose
+    label is no number.
     """
     yield from _read(config, "path", config.path, None if config.heldout_path is None else False)
     if config.heldout_path is not None:
@@ -42,7 +49,9 @@ def fingerprint(config: Config) -> str:
     """Digest of the files as they lie on the disk, and of how they are read."""
     keys = {"path": config.path, "heldout_path": config.heldout_path}
     found = [(key, tables.open_file(key, path)) for key, path in keys.items() if path is not None]
-    return files.fingerprint(found, "labelled", repr((config.form, config.text, config.label, config.header)))
+    return files.fingerprint(
+        found, "labelled", repr((config.form, config.text, config.label, config.header))
+    )
 
 
 def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator[Document]:
@@ -64,5 +73,7 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{where} has the label {text!r}, and it must be a number; mend it or config.data.label")
+        raise UserError(
+            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.label"
+        )
     return number

@@ -1,4 +1,6 @@
-"""Pairs of texts, a source and a target: columns of one file, lines of two, or parts of a line; .gz too."""
+"""Pairs of texts, a source and a target: columns of one file, lines of two, or parts of a line; .gz
+too.
+"""
 
 import dataclasses
 import re
@@ -17,31 +19,52 @@ GIVES: Reads = "pairs"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which files to read, and what in them. Raises UserError for a pattern that gives no two groups."""
+    """Which files to read, and what in them. Raises UserError for a pattern that gives no two
+    groups.
+    """
 
-    path: str = setting("the pairs to train on: a file, or two aligned ones as source,target", names_file=True)
+    path: str = setting(
+        "the pairs to train on: a file, or two aligned ones as source,target", names_file=True
+    )
     heldout_path: str | None = setting(
         "the held-out pairs, in the same form; None: a part of the others", None, names_file=True
     )
-    form: Literal["tabs", "commas", "lines"] = setting("columns of a file, or lines of two (or of a pattern)", "tabs")
-    pattern: str | None = setting("of `lines` of one file: a regular expression, groups source and target", None)
-    columns: tuple[str, ...] = setting("source and target: names in the header, or numbers from 1", ("1", "2"))
+    form: Literal["tabs", "commas", "lines"] = setting(
+        "columns of a file, or lines of two (or of a pattern)", "tabs"
+    )
+    pattern: str | None = setting(
+        "of `lines` of one file: a regular expression, groups source and target", None
+    )
+    columns: tuple[str, ...] = setting(
+        "source and target: names in the header, or numbers from 1", ("1", "2")
+    )
     header: bool = setting("whether the first line of a file of columns names them", False)
-    spell: Literal["none", "source", "target", "both"] = setting("put spaces between characters of a side", "none")
-    unicode: Literal["given", "NFC", "NFD"] = setting("normal form of the sources, before they are spelt", "given")
+    spell: Literal["none", "source", "target", "both"] = setting(
+        "put spaces between characters of a side", "none"
+    )
+    unicode: Literal["given", "NFC", "NFD"] = setting(
+        "normal form of the sources, before they are spelt", "given"
+    )
 
     def __post_init__(self) -> None:
         """The checks."""
         if len(self.columns) != 2:
-            raise UserError(f"columns must name two, the source and the target, not {len(self.columns)}")
+            raise UserError(
+                f"columns must name two, the source and the target, not {len(self.columns)}"
+            )
         if self.pattern is not None and (self.form != "lines" or _groups(self.pattern) != 2):
-            raise UserError(f"pattern {self.pattern!r} must have two groups, source and target, and form be 'lines'")
+            raise UserError(
+                f"pattern {self.pattern!r} must have two groups, source and target, and form be "
+                "'lines'"
+            )
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a pair, named file:line; where there is a held-out file, its pairs are the held-out ones.
+    """One document a pair, named file:line; where there is a held-out file, its pairs are the
+    held-out ones.
 
-    Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or has an empty side.
+    Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or has an
+    empty side.
     """
     yield from _read(config, "path", config.path, None if config.heldout_path is None else False)
     if config.heldout_path is not None:
@@ -53,7 +76,9 @@ def fingerprint(config: Config) -> str:
     found = []
     for key, paths in (("path", config.path), ("heldout_path", config.heldout_path)):
         names = [] if paths is None else paths.split(",") if config.form == "lines" else [paths]
-        found += [(f"{key}{number}", tables.open_file(key, name)) for number, name in enumerate(names)]
+        found += [
+            (f"{key}{number}", tables.open_file(key, name)) for number, name in enumerate(names)
+        ]
     how = (config.form, config.pattern, config.columns, config.header, config.spell, config.unicode)
     return files.fingerprint(found, "pairs", repr(how))
 
@@ -72,7 +97,9 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
     for row in rows:
         source, target = (tables.field(row, place, key).strip() for place in places)
         if not source or not target:
-            raise UserError(f"config.data.{key}: {row.where} has an empty source or target; mend the line")
+            raise UserError(
+                f"config.data.{key}: {row.where} has an empty source or target; mend the line"
+            )
         file, _, line = row.where.rpartition(":")
         source, target = as_source(config, source), _spell(target, "target", config)
         yield Document(f"{Path(file).name}:{line}", source, target, heldout=heldout)
@@ -86,7 +113,10 @@ def _rows(config: Config, key: str, path: str) -> Iterator[tables.Row]:
     if config.pattern is not None:
         return tables.matched(key, path, config.pattern)
     if path.count(",") != 1:
-        raise UserError(f"config.data.{key}: form 'lines' needs two aligned files as source,target (or a pattern)")
+        raise UserError(
+            f"config.data.{key}: form 'lines' needs two aligned files as source,target (or a "
+            "pattern)"
+        )
     return tables.side_by_side(key, path)
 
 

@@ -1,4 +1,6 @@
-"""The source of the Python standard library: real text that is everywhere, with no download (about 23 MB)."""
+"""The source of the Python standard library: real text that is everywhere, with no download (about
+23 MB).
+"""
 
 import dataclasses
 import sysconfig
@@ -9,7 +11,8 @@ from lm_lab.data import files
 from lm_lab.data.documents import Document, digest
 from lm_lab.types import UserError
 
-# A larger file is mostly a table (encodings, topics, test vectors), and would be a large part of the held-out text.
+# A larger file is mostly a table (encodings, topics, test vectors), and would be a large part of
+# the held-out text.
 LARGEST_BYTES = 100_000
 NOT_OF_THE_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
@@ -20,7 +23,8 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """Every .py file of the running interpreter's library, tests too, below 100 kB, in order of their names.
+    """Every .py file of the running interpreter's library, tests too, below 100 kB, in order of
+    their names.
 
     Empty files and those that are not UTF-8 (a few tests of encodings) are left out.
     """
@@ -29,7 +33,9 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of all files, names and contents: another interpreter, or a changed library, is another corpus."""
+    """Digest of all files, names and contents: another interpreter, or a changed library, is
+    another corpus.
+    """
     return digest(["stdlib", *(part for item in _contents(_root()) for part in item)])
 
 
@@ -40,7 +46,10 @@ def _root() -> Path:
 def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
     found = _list(root)
     if not found:
-        raise UserError(f"config.data.source: no .py file below {root}; use a Python that has its library's source")
+        raise UserError(
+            f"config.data.source: no .py file below {root}; use a Python that has its library's "
+            "source"
+        )
     for name, path in found:
         data = files.read_bytes(path)
         if 0 < len(data) < LARGEST_BYTES and _is_utf8(data):

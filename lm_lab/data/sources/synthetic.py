@@ -1,4 +1,6 @@
-"""A language with a known entropy rate: a seeded Markov source over letters. It is the floor of a loss."""
+"""A language with a known entropy rate: a seeded Markov source over letters. It is the floor of a
+loss.
+"""
 
 import dataclasses
 import string
@@ -22,7 +24,9 @@ class Config:
 
     symbols: int = setting("letters of the alphabet, one byte each", 16, low=2, high=len(ALPHABET))
     order: int = setting("how many letters the next one depends on", 2, low=1, high=8)
-    concentration: float = setting("of the Dirichlet that rows are drawn from; smaller is more certain", 0.3, low=0.01)
+    concentration: float = setting(
+        "of the Dirichlet that rows are drawn from; smaller is more certain", 0.3, low=0.01
+    )
     language_seed: int = setting("which language, and which text in it", 0, low=0)
     documents: int = setting("how many documents", 1024, low=2, high=2**30)
     document_bytes: int = setting("bytes in each document", 4096, low=1, high=2**22)
@@ -31,12 +35,15 @@ class Config:
         """Raises UserError for a table of transitions that is too large to be solved exactly."""
         if self.symbols**self.order > LARGEST_TABLE:
             raise UserError(
-                f"symbols ** order must be at most {LARGEST_TABLE}, not {self.symbols}**{self.order}; lower one"
+                f"symbols ** order must be at most {LARGEST_TABLE}, not "
+                f"{self.symbols}**{self.order}; lower one"
             )
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """Documents of `document_bytes` ASCII letters each, independent, begun in the stationary distribution."""
+    """Documents of `document_bytes` ASCII letters each, independent, begun in the stationary
+    distribution.
+    """
     table = _table(config)
     letters = np.frombuffer(ALPHABET.encode(), np.uint8)
     for first in range(0, config.documents, DOCUMENTS_AT_ONCE):
@@ -47,17 +54,22 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of the settings and of the table itself, so that another generator of random numbers is seen."""
+    """Digest of the settings and of the table itself, so that another generator of random numbers
+    is seen.
+    """
     return digest(["synthetic", repr(config), _table(config).tobytes()])
 
 
 def entropy_rate(config: Config) -> float:
     """Bits per byte that no model can beat on long text (exact, float64).
 
-    A model pays more for the beginning of a document and for its end, which weigh as 1 / document_bytes.
+    A model pays more for the beginning of a document and for its end, which weigh as 1 /
+    document_bytes.
     """
     return markov.entropy_rate(_table(config))
 
 
 def _table(config: Config) -> np.ndarray:
-    return markov.transitions(config.symbols, config.order, config.concentration, config.language_seed)
+    return markov.transitions(
+        config.symbols, config.order, config.concentration, config.language_seed
+    )

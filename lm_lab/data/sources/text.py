@@ -12,12 +12,16 @@ from lm_lab.schema import setting
 class Config:
     """Which files to read."""
 
-    path: str = setting("a UTF-8 text file, or a folder that is read with all folders below it", names_file=True)
+    path: str = setting(
+        "a UTF-8 text file, or a folder that is read with all folders below it", names_file=True
+    )
     suffix: str = setting("in a folder, read the files whose names end so", ".txt")
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """The files in order of their names, empty ones left out. Raises UserError for one that is not UTF-8."""
+    """The files in order of their names, empty ones left out. Raises UserError for one that is not
+    UTF-8.
+    """
     found = files.find(config.path, (config.suffix,))
     read = (Document(name, files.decode(files.read_bytes(path), str(path))) for name, path in found)
     return files.with_text(read, config.path)

@@ -1,4 +1,6 @@
-"""Bytes: ids 0 to 255 are those of the UTF-8 text, id 256 is the end of a document. Nothing to learn, any script."""
+"""Bytes: ids 0 to 255 are those of the UTF-8 text, id 256 is the end of a document. Nothing to
+learn, any script.
+"""
 
 import dataclasses
 from typing import Any
@@ -11,7 +13,9 @@ END_OF_DOCUMENT = 256
 
 _BYTES = [bytes([value]) for value in range(256)]
 # Letters, digits, the underscore, and every byte of a script beyond ASCII.
-WORDS = np.array([byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8)
+WORDS = np.array(
+    [byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8
+)
 SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
 
 

@@ -1,4 +1,6 @@
-"""Unicode characters that the training text has, Hangul by syllable or by letter; others are spelt in bytes."""
+"""Unicode characters that the training text has, Hangul by syllable or by letter; others are spelt
+in bytes.
+"""
 
 import dataclasses
 import itertools
@@ -14,27 +16,39 @@ from lm_lab.schema import setting
 SYLLABLES = range(0xAC00, 0xD7A4)
 LETTERS = range(0x1100, 0x1200)  # conjoining: leads, then vowels, then tails
 LEADS = range(0x1100, 0x1160)
-MODERN = [chr(first + n) for first, count in ((0x1100, 19), (0x1161, 21), (0x11A8, 27)) for n in range(count)]
+MODERN = [
+    chr(first + n)
+    for first, count in ((0x1100, 19), (0x1161, 21), (0x11A8, 27))
+    for n in range(count)
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which characters have an id of their own."""
 
-    hangul: Literal["syllables", "letters"] = setting("what a Hangul syllable is cut into (letters: NFD)", "syllables")
+    hangul: Literal["syllables", "letters"] = setting(
+        "what a Hangul syllable is cut into (letters: NFD)", "syllables"
+    )
     least_count: int = setting("times that a character must stand in the training text", 1, low=1)
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
-    """The characters in order of their code points; the letters of Hangul are all among them, or none."""
+    """The characters in order of their code points; the letters of Hangul are all among them, or
+    none.
+    """
     counts = Counter(piece for text in texts for piece, _ in _cut(text, "syllables"))
     syllables = SYLLABLES if config.hangul == "letters" else ()
-    frequent = {p for p in counts if p and counts[p] >= config.least_count and ord(p) not in syllables}
+    frequent = {
+        p for p in counts if p and counts[p] >= config.least_count and ord(p) not in syllables
+    }
     return pieces.dump(sorted(frequent.union(MODERN if config.hangul == "letters" else ())))
 
 
 def make(config: Config, learnt: bytes) -> Tokenizer:
-    """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the text."""
+    """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the
+    text.
+    """
     return pieces.build(
         f"characters-{config.hangul}",
         learnt,
@@ -57,7 +71,8 @@ def _cut(text: str, hangul: str) -> Iterator[tuple[str, bytes]]:
             for letter in unicodedata.normalize("NFD", character):
                 yield letter, letter.encode()
         elif ord(character) in LETTERS:
-            # One that stands in the text itself has no piece, so that bytes tell it from a part of a syllable.
+            # One that stands in the text itself has no piece, so that bytes tell it from a part of
+            # a syllable.
             yield "", character.encode()
         else:
             yield character, character.encode()
@@ -71,6 +86,10 @@ def _size(piece: str) -> int:
 
 def _join(written: list[bytes]) -> str:
     """Letters that one id each wrote become syllables; those spelt in bytes stand as they are."""
-    parts = itertools.groupby(written, key=lambda data: len(data) == 3 and ord(data.decode()) in LETTERS)
+    parts = itertools.groupby(
+        written, key=lambda data: len(data) == 3 and ord(data.decode()) in LETTERS
+    )
     texts = ((letters, b"".join(data).decode(errors="replace")) for letters, data in parts)
-    return "".join(unicodedata.normalize("NFC", text) if letters else text for letters, text in texts)
+    return "".join(
+        unicodedata.normalize("NFC", text) if letters else text for letters, text in texts
+    )

@@ -1,10 +1,11 @@
-"""A tokenizer of the Hugging Face hub, read from its tokenizer.json, or from vocab.txt (BERT's) or vocab.json beside
-merges.txt (GPT-2's).
+"""A tokenizer of the Hugging Face hub, read from its tokenizer.json, or from vocab.txt (BERT's) or
+vocab.json beside merges.txt (GPT-2's).
 
-Its special tokens are never made of text. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text as it is: what the
-file says of Unicode normal forms is left out, so that every text comes back. Of the others (WordPiece, Unigram, BPE
-with spaces as U+2581) what they normalise comes back normalised, and bytes are counted of that: a space before each
-word is one, also before the first. Needs the `tokenizers` library, an extra.
+Its special tokens are never made of text. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text
+as it is: what the file says of Unicode normal forms is left out, so that every text comes back. Of
+the others (WordPiece, Unigram, BPE with spaces as U+2581) what they normalise comes back
+normalised, and bytes are counted of that: a space before each word is one, also before the first.
+Needs the `tokenizers` library, an extra.
 """
 
 import dataclasses
@@ -18,13 +19,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab import durable
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers import byte
+from lm_lab.runs import durable
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
-ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>", "<|im_end|>")  # in this order, where none is named
+ENDS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<|eot_id|>",
+    "<|im_end|>",
+)  # in this order, where none is named
 MASKS = ("<mask>", "[MASK]")
 KEY = "config.data.tokenizer_file"
 SPACE = "\u2581"
@@ -35,10 +42,13 @@ class Config:
     """Which tokenizer."""
 
     tokenizer_file: str = setting(
-        "path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt", names_file=True
+        "path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt",
+        names_file=True,
     )
     end_token: str | None = setting("what ends a document; None: the usual names, in turn", None)
-    framed: bool = setting("a text begins with the special tokens that the file puts before it, as <s>", False)
+    framed: bool = setting(
+        "a text begins with the special tokens that the file puts before it, as <s>", False
+    )
 
 
 class Library(NamedTuple):
@@ -72,7 +82,11 @@ def make(config: Config) -> Tokenizer:
         return np.array(begin + library.plain.encode(text, add_special_tokens=False).ids, dtype)
 
     def decode(ids: Any) -> str:
-        shown = [number for number in np.asarray(ids).ravel().tolist() if number < len(texts) and number not in hidden]
+        shown = [
+            number
+            for number in np.asarray(ids).ravel().tolist()
+            if number < len(texts) and number not in hidden
+        ]
         if is_bytes:
             return b"".join(texts[number] for number in shown).decode(errors="replace")
         return library.plain.decode(shown)
@@ -82,7 +96,9 @@ def make(config: Config) -> Tokenizer:
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
-    identity = f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
+    identity = (
+        f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
+    )
     mask = next((special[name] for name in MASKS if name in special), None)
     found = Tokenizer(identity, len(texts), end, bytes_of, words, ends, encode, decode)
     stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
@@ -133,7 +149,9 @@ def _byte_pairs(path: Path) -> Any:
     merges = durable.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
-    made.add_special_tokens([name for name in (*ENDS, "<s>", "<pad>", "<unk>", "<mask>") if name in vocab])
+    made.add_special_tokens(
+        [name for name in (*ENDS, "<s>", "<pad>", "<unk>", "<mask>") if name in vocab]
+    )
     if "<s>" in vocab and "</s>" in vocab:  # BART's and RoBERTa's
         ends = [(name, vocab[name]) for name in ("</s>", "<s>")]
         made.post_processor = library.processors.RobertaProcessing(*ends, add_prefix_space=False)
@@ -143,7 +161,9 @@ def _byte_pairs(path: Path) -> Any:
 def _is_byte_level(facts: dict[str, Any]) -> bool:
     """Whether its letters stand for bytes. Raises UserError for a kind whose text is not known."""
     parts = facts["pre_tokenizer"] or {}
-    levels = [part for part in parts.get("pretokenizers", [parts]) if part.get("type") == "ByteLevel"]
+    levels = [
+        part for part in parts.get("pretokenizers", [parts]) if part.get("type") == "ByteLevel"
+    ]
     if any(level.get("add_prefix_space") for level in levels):
         raise UserError("add_prefix_space puts a space before every text; choose another tokenizer")
     kind = facts["model"].get("type", "BPE")
@@ -153,7 +173,10 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
         raise UserError(f"a {kind} of this form is not supported; known: BPE, Unigram, WordPiece")
     decoder = facts.get("decoder")
     if decoder is None or "ByteLevel" in json.dumps(decoder):
-        raise UserError("not a byte-level BPE, and no decoder says what its ids stand for; choose another tokenizer")
+        raise UserError(
+            "not a byte-level BPE, and no decoder says what its ids stand for; choose another "
+            "tokenizer"
+        )
     return False
 
 
@@ -161,9 +184,15 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]
     """What each id stands for: nothing where it is special, or no token at all."""
     model = facts["model"]
     vocab = model["vocab"]
-    ids = {piece: number for number, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else vocab
+    ids = (
+        {piece: number for number, (piece, _) in enumerate(vocab)}
+        if isinstance(vocab, list)
+        else vocab
+    )
     if letters is not None:
-        found = {number: bytes(letters[letter] for letter in piece) for piece, number in ids.items()}
+        found = {
+            number: bytes(letters[letter] for letter in piece) for piece, number in ids.items()
+        }
     elif model.get("type") == "WordPiece":
         goes_on = model.get("continuing_subword_prefix", "##")
         found = {number: _of_word_piece(piece, goes_on) for piece, number in ids.items()}
@@ -176,7 +205,9 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]
 
 
 def _of_word_piece(piece: str, goes_on: str) -> bytes:
-    """A piece that goes on with a word, or a word with the space before it, which punctuation has not."""
+    """A piece that goes on with a word, or a word with the space before it, which punctuation has
+    not.
+    """
     if piece.startswith(goes_on):
         return piece.removeprefix(goes_on).encode()
     return piece.encode() if len(piece) == 1 and not piece.isalnum() else f" {piece}".encode()
@@ -189,21 +220,33 @@ def _of_piece(piece: str, fallback: bool) -> bytes:
 
 
 def _letters() -> dict[str, int]:
-    """The byte that each letter of a byte-level vocabulary stands for: printable ones for themselves, the others, in
-    order, for what follows Latin-1."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """The byte that each letter of a byte-level vocabulary stands for: printable ones for
+    themselves, the others, in order, for what follows Latin-1.
+    """
+    plain = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [value for value in range(256) if value not in plain]
-    return {chr(value): value for value in plain} | {chr(256 + place): value for place, value in enumerate(others)}
+    return {chr(value): value for value in plain} | {
+        chr(256 + place): value for place, value in enumerate(others)
+    }
 
 
 def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
-    """The id that ends a document: the named one, a usual one, or what the file's own rule puts after a text."""
+    """The id that ends a document: the named one, a usual one, or what the file's own rule puts
+    after a text.
+    """
     for token in ENDS if named is None else (named,):
         if token in special:
             return special[token]
     if named is None and after:
         return after[-1]
-    raise UserError(f"config.data.end_token: none of its special tokens is {named or 'a usual end'}; name one of them")
+    raise UserError(
+        f"config.data.end_token: none of its special tokens is {named or 'a usual end'}; name "
+        "one of them"
+    )
 
 
 def _word(text: bytes) -> int:
@@ -225,7 +268,10 @@ def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
     library = _imported(path)
     whole = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
-    plain = whole | {"added_tokens": [token for token in added if not token["special"]], "post_processor": None}
+    plain = whole | {
+        "added_tokens": [token for token in added if not token["special"]],
+        "post_processor": None,
+    }
     plain |= {"normalizer": None} if is_bytes else {"model": _unspoken(facts["model"], added)}
     try:
         probe = library.Tokenizer.from_str(json.dumps(whole)).encode("a")
@@ -238,8 +284,9 @@ def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
 
 
 def _unspoken(model: dict[str, Any], added: Any) -> dict[str, Any]:
-    """The model with its special pieces under names that no text has: a Unigram would find "</s>" in a text. What is
-    unknown stays, for the model asks for it by name."""
+    """The model with its special pieces under names that no text has: a Unigram would find "</s>"
+    in a text. What is unknown stays, for the model asks for it by name.
+    """
     hidden = {token["content"]: f"\ufdd0{token['id']}\ufdd1" for token in added if token["special"]}
     hidden.pop(str(model.get("unk_token")), None)
     vocab = model["vocab"]

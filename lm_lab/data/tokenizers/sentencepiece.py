@@ -1,7 +1,8 @@
-"""SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text; the rest is spelt in bytes.
+"""SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text; the rest is
+spelt in bytes.
 
-Text is taken as it is: nothing is normalised, no space is added or dropped. The one character that does not come back
-is U+2581, which SentencePiece writes for a space.
+Text is taken as it is: nothing is normalised, no space is added or dropped. The one character that
+does not come back is U+2581, which SentencePiece writes for a space.
 """
 
 import dataclasses
@@ -19,8 +20,11 @@ from lm_lab.schema import setting
 from lm_lab.types import UserError
 
 SPACE = "\u2581"
-LONGEST_BYTES = 100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
-MOST = 1_000_000  # pieces: as many as SentencePiece weighs for a unigram, which it says after a long search
+LONGEST_BYTES = (
+    100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
+)
+# pieces: as many as SentencePiece weighs for a unigram, which it says after a long search
+MOST = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +32,15 @@ class Config:
     """Which pieces are learnt."""
 
     pieces: int = setting("how many, the 256 bytes among them", 4000, low=257, high=MOST)
-    kind: Literal["unigram", "bpe"] = setting("how they are found (1804.10959, 1508.07909)", "unigram")
+    kind: Literal["unigram", "bpe"] = setting(
+        "how they are found (1804.10959, 1508.07909)", "unigram"
+    )
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
-    """SentencePiece's model. Repeatable: one thread. Raises UserError where the text has no so many pieces."""
+    """SentencePiece's model. Repeatable: one thread. Raises UserError where the text has no so many
+    pieces.
+    """
     written = io.BytesIO()
     parts = (part for text in texts for line in text.split("\n") for part in _cut(line))
     try:
@@ -55,7 +63,9 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
         )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-200:]
-        raise UserError(f"config.data.pieces: {config.pieces} cannot be learnt from this text ({reason})") from None
+        raise UserError(
+            f"config.data.pieces: {config.pieces} cannot be learnt from this text ({reason})"
+        ) from None
     return written.getvalue()
 
 
@@ -77,12 +87,21 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()
-        return b"".join(written[number] for number in flat if number < count).decode(errors="replace")
+        return b"".join(written[number] for number in flat if number < count).decode(
+            errors="replace"
+        )
 
     identity = f"sentencepiece-{config.kind}-{hashlib.sha256(learnt).hexdigest()[:32]}"
     sizes = np.array([*map(len, written), 0], np.uint16)
     return Tokenizer(
-        identity, count + 1, count, sizes, np.array([*words, 0], np.uint8), np.array([*ends, True]), encode, decode
+        identity,
+        count + 1,
+        count,
+        sizes,
+        np.array([*words, 0], np.uint8),
+        np.array([*ends, True]),
+        encode,
+        decode,
     )
 
 
@@ -91,7 +110,11 @@ def written_by(processor: Any, number: int) -> bytes:
     piece = processor.IdToPiece(number)
     if processor.IsByte(number):
         return bytes([int(piece[1:-1], 16)])  # <0x41>
-    return b"" if processor.IsUnknown(number) or processor.IsControl(number) else piece.replace(SPACE, " ").encode()
+    return (
+        b""
+        if processor.IsUnknown(number) or processor.IsControl(number)
+        else piece.replace(SPACE, " ").encode()
+    )
 
 
 def begins_word(data: bytes) -> int:

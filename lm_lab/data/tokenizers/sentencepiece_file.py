@@ -1,7 +1,9 @@
-"""A SentencePiece model (1808.06226) that came with a model: T5's, LLaMA 2's, Mistral's, Gemma's, MarianMT's.
+"""A SentencePiece model (1808.06226) that came with a model: T5's, LLaMA 2's, Mistral's, Gemma's,
+MarianMT's.
 
-Its own rules normalise a text (they may join spaces and put one before it), and bytes are counted of what they make of
-it. MarianMT cuts sources by one file and targets by another, and has the ids of both in a third.
+Its own rules normalise a text (they may join spaces and put one before it), and bytes are counted
+of what they make of it. MarianMT cuts sources by one file and targets by another, and has the ids
+of both in a third.
 """
 
 import dataclasses
@@ -15,13 +17,15 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from lm_lab import durable
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
+from lm_lab.runs import durable
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
-LANGUAGE = re.compile(r">>\S+<<")  # before a source of MarianMT: the language to translate into, one piece
+LANGUAGE = re.compile(
+    r">>\S+<<"
+)  # before a source of MarianMT: the language to translate into, one piece
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +35,17 @@ class Config:
     tokenizer_file: str = setting(
         "path of a SentencePiece model; of pairs with target_file, that of sources", names_file=True
     )
-    target_file: str | None = setting("the one of targets, and of text; None: the same", None, names_file=True)
-    vocab_file: str | None = setting("JSON that gives each piece its id; None: the model's own", None, names_file=True)
+    target_file: str | None = setting(
+        "the one of targets, and of text; None: the same", None, names_file=True
+    )
+    vocab_file: str | None = setting(
+        "JSON that gives each piece its id; None: the model's own", None, names_file=True
+    )
     end_token: str = setting("the piece that ends a document", "</s>")
     begin_token: str | None = setting("the piece that a text begins with; None: none", None)
-    sentinels: int = setting("ids after the pieces, of hidden spans, the last one's first (T5's extra_ids)", 0, low=0)
+    sentinels: int = setting(
+        "ids after the pieces, of hidden spans, the last one's first (T5's extra_ids)", 0, low=0
+    )
 
 
 def make(config: Config) -> Tokenizer:
@@ -73,7 +83,12 @@ def make(config: Config) -> Tokenizer:
         end,
         np.array([*map(len, written)], np.uint16),
         np.array([begins_word(data) if data else 0 for data in written], np.uint8),
-        np.array([n == end or data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for n, data in enumerate(written)]),
+        np.array(
+            [
+                n == end or data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n")
+                for n, data in enumerate(written)
+            ]
+        ),
         encoder(target),
         decode,
         encode_source=None if target is source else encoder(source),
@@ -90,7 +105,9 @@ def _processor(key: str, name: str) -> Any:
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except RuntimeError:
-        raise UserError(f"config.data.{key} {name}: not a SentencePiece model; name another file") from None
+        raise UserError(
+            f"config.data.{key} {name}: not a SentencePiece model; name another file"
+        ) from None
 
 
 def _ids(config: Config, target: Any) -> dict[str, int]:
@@ -100,17 +117,25 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     try:
         found = json.loads(durable.read_bytes(Path(config.vocab_file)))
     except OSError as error:
-        raise UserError(f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}") from None
+        raise UserError(
+            f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"config.data.vocab_file {config.vocab_file}: no JSON ({error})") from None
-    if not isinstance(found, dict) or not found or not all(type(number) is int for number in found.values()):
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(type(number) is int for number in found.values())
+    ):
         raise UserError(f"config.data.vocab_file {config.vocab_file}: must give each piece its id")
     return found
 
 
 def _id(ids: dict[str, int], key: str, piece: str) -> int:
     if piece not in ids:
-        raise UserError(f"config.data.{key}: the tokenizer has no {piece!r}; name one of its pieces")
+        raise UserError(
+            f"config.data.{key}: the tokenizer has no {piece!r}; name one of its pieces"
+        )
     return ids[piece]
 
 
@@ -130,6 +155,10 @@ def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
 def _identity(config: Config) -> str:
     """The settings, and a digest of each file in place of its name."""
     facts: dict[str, Any] = dataclasses.asdict(config)
-    names: Iterable[str] = [name for name in facts if name.endswith("_file") and facts[name] is not None]
-    facts |= {name: hashlib.sha256(durable.read_bytes(Path(facts[name]))).hexdigest() for name in names}
+    names: Iterable[str] = [
+        name for name in facts if name.endswith("_file") and facts[name] is not None
+    ]
+    facts |= {
+        name: hashlib.sha256(durable.read_bytes(Path(facts[name]))).hexdigest() for name in names
+    }
     return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"

@@ -1,10 +1,13 @@
-"""Words: what stands between single spaces, learnt from the training text; other words are spelt in bytes.
+"""Words: what stands between single spaces, learnt from the training text; other words are spelt in
+bytes.
 
-A word counts the separator after it, the last one of a text the end of its line: a text is one byte more than itself.
+A word counts the separator after it, the last one of a text the end of its line: a text is one byte
+more than itself.
 
-A word has an id if it stands in the training text at least twice, unless the config says otherwise. With least_count 1
-no word of the training text is spelt, so the spelling of those that only the held-out text has is never trained. Bits
-per byte of held-out text by least_count (a GRU of width 64, 400 steps of 16 x 32 tokens, 5,000 documents, one seed):
+A word has an id if it stands in the training text at least twice, unless the config says otherwise.
+With least_count 1 no word of the training text is spelt, so the spelling of those that only the
+held-out text has is never trained. Bits per byte of held-out text by least_count (a GRU of width
+64, 400 steps of 16 x 32 tokens, 5,000 documents, one seed):
 
     least_count                                            1      2      3      5
     Korean film reviews (half of all words unknown)    13.66   2.57   2.56   2.61
@@ -31,7 +34,10 @@ class Config:
 def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The words, the most frequent first, in alphabetical order where equal."""
     counts = Counter(word for text in texts for word in text.split(" "))
-    ranked = sorted((word for word in counts if counts[word] >= config.least_count), key=lambda w: (-counts[w], w))
+    ranked = sorted(
+        (word for word in counts if counts[word] >= config.least_count),
+        key=lambda w: (-counts[w], w),
+    )
     return pieces.dump(ranked[: config.most_words])
 
 

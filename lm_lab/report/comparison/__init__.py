@@ -1,4 +1,6 @@
-"""The report of a comparison: which of several architectures is the better use of compute, time and parameters."""
+"""The report of a comparison: which of several architectures is the better use of compute, time and
+parameters.
+"""
 
 from lm_lab.report.comparison import drawing, words
 from lm_lab.report.comparison.findings import Findings, Settings, check
@@ -25,15 +27,18 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
     costs = Figure(
         "costs",
         "What bits per byte cost",
-        "Held-out bits per byte against training FLOPs (counted), against the seconds of training, and against all "
-        "parameters. A mark is a contender's best size at its best peak rate, mean over seeds; bars: intervals.",
+        "Held-out bits per byte against training FLOPs (counted), against the seconds of "
+        "training, and against all "
+        "parameters. A mark is a contender's best size at its best peak rate, mean over seeds; "
+        "bars: intervals.",
         "Loss against compute, time and parameters, a line a contender.",
         lambda: drawing.costs(findings),
     )
     rates = Figure(
         "rates",
         "Peak-rate sensitivity",
-        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, at its best size; mean "
+        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, "
+        "at its best size; mean "
         "over seeds. A best rate at either end of its line is not known to be the best.",
         "Excess loss against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(findings, sweep.measured),

@@ -10,7 +10,8 @@ from lm_lab.report import style
 from lm_lab.report.comparison.findings import RATE, Cell, Findings, of
 from lm_lab.report.stored import Row, budget
 
-# Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on white.
+# Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on
+# white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24", "#7a5195")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -34,7 +35,12 @@ def costs(findings: Findings) -> Figure:
     ]
     for place, (axes, (label, quantity)) in enumerate(zip(panels, quantities)):
         for arm, look in looks.items():
-            _line(axes, sorted((c for c in findings.cells if c.arm == arm), key=lambda c: c.budget), quantity, look)
+            _line(
+                axes,
+                sorted((c for c in findings.cells if c.arm == arm), key=lambda c: c.budget),
+                quantity,
+                look,
+            )
         values = [quantity(cell) for cell in findings.cells]
         if place:
             style.log_axis(axes.xaxis, *style.spread(values, 0.08), most=4)
@@ -49,11 +55,21 @@ def costs(findings: Findings) -> Figure:
     return figure
 
 
-def _line(axes: Axes, cells: Sequence[Cell], quantity: Callable[[Cell], float], look: Mapping[str, str]) -> None:
+def _line(
+    axes: Axes, cells: Sequence[Cell], quantity: Callable[[Cell], float], look: Mapping[str, str]
+) -> None:
     if not cells:
         return
     x, y = [quantity(cell) for cell in cells], [cell.bits_per_byte.value for cell in cells]
-    axes.plot(x, y, color=look["color"], marker=look["marker"], markersize=4, linewidth=1.1, label=cells[0].arm)
+    axes.plot(
+        x,
+        y,
+        color=look["color"],
+        marker=look["marker"],
+        markersize=4,
+        linewidth=1.1,
+        label=cells[0].arm,
+    )
     for cell, place in zip(cells, x):
         style.bar(axes, cell.bits_per_byte, place, look["color"], along="y", cap=2)
 
@@ -93,7 +109,9 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
         axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
     panels[0].set_ylabel("bits per byte above the best (%)")
     # A contender may be missing at some budget.
-    shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+    shown = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())
+    }
     labels = [arm for arm in looks if arm in shown]
     handles = [shown[arm] for arm in labels]
     _legend(figure, handles, labels)
@@ -103,10 +121,15 @@ def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
 def _by_rate(cell: Cell, rows: Sequence[Row]) -> dict[float, float]:
     """Mean bits per byte over seeds by peak rate, at the cell's size and budget."""
     own = [row for row in rows if (budget(row), row["params"]) == (cell.budget, cell.params)]
-    by_rate = {rate: [row["bits_per_byte"] for row in own if row[RATE] == rate] for rate in {row[RATE] for row in own}}
+    by_rate = {
+        rate: [row["bits_per_byte"] for row in own if row[RATE] == rate]
+        for rate in {row[RATE] for row in own}
+    }
     return {rate: sum(values) / len(values) for rate, values in sorted(by_rate.items())}
 
 
 def _legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
     words = [style.literal(label) for label in labels]
-    figure.legend(handles, words, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8)
+    figure.legend(
+        handles, words, loc="outside upper center", ncols=min(len(labels), 4), handlelength=1.8
+    )

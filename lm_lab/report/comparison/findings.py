@@ -1,4 +1,6 @@
-"""What a comparison is written from: each contender's best at each budget, with what seeds alone would change."""
+"""What a comparison is written from: each contender's best at each budget, with what seeds alone
+would change.
+"""
 
 import json
 import math
@@ -22,24 +24,39 @@ REMEDY = "set train.budget_flops, the same for all"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a study's "analysis" may say beside its kind. Raises UserError for fewer than two contenders."""
+    """What a study's "analysis" may say beside its kind. Raises UserError for fewer than two
+    contenders.
+    """
 
     arms: dict = setting("contenders: name -> the overrides that all runs of it share")
     reference: str = setting("the contender whose compute the others' is measured by")
-    metric: str = setting("the column of results.csv that is compared, in bits per byte", "bits_per_byte")
+    metric: str = setting(
+        "the column of results.csv that is compared, in bits per byte", "bits_per_byte"
+    )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
-    draws: int = setting("draws of seed noise for what one contender needs of the reference's compute", 2000, low=100)
+    draws: int = setting(
+        "draws of seed noise for what one contender needs of the reference's compute", 2000, low=100
+    )
 
     def __post_init__(self) -> None:
-        if len(self.arms) < 2 or not all(isinstance(shared, Mapping) for shared in self.arms.values()):
-            raise UserError('arms must name two contenders or more, each with its overrides: {"name": {"key": value}}')
+        if len(self.arms) < 2 or not all(
+            isinstance(shared, Mapping) for shared in self.arms.values()
+        ):
+            raise UserError(
+                'arms must name two contenders or more, each with its overrides: {"name": '
+                '{"key": value}}'
+            )
         if self.reference not in self.arms:
-            raise UserError(f"reference {self.reference!r} is none of the arms: {', '.join(self.arms)}")
+            raise UserError(
+                f"reference {self.reference!r} is none of the arms: {', '.join(self.arms)}"
+            )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A contender at a budget: its best size, at its best peak rate, over the seeds. Means over seeds."""
+    """A contender at a budget: its best size, at its best peak rate, over the seeds. Means over
+    seeds.
+    """
 
     arm: str
     budget: float  # FLOPs
@@ -60,7 +77,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Multiplier:
-    """The compute with which the reference reaches what the contender does, as a share of the contender's."""
+    """The compute with which the reference reaches what the contender does, as a share of the
+    contender's.
+    """
 
     arm: str
     budget: float
@@ -75,13 +94,17 @@ class Findings:
     settings: Settings
     cells: tuple[Cell, ...]
     multipliers: tuple[Multiplier, ...]
-    noise: float | None  # standard deviation over seeds, as a share of bits per byte; None: no cell has two seeds
+    noise: (
+        float | None
+    )  # standard deviation over seeds, as a share of bits per byte; None: no cell has two seeds
     degrees: int  # of freedom of the noise
     missing: tuple[str, ...]  # contenders without a complete run at some budget
 
     def at(self, budget: float) -> list[Cell]:
         """The contenders at a budget, the best first."""
-        return sorted((c for c in self.cells if c.budget == budget), key=lambda c: c.bits_per_byte.value)
+        return sorted(
+            (c for c in self.cells if c.budget == budget), key=lambda c: c.bits_per_byte.value
+        )
 
     @property
     def budgets(self) -> list[float]:
@@ -90,18 +113,29 @@ class Findings:
 
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:
-    """The findings in a sweep's rows. Raises UserError where a contender has no complete run, or none meets another."""
+    """The findings in a sweep's rows. Raises UserError where a contender has no complete run, or
+    none meets another.
+    """
     runs = {arm: of(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
     if absent:
-        raise UserError(f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms")
+        raise UserError(
+            f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms"
+        )
     noise, degrees = _noise([_tuned(runs[arm], compute) for arm, compute in _places(runs)])
-    cells = [_cell(arm, compute, runs[arm], noise, degrees, settings.level) for arm, compute in _places(runs)]
+    cells = [
+        _cell(arm, compute, runs[arm], noise, degrees, settings.level)
+        for arm, compute in _places(runs)
+    ]
     budgets = {cell.budget for cell in cells}
     if len(cells) == len(budgets):
         raise UserError(f"no two contenders have complete runs of one budget; {REMEDY}")
-    missing = tuple(arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets)
-    return Findings(settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing)
+    missing = tuple(
+        arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets
+    )
+    return Findings(
+        settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing
+    )
 
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
@@ -109,7 +143,8 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
     columns = [name for name in rows[0] if name.endswith("bits_per_byte")]
     if settings.metric not in columns:
         raise UserError(
-            f"analysis.metric {settings.metric!r} is measured by no run; {suggest(settings.metric, columns)}"
+            f"analysis.metric {settings.metric!r} is measured by no run; "
+            f"{suggest(settings.metric, columns)}"
         )
     runs = {arm: _planned(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
@@ -121,15 +156,25 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def _compute(row: Row) -> Any:
-    """What is known of a run's compute before it begins: its budget, or else all settings that decide it."""
-    keys = [key for key in row if key.partition(".")[0] in ("model", "objective", "adapter", "data", "train")]
+    """What is known of a run's compute before it begins: its budget, or else all settings that
+    decide it.
+    """
+    keys = [
+        key
+        for key in row
+        if key.partition(".")[0] in ("model", "objective", "adapter", "data", "train")
+    ]
     return budget(row) or json.dumps([row[key] for key in keys if "." in key])
 
 
 def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
     """The complete runs of a contender, their bits per byte those of the metric."""
     own = [row for row in _planned(settings, arm, rows) if row.get("status") == "complete"]
-    return [{**row, "bits_per_byte": row[settings.metric]} for row in own if row.get(settings.metric) is not None]
+    return [
+        {**row, "bits_per_byte": row[settings.metric]}
+        for row in own
+        if row.get(settings.metric) is not None
+    ]
 
 
 def _planned(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
@@ -139,7 +184,9 @@ def _planned(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:
-    return [(arm, compute) for arm in runs for compute in sorted({budget(row) for row in runs[arm]})]
+    return [
+        (arm, compute) for arm in runs for compute in sorted({budget(row) for row in runs[arm]})
+    ]
 
 
 def _seeds(rows: Sequence[Row]) -> dict[tuple[float, float], list[Row]]:
@@ -153,11 +200,14 @@ def _seeds(rows: Sequence[Row]) -> dict[tuple[float, float], list[Row]]:
 def _tuned(rows: Sequence[Row], compute: float) -> list[Row]:
     """The runs of a contender's best size and peak rate at a budget, by the mean over seeds."""
     cells = _seeds([row for row in rows if budget(row) == compute])
-    return min(cells.values(), key=lambda same: float(np.mean([row["bits_per_byte"] for row in same])))
+    return min(
+        cells.values(), key=lambda same: float(np.mean([row["bits_per_byte"] for row in same]))
+    )
 
 
 def _noise(tuned: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
-    """(standard deviation of log bits per byte over seeds, degrees of freedom), pooled over the cells that are shown.
+    """(standard deviation of log bits per byte over seeds, degrees of freedom), pooled over the
+    cells that are shown.
 
     Cells of other rates stay out: a rate near divergence scatters more than what is compared.
     """
@@ -169,16 +219,23 @@ def _noise(tuned: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
     return (math.sqrt(squares / degrees), degrees) if degrees else (None, 0)
 
 
-def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, degrees: int, level: float) -> Cell:
+def _cell(
+    arm: str, compute: float, rows: Sequence[Row], noise: float | None, degrees: int, level: float
+) -> Cell:
     cells, best = _seeds([row for row in rows if budget(row) == compute]), _tuned(rows, compute)
     params, rate = best[0]["params"], best[0][RATE]
     value = float(np.mean([row["bits_per_byte"] for row in best]))
     rates = sorted(other for size, other in cells if size == params)
     sizes = sorted({size for size, _ in cells})
-    half = None if noise is None else float(stats.t.ppf((1 + level) / 2, degrees)) * noise / math.sqrt(len(best))
+    half = (
+        None
+        if noise is None
+        else float(stats.t.ppf((1 + level) / 2, degrees)) * noise / math.sqrt(len(best))
+    )
     interval = (None, None) if half is None else (value * math.exp(-half), value * math.exp(half))
     mean = {
-        name: float(np.mean([row[name] for row in best])) for name in ("params_total", "tokens", "flops", "seconds")
+        name: float(np.mean([row[name] for row in best]))
+        for name in ("params_total", "tokens", "flops", "seconds")
     }
     compiling = [row.get("compile_seconds") for row in best]
     known = [seconds for seconds in compiling if seconds is not None]
@@ -198,9 +255,12 @@ def _cell(arm: str, compute: float, rows: Sequence[Row], noise: float | None, de
     )
 
 
-def _multipliers(cells: Sequence[Cell], settings: Settings, noise: float | None) -> list[Multiplier]:
-    """For every other contender's cell where there is one; intervals from noise drawn for it and for all of the
-    reference's cells, where nearly all draws have one."""
+def _multipliers(
+    cells: Sequence[Cell], settings: Settings, noise: float | None
+) -> list[Multiplier]:
+    """For every other contender's cell where there is one; intervals from noise drawn for it and
+    for all of the reference's cells, where nearly all draws have one.
+    """
     line = sorted((c for c in cells if c.arm == settings.reference), key=lambda c: c.flops)
     if len(line) < 2:
         return []
@@ -231,10 +291,11 @@ def _multipliers(cells: Sequence[Cell], settings: Settings, noise: float | None)
 
 
 def _share(x: np.ndarray, y: np.ndarray, height: float, flops: float) -> float | None:
-    """Where the broken line through (x, y) has the height, over log FLOPs; its end pieces go on straight.
+    """Where the broken line through (x, y) has the height, over log FLOPs; its end pieces go on
+    straight.
 
-    None where it does not fall from each point to the next, or where that is FARTHEST away or more: who gains nothing,
-    or hardly anything, by compute reaches nothing by it.
+    None where it does not fall from each point to the next, or where that is FARTHEST away or more:
+    who gains nothing, or hardly anything, by compute reaches nothing by it.
     """
     if (np.diff(y) >= 0).any():
         return None

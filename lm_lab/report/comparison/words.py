@@ -10,18 +10,23 @@ TRIED = "Of the runs that were tried: "
 
 
 def answer(findings: Findings) -> list[str]:
-    """The paragraphs of the answer: who leads at the largest budget, how surely, and what it costs to catch up."""
+    """The paragraphs of the answer: who leads at the largest budget, how surely, and what it costs
+    to catch up.
+    """
     top = findings.budgets[-1]
     ranked = findings.at(top)
     paragraphs = [_ranking(findings, ranked)]
-    changed = [budget for budget in findings.budgets[:-1] if findings.at(budget)[0].arm != ranked[0].arm]
+    changed = [
+        budget for budget in findings.budgets[:-1] if findings.at(budget)[0].arm != ranked[0].arm
+    ]
     tried = TRIED if doubts(findings.cells) else ""
     if changed:
         leaders = [f"{findings.at(budget)[0].arm} at {text.power(budget)}" for budget in changed]
         paragraphs.append(f"{tried}The lead depends on the budget: {text.listed(leaders)} FLOPs.")
     elif len(findings.budgets) > 1:
         paragraphs.append(
-            f"{tried}{ranked[0].arm} has the least at every budget from {text.power(findings.budgets[0])} FLOPs on."
+            f"{tried}{ranked[0].arm} has the least at every budget from "
+            f"{text.power(findings.budgets[0])} FLOPs on."
         )
     paragraphs += [tried + _compute(findings, top)] if findings.multipliers else []
     paragraphs += _clock(ranked)
@@ -29,15 +34,24 @@ def answer(findings: Findings) -> list[str]:
 
 
 def _clock(ranked: list[Cell]) -> list[str]:
-    """Which of the contenders trained fastest, where that is another than the one with the least loss."""
+    """Which of the contenders trained fastest, where that is another than the one with the least
+    loss.
+    """
     first, fastest = ranked[0], min(ranked, key=lambda cell: cell.seconds)
     if fastest.arm == first.arm:
         return []
-    took = f"a run of {fastest.arm} trained for {text.seconds(fastest.seconds)}, and one of {first.arm} for"
+    took = (
+        f"a run of {fastest.arm} trained for {text.seconds(fastest.seconds)}, and one of "
+        f"{first.arm} for"
+    )
     words = f"By the clock the order is another one: {took} {text.seconds(first.seconds)}"
     if fastest.compile_seconds is None or first.compile_seconds is None:
         return [f"{words}, compiling included, which these runs did not time apart."]
-    compiling = [text.seconds(cell.compile_seconds) for cell in (fastest, first) if cell.compile_seconds is not None]
+    compiling = [
+        text.seconds(cell.compile_seconds)
+        for cell in (fastest, first)
+        if cell.compile_seconds is not None
+    ]
     return [f"{words}; compiling, {compiling[0]} and {compiling[1]}, is not in it."]
 
 
@@ -50,9 +64,16 @@ def _ranking(findings: Findings, ranked: list[Cell]) -> str:
     if len(ranked) == 1:
         return f"{words} No other contender has a complete run there."
     found, leader = doubts(ranked), ranked[0].arm
-    tried, hedge = (TRIED, f", but {'; '.join(found)}: another search may change the order") if found else ("", "")
+    tried, hedge = (
+        (TRIED, f", but {'; '.join(found)}: another search may change the order")
+        if found
+        else ("", "")
+    )
     if findings.noise is None:
-        return f"{words} {tried}{leader} is ahead; without a second seed nobody knows how surely{hedge}."
+        return (
+            f"{words} {tried}{leader} is ahead; without a second seed nobody knows how "
+            f"surely{hedge}."
+        )
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
         return f"{words} {tried}Seed noise does not tell {leader} from {text.listed(near)}{hedge}."
@@ -72,7 +93,9 @@ def doubts(cells: Sequence[Cell]) -> list[str]:
     for words, doubtful in reasons:
         concerned = list(dict.fromkeys(cell.arm for cell in cells if doubtful(cell)))
         if concerned:
-            found.append(words.format("every contender" if concerned == arms else text.listed(concerned)))
+            found.append(
+                words.format("every contender" if concerned == arms else text.listed(concerned))
+            )
     return found
 
 
@@ -89,7 +112,8 @@ def _compute(findings: Findings, top: float) -> str:
             beyond = " (extrapolated)" if item.extrapolated else ""
             parts.append(f"{text.estimate(item.share)} times for {item.arm}{beyond}")
     return (
-        f"To reach what the others reach with {text.power(top)} FLOPs, {findings.settings.reference} needs, of that "
+        f"To reach what the others reach with {text.power(top)} FLOPs, "
+        f"{findings.settings.reference} needs, of that "
         f"compute, {text.listed(parts)}."
     )
 
@@ -98,9 +122,12 @@ def _noise(findings: Findings) -> str:
     if findings.noise is None:
         return "One seed a cell: there is no interval, and small differences mean nothing."
     return (
-        f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} (standard deviation, "
-        f"pooled over the cells shown, {text.many(findings.degrees, 'degree')} of freedom). The best rate and size "
-        "were picked by the loss that is reported, which flatters all contenders alike by less than that."
+        f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} "
+        "(standard deviation, "
+        f"pooled over the cells shown, {text.many(findings.degrees, 'degree')} of freedom). The "
+        "best rate and size "
+        "were picked by the loss that is reported, which flatters all contenders alike by less "
+        "than that."
     )
 
 
@@ -110,7 +137,13 @@ def tiles(findings: Findings) -> list[Tile]:
     made = []
     for cell in findings.at(findings.budgets[-1])[:4]:
         shown, bounds = text.rounded(cell.bits_per_byte)
-        made.append(Tile(f"{cell.arm}, bits per byte", shown, f"{level} interval {bounds}" if bounds else "one seed"))
+        made.append(
+            Tile(
+                f"{cell.arm}, bits per byte",
+                shown,
+                f"{level} interval {bounds}" if bounds else "one seed",
+            )
+        )
     return made
 
 
@@ -147,7 +180,8 @@ def table(findings: Findings) -> Table:
             ]
         )
     words = (
-        "Each contender's best size at its best peak rate; means over seeds. Seconds are those of training one run; "
+        "Each contender's best size at its best peak rate; means over seeds. Seconds are those "
+        "of training one run; "
         "compiling is apart, or within them where it is not shown."
     )
     return Table(header, rows, words, sortable=True)
@@ -166,8 +200,10 @@ def multipliers(findings: Findings) -> Table:
         for item in findings.multipliers
     ]
     words = (
-        f"Compute with which {reference} reaches the contender's loss, over the contender's compute, read off the line "
-        f"through {reference}'s cells on log axes: below 1, {reference} is the better use of compute."
+        f"Compute with which {reference} reaches the contender's loss, over the contender's "
+        "compute, read off the line "
+        f"through {reference}'s cells on log axes: below 1, {reference} is the better use of "
+        "compute."
     )
     return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
 
@@ -175,16 +211,36 @@ def multipliers(findings: Findings) -> Table:
 def notices(findings: Findings) -> list[Notice]:
     """What was not tuned to the end, and what is missing."""
     made = []
-    edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge]
+    edges = [
+        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge
+    ]
     if edges:
-        made.append(Notice("Peak rate at the edge of its grid", f"The best may lie beyond for {text.listed(edges)}."))
-    single = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rates == 1]
+        made.append(
+            Notice(
+                "Peak rate at the edge of its grid",
+                f"The best may lie beyond for {text.listed(edges)}.",
+            )
+        )
+    single = [
+        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rates == 1
+    ]
     if single:
-        made.append(Notice("One peak rate alone", f"Another may be better for {text.listed(single)}."))
-    edges = [f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge]
+        made.append(
+            Notice("One peak rate alone", f"Another may be better for {text.listed(single)}.")
+        )
+    edges = [
+        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge
+    ]
     if edges:
-        made.append(Notice("Size at the edge of its range", f"The best may lie beyond for {text.listed(edges)}."))
+        made.append(
+            Notice(
+                "Size at the edge of its range",
+                f"The best may lie beyond for {text.listed(edges)}.",
+            )
+        )
     if findings.missing:
         names = text.listed(list(findings.missing))
-        made.append(Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True))
+        made.append(
+            Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True)
+        )
     return made

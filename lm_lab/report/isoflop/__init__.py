@@ -1,6 +1,7 @@
 """The report of an isoFLOP study: how the compute-optimal model size and data grow with compute.
 
-Each figure is a file of this package; `words` says the answer, `tables` holds the numbers behind it.
+Each figure is a file of this package; `words` says the answer, `tables` holds the numbers behind
+it.
 """
 
 from lm_lab.report import curves, text
@@ -19,7 +20,10 @@ __all__ = ["Settings", "analyse", "check", "story"]
 def story(findings: Findings, sweep: Sweep) -> Story:
     """The answer, its numbers and its evidence."""
     analysis = findings.analysis
-    sections = [Section("Evidence", _figures(analysis, sweep)), Section("Laws", _laws(findings, sweep.unit))]
+    sections = [
+        Section("Evidence", _figures(analysis, sweep)),
+        Section("Laws", _laws(findings, sweep.unit)),
+    ]
     notices = tables.notices(analysis)
     if notices:
         sections.insert(0, Section("Refusals and cautions", notices))
@@ -29,7 +33,9 @@ def story(findings: Findings, sweep: Sweep) -> Story:
 def _laws(findings: Findings, unit: str) -> list[Block]:
     analysis = findings.analysis
     made: list[Block] = (
-        [tables.laws(analysis)] if analysis.frontiers else ["No law could be fitted; the refusals say why."]
+        [tables.laws(analysis)]
+        if analysis.frontiers
+        else ["No law could be fitted; the refusals say why."]
     )
     formulas = tables.formulas(analysis, unit)
     made += [formulas] if formulas is not None else []
@@ -58,51 +64,84 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
 def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     hidden = valleys.above_frame(analysis, sweep.measured)
     caption = (
-        "Held-out loss against parameters N, one colour a compute budget. Solid: each size at its best peak rate, mean "
-        "over seeds; grey: every run. Curves: parabolas in log N. Diamonds: their vertices, the compute-optimal sizes, "
+        "Held-out loss against parameters N, one colour a compute budget. Solid: each size at "
+        "its best peak rate, mean "
+        "over seeds; grey: every run. Curves: parabolas in log N. Diamonds: their vertices, the "
+        "compute-optimal sizes, "
         f"with {text.percent(analysis.level)} intervals of N*."
     )
-    caption += " Open and dashed: the held-out budget, which no law was fitted to." if _holds_out(analysis) else ""
-    caption += f" {text.many(hidden, 'run').capitalize()} far above lie outside the frame." if hidden else ""
+    caption += (
+        " Open and dashed: the held-out budget, which no law was fitted to."
+        if _holds_out(analysis)
+        else ""
+    )
+    caption += (
+        f" {text.many(hidden, 'run').capitalize()} far above lie outside the frame."
+        if hidden
+        else ""
+    )
     alt = "Loss against model size at each compute budget, with a parabola through each."
     return Figure(
-        "valleys", "IsoFLOP valleys", caption, alt, lambda: valleys.draw(analysis, sweep.measured, sweep.unit)
+        "valleys",
+        "IsoFLOP valleys",
+        caption,
+        alt,
+        lambda: valleys.draw(analysis, sweep.measured, sweep.unit),
     )
 
 
 def _allocation(analysis: IsoflopAnalysis) -> Figure:
     caption = (
-        "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the valleys; lines: the "
-        f"laws fitted by approach 2 and approach 3, with exponents and {text.percent(analysis.level)} bootstrap bands."
+        "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the "
+        "valleys; lines: the "
+        "laws fitted by approach 2 and approach 3, with exponents and "
+        f"{text.percent(analysis.level)} bootstrap bands."
     )
-    alt = "Optimal parameters and optimal tokens against compute on log axes, by two methods, with bands."
-    return Figure("allocation", "How compute should be split", caption, alt, lambda: allocation.draw(analysis))
+    alt = (
+        "Optimal parameters and optimal tokens against compute on log axes, by two methods, "
+        "with bands."
+    )
+    return Figure(
+        "allocation", "How compute should be split", caption, alt, lambda: allocation.draw(analysis)
+    )
 
 
 def _frontier(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
-        "Held-out loss against compute. Grey: the best of each size; black: the best of each budget below the one "
+        "Held-out loss against compute. Grey: the best of each size; black: the best of each "
+        "budget below the one "
         "held out, if any."
     )
-    caption += " Line: the lowest loss by the fitted law, with its band." if analysis.frontiers else ""
+    caption += (
+        " Line: the lowest loss by the fitted law, with its band." if analysis.frontiers else ""
+    )
     if analysis.held_out is not None:
-        caption += " Star: the best loss at the held-out budget; bar: what was predicted for it from the smaller ones."
+        caption += (
+            " Star: the best loss at the held-out budget; bar: what was predicted for it "
+            "from the smaller ones."
+        )
     alt = "Loss against compute with the fitted curve and the held-out point."
-    return Figure("frontier", "Loss against compute", caption, alt, lambda: frontier.draw(analysis, unit))
+    return Figure(
+        "frontier", "Loss against compute", caption, alt, lambda: frontier.draw(analysis, unit)
+    )
 
 
 def _residuals(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
-        "What the surface of approach 3 leaves over, against size, data and its own prediction. Grey: one residual "
+        "What the surface of approach 3 leaves over, against size, data and its own prediction. "
+        "Grey: one residual "
         "s.d. of the fit. A trend here would be a fault of the form, not noise."
     )
     alt = "Residuals of the fitted surface against parameters, tokens and predicted loss."
-    return Figure("residuals", "Residuals of approach 3", caption, alt, lambda: residuals.draw(analysis, unit))
+    return Figure(
+        "residuals", "Residuals of approach 3", caption, alt, lambda: residuals.draw(analysis, unit)
+    )
 
 
 def _rates(lines: rates.Lines) -> Figure:
     caption = (
-        "What a wrong peak rate costs: loss above that of the best rate tried, mean over seeds, a line a model size "
+        "What a wrong peak rate costs: loss above that of the best rate tried, mean over seeds, "
+        "a line a model size "
         "(darker is larger). A best rate at either end of its line is not known to be the best."
     )
     alt = "Excess loss against peak rate for each model size, a panel a budget."
@@ -111,14 +150,19 @@ def _rates(lines: rates.Lines) -> Figure:
 
 def _curves(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     caption = (
-        "Training loss of every complete run against its compute. Black: the lowest that any of them reached with no "
+        "Training loss of every complete run against its compute. Black: the lowest that any of "
+        "them reached with no "
         "more compute."
     )
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     alt = "Training loss against compute for all runs, with the lower envelope."
     return Figure(
-        "curves", "Training curves", caption, alt, lambda: curves.draw(runs, sweep.curves, held_out, sweep.unit)
+        "curves",
+        "Training curves",
+        caption,
+        alt,
+        lambda: curves.draw(runs, sweep.curves, held_out, sweep.unit),
     )
 
 

@@ -1,4 +1,6 @@
-"""What an isoFLOP report is written from: the analysis, and how its exponents move with what is counted as N."""
+"""What an isoFLOP report is written from: the analysis, and how its exponents move with what is
+counted as N.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +17,21 @@ COUNTS = {
     "params_body": "matrix parameters of the layers alone",
     "params_total": "every parameter",
 }
-"""Columns that N may be read from, and what each counts; the first is N everywhere but in the table of counts."""
+"""Columns that N may be read from, and what each counts; the first is N everywhere but in the table
+of counts.
+"""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a study's "analysis" may say beside its kind."""
 
-    held_out_budget: float | None = setting("budget in FLOPs that no fit sees and that is predicted", None, low=1)
-    predictor: Predictor = setting("what predicts the held-out budget, fixed before it is looked at", "surface")
+    held_out_budget: float | None = setting(
+        "budget in FLOPs that no fit sees and that is predicted", None, low=1
+    )
+    predictor: Predictor = setting(
+        "what predicts the held-out budget, fixed before it is looked at", "surface"
+    )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting("bootstrap draws", 1000, low=20, high=100_000)
     seed: int = setting("seed of the bootstrap", 0, low=0)
@@ -53,13 +61,17 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
     held_out = settings.held_out_budget
     if held_out is not None and len(budgets) and held_out not in budgets:
         known = ", ".join(f"{budget:g}" for budget in budgets)
-        raise UserError(f"analysis.held_out_budget {held_out:g} is the budget of no run; choose one of {known}")
+        raise UserError(
+            f"analysis.held_out_budget {held_out:g} is the budget of no run; choose one of {known}"
+        )
 
 
 def find(rows: Sequence[Row], settings: Settings) -> Findings:
     """The findings in a sweep's rows."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
-    analyses = {column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])}
+    analyses = {
+        column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])
+    }
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
     return Findings(settings, analyses["params"], tuple(counts))
 
@@ -67,7 +79,12 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
 def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
     points = points_from_rows(rows, column)
     return analyse_isoflop(
-        points, settings.held_out_budget, settings.predictor, settings.level, settings.draws, settings.seed
+        points,
+        settings.held_out_budget,
+        settings.predictor,
+        settings.level,
+        settings.draws,
+        settings.seed,
     )
 
 

@@ -1,4 +1,6 @@
-"""Loss against compute: the best of each budget, the predictor fixed beforehand, and the budget that it did not see."""
+"""Loss against compute: the best of each budget, the predictor fixed beforehand, and the budget
+that it did not see.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +13,23 @@ from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
 def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
-    """Lowest losses per budget, the fitted curve with its band, the held-out loss with its prediction interval."""
+    """Lowest losses per budget, the fitted curve with its band, the held-out loss with its
+    prediction interval.
+    """
     figure, (axes,) = style.panels(5.2, 3.5)
     points = analysis.points
     flops = [point.flops for point in points]
     dots: dict[str, Any] = {"linestyle": "none", "marker": "o"}
     losses = [point.loss for point in points]
     axes.plot(
-        flops, losses, **dots, color=style.FAINT, markersize=3, markeredgewidth=0, zorder=1, label="best of each size"
+        flops,
+        losses,
+        **dots,
+        color=style.FAINT,
+        markersize=3,
+        markeredgewidth=0,
+        zorder=1,
+        label="best of each size",
     )
     best = lowest(points)
     seen = [point for point in best if not point.held_out]
@@ -37,7 +48,9 @@ def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
 def lowest(points: Sequence[Point]) -> list[Point]:
     """The point of lowest loss at each budget, in the order of the budgets."""
     budgets = sorted({point.budget for point in points})
-    return [min((p for p in points if p.budget == budget), key=lambda p: p.loss) for budget in budgets]
+    return [
+        min((p for p in points if p.budget == budget), key=lambda p: p.loss) for budget in budgets
+    ]
 
 
 def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
@@ -49,21 +62,48 @@ def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
     colour = style.APPROACH_3 if by_surface else style.APPROACH_2
     style.ribbon(axes, frontier.loss, colour)
     source = "surface of approach 3" if by_surface else "law through the valleys"
-    axes.plot(frontier.loss.flops, frontier.loss.value, color=colour, zorder=3, label=f"lowest loss by the {source}")
+    axes.plot(
+        frontier.loss.flops,
+        frontier.loss.value,
+        color=colour,
+        zorder=3,
+        label=f"lowest loss by the {source}",
+    )
 
 
 def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> list[float]:
-    """Draw the budget that no fit saw, and what was predicted for it; the losses that the frame must hold."""
+    """Draw the budget that no fit saw, and what was predicted for it; the losses that the frame
+    must hold.
+    """
     if observed is None:
         return []
     dots: dict[str, Any] = {"linestyle": "none", "color": style.HELD_OUT}
     predicted = analysis.held_out.predicted if analysis.held_out is not None else None
     if predicted is not None:
         style.bar(axes, predicted, observed.flops, style.HELD_OUT, along="y", cap=4)
-        axes.plot(observed.flops, predicted.value, **dots, marker="_", markersize=9, markeredgewidth=1.4, zorder=5)
+        axes.plot(
+            observed.flops,
+            predicted.value,
+            **dots,
+            marker="_",
+            markersize=9,
+            markeredgewidth=1.4,
+            zorder=5,
+        )
         words = f"predicted, {text.percent(analysis.level)} interval"
         axes.plot([], [], **dots, marker="|", markersize=9, markeredgewidth=1.2, label=words)
     axes.plot(
-        observed.flops, observed.loss, **dots, marker="*", markersize=8, markeredgewidth=0, zorder=6, label="held out"
+        observed.flops,
+        observed.loss,
+        **dots,
+        marker="*",
+        markersize=8,
+        markeredgewidth=0,
+        zorder=6,
+        label="held out",
     )
-    return [] if predicted is None else [bound for bound in (predicted.low, predicted.high) if bound is not None]
+    return (
+        []
+        if predicted is None
+        else [bound for bound in (predicted.low, predicted.high) if bound is not None]
+    )

@@ -17,7 +17,9 @@ Lines = dict[float, dict[float, dict[float, float]]]
 
 
 def mean_losses(rows: Sequence[Row], rate_key: str) -> Lines:
-    """Loss averaged over seeds, by budget, then parameters, then peak rate; cells with one rate only are left out."""
+    """Loss averaged over seeds, by budget, then parameters, then peak rate; cells with one rate
+    only are left out.
+    """
     cells: dict[tuple[float, float, float], list[float]] = defaultdict(list)
     for row in rows:
         if row.get(rate_key) is not None:
@@ -25,12 +27,16 @@ def mean_losses(rows: Sequence[Row], rate_key: str) -> Lines:
     lines: Lines = {}
     for (compute, params, rate), losses in sorted(cells.items()):
         lines.setdefault(compute, {}).setdefault(params, {})[rate] = float(np.mean(losses))
-    tuned = {b: {n: line for n, line in by_size.items() if len(line) > 1} for b, by_size in lines.items()}
+    tuned = {
+        b: {n: line for n, line in by_size.items() if len(line) > 1} for b, by_size in lines.items()
+    }
     return {compute: by_size for compute, by_size in tuned.items() if by_size}
 
 
 def draw(lines: Lines) -> Figure:
-    """A panel a budget: loss over the best rate's, in percent, against the peak rate; a line a size, darker larger."""
+    """A panel a budget: loss over the best rate's, in percent, against the peak rate; a line a
+    size, darker larger.
+    """
     rows = -(-len(lines) // _PANELS_A_ROW)
     columns = min(len(lines), _PANELS_A_ROW)
     width = style.PAGE_INCHES * max(columns, 2) / _PANELS_A_ROW
@@ -55,7 +61,16 @@ def _panel(axes: Axes, compute: float, by_size: dict[float, dict[float, float]])
         excess = [100 * (loss / line[best] - 1) for loss in line.values()]
         ends = rank in (0, len(sizes) - 1)
         label = f"$N$ = {text.short(params)}" if ends else None
-        axes.plot(list(line), excess, "-", marker="o", color=colour, markersize=2, linewidth=0.9, label=label)
+        axes.plot(
+            list(line),
+            excess,
+            "-",
+            marker="o",
+            color=colour,
+            markersize=2,
+            linewidth=0.9,
+            label=label,
+        )
         axes.plot(best, 0, "o", color=colour, markersize=4.2, zorder=4)
         top = max(top, *excess)
     rates = [rate for line in by_size.values() for rate in line]

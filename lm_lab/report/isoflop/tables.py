@@ -1,4 +1,6 @@
-"""The tables of an isoFLOP report: laws by method, the surface, the valleys, and how the answer moves with choices."""
+"""The tables of an isoFLOP report: laws by method, the surface, the valleys, and how the answer
+moves with choices.
+"""
 
 from lm_lab.report import text
 from lm_lab.report.isoflop.findings import COUNTS, Findings
@@ -13,14 +15,25 @@ def laws(analysis: IsoflopAnalysis) -> Table:
     header = ["method", "a: N* ∝ C^a", "b: D* ∝ C^b", "N*", "D*", "D*/N*", "lowest loss"]
     rows: list[list[Cell]] = []
     for frontier in analysis.frontiers:
-        params, tokens, loss = (at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss))
-        exponents = [text.estimate(frontier.exponent_params), text.estimate(frontier.exponent_tokens)]
-        optimum = [text.short(params), text.short(tokens), text.plain(tokens / params, 3), f"{loss:.3f}"]
+        params, tokens, loss = (
+            at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss)
+        )
+        exponents = [
+            text.estimate(frontier.exponent_params),
+            text.estimate(frontier.exponent_tokens),
+        ]
+        optimum = [
+            text.short(params),
+            text.short(tokens),
+            text.plain(tokens / params, 3),
+            f"{loss:.3f}",
+        ]
         rows.append([frontier.method, *exponents, *optimum])
     level = text.percent(analysis.level)
     draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
     words = (
-        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} intervals over {draws}. "
+        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
+        f"intervals over {draws}. "
         "C counts more than 6ND (attention, for one), so a and b need not add up to 1."
     )
     return Table(header, rows, words)
@@ -29,21 +42,41 @@ def laws(analysis: IsoflopAnalysis) -> Table:
 def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
     """The fitted laws as formulas."""
     rows: list[list[Cell]] = [
-        [f"{letter} of the valleys", _formula(letter, law), text.estimate(law.exponent), _share(law.residual)]
-        for letter, law in (("N*", analysis.params_law), ("D*", analysis.tokens_law), ("L*", analysis.loss_law))
+        [
+            f"{letter} of the valleys",
+            _formula(letter, law),
+            text.estimate(law.exponent),
+            _share(law.residual),
+        ]
+        for letter, law in (
+            ("N*", analysis.params_law),
+            ("D*", analysis.tokens_law),
+            ("L*", analysis.loss_law),
+        )
         if law is not None
     ]
     surface = analysis.surface
     if surface is not None:
-        rows.append(["surface of approach 3", "L(N, D) = E + A·N^−α + B·D^−β", "", _share(surface.noise)])
+        rows.append(
+            ["surface of approach 3", "L(N, D) = E + A·N^−α + B·D^−β", "", _share(surface.noise)]
+        )
         for name in ("E", "A", "B", "alpha", "beta"):
             estimate: Estimate = getattr(surface, name)
             shown = {"alpha": "α", "beta": "β"}.get(name, name)
-            rows.append([f"  {shown}", f"nats per {unit}" if name == "E" else "", text.estimate(estimate), ""])
+            rows.append(
+                [
+                    f"  {shown}",
+                    f"nats per {unit}" if name == "E" else "",
+                    text.estimate(estimate),
+                    "",
+                ]
+            )
     if not rows:
         return None
     words = (
-        f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}." if surface else ""
+        f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}."
+        if surface
+        else ""
     )
     return Table(["law", "formula", "exponent or parameter", "residual s.d."], rows, words)
 
@@ -64,7 +97,10 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     hidden = {point.budget for point in analysis.points if point.held_out}
     rows = [
         [
-            Number(text.power(valley.budget) + (", held out" if valley.budget in hidden else ""), valley.budget),
+            Number(
+                text.power(valley.budget) + (", held out" if valley.budget in hidden else ""),
+                valley.budget,
+            ),
             _range(valley.params),
             _range(valley.tokens),
             text.plain(valley.tokens.value / valley.params.value, 3),
@@ -77,7 +113,8 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     return Table(
         header,
         rows,
-        "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. of the points.",
+        "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. "
+        "of the points.",
     )
 
 
@@ -92,7 +129,11 @@ def variants(analysis: IsoflopAnalysis) -> Table:
     flops = analysis.variants[0].flops
     header = ["variant", "a", "N*", "D*", "D*/N*"]
     rows = [_variant(variant) for variant in analysis.variants]
-    return Table(header, rows, f"Optima at {text.power(flops)} FLOPs. A dash: the fit was refused under that choice.")
+    return Table(
+        header,
+        rows,
+        f"Optima at {text.power(flops)} FLOPs. A dash: the fit was refused under that choice.",
+    )
 
 
 def _variant(variant: Variant) -> list[Cell]:
@@ -110,16 +151,30 @@ def counts(findings: Findings) -> Table:
     """The exponent of N* by what is counted as a parameter."""
     header = ["parameters counted", "a, approach 2", "a, approach 3"]
     rows: list[list[Cell]] = [
-        [COUNTS[count.params], *(None if a is None else text.estimate(a) for a in (count.approach_2, count.approach_3))]
+        [
+            COUNTS[count.params],
+            *(
+                None if a is None else text.estimate(a)
+                for a in (count.approach_2, count.approach_3)
+            ),
+        ]
         for count in findings.counts
     ]
-    return Table(header, rows, "The same runs with N counted in other ways. Everywhere else N is the first of these.")
+    return Table(
+        header,
+        rows,
+        "The same runs with N counted in other ways. Everywhere else N is the first of these.",
+    )
 
 
 def notices(analysis: IsoflopAnalysis) -> list[Notice]:
     """Refusals first, then cautions; cautions of one kind are gathered into one."""
     made = [
-        Notice(f"Refused: {item.kind}, {text.readable(item.where)}", text.readable(item.message), bad=True)
+        Notice(
+            f"Refused: {item.kind}, {text.readable(item.where)}",
+            text.readable(item.message),
+            bad=True,
+        )
         for item in analysis.refusals
     ]
     for kind in dict.fromkeys(caution.kind for caution in analysis.cautions):

@@ -1,4 +1,6 @@
-"""IsoFLOP valleys: loss against model size at each budget, with the parabolas of approach 2 and their vertices."""
+"""IsoFLOP valleys: loss against model size at each budget, with the parabolas of approach 2 and
+their vertices.
+"""
 
 from collections.abc import Sequence
 
@@ -12,9 +14,13 @@ from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
 
 def draw(analysis: IsoflopAnalysis, rows: Sequence[Row], unit: str = "token") -> Figure:
-    """Every run faint, the best of each size solid, each parabola with its vertex and the interval of N*."""
+    """Every run faint, the best of each size solid, each parabola with its vertex and the interval
+    of N*.
+    """
     figure, (axes,) = style.panels(style.PAGE_INCHES, 4.1)
-    colours = style.budget_colours([point.budget for point in analysis.points if not point.held_out])
+    colours = style.budget_colours(
+        [point.budget for point in analysis.points if not point.held_out]
+    )
     _runs(axes, analysis, rows)
     for budget in sorted({point.budget for point in analysis.points}):
         points = sorted((p for p in analysis.points if p.budget == budget), key=lambda p: p.params)
@@ -55,12 +61,27 @@ def _runs(axes: Axes, analysis: IsoflopAnalysis, rows: Sequence[Row]) -> None:
 def _points(axes: Axes, points: Sequence[Point], colour: str) -> None:
     face = "white" if points[0].held_out else colour
     x, y = [p.params for p in points], [p.loss for p in points]
-    axes.plot(x, y, linestyle="none", marker="o", color=colour, markerfacecolor=face, markersize=4.4, zorder=4)
+    axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker="o",
+        color=colour,
+        markerfacecolor=face,
+        markersize=4.4,
+        zorder=4,
+    )
 
 
 def _valley(axes: Axes, valley: Valley, colour: str, *, dashed: bool) -> None:
     x = np.geomspace(valley.lowest_params, valley.highest_params, 80)
-    axes.plot(x, [valley.at(size) for size in x], color=colour, linestyle=(0, (4, 2)) if dashed else "-", zorder=3)
+    axes.plot(
+        x,
+        [valley.at(size) for size in x],
+        color=colour,
+        linestyle=(0, (4, 2)) if dashed else "-",
+        zorder=3,
+    )
     style.bar(axes, valley.params, valley.loss.value, colour, along="x")
     axes.plot(
         valley.params.value,

@@ -10,7 +10,9 @@ from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAna
 
 
 def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
-    """What the answer is read from: approach 3, since approach 2 is biased (2603.22339), else approach 2."""
+    """What the answer is read from: approach 3, since approach 2 is biased (2603.22339), else
+    approach 2.
+    """
     return analysis.frontier("approach 3") or analysis.frontier("approach 2")
 
 
@@ -25,7 +27,10 @@ def at(band: Band, flops: float) -> float:
     """The value of a curve at a compute, read off between its points on log axes."""
     places = range(1, len(band.flops))
     after = next((place for place in places if band.flops[place] >= flops), len(band.flops) - 1)
-    x0, x1, y0, y1 = (math.log(v) for v in (*band.flops[after - 1 : after + 1], *band.value[after - 1 : after + 1]))
+    x0, x1, y0, y1 = (
+        math.log(v)
+        for v in (*band.flops[after - 1 : after + 1], *band.value[after - 1 : after + 1])
+    )
     return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
 
 
@@ -38,7 +43,9 @@ def answer(findings: Findings, unit: str = "token") -> list[str]:
     paragraphs = [_law(analysis, best), _meaning(analysis, best)]
     doubts = [_agreement(analysis), _sensitivity(analysis), _counting(findings)]
     paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
-    paragraphs += [_prediction(analysis, analysis.held_out, unit)] if analysis.held_out is not None else []
+    paragraphs += (
+        [_prediction(analysis, analysis.held_out, unit)] if analysis.held_out is not None else []
+    )
     return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
 
 
@@ -53,30 +60,49 @@ def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
             Tile("exponent of N* in C", *_value(analysis, best.exponent_params)),
             Tile("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
             Tile(
-                f"tokens per parameter at {text.power(flops)} FLOPs", text.plain(tokens / params, 3), "at the optimum"
+                f"tokens per parameter at {text.power(flops)} FLOPs",
+                text.plain(tokens / params, 3),
+                "at the optimum",
             ),
         ]
     if analysis.held_out is not None:
         held = analysis.held_out
         note = (
-            f"predicted {' '.join(text.rounded(held.predicted))}, {'inside' if held.inside else 'outside'} the interval"
+            f"predicted {' '.join(text.rounded(held.predicted))}, "
+            f"{'inside' if held.inside else 'outside'} the interval"
         )
-        made.append(Tile(f"loss at {text.power(held.budget)} FLOPs, held out", f"{held.observed:.3f}", note))
+        made.append(
+            Tile(f"loss at {text.power(held.budget)} FLOPs, held out", f"{held.observed:.3f}", note)
+        )
     return made
 
 
 def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
     shown, bounds = text.rounded(estimate)
-    return shown, f"{text.percent(analysis.level)} interval {bounds}" if bounds else "no interval could be had"
+    return (
+        shown,
+        f"{text.percent(analysis.level)} interval {bounds}"
+        if bounds
+        else "no interval could be had",
+    )
 
 
 def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
     budgets = [point.budget for point in analysis.points if not point.held_out]
-    (a, a_bounds), (b, b_bounds) = text.rounded(best.exponent_params), text.rounded(best.exponent_tokens)
-    bounds = f"; {text.percent(analysis.level)} intervals {a_bounds} and {b_bounds}" if a_bounds and b_bounds else ""
+    (a, a_bounds), (b, b_bounds) = (
+        text.rounded(best.exponent_params),
+        text.rounded(best.exponent_tokens),
+    )
+    bounds = (
+        f"; {text.percent(analysis.level)} intervals {a_bounds} and {b_bounds}"
+        if a_bounds and b_bounds
+        else ""
+    )
     return (
-        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model size of lowest held-out "
-        f"loss grows as N* ∝ C^{a} and its training data as D* ∝ C^{b} ({best.method}{bounds}). {_against_equal(best)}"
+        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model "
+        "size of lowest held-out "
+        f"loss grows as N* ∝ C^{a} and its training data as D* ∝ C^{b} ({best.method}{bounds}). "
+        f"{_against_equal(best)}"
     )
 
 
@@ -85,9 +111,15 @@ def _against_equal(best: Frontier) -> str:
     if low is None or high is None:
         return "No interval could be had, so nothing is said about other exponents."
     if low <= 0.5 <= high:
-        return "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not exclude it."
+        return (
+            "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not "
+            "exclude it."
+        )
     faster = "parameters" if low > 0.5 else "data"
-    return f"Equal scaling of the two (a = 0.5) lies outside the interval: {faster} should grow faster."
+    return (
+        f"Equal scaling of the two (a = 0.5) lies outside the interval: {faster} should grow "
+        "faster."
+    )
 
 
 def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
@@ -95,25 +127,35 @@ def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
     params, tokens = at(best.params, flops), at(best.tokens, flops)
     grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
     return (
-        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} times the tokens. "
-        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on {text.short(tokens)} "
+        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and "
+        f"{grow_d:.2g} times the tokens. "
+        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on "
+        f"{text.short(tokens)} "
         f"tokens, {text.plain(tokens / params, 3)} tokens per parameter."
     )
 
 
 def _agreement(analysis: IsoflopAnalysis) -> str:
-    """Whether the two approaches say the same, and whether the surface behind the answer is to be trusted."""
+    """Whether the two approaches say the same, and whether the surface behind the answer is to be
+    trusted.
+    """
     two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
     if two is None:
         return f"Approach 2 was refused, so nothing checks this exponent.{_doubts(analysis)}"
     if three is None:
-        return "Approach 3 was refused, so nothing checks this exponent, and approach 2 is biased on wide grids."
+        return (
+            "Approach 3 was refused, so nothing checks this exponent, and approach 2 is "
+            "biased on wide grids."
+        )
     x, y = two.exponent_params, three.exponent_params
     words = f"Approach 2 gives a = {text.estimate(x)}"
     if x.low is None or x.high is None or y.low is None or y.high is None:
         return f"{words}.{_doubts(analysis)}"
     if max(x.low, y.low) > min(x.high, y.high):
-        words += ": the two approaches disagree beyond their intervals, so neither should be leant on alone"
+        words += (
+            ": the two approaches disagree beyond their intervals, so neither should be "
+            "leant on alone"
+        )
     else:
         words += ", in agreement within the intervals"
     return f"{words}.{_doubts(analysis)}"
@@ -131,8 +173,15 @@ def _sensitivity(analysis: IsoflopAnalysis) -> str:
     if len(given) < 2:
         return ""
     refused = len(analysis.variants) - len(given)
-    words = f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to {max(given):.3f}"
-    return f"{words}, and {text.many(refused, 'variant')} could not be fitted." if refused else f"{words}."
+    words = (
+        f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to "
+        f"{max(given):.3f}"
+    )
+    return (
+        f"{words}, and {text.many(refused, 'variant')} could not be fitted."
+        if refused
+        else f"{words}."
+    )
 
 
 def _counting(findings: Findings) -> str:
@@ -145,18 +194,28 @@ def _counting(findings: Findings) -> str:
     if not others:
         return ""
     own = COUNTS[findings.counts[0].params]
-    return f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is {text.listed(others)}."
+    return (
+        f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is "
+        f"{text.listed(others)}."
+    )
 
 
 def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
-    source = "the surface of approach 3" if held.predictor == "surface" else "the power law through the valleys"
+    source = (
+        "the surface of approach 3"
+        if held.predictor == "surface"
+        else "the power law through the valleys"
+    )
     predicted, bounds = text.rounded(held.predicted)
     span = f" ({text.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
     return (
-        f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets alone, {source}, chosen "
-        f"beforehand, predicted a lowest loss of {predicted} nats per {unit}{span}; the best runs there reached "
-        f"{held.observed:.4g}, {text.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
+        f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets "
+        f"alone, {source}, chosen "
+        f"beforehand, predicted a lowest loss of {predicted} nats per {unit}{span}; the best "
+        "runs there reached "
+        f"{held.observed:.4g}, {text.percent(abs(off))} {'above' if off > 0 else 'below'} the "
+        "prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
     )
 
@@ -164,11 +223,15 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
 def _no_law(analysis: IsoflopAnalysis) -> str:
     best = lowest(analysis.points)
     words = (
-        "These runs do not determine how compute should be split between parameters and data: no law could be fitted."
+        "These runs do not determine how compute should be split between parameters and "
+        "data: no law could be fitted."
     )
     if not best:
         return words
-    seen = [f"{point.loss:.3f} at {text.power(point.budget)} FLOPs (N = {text.short(point.params)})" for point in best]
+    seen = [
+        f"{point.loss:.3f} at {text.power(point.budget)} FLOPs (N = {text.short(point.params)})"
+        for point in best
+    ]
     return f"{words} What was seen: lowest loss {text.listed(seen)}."
 
 
@@ -182,8 +245,13 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
 
 def _scope(analysis: IsoflopAnalysis) -> str:
     words = (
-        "The intervals hold the noise of these runs, not that of another text, tokenizer, architecture or recipe; "
+        "The intervals hold the noise of these runs, not that of another text, tokenizer, "
+        "architecture or recipe; "
         "nothing here speaks of budgets beyond those shown."
     )
     kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
-    return f"{words} Where the answer is weak (cautions below): {text.listed(kinds)}." if kinds else words
+    return (
+        f"{words} Where the answer is weak (cautions below): {text.listed(kinds)}."
+        if kinds
+        else words
+    )

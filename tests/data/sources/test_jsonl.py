@@ -13,7 +13,10 @@ LINES = [{"text": "하나", "n": 1}, {"text": "", "n": 2}, {"text": "two\nlines"
 
 def read(path, field="text"):
     """Names and texts of the documents."""
-    return [(document.name, document.text) for document in jsonl.documents(jsonl.Config(str(path), field))]
+    return [
+        (document.name, document.text)
+        for document in jsonl.documents(jsonl.Config(str(path), field))
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
@@ -28,12 +31,21 @@ def test_one_document_a_line(tmp_path, name):
     [
         (b'{"text": ', r"config\.data\.path: .*a\.jsonl:2 is not JSON"),
         (b"[" * 100_000, r"config\.data\.path: .*a\.jsonl:2 cannot be read \(maximum recursion"),
-        (b'{"n": %s}' % (b"9" * 5000), r"config\.data\.path: .*a\.jsonl:2 cannot be read \(Exceeds the limit"),
+        (
+            b'{"n": %s}' % (b"9" * 5000),
+            r"config\.data\.path: .*a\.jsonl:2 cannot be read \(Exceeds the limit",
+        ),
         (b'["text"]', r"config\.data\.path: .*a\.jsonl:2 is not a JSON object"),
-        (b'{"body": "x"}', r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: 'body'"),
+        (
+            b'{"body": "x"}',
+            r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: 'body'",
+        ),
         (b"{}", r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: none"),
         (b'{"text": 3}', r"config\.data\.field: .*a\.jsonl:2: 'text' must be text, not 3"),
-        (b'{"text": "\xff"}', r"config\.data\.path: .*a\.jsonl:2 is not UTF-8 \(byte 0xff at offset 10\)"),
+        (
+            b'{"text": "\xff"}',
+            r"config\.data\.path: .*a\.jsonl:2 is not UTF-8 \(byte 0xff at offset 10\)",
+        ),
         (rb'{"text": "\ud83d"}', r"config\.data\.path: .*a\.jsonl:2 has half of a surrogate pair"),
     ],
 )
@@ -49,7 +61,9 @@ def test_empty_file(tmp_path):
         read(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("data", [b"plain", gzip.compress(b'{"text": "x"}', mtime=0)[:-6]], ids=["plain", "cut"])
+@pytest.mark.parametrize(
+    "data", [b"plain", gzip.compress(b'{"text": "x"}', mtime=0)[:-6]], ids=["plain", "cut"]
+)
 def test_broken_archive(tmp_path, data):
     (tmp_path / "a.jsonl.gz").write_bytes(data)
     with pytest.raises(UserError, match=r"config\.data\.path: cannot read .*a\.jsonl\.gz"):

@@ -9,11 +9,15 @@ from lm_lab.types import UserError
 
 
 def read(config):
-    return [(document.text, document.target, document.heldout) for document in pairs.documents(config)]
+    return [
+        (document.text, document.target, document.heldout) for document in pairs.documents(config)
+    ]
 
 
 def file(tmp_path, text, name="a.tsv"):
-    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    (tmp_path / name).write_bytes(
+        gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    )
     return str(tmp_path / name)
 
 
@@ -33,7 +37,12 @@ def test_commas_and_quotes(tmp_path):
 def test_aligned_files_and_held_out_ones(tmp_path):
     one, other = file(tmp_path, "a\nb\n", "a.en"), file(tmp_path, "c\nd\n", "a.de.gz")
     config = pairs.Config(f"{one},{other}", f"{other},{one}", form="lines")
-    assert read(config) == [("a", "c", False), ("b", "d", False), ("c", "a", True), ("d", "b", True)]
+    assert read(config) == [
+        ("a", "c", False),
+        ("b", "d", False),
+        ("c", "a", True),
+        ("d", "b", True),
+    ]
 
 
 def test_a_pattern(tmp_path):
@@ -44,7 +53,9 @@ def test_a_pattern(tmp_path):
 
 def test_spelling_and_normal_form(tmp_path):
     path = file(tmp_path, "가\tk a\n")
-    assert read(pairs.Config(path, spell="source", unicode="NFD")) == [("\u1100 \u1161", "k a", None)]
+    assert read(pairs.Config(path, spell="source", unicode="NFD")) == [
+        ("\u1100 \u1161", "k a", None)
+    ]
 
 
 def test_the_fingerprint_follows_contents_and_how_they_are_read(tmp_path):
@@ -62,7 +73,11 @@ def test_the_fingerprint_follows_contents_and_how_they_are_read(tmp_path):
         ("x\ty\nonly\n", {}, r"a\.tsv:2 has 1 columns, not 2"),
         ("x\t \n", {}, r"a\.tsv:1 has an empty source or target"),
         ("", {}, r"a\.tsv' is empty"),
-        ("x\ty\n", {"columns": ("q", "1"), "header": True}, r"config\.data\.columns: no column 'q'; its columns: x, y"),
+        (
+            "x\ty\n",
+            {"columns": ("q", "1"), "header": True},
+            r"config\.data\.columns: no column 'q'; its columns: x, y",
+        ),
         ("x\ty\n", {"columns": ("q", "1")}, r"no header, give a number"),
         ("x\ty\n", {"form": "lines"}, r"'lines' needs two aligned files"),
         ("x\ty\n", {"form": "lines", "pattern": "IN: (.*) OUT: (.*)"}, r"a\.tsv:1 does not match"),

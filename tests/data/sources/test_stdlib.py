@@ -14,7 +14,13 @@ from lm_lab.types import UserError
 def library(tmp_path, monkeypatch):
     """A standard library of four files, of which two are documents."""
     root = tmp_path / "lib"
-    contents = {"b.py": b"b", "a/__init__.py": b"", "a/x.py": b"x", "site-packages/no.py": b"no", "latin.py": b"\xe9"}
+    contents = {
+        "b.py": b"b",
+        "a/__init__.py": b"",
+        "a/x.py": b"x",
+        "site-packages/no.py": b"no",
+        "latin.py": b"\xe9",
+    }
     contents |= {"table.py": b"0" * stdlib.LARGEST_BYTES, "README": b"no"}
     for name, data in contents.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +30,10 @@ def library(tmp_path, monkeypatch):
 
 
 def test_which_files_are_documents(library):
-    assert [(d.name, d.text) for d in stdlib.documents(stdlib.Config())] == [("a/x.py", "x"), ("b.py", "b")]
+    assert [(d.name, d.text) for d in stdlib.documents(stdlib.Config())] == [
+        ("a/x.py", "x"),
+        ("b.py", "b"),
+    ]
 
 
 def test_change_of_interpreter_is_seen(library):
@@ -47,6 +56,8 @@ def test_this_interpreter_has_a_corpus(tmp_path):
     built = store.build("stdlib", stdlib.Config(), byte.make(byte.Config()), tmp_path)
     tokens = len(built.train) + len(built.heldout)
     assert built.manifest["bytes"] + built.manifest["documents"] == tokens
-    assert built.manifest["bytes"] > 5e6  # Debian's Python leaves the tests out: 9 MB instead of 23 MB
+    assert (
+        built.manifest["bytes"] > 5e6
+    )  # Debian's Python leaves the tests out: 9 MB instead of 23 MB
     assert 0.05 < len(built.heldout) / tokens < 0.15
     assert "import" in byte.make(byte.Config()).decode(built.train[:10_000])

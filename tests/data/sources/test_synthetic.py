@@ -17,7 +17,9 @@ def test_documents_are_repeatable_and_of_the_size_asked_for():
     assert len({document.text for document in first}) == 5
     assert all(len(document.text.encode()) == 300 for document in first)
     assert len({document.name for document in first}) == 5
-    assert set("".join(document.text for document in first)) <= set(synthetic.ALPHABET[: SMALL.symbols])
+    assert set("".join(document.text for document in first)) <= set(
+        synthetic.ALPHABET[: SMALL.symbols]
+    )
 
 
 def test_more_documents_only_adds_to_them():
@@ -26,14 +28,22 @@ def test_more_documents_only_adds_to_them():
     assert len(list(synthetic.documents(many))) == 600
 
 
-@pytest.mark.parametrize("change", [{"language_seed": 1}, {"documents": 6}, {"document_bytes": 301}, {"order": 1}])
+@pytest.mark.parametrize(
+    "change", [{"language_seed": 1}, {"documents": 6}, {"document_bytes": 301}, {"order": 1}]
+)
 def test_fingerprint_follows_the_settings(change):
     changed = synthetic.Config(**{"documents": 5, "document_bytes": 300, **change})
-    assert synthetic.fingerprint(changed) != synthetic.fingerprint(SMALL) == synthetic.fingerprint(SMALL)
+    assert (
+        synthetic.fingerprint(changed)
+        != synthetic.fingerprint(SMALL)
+        == synthetic.fingerprint(SMALL)
+    )
 
 
 def test_certain_rows_have_less_entropy():
-    rates = [synthetic.entropy_rate(synthetic.Config(concentration=value)) for value in (0.05, 0.3, 10.0)]
+    rates = [
+        synthetic.entropy_rate(synthetic.Config(concentration=value)) for value in (0.05, 0.3, 10.0)
+    ]
     assert 0 < rates[0] < rates[1] < rates[2] < 4
 
 

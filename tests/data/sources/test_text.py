@@ -39,7 +39,9 @@ def test_nothing_but_emptiness(tmp_path, where):
 
 
 def test_missing_path(tmp_path):
-    with pytest.raises(UserError, match=r"config\.data\.path: no file or folder .*absent.*give an existing one"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.path: no file or folder .*absent.*give an existing one"
+    ):
         names(tmp_path / "absent")
 
 
@@ -51,7 +53,9 @@ def test_no_file_of_the_suffix(tmp_path):
 
 def test_not_utf8_names_the_file_and_the_offset(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
-    with pytest.raises(UserError, match=r"config\.data\.path: .*latin\.txt is not UTF-8 \(byte 0xe9 at offset 3\)"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.path: .*latin\.txt is not UTF-8 \(byte 0xe9 at offset 3\)"
+    ):
         names(tmp_path)
 
 

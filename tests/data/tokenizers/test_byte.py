@@ -9,7 +9,14 @@ TOKENIZER = byte.make(byte.Config())
 
 
 @pytest.mark.parametrize(
-    "text", ["", "plain", "안녕하세요, 세계! 각", "e\u0301 \U0001f600 \r\n\0", "한글 jamo: \u1112\u1161\u11ab"]
+    "text",
+    [
+        "",
+        "plain",
+        "안녕하세요, 세계! 각",
+        "e\u0301 \U0001f600 \r\n\0",
+        "한글 jamo: \u1112\u1161\u11ab",
+    ],
 )
 def test_there_and_back(text):
     ids = TOKENIZER.encode(text)

@@ -26,10 +26,16 @@ def test_word_pieces(kind, tmp_path):
     theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in TEXTS[:2]:
         assert [*tokenizer.encode(text), tokenizer.end_of_document] == theirs.encode(text).ids
-    assert tokenizer.decode(tokenizer.encode("The Cat!")) == "the cat!"  # as it was trained: lower case
+    assert (
+        tokenizer.decode(tokenizer.encode("The Cat!")) == "the cat!"
+    )  # as it was trained: lower case
     assert same_bytes(tokenizer, "the cat")
     assert tokenizer.mask == theirs.token_to_id("[MASK]")
-    assert [int(tokenizer.words[number]) for number in tokenizer.encode("the cat.")[1:]] == [2, 2, 0]
+    assert [int(tokenizer.words[number]) for number in tokenizer.encode("the cat.")[1:]] == [
+        2,
+        2,
+        0,
+    ]
     assert (tokenizer.words == 1).any()  # pieces that go on with a word
 
 
@@ -51,7 +57,10 @@ def test_a_unigram_makes_no_special_token_of_text(tmp_path):
     scored = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), ("\u2581cat", -1.0)]
     scored += [(letter, -3.0) for letter in "cats<>/"]
     made = library.Tokenizer(library.models.Unigram(scored, unk_id=2))
-    made.pre_tokenizer, made.decoder = library.pre_tokenizers.Metaspace(), library.decoders.Metaspace()
+    made.pre_tokenizer, made.decoder = (
+        library.pre_tokenizers.Metaspace(),
+        library.decoders.Metaspace(),
+    )
     made.add_special_tokens(["<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>"])
     made.save(str(tmp_path / "tokenizer.json"))
     tokenizer = hugging_face.make(hugging_face.Config(str(tmp_path / "tokenizer.json")))
@@ -68,10 +77,15 @@ def test_one_model_of_pieces(tmp_path):
     tokenizer = sentencepiece_file.make(sentencepiece_file.Config(file, sentinels=4))
     for text in TEXTS:
         assert tokenizer.encode(text).tolist() == theirs.EncodeAsIds(text)
-        assert tokenizer.decode(tokenizer.encode(text)) == theirs.DecodeIds(theirs.EncodeAsIds(text)).replace(" ⁇ ", "")
+        assert tokenizer.decode(tokenizer.encode(text)) == theirs.DecodeIds(
+            theirs.EncodeAsIds(text)
+        ).replace(" ⁇ ", "")
     assert same_bytes(tokenizer, "the cat sat")
     size = theirs.GetPieceSize()
-    assert (tokenizer.vocab, tokenizer.sentinels) == (size + 4, (size + 3, size + 2, size + 1, size))
+    assert (tokenizer.vocab, tokenizer.sentinels) == (
+        size + 4,
+        (size + 3, size + 2, size + 1, size),
+    )
     begun = sentencepiece_file.make(sentencepiece_file.Config(file, begin_token="<pad>"))
     assert begun.encode("the cat").tolist() == [0, *theirs.EncodeAsIds("the cat")]
 
@@ -82,9 +96,16 @@ def test_two_models_of_pieces_cut_sources_and_targets(tmp_path):
     tokenizer = sentencepiece_file.make(sentencepiece_file.Config(*names))
     ids = json.loads((tmp_path / "vocab.json").read_text())
     source, target = (sentencepiece.SentencePieceProcessor(model_file=name) for name in names[:2])
-    assert tokenizer.of_source("the cat").tolist() == [ids[piece] for piece in source.EncodeAsPieces("the cat")]
-    assert tokenizer.encode("die katze").tolist() == [ids[piece] for piece in target.EncodeAsPieces("die katze")]
-    assert tokenizer.of_source(">>de<< the").tolist() == [ids[">>de<<"], *tokenizer.of_source("the")]
+    assert tokenizer.of_source("the cat").tolist() == [
+        ids[piece] for piece in source.EncodeAsPieces("the cat")
+    ]
+    assert tokenizer.encode("die katze").tolist() == [
+        ids[piece] for piece in target.EncodeAsPieces("die katze")
+    ]
+    assert tokenizer.of_source(">>de<< the").tolist() == [
+        ids[">>de<<"],
+        *tokenizer.of_source("the"),
+    ]
     assert tokenizer.decode(tokenizer.encode("der hund")) == "der hund"
     assert tokenizer.end_of_document == 0
 
@@ -103,5 +124,7 @@ def test_mistakes_are_named(settings, message, tmp_path):
     vocabularies.t5(tmp_path)
     with pytest.raises(UserError, match=message):
         sentencepiece_file.make(
-            sentencepiece_file.Config(**{"tokenizer_file": str(tmp_path / "spiece.model"), **settings})
+            sentencepiece_file.Config(
+                **{"tokenizer_file": str(tmp_path / "spiece.model"), **settings}
+            )
         )

@@ -10,7 +10,14 @@ from lm_lab.types import UserError
 
 tokenizers = pytest.importorskip("tokenizers")
 
-TEXTS = ("", "the cat sat on the mat", "  two  spaces\n\n\ttabs", "naïve café — 漢字 😀", "é is not é", "<|endoftext|>")
+TEXTS = (
+    "",
+    "the cat sat on the mat",
+    "  two  spaces\n\n\ttabs",
+    "naïve café — 漢字 😀",
+    "é is not é",
+    "<|endoftext|>",
+)
 
 
 @pytest.fixture
@@ -22,7 +29,10 @@ def file(tmp_path):
     made.decoder = tokenizers.decoders.ByteLevel()
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=300,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     made.train_from_iterator(["the cat sat on the mat, the naïve cat. " * 4], trainer)
     made.save(str(tmp_path / "tokenizer.json"))
@@ -44,12 +54,18 @@ def test_ids_are_those_of_the_library(file):
     assert tokenizer.encode(TEXTS[1]).tolist() == library.encode(TEXTS[1]).ids
     assert (tokenizer.vocab, tokenizer.end_of_document) == (library.get_vocab_size(), 0)
     assert tokenizer.decode([0, *tokenizer.encode("a")]) == "a"
-    assert tokenizer.bytes_of.sum() == sum(len(tokenizer.decode([i]).encode()) for i in library_ids(tokenizer))
+    assert tokenizer.bytes_of.sum() == sum(
+        len(tokenizer.decode([i]).encode()) for i in library_ids(tokenizer)
+    )
 
 
 def library_ids(tokenizer):
     """The ids whose text is whole characters; the others are single bytes, or end amid a character."""
-    whole = [i for i in range(tokenizer.vocab) if "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode([i])]
+    whole = [
+        i
+        for i in range(tokenizer.vocab)
+        if "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode([i])
+    ]
     assert tokenizer.vocab - len(whole) >= 128
     broken = np.setdiff1d(np.arange(tokenizer.vocab), whole)
     return [*whole, *([whole[1]] * int(tokenizer.bytes_of[broken].sum()))]
@@ -72,10 +88,16 @@ def changed(file, **parts):
     "parts, message",
     [
         ({"pre_tokenizer": None}, "not a byte-level BPE"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "a space before every text"),
+        (
+            {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
+            "a space before every text",
+        ),
         ({"added_tokens": []}, "end_token: none of its special tokens is a usual end"),
         ({"model": {"type": "BPE", "vocab": {"漢": 0}}}, "not a tokenizer.json"),
-        ({"model": {"type": "WordPiece", "vocab": {}}}, "a WordPiece of this form is not supported; known: BPE"),
+        (
+            {"model": {"type": "WordPiece", "vocab": {}}},
+            "a WordPiece of this form is not supported; known: BPE",
+        ),
         ({"pre_tokenizer": None, "decoder": None}, "not a byte-level BPE"),
         ({"model": None}, "not a tokenizer.json"),
         ({"version": "9"}, "the tokenizers library refuses it"),

@@ -35,7 +35,12 @@ def made(config):
 @pytest.mark.parametrize("config", CONFIGS, ids=repr)
 def test_every_text_comes_back_and_its_bytes_are_counted(config):
     tokenizer = made(config)
-    assert len(tokenizer.bytes_of) == len(tokenizer.words) == len(tokenizer.sentence_ends) == tokenizer.vocab
+    assert (
+        len(tokenizer.bytes_of)
+        == len(tokenizer.words)
+        == len(tokenizer.sentence_ends)
+        == tokenizer.vocab
+    )
     assert tokenizer.bytes_of[tokenizer.end_of_document] == 0
     more = int(isinstance(config, words.Config))  # the end of the line
     for text in TEXTS:

@@ -56,7 +56,9 @@ def test_a_refused_check_and_a_doubtful_surface_are_said(found):
 def test_a_missed_prediction_is_said_to_be_outside(found):
     held = found.analysis.held_out
     missed = replace(held, observed=held.predicted.high * 1.1, inside=False)
-    answer = " ".join(words.answer(replace(found, analysis=replace(found.analysis, held_out=missed))))
+    answer = " ".join(
+        words.answer(replace(found, analysis=replace(found.analysis, held_out=missed)))
+    )
     assert "above the prediction and outside the interval" in answer
 
 

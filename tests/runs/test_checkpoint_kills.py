@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.runs.checkpoint import Checkpoints
 
 SCRIPT = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from lm_lab.train.checkpoint import Checkpoints
+from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.types import UserError
 
 def state(step):
@@ -50,7 +50,9 @@ if __name__ == "__main__":
 def started(task: str, directory: Path):
     """The process and its output; killed on the way out."""
     command = [sys.executable, "-c", SCRIPT, task, str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     with process:
         assert process.stdout is not None
         try:
@@ -60,7 +62,10 @@ def started(task: str, directory: Path):
 
 
 def assert_holds_what_was_promised(directory: Path, promised: int) -> None:
-    target = {"x": jax.ShapeDtypeStruct((50_000,), jnp.float32), "step": jax.ShapeDtypeStruct((), jnp.int32)}
+    target = {
+        "x": jax.ShapeDtypeStruct((50_000,), jnp.float32),
+        "step": jax.ShapeDtypeStruct((), jnp.int32),
+    }
     with Checkpoints(directory, 2, "spec") as checkpoints:
         found = checkpoints.latest(target)
     if found is None:
@@ -69,7 +74,9 @@ def assert_holds_what_was_promised(directory: Path, promised: int) -> None:
     step, state, _ = found
     assert promised <= step <= promised + 1
     assert int(state["step"]) == step
-    assert np.array_equal(state["x"], np.random.default_rng(step).standard_normal(50_000, np.float32))
+    assert np.array_equal(
+        state["x"], np.random.default_rng(step).standard_normal(50_000, np.float32)
+    )
     assert list(directory.glob("trash/*")) == []
 
 
@@ -79,13 +86,18 @@ def test_kill_at_any_moment_leaves_the_last_commit_whole(tmp_path, caplog):
     for batch in range(3):
         directories = [tmp_path / f"{batch}{number}" for number in range(3)]
         with contextlib.ExitStack() as stack:  # three at a time: most of the cost is their start-up
-            children = [stack.enter_context(started("save_for_ever", directory)) for directory in directories]
+            children = [
+                stack.enter_context(started("save_for_ever", directory))
+                for directory in directories
+            ]
             for (process, output), directory in zip(children, directories, strict=True):
                 lines = [output.readline()]
                 time.sleep(delays.uniform(0, 0.3))
                 process.kill()
                 lines += output.readlines()
-                assert_holds_what_was_promised(directory, int([line for line in lines if line.endswith("\n")][-1]))
+                assert_holds_what_was_promised(
+                    directory, int([line for line in lines if line.endswith("\n")][-1])
+                )
     assert "damaged" not in caplog.text
     assert "not there" not in caplog.text
 
@@ -94,6 +106,8 @@ def test_kill_at_any_moment_leaves_the_last_commit_whole(tmp_path, caplog):
 def test_a_write_that_the_system_refuses_is_told(tmp_path):
     with started("save_past_a_limit", tmp_path) as (_, output):
         message = output.read()
-    assert message.startswith(f"{tmp_path}/step_00000002: cannot save the checkpoint: File too large; ")
+    assert message.startswith(
+        f"{tmp_path}/step_00000002: cannot save the checkpoint: File too large; "
+    )
     assert message.count("\n") == 1
     assert_holds_what_was_promised(tmp_path, 1)

@@ -5,17 +5,23 @@ from pathlib import Path
 import jax
 import pytest
 
-from lm_lab.train import loop, sharding
+from lm_lab.engine import sharding
+from lm_lab.train import loop
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import HEADS, ROUNDING, WIDTH, distance
 
-pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="needs the 8 virtual devices of the suite")
+pytestmark = pytest.mark.skipif(
+    jax.device_count() < 8, reason="needs the 8 virtual devices of the suite"
+)
 
 STEPS = 3
 VOCAB = 264  # divisible by every axis
-MEMBERS = [{"seed": seed, "optimizer.peak_rate": rate} for seed, rate in enumerate((1e-2, 3e-3, 1e-3, 2e-2))]
+MEMBERS = [
+    {"seed": seed, "optimizer.peak_rate": rate}
+    for seed, rate in enumerate((1e-2, 3e-3, 1e-3, 2e-2))
+]
 
 
 def machine(mesh, members=MEMBERS[:1]):
@@ -61,7 +67,9 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
             "down": layers["feed_forward"]["down"]["kernel"],
             "attention_norm": layers["attention_norm"]["scale"],
         }
-        assert {name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()} == wanted
+        assert {
+            name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()
+        } == wanted
 
 
 def test_a_population_over_devices_is_its_solo_runs(alone):
@@ -95,16 +103,29 @@ def test_every_call_finds_the_program_compiled():
 def test_a_dimension_that_the_mesh_does_not_divide_stays_whole(alone):
     state, *_ = trained({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
     assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (WIDTH, 257)
-    assert state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1] == WIDTH // 2
+    assert (
+        state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1]
+        == WIDTH // 2
+    )
     assert HEADS == 2
 
 
 @pytest.mark.parametrize(
     "mesh, rows, members, message",
     [
-        ({"data": 3}, 8, 1, "config.mesh: data 3 x fsdp 1 do not divide the 8 rows of a microbatch"),
+        (
+            {"data": 3},
+            8,
+            1,
+            "config.mesh: data 3 x fsdp 1 do not divide the 8 rows of a microbatch",
+        ),
         ({"data": 2, "fsdp": 2}, 6, 1, "data 2 x fsdp 2 do not divide the 6 rows"),
-        ({"population": 2}, 8, 3, "config.mesh.population 2 does not divide the 3 runs; set it to 1"),
+        (
+            {"population": 2},
+            8,
+            3,
+            "config.mesh.population 2 does not divide the 3 runs; set it to 1",
+        ),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
@@ -113,5 +134,7 @@ def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
 
 
 def test_too_few_devices_are_refused():
-    with pytest.raises(UserError, match=r"config\.mesh asks for 100000 devices .*data 100000.*; there are 8"):
+    with pytest.raises(
+        UserError, match=r"config\.mesh asks for 100000 devices .*data 100000.*; there are 8"
+    ):
         sharding.make_mesh(sharding.Config(data=100_000))

@@ -1,4 +1,6 @@
-"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes, and `jit` with shardings."""
+"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes, and `jit` with
+shardings.
+"""
 
 import math
 from collections.abc import Callable
@@ -43,7 +45,10 @@ class Config:
         changes_result=False,
     )
     tensor: int = setting(
-        "devices over which heads, feed-forward and vocabulary are split (1909.08053)", 1, low=1, changes_result=False
+        "devices over which heads, feed-forward and vocabulary are split (1909.08053)",
+        1,
+        low=1,
+        changes_result=False,
     )
 
     @property
@@ -53,7 +58,9 @@ class Config:
 
 
 def provide_devices(config: Config) -> None:
-    """Makes one CPU be as many devices as the mesh asks for; accelerators are what they are. Before any computation."""
+    """Makes one CPU be as many devices as the mesh asks for; accelerators are what they are. Before
+    any computation.
+    """
     jax.config.update("jax_num_cpu_devices", max(config.devices, 1))
 
 
@@ -61,24 +68,34 @@ def make_mesh(config: Config) -> Mesh:
     """The mesh of a config over the first devices. Raises UserError where there are too few."""
     if config.devices > jax.device_count():
         sizes = " x ".join(f"{name} {size}" for name, size in zip(AXES, astuple(config)))
-        raise UserError(f"config.mesh asks for {config.devices} devices ({sizes}); there are {jax.device_count()}")
+        raise UserError(
+            f"config.mesh asks for {config.devices} devices ({sizes}); there are "
+            f"{jax.device_count()}"
+        )
     types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(astuple(config), AXES, axis_types=types, devices=jax.devices()[: config.devices])
+    return jax.make_mesh(
+        astuple(config), AXES, axis_types=types, devices=jax.devices()[: config.devices]
+    )
 
 
 def check_fit(config: Config, rows: int, members: int) -> None:
     """Raises UserError where the mesh does not divide the rows of a (micro)batch, or the members."""
     if rows % (config.data * config.fsdp):
         raise UserError(
-            f"config.mesh: data {config.data} x fsdp {config.fsdp} do not divide the {rows} rows of a microbatch; "
+            f"config.mesh: data {config.data} x fsdp {config.fsdp} do not divide the {rows} "
+            "rows of a microbatch; "
             "change config.train.batch_size or the mesh"
         )
     if members % config.population:
-        raise UserError(f"config.mesh.population {config.population} does not divide the {members} runs; set it to 1")
+        raise UserError(
+            f"config.mesh.population {config.population} does not divide the {members} runs; "
+            "set it to 1"
+        )
 
 
 def check_split(config: Config, state: TrainState, heads: int | None) -> None:
-    """Raises UserError where an axis of the mesh was asked for and splits no parameters, or splits heads unevenly.
+    """Raises UserError where an axis of the mesh was asked for and splits no parameters, or splits
+    heads unevenly.
 
     `state` is abstract and boxed. What else an axis does not divide stays whole on each device.
     """
@@ -86,14 +103,25 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
     attends = any("attention" in jax.tree_util.keystr(path) for path, _ in leaves)
     if heads is not None and attends and heads % config.tensor:
-        raise UserError(f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; lower it")
-    specs = jax.tree.leaves(spmd.logical_to_mesh(nn.get_partition_spec(held), RULES), is_leaf=_is_spec)
+        raise UserError(
+            f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; "
+            "lower it"
+        )
+    specs = jax.tree.leaves(
+        spmd.logical_to_mesh(nn.get_partition_spec(held), RULES), is_leaf=_is_spec
+    )
     for axis, count in (("fsdp", config.fsdp), ("tensor", config.tensor)):
-        sizes = {n for (_, leaf), spec in zip(leaves, specs) for n, own in zip(leaf.shape, spec) if own == axis}
+        sizes = {
+            n
+            for (_, leaf), spec in zip(leaves, specs)
+            for n, own in zip(leaf.shape, spec)
+            if own == axis
+        }
         if count > 1 and all(size % count for size in sizes):
             found = ", ".join(map(str, sorted(sizes))) or "none"
             raise UserError(
-                f"config.mesh.{axis} {count} divides no dimension of the parameters that it is to split ({found}); "
+                f"config.mesh.{axis} {count} divides no dimension of the parameters that it is "
+                f"to split ({found}); "
                 "choose a divisor, or set it to 1"
             )
 
@@ -107,20 +135,28 @@ def unbox(tree: PyTree) -> PyTree:
     return nn.meta.unbox(tree)
 
 
-def state_shardings(mesh: Mesh, boxed: TrainState, members: int, shared_frozen: bool = False) -> TrainState:
+def state_shardings(
+    mesh: Mesh, boxed: TrainState, members: int, shared_frozen: bool = False
+) -> TrainState:
     """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
 
-    A dimension that its mesh axes do not divide stays whole. With several members a leading axis is spread over
-    "population", but for what is frozen and shared.
+    A dimension that its mesh axes do not divide stays whole. With several members a leading axis is
+    spread over "population", but for what is frozen and shared.
     """
     specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
 
     def sharding(leaf: jax.ShapeDtypeStruct, spec: P) -> NamedSharding:
-        axes = [axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)]
+        axes = [
+            axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)
+        ]
         return NamedSharding(mesh, P(*(["population"] if members > 1 else []), *axes))
 
     placed = jax.tree.map(sharding, unbox(boxed), specs, is_leaf=_is_spec)
-    return placed._replace(frozen=state_shardings(mesh, boxed, 1).frozen) if shared_frozen and members > 1 else placed
+    return (
+        placed._replace(frozen=state_shardings(mesh, boxed, 1).frozen)
+        if shared_frozen and members > 1
+        else placed
+    )
 
 
 def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:
@@ -136,11 +172,15 @@ def examples_sharding(mesh: Mesh, members: int) -> NamedSharding:
 def jit_step(step: Step, mesh: Mesh, state: PyTree, members: int) -> Callable[..., Any]:
     """The compiled (state, examples) -> (state, metrics) on the mesh, reusing the state's memory."""
     inputs = (state, examples_sharding(mesh, members))
-    return jax.jit(ruled(step, mesh), in_shardings=inputs, out_shardings=(state, None), donate_argnums=0)
+    return jax.jit(
+        ruled(step, mesh), in_shardings=inputs, out_shardings=(state, None), donate_argnums=0
+    )
 
 
 def ruled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """The function traced with the rules that give logical axes their meaning; one device needs none."""
+    """The function traced with the rules that give logical axes their meaning; one device needs
+    none.
+    """
 
     def with_rules(*args: Any) -> Any:
         with nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext():

@@ -1,4 +1,6 @@
-"""TensorBoard's event files through tensorboardX, without the PyTorch that it imports wherever there is one."""
+"""TensorBoard's event files through tensorboardX, without the PyTorch that it imports wherever
+there is one.
+"""
 
 import contextlib
 import logging
@@ -28,7 +30,8 @@ logger = logging.getLogger(__name__)
 class Events:
     """The event files of a run, written afresh with its `records` so far.
 
-    They are a copy of metrics.jsonl: where they cannot be written, that is said once, and the run goes on without.
+    They are a copy of metrics.jsonl: where they cannot be written, that is said once, and the run
+    goes on without.
     """
 
     def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -41,7 +44,9 @@ class Events:
                 old.unlink()
             self._writer = EventsWriter(str(folder / "events"))
             # A TensorBoard that watched the old file forgets what it read there.
-            start = Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
+            start = Event(
+                wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)
+            )
             self._put([start, *map(_event, records)])
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -68,7 +73,11 @@ class Events:
         except OSError as error:
             self._failed = True
             reason = error.strerror or error
-            logger.warning("%s: no event files (%s); metrics.jsonl has all that they show", self._folder, reason)
+            logger.warning(
+                "%s: no event files (%s); metrics.jsonl has all that they show",
+                self._folder,
+                reason,
+            )
 
 
 def _event(record: Mapping[str, Any]) -> Any:

@@ -1,4 +1,6 @@
-"""Files that survive a crash: what the token store and the runs share. Everything here raises OSError."""
+"""Files that survive a crash: what the token store and the runs share. Everything here raises
+OSError.
+"""
 
 import errno
 import fcntl
@@ -34,7 +36,8 @@ def fsync_tree(directory: Path) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Writes the file so that a reader, or a restart after a crash, sees the old content or the new, never a mix.
+    """Writes the file so that a reader, or a restart after a crash, sees the old content or the
+    new, never a mix.
 
     Durable on return: the file and its folder are fsynced.
     """
@@ -53,7 +56,9 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Takes the exclusive flock of an open file, which the kernel frees at the holder's death; False if it is held."""
+    """Takes the exclusive flock of an open file, which the kernel frees at the holder's death;
+    False if it is held.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -62,7 +67,9 @@ def try_lock(descriptor: int) -> bool:
 
 
 def open_to_read(path: Path) -> BufferedReader:
-    """Opens a file for reading. Raises OSError for all else: a pipe would be waited for, a device never ends."""
+    """Opens a file for reading. Raises OSError for all else: a pipe would be waited for, a device
+    never ends.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _check_is_file(os.fstat(descriptor), path)
@@ -73,11 +80,15 @@ def open_to_read(path: Path) -> BufferedReader:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises OSError as `open_to_read` does, and where the memory cannot hold it."""
+    """The content of a file. Raises OSError as `open_to_read` does, and where the memory cannot
+    hold it.
+    """
     with open_to_read(path) as file:
         size, memory = os.fstat(file.fileno()).st_size, memory_bytes()
         if size > memory:
-            raise OSError(errno.EFBIG, f"{size:,} bytes, and the machine's memory holds {memory:,}", str(path))
+            raise OSError(
+                errno.EFBIG, f"{size:,} bytes, and the machine's memory holds {memory:,}", str(path)
+            )
         return file.read()
 
 

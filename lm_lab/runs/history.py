@@ -1,4 +1,6 @@
-"""The lines of metrics.jsonl, and what a commit remembers of them: no run ends with a hole in them unnoticed."""
+"""The lines of metrics.jsonl, and what a commit remembers of them: no run ends with a hole in them
+unnoticed.
+"""
 
 import hashlib
 import json
@@ -8,8 +10,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from lm_lab import durable
-from lm_lab.train.files import NUMBER, explained, misfit, set_aside
+from lm_lab.runs import durable
+from lm_lab.runs.files import NUMBER, explained, misfit, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,9 @@ class Mark(NamedTuple):
 
 
 def read_lines(directory: Path) -> list[bytes]:
-    """The finished lines of metrics.jsonl, each with its newline. Raises UserError where it cannot be read."""
+    """The finished lines of metrics.jsonl, each with its newline. Raises UserError where it cannot
+    be read.
+    """
     path = directory / METRICS
     with explained(path, "read"):
         content = durable.read_bytes(path) if path.exists() else b""
@@ -57,7 +61,8 @@ def parse(line: bytes) -> dict[str, Any] | None:
 def are_whole(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
     """Whether lines begin with those that a commit of this `extra` was made with.
 
-    Of a commit without a mark: whether all are records, and there are some if something was recorded.
+    Of a commit without a mark: whether all are records, and there are some if something was
+    recorded.
     """
     mark = Mark.read(extra)
     if mark is None:
@@ -65,12 +70,15 @@ def are_whole(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
     return Mark.of(lines[: mark.lines]) == mark
 
 
-def recall(directory: Path, step: int, extra: Mapping[str, Any], newest: Mapping[str, Any]) -> list[bytes]:
-    """The lines with which a run goes on from its commit of a step, and of this `extra`; none at step 0.
+def recall(
+    directory: Path, step: int, extra: Mapping[str, Any], newest: Mapping[str, Any]
+) -> list[bytes]:
+    """The lines with which a run goes on from its commit of a step, and of this `extra`; none at
+    step 0.
 
-    Where the lines are not those that the commit was made with, these are what can be read of them. Where they are
-    also not those of the newest commit, whose `extra` is the last argument, or any line is no record, the file is set
-    aside, and one line says so.
+    Where the lines are not those that the commit was made with, these are what can be read of them.
+    Where they are also not those of the newest commit, whose `extra` is the last argument, or any
+    line is no record, the file is set aside, and one line says so.
     """
     path, lines = directory / METRICS, read_lines(directory)
     whole, mark = not step or are_whole(lines, extra), Mark.read(extra)
@@ -81,7 +89,9 @@ def recall(directory: Path, step: int, extra: Mapping[str, Any], newest: Mapping
     if not (whole and are_whole(lines, newest) and all(map(parse, lines))):
         aside = f"; set aside as {set_aside(path, copy=True)}" if path.exists() else ""
         fault = _fault(lines, Mark.read(newest))
-        logger.warning("%s %s%s; going on from step %d with %d lines", path, fault, aside, step, len(kept))
+        logger.warning(
+            "%s %s%s; going on from step %d with %d lines", path, fault, aside, step, len(kept)
+        )
     return kept
 
 
@@ -91,4 +101,8 @@ def _fault(lines: Sequence[bytes], mark: Mark | None) -> str:
         return f"has no record in line {broken}"
     if not lines:
         return f"has lost its {mark.lines} lines" if mark else "has lost its lines"
-    return f"is not the {mark.lines} lines that the checkpoint was made with" if mark else "is not whole"
+    return (
+        f"is not the {mark.lines} lines that the checkpoint was made with"
+        if mark
+        else "is not whole"
+    )

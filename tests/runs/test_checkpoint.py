@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lm_lab.train import checkpoint
-from lm_lab.train.checkpoint import Checkpoints, committed
+from lm_lab.runs import checkpoint
+from lm_lab.runs.checkpoint import Checkpoints, committed
 from lm_lab.types import Hyper, TrainState, UserError
 
 
@@ -34,7 +34,11 @@ class Nothing(NamedTuple):
 def make_state(step: int) -> TrainState:
     """A state that is a function of the step, of every dtype and kind of node that a run has."""
     values = jax.random.normal(jax.random.key(step), (16, 8))
-    params = {"head": {"kernel": values, "bias": None}, "half": values.astype(jnp.bfloat16), "layers": [values + 1]}
+    params = {
+        "head": {"kernel": values, "bias": None},
+        "half": values.astype(jnp.bfloat16),
+        "layers": [values + 1],
+    }
     hyper = Hyper(jnp.uint32(2**32 - 1 - step), *(jnp.float32(0.1 * step) for _ in range(4)))
     moments = Moments(jnp.int32(step), {"nan": jnp.array([math.nan, -0.0, math.inf], jnp.float32)})
     return TrainState(jnp.int32(step), params, (moments, Nothing(), None), hyper)
@@ -111,7 +115,11 @@ def test_the_latest_has_the_bits_that_were_saved(directory):
 
 def test_a_flipped_bit_in_any_file_falls_back(two_steps, tmp_path, caplog):
     newest = committed(two_steps)[0]
-    names = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file() and path.stat().st_size]
+    names = [
+        path.relative_to(newest)
+        for path in newest.rglob("*")
+        if path.is_file() and path.stat().st_size
+    ]
     assert len(names) > 5
     for number, name in enumerate(names):
         copy = shutil.copytree(two_steps, tmp_path / str(number))
@@ -164,7 +172,9 @@ def test_another_spec_is_refused(directory):
             r"step is int32\[\] in the checkpoint and float32\[\] in this run",
         ),
         (
-            lambda s: s._replace(params={**s.params, "half": jax.ShapeDtypeStruct((8, 16), jnp.bfloat16)}),
+            lambda s: s._replace(
+                params={**s.params, "half": jax.ShapeDtypeStruct((8, 16), jnp.bfloat16)}
+            ),
             r"params\.half is bfloat16\[16,8\] in the checkpoint and bfloat16\[8,16\]",
         ),
         (
@@ -184,18 +194,29 @@ def test_another_shape_or_dtype_or_tree_is_refused(two_steps, change, message):
 
 def test_a_sharded_state_is_restored_to_other_devices(tmp_path):
     def place(state, devices, spec):
-        mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+        mesh = jax.make_mesh(
+            (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+        )
         split = NamedSharding(mesh, spec)
-        return jax.tree.map(lambda x: split if x.ndim == 2 else NamedSharding(mesh, PartitionSpec()), state)
+        return jax.tree.map(
+            lambda x: split if x.ndim == 2 else NamedSharding(mesh, PartitionSpec()), state
+        )
 
     state = make_state(1)
     with Checkpoints(tmp_path, 1, "spec") as checkpoints:
         many = min(8, jax.device_count())
-        checkpoints.save(1, jax.device_put(state, place(state, many, PartitionSpec("data"))), {}, None)
-        for devices, spec in ((many, PartitionSpec(None, "data")), (max(1, many // 2), PartitionSpec("data"))):
+        checkpoints.save(
+            1, jax.device_put(state, place(state, many, PartitionSpec("data"))), {}, None
+        )
+        for devices, spec in (
+            (many, PartitionSpec(None, "data")),
+            (max(1, many // 2), PartitionSpec("data")),
+        ):
             shardings = place(state, devices, spec)
             target = jax.tree.map(
-                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract(state), shardings
+                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+                abstract(state),
+                shardings,
             )
             _, restored, _ = latest(checkpoints, target)
             assert_same_bits(restored, state)
@@ -288,7 +309,10 @@ def test_a_committed_step_is_not_written_again(directory):
 
 
 def test_two_writers_are_refused(tmp_path):
-    with Checkpoints(tmp_path, 2, "spec"), pytest.raises(UserError, match=f"is in use by pid {os.getpid()} on"):
+    with (
+        Checkpoints(tmp_path, 2, "spec"),
+        pytest.raises(UserError, match=f"is in use by pid {os.getpid()} on"),
+    ):
         Checkpoints(tmp_path, 2, "spec").__enter__()
 
 
@@ -301,7 +325,10 @@ def test_a_failed_save_is_told_and_loses_nothing(directory, monkeypatch, stage):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, stage, fail)
             checkpoints.save(30, make_state(30), {}, None)
-            with pytest.raises(UserError, match=r"step_00000030: cannot save .*: No space left on device; free some"):
+            with pytest.raises(
+                UserError,
+                match=r"step_00000030: cannot save .*: No space left on device; free some",
+            ):
                 checkpoints.save(40, make_state(40), {}, None)
         assert list(directory.glob("trash/*")) == []
         assert {10, 20} <= set(steps_of(directory))
@@ -319,7 +346,10 @@ def test_a_folder_that_became_unwritable_is_told(directory):
                 pytest.skip("this user may write anywhere")
             checkpoints.save(step, make_state(step), {}, None)
 
-    with pytest.raises(UserError, match=r"step_00000030: cannot save the checkpoint: Permission denied; .*--workdir"):
+    with pytest.raises(
+        UserError,
+        match=r"step_00000030: cannot save the checkpoint: Permission denied; .*--workdir",
+    ):
         save(30)
     directory.chmod(0o700)
     assert load(directory)[0] == 20

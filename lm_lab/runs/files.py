@@ -1,4 +1,6 @@
-"""Files that survive a crash: atomic writes, fsync of folders, sealed folders, and the lock of a run."""
+"""Files that survive a crash: atomic writes, fsync of folders, sealed folders, and the lock of a
+run.
+"""
 
 import contextlib
 import errno
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_lab import durable
+from lm_lab.runs import durable
 from lm_lab.schema import is_text
 from lm_lab.types import UserError
 
@@ -28,11 +30,15 @@ _REMEDIES = {
 
 @contextlib.contextmanager
 def explained(path: Path, action: str) -> Iterator[None]:
-    """Turns an OSError of the block into a UserError: one line with the path, what failed, why, and the remedy."""
+    """Turns an OSError of the block into a UserError: one line with the path, what failed, why, and
+    the remedy.
+    """
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check its permissions or choose another --workdir")
+        remedy = _REMEDIES.get(
+            error.errno or 0, "check its permissions or choose another --workdir"
+        )
         raise UserError(f"{path}: cannot {action}: {error.strerror or error}; {remedy}") from None
 
 
@@ -43,16 +49,20 @@ def digest(path: Path) -> str:
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Writes the file so that a reader, or a restart after a crash, sees the old content or the new, never a mix.
+    """Writes the file so that a reader, or a restart after a crash, sees the old content or the
+    new, never a mix.
 
-    Durable on return: the file and its folder are fsynced. Text is UTF-8. Raises UserError naming the path.
+    Durable on return: the file and its folder are fsynced. Text is UTF-8. Raises UserError naming
+    the path.
     """
     with explained(path, "write"):
         durable.replace(path, content.encode() if isinstance(content, str) else content)
 
 
 class Unreadable(UserError):
-    """A file that is not what we write, as when an editor or a crash left it: one line that ends in the remedy."""
+    """A file that is not what we write, as when an editor or a crash left it: one line that ends in
+    the remedy.
+    """
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}; {remedy}")
@@ -60,8 +70,9 @@ class Unreadable(UserError):
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it cannot be read, and
-    Unreadable where it holds none."""
+    """The object that a JSON file holds. Raises UserError, which ends in the remedy, where it
+    cannot be read, and Unreadable where it holds none.
+    """
     try:
         content = json.loads(durable.read_bytes(path))
     except IsADirectoryError:
@@ -76,7 +87,8 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def set_aside(path: Path, copy: bool = False) -> str:
-    """Renames a damaged file to NAME.damaged-1, or the next that is free, or makes a copy of that name; the name.
+    """Renames a damaged file to NAME.damaged-1, or the next that is free, or makes a copy of that
+    name; the name.
 
     Raises UserError.
     """
@@ -94,7 +106,8 @@ NUMBER = (int, float)
 
 
 def misfit(values: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> str | None:
-    """The first value of none of the types of its key, as in "steps is null"; None where there is none.
+    """The first value of none of the types of its key, as in "steps is null"; None where there is
+    none.
 
     Keys may be absent, and True is no number.
     """
@@ -111,14 +124,17 @@ class Damaged(Exception):
 
 
 def seal(folder: Path, fields: dict[str, Any]) -> None:
-    """Writes the folder's manifest: the fields (JSON data), the size and SHA-256 of every file, and its own SHA-256.
+    """Writes the folder's manifest: the fields (JSON data), the size and SHA-256 of every file, and
+    its own SHA-256.
 
     The folder is durable on return: files and folders are fsynced. Raises OSError.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): [path.stat().st_size, digest(path)] for path in paths}
     content = {**fields, "files": files}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": _fingerprint(content), **content}, indent=1), "utf-8")
+    (folder / MANIFEST).write_text(
+        json.dumps({"sha256": _fingerprint(content), **content}, indent=1), "utf-8"
+    )
     durable.fsync_tree(folder)
 
 
@@ -127,7 +143,9 @@ def read_seal(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(durable.read_bytes(folder / MANIFEST))
         same = content.pop("sha256") == _fingerprint(content)
-        files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
+        files = {
+            name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()
+        }
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise Damaged(f"{MANIFEST}: {error}") from None
     if not same:
@@ -136,7 +154,9 @@ def read_seal(folder: Path) -> dict[str, Any]:
 
 
 def verify_seal(folder: Path) -> dict[str, Any]:
-    """The manifest, once every file that it covers was found to have its size and SHA-256. Raises Damaged."""
+    """The manifest, once every file that it covers was found to have its size and SHA-256. Raises
+    Damaged.
+    """
     content = read_seal(folder)
     for name, (size, sha256) in content["files"].items():
         path = folder / name
@@ -159,7 +179,9 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 
 def prepare_workdir(path: Path) -> None:
-    """Makes the folder and its parents where missing, and proves that files can be written in it, or UserError."""
+    """Makes the folder and its parents where missing, and proves that files can be written in it,
+    or UserError.
+    """
     probe = path / f".probe.{os.getpid()}"
     with explained(path, "write there"):
         durable.make_folder(path)
@@ -170,13 +192,15 @@ def prepare_workdir(path: Path) -> None:
 
 
 class Lock:
-    """An exclusive flock on a file, held from entering the `with` block to leaving it, or to the process's death.
+    """An exclusive flock on a file, held from entering the `with` block to leaving it, or to the
+    process's death.
 
     A link to another file is refused, for the lock's content is overwritten.
 
-    The kernel releases it when the holder dies, kill -9 included, so there is no stale lock to clear away. The file
-    stays, and names the last holder. A process forked inside the block holds the lock too, until it ends or execs.
-    Raises UserError, with the holder's pid and host, where another holds it.
+    The kernel releases it when the holder dies, kill -9 included, so there is no stale lock to
+    clear away. The file stays, and names the last holder. A process forked inside the block holds
+    the lock too, until it ends or execs. Raises UserError, with the holder's pid and host, where
+    another holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -195,10 +219,15 @@ class Lock:
 
     def _acquire(self) -> None:
         if not durable.try_lock(self._descriptor):
-            # The holder writes its name just after it gets the lock: in between, the file may be empty.
-            holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip() or "another process"
+            # The holder writes its name just after it gets the lock: in between, the file may be
+            # empty.
+            holder = (
+                os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
+                or "another process"
+            )
             raise UserError(
-                f"{self._path.parent} is in use by {holder}; wait for it, stop it, or choose another --workdir"
+                f"{self._path.parent} is in use by {holder}; wait for it, stop it, or choose "
+                "another --workdir"
             )
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

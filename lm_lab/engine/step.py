@@ -1,4 +1,6 @@
-"""The train step and the transformers of it: each pure, each with a law that tests/train/test_step.py states."""
+"""The train step and the transformers of it: each pure, each with a law that
+tests/train/test_step.py states.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,16 +18,21 @@ Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen
 WHOLE = none.make(none.Config())
 
 
-def gradients(model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE) -> Gradients:
-    """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products in dtype `compute`.
+def gradients(
+    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+) -> Gradients:
+    """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
+    in dtype `compute`.
 
-    To it is added what the objective calls "penalty", and what layers sow in "losses", f32[B] each, once for each of
-    the row's targets; the sums have both as "penalty".
+    To it is added what the objective calls "penalty", and what layers sow in "losses", f32[B] each,
+    once for each of the row's targets; the sums have both as "penalty".
     """
 
     def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
         variables = adapter.variables(params, frozen, compute)
-        logits, sown = model.apply(variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"])
+        logits, sown = model.apply(
+            variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"]
+        )
         sums = objective.loss(logits, batch)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
@@ -41,11 +48,15 @@ def _penalty(sown: PyTree, batch: Batch) -> Array:
 
 
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
-    """The same gradient, one microbatch of B / microbatches rows at a time: equals one big batch, in less memory."""
+    """The same gradient, one microbatch of B / microbatches rows at a time: equals one big batch,
+    in less memory.
+    """
     if microbatches == 1:
         return gradient
 
-    def accumulated(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[PyTree, Sums]:
+    def accumulated(
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()
+    ) -> tuple[PyTree, Sums]:
         split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, microbatches)
         one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)), frozen)
@@ -59,17 +70,24 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     return accumulated
 
 
-def train_step(gradient: Gradients, objective: Objective, config: optimizer.Config, steps: int) -> Step:
+def train_step(
+    gradient: Gradients, objective: Objective, config: optimizer.Config, steps: int
+) -> Step:
     """One step of a run of `steps`: (state, examples) -> (state, metrics).
 
-    The key is a function of the seed and the step. Sums become means here, once, for the whole batch.
+    The key is a function of the seed and the step. Sums become means here, once, for the whole
+    batch.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
         corruption, dropout = jax.random.split(key)
-        grads, sums = gradient(state.params, objective.prepare(corruption, examples), dropout, state.frozen)
-        count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)  # a batch of padding moves nothing, and is no NaN
+        grads, sums = gradient(
+            state.params, objective.prepare(corruption, examples), dropout, state.frozen
+        )
+        count = jnp.where(
+            sums["weight"] > 0, sums["weight"], 1.0
+        )  # a batch of padding moves nothing, and is no NaN
         grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
         update = optimizer.make(config, state.hyper, rate).update
@@ -84,15 +102,17 @@ def train_step(gradient: Gradients, objective: Objective, config: optimizer.Conf
 
 
 def chunk(step: Step) -> Step:
-    """Many steps in one call, over examples with a leading axis of steps: equals one by one, and reuses memory."""
+    """Many steps in one call, over examples with a leading axis of steps: equals one by one, and
+    reuses memory.
+    """
     return lambda state, examples: lax.scan(step, state, examples)
 
 
 def populate(step: Step, how: str, shared_frozen: bool = False) -> Step:
     """One step of every member of a population, over a leading axis of members: equals solo runs.
 
-    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one after another. Where
-    the members share what is frozen, that has no such axis.
+    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one
+    after another. Where the members share what is frozen, that has no such axis.
     """
     if not shared_frozen:
         return _each(step, how)
@@ -117,8 +137,9 @@ def _each(function: Callable[[Any, Any], Any], how: str) -> Callable[[Any, Any],
 def populate_shared(
     function: Callable[[Any, Any], Any], how: str, shared_frozen: bool = False
 ) -> Callable[[Any, Any], Any]:
-    """The function of each member's first argument and of the second, which all share; as `populate` of what is frozen
-    in the first."""
+    """The function of each member's first argument and of the second, which all share; as
+    `populate` of what is frozen in the first.
+    """
     if shared_frozen:
         return lambda state, shared: populate_shared(
             lambda member, one: function(member._replace(frozen=state.frozen), one), how
@@ -137,7 +158,8 @@ def initial_state(
     adapter: Adapter = WHOLE,
     given: Mapping[str, Array] | None = None,
 ) -> TrainState:
-    """The state before step 0, as a function of hyper.seed and of the parameters that are `given`, by path.
+    """The state before step 0, as a function of hyper.seed and of the parameters that are `given`,
+    by path.
 
     Leaves carry the logical axes that the model gave them.
     """

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
-from lm_lab.train import records
-from lm_lab.train.files import Unreadable
-from lm_lab.train.history import recall
-from lm_lab.train.records import (
+from lm_lab.runs import records
+from lm_lab.runs.files import Unreadable
+from lm_lab.runs.history import recall
+from lm_lab.runs.records import (
     Metrics,
     environment,
     read_metrics,
@@ -50,13 +50,22 @@ def events(directory) -> list:
 
 
 def curve(directory, name: str) -> list[tuple[int, float]]:
-    return [(event.step, v.simple_value) for event in events(directory) for v in event.summary.value if v.tag == name]
+    return [
+        (event.step, v.simple_value)
+        for event in events(directory)
+        for v in event.summary.value
+        if v.tag == name
+    ]
 
 
 def test_metrics_are_json_lines_of_plain_numbers(tmp_path):
     with Metrics(tmp_path) as metrics:
-        metrics.write({"step": jnp.int32(1), "train/nll": jnp.float32(0.1), "tokens": np.int64(2**40)})
-        metrics.write({"step": 2, "train/nll": math.nan, "bound": -math.inf, "half": jnp.bfloat16(0.5)})
+        metrics.write(
+            {"step": jnp.int32(1), "train/nll": jnp.float32(0.1), "tokens": np.int64(2**40)}
+        )
+        metrics.write(
+            {"step": 2, "train/nll": math.nan, "bound": -math.inf, "half": jnp.bfloat16(0.5)}
+        )
         metrics.sync()
     first, second = map(strict, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first == {"step": 1, "train/nll": float(np.float32(0.1)), "tokens": 2**40}
@@ -104,7 +113,9 @@ def test_several_lines_of_one_step_are_kept(tmp_path):
         assert len(read_metrics(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("line", ["rubbish", "[1]", "{}", '{"step": true}', '{"step": 1, "a": "b"}', "[" * 9999, "\0"])
+@pytest.mark.parametrize(
+    "line", ["rubbish", "[1]", "{}", '{"step": true}', '{"step": 1, "a": "b"}', "[" * 9999, "\0"]
+)
 def test_a_line_that_is_no_record_is_left_out_with_a_word(tmp_path, caplog, line):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
     assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
@@ -124,7 +135,9 @@ def test_an_event_file_says_when_it_starts_over(tmp_path):
 
 def test_the_result_is_read_as_written(tmp_path):
     assert read_result(tmp_path) is None
-    write_result(tmp_path, {"status": "diverged", "steps": np.int32(7), "final": {"train/nll": math.inf}})
+    write_result(
+        tmp_path, {"status": "diverged", "steps": np.int32(7), "final": {"train/nll": math.inf}}
+    )
     assert read_result(tmp_path) == {"status": "diverged", "steps": 7, "final": {"train/nll": None}}
     strict((tmp_path / "result.json").read_text())
 
@@ -139,20 +152,27 @@ def test_the_result_is_read_as_written(tmp_path):
         ('{"status": "done"}', 'status is "done"'),
         ('{"status": "complete", "steps": 3}', "final is absent"),
         ('{"status": "complete", "steps": "3", "final": {}}', 'steps is "3"'),
-        ('{"status": "complete", "steps": 3, "final": {"eval/heldout/nll": "low"}}', 'eval/heldout/nll is "low"'),
+        (
+            '{"status": "complete", "steps": 3, "final": {"eval/heldout/nll": "low"}}',
+            'eval/heldout/nll is "low"',
+        ),
         ('{"status": "complete", "steps": 3, "final": {}, "tokens": [1]}', r"tokens is \[1\]"),
         ('{"status": "failed", "message": {}}', "message is {}"),
     ],
 )
 def test_a_result_that_we_did_not_write_is_named(tmp_path, content, why):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(Unreadable, match=rf"result\.json: .*{why}.*; train the run again by its command"):
+    with pytest.raises(
+        Unreadable, match=rf"result\.json: .*{why}.*; train the run again by its command"
+    ):
         read_result(tmp_path)
 
 
 def test_a_folder_in_the_place_of_a_result_can_be_set_aside(tmp_path):
     (tmp_path / "result.json").mkdir()
-    with pytest.raises(Unreadable, match=r"result\.json: a folder stands in its place; train the run again"):
+    with pytest.raises(
+        Unreadable, match=r"result\.json: a folder stands in its place; train the run again"
+    ):
         read_result(tmp_path)
 
 
@@ -164,7 +184,10 @@ def test_the_environment_names_versions_devices_and_command(tmp_path, monkeypatc
     assert found["devices"]["count"] >= 1
     assert found["cores"] >= 1
     write_environment(tmp_path)
-    assert strict((tmp_path / "environment.json").read_text())["orbax_checkpoint"] == found["orbax_checkpoint"]
+    assert (
+        strict((tmp_path / "environment.json").read_text())["orbax_checkpoint"]
+        == found["orbax_checkpoint"]
+    )
     monkeypatch.setattr(records.sys, "argv", ["/some/where/lm_lab/__main__.py", "plan"])
     assert environment()["command"] == "python -m lm_lab plan"
 
@@ -173,7 +196,9 @@ def test_the_environment_names_versions_devices_and_command(tmp_path, monkeypatc
 def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
     def git(*words):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        return subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True, text=True)
+        return subprocess.run(
+            ["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True, text=True
+        )
 
     code = tmp_path / "code.py"
     code.write_text("1")
@@ -189,7 +214,9 @@ def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["a file stands there", "the disk is full"])
-def test_events_that_cannot_be_written_are_warned_of_once_and_cost_nothing(tmp_path, monkeypatch, caplog, fault):
+def test_events_that_cannot_be_written_are_warned_of_once_and_cost_nothing(
+    tmp_path, monkeypatch, caplog, fault
+):
     if fault == "a file stands there":
         (tmp_path / "tensorboard").write_text("")
     with Metrics(tmp_path) as metrics:

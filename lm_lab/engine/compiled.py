@@ -7,12 +7,15 @@ import jax
 
 
 class Compiled:
-    """A jitted function, which it compiles once for each shape of the last argument (the others keep theirs).
+    """A jitted function, which it compiles once for each shape of the last argument (the others
+    keep theirs).
 
     `arguments` turns what it is called with into what the jitted function takes.
     """
 
-    def __init__(self, jitted: Any, arguments: Callable[..., tuple[Any, ...]] = lambda *given: given) -> None:
+    def __init__(
+        self, jitted: Any, arguments: Callable[..., tuple[Any, ...]] = lambda *given: given
+    ) -> None:
         self.jitted, self._arguments = jitted, arguments
         self.programs: dict[Any, Any] = {}  # by the shape of the last argument
 

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.train import files
-from lm_lab.train.files import Damaged, Lock, atomic_write, prepare_workdir, read_seal, seal, verify_seal
+from lm_lab.runs import files
+from lm_lab.runs.files import (
+    Damaged,
+    Lock,
+    atomic_write,
+    prepare_workdir,
+    read_seal,
+    seal,
+    verify_seal,
+)
 from lm_lab.types import UserError
 
 
@@ -29,7 +37,9 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(UserError, match=r"a\.txt: cannot write: No space left on device; free some space"):
+    with pytest.raises(
+        UserError, match=r"a\.txt: cannot write: No space left on device; free some space"
+    ):
         atomic_write(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
@@ -56,7 +66,9 @@ def test_the_names_of_parents_that_are_made_are_on_the_disk(tmp_path, monkeypatc
 
 def test_a_workdir_below_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"file/run: cannot write there: Not a directory; .*--workdir"):
+    with pytest.raises(
+        UserError, match=r"file/run: cannot write there: Not a directory; .*--workdir"
+    ):
         prepare_workdir(tmp_path / "file" / "run")
     assert (tmp_path / "file").read_text() == "x"
 
@@ -82,11 +94,13 @@ def test_a_second_lock_names_the_holder(tmp_path):
 @pytest.mark.processes
 def test_a_lock_dies_with_its_holder(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from lm_lab.train.files import Lock\n"
+        "import sys; from pathlib import Path; from lm_lab.runs.files import Lock\n"
         "with Lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=f"in use by pid {holder.pid} on "):
@@ -107,7 +121,11 @@ def sealed(folder: Path) -> Path:
 
 def test_a_seal_gives_its_fields_back(tmp_path):
     content = verify_seal(sealed(tmp_path / "a"))
-    assert {name: content[name] for name in ("step", "note", "ratio")} == {"step": 3, "note": "é", "ratio": 0.1}
+    assert {name: content[name] for name in ("step", "note", "ratio")} == {
+        "step": 3,
+        "note": "é",
+        "ratio": 0.1,
+    }
     assert set(content["files"]) == {"one", "deep/two"}
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.step import accumulate, chunk, gradients, populate, populate_shared, train_step
 from lm_lab.train import program as programs
-from lm_lab.train.sharding import unbox
-from lm_lab.train.step import accumulate, chunk, gradients, populate, populate_shared, train_step
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
 
@@ -20,7 +20,9 @@ STEPS = 3
 
 
 def gradient_of(experiment=EXPERIMENT, microbatches=1):
-    return accumulate(gradients(experiment.build_model(), OBJECTIVE, experiment.precision.compute), microbatches)
+    return accumulate(
+        gradients(experiment.build_model(), OBJECTIVE, experiment.precision.compute), microbatches
+    )
 
 
 @cache
@@ -34,7 +36,9 @@ def begin(experiment, hyper):
 
 
 def start(seed=0, experiment=EXPERIMENT, **optimizer):
-    """The state before step 0; of the optimizer's settings, those that live in the state may differ."""
+    """The state before step 0; of the optimizer's settings, those that live in the state may
+    differ.
+    """
     return begin(experiment, replace(experiment.optimizer, **optimizer).hyper(seed))
 
 
@@ -62,7 +66,9 @@ def test_a_step_moves_everything_and_counts_itself(usual):
     state, metrics = usual
     assert int(state.step) == STEPS
     before = start()
-    for after, leaf in zip(jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True):
+    for after, leaf in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True
+    ):
         assert not same_bits(after, leaf)
     assert same_bits(state.hyper, before.hyper)
     assert (metrics["weight"] == ROWS * LENGTH).all()
@@ -71,11 +77,15 @@ def test_a_step_moves_everything_and_counts_itself(usual):
 
 @pytest.mark.parametrize("microbatches", [2, 4])
 def test_accumulation_is_one_big_batch_step_after_step(usual, microbatches):
-    assert distance(one_by_one(step_of(microbatches=microbatches), start(), stream()), usual) < ROUNDING
+    assert (
+        distance(one_by_one(step_of(microbatches=microbatches), start(), stream()), usual)
+        < ROUNDING
+    )
 
 
 def test_an_almost_empty_and_an_empty_microbatch_weigh_what_they_hold():
-    # Four microbatches of two rows: whole; one target; none, all padding; documents that share rows.
+    # Four microbatches of two rows: whole; one target; none, all padding; documents that share
+    # rows.
     segments = np.ones((ROWS, LENGTH + 1), np.int32)
     segments[2:4], segments[2, :2] = 0, 1
     segments[4:6] = 0
@@ -83,7 +93,9 @@ def test_an_almost_empty_and_an_empty_microbatch_weigh_what_they_hold():
     batch = OBJECTIVE.prepare(jax.random.key(0), tiny.examples(segments=jnp.asarray(segments)))
     assert batch.weights.reshape(4, -1).sum(-1).tolist() == [32, 1, 0, 30]
     params = start().params
-    whole, parts = (jax.jit(gradient_of(microbatches=m))(params, batch, jax.random.key(0)) for m in (1, 4))
+    whole, parts = (
+        jax.jit(gradient_of(microbatches=m))(params, batch, jax.random.key(0)) for m in (1, 4)
+    )
     assert distance(parts, whole) < ROUNDING
 
 
@@ -100,11 +112,15 @@ def test_the_gradient_is_that_of_the_mean_over_all_targets():
     _, metrics = jax.jit(step_of())(state, examples)
 
     def mean(params):
-        sums = OBJECTIVE.loss(EXPERIMENT.build_model().apply({"params": params}, batch.inputs), batch)
+        sums = OBJECTIVE.loss(
+            EXPERIMENT.build_model().apply({"params": params}, batch.inputs), batch
+        )
         return sums["nll"] / sums["weight"]
 
     batch = OBJECTIVE.prepare(jax.random.key(0), examples)
-    norm = jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(jax.jit(jax.grad(mean))(state.params))))
+    norm = jnp.sqrt(
+        sum((g**2).sum() for g in jax.tree.leaves(jax.jit(jax.grad(mean))(state.params)))
+    )
     assert float(metrics["gradient_norm"]) == pytest.approx(float(norm), rel=ROUNDING)
 
 
@@ -112,21 +128,31 @@ def test_chunked_steps_are_single_steps(usual):
     assert distance(jax.jit(chunk(step_of()))(start(), stream()), usual) < ROUNDING
 
 
-MEMBERS = ({}, {"seed": 7, "peak_rate": 3e-3, "weight_decay": 0.5}, {"seed": 2**32 - 1, "beta1": 0.5, "beta2": 0.9})
+MEMBERS = (
+    {},
+    {"seed": 7, "peak_rate": 3e-3, "weight_decay": 0.5},
+    {"seed": 2**32 - 1, "beta1": 0.5, "beta2": 0.9},
+)
 
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
 def test_a_member_of_a_population_is_its_solo_run(how):
     solo_starts = [start(**fields) for fields in MEMBERS]
-    hypers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[state.hyper for state in solo_starts])
-    starts = jax.jit(lambda hyper: unbox(jax.vmap(lambda h: programs.start(EXPERIMENT, h))(hyper)))(hypers)
+    hypers = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[state.hyper for state in solo_starts]
+    )
+    starts = jax.jit(lambda hyper: unbox(jax.vmap(lambda h: programs.start(EXPERIMENT, h))(hyper)))(
+        hypers
+    )
     streams = [stream(seed=index) for index in range(len(MEMBERS))]
     examples = jax.tree.map(lambda *leaves: jnp.stack(leaves), *streams)
     population = jax.jit(populate(chunk(step_of()), how))(starts, examples)
     solo = jax.jit(chunk(step_of()))
     for index, (own, text) in enumerate(zip(solo_starts, streams)):
         assert same_bits(member(starts, index), own)
-        if how == "map":  # what a sweep relies on when it goes on with fewer members than it began with
+        if (
+            how == "map"
+        ):  # what a sweep relies on when it goes on with fewer members than it began with
             assert same_bits(member(population, index), solo(own, text))
         else:
             assert distance(member(population, index), solo(own, text)) < ROUNDING
@@ -162,11 +188,14 @@ def test_half_precision_keeps_its_dtypes_and_follows_float32(usual, precision, m
 
 
 def test_a_half_precision_gradient_of_a_frequent_token_is_summed_in_float32():
-    # 512 targets look up one row: 1 added 8,192 times in bfloat16 is 256, and here 12 % would be lost.
+    # 512 targets look up one row: 1 added 8,192 times in bfloat16 is 256, and here 12 % would be
+    # lost.
     frequent = tiny.examples(rows=32)._replace(tokens=jnp.zeros((32, LENGTH + 1), jnp.int32))
     batch = OBJECTIVE.prepare(jax.random.key(0), frequent)
     rows = {}
     for compute in ("float32", "bfloat16"):
         gradient = jax.jit(gradients(EXPERIMENT.build_model(), OBJECTIVE, compute))
-        rows[compute] = gradient(start().params, batch, jax.random.key(0))[0]["embed"]["embedding"][0]
+        rows[compute] = gradient(start().params, batch, jax.random.key(0))[0]["embed"]["embedding"][
+            0
+        ]
     assert distance(rows["bfloat16"], rows["float32"]) < 0.05

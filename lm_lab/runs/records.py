@@ -1,4 +1,5 @@
-"""The records of a run, readable without lm_lab: config, environment, metrics and result in one folder.
+"""The records of a run, readable without lm_lab: config, environment, metrics and result in one
+folder.
 
 JSON knows no NaN and no infinity: a number that is not finite is written as null.
 """
@@ -20,14 +21,17 @@ from typing import Any
 
 import jax
 
-from lm_lab.train import history
-from lm_lab.train.events import Events
-from lm_lab.train.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
-from lm_lab.train.history import Mark
+from lm_lab.runs import history
+from lm_lab.runs.events import Events
+from lm_lab.runs.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
+from lm_lab.runs.history import Mark
 
 logger = logging.getLogger(__name__)
 
-REMEDY = "train the run again by its command, which sets the file aside and goes on from the newest checkpoint"
+REMEDY = (
+    "train the run again by its command, which sets the file aside and goes on from the "
+    "newest checkpoint"
+)
 RESULT = {
     "status": str,
     "steps": int,
@@ -57,8 +61,14 @@ def environment() -> dict[str, Any]:
         **{name.replace("-", "_"): _version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "devices": {
+            "kind": devices[0].device_kind,
+            "platform": devices[0].platform,
+            "count": len(devices),
+        },
         "git": _git(Path(__file__).resolve()),
         "command": _command(sys.argv),
     }
@@ -70,12 +80,16 @@ def write_environment(directory: Path) -> None:
 
 
 def write_result(directory: Path, result: Mapping[str, Any]) -> None:
-    """Writes result.json, atomically and durably: written last, its presence says that the run has ended."""
+    """Writes result.json, atomically and durably: written last, its presence says that the run has
+    ended.
+    """
     atomic_write(directory / "result.json", _dump(_plain(result)))
 
 
 def read_result(directory: Path) -> dict[str, Any] | None:
-    """The result of a run, or None if it has not ended. Raises Unreadable if the file is not what we write."""
+    """The result of a run, or None if it has not ended. Raises Unreadable if the file is not what
+    we write.
+    """
     path = directory / "result.json"
     if not path.exists():
         return None
@@ -89,7 +103,9 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     """What of a result cannot have been written here."""
     status = result.get("status")
     ended = status in ("complete", "diverged")
-    absent = [name for name in ("status", *(("steps", "final") if ended else ())) if name not in result]
+    absent = [
+        name for name in ("status", *(("steps", "final") if ended else ())) if name not in result
+    ]
     if absent:
         return f"{absent[0]} is absent"
     if wrong := misfit(result, RESULT):
@@ -110,21 +126,26 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(history.read_lines(directory), start=1):
         record = history.parse(line)
         if record is None:
-            logger.warning("%s, line %d: not a record; left out", directory / history.METRICS, number)
+            logger.warning(
+                "%s, line %d: not a record; left out", directory / history.METRICS, number
+            )
         else:
-            found.append({name: math.nan if value is None else value for name, value in record.items()})
+            found.append(
+                {name: math.nan if value is None else value for name, value in record.items()}
+            )
     return found
 
 
 class Metrics:
     """The growing metrics.jsonl of a run, and its TensorBoard events, inside `with`.
 
-    `kept` are the lines with which a resumed run goes on (`history.recall`); others are dropped, so that it leaves the
-    lines of an undisturbed one. Each line reaches the operating system before `write` returns, so kill -9 loses none;
-    `sync`, before a save, guards them against a power cut.
+    `kept` are the lines with which a resumed run goes on (`history.recall`); others are dropped, so
+    that it leaves the lines of an undisturbed one. Each line reaches the operating system before
+    `write` returns, so kill -9 loses none; `sync`, before a save, guards them against a power cut.
 
-    metrics.jsonl is the source of truth: the events are written afresh from it at each start, so that no step appears
-    twice, whatever program reads them. Raises UserError naming the path where writing fails.
+    metrics.jsonl is the source of truth: the events are written afresh from it at each start, so
+    that no step appears twice, whatever program reads them. Raises UserError naming the path where
+    writing fails.
     """
 
     def __init__(self, directory: Path, kept: Sequence[bytes] = ()) -> None:
@@ -137,7 +158,9 @@ class Metrics:
         self._lines, self._digest = len(self._kept), hashlib.sha256(kept)
         with explained(path, "write"):
             self._file = path.open("ab")
-        self._events = Events(self._directory / "tensorboard", [json.loads(line) for line in self._kept])
+        self._events = Events(
+            self._directory / "tensorboard", [json.loads(line) for line in self._kept]
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,7 +190,9 @@ def _dump(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: arrays' scalars as Python numbers, tuples as lists, what is not finite as None."""
+    """The value in JSON's types: arrays' scalars as Python numbers, tuples as lists, what is not
+    finite as None.
+    """
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -192,7 +217,9 @@ def _processor() -> str:
 
 
 def _git(file: Path) -> dict[str, Any] | None:
-    """The commit of the tree that tracks the file (an environment inside another project's tree is not it)."""
+    """The commit of the tree that tracks the file (an environment inside another project's tree is
+    not it).
+    """
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(file.parent), *words]
@@ -207,5 +234,7 @@ def _git(file: Path) -> dict[str, Any] | None:
 
 def _command(arguments: list[str]) -> str:
     program = Path(arguments[0])
-    name = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    name = (
+        ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    )
     return shlex.join([*name, *arguments[1:]])
