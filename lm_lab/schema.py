@@ -23,18 +23,56 @@ def setting(
     high: float | None = None,
     changes_result: bool = True,
     names_file: bool = False,
+    traced: bool = False,
 ) -> Any:
     """A documented dataclass field, required unless it has a default; numbers lie in [low, high],
     and above `above`.
 
     A run may go on with another value of a setting that is marked so:
-    changes_result=False    it decides the result only by the rounding of sums, if at all: kernels, the mesh, how often
-                            something is written
+    changes_result=False    it decides the result only by the rounding of sums, if at all: kernels,
+                            the mesh, how often something is written
     names_file=True         it says where text lies, and the text is compared itself
+
+    traced=True marks a number that lives in the train state as an array: runs that differ in it
+    alone share one compiled program.
     """
-    limits = {"low": low, "above": above, "high": high}
-    metadata = {"doc": doc, **limits, "changes_result": changes_result, "names_file": names_file}
+    metadata = {"doc": doc, "low": low, "above": above, "high": high}
+    marks = {"changes_result": changes_result, "names_file": names_file, "traced": traced}
+    return dataclasses.field(default=default, metadata=metadata | marks)
+
+
+def choice(
+    doc: str, options: Mapping[str, type], default: Any, *, changes_result: bool = True
+) -> Any:
+    """A field that holds one of several settings classes, by name: an instance of the one chosen.
+
+    A config says {"name": "rotary", "base": 1e4}, or "rotary" for all of its defaults. `default`
+    is an instance of one of the classes. The settings of the other options are errors.
+    """
+    metadata = {"doc": doc, "options": dict(options), "changes_result": changes_result}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def option_name(field: dataclasses.Field, chosen: Any) -> str:
+    """The name of the option of a `choice` field that a value is an instance of."""
+    options: Mapping[str, type] = field.metadata["options"]
+    return next(name for name, cls in options.items() if type(chosen) is cls)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON has them: tuples are lists, and a choice is a dict with its name."""
+    values = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if "options" in field.metadata:
+            values[field.name] = {"name": option_name(field, value), **plain(value)}
+        else:
+            values[field.name] = _listed(value)
+    return values
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def suggest(name: str, known: list[str]) -> str:
@@ -57,7 +95,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     hints = get_type_hints(cls)
     checked = {}
     for name, field in fields.items():
-        if name in values:
+        if name in values and "options" in field.metadata:
+            checked[name] = _chosen(values[name], field.metadata["options"], f"{where}.{name}")
+        elif name in values:
             checked[name] = check(values[name], hints[name], f"{where}.{name}", field.metadata)
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise UserError(f"{where}.{name} is missing: {field.metadata.get('doc', 'give it')}")
@@ -65,6 +105,25 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**checked)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _chosen(value: Any, options: Mapping[str, type], where: str) -> Any:
+    if type(value) in options.values():
+        return value
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise UserError(f"{where} must be a name, or a section with one, of {', '.join(options)}")
+    name, settings = given["name"], {key: own for key, own in given.items() if key != "name"}
+    if name not in options:
+        raise UserError(f"{where}: no option named {name!r}; {suggest(name, list(options))}")
+    fields = {option: {f.name for f in dataclasses.fields(cls)} for option, cls in options.items()}
+    for key in settings:
+        readers = [option for option in options if key in fields[option]]
+        if key not in fields[name] and readers:
+            raise UserError(
+                f"{where}.{key} is read with {' or '.join(readers)}, not with {name}; leave it out"
+            )
+    return build(options[name], settings, where)
 
 
 def is_text(value: str) -> bool:

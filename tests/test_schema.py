@@ -3,7 +3,7 @@ from typing import Literal
 
 import pytest
 
-from lm_lab.schema import build, setting, suggest
+from lm_lab.schema import build, choice, plain, setting, suggest
 from lm_lab.types import UserError
 
 
@@ -89,3 +89,64 @@ def test_a_suggestion_is_the_nearest_name_or_all():
     assert suggest("dept", ["depth", "width"]) == "did you mean 'depth'?"
     assert suggest("q", ["depth", "width"]) == "known: depth, width"
     assert suggest("q", []) == "known: none"
+
+
+@dataclass(frozen=True)
+class Rotary:
+    base: float = setting("wavelength", 10_000.0, low=1.0)
+
+
+@dataclass(frozen=True)
+class Learned:
+    length: int | None = setting("longest", None, low=1)
+
+
+@dataclass(frozen=True)
+class Chooses:
+    positions: Rotary | Learned = choice(
+        "how order is seen", {"rotary": Rotary, "learned": Learned}, Rotary()
+    )
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ({}, Rotary()),
+        ({"positions": "learned"}, Learned()),
+        ({"positions": {"name": "rotary", "base": 5}}, Rotary(5.0)),
+        ({"positions": Learned(3)}, Learned(3)),
+    ],
+)
+def test_a_choice_is_an_instance_of_its_option_and_returns_from_plain_values(given, wanted):
+    chosen = build(Chooses, given, "config.model")
+    assert chosen.positions == wanted
+    assert build(Chooses, plain(chosen), "config.model") == chosen
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (3, "config.model.positions must be a name, or a section with one, of rotary, learned"),
+        (
+            {"base": 5},
+            "config.model.positions must be a name, or a section with one, of rotary, learned",
+        ),
+        ("rotery", "config.model.positions: no option named 'rotery'; did you mean 'rotary'?"),
+        (
+            {"name": "learned", "base": 5},
+            "config.model.positions.base is read with rotary, not with learned; leave it out",
+        ),
+        (
+            {"name": "rotary", "bse": 5},
+            "config.model.positions.bse does not exist; did you mean 'base'?",
+        ),
+        (
+            {"name": "rotary", "base": 0},
+            "config.model.positions.base must be at least 1.0, not 0.0",
+        ),
+    ],
+)
+def test_a_wrong_choice_is_one_line_that_names_the_key(given, message):
+    with pytest.raises(UserError) as error:
+        build(Chooses, {"positions": given}, "config.model")
+    assert str(error.value) == message
