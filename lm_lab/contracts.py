@@ -36,13 +36,13 @@ class Optimizer(NamedTuple, Generic[OptimizerSettings]):
 
     make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
     clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name: those
-    are read there, not in `config`. `rate` f32[] is the rate of this step. decay_mask(params) is a
-    tree of bools: True for the parameters that decay.
+    are read there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool
+    for each parameter: whether it decays.
     """
 
     Config: type[OptimizerSettings]
     make: Callable[
-        [OptimizerSettings, Mapping[str, Array], Array | float, Callable[[PyTree], PyTree]],
+        [OptimizerSettings, Mapping[str, Array], Array | float, PyTree],
         optax.GradientTransformation,
     ]
 
@@ -55,12 +55,12 @@ class Schedule(NamedTuple, Generic[ScheduleSettings]):
     """The learning rate over a run; lm_lab/schedules.
 
     factor(config, step i32[...], steps) -> f32[...], the share of the peak rate at each step of
-    `steps` in all. check(config, steps) raises UserError where the settings do not fit the run.
+    `steps` in all. check_steps(config, steps) raises UserError where the settings do not fit the run.
     """
 
     Config: type[ScheduleSettings]
     factor: Callable[[ScheduleSettings, Array, int], Array]
-    check: Callable[[ScheduleSettings, int], None] = _any_length
+    check_steps: Callable[[ScheduleSettings, int], None] = _any_length
 
 
 class Contract(NamedTuple):

@@ -1,6 +1,6 @@
 """AdamW: Adam with decoupled weight decay (1711.05101)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optax
@@ -24,10 +24,7 @@ class Config(OptimizerConfig):
 
 
 def make(
-    config: Config,
-    hyper: Mapping[str, Array],
-    rate: Array | float,
-    decay_mask: Callable[[PyTree], PyTree],
+    config: Config, hyper: Mapping[str, Array], rate: Array | float, decay_mask: PyTree
 ) -> optax.GradientTransformation:
     """-rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * param)."""
     return optax.adamw(

@@ -4,7 +4,7 @@ Every entry moves by the whole rate, so the paper takes a rate 3 to 10 times bel
 weight decay as many times above it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optax
@@ -34,10 +34,7 @@ class Config(OptimizerConfig):
 
 
 def make(
-    config: Config,
-    hyper: Mapping[str, Array],
-    rate: Array | float,
-    decay_mask: Callable[[PyTree], PyTree],
+    config: Config, hyper: Mapping[str, Array], rate: Array | float, decay_mask: PyTree
 ) -> optax.GradientTransformation:
     """-rate * (sign(beta1 * m + (1 - beta1) * gradient) + weight_decay * param), then m is
     beta2 * m + (1 - beta2) * gradient.

@@ -42,7 +42,7 @@ def progress(config: Warmup, step: Array, steps: int) -> Array:
     return jnp.clip(after / max(steps - config.warmup_steps, 1), 0, 1)
 
 
-def check_warmup(config: Warmup, steps: int) -> None:
+def check_steps(config: Warmup, steps: int) -> None:
     """Raises UserError where the warm-up does not fit into the run."""
     if config.warmup_steps > steps:
         raise UserError(

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import Schedule
-from lm_lab.schedules import Warmup, check_warmup, warmed
+from lm_lab.schedules import Warmup, check_steps, warmed
 
 
 def factor(config: Warmup, step: Array, steps: int) -> Array:
@@ -12,4 +12,4 @@ def factor(config: Warmup, step: Array, steps: int) -> Array:
     return warmed(config, step, jnp.ones(()))
 
 
-SCHEDULE = Schedule(Warmup, factor, check_warmup)
+SCHEDULE = Schedule(Warmup, factor, check_steps)

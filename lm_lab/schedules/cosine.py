@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import Schedule
-from lm_lab.schedules import Decay, check_warmup, decayed, progress
+from lm_lab.schedules import Decay, check_steps, decayed, progress
 
 
 def factor(config: Decay, step: Array, steps: int) -> Array:
@@ -15,4 +15,4 @@ def factor(config: Decay, step: Array, steps: int) -> Array:
     return decayed(config, step, shape)
 
 
-SCHEDULE = Schedule(Decay, factor, check_warmup)
+SCHEDULE = Schedule(Decay, factor, check_steps)

@@ -3,7 +3,7 @@
 from jax import Array
 
 from lm_lab.contracts import Schedule
-from lm_lab.schedules import Decay, check_warmup, decayed, progress
+from lm_lab.schedules import Decay, check_steps, decayed, progress
 
 
 def factor(config: Decay, step: Array, steps: int) -> Array:
@@ -11,4 +11,4 @@ def factor(config: Decay, step: Array, steps: int) -> Array:
     return decayed(config, step, 1 - progress(config, step, steps))
 
 
-SCHEDULE = Schedule(Decay, factor, check_warmup)
+SCHEDULE = Schedule(Decay, factor, check_steps)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import Schedule
-from lm_lab.schedules import Decay, check_warmup, decayed
+from lm_lab.schedules import Decay, check_steps, decayed
 from lm_lab.schema import setting
 
 
@@ -28,4 +28,4 @@ def factor(config: Config, step: Array, steps: int) -> Array:
     return decayed(config, step, jnp.clip(left, 0, 1))
 
 
-SCHEDULE = Schedule(Config, factor, check_warmup)
+SCHEDULE = Schedule(Config, factor, check_steps)

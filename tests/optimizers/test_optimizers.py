@@ -31,7 +31,7 @@ def made(module, clip_norm=None, rate=0.1, **fields):
     config = module.OPTIMIZER.Config(clip_norm=clip_norm, **fields)
     traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
     hyper = {name: jnp.float32(getattr(config, name)) for name in traced}
-    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask))
+    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask(PARAMS)))
 
 
 def test_decay_is_for_matrices_by_name():

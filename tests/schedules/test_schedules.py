@@ -54,9 +54,9 @@ def test_every_rate_of_a_run_is_positive_and_at_most_the_peak(name, fields):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_warm_up_longer_than_the_run_is_refused(name):
     schedule = SCHEDULES[name].SCHEDULE
-    schedule.check(schedule.Config(warmup_steps=7), 7)
+    schedule.check_steps(schedule.Config(warmup_steps=7), 7)
     with pytest.raises(UserError, match=r"warmup_steps 8 exceeds the run's 7 steps"):
-        schedule.check(schedule.Config(warmup_steps=8), 7)
+        schedule.check_steps(schedule.Config(warmup_steps=8), 7)
 
 
 def test_a_run_may_be_lengthened_while_its_rates_do_not_depend_on_its_length():
