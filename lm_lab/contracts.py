@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from lm_lab.schema import setting
 from lm_lab.types import (
     AdapterFunctions,
     Batch,
@@ -192,22 +193,42 @@ Hyper = Mapping[str, Array]
 f32[], ...}."""
 
 
-class Optimizer(NamedTuple, Generic[ConfigT]):
-    """How a gradient becomes an update: a file of lm_lab/optimizers."""
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The settings of every optimizer; that of each adds its own to them."""
 
-    Config: type[ConfigT]
-    # (settings, traced settings, learning rate f32[], bool leaves like the parameters: where
-    # weight decay applies) -> the transformation of gradients; clipping comes before it
-    make: Callable[[ConfigT, Hyper, Array | float, PyTree], optax.GradientTransformation]
+    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0, traced=True)
+    clip_norm: float | None = setting(
+        "largest global norm of the gradient; None: no clipping", 1.0, above=0.0
+    )
+
+
+OptimizerT = TypeVar("OptimizerT", bound=OptimizerConfig)
+
+
+class Optimizer(NamedTuple, Generic[OptimizerT]):
+    """How parameters follow from gradients: a file of lm_lab/optimizers.
+
+    make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
+    clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name: those
+    are read there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool
+    for each parameter: whether it decays.
+    """
+
+    Config: type[OptimizerT]
+    make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):
-    """The learning rate over a run: a file of lm_lab/schedules."""
+    """The learning rate over a run: a file of lm_lab/schedules.
+
+    factor(config, step i32[...], steps) -> f32[...], the share of the peak rate at each step of
+    `steps` in all. check_steps(config, steps) raises UserError where the settings do not fit the
+    run.
+    """
 
     Config: type[ConfigT]
-    # (settings, step i32[], steps of the run) -> share of the peak rate f32[]
     factor: Callable[[ConfigT, Array, int], Array]
-    # (settings, steps of the run); raises UserError where they do not go together
     check_steps: Callable[[ConfigT, int], None] = lambda config, steps: None
 
 
