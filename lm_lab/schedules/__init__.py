@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.contracts import Schedule, ConfigT
+from lm_lab.contracts import ConfigT, Schedule
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
