@@ -1,7 +1,7 @@
 """FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with
 no array made.
 
-Counted: two FLOPs for each multiply-add of a matrix product or a convolution (products.py), times
+Counted: two FLOPs for each multiply-add of a matrix product or a convolution (matmul_flops.py), times
 the trips of the loops around it. Not in the total, but counted beside it as `elementwise`:
 arithmetic on single elements, which is all that the recurrence of a linear RNN or state-space model
 does (an `associative_scan` is unrolled into it). The work of a `shard_map` is that of all its
@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
-from lm_lab.compute import products
-from lm_lab.compute.loops import opened, trips
+from lm_lab.compute import matmul_flops
+from lm_lab.compute.loops import inner_jaxpr, trip_count
 from lm_lab.compute.parameters import group_of
 from lm_lab.types import UserError
 
@@ -49,7 +49,7 @@ def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
     without. Raises Uncountable for that, for a `while` of unknown length around a product, and for
     kernels and solvers whose inside the jaxpr hides.
     """
-    tally = _tally(opened(jax.make_jaxpr(function)(*abstract_args)), "")
+    tally = _tally(inner_jaxpr(jax.make_jaxpr(function)(*abstract_args)), "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
     return Flops(tally.total(), dict(tally), elementwise)
 
@@ -94,8 +94,8 @@ def _variables(atoms: Iterable[Any]) -> set[Var]:
 
 def _equation(eqn: JaxprEqn, stack: str) -> Tally:
     name = eqn.primitive.name
-    if name in products.RULES:
-        return Tally({group_of(re.findall(r"\w+", stack)): products.RULES[name](eqn)})
+    if name in matmul_flops.RULES:
+        return Tally({group_of(re.findall(r"\w+", stack)): matmul_flops.RULES[name](eqn)})
     if name in _ELEMENTS:
         return _elements(eqn.outvars[0].aval)
     if name in _REDUCTIONS:
@@ -125,7 +125,7 @@ def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if hasattr(item, "eqns"):
-                yield opened(item)
+                yield inner_jaxpr(item)
 
 
 def _call(eqn: JaxprEqn, stack: str) -> Tally:
@@ -138,8 +138,10 @@ def _scan(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _while(eqn: JaxprEqn, stack: str) -> Tally:
-    test, body = (_tally(opened(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr"))
-    known = trips(eqn)
+    test, body = (
+        _tally(inner_jaxpr(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr")
+    )
+    known = trip_count(eqn)
     if known is not None:
         return _times(known, body) + _times(known + 1, test)
     if _has_products(test + body):
@@ -154,7 +156,7 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _cond(eqn: JaxprEqn, stack: str) -> Tally:
-    tallies = [_tally(opened(branch), stack) for branch in eqn.params["branches"]]
+    tallies = [_tally(inner_jaxpr(branch), stack) for branch in eqn.params["branches"]]
     return max(
         tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE])
     )

@@ -6,19 +6,19 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 
-def opened(jaxpr: Any) -> Jaxpr:
+def inner_jaxpr(jaxpr: Any) -> Jaxpr:
     """The equations, whether or not their constants come along (a closed jaxpr, until jax 0.11)."""
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def trips(eqn: JaxprEqn) -> int | None:
+def trip_count(eqn: JaxprEqn) -> int | None:
     """Trip count of a `while` equation that counts up to a bound, both written into the program;
     None for any other.
 
     `lax.fori_loop` makes such a loop of bounds that are arrays (of Python integers it makes a
     `scan`).
     """
-    test, body = opened(eqn.params["cond_jaxpr"]), opened(eqn.params["body_jaxpr"])
+    test, body = inner_jaxpr(eqn.params["cond_jaxpr"]), inner_jaxpr(eqn.params["body_jaxpr"])
     test_consts, body_consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
     initial = eqn.invars[test_consts + body_consts :]
     carried, body_carried = test.invars[test_consts:], body.invars[body_consts:]

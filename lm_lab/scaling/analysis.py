@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from lm_lab.scaling import held_out as holding_out
-from lm_lab.scaling.draws import band, estimate, resample
+from lm_lab.scaling.bootstrap import band, estimate, resample
 from lm_lab.scaling.laws import LawFit, fit_law, frontier
 from lm_lab.scaling.optimum import MeasuredCost, exponent_over, optimal_params
 from lm_lab.scaling.points import Points, best_of_each
@@ -25,9 +25,9 @@ from lm_lab.scaling.records import (
 )
 from lm_lab.scaling.surface import (
     SurfaceFit,
-    draw_surfaces,
     fit_surface,
     log_loss,
+    resample_surfaces,
     surface_cautions,
 )
 from lm_lab.scaling.valleys import ValleyFit
@@ -42,7 +42,7 @@ def analyse_isoflop(
     held_out_budget: float | None = None,
     predictor: Predictor = "surface",
     level: float = 0.9,
-    draws: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> IsoflopAnalysis:
     """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of
@@ -52,7 +52,7 @@ def analyse_isoflop(
     Poor data make refusals and cautions in the result, never an exception.
     """
     cells, cautions = best_of_each(points)
-    study = _Study(cells, held_out_budget, level, draws, np.random.default_rng(seed))
+    study = _Study(cells, held_out_budget, level, resamples, np.random.default_rng(seed))
     study.cautions += [*points.left_out, *cautions]
     surface, thetas = study.fit_surface()
     typical = study.without_outliers(surface)
@@ -70,7 +70,7 @@ def analyse_isoflop(
     prediction = study.hold_out(predictor, surface, thetas, laws, valleys)
     return IsoflopAnalysis(
         level=level,
-        draws=draws,
+        draws=resamples,
         seed=seed,
         points=study.points(surface),
         valleys=tuple(fit.valley for fit in valleys),
@@ -93,7 +93,7 @@ class _Study:
     cells: Points
     held_out_budget: float | None
     level: float
-    draws: int
+    resamples: int
     rng: np.random.Generator
     refusals: list[Refusal] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
@@ -117,7 +117,7 @@ class _Study:
         fits = self.kept([fit_surface(seen)])
         if not fits:
             return None, np.empty((0, 5))
-        thetas = draw_surfaces(seen, resample(seen.budget, self.draws, self.rng), fits[0])
+        thetas = resample_surfaces(seen, resample(seen.budget, self.resamples, self.rng), fits[0])
         self.cautions += surface_cautions(fits[0], thetas, float(seen.loss.min()))
         return fits[0], thetas
 
@@ -139,20 +139,20 @@ class _Study:
         return self.cells.where(~far)
 
     def fit_valleys(self, points: Points) -> list[ValleyFit]:
-        fits = self.kept(fit_valleys(points, self.level, self.draws, self.rng))
+        fits = self.kept(fit_valleys(points, self.level, self.resamples, self.rng))
         for fit in fits:
             where = f"budget {fit.valley.budget:.3g}"
-            if fit.draws is None:
+            if fit.resampled is None:
                 message = (
                     "three sizes leave no residual: no interval here, nor for what is built on it"
                 )
                 self.cautions.append(Caution("no residual", where, message))
-            elif (share := np.isnan(fit.draws).any(-1).mean()) > 0.05:
+            elif (share := np.isnan(fit.resampled).any(-1).mean()) > 0.05:
                 message = (
-                    f"{share:.0%} of the draws have no vertex in the data: the interval "
+                    f"{share:.0%} of the resamples have no vertex in the data: the interval "
                     "is that of the others"
                 )
-                self.cautions.append(Caution("draws refused", where, message))
+                self.cautions.append(Caution("resamples refused", where, message))
         return fits
 
     def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:

@@ -4,7 +4,7 @@ are seen.
 
 import numpy as np
 
-from lm_lab.scaling.draws import estimate
+from lm_lab.scaling.bootstrap import estimate
 from lm_lab.scaling.laws import LawFit
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Estimate, HeldOut, Predictor
@@ -38,14 +38,14 @@ def predict_from_law(
     law: LawFit, valleys: list[ValleyFit], flops: float, level: float, rng: np.random.Generator
 ) -> Estimate:
     """L*(flops) by the power law of the valleys' floors, with the runs' noise about the parabolas."""
-    value, draws = law.at(np.array([flops]))
+    value, resampled = law.at(np.array([flops]))
     noises = [
         fit.valley.noise / fit.valley.loss.value for fit in valleys if fit.valley.noise is not None
     ]
-    if draws is None:
+    if resampled is None:
         return Estimate(float(value[0]))
-    noise = np.sqrt(np.mean(np.square(noises))) * rng.standard_normal(len(draws))
-    return estimate(float(value[0]), draws[:, 0] * np.exp(noise), level)
+    noise = np.sqrt(np.mean(np.square(noises))) * rng.standard_normal(len(resampled))
+    return estimate(float(value[0]), resampled[:, 0] * np.exp(noise), level)
 
 
 def compare(points: Points, budget: float, predictor: Predictor, predicted: Estimate) -> HeldOut:

@@ -28,7 +28,7 @@ CautionKind = Literal[
     "optimum outside the data",
     "badly conditioned",
     "no residual",
-    "draws refused",
+    "resamples refused",
 ]
 
 
@@ -231,7 +231,7 @@ class IsoflopAnalysis:
     """
 
     level: float
-    draws: int
+    draws: int  # bootstrap resamples
     seed: int
     points: tuple[Point, ...]
     valleys: tuple[Valley, ...]

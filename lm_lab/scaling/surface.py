@@ -69,17 +69,17 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
     return SurfaceFit(problem.raw(theta), problem.z - predicted, objective, condition)
 
 
-def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
+def resample_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
     """Thetas f64[R 5], one for each bootstrap draw i64[R n] of the points.
 
     Each draw starts from the point fit and from the two published starts (of the best 64) that suit
     it best.
     """
     problem = _Problem.of(points, huber)
-    drawn = problem.take(index)
+    resampled = problem.take(index)
     starts = problem.best_starts(BEST_STARTS)
     scores = np.stack(
-        [drawn.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
+        [resampled.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
     )
     others = starts[np.argsort(scores, axis=-1)[:, :2]]
     candidates = [
@@ -88,21 +88,22 @@ def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = 
         others[:, 1],
     ]
     ended = [
-        drawn.descend(candidate, steps=100, tolerance=1e-8, sort=False) for candidate in candidates
+        resampled.descend(candidate, steps=100, tolerance=1e-8, sort=False)
+        for candidate in candidates
     ]
-    best = np.argmin([drawn.objective(theta) for theta in ended], axis=0)
+    best = np.argmin([resampled.objective(theta) for theta in ended], axis=0)
     return problem.raw(np.stack(ended)[best, np.arange(len(index))])
 
 
 def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:
-    """What should make a reader doubt this fit, given its draws f64[R 5]; `lowest_loss` in nats."""
+    """What should make a reader doubt this fit, given its resamples f64[R 5]; `lowest_loss` in nats."""
     alpha, beta = fit.theta[2], fit.theta[4]
     found = []
     share = np.mean(np.exp(thetas[:, 0]) < 0.05 * lowest_loss)
     if share > 0.05:
         message = (
             f"E is {np.exp(fit.theta[0]):.2g} nats, and under 5 % of the lowest loss in "
-            f"{share:.0%} of the draws"
+            f"{share:.0%} of the resamples"
         )
         found.append(Caution("irreducible loss near 0", "approach 3", message))
     for name, value in (("alpha", alpha), ("beta", beta)):
@@ -136,7 +137,7 @@ def _too_little(points: Points) -> Refusal | None:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Centred data f64[n], or f64[R n] for R draws: x = log N, y = log D, z = log loss; thetas here
+    """Centred data f64[n], or f64[R n] for R resamples: x = log N, y = log D, z = log loss; thetas here
     are centred.
     """
 

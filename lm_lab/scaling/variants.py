@@ -53,11 +53,12 @@ def valley_variants(points: Points, typical: Points) -> list[Variant]:
 
 
 def fit_valleys(
-    points: Points, level: float, draws: int, rng: np.random.Generator
+    points: Points, level: float, resamples: int, rng: np.random.Generator
 ) -> list[ValleyFit | Refusal]:
     """Each budget's valley or refusal, smallest budget first."""
     return [
-        fit_valley(points.where(points.budget == b), level, draws, rng) for b in points.budgets()
+        fit_valley(points.where(points.budget == b), level, resamples, rng)
+        for b in points.budgets()
     ]
 
 
