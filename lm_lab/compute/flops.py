@@ -1,13 +1,13 @@
-"""FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with
-no array made.
+"""Counts the FLOPs of a function from its jaxpr, on any backend, without allocating an array.
 
-Counted: two FLOPs for each multiply-add of a matrix product or a convolution (matmul_flops.py), times
-the trips of the loops around it. Not in the total, but counted beside it as `elementwise`:
-arithmetic on single elements, which is all that the recurrence of a linear RNN or state-space model
-does (an `associative_scan` is unrolled into it). The work of a `shard_map` is that of all its
-shards, repeated work included; of the branches of a `cond`, the dearest.
+The total counts two FLOPs for each multiply-add of a matrix product or a convolution
+(matmul_flops.py), times the trip counts of the loops around it. Arithmetic on single elements is
+counted apart, as `elementwise`: it is all that the recurrence of a linear RNN or state-space model
+does (an `associative_scan` is unrolled into it). A `shard_map` counts the work of all its shards,
+repeated work included; a `cond` counts its most expensive branch.
 
-What would be counted wrongly is refused. XLA's own cost analysis counts the body of a loop once.
+A function that would be counted wrongly is refused. (XLA's own cost analysis is no help: it counts
+the body of a loop once.)
 """
 
 import re
@@ -27,27 +27,24 @@ from lm_lab.types import UserError
 
 
 class Uncountable(UserError):
-    """The jaxpr does not say what the function costs; the message names the operation and the
-    remedy.
-    """
+    """The FLOPs cannot be read from the jaxpr; the message names the operation and the remedy."""
 
 
 class Flops(NamedTuple):
-    """What one call of a function costs."""
+    """The cost of one call of a function."""
 
     total: int  # of matrix products and convolutions
     by_group: dict[str, int]  # the total by the groups of parameters.py, read from the name stack
-    elementwise: int  # arithmetic on single elements of floats, one each, not in the total
+    elementwise: int  # arithmetic on single floating-point elements, one each, not in the total
 
 
 def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
-    """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and
-    nothing is allocated.
+    """Counts the FLOPs of one call of `function`; nothing is allocated.
 
-    Backward passes are counted as they are written, less what no result needs; so build a step
-    without remat: one that recomputes is refused, for its model costs no more mathematics than
-    without. Raises Uncountable for that, for a `while` of unknown length around a product, and for
-    kernels and solvers whose inside the jaxpr hides.
+    Arguments are trees of ShapeDtypeStructs or arrays. Backward passes are counted as written, less
+    what no result needs. Build the step without remat: recomputation is no part of a model's cost.
+    Raises Uncountable for a function that recomputes, for a `while` of unknown length around a
+    matrix product, and for kernels and solvers that hide their operations from the jaxpr.
     """
     tally = _tally(inner_jaxpr(jax.make_jaxpr(function)(*abstract_args)), "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
@@ -58,18 +55,19 @@ Tally = Counter[str]
 _ELEMENTWISE = "elementwise"
 
 _ELEMENTS = {
-    "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square", "sqrt", "rsqrt", "cbrt",
-    "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh",
-    "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
+    "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square",
+    "sqrt", "rsqrt", "cbrt", "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin",
+    "cos", "tan", "tanh", "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
 }  # fmt: skip
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
 _CALLS = {
-    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
     "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
 }  # fmt: skip
 _KERNELS = re.compile(
-    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton|rnn_(fwd|bwd)"
-    "|call_tf|call_exported|pure_callback|custom_fusion"
+    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton"
+    "|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
 )
 _SOLVERS = re.compile(
     r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve"
@@ -77,8 +75,9 @@ _SOLVERS = re.compile(
 
 
 def _tally(jaxpr: Jaxpr, stack: str) -> Tally:
-    """The equations that the results of the jaxpr need: a custom_vjp writes down gradients that
-    nobody asked for.
+    """Counts the equations that the results depend on.
+
+    Others are skipped, because a custom_vjp also writes down gradients that nobody uses.
     """
     tally, needed = Tally(), _variables(jaxpr.outvars)
     for eqn in reversed(jaxpr.eqns):
@@ -190,7 +189,7 @@ _RULES: dict[str, Callable[[JaxprEqn, str], Tally]] = {
 
 
 def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
-    """Nothing for an equation that moves data; Uncountable for one that hides products."""
+    """An empty tally for an equation that moves data; raises Uncountable if it hides products."""
     name = eqn.primitive.name
     if _KERNELS.search(name):
         raise Uncountable(

@@ -1,6 +1,4 @@
-"""The analysis of an isoFLOP study, whole: from runs to laws with intervals, refusals and a
-held-out prediction.
-"""
+"""Analyses an isoFLOP study: laws with intervals, refusals and a held-out prediction."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -45,11 +43,11 @@ def analyse_isoflop(
     resamples: int = 1000,
     seed: int = 0,
 ) -> IsoflopAnalysis:
-    """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of
-    those cells.
+    """Fits scaling laws to the best run of each (N, D), with bootstrap intervals over these cells.
 
-    `held_out_budget` and `predictor` are fixed beforehand: no fit sees that budget or a larger one.
-    Poor data make refusals and cautions in the result, never an exception.
+    The intervals are percentile intervals at `level`. No fit sees the budget `held_out_budget` or a
+    larger one; choose it and `predictor` before the runs are seen. Poor data give refusals and
+    cautions in the result, never an exception.
     """
     cells, cautions = best_of_each(points)
     study = _Study(cells, held_out_budget, level, resamples, np.random.default_rng(seed))
@@ -88,7 +86,7 @@ def analyse_isoflop(
 
 @dataclass
 class _Study:
-    """The cells of one analysis, and what it has refused and cautioned so far."""
+    """The cells of one analysis, and the refusals and cautions collected so far."""
 
     cells: Points
     held_out_budget: float | None
@@ -99,7 +97,7 @@ class _Study:
     cautions: list[Caution] = field(default_factory=list)
 
     def is_seen(self, points: Points) -> Array:
-        """Which points the fits may see: those under the held-out budget."""
+        """Which points the fits may see: those below the held-out budget."""
         limit = np.inf if self.held_out_budget is None else self.held_out_budget * (1 - 1e-6)
         return points.budget < limit
 
@@ -108,7 +106,7 @@ class _Study:
         return self.cells.where(self.is_seen(self.cells))
 
     def kept(self, results: list[T | Refusal]) -> list[T]:
-        """The results that are none of them refusals; the refusals are noted."""
+        """The results that are not refusals; refusals are added to the study's."""
         self.refusals += [result for result in results if isinstance(result, Refusal)]
         return [result for result in results if not isinstance(result, Refusal)]
 
@@ -122,8 +120,9 @@ class _Study:
         return fits[0], thetas
 
     def without_outliers(self, surface: SurfaceFit | None) -> Points:
-        """The cells but those far off the surface: least squares on a parabola cannot bear them,
-        Huber's loss can.
+        """The cells without those far off the surface.
+
+        Least squares on a parabola is sensitive to outliers, while the surface's Huber loss is not.
         """
         if surface is None:
             return self.cells
@@ -144,7 +143,7 @@ class _Study:
             where = f"budget {fit.valley.budget:.3g}"
             if fit.resampled is None:
                 message = (
-                    "three sizes leave no residual: no interval here, nor for what is built on it"
+                    "three sizes leave no residual: no interval here, nor for what follows from it"
                 )
                 self.cautions.append(Caution("no residual", where, message))
             elif (share := np.isnan(fit.resampled).any(-1).mean()) > 0.05:

@@ -1,4 +1,4 @@
-"""The bootstrap: indices of the resamples, and percentile intervals of what is computed from them."""
+"""The bootstrap: resamples of the points, and percentile intervals of their results."""
 
 import numpy as np
 

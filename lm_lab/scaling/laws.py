@@ -11,7 +11,7 @@ from lm_lab.scaling.valleys import ValleyFit
 
 Array = np.ndarray
 Quantity = Literal["params", "tokens", "loss"]
-SATURATING_BUDGETS = 4  # offset, coefficient and exponent take three; one is left to show a misfit
+SATURATING_BUDGETS = 4  # offset, coefficient and exponent use up three; the fourth shows a misfit
 
 
 @dataclass(frozen=True)

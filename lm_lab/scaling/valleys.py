@@ -1,9 +1,8 @@
-"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, its vertex N*, D*, L*, or
-why there is none.
+"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, with vertex N*, D*, L*.
 
-D* and the compute at the vertex are read from the runs of the budget (log D and log C straight in
-log N between neighbours): C = 6ND does not hold for small models. The vertex is biased where alpha
-!= beta and the grid is wide or off-centre (2603.22339): read it beside approach 3.
+D* and the compute at the vertex are interpolated between the budget's runs (log D and log C
+straight in log N), because C = 6ND does not hold for small models. The vertex is biased if alpha !=
+beta and the grid is wide or off-centre (2603.22339): read it beside approach 3.
 """
 
 from dataclasses import dataclass
@@ -75,9 +74,7 @@ def fit_valley(
 
 
 def parabolas(x: Array, y: Array, weights: Array) -> Array:
-    """Least-squares (c0, c1, c2) of y = c0 + c1 x + c2 x^2 over points [n], for each row of weights
-    [R n]: [R 3].
-    """
+    """Least-squares (c0, c1, c2) [R 3] of y = c0 + c1 x + c2 x^2, for each row of weights [R n]."""
     powers = np.stack([np.ones_like(x), x, x * x], -1)
     normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
     moments = np.einsum("rn,ni,n->ri", weights, powers, y)
@@ -96,8 +93,8 @@ def _weights(count: int, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def _vertices(curves: Array, scaled: Array, points: Points) -> Array:
-    """log N*, log D*, log C, log L* of parabolas [R 3]: [R 4], nan where a parabola has no vertex
-    in the data.
+    """log N*, log D*, log C, log L* [R 4] of parabolas [R 3]; NaN where a vertex is outside the
+    data.
     """
     c0, c1, c2 = curves.T
     with np.errstate(divide="ignore", invalid="ignore"):
