@@ -182,15 +182,15 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, mo
     undisturbed = tuned(tmp_path / "whole", base)
     train([undisturbed])
 
-    observe = RunWriter.log
+    log = RunWriter.log
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGTERM)
-        observe(self, *args)
+        log(self, *args)
 
     stopped = tuned(tmp_path / "stopped", base)
     with monkeypatch.context() as patch:
-        patch.setattr(RunWriter, "observe", interrupted)
+        patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted):
             train([stopped])
     train([stopped])

@@ -255,16 +255,16 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
     runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
-    observe = RunWriter.log
+    log = RunWriter.log
 
     def interrupted(self, first_step, *args):
         if first_step == 2:
             os.kill(os.getpid(), number)
-        observe(self, first_step, *args)
+        log(self, first_step, *args)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(RunWriter, "observe", interrupted)
+        patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
             loop.train(runs)
     assert signal.getsignal(number) == before
