@@ -6,17 +6,9 @@ config may say of it.
 """
 
 import dataclasses
-<<<<<<< HEAD
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
-=======
-import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
->>>>>>> main
 
 import numpy as np
 import optax
@@ -240,59 +232,8 @@ class Schedule(NamedTuple, Generic[ConfigT]):
     check_steps: Callable[[ConfigT, int], None] = lambda config, steps: None
 
 
-<<<<<<< HEAD
 class EvaluationData(NamedTuple):
     """What a metric measures: a model, and the held-out data of its run."""
-=======
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """A command that finishes some runs of one program, by their names; its output is appended to
-    the log.
-    """
-
-    names: tuple[str, ...]
-    command: tuple[str, ...]
-    log: Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
-    lack a result.
-    """
-
-    unit: Unit
-    code: int
-    message: str
-
-
-class UnitRunner(Protocol):
-    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still
-    running.
-    """
-
-    @property
-    def workers(self) -> int:
-        """How many units run at once; a sweep is cut into units by it."""
-        ...
-
-    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
-
-
-ExecutorSettings = TypeVar("ExecutorSettings")
-
-
-class Executor(NamedTuple, Generic[ExecutorSettings]):
-    """Where the runs of a sweep are computed: a file of lm_lab/sweeps/executors."""
-
-    Config: type[ExecutorSettings]
-    # (settings, platform of the launcher's own devices: cpu, gpu or tpu)
-    make: Callable[[ExecutorSettings, str], UnitRunner]
-
-
-class Contract(NamedTuple):
-    """Names of functions with what they are given, and of constants with what they may be."""
->>>>>>> main
 
     model: Model
     codec: Codec
@@ -356,10 +297,11 @@ class UnitRunner(Protocol):
 
 
 class Executor(NamedTuple, Generic[ConfigT]):
-    """Where the runs of a sweep are computed: a file of lm_lab/executors."""
+    """Where the runs of a sweep are computed: a file of lm_lab/sweeps/executors."""
 
     Config: type[ConfigT]
-    make: Callable[[ConfigT], UnitRunner]
+    # (settings, platform of the launcher's own devices: cpu, gpu or tpu)
+    make: Callable[[ConfigT, str], UnitRunner]
 
 
 Contract = Family | Objective | Adapter | Source | Tokenizer | Optimizer | Schedule | Metric

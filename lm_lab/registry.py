@@ -31,7 +31,7 @@ Kind = Literal[
     "optimizers",
     "schedules",
     "evaluation.metrics",
-    "executors",
+    "sweeps.executors",
 ]
 
 # kind -> the name of the value that its files end in, and its type
@@ -44,7 +44,7 @@ KINDS: dict[Kind, tuple[str, type]] = {
     "optimizers": ("OPTIMIZER", contracts.Optimizer),
     "schedules": ("SCHEDULE", contracts.Schedule),
     "evaluation.metrics": ("METRIC", contracts.Metric),
-    "executors": ("EXECUTOR", contracts.Executor),
+    "sweeps.executors": ("EXECUTOR", contracts.Executor),
 }
 
 
@@ -75,7 +75,7 @@ def load(kind: Literal["schedules"], name: str, where: str) -> contracts.Schedul
 @overload
 def load(kind: Literal["evaluation.metrics"], name: str, where: str) -> contracts.Metric[Any]: ...
 @overload
-def load(kind: Literal["executors"], name: str, where: str) -> contracts.Executor[Any]: ...
+def load(kind: Literal["sweeps.executors"], name: str, where: str) -> contracts.Executor[Any]: ...
 @overload
 def load(kind: Kind, name: str, where: str) -> contracts.Contract: ...
 def load(kind: Kind, name: str, where: str) -> Any:

@@ -15,12 +15,7 @@ from typing import Any
 from lm_lab import registry
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
-<<<<<<< HEAD
-from lm_lab.data.writing import Rule, sides, survey
-=======
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule, assign_splits, scan
->>>>>>> main
 from lm_lab.runs import durable
 from lm_lab.types import Codec, UserError
 

@@ -9,12 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-<<<<<<< HEAD
-from lm_lab.data import pieces
-=======
 from lm_lab.data import subword
-from lm_lab.data.tokenizer import Tokenizer
->>>>>>> main
 from lm_lab.schema import setting
 from lm_lab.types import Codec
 

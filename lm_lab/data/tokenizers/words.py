@@ -18,12 +18,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-<<<<<<< HEAD
-from lm_lab.data import pieces
-=======
 from lm_lab.data import subword
-from lm_lab.data.tokenizer import Tokenizer
->>>>>>> main
 from lm_lab.schema import setting
 from lm_lab.types import Codec
 
