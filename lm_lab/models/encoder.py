@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn.attention import Attention, AttentionShape
 from lm_lab.nn.attention_info import AttentionInfo, bidirectional_info
 from lm_lab.nn.feed_forward import ACTIVATIONS, Activation
@@ -138,7 +139,7 @@ class Block(nn.Module):
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         heads = cfg.attention(window=self.window)
         attention = Attention(
-            heads, scale, cfg.attention_kernel, scope="bidirectional", name="attention"
+            heads, scale, cfg.attention_kernel, mask_scope="bidirectional", name="attention"
         )
         feed_forward = cfg.make_layer(scale, cfg.bias, info)
         attention_norm, feed_forward_norm = (
@@ -235,3 +236,13 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="bidirectional",
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    max_length=lambda cfg: cfg.length if cfg.positions == "learned" else None,
+    experts_per_token=lambda cfg: cfg.experts_per_token,
+)

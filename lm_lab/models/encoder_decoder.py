@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn.attention import Attention, AttentionShape
 from lm_lab.nn.attention_info import AttentionInfo, CausalInfo, bidirectional_info
 from lm_lab.nn.cache import is_decoding
@@ -141,12 +142,14 @@ class Block(nn.Module):
         cfg = self.cfg
         shape = (cfg.attention, self.scale, cfg.attention_kernel)
         attention = Attention(
-            *shape, scope="causal" if self.cross else "bidirectional", name="attention"
+            *shape, mask_scope="causal" if self.cross else "bidirectional", name="attention"
         )
         x_BLD = self._add("attention_norm", x_BLD, lambda y_BLD: attention(y_BLD, info, bias))
         if self.cross:
             assert context_info is not None
-            cross = Attention(*shape, cross=True, scope="bidirectional", name="cross_attention")
+            cross = Attention(
+                *shape, cross=True, mask_scope="bidirectional", name="cross_attention"
+            )
             x_BLD = self._add(
                 "cross_attention_norm", x_BLD, lambda y: cross(y, context_info, None, context_BMD)
             )
@@ -293,3 +296,15 @@ class Model(nn.Module):
             if self.cfg.positions == "relative"
             else None
         )
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="causal",
+    needs_context=True,
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    max_length=lambda cfg: cfg.length if cfg.positions == "learned" else None,
+    start_id=lambda cfg: cfg.start_id,
+    experts_per_token=lambda cfg: cfg.experts_per_token,
+)

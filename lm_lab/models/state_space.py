@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn import scans
 from lm_lab.nn.attention import Attention, AttentionShape, Kernel, bounded
 from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
@@ -283,3 +284,11 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="causal",
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+)

@@ -179,7 +179,7 @@ class Attention(nn.Module):
     """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of
     the way back.
 
-    `scope` is what attention sees where there is no mask. Queries are drawn so that scores have unit
+    `mask_scope` is what attention sees where there is no mask. Queries are drawn so that scores have unit
     size at first. While decoding, keys and values of earlier calls are in the cache; those of a
     context are cached once it is given, and later calls give None.
     """
@@ -188,7 +188,7 @@ class Attention(nn.Module):
     init_scale: float
     kernel: Kernel
     cross: bool = False
-    scope: Scope = "causal"
+    mask_scope: Scope = "causal"  # Linen has a `scope` of its own
 
     @nn.compact
     def __call__(
@@ -216,7 +216,7 @@ class Attention(nn.Module):
             scale=shape.scale,
             softcap=shape.softcap,
             window=shape.window,
-            scope=self.scope,
+            scope=self.mask_scope,
             segments_BL=None if self.cross else info.causal_segments_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)

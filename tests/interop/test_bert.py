@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lm_lab.nn.heads import Pooled
 
 from lm_lab.interop import bert, folder, mapping
 from lm_lab.models import encoder
+from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import flatten
 from lm_lab.types import Inputs, UserError
 from tests import tiny

@@ -13,7 +13,6 @@ from lm_lab.nn import recurrent
 from lm_lab.nn.cells import CELLS, Name
 from lm_lab.nn.recurrent import Recurrent, recur
 from lm_lab.nn.segments import SegmentInfo, Segments, resets
-from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.types import Inputs, UserError
 from tests.tiny import ROUNDING, distance
 
