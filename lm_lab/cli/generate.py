@@ -107,7 +107,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     if experiment.model.sees != "past":
         why = "no order of words" if experiment.model.sees == "words" else "the whole text"
         raise UserError(
-            f"config.model of family {experiment.family} sees {why}, and generates none; name another run"
+            f"config.model of family {experiment.family} sees {why}, and generates none; name "
+            "another run"
         )
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
@@ -127,7 +128,8 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
         return module.prompt(experiment.objective, experiment.vocabulary(), examples)
     if experiment.model.reads_context:
         raise UserError(
-            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate with another"
+            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate "
+            "with another"
         )
     return prompts([row or [end] for row in ids])
 

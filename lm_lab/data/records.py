@@ -138,8 +138,7 @@ def record_batches(
             dropping = " or set config.data.too_long='drop'" if side == "train" else ""
             raise UserError(
                 f"config.data.{name}: {over} of {len(first)} {side} records have more than "
-                f"{allowed[name]} tokens, the "
-                f"longest {found.max()}; raise it{dropping}"
+                f"{allowed[name]} tokens, the longest {found.max()}; raise it{dropping}"
             )
         fits &= found <= allowed[name]
     kept = np.flatnonzero(fits)
@@ -157,9 +156,8 @@ def record_batches(
     if len(rows) < batch_size and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side "
-            f"has {len(rows)} that "
-            "fit; lower it, or give more data"
+            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has "
+            f"{len(rows)} that fit; lower it, or give more data"
         )
     context = context_length if pairs else None
     return RecordBatches(

@@ -1,4 +1,4 @@
-"""N*(C) and D*(C): the compute-optimal split by approach 2 and by approach 3, with bootstrap bands."""
+"""N*(C) and D*(C): the compute-optimal split by approaches 2 and 3, with bootstrap bands."""
 
 from typing import Literal
 
