@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lm_lab.adapters import none
-from lm_lab.types import Adapter, Examples, Objective, PyTree, Sums
+from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
 WHOLE = none.make(none.Config())
 
 
 def likelihood(
-    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
 ) -> Callable[..., Sums]:
     """(params, examples [n B S], frozen) -> sums of the objective over n batches, without dropout.
 
@@ -41,7 +41,10 @@ def likelihood(
 
 
 def examine(
-    model: Any, exams: Mapping[str, Objective], compute: str, adapter: Adapter = WHOLE
+    model: Any,
+    exams: Mapping[str, ObjectiveFunctions],
+    compute: str,
+    adapter: AdapterFunctions = WHOLE,
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> sums of each of several objectives.
 

@@ -32,10 +32,8 @@ def windows(
     return Examples(ids, bytes_of[ids] * segments, segments)  # type: ignore[arg-type]
 
 
-def side_by_side(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
-    """Windows [W S] of `size` tokens that do not overlap, the last one padded (segment 0) at its
-    end.
-    """
+def disjoint_windows(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
+    """Windows [W S] of `size` tokens without overlap, the last one padded (segment 0) at its end."""
     missing = -len(tokens) % size
     ids = np.pad(tokens, (0, missing)).astype(np.int32).reshape(-1, size)
     segments = np.pad(np.ones(len(tokens), np.int32), (0, missing)).reshape(-1, size)
