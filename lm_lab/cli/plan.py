@@ -115,7 +115,7 @@ def _row(name: str, value: str, note: str = "") -> str:
 
 def _size(split: Split, note: str = "") -> tuple[str, str]:
     if split.records is not None:
-        return f"{len(split.records.index):,}", f"records, {len(split.tokens):,} tokens"
+        return f"{len(split.records.offsets):,}", f"records, {len(split.tokens):,} tokens"
     return f"{len(split.tokens):,}", f"tokens{note}"
 
 

@@ -23,7 +23,7 @@ class Records(NamedTuple):
 
     # i64[records, 3]: the first token, the first of the target (the end where there is none), the
     # end
-    index: np.ndarray
+    offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
 
 
@@ -74,7 +74,7 @@ class RecordBatches(NamedTuple):
 
     def _gather(self, numbers: np.ndarray) -> Examples:
         """The records of these numbers [K B P], -1 for none."""
-        index = np.where(numbers[..., None] < 0, 0, self.records.index[numbers])
+        index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels
         if self.context_length is None:
@@ -123,7 +123,7 @@ def record_batches(
     Raises UserError for records that do not fit, and are not to be dropped (those that are dropped
     are counted on stderr), and where fewer rows are left than a batch has.
     """
-    first, middle, end = records.index.T
+    first, middle, end = records.offsets.T
     pairs = bool((middle < end).any())
     sizes = (
         {"length": end - middle, "context_length": middle - first}

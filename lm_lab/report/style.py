@@ -234,12 +234,11 @@ def bar(
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:
     """Draws the interval of a curve, if it has one, as a pale ribbon."""
-    inside = [
-        place
-        for place, low in enumerate(band.low)
-        if low is not None and band.high[place] is not None
+    bounds = [
+        (flops, low, high)
+        for flops, low, high in zip(band.flops, band.low, band.high)
+        if low is not None and high is not None
     ]
-    x = [band.flops[place] for place in inside]
-    low, high = [band.low[place] for place in inside], [band.high[place] for place in inside]
-    # pyright: ignore[reportArgumentType]
-    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+    if bounds:
+        x, low, high = zip(*bounds)
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
