@@ -42,21 +42,30 @@ def setting(
 
 
 def choice(
-    doc: str, options: Mapping[str, type], default: Any, *, changes_result: bool = True
+    doc: str,
+    options: Mapping[str, type],
+    default: Any,
+    *,
+    changes_result: bool = True,
+    outside: str | None = None,
 ) -> Any:
     """A field that holds one of several settings classes, by name: an instance of the one chosen.
 
     A config says {"name": "rotary", "base": 1e4}, or "rotary" for all of its defaults. `default`
-    is an instance of one of the classes. The settings of the other options are errors.
+    is an instance of one of the classes. The settings of the other options are errors. With
+    `outside`, a name may also be the dotted path of a module whose attribute of that name is such a
+    class, defined there.
     """
     metadata = {"doc": doc, "options": dict(options), "changes_result": changes_result}
+    metadata["outside"] = outside
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_name(field: dataclasses.Field, chosen: Any) -> str:
     """The name of the option of a `choice` field that a value is an instance of."""
     options: Mapping[str, type] = field.metadata["options"]
-    return next(name for name, cls in options.items() if type(chosen) is cls)
+    names = (name for name, cls in options.items() if type(chosen) is cls)
+    return next(names, type(chosen).__module__)
 
 
 def plain(settings: Any) -> dict[str, Any]:
