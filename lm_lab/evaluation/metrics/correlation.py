@@ -1,4 +1,4 @@
-"""Whether a model's values stand in the order of the labels."""
+"""Correlation of a model's values with the labels of texts."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
 
 
 def correlations(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Spearman's and Pearson's coefficients of values and labels [n]; 0 where all of one are equal."""
+    """Spearman's and Pearson's coefficients of values and labels [n]; 0 if one is constant."""
     if np.ptp(values) == 0 or np.ptp(labels) == 0:
         return {"spearman": 0.0, "pearson": 0.0}
     found = {"spearman": stats.spearmanr(values, labels), "pearson": stats.pearsonr(values, labels)}

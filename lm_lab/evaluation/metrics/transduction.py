@@ -1,4 +1,4 @@
-"""Texts that a model writes for the sources of pairs, and how near they come to the targets."""
+"""Generates targets for the sources of pairs, and scores them against the true targets."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from lm_lab.schema import setting
 from lm_lab.types import Examples, Inputs, PyTree, UserError
 
 ROWS = 128  # of a batch
-TOKENS = 16  # written between two looks at whether all rows have ended
+TOKENS = 16  # tokens generated between two checks of whether all rows have ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +51,12 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
-    """Writes targets with one model: `write` compiles at its first call, and not again."""
+    """Generates targets with one model; `write` compiles at its first call."""
 
     model: Model
     prompt: Callable[[Examples], Inputs]
-    length: int  # tokens of a target at most, its end too
-    end: int  # the id that ends it
+    length: int  # largest number of tokens in a target, its end included
+    end: int  # the id that ends a target
     beams: int = 1
     length_penalty: float = 1.0
 
@@ -64,11 +64,12 @@ class Writer:
         """Compiles nothing yet."""
         object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
 
-    def write(self, params: PyTree, examples: Examples) -> Iterator[np.ndarray]:
-        """The ids of a target for every source of examplesples [n B ...] that is no padding, without its
-        end.
+ROWS = 128  # of a batch
+    def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
+        """Yields the ids of a target, without its end, for every source in the examples [n B ...].
 
-        Greedily, or the best of a beam search. Raises UserError where learned positions run out.
+        Skips padding. Decodes greedily, or by beam search. Raises UserError if learned positions
+        run out.
         """
         assert examples.context_segments is not None
         for number in range(len(examples.context_segments)):
@@ -100,7 +101,7 @@ class Writer:
 
         def greedy(params: PyTree, batch: Examples) -> np.ndarray:
             state, found = first(params, batch), []
-            # The last call may write beyond the cache; what it writes there is cut off.
+            # The last call may write beyond the cache; these tokens are cut off.
             while sum(part.shape[1] for part in found) < self.length and not bool(
                 state.done_B.all()
             ):
@@ -131,15 +132,16 @@ class Writer:
         prompt = self.prompt(batch)
         check_length(
             self.model, prompt.tokens.shape[1] + self.length - 1
-        )  # the last token is not read
+        )  # the last token is never read
         return prompt
 
 
 def score(
     written: Sequence[str], targets: Sequence[str], measures: Sequence[str], tokenizer: str
 ) -> dict[str, float]:
-    """Each measure of the texts against their targets: shares of 1, BLEU out of 100 with
-    sacrebleu's `tokenizer`.
+    """Metrics of texts against their targets: shares of 1; BLEU out of 100.
+
+    `tokenizer` is sacrebleu's, for BLEU.
     """
     exact = sum(one == other for one, other in zip(written, targets, strict=True)) / len(targets)
     known: dict[str, Callable[[], float]] = {
@@ -152,7 +154,7 @@ def score(
 
 
 def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
-    """Insertions, deletions and substitutions of units between spaces, a unit of the targets."""
+    """Edits (insertions, deletions, substitutions) of space-separated words, per target word."""
     edits = sum(
         distance(one.split(), other.split()) for one, other in zip(written, targets, strict=True)
     )
@@ -160,7 +162,7 @@ def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
 
 
 def distance(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """Levenshtein's distance of two sequences."""
+    """The Levenshtein distance of two sequences."""
     row = list(range(len(other) + 1))
     for number, item in enumerate(one, 1):
         before, row[0] = row[0], number
