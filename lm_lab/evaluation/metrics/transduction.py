@@ -64,8 +64,7 @@ class Writer:
         """Compiles nothing yet."""
         object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
 
-ROWS = 128  # of a batch
-    def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
+    def write(self, params: PyTree, examples: Examples) -> Iterator[np.ndarray]:
         """Yields the ids of a target, without its end, for every source in the examples [n B ...].
 
         Skips padding. Decodes greedily, or by beam search. Raises UserError if learned positions
