@@ -87,7 +87,7 @@ def base() -> ConfigDict:
     config.train = ConfigDict(
         {"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128}
     )
-    config.train.also_examine = ["continuation"]
+    config.train.also_evaluate = ["continuation"]
     return config
 
 

@@ -8,14 +8,15 @@ objective, a source or a tokenizer is adding a file.
 import importlib
 import importlib.util
 import pkgutil
+from functools import partial
 from types import ModuleType
 
 from lm_lab import contracts
 from lm_lab.contracts import Kind
-from lm_lab.schema import suggest
+from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["Kind", "find", "names"]
+__all__ = ["Kind", "find", "modules", "names"]
 
 
 def names(kind: Kind) -> list[str]:
@@ -50,3 +51,8 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
         ) from None
     contracts.check(kind, module, where)
     return module
+
+
+def modules(kind: Kind) -> Modules:
+    """The modules of a kind, as a field of a config names one of them (schema.module)."""
+    return Modules(partial(names, kind), lambda name, where: find(kind, name, where).Config)

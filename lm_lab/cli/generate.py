@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
     settings = build(Config, given, "generate")
     experiment, _ = configs.resolve(configs.wrap(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     _, _, params = restore.load_params(directory)
     model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
     inputs = prompted(experiment, tokenizer, texts)

@@ -189,7 +189,7 @@ def _files(experiment: Experiment) -> dict[str, Path]:
 
 
 def _learnt(experiment: Experiment) -> dict[str, Path]:
-    path = loader.learnt_file(experiment.data, experiment.source, experiment.tokenizer)
+    path = loader.learnt_file(experiment.data)
     return {} if path is None else {LEARNT: path}
 
 

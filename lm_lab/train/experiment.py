@@ -60,7 +60,7 @@ def vocabulary(tokenizer: Tokenizer, model: Any) -> Vocabulary:
 
 
 @dataclass(frozen=True)
-class Horizon:
+class TrainConfig:
     """The `train` section of a config: how long, in what pieces, and what is kept. One of the first
     three is given.
     """
@@ -89,7 +89,7 @@ class Horizon:
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )
-    also_examine: tuple[str, ...] = setting(
+    also_evaluate: tuple[str, ...] = setting(
         "further objectives by which held-out text is judged", ()
     )
     checkpoint_every_steps: int = setting(
@@ -110,15 +110,6 @@ class Horizon:
             raise UserError(
                 f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}"
             )
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """The field of a config's adapter section that is the same for all: the adapter's own stand
-    beside it.
-    """
-
-    name: str = setting("what of the model is trained, and what beside it", "none")
 
 
 @dataclass(frozen=True)
@@ -147,10 +138,8 @@ class Experiment:
     adapter_name: str
     adapter: Any
     data: loader.Config
-    source: Any
-    tokenizer: Any
     optimizer: optimizer.Config
-    train: Horizon
+    train: TrainConfig
     mesh: sharding.Config
     precision: Precision
 
@@ -161,8 +150,8 @@ class Experiment:
             self.family,
             self.objective_name,
             self.adapter_name,
-            self.data.source,
-            self.data.tokenizer,
+            self.data.source.name,
+            self.data.tokenizer.name,
         )
 
     def build_model(self) -> Any:
@@ -201,22 +190,22 @@ class Experiment:
         )
 
     def exams(self) -> dict[str, Objective]:
-        """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
+        """What the held-out text is judged by: as it is trained, and as train.also_evaluate asks.
 
         Raises UserError for an objective that the model or the windows do not fit.
         """
         exams = {"heldout": self.build_objective()}
-        for name in self.train.also_examine:
-            module = registry.find("objectives", name, "config.train.also_examine")
+        for name in self.train.also_evaluate:
+            module = registry.find("objectives", name, "config.train.also_evaluate")
             settings = complete(
-                module, module.Config(), self.model, f"config.train.also_examine: {name!r}"
+                module, module.Config(), self.model, f"config.train.also_evaluate: {name!r}"
             )
             if (
                 reads(module) != self.reads
                 or _window(module, settings, self.data.length) != self.window()
             ):
                 raise UserError(
-                    f"config.train.also_examine: {name!r} reads other windows than the run; "
+                    f"config.train.also_evaluate: {name!r} reads other windows than the run; "
                     "leave it out"
                 )
             exams[name] = contracts.checked(
@@ -231,7 +220,7 @@ class Experiment:
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""
-        return vocabulary(loader.open_tokenizer(self.data, self.source, self.tokenizer), self.model)
+        return vocabulary(loader.open_tokenizer(self.data), self.model)
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records

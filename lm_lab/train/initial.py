@@ -158,7 +158,7 @@ def _check_tokenizer(experiment: Experiment) -> None:
     except UserError as error:
         logger.warning("the tokenizer of %s cannot be compared: %s", directory, error)
         return
-    here = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    here = loader.open_tokenizer(experiment.data)
     if there.identity != here.identity:
         raise UserError(
             f"config.data.tokenizer {experiment.data.tokenizer!r} is not that of {KEY}, which has "

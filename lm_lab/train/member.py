@@ -112,7 +112,7 @@ class Member:
         """
         directory, experiment = self.run.directory, self.run.experiment
         if self._claim.other_files:
-            dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+            dataset = loader.open_dataset(experiment.data)
             if result.get("text", dataset.identity) != dataset.identity:
                 raise UserError(
                     f"{directory} was trained on other text than config.data gives; {OTHER}"

@@ -26,7 +26,7 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     config = tiny.config({"objective.name": "seq2seq"})
     config.data = {**PAIRS, "path": str(tmp_path / "pairs.tsv"), "unicode": "NFD"}
     experiment = tiny.configs.resolve(config)[0]
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     given = prompted(experiment, tokenizer, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
     expected = [
         *tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(),

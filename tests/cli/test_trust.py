@@ -29,7 +29,7 @@ NAMES = (
     "adapter.name",
     "data.source",
     "data.tokenizer",
-    "train.also_examine",
+    "train.also_evaluate",
 )
 READERS = (
     "evaluate --workdir=run",
@@ -57,7 +57,7 @@ def stored(home: Path) -> Callable[[str], None]:
     def store(key: str) -> None:
         values = configs.resolve(configs.load("tiny.py"))[1]
         section, field = key.split(".")
-        values[section][field] = ["evil.code"] if field == "also_examine" else "evil.code"
+        values[section][field] = ["evil.code"] if field == "also_evaluate" else "evil.code"
         (home / "run").mkdir()
         (home / "run" / "config.json").write_text(json.dumps(values))
 

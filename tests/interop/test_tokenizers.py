@@ -94,7 +94,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert "without" not in capsys.readouterr().out
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(run)), stored=True)
     assert experiment.model.vocab == VOCAB  # no id is added beside those that the model has
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     ids = tokenizer.encode("the cat sat")
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids

@@ -43,7 +43,7 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
         {"data": {"source": "text", "path": str(text), "length": 16}}
     )
     assert resolved["data"]["split"] == "documents"
-    dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+    dataset = loader.open_dataset(experiment.data)
     assert dataset.tail
     whole = text.read_bytes()
     cut = int(0.9 * len(whole))

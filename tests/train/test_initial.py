@@ -63,7 +63,7 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
     shutil.rmtree(base / "tokenizer")  # as in the directories of releases that did not keep it
     experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
-    text = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer).identity
+    text = loader.open_dataset(experiment.data).identity
     for step, there in enumerate([text, "of another text"], 1):
         record = checkpoint.Record(step, "", None, {"text": there}, {})
         checkpoint.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
