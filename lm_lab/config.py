@@ -130,6 +130,7 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
         adapter=parsed.adapter.settings,
         data=parsed.data,
         optimizer=parsed.optimizer,
+        schedule=parsed.schedule,
         train=parsed.train,
         mesh=parsed.mesh,
         precision=parsed.precision,

@@ -14,7 +14,15 @@ from jax import Array
 from lm_lab.schema import setting
 from lm_lab.types import Adapter, Batch, Objective, PyTree, Reads, Sees, UserError
 
-Kind = Literal["models", "objectives", "adapters", "data.sources", "data.tokenizers"]
+Kind = Literal[
+    "models",
+    "objectives",
+    "adapters",
+    "data.sources",
+    "data.tokenizers",
+    "optimizers",
+    "schedules",
+]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,10 +49,17 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
-    contracts.check(kind, module, where)
+    if kind in contracts.CONTRACTS:
+        contracts.check(kind, module, where)
     return module
 
 
 def modules(kind: Kind) -> Modules:
     """The modules of a kind, as a field of a config names one of them (schema.module)."""
-    return Modules(partial(names, kind), lambda name, where: find(kind, name, where).Config)
+    value = {"optimizers": "OPTIMIZER", "schedules": "SCHEDULE"}.get(kind)
+
+    def settings(name: str, where: str) -> type:
+        module = find(kind, name, where)
+        return (getattr(module, value) if value else module).Config
+
+    return Modules(partial(names, kind), settings)

@@ -28,9 +28,7 @@ class Config:
     """The `data` section of a run's config."""
 
     source: Chosen = module("where the text comes from", registry.modules("data.sources"), "stdlib")
-    tokenizer: Chosen = module(
-        "how text becomes ids", registry.modules("data.tokenizers"), "byte"
-    )
+    tokenizer: Chosen = module("how text becomes ids", registry.modules("data.tokenizers"), "byte")
     vocabulary_file: str | None = setting(
         "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: "
         "it learns from the text",

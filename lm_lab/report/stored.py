@@ -59,7 +59,8 @@ class Sweep:
         sections = [run.get("config", {}).get("data", {}) for run in self.study.get("runs", [])]
         return (
             "byte"
-            if sections and all(chosen_name(data.get("tokenizer"), "name", None) == "byte" for data in sections)
+            if sections
+            and all(chosen_name(data.get("tokenizer"), "name", None) == "byte" for data in sections)
             else "token"
         )
 

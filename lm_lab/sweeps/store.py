@@ -136,14 +136,13 @@ def write(
     """
     stored = check(directory, study, planned)
     record = {
-        versions.KEY: versions.VERSION,
         "name": study.name,
         **_wishes(study, planned),
         "command": environment["command"],
         "environment": dict(environment),
         "created": stored["created"] if stored else datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    atomic_write(directory / "sweep.json", json.dumps(record, indent=1) + "\n")
+    atomic_write(directory / "sweep.json", json.dumps(versions.stamped(record), indent=1) + "\n")
 
 
 def is_written(directory: Path, study: Study, planned: Sequence[Planned]) -> bool:

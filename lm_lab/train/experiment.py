@@ -1,6 +1,6 @@
 """A run as a value: the typed form of a config."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
@@ -9,17 +9,9 @@ from lm_lab.data import loader
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.engine import sharding
 from lm_lab.nn.heads import Pooled
-from lm_lab.schema import setting
+from lm_lab.schema import Chosen, reference, setting
 from lm_lab.train import optimizer
 from lm_lab.types import Adapter, Objective, Reads, UserError, Vocabulary
-
-# Settings of a family that change how, and not what.
-REFERENCE = {
-    "remat": "none",
-    "attention_kernel": "plain",
-    "recurrent_kernel": "plain",
-    "experts_kernel": "ragged",
-}
 
 
 def reads(objective: ModuleType) -> Reads:
@@ -138,7 +130,8 @@ class Experiment:
     adapter_name: str
     adapter: Any
     data: loader.Config
-    optimizer: optimizer.Config
+    optimizer: Chosen
+    schedule: Chosen
     train: TrainConfig
     mesh: sharding.Config
     precision: Precision
@@ -152,7 +145,14 @@ class Experiment:
             self.adapter_name,
             self.data.source.name,
             self.data.tokenizer.name,
+            self.optimizer.name,
+            self.schedule.name,
         )
+
+    @property
+    def update(self) -> optimizer.Update:
+        """How parameters follow from gradients."""
+        return optimizer.Update(self.optimizer, self.schedule)
 
     def build_model(self) -> Any:
         """The family's Linen module, with the head that the objective asks for."""
@@ -163,10 +163,7 @@ class Experiment:
     def build_reference(self) -> Any:
         """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
         module = registry.find("models", self.family, "config.model.family")
-        names = {field.name for field in fields(self.model)}
-        return self._headed(
-            module.Model(replace(self.model, **{n: REFERENCE[n] for n in REFERENCE if n in names}))
-        )
+        return self._headed(module.Model(reference(self.model)))
 
     def _headed(self, model: Any) -> Any:
         module = self._objective_module()

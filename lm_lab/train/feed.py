@@ -45,6 +45,6 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     given = initial.read(experiment)
     initial.check_frozen(program.state.frozen, given)
     jax.eval_shape(
-        partial(programs.start, experiment), experiment.optimizer.hyper(experiment.seed), given
+        partial(programs.start, experiment), experiment.update.hyper(experiment.seed), given
     )
     return Feed(dataset, streams, exam, measures.prepare(experiment, dataset), given)

@@ -156,7 +156,7 @@ def write(
             with explained(directory, "write there"):
                 (directory / "result.json").unlink(missing_ok=True)
     if claimed.changes or not (directory / "config.json").exists():
-        values = {versions.KEY: versions.VERSION, IDENTITY: claimed.identity, **resolved}
+        values = versions.stamped({IDENTITY: claimed.identity, **resolved})
         atomic_write(
             directory / "config.json",
             json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n",

@@ -97,7 +97,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         return _stack([chunks[run.experiment.seed] for run in runs])
 
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
-    hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
+    hyper = _stack([run.experiment.update.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs), shares)
     start, step = partial(programs.start, first), steps_of.chunk(program.step)
     adapter = first.build_adapter()

@@ -244,8 +244,8 @@ class Member:
             raise UserError(
                 f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}"
             )
-        if not optimizer.same_rates(self.run.experiment.optimizer, before, steps, step):
-            schedule = self.run.experiment.optimizer.schedule
+        if not optimizer.same_rates(self.run.experiment.update, before, steps, step):
+            schedule = self.run.experiment.schedule.name
             raise UserError(
                 f"{directory} has made {step} of {before} steps, and a {schedule} schedule of "
                 f"{steps} would have had "

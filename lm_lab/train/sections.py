@@ -14,7 +14,6 @@ from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.schema import Chosen, chosen_name, keys, module, section, setting
-from lm_lab.train import optimizer
 from lm_lab.train.experiment import Precision, TrainConfig
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
@@ -23,7 +22,7 @@ Values = Mapping[str, Any]  # a config as plain values, by section
 Flat = dict[str, Any]  # the same by dotted key, as {"model.positions.base": 1e4}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The sections of a config."""
 
@@ -31,7 +30,12 @@ class Config:
     model: Chosen = module("the architecture", registry.modules("models"), tag="family")
     objective: Chosen = module("what is learnt", registry.modules("objectives"))
     data: loader.Config = section("the text, and how it is cut", loader.Config)
-    optimizer: optimizer.Config = section("how parameters follow the gradient", optimizer.Config)
+    optimizer: Chosen = module(
+        "how parameters follow from gradients", registry.modules("optimizers"), "adamw"
+    )
+    schedule: Chosen = module(
+        "of the rate, as a share of the peak rate", registry.modules("schedules"), "cosine"
+    )
     train: TrainConfig = section("how long, in what pieces, and what is kept", TrainConfig)
     adapter: Chosen = module(
         "what of the model is trained, and what beside it", registry.modules("adapters"), "none"

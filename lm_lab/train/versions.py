@@ -13,6 +13,10 @@ VERSION = 2
 KEY = "version"
 
 MOVED = {
+    "optimizer.schedule": "schedule.name",
+    "optimizer.warmup_steps": "schedule.warmup_steps",
+    "optimizer.decay_fraction": "schedule.decay_fraction",
+    "optimizer.final_fraction": "schedule.final_fraction",
     "train.also_examine": "train.also_evaluate",
     "data.path": "data.source.path",
     "data.field": "data.source.field",
@@ -49,7 +53,14 @@ MOVED = {
 with its tag: "optimizer.schedule" became "schedule.name".
 """
 
-READ: dict[str, dict[str, tuple[str, ...]]] = {}
+READ = {
+    "schedule": {
+        "constant": ("warmup_steps",),
+        "cosine": ("warmup_steps", "final_fraction"),
+        "linear": ("warmup_steps", "final_fraction"),
+        "wsd": ("warmup_steps", "final_fraction", "decay_fraction"),
+    },
+}
 """Choice of version 2 -> what it may be -> the settings that it reads, by the last parts of their
 keys. Version 1 stored those of all options; what the chosen one does not read is dropped. Options
 of outside packages keep all.
@@ -74,6 +85,11 @@ def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
     version = _version(values, file)
     kept = {name: value for name, value in values.items() if name != KEY}
     return kept if version == VERSION else _from_version_1(kept)
+
+
+def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json holds of the values."""
+    return {KEY: VERSION, **values}
 
 
 def read_sweep(record: Mapping[str, Any], file: Any) -> dict[str, Any]:

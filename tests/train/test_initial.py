@@ -11,6 +11,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.runs import checkpoint
+from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
 from lm_lab.types import UserError
 from tests import tiny
@@ -39,7 +40,9 @@ def beginning_with(place: Path, **data: object):
 
 
 def test_what_a_config_does_not_say_is_the_bases(tmp_path):
-    base = base_in(tmp_path / "base", SHAPE | {"data.tokenizer": "words", "data.most_words": 7})
+    base = base_in(
+        tmp_path / "base", SHAPE | {"data.tokenizer": "words", "data.tokenizer.most_words": 7}
+    )
     found = beginning_with(base)
     stored = restore.load_params(base)[1]
     assert (found.family, found.model) == ("decoder", stored)
@@ -48,14 +51,16 @@ def test_what_a_config_does_not_say_is_the_bases(tmp_path):
 
 
 def test_what_was_learnt_is_not_learnt_again(tmp_path):
-    base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.symbols": 4})
+    base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.source.symbols": 4})
     found = beginning_with(base, symbols=9)
     tokenizers = [
-        loader.open_tokenizer(*_settings(place))
+        loader.open_tokenizer(_settings(place))
         for place in (base, _keeping(tmp_path / "next", found))
     ]
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
-    other = configs.override(tiny.config({"data.symbols": 9}), {"data.tokenizer": "characters"})
+    other = configs.override(
+        tiny.config({"data.source.symbols": 9}), {"data.tokenizer": "characters"}
+    )
     assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
 
 
@@ -78,7 +83,7 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
 
 
 def _settings(place: Path):
-    return loader.read(restore.read_run(place)["data"], "data")
+    return build(loader.Config, restore.read_run(place)["data"], "data")
 
 
 def _keeping(place: Path, experiment) -> Path:
@@ -140,7 +145,7 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     vocabularies.byte_level(tmp_path, "<|endoftext|>")
     named = {
         "data.tokenizer": "hugging_face",
-        "data.tokenizer_file": str(tmp_path / "tokenizer.json"),
+        "data.tokenizer.tokenizer_file": str(tmp_path / "tokenizer.json"),
     }
     _, resolved = tiny.resolve(named)
     old = (
@@ -164,7 +169,7 @@ def test_another_file_than_the_runs_own_is_refused(tmp_path):
     for name in ("a", "b"):
         named = {
             "data.tokenizer": "hugging_face",
-            "data.tokenizer_file": str(tmp_path / name / "tokenizer.json"),
+            "data.tokenizer.tokenizer_file": str(tmp_path / name / "tokenizer.json"),
         }
         experiments.append(tiny.resolve(named)[0])
     (tmp_path / "run").mkdir()

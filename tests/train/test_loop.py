@@ -341,7 +341,7 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
     doomed = {
         "train.steps": 1,
-        "optimizer.warmup_steps": 0,
+        "schedule.warmup_steps": 0,
         "optimizer.peak_rate": 1e30,
         "optimizer.weight_decay": 1e30,
     }
@@ -372,10 +372,10 @@ def test_calls_end_where_something_is_due(step, stop):
 
 def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     language = {
-        "data.symbols": 8,
-        "data.concentration": 0.2,
-        "data.documents": 256,
-        "data.document_bytes": 1024,
+        "data.source.symbols": 8,
+        "data.source.concentration": 0.2,
+        "data.source.documents": 256,
+        "data.source.document_bytes": 1024,
     }
     changes = language | {
         "data.length": 32,
@@ -384,7 +384,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
         "model.depth": 1,
         "optimizer.peak_rate": 2e-2,
         "optimizer.epsilon": 1e-8,
-        "optimizer.warmup_steps": 10,
+        "schedule.warmup_steps": 10,
         "train.steps": 200,
         "train.batch_size": 32,
         "train.steps_per_call": 20,

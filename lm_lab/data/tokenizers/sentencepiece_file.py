@@ -118,16 +118,20 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
         found = json.loads(durable.read_bytes(Path(config.vocab_file)))
     except OSError as error:
         raise UserError(
-            f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config.data.vocab_file {config.vocab_file}: no JSON ({error})") from None
+        raise UserError(
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: no JSON ({error})"
+        ) from None
     if (
         not isinstance(found, dict)
         or not found
         or not all(type(number) is int for number in found.values())
     ):
-        raise UserError(f"config.data.vocab_file {config.vocab_file}: must give each piece its id")
+        raise UserError(
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: must give each piece its id"
+        )
     return found
 
 
