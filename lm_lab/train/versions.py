@@ -18,6 +18,8 @@ MOVED = {
     "optimizer.decay_fraction": "schedule.decay_fraction",
     "optimizer.final_fraction": "schedule.final_fraction",
     "train.also_examine": "train.also_evaluate",
+    "data.source": "data.source.name",
+    "data.tokenizer": "data.tokenizer.name",
     "data.path": "data.source.path",
     "data.field": "data.source.field",
     "data.heldout_path": "data.source.heldout_path",
@@ -49,9 +51,7 @@ MOVED = {
     "data.sentinels": "data.tokenizer.sentinels",
     "data.most_words": "data.tokenizer.most_words",
 }
-"""Key of version 1 -> key of version 2. A choice whose settings had keys of their own is named
-with its tag: "optimizer.schedule" became "schedule.name".
-"""
+"""Key of version 1 -> key of version 2. What named a choice has the key of its name."""
 
 READ = {
     "schedule": {
@@ -67,8 +67,6 @@ of outside packages keep all.
 """
 
 COMMON = (
-    "source",
-    "tokenizer",
     "vocabulary_file",
     "length",
     "context_length",
@@ -161,18 +159,14 @@ def _of_outside_data(key: str, flat: Mapping[str, Any]) -> str:
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections of sections; what is named by a text and has settings beside it is a dict with its
-    name.
-    """
+    """Sections of sections."""
     tree: dict[str, Any] = {}
-    for key in sorted(flat, key=lambda key: key.count(".")):
+    for key, value in flat.items():
         *path, last = key.split(".")
         node = tree
         for part in path:
-            if not isinstance(node.setdefault(part, {}), dict):
-                node[part] = {"name": node[part]}
-            node = node[part]
-        node[last] = flat[key]
+            node = node.setdefault(part, {})
+        node[last] = value
     return tree
 
 
