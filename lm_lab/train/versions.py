@@ -132,13 +132,13 @@ def _version(values: Mapping[str, Any], file: Any) -> int:
 
 
 def _from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the keys of this version; those that have them already stay as they are."""
     flat = {f"{section}.{key}": value for section, key, value in _leaves(values)}
     outside = "." in str(flat.get("model.family", ""))  # its keys are its own affair
     moved = {}
     for key, value in flat.items():
-        if not (outside and key.startswith("model.")):
-            key = new_key(key)
-        moved[_of_outside_data(key, flat)] = value
+        old = not isinstance(value, Mapping) and not (outside and key.startswith("model."))
+        moved[_of_outside_data(new_key(key), flat) if old else key] = value
     whole = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
     return _without_unread(whole | _nested(moved))
 

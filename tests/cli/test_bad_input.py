@@ -64,7 +64,7 @@ def refusal(
 KEYS = {
     "--config.modle.depth=4": "config.modle does not exist; did you mean 'model'",
     "--config.model.dept=4": "config.model.dept does not exist; did you mean 'depth'",
-    "--config.model.a.b=4": "config.model.a.b does not exist; a key is",
+    "--config.model.a.b=4": "config.model.a does not exist; known:",
     "--config.model.__class__=1": "a config has a key that does not exist: '__class__ cannot be",
     "--config.model={'a.b': "
     "1}": "a config has a key that does not exist: ConfigDict does not accept dots",
@@ -116,7 +116,7 @@ KEYS = {
     "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
     "--config.mesh.tensor=16": "config.mesh asks for 16 devices",
     "--config.mesh.tensor=100000": "config.mesh asks for 100000 devices",
-    "--config.data.source.path=x": "config.data.source.path does not exist",
+    "--config.data.source.path=x": "read with jsonl or labelled or pairs or text, not with synthetic",
     "--wrkdir=x": "Did you mean: workdir",
     "--workdir=x": "flag --workdir=x: already defined as new",
     "--config=tiny.py": "--config is given twice; give it once",

@@ -46,10 +46,10 @@ def release(request, tmp_path: Path) -> Path:
 
 
 # What a user writes for the keys of version 1 in a config file.
-WORDS = {
-    '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256': '"source": {"name": "synthetic", "documents": 64, "document_bytes": 256}, "length": 16',
-    '"warmup_steps": 5})': '})\n    config.schedule = ConfigDict({"warmup_steps": 5})',
-}
+OLD = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
+SOURCE = '"source": {"name": "synthetic", "documents": 64, "document_bytes": 256}, "length": 16'
+SCHEDULE = '})\n    config.schedule = ConfigDict({"warmup_steps": 5})'
+WORDS = {OLD: SOURCE, '"warmup_steps": 5})': SCHEDULE}
 
 
 def asked(release: Path, name: str, **changes) -> Run:

@@ -46,13 +46,13 @@ def test_what_a_config_does_not_say_is_the_bases(tmp_path):
     found = beginning_with(base)
     stored = restore.load_params(base)[1]
     assert (found.family, found.model) == ("decoder", stored)
-    assert (found.data.tokenizer, found.tokenizer.most_words) == ("words", 7)
+    assert (found.data.tokenizer.name, found.data.tokenizer.settings.most_words) == ("words", 7)
     assert initial.read(found)
 
 
 def test_what_was_learnt_is_not_learnt_again(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.source.symbols": 4})
-    found = beginning_with(base, symbols=9)
+    found = beginning_with(base, source={"name": "synthetic", "symbols": 9})
     tokenizers = [
         loader.open_tokenizer(_settings(place))
         for place in (base, _keeping(tmp_path / "next", found))
@@ -155,7 +155,7 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     (tmp_path / "tokenizer.json").rename(old / "tokenizer.json")
     (old / "config.json").write_text(json.dumps(resolved))
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(old)), stored=True)
-    assert experiment.tokenizer.tokenizer_file == str(old / "tokenizer.json")
+    assert experiment.data.tokenizer.settings.tokenizer_file == str(old / "tokenizer.json")
 
 
 def test_another_file_than_the_runs_own_is_refused(tmp_path):

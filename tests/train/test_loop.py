@@ -395,7 +395,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
         "train.checkpoint_every_steps": 200,
     }
     runs = runs_in(tmp_path, **changes)
-    floor = synthetic.entropy_rate(runs[0].experiment.source)
+    floor = synthetic.entropy_rate(runs[0].experiment.data.source.settings)
     loop.train(runs)
     exams = [
         line

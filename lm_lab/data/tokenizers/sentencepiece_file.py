@@ -101,12 +101,14 @@ def _processor(key: str, name: str) -> Any:
     try:
         content = durable.read_bytes(Path(name))
     except OSError as error:
-        raise UserError(f"config.data.{key} {name}: cannot read: {error.strerror}") from None
+        raise UserError(
+            f"config.data.tokenizer.{key} {name}: cannot read: {error.strerror}"
+        ) from None
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except RuntimeError:
         raise UserError(
-            f"config.data.{key} {name}: not a SentencePiece model; name another file"
+            f"config.data.tokenizer.{key} {name}: not a SentencePiece model; name another file"
         ) from None
 
 
@@ -138,7 +140,7 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
 def _id(ids: dict[str, int], key: str, piece: str) -> int:
     if piece not in ids:
         raise UserError(
-            f"config.data.{key}: the tokenizer has no {piece!r}; name one of its pieces"
+            f"config.data.tokenizer.{key}: the tokenizer has no {piece!r}; name one of its pieces"
         )
     return ids[piece]
 
