@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 from lm_lab.data import loader
 from lm_lab.data.documents import given
 from lm_lab.registry import find
+from lm_lab.registry import load as load_value
 from lm_lab.schema import Chosen, build, plain, suggest
 from lm_lab.train import initial, versions
-from lm_lab.train.experiment import Experiment, complete, reads, vocabulary
+from lm_lab.train.experiment import Experiment, complete, vocabulary
 from lm_lab.train.sections import Config, flat
 from lm_lab.types import UserError
 
@@ -152,10 +153,12 @@ def _fitted(config: Config) -> Config:
     objective, model and data clash.
     """
     name, objective = config.objective
-    model, source = config.model.settings, config.data.source.name
-    module = find("objectives", name, "config.objective.name")
-    settings = complete(module, objective, model, f"config.objective.name {name!r}")
-    wanted, gives = reads(module), given(find("data.sources", source, "config.data.source"))
+    source = config.data.source.name
+    contract = load_value("objectives", name, "config.objective.name")
+    family = load_value("models", config.model.name, "config.model.family")
+    where = f"config.objective.name {name!r}"
+    settings = complete(contract, objective, family, config.model.settings, where)
+    wanted, gives = contract.consumes, given(find("data.sources", source, "config.data.source"))
     if wanted != gives:
         words = {
             "stream": "a stream of text",
@@ -166,7 +169,7 @@ def _fitted(config: Config) -> Config:
             f"config.objective.name {name!r} learns from {words[wanted]}, and config.data.source "
             f"{source!r} gives {words[gives]}; choose another of the two"
         )
-    if config.data.pack and not (wanted == "pairs" and model.reads_context):
+    if config.data.pack and not (wanted == "pairs" and family.needs_context):
         raise UserError(
             "config.data.pack is for pairs whose source is a model's context; leave it out"
         )
@@ -176,12 +179,12 @@ def _fitted(config: Config) -> Config:
 def _needs(config: Config) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
     (name, settings), data = config.objective, config.data
-    module, tokenizer = find("objectives", name, ""), loader.open_tokenizer(data)
-    ids = vocabulary(tokenizer, config.model.settings)
-    specials = module.specials(settings, data.length, ids) if hasattr(module, "specials") else 0
-    length = data.length
-    if hasattr(module, "model_length"):
-        length = module.model_length(settings, data.length, data.context_length or data.length)
+    contract = load_value("objectives", name, "config.objective.name")
+    family = load_value("models", config.model.name, "config.model.family")
+    tokenizer = loader.open_tokenizer(data)
+    ids = vocabulary(tokenizer, family, config.model.settings)
+    specials = contract.special_ids(settings, data.length, ids)
+    length = contract.model_length(settings, data.length, data.context_length or data.length)
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 

@@ -6,7 +6,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
-from lm_lab import registry
 from lm_lab.data.sources import synthetic
 from lm_lab.schema import plain
 from lm_lab.train.program import assemble
@@ -50,17 +49,10 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
         values["model"]
     )
-    vocabulary, module = (
-        experiment.vocabulary(),
-        registry.find("objectives", experiment.objective_name, ""),
-    )
-    specials = (
-        module.specials(experiment.objective, experiment.data.length, vocabulary)
-        if hasattr(module, "specials")
-        else 0
-    )
-    assert values["model"]["vocab"] == vocabulary.size + specials
-    if not hasattr(module, "model_length"):
+    vocabulary, objective = experiment.vocabulary(), experiment.objective_contract
+    added = objective.special_ids(experiment.objective, experiment.data.length, vocabulary)
+    assert values["model"]["vocab"] == vocabulary.size + added
+    if objective.model_length(experiment.objective, 5, 7) == 5:
         assert values["model"].get("length", values["data"]["length"]) == values["data"]["length"]
 
 
