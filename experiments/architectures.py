@@ -83,11 +83,12 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
-    config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
+    config.optimizer = ConfigDict({"weight_decay": 0.0})
+    config.schedule = ConfigDict({"warmup_steps": 50})
     config.train = ConfigDict(
         {"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128}
     )
-    config.train.also_examine = ["continuation"]
+    config.train.also_evaluate = ["continuation"]
     return config
 
 

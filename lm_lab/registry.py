@@ -13,14 +13,15 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
 
 from lm_lab import contracts, old_contracts
-from lm_lab.schema import suggest
+from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "find", "load", "names"]
+__all__ = ["KINDS", "Kind", "find", "load", "modules", "names"]
 
 Kind = Literal[
     "models",
@@ -125,6 +126,12 @@ def _module(kind: Kind, name: str, where: str) -> ModuleType:
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
+
+
+def modules(kind: Kind) -> Modules:
+    """The modules of a kind, as a field of a config names one of them (schema.module)."""
+    read = load if kind in ("models", "objectives", "optimizers", "schedules") else find
+    return Modules(partial(names, kind), lambda name, where: read(kind, name, where).Config)
 
 
 def _fault(contract: type, value: Any) -> str | None:

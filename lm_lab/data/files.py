@@ -1,4 +1,4 @@
-"""Files that the user names in config.data.path: found in one order everywhere, read as UTF-8,
+"""Files that the user names in config.data.source.path: found in one order everywhere, read as UTF-8,
 mistakes in one line.
 """
 
@@ -11,7 +11,7 @@ from lm_lab.data.published import origin
 from lm_lab.runs import durable
 from lm_lab.types import Document, UserError
 
-KEY = "config.data.path"
+KEY = "config.data.source.path"
 
 
 def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:

@@ -24,7 +24,7 @@ BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
 
 
 def find(folder: Path) -> tuple[Section, str]:
-    """(the keys of a data section that make the folder's tokenizer, ""); ({}, why there is none)
+    """(what a config's data.tokenizer says for the folder's tokenizer, ""); ({}, why there is none)
     otherwise.
     """
     said = Said(folder)
@@ -84,9 +84,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _try(section: Section) -> None:
     """Raises UserError where the tokenizer cannot be made."""
-    module = registry.find("data.tokenizers", section["tokenizer"], "config.data.tokenizer")
-    settings = {name: value for name, value in section.items() if name != "tokenizer"}
-    module.make(build(module.Config, settings, "config.data"))
+    module = registry.find("data.tokenizers", section["name"], "config.data.tokenizer")
+    settings = {name: value for name, value in section.items() if name != "name"}
+    module.make(build(module.Config, settings, "config.data.tokenizer"))
 
 
 def _of_library(folder: Path, said: Said) -> Iterator[Section]:
@@ -101,7 +101,7 @@ def _of_library(folder: Path, said: Said) -> Iterator[Section]:
                 f"{path}: reading it needs the tokenizers library; install lm_lab[interop]"
             )
         end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
-        section = {"tokenizer": "hugging_face", "tokenizer_file": str(path), "framed": True}
+        section = {"name": "hugging_face", "tokenizer_file": str(path), "framed": True}
         yield section | {"end_token": end}
         if end is not None:  # which the file may not call special
             yield section
@@ -133,7 +133,7 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
     if (folder / "target_vocab.json").exists():
         return  # ids of sources and of targets apart: two embeddings
     end = said.token("eos_token") or "</s>"
-    yield {"tokenizer": "sentencepiece_file", "end_token": end} | {
+    yield {"name": "sentencepiece_file", "end_token": end} | {
         key: str(folder / names[key]) for key in names
     }
 
@@ -154,7 +154,7 @@ def _of_one(folder: Path, said: Said) -> Iterator[Section]:
         if not (folder / name).exists():
             continue
         kind = said.model["model_type"]
-        section: Section = {"tokenizer": "sentencepiece_file", "tokenizer_file": str(folder / name)}
+        section: Section = {"name": "sentencepiece_file", "tokenizer_file": str(folder / name)}
         end = _control(folder / name, said.end) or said.token("eos_token") or "</s>"
         begin = (
             _control(folder / name, said.model.get("bos_token_id"))

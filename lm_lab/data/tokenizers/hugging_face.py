@@ -32,7 +32,7 @@ ENDS = (
     "<|im_end|>",
 )  # in this order, where none is named
 MASKS = ("<mask>", "[MASK]")
-KEY = "config.data.tokenizer_file"
+KEY = "config.data.tokenizer.tokenizer_file"
 SPACE = "\u2581"
 
 
@@ -243,8 +243,8 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
     if named is None and after:
         return after[-1]
     raise UserError(
-        f"config.data.end_token: none of its special tokens is {named or 'a usual end'}; name one "
-        "of them"
+        f"config.data.tokenizer.end_token: none of its special tokens is {named or 'a usual end'}; name "
+        "one of them"
     )
 
 
