@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood, rates
+from lm_lab.evaluation.metrics.pseudo_likelihood import pseudo_likelihood, rates
 from lm_lab.train import loop
 from lm_lab.train.run import Run
 from lm_lab.types import Examples, Inputs, Vocabulary

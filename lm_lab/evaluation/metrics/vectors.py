@@ -1,18 +1,64 @@
 """Evaluates word vectors f32[V D]: neighbours, analogies, and similarity as people judge it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from lm_lab.contracts import EvaluationData, Metric, MetricFunction
 from lm_lab.runs import durable
-from lm_lab.types import UserError
+from lm_lab.schema import setting
+from lm_lab.types import PyTree, UserError
 
 Ids = npt.ArrayLike
 Encode = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which files ask. One of them is given."""
+
+    analogies: str | None = setting("file of questions a b c d; None: none", None)
+    similarities: str | None = setting("file of lines a b score, by people; None: none", None)
+
+
+def prepare(config: Config, data: EvaluationData) -> MetricFunction:
+    """What the rows of the embedding answer, and the share of each file whose words have an id.
+
+    Raises UserError for a file that cannot be read, or too few of whose words have an id.
+    """
+    encode, asked, judged = data.codec.encode, None, None
+    if config.analogies:
+        asked = read_analogies(config.analogies, encode)
+        _require("analogies", asked[0], 1)
+    if config.similarities:
+        judged = read_similarities(config.similarities, encode)
+        _require("similarities", judged[0], 3)
+
+    def measure(params: PyTree) -> dict[str, float]:
+        table = jax.device_get(params["embed"]["embedding"])
+        values: dict[str, float] = {}
+        if asked is not None:
+            values |= {"analogies": analogies(table, asked[0]), "analogies_known": asked[1]}
+        if judged is not None:
+            pairs, scores, share = judged
+            values |= {"similarity": similarity(table, pairs, scores), "similarity_known": share}
+        return values
+
+    return measure
+
+
+def _require(name: str, rows: np.ndarray, least: int) -> None:
+    if len(rows) < least:
+        raise UserError(
+            f"config.objective.{name}: {len(rows)} lines of it have only words with an id; "
+            "give more"
+        )
 
 
 def unit(vectors: npt.ArrayLike) -> np.ndarray:
@@ -130,3 +176,6 @@ def _best(scores_Vn: np.ndarray, without: np.ndarray, count: int) -> tuple[np.nd
     np.put_along_axis(scores, without, -np.inf, axis=1)
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return ids, np.take_along_axis(scores, ids, axis=1)
+
+
+METRIC = Metric(Config, prepare)

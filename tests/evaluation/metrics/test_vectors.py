@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lm_lab.evaluation import vectors
+from lm_lab.evaluation.metrics import vectors
 from lm_lab.types import UserError
 
 # man, woman, king, queen, and words of no use: the first axis is being royal, the second being

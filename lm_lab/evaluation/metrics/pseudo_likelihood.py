@@ -6,20 +6,37 @@ only with each other. Its rates are therefore named pseudo_nll and pseudo_bits_p
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from lm_lab.contracts import EvaluationData, Metric, MetricFunction, Model
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives import _common
+from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 
 
+@dataclass(frozen=True)
+class Config:
+    """How much text."""
+
+    batches: int = setting("held-out batches, of the rows of training", 1, low=1)
+
+
+def prepare(config: Config, data: EvaluationData) -> MetricFunction:
+    """The rates of some held-out batches."""
+    total = jax.jit(pseudo_likelihood(data.model, data.vocabulary, data.compute))
+    examples = data.heldout(data.batch_size, config.batches)
+    return lambda params: rates(jax.device_get(total(params, examples)))
+
+
 def pseudo_likelihood(
-    model: Any, vocabulary: Vocabulary, compute: str
+    model: Model, vocabulary: Vocabulary, compute: str
 ) -> Callable[[PyTree, Examples], Sums]:
     """(params, examples [n B L]) -> sums over n batches, with the mask in place of each token in
     turn.
@@ -55,7 +72,7 @@ def _add(one: Sums, other: Sums) -> Sums:
 
 
 def _place_sums(
-    model: Any, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array
+    model: Model, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array
 ) -> Sums:
     """The sums for one position of each row; only its features pass through the readout."""
     segments_BL = examples.segments
@@ -78,3 +95,6 @@ def _place_sums(
 
 def _at(x_BL: Array, place: Array) -> Array:
     return lax.dynamic_slice_in_dim(x_BL, place, 1, axis=1)
+
+
+METRIC = Metric(Config, prepare)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.evaluation import transduction
+from lm_lab.evaluation.metrics import transduction
 from lm_lab.objectives import seq2seq
 from tests import tiny
 from tests.objectives.test_seq2seq import VOCABULARY, examples, setting

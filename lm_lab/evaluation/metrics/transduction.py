@@ -2,23 +2,58 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax import Array
 
+from lm_lab.contracts import EvaluationData, Metric, MetricFunction, Model
 from lm_lab.generation import beam, check_length, logits, sampling
-from lm_lab.types import Examples, Inputs, PyTree
+from lm_lab.objectives.seq2seq import Measure
+from lm_lab.schema import setting
+from lm_lab.types import Examples, Inputs, PyTree, UserError
 
+ROWS = 128  # of a batch
 TOKENS = 16  # tokens generated between two checks of whether all rows have ended
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is measured, and how targets are written; what each measure is, seq2seq says."""
+
+    measures: tuple[Measure, ...] = setting("of written texts", ("exact_match",))
+    bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's", "none")
+    beams: int = setting("hypotheses of the search; 1: greedy", 1, low=1)
+    length_penalty: float = setting("power of the length that likelihoods are divided by", 1.0)
+
+
+def prepare(config: Config, data: EvaluationData) -> MetricFunction:
+    """The measures of the targets that a model writes for the held-out sources.
+
+    Raises UserError for an objective that gives no prompts.
+    """
+    if data.prompt is None:
+        raise UserError(
+            "the metric transduction is for objectives that say what a model is given before it "
+            "writes: give OBJECTIVE a `prompt`"
+        )
+    end = data.vocabulary.end_of_document
+    writer = Writer(data.model, data.prompt, data.length, end, config.beams, config.length_penalty)
+    examples, targets = data.heldout(ROWS, 0), data.targets()
+
+    def measure(params: PyTree) -> dict[str, float]:
+        written = [data.codec.decode(ids) for ids in writer.write(params, examples)]
+        return score(written, targets, config.measures, config.bleu_tokenizer)
+
+    return measure
 
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
     """Generates targets with one model; `write` compiles at its first call."""
 
-    model: Any
+    model: Model
     prompt: Callable[[Examples], Inputs]
     length: int  # largest number of tokens in a target, its end included
     end: int  # the id that ends a target
@@ -29,15 +64,15 @@ class Writer:
         """Compiles nothing yet."""
         object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
 
-    def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
+    def write(self, params: PyTree, examples: Examples) -> Iterator[np.ndarray]:
         """Yields the ids of a target, without its end, for every source in the examples [n B ...].
 
         Skips padding. Decodes greedily, or by beam search. Raises UserError if learned positions
         run out.
         """
-        assert exam.context_segments is not None
-        for number in range(len(exam.context_segments)):
-            batch = jax.tree.map(lambda leaf: leaf[number], exam)  # noqa: B023 - used at once
+        assert examples.context_segments is not None
+        for number in range(len(examples.context_segments)):
+            batch = jax.tree.map(lambda leaf: leaf[number], examples)  # noqa: B023 - used at once
             tokens_BN = self._steps(params, batch)  # type: ignore[attr-defined]
             ended_BN = tokens_BN == self.end
             sizes_B = np.where(ended_BN.any(1), ended_BN.argmax(1), tokens_BN.shape[1])
@@ -145,3 +180,6 @@ def bleu(written: Sequence[str], targets: Sequence[str], tokenizer: str) -> floa
     return sacrebleu.corpus_bleu(
         list(written), [list(targets)], tokenize=tokenizer, force=True
     ).score
+
+
+METRIC = Metric(Config, prepare)
