@@ -15,8 +15,8 @@ from lm_lab.train import identity, loop
 from lm_lab.train.member import Member, Run
 from lm_lab.types import UserError
 from tests import tiny
-from tests.cli.users import assert_same_run, final_arrays
-from tests.cli.users import records as records_of
+from tests.cli.cli_helpers import assert_same_run, final_arrays
+from tests.cli.cli_helpers import records as records_of
 
 MADE: list = []  # the machine of all runs here
 
