@@ -25,8 +25,7 @@ def documents(config):
     streams = [TEXT.documents(source) for source in _sources(config)]
     while True:
         turn = [
-            list(_some(stream, share))
-            for stream, share in zip(streams, config.shares, strict=True)
+            list(_some(stream, share)) for stream, share in zip(streams, config.shares, strict=True)
         ]
         if any(len(part) < share for part, share in zip(turn, config.shares, strict=True)):
             return

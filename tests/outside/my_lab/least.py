@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lm_lab.report.contract import Analysis
+
 from lm_lab.report.page import Report
 from lm_lab.schema import setting
 
