@@ -14,7 +14,7 @@ from lm_lab.cli import convert, devices
 from lm_lab.cli.main import dispatch, main
 from lm_lab.interop import folder, peft, tensors
 from lm_lab.train import loop, restore
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.cli import cli_helpers

@@ -59,7 +59,7 @@ def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, und
     for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130), ("SIGHUP", 3, 129)):
         ended = killed_at(
             name,
-            "lm_lab.train.member.Member.observe",
+            "lm_lab.train.writer.RunWriter.log",
             call,
             "train",
             config,

@@ -21,7 +21,7 @@ from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
 from lm_lab.sweeps.store import run_directory
 from lm_lab.train import identity, loop, sections
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 

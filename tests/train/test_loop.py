@@ -16,8 +16,9 @@ from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, program
 from lm_lab.train.experiment import Horizon
-from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
@@ -104,7 +105,7 @@ def kill_at(monkeypatch, number, after):
     """Makes the given save raise, before or after it has been handed over; the members save in
     turn.
     """
-    save, count = Member.save, iter(range(1, 1000))
+    save, count = RunWriter.save, iter(range(1, 1000))
 
     def dying(self, *args):
         now = next(count)
@@ -114,7 +115,7 @@ def kill_at(monkeypatch, number, after):
         if now == number:
             raise Killed
 
-    monkeypatch.setattr(Member, "save", dying)
+    monkeypatch.setattr(RunWriter, "save", dying)
 
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
@@ -254,16 +255,16 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
     runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
-    observe = Member.observe
+    log = RunWriter.log
 
     def interrupted(self, first_step, *args):
         if first_step == 2:
             os.kill(os.getpid(), number)
-        observe(self, first_step, *args)
+        log(self, first_step, *args)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(Member, "observe", interrupted)
+        patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
             loop.train(runs)
     assert signal.getsignal(number) == before

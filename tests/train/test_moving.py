@@ -11,7 +11,7 @@ import pytest
 
 from lm_lab.runs import records
 from lm_lab.train import identity, loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 from tests.cli.cli_helpers import final_arrays
