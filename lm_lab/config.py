@@ -14,7 +14,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.data import loader
-from lm_lab.data.documents import given
 from lm_lab.registry import find, names
 from lm_lab.registry import load as load_value
 from lm_lab.schema import build, check, suggest
@@ -219,7 +218,10 @@ def _fit(objective: str, chosen_family: str, parts: dict[str, Any]) -> None:
     model, where = parts["model"]["family"], f"config.objective.name {objective!r}"
     settings = complete(contract, parts["objective"]["name"], family, model, where)
     source = parts["data"][OWN].source
-    wanted, found = contract.consumes, given(find("data.sources", source, "config.data.source"))
+    wanted, found = (
+        contract.consumes,
+        load_value("data.sources", source, "config.data.source").provides,
+    )
     if wanted != found:
         words = {
             "stream": "a stream of text",

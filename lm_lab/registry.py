@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
 
-from lm_lab import contracts, old_contracts
+from lm_lab import contracts
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
@@ -102,12 +102,8 @@ def load(kind: Kind, name: str, where: str) -> Any:
 
 def find(kind: Kind, name: str, where: str) -> ModuleType:
     """The module behind a name, as `load`."""
-    module = _module(kind, name, where)
-    if kind in ("models", "objectives"):
-        load(kind, name, where)
-    elif "." in name:
-        old_contracts.check(kind, module, where)  # type: ignore[arg-type]
-    return module
+    load(kind, name, where)
+    return _module(kind, name, where)
 
 
 def _module(kind: Kind, name: str, where: str) -> ModuleType:

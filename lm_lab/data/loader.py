@@ -104,9 +104,8 @@ def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) ->
 
 def learnt_file(config: Config, source_config: Any, tokenizer_config: Any) -> Path | None:
     """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
-    if not hasattr(
-        registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer"), "learn"
-    ):
+    maker = registry.load("data.tokenizers", config.tokenizer, "config.data.tokenizer")
+    if maker.learn is None:
         return None
     if config.vocabulary_file is not None:
         return Path(config.vocabulary_file)

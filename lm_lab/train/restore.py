@@ -52,7 +52,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
         params = _read(folder)
     else:
         _, _, own = load_adapter(directory)
-        adapter = registry.find("adapters", own.name, "config.adapter.name").make(own.settings)
+        adapter = registry.load("adapters", own.name, "config.adapter.name").make(own.settings)
         params = jax.device_get(adapter.merge(own.trained, own.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
@@ -69,8 +69,8 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     section = _adapter_of(directory, content)
     if section["name"] == "none":
         raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
-    module = registry.find("adapters", section.pop("name"), f"{where}.name")
-    settings = build(module.Config, section, where)
+    maker = registry.load("adapters", section.pop("name"), f"{where}.name")
+    settings = build(maker.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
         base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
@@ -79,7 +79,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     else:
         base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
-    frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
+    frozen = _pick(base, jax.eval_shape(maker.make(settings).split, jax.random.key(0), base)[1])
     if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(
