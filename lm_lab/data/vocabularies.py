@@ -55,6 +55,7 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
     as `tokenizer`.
     """
     maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
+    assert maker.learn is not None
     source = registry.load("data.sources", source_name, "config.data.source")
     facts = {
         "tokenizer": name,
