@@ -20,7 +20,7 @@ from lm_lab import contracts
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "find", "load", "names"]
+__all__ = ["KINDS", "Kind", "load", "names"]
 
 Kind = Literal[
     "models",
@@ -98,12 +98,6 @@ def load(kind: Kind, name: str, where: str) -> Any:
             f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
         )
     return value
-
-
-def find(kind: Kind, name: str, where: str) -> ModuleType:
-    """The module behind a name, as `load`."""
-    load(kind, name, where)
-    return _module(kind, name, where)
 
 
 def _module(kind: Kind, name: str, where: str) -> ModuleType:

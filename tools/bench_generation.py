@@ -60,7 +60,7 @@ class Contender:
     def __init__(self, label: str, context: int) -> None:
         self.label, self.context = label, context
         settings = dict(CONTENDERS[label])
-        module = registry.find("models", settings.pop("family"), "family")
+        module = registry.load("models", settings.pop("family"), "family")
         self._model = module.Model(
             module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
         )

@@ -122,7 +122,7 @@ def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
         ("data.sources", "source"),
         ("data.tokenizers", "tokenizer"),
     )
-    classes = [registry.find(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
+    classes = [registry.load(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
     own = (
         {f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section}
         for c in (Config, *classes)

@@ -119,7 +119,7 @@ def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     if not isinstance(family, str) or given.get("family", family) != family:
         return given
     fields = dataclasses.fields(
-        registry.find("models", family, f"{KEY}: config.model.family").Config
+        registry.load("models", family, f"{KEY}: config.model.family").Config
     )
     kept = {
         f.name: stored[f.name]

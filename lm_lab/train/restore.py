@@ -73,7 +73,7 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     settings = build(maker.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
-        base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
+        base = _drawn(registry.load("models", family, "family").Model(config), content["seed"])
     elif section.get("continues"):
         base = load_beginning(Path(initial).expanduser())[2]
     else:
@@ -111,7 +111,7 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
         raise UserError(f"{where}.family is missing; name the directory of a run")
     family = section["family"]
-    module = registry.find("models", family, f"{where}.family")
+    module = registry.load("models", family, f"{where}.family")
     config = build(
         module.Config, {name: value for name, value in section.items() if name != "family"}, where
     )
@@ -216,7 +216,7 @@ def is_alone(directory: Path) -> bool:
 @functools.cache
 def abstract_params(family: str, config: Any) -> PyTree:
     """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""
-    model = registry.find("models", family, "config.model.family").Model(config)
+    model = registry.load("models", family, "config.model.family").Model(config)
     tokens = jnp.zeros((1, 2), jnp.int32)
     inputs = Inputs(tokens, context=tokens if config.reads_context else None)
     return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
