@@ -22,7 +22,7 @@ from lm_lab.engine.sharding import unbox
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import start, write
 from lm_lab.report import formatting, style
-from lm_lab.report.comparison.drawing import styles
+from lm_lab.report.analyses.comparison.drawing import styles
 from lm_lab.types import Inputs
 
 CONTEXTS = flags.DEFINE_list(

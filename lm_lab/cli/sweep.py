@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
         values["workers"] = WORKERS.value
     make_runner = executors.choose(executor, values)
     study = studies.load(paths[0])
-    kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     trusted = trust.trusted() | trust.packages_of(
         [study.analysis["kind"]]
     )  # what a study names is the user's wish
@@ -67,7 +67,7 @@ def run(argv: list[str]) -> int:
         resolve,
         partial(_command, trusted),
         make_runner,
-        review=partial(kind.check, settings) if hasattr(kind, "check") else None,
+        review=partial(analysis.check, settings),
     )
     counts = ", ".join(
         f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")

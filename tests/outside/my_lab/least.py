@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from lm_lab.report.contract import Analysis
-
 from lm_lab.report.page import Report
 from lm_lab.schema import setting
 
@@ -26,8 +25,8 @@ class Results:
 def analyse(rows, config):
     """The best of the complete runs."""
     complete = [row for row in rows if row["status"] == "complete"]
-    best = sorted(complete, key=lambda row: row["eval/heldout/nll"])[: config.show]
-    return Results([row["name"] for row in best], [row["eval/heldout/nll"] for row in best])
+    best = sorted(complete, key=lambda row: row["loss"])[: config.show]
+    return Results([row["name"] for row in best], [row["loss"] for row in best])
 
 
 def report(results, sweep):
