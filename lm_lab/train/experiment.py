@@ -8,7 +8,7 @@ from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.nn.heads import Pooled
+from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer
 from lm_lab.types import (

@@ -172,7 +172,7 @@ def _check_tokenizer(experiment: Experiment) -> None:
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     """The parameters (boxed or not) with what is given in their place.
 
-    A model that stands within another (nn/heads.py) is given its own. Whole modules at the top may
+    A model that stands within another (nn/pooling.py) is given its own. Whole modules at the top may
     be new, or be left out: a head. Raises UserError naming what else is missing, too much, or of
     another shape.
     """
