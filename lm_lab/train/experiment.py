@@ -237,8 +237,8 @@ class Experiment:
 
     def build_adapter(self) -> AdapterFunctions:
         """The adapter's pure functions."""
-        module = registry.find("adapters", self.adapter_name, "config.adapter.name")
-        return contracts.checked_adapter(module, module.make(self.adapter))
+        adapter = registry.load("adapters", self.adapter_name, "config.adapter.name")
+        return contracts.checked_adapter(self.adapter_name, adapter.make(self.adapter))
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""

@@ -21,7 +21,7 @@ FAMILIES = registry.names("models")
 
 
 def config_of(family):
-    return registry.find("models", family, "family").Config
+    return registry.load("models", family, "family").Config
 
 
 def choices(family, field):
