@@ -156,7 +156,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
     objective = "causal"
     if config.reads_context:
         objective, data = "seq2seq", data | {"source": {"name": "pairs", "path": ""}}
-    elif config.sees == "all":
+    elif config.scope == "bidirectional":
         objective = "masked"
     sections = {
         "model": model,

@@ -4,15 +4,22 @@ Each figure is a file of this package; `text` writes the answer, `tables` the nu
 """
 
 from lm_lab.report import curves, formatting
-from lm_lab.report.isoflop import allocation, frontier, rates, residuals, tables, text, valleys
-from lm_lab.report.isoflop.results import Results, Settings, analyse, check
+from lm_lab.report.analyses.isoflop import (
+    allocation,
+    frontier,
+    rates,
+    residuals,
+    tables,
+    text,
+    valleys,
+)
+from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
+from lm_lab.report.contract import Analysis
 from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep, budget
 from lm_lab.scaling.records import IsoflopAnalysis
 
 RATE = "optimizer.peak_rate"
-
-__all__ = ["Settings", "analyse", "check", "report"]
 
 
 def report(results: Results, sweep: Sweep) -> Report:
@@ -161,3 +168,6 @@ def _curves(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
 
 def _holds_out(analysis: IsoflopAnalysis) -> bool:
     return any(point.held_out for point in analysis.points)
+
+
+ANALYSIS = Analysis(Settings, analyse, report, check)

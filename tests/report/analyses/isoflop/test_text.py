@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lm_lab.report import stored
-from lm_lab.report.isoflop import rates, results, text
+from lm_lab.report.analyses.isoflop import rates, results, text
 from lm_lab.scaling.records import Band, Caution, Estimate
 
 

@@ -1,11 +1,10 @@
 """The report of a comparison: which architecture makes the best use of compute and time."""
 
-from lm_lab.report.comparison import drawing, text
-from lm_lab.report.comparison.results import Results, Settings, analyse, check
+from lm_lab.report.analyses.comparison import drawing, text
+from lm_lab.report.analyses.comparison.results import Results, Settings, analyse, check
+from lm_lab.report.contract import Analysis
 from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep
-
-__all__ = ["Settings", "analyse", "check", "report"]
 
 
 def report(results: Results, sweep: Sweep) -> Report:
@@ -41,3 +40,6 @@ def _figures(results: Results, sweep: Sweep) -> list[Block]:
     )
     tuned = any(cell.rates > 1 for cell in results.cells)
     return [costs, rates] if tuned else [costs]
+
+
+ANALYSIS = Analysis(Settings, analyse, report, check)

@@ -1,8 +1,8 @@
 """The tables of an isoFLOP report: laws by method, the surface, the valleys, variants, counts."""
 
 from lm_lab.report import formatting
-from lm_lab.report.isoflop.results import COUNTS, Results
-from lm_lab.report.isoflop.text import at, largest_fitted
+from lm_lab.report.analyses.isoflop.results import COUNTS, Results
+from lm_lab.report.analyses.isoflop.text import at, largest_fitted
 from lm_lab.report.page import Cell, Notice, Number, Table
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, PowerLaw, Variant
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lm_lab.report import formatting
-from lm_lab.report.comparison.results import Cell, Results
+from lm_lab.report.analyses.comparison.results import Cell, Results
 from lm_lab.report.page import Headline, Notice, Number, Table
 
 TRIED = "Of the runs that were tried: "

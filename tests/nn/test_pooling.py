@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_lab.compute.parameters import by_group
-from lm_lab.nn.heads import Pooled, pool
+from lm_lab.nn.pooling import Pooled, pool
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, WIDTH, distance

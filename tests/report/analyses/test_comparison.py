@@ -10,8 +10,8 @@ import math
 import pytest
 
 from lm_lab.report import write
-from lm_lab.report.comparison import drawing, text
-from lm_lab.report.comparison.results import Settings, analyse, check
+from lm_lab.report.analyses.comparison import drawing, text
+from lm_lab.report.analyses.comparison.results import Settings, analyse, check
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 

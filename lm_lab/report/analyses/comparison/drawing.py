@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lm_lab.report import style
-from lm_lab.report.comparison.results import RATE, Cell, Results, of
+from lm_lab.report.analyses.comparison.results import RATE, Cell, Results, of
 from lm_lab.report.stored import Row, budget
 
 # Okabe and Ito's colours, which any colour vision can tell apart, without the yellow that vanishes

@@ -3,8 +3,8 @@
 import math
 
 from lm_lab.report import formatting
-from lm_lab.report.isoflop.frontier import lowest
-from lm_lab.report.isoflop.results import COUNTS, Results
+from lm_lab.report.analyses.isoflop.frontier import lowest
+from lm_lab.report.analyses.isoflop.results import COUNTS, Results
 from lm_lab.report.page import Headline
 from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAnalysis
 
