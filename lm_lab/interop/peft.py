@@ -127,7 +127,7 @@ def save(
 
 def _task(config: Any) -> str | None:
     """The class by which PEFT wraps the model; those that generate have methods of their own."""
-    if config.sees != "past":
+    if config.scope != "causal":
         return None
     return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
 
