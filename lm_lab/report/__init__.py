@@ -17,7 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lm_lab.report import evidence, page, stored
+from matplotlib.figure import Figure as Drawing
+
+from lm_lab.report import evidence, page, stored, style
 from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
 from lm_lab.train.trust import check_names
@@ -31,11 +33,7 @@ def write(directory: Path) -> Path:
     complete run, an unknown kind of analysis, one of a package that is not trusted
     (train/trust.py), or a folder that cannot be written.
     """
-    sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
-    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
-    analysis = kind.analyse(sweep.rows, settings)
-    story = kind.story(analysis, sweep)
+    sweep, analysis, story = _tell(directory)
     story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
     name, question = (
         str(sweep.study.get("name", directory.name)),
@@ -55,6 +53,23 @@ def write(directory: Path) -> Path:
             "and space"
         ) from None
     return path
+
+
+def figures(directory: Path) -> dict[str, Drawing]:
+    """The figures of the report of a sweep directory, by name. Raises UserError as `write`."""
+    _, _, story = _tell(directory)
+    blocks = [block for section in story.sections for block in section.blocks]
+    with style.applied():
+        return {each.name: each.draw() for each in blocks if isinstance(each, page.Figure)}
+
+
+def _tell(directory: Path) -> tuple[stored.Sweep, Any, page.Story]:
+    """What is stored, the analysis of it, and what the report says of that."""
+    sweep, file = stored.read(directory), directory / "sweep.json"
+    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
+    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
+    analysis = kind.analyse(sweep.rows, settings)
+    return sweep, analysis, kind.story(analysis, sweep)
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
