@@ -22,13 +22,14 @@ from absl import flags
 
 from lm_lab import config as configs
 from lm_lab import registry
-from lm_lab.cli import arguments, devices
+from lm_lab.cli import arguments
 from lm_lab.data import loader
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.choice import Config
 from lm_lab.generation.sampling import generate, stream
+from lm_lab.library import devices
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment

@@ -14,7 +14,8 @@ import sys
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments, devices
+from lm_lab.cli import arguments
+from lm_lab.library import devices
 from lm_lab.train.loop import train
 from lm_lab.train.member import Run
 from lm_lab.train.preemption import Preempted

@@ -1,0 +1,38 @@
+"""Runs trained in Python, in this process."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_lab import config as configs
+from lm_lab.library import devices
+from lm_lab.library.configs import Source, load_config
+from lm_lab.library.runs import Run, open_run
+from lm_lab.train import member
+from lm_lab.train.loop import train
+from lm_lab.train.preemption import Preempted
+
+
+def train_run(
+    source: Source, directory: str | Path, changes: Mapping[str, Any] | None = None
+) -> Run:
+    """Trains one run to its end and opens it; one that has begun goes on, one that has ended is
+    opened alone. `source` and `changes` are as those of `load_config`.
+
+    A diverged run is returned too, and its result says so. Interrupting the notebook (or Ctrl-C)
+    saves the run and raises KeyboardInterrupt: the same call goes on from there. Raises UserError
+    for a config that is wrong, or a directory that holds another run.
+
+    >>> run = lm_lab.train_run(tiny, "runs/tiny", {"train.steps": 20})
+    >>> run.result["steps"]
+    20
+    """
+    experiment, resolved = configs.resolve(load_config(source, changes))
+    place = Path(directory).expanduser()
+    devices.start(experiment.mesh)
+    try:
+        with devices.memory():
+            train([member.Run(experiment, resolved, place)])
+    except Preempted as stop:
+        raise KeyboardInterrupt(f"{place}: {stop}") from None
+    return open_run(place)
