@@ -4,9 +4,10 @@ one from outside that lacks something is one line that names it, before any work
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
 
 import optax
 from jax import Array
@@ -61,6 +62,52 @@ class Schedule(NamedTuple, Generic[ScheduleSettings]):
     Config: type[ScheduleSettings]
     factor: Callable[[ScheduleSettings, Array, int], Array]
     check_steps: Callable[[ScheduleSettings, int], None] = _any_length
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A command that finishes some runs of one program, by their names; its output is appended to
+    the log.
+    """
+
+    names: tuple[str, ...]
+    command: tuple[str, ...]
+    log: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
+    lack a result.
+    """
+
+    unit: Unit
+    code: int
+    message: str
+
+
+class UnitRunner(Protocol):
+    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still
+    running.
+    """
+
+    @property
+    def workers(self) -> int:
+        """How many units run at once; a sweep is cut into units by it."""
+        ...
+
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
+
+
+ExecutorSettings = TypeVar("ExecutorSettings")
+
+
+class Executor(NamedTuple, Generic[ExecutorSettings]):
+    """Where the runs of a sweep are computed: a file of lm_lab/sweeps/executors."""
+
+    Config: type[ExecutorSettings]
+    # (settings, platform of the launcher's own devices: cpu, gpu or tpu)
+    make: Callable[[ExecutorSettings, str], UnitRunner]
 
 
 class Contract(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 

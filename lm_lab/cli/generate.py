@@ -27,7 +27,7 @@ from lm_lab.data import loader
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
-from lm_lab.generation.choice import Config
+from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.library import devices
 from lm_lab.schema import build

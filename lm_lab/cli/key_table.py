@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
-from lm_lab.generation.choice import Config as GenerationConfig
+from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.schema import expected, range_text, suggest
 from lm_lab.train.sections import Config
 from lm_lab.types import UserError

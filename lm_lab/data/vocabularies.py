@@ -16,7 +16,7 @@ from lm_lab import registry
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
 from lm_lab.data.tokenizer import Tokenizer
-from lm_lab.data.writing import Rule, sides, survey
+from lm_lab.data.writing import Rule, assign_splits, scan
 from lm_lab.runs import durable
 from lm_lab.types import UserError
 
@@ -68,7 +68,7 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+        held_out = assign_splits(scan(lambda: read(source, source_config)), rule, given(source))
         found = maker.learn(config, _texts(source, source_config, held_out, False))
         if not isinstance(found, bytes):
             raise UserError(

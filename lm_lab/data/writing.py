@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     fraction: float
 
 
-class Known(NamedTuple):
+class DocumentInfo(NamedTuple):
     """What the first reading finds out about a document."""
 
     sha256: str  # of all that it holds
@@ -77,8 +77,8 @@ def write(
     them (which decides the split, and finds mistakes before the work), once to tokenize. Raises
     UserError when there are too few for the split, or when they change between the two.
     """
-    known = survey(documents)
-    held_out = sides(known, rule, kind)
+    known = scan(documents)
+    held_out = assign_splits(known, rule, kind)
     names = ("train", "heldout") if any(held_out) else ("all",)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
@@ -136,27 +136,27 @@ class RecordFiles:
             )
 
 
-def survey(documents: Documents) -> list[Known]:
+def scan(documents: Documents) -> list[DocumentInfo]:
     """Hash and size of every document."""
     known = []
     with Progress("Reading text") as progress:
         for document in documents():
-            known.append(look(document))
+            known.append(document_info(document))
             progress.add(known[-1].bytes)
     return known
 
 
-def look(document: Document) -> Known:
+def document_info(document: Document) -> DocumentInfo:
     """What is known of a document."""
     data = document.text.encode()
     text = sha256 = hashlib.sha256(data).hexdigest()
     target = b"" if document.target is None else document.target.encode()
     if document.target is not None or document.label is not None:
         sha256 = digest([data, target, repr(document.label)])
-    return Known(sha256, len(data) + len(target), text, document.heldout)
+    return DocumentInfo(sha256, len(data) + len(target), text, document.heldout)
 
 
-def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
+def assign_splits(known: list[DocumentInfo], rule: Rule, kind: Reads) -> list[bool]:
     """Whether each document is held out; none is of a stream that is cut at its tail, as a single
     document always is.
 
@@ -180,7 +180,7 @@ def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
     return [False] * len(known)
 
 
-def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[bool]:
+def choose(known: list[DocumentInfo], fraction: float, kind: Reads = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
     The text alone decides: a document stays on its side when others come or go or it is renamed,
@@ -203,7 +203,7 @@ def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[
 
 
 def tokenize(
-    documents: Documents, known: list[Known], tokenizer: Tokenizer
+    documents: Documents, known: list[DocumentInfo], tokenizer: Tokenizer
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
     """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of
     its target if it has one, each with end_of_document. Raises UserError for a document that is not
@@ -211,7 +211,7 @@ def tokenize(
     """
     with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
         for document, expected in zip(documents(), known):
-            if look(document) != expected:
+            if document_info(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
             entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
             if document.target is None:

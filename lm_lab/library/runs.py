@@ -15,7 +15,7 @@ from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded
-from lm_lab.generation.choice import Config as GenerationConfig
+from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
 from lm_lab.library.writing import Writer
 from lm_lab.nn.heads import pool

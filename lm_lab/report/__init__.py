@@ -3,7 +3,7 @@ alone.
 
 A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
 lm_lab.report.isoflop) with three public names: Settings, what else the spec may say; analyse(rows,
-settings) -> a frozen dataclass of results; story(analysis, sweep) -> page.Story. It may have a
+settings) -> a frozen dataclass of results; report(analysis, sweep) -> page.Report. It may have a
 fourth, check(settings, rows), which raises UserError for runs that, once complete, could not be
 analysed; the launch asks it before any begins.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
-from lm_lab.report import evidence, page, stored, style
+from lm_lab.report import appendix, page, stored, style
 from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
 from lm_lab.train.trust import check_names
@@ -33,14 +33,14 @@ def write(directory: Path) -> Path:
     complete run, an unknown kind of analysis, one of a package that is not trusted
     (train/trust.py), or a folder that cannot be written.
     """
-    sweep, analysis, story = _tell(directory)
-    story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
+    sweep, analysis, report = _analysed(directory)
+    report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     name, question = (
         str(sweep.study.get("name", directory.name)),
         str(sweep.study.get("question", "")),
     )
     try:
-        html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
+        html = page.render(name, question, appendix.facts(sweep), report, directory / "figures")
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
@@ -57,19 +57,19 @@ def write(directory: Path) -> Path:
 
 def figures(directory: Path) -> dict[str, Drawing]:
     """The figures of the report of a sweep directory, by name. Raises UserError as `write`."""
-    _, _, story = _tell(directory)
-    blocks = [block for section in story.sections for block in section.blocks]
+    _, _, report = _analysed(directory)
+    blocks = [block for section in report.sections for block in section.blocks]
     with style.applied():
         return {each.name: each.draw() for each in blocks if isinstance(each, page.Figure)}
 
 
-def _tell(directory: Path) -> tuple[stored.Sweep, Any, page.Story]:
-    """What is stored, the analysis of it, and what the report says of that."""
+def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
+    """What is stored in a sweep directory, the analysis of it, and what the report says of that."""
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
     kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
     analysis = kind.analyse(sweep.rows, settings)
-    return sweep, analysis, kind.story(analysis, sweep)
+    return sweep, analysis, kind.report(analysis, sweep)
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:

@@ -1,4 +1,4 @@
-"""A run that was trained, looked at again."""
+"""A run that was trained, evaluated from its newest checkpoint."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, restore
 from lm_lab.train import program as programs
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import TrainState, UserError
 
 
