@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lm_lab.library.configs import init_params, load_config, make_model
     from lm_lab.library.laws import Law, fit_law
     from lm_lab.library.runs import Run, open_run
-    from lm_lab.library.studies import Sweep, open_sweep
+    from lm_lab.library.studies import Sweep, open_sweep, run_study
     from lm_lab.library.training import train_run
     from lm_lab.sweeps.study import Study
     from lm_lab.types import Inputs, UserError
@@ -29,6 +29,7 @@ __all__ = [
     "make_model",
     "open_run",
     "open_sweep",
+    "run_study",
     "train_run",
 ]
 
@@ -36,7 +37,7 @@ _MODULES = {
     "library.configs": ("init_params", "load_config", "make_model"),
     "library.laws": ("Law", "fit_law"),
     "library.runs": ("Run", "open_run"),
-    "library.studies": ("Sweep", "open_sweep"),
+    "library.studies": ("Sweep", "open_sweep", "run_study"),
     "library.training": ("train_run",),
     "sweeps.study": ("Study",),
     "types": ("Inputs", "UserError"),

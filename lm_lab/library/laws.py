@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from lm_lab.report import style, text
+from lm_lab.report import formatting, style
 from lm_lab.report.isoflop import allocation, frontier, residuals, valleys
 from lm_lab.runs import durable
 from lm_lab.scaling.analysis import analyse_isoflop
@@ -78,9 +78,9 @@ class Law:
             lines.append("L(N, D) = E + A / N^alpha + B / D^beta")
             names = ("E", "A", "B", "alpha", "beta")
             found = {name: getattr(analysis.surface, name) for name in names}
-            lines += [f"  {name:5} {text.estimate(of)}" for name, of in found.items()]
+            lines += [f"  {name:5} {formatting.estimate(of)}" for name, of in found.items()]
         for each in analysis.frontiers:
-            params, tokens = map(text.estimate, (each.exponent_params, each.exponent_tokens))
+            params, tokens = map(formatting.estimate, (each.exponent_params, each.exponent_tokens))
             lines.append(f"{each.method}: N* ~ C^a, a = {params};  D* ~ C^b, b = {tokens}")
         lines += _grouped("refused", analysis.refusals)
         return "\n".join(lines + _grouped("caution", analysis.cautions))
@@ -97,7 +97,7 @@ def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
     for kind in dict.fromkeys(note.kind for note in notes):
         first, *others = [note for note in notes if note.kind == kind]
         more = f" (and {len(others)} more)" if others else ""
-        lines.append(f"{label}, {kind}: {text.placed(first.where, first.message)}{more}")
+        lines.append(f"{label}, {kind}: {formatting.placed(first.where, first.message)}{more}")
     return lines
 
 

@@ -154,8 +154,15 @@ class Run:
         8
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        texts = self._writer.texts(prompts, build(GenerationConfig, settings, "generate"))
+        written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
+        of_pairs = self.experiment.reads == "pairs"
+        texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
         return texts[0] if isinstance(prompt, str) else texts
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What `generate` writes with; its `stream` gives a text in pieces as they come."""
+        return Writer(self.directory, self.experiment, self.model, self.params, self.tokenizer)
 
     def figure(self) -> Figure:
         """Training and held-out loss over steps.
@@ -182,10 +189,6 @@ class Run:
     @cached_property
     def _judge(self) -> Judge:
         return open_judge(self.directory, self.experiment)
-
-    @cached_property
-    def _writer(self) -> Writer:
-        return Writer(self.directory, self.experiment, self.model, self.params, self.tokenizer)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""

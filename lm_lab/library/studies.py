@@ -1,16 +1,26 @@
 """Studies in Python: launched, and read back as tables and figures."""
 
-from collections.abc import Mapping
+import importlib.util
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.library.runs import Run, open_run
 from lm_lab.schema import suggest
 from lm_lab.sweeps import results, store
+from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.executors import local
+from lm_lab.sweeps.launch import Summary, launch
+from lm_lab.sweeps.study import Study
+from lm_lab.train import trust
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -65,3 +75,70 @@ def open_sweep(directory: str | Path) -> Sweep:
     sweep = Sweep(Path(directory).expanduser())
     _ = sweep.study  # read, so that what is wrong with it is said here
     return sweep
+
+
+def run_study(study: Study, directory: str | Path, workers: int | None = None) -> Sweep:
+    """Runs what the directory is missing of a study, and opens it; its `rows` say how each ended.
+
+    The runs are trained by `workers` processes at a time (None: one a core, or one on an
+    accelerator), which import the packages that the configs name from where this process does.
+    Launching again finishes what is missing or failed and redoes nothing. Raises UserError, before
+    anything is run, for a point that is wrong or a directory of another study.
+
+    >>> from lm_lab.sweeps.algebra import param
+    >>> study = lm_lab.Study(
+    ...     name="depths",
+    ...     question="Is deeper better?",
+    ...     base=lm_lab.load_config(tiny),
+    ...     sweep=param("model.depth", [1, 2]),
+    ...     analysis={"kind": "isoflop"},
+    ... )
+    >>> sweep = lm_lab.run_study(study, "runs/depths")
+    >>> [row["status"] for row in sweep.rows]
+    ['complete', 'complete']
+    """
+    place = Path(directory).expanduser()
+    launch_study(study, place, workers)
+    return open_sweep(place)
+
+
+def launch_study(study: Study, directory: Path, workers: int | None) -> tuple[Summary, set[str]]:
+    """(how a launch ended, the outside packages that its runs name). Raises UserError."""
+    kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    # what a study names is the user's wish
+    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])
+
+    def resolve(overrides: Point) -> dict[str, Any]:
+        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        trusted.update(trust.packages(resolved))
+        return resolved
+
+    summary = launch(
+        study,
+        directory,
+        resolve,
+        partial(_command, trusted),
+        partial(local.make, local.Config(workers)),
+        review=partial(kind.check, settings) if hasattr(kind, "check") else None,
+    )
+    return summary, trusted
+
+
+def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
+    """-P: what lies in the current folder is no module of the workers, but for what is trusted."""
+    flag = f"--trust={','.join(sorted(trusted))}"
+    worker = [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]
+    folders = [folder for name in sorted(trusted) if (folder := _folder_of(name))]
+    if not folders:
+        return worker
+    paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return ["env", f"PYTHONPATH={os.pathsep.join(dict.fromkeys(paths))}", *worker]
+
+
+def _folder_of(package: str) -> str | None:
+    """The folder in which this process finds a package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).absolute()
+    return str(file.parents[1] if spec.submodule_search_locations else file.parent)

@@ -8,7 +8,7 @@ from lm_lab import config as configs
 from lm_lab.library import devices
 from lm_lab.library.configs import Source, load_config
 from lm_lab.library.runs import Run, open_run
-from lm_lab.train import member
+from lm_lab.train import run as runs
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
 
@@ -32,7 +32,7 @@ def train_run(
     devices.start(experiment.mesh)
     try:
         with devices.memory():
-            train([member.Run(experiment, resolved, place)])
+            train([runs.Run(experiment, resolved, place)])
     except Preempted as stop:
         raise KeyboardInterrupt(f"{place}: {stop}") from None
     return open_run(place)

@@ -26,8 +26,8 @@ class Writer(NamedTuple):
     params: PyTree
     tokenizer: Tokenizer
 
-    def texts(self, given: Sequence[str], settings: Config) -> list[str]:
-        """Each prompt with what follows it; of a model of pairs a tab stands between them.
+    def texts(self, given: Sequence[str], settings: Config) -> list[tuple[str, str]]:
+        """Each prompt as it is shown (of a model of pairs with a tab behind it), and what follows.
 
         Raises UserError where the model does not write, or has no positions left.
         """
@@ -40,7 +40,7 @@ class Writer(NamedTuple):
         else:
             tokens, lengths = generate(self.model, self._variables, inputs, settings, self._stops)
         return [
-            text + self._beyond(before, row[:length].tolist())
+            (text, self._beyond(before, row[:length].tolist()))
             for text, before, row, length in zip(shown, befores, tokens, lengths)
         ]
 
