@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lm_lab.data.documents import Document, Reads, digest
+from lm_lab.data.documents import digest
 from lm_lab.data.progress import Progress
-from lm_lab.data.tokenizer import Tokenizer
-from lm_lab.types import UserError
+from lm_lab.types import Codec, DataForm, Document, UserError
 
 SplitRule = Literal["documents", "tail"]
 Documents = Callable[[], Iterator[Document]]
@@ -68,7 +67,7 @@ class HashingFile:
 
 
 def write(
-    folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, kind: Reads
+    folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
     """Write tokens, byte table and list of documents into an empty folder, and of records where
     each lies.
@@ -109,7 +108,7 @@ def write(
 class RecordFiles:
     """What is kept of records beside their tokens; of a stream nothing."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: Reads) -> None:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: DataForm) -> None:
         """Creates the files, to be closed with the stack."""
         sides = () if kind == "stream" else ("train", "heldout")
         names = [
@@ -156,7 +155,7 @@ def document_info(document: Document) -> DocumentInfo:
     return DocumentInfo(sha256, len(data) + len(target), text, document.heldout)
 
 
-def assign_splits(known: list[DocumentInfo], rule: Rule, kind: Reads) -> list[bool]:
+def assign_splits(known: list[DocumentInfo], rule: Rule, kind: DataForm) -> list[bool]:
     """Whether each document is held out; none is of a stream that is cut at its tail, as a single
     document always is.
 
@@ -180,7 +179,7 @@ def assign_splits(known: list[DocumentInfo], rule: Rule, kind: Reads) -> list[bo
     return [False] * len(known)
 
 
-def choose(known: list[DocumentInfo], fraction: float, kind: Reads = "stream") -> list[bool]:
+def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
     The text alone decides: a document stays on its side when others come or go or it is renamed,
@@ -203,7 +202,7 @@ def choose(known: list[DocumentInfo], fraction: float, kind: Reads = "stream") -
 
 
 def tokenize(
-    documents: Documents, known: list[DocumentInfo], tokenizer: Tokenizer
+    documents: Documents, known: list[DocumentInfo], tokenizer: Codec
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
     """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of
     its target if it has one, each with end_of_document. Raises UserError for a document that is not
@@ -222,7 +221,7 @@ def tokenize(
             progress.add(expected.bytes)
 
 
-def _closed(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
+def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
     """The ids of a text, and end_of_document. Raises UserError for one that is outside the
     vocabulary.
     """

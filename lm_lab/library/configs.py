@@ -50,8 +50,8 @@ def make_model(family: str, **settings: Any) -> Any:
     >>> model.apply({"params": params}, lm_lab.Inputs(jnp.zeros((2, 8), int))).shape
     (2, 8, 32)
     """
-    module = registry.find("models", family, "family")
-    return module.Model(build(module.Config, settings, family))
+    found = registry.load("models", family, "family")
+    return found.Model(build(found.Config, settings, family))
 
 
 def init_params(model: Any, seed: int = 0) -> PyTree:
@@ -62,6 +62,6 @@ def init_params(model: Any, seed: int = 0) -> PyTree:
     (32, 16)
     """
     tokens = jnp.zeros((1, 2), jnp.int32)
-    inputs = Inputs(tokens, context=tokens if model.cfg.reads_context else None)
+    inputs = Inputs(tokens, context=tokens)  # which those without an encoder do not read
     key = jax.random.key(jnp.uint32(seed))
     return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(key)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from lm_lab import config as configs
 from lm_lab.data import loader
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
@@ -24,7 +23,7 @@ from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.judge import Judge, open_judge
-from lm_lab.types import Inputs, PyTree, UserError
+from lm_lab.types import Codec, Inputs, PyTree, UserError
 
 Text = str | Sequence[int] | np.ndarray | jax.Array
 """A text, or ids of the run's tokenizer: [L] of one text, [B L] of several of one length."""
@@ -72,7 +71,7 @@ class Run:
         return jax.device_put(restore.load_params(self.directory)[2])
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Codec:
         """encode(text) -> ids, decode(ids) -> text."""
         experiment = self.experiment
         return loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
@@ -116,7 +115,7 @@ class Run:
         >>> run.features(["abba", "dada"]).shape
         (2, 16)
         """
-        if self.experiment.model.reads_context:
+        if self.experiment.family_contract.needs_context:
             raise UserError(
                 f"features are of models without a context, and {self.experiment.family} reads one; "
                 "apply run.model's own methods"
@@ -155,7 +154,7 @@ class Run:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
-        of_pairs = self.experiment.reads == "pairs"
+        of_pairs = self.experiment.consumes == "pairs"
         texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
         return texts[0] if isinstance(prompt, str) else texts
 

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.train import carried
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Examples, Inputs, PyTree, UserError
+from lm_lab.types import Codec, Examples, Inputs, PyTree, UserError
 
 
 class Writer(NamedTuple):
@@ -24,7 +24,7 @@ class Writer(NamedTuple):
     experiment: Experiment
     model: Any
     params: PyTree
-    tokenizer: Tokenizer
+    tokenizer: Codec
 
     def texts(self, given: Sequence[str], settings: Config) -> list[tuple[str, str]]:
         """Each prompt as it is shown (of a model of pairs with a tab behind it), and what follows.
@@ -56,7 +56,7 @@ class Writer(NamedTuple):
     def _begin(self, given: Sequence[str]) -> tuple[Inputs, list[str], list[list[int]]]:
         """(what the model is given, the texts as shown, the ids before what is written)."""
         inputs = prompted(self.experiment, self.tokenizer, given)
-        if self.experiment.reads == "pairs":
+        if self.experiment.consumes == "pairs":
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)
         rows = zip(np.asarray(inputs.tokens), np.asarray(inputs.segments))
         return inputs, list(given), [row[there > 0].tolist() for row, there in rows]
@@ -75,13 +75,15 @@ class Writer(NamedTuple):
         return _beyond(decode(before), decode([*before, *ids]))
 
 
-def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str]) -> Inputs:
+def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> Inputs:
     """What the model is given to go on from: as its objective has it, or else the text itself.
 
     Raises UserError where the objective learns nothing that could be gone on from.
     """
-    if experiment.model.sees != "past":
-        why = "no order of words" if experiment.model.sees == "words" else "the whole text"
+    family, objective = experiment.family_contract, experiment.objective_contract
+    scope = family.scope_of(experiment.model)
+    if scope != "causal":
+        why = "no order of words" if scope == "unordered" else "the whole text"
         raise UserError(
             f"config.model of family {experiment.family} sees {why}, and generates none; name "
             "another run"
@@ -89,21 +91,19 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
-    encode = tokenizer.of_source if experiment.reads == "pairs" else tokenizer.encode
+    encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
-    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
-    if hasattr(module, "prompt"):
-        closed = [end] if experiment.reads == "pairs" else []  # as the sources in training
-        context, there = padded([[*row, *closed] or [end] for row in ids], left=False)
-        examples = Examples(
-            context,  # type: ignore[arg-type]
-            there.astype(np.float32),  # type: ignore[arg-type]
-            context=context,  # type: ignore[arg-type]
-            context_segments=there,  # type: ignore[arg-type]
+    if objective.prompt is not None:
+        closed = [end] if experiment.consumes == "pairs" else []  # as the sources in training
+        context, there = map(
+            jnp.asarray, padded([[*row, *closed] or [end] for row in ids], left=False)
         )
-        return module.prompt(experiment.objective, experiment.vocabulary(), examples)
-    if experiment.model.reads_context:
+        examples = Examples(
+            context, there.astype(jnp.float32), context=context, context_segments=there
+        )
+        return objective.prompt(experiment.objective, experiment.vocabulary(), examples)
+    if family.needs_context:
         raise UserError(
             f"config.objective {experiment.objective_name!r} says nothing to go on from; "
             "generate with another"
@@ -112,7 +112,7 @@ def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str])
 
 
 def pieces(
-    tokenizer: Tokenizer,
+    tokenizer: Codec,
     steps: Iterator[np.ndarray],
     stops: Sequence[int],
     before: Sequence[int] = (),
@@ -133,7 +133,7 @@ def pieces(
     yield _beyond(shown, text)
 
 
-def _settled(tokenizer: Tokenizer, ids: list[int], text: str) -> str:
+def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
     """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes
     that may turn bad.
     """

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from lm_lab.data import subword
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.schema import setting
+from lm_lab.types import Codec
 
 SYLLABLES = range(0xAC00, 0xD7A4)
 LETTERS = range(0x1100, 0x1200)  # conjoining: leads, then vowels, then tails
@@ -45,7 +45,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     return subword.dump(sorted(frequent.union(MODERN if config.hangul == "letters" else ())))
 
 
-def make(config: Config, learnt: bytes) -> Tokenizer:
+def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the
     text.
     """

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from lm_lab.data import subword
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.schema import setting
+from lm_lab.types import Codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     return subword.dump(ranked[: config.most_words])
 
 
-def make(config: Config, learnt: bytes) -> Tokenizer:
+def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer; decode(encode(text)) is the text, whatever its spaces."""
     del config
     return subword.build(
