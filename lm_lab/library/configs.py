@@ -47,7 +47,8 @@ def make_model(family: str, **settings: Any) -> Any:
 
     >>> model = lm_lab.make_model("decoder", width=16, depth=1, heads=2, vocab=32)
     >>> params = lm_lab.init_params(model)
-    >>> model.apply({"params": params}, lm_lab.Inputs(jnp.zeros((2, 8), int))).shape
+    >>> apply = jax.jit(model.apply)
+    >>> apply({"params": params}, lm_lab.Inputs(jnp.zeros((2, 8), int))).shape
     (2, 8, 32)
     """
     found = registry.load("models", family, "family")

@@ -128,7 +128,7 @@ def fit_law(
     >>> round(law.surface.alpha.value, 2), round(law.loss(1e9, 2e10), 2)
     (0.34, 2.58)
     >>> law.figure("frontier").axes[0].get_xlabel()
-    'compute (FLOPs)'
+    'compute $C$ (FLOPs)'
     """
     names = {"params": params, "tokens": tokens, "loss": loss}
     rows = [_named(row, names, flops) for row in rows_of(table)]

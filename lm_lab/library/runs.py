@@ -99,7 +99,7 @@ class Run:
 
         >>> run = lm_lab.open_run("runs/tiny")
         >>> run.logits("abba").shape
-        (4, 256)
+        (4, 257)
         """
         ids = self._ids(text)
         seen = None if context is None else self._ids(context, source=True)

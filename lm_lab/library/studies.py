@@ -3,7 +3,8 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,20 @@ from matplotlib.figure import Figure
 
 from lm_lab import config as configs
 from lm_lab import report
+from lm_lab.contracts import Outcome, Unit
 from lm_lab.library.runs import Run, open_run
+from lm_lab.library.training import train_together
+from lm_lab.runs.files import atomic_write
+from lm_lab.runs.records import environment
 from lm_lab.schema import suggest
 from lm_lab.sweeps import results, store
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.launch import Summary, launch
 from lm_lab.sweeps.study import Study
+from lm_lab.train import run as runs
 from lm_lab.train import trust
+from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -30,9 +37,11 @@ Row = dict[str, Any]
 class Sweep:
     """A sweep's directory; what it holds is read when it is asked for, also while runs go on.
 
-    >>> sweep = lm_lab.open_sweep("runs/depths")
-    >>> [(row["model.depth"], row["status"]) for row in sweep.rows]
-    [(1, 'complete'), (2, 'complete')]
+    >>> sweep = lm_lab.open_sweep("runs/rates")
+    >>> [(row["optimizer.peak_rate"], row["status"]) for row in sweep.rows]
+    [(0.01, 'complete'), (0.02, 'complete')]
+    >>> sweep.run(sweep.rows[0]["name"]).config.optimizer.peak_rate
+    0.01
     """
 
     directory: Path
@@ -69,8 +78,8 @@ class Sweep:
 def open_sweep(directory: str | Path) -> Sweep:
     """The sweep of a directory. Raises UserError where there is none.
 
-    >>> lm_lab.open_sweep("runs/depths").study["question"]
-    'Is deeper better?'
+    >>> lm_lab.open_sweep("runs/rates").study["question"]
+    'Which peak rate is best?'
     """
     sweep = Sweep(Path(directory).expanduser())
     _ = sweep.study  # read, so that what is wrong with it is said here
@@ -81,19 +90,20 @@ def run_study(study: Study, directory: str | Path, workers: int | None = None) -
     """Runs what the directory is missing of a study, and opens it; its `rows` say how each ended.
 
     The runs are trained by `workers` processes at a time (None: one a core, or one on an
-    accelerator), which import the packages that the configs name from where this process does.
-    Launching again finishes what is missing or failed and redoes nothing. Raises UserError, before
-    anything is run, for a point that is wrong or a directory of another study.
+    accelerator), which import the packages that the configs name from where this process does; 0
+    trains them in this process, where also what a notebook defines is found. Launching again
+    finishes what is missing or failed and redoes nothing. Raises UserError, before anything is run,
+    for a point that is wrong or a directory of another study.
 
     >>> from lm_lab.sweeps.algebra import param
     >>> study = lm_lab.Study(
-    ...     name="depths",
-    ...     question="Is deeper better?",
+    ...     name="rates",
+    ...     question="Which peak rate is best?",
     ...     base=lm_lab.load_config(tiny),
-    ...     sweep=param("model.depth", [1, 2]),
+    ...     sweep=param("optimizer.peak_rate", [0.01, 0.02]),
     ...     analysis={"kind": "isoflop"},
     ... )
-    >>> sweep = lm_lab.run_study(study, "runs/depths")
+    >>> sweep = lm_lab.run_study(study, "runs/rates", workers=0)
     >>> [row["status"] for row in sweep.rows]
     ['complete', 'complete']
     """
@@ -113,15 +123,53 @@ def launch_study(study: Study, directory: Path, workers: int | None) -> tuple[Su
         trusted.update(trust.packages(resolved))
         return resolved
 
-    summary = launch(
-        study,
-        directory,
-        resolve,
-        partial(_command, trusted),
-        partial(local.make, local.Config(workers)),
-        review=partial(kind.check, settings) if hasattr(kind, "check") else None,
-    )
+    review = partial(kind.check, settings) if hasattr(kind, "check") else None
+    command = partial(_command, trusted)
+    if workers == 0:
+        here = ThisProcess(directory, trusted)
+        summary = launch(study, directory, resolve, command, lambda _: here, review, environment)
+    else:
+        runner = partial(local.make, local.Config(workers))
+        summary = launch(study, directory, resolve, command, runner, review)
     return summary, trusted
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Trains the runs of a sweep in this process, those of one program together."""
+
+    directory: Path
+    trusted: Collection[str]
+    workers: int = 1
+
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
+        for unit in units:
+            try:
+                with trust.trusting(self.trusted):
+                    train_together(planned_runs(self.directory, unit.names))
+            except Preempted as stop:
+                raise KeyboardInterrupt(str(stop)) from None
+            except Exception as error:  # noqa: BLE001 - a run that fails does not stop the others
+                atomic_write(unit.log, traceback.format_exc())
+                yield Outcome(unit, 1, f"{type(error).__name__}: {error}")
+            else:
+                yield Outcome(unit, 0, "")
+
+
+def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
+    """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
+    whose config names code that is not trusted.
+    """
+    planned = {each.name: each for each in store.planned_runs(store.read(directory))}
+    found = []
+    for name in names:
+        if name not in planned:
+            raise UserError(f"{directory} has no run {name}; {suggest(name, list(planned))}")
+        trust.check(planned[name].config, directory / "sweep.json")
+        config = configs.wrap(planned[name].config)
+        experiment, resolved = configs.resolve(config, stored=True)
+        found.append(runs.Run(experiment, resolved, store.run_directory(directory, name)))
+    return found
 
 
 def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:

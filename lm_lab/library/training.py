@@ -1,6 +1,6 @@
 """Runs trained in Python, in this process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ def train_run(
     >>> run.result["steps"]
     20
     """
-    experiment, resolved = configs.resolve(load_config(source, changes))
     place = Path(directory).expanduser()
-    devices.start(experiment.mesh)
+    planned = runs.Run(*configs.resolve(load_config(source, changes)), place)
     try:
-        with devices.memory():
-            train([runs.Run(experiment, resolved, place)])
+        train_together([planned])
     except Preempted as stop:
         raise KeyboardInterrupt(f"{place}: {stop}") from None
     return open_run(place)
+
+
+def train_together(planned: Sequence[runs.Run]) -> list[dict[str, Any]]:
+    """The results of runs of one program, trained in this process. Raises as train.loop.train."""
+    devices.start(planned[0].experiment.mesh)
+    with devices.memory():
+        return train(planned)
