@@ -17,7 +17,8 @@ def start(mesh: sharding.Config) -> None:
     """
     if mesh.devices > VIRTUAL:
         raise UserError(
-            f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its sizes"
+            f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its "
+            "sizes"
         )
     if mesh.devices > 1:
         with contextlib.suppress(RuntimeError):  # JAX has begun: a mesh of more devices is refused

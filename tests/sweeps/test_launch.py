@@ -186,7 +186,9 @@ from lm_lab.sweeps import launch
 from tests.sweeps.fakes import command_in, resolve, study_of
 from tests.sweeps.test_launch import ENVIRONMENT, WAITING, two_workers
 folder = Path(sys.argv[1])
-launch.launch(study_of(WAITING), folder / "sweep", resolve, command_in(folder), two_workers, environment=lambda: ENVIRONMENT)
+command, environment = command_in(folder), lambda: ENVIRONMENT
+sweep = folder / "sweep"
+launch.launch(study_of(WAITING), sweep, resolve, command, two_workers, environment=environment)
 """
 WAITING = chain(
     param("model.width", [32, 64]),
