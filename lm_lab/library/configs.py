@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lm_lab import config as configs
-from lm_lab import registry
+from lm_lab import contracts, registry
 from lm_lab.engine.sharding import unbox
 from lm_lab.schema import build
 from lm_lab.types import Inputs, PyTree, UserError
@@ -23,6 +23,10 @@ def load_config(source: Source, changes: Mapping[str, Any] | None = None) -> con
     """A config from a file or a dict, with dotted keys changed. What they say is checked by who
     reads it (`bind`, `train_run`).
 
+    Where a config names a model, an objective, ... the value itself may stand (a Family, an
+    Objective, ... of lm_lab.contracts), also one that a notebook defines: it is named by its
+    variable, as "__main__:FOCAL".
+
     >>> config = lm_lab.load_config({"model": {"family": "decoder"}}, {"model.depth": 3})
     >>> config.model.depth
     3
@@ -32,11 +36,23 @@ def load_config(source: Source, changes: Mapping[str, Any] | None = None) -> con
     elif isinstance(source, configs.ConfigDict):
         config = source
     elif isinstance(source, Mapping):
-        config = configs.wrap(source)
+        config = configs.wrap(_named(source))
     else:
         kind = type(source).__name__
         raise UserError(f"source must be a path, a dict or a ConfigDict, not a {kind}")
-    return configs.override(config, changes or {})
+    return configs.override(config, _named(changes or {}))
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the names of contracts' values in their place."""
+    return {
+        key: _named(value)
+        if isinstance(value, Mapping)
+        else registry.name_of(value)
+        if isinstance(value, contracts.Contract)
+        else value
+        for key, value in values.items()
+    }
 
 
 def make_model(family: str, **settings: Any) -> Any:

@@ -123,7 +123,15 @@ def launch_study(study: Study, directory: Path, workers: int | None) -> tuple[Su
         trusted.update(trust.packages(resolved))
         return resolved
 
-    review = partial(kind.check, settings) if hasattr(kind, "check") else None
+    def review(rows: list[Row]) -> None:
+        if workers != 0 and trust.RUNNING in trusted:
+            raise UserError(
+                f"study {study.name!r} names what this program or notebook defines (__main__), and "
+                "worker processes do not have it; give workers=0, or write it into a module"
+            )
+        if hasattr(kind, "check"):
+            kind.check(settings, rows)
+
     command = partial(_command, trusted)
     if workers == 0:
         here = ThisProcess(directory, trusted)
@@ -146,7 +154,7 @@ class ThisProcess:
         for unit in units:
             try:
                 with trust.trusting(self.trusted):
-                    train_together(planned_runs(self.directory, unit.names))
+                    train_together(planned_runs(self.directory, unit.names), keeps_process=True)
             except Preempted as stop:
                 raise KeyboardInterrupt(str(stop)) from None
             except Exception as error:  # noqa: BLE001 - a run that fails does not stop the others

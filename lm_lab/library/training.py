@@ -30,14 +30,16 @@ def train_run(
     place = Path(directory).expanduser()
     planned = runs.Run(*configs.resolve(load_config(source, changes)), place)
     try:
-        train_together([planned])
+        train_together([planned], keeps_process=True)
     except Preempted as stop:
         raise KeyboardInterrupt(f"{place}: {stop}") from None
     return open_run(place)
 
 
-def train_together(planned: Sequence[runs.Run]) -> list[dict[str, Any]]:
+def train_together(
+    planned: Sequence[runs.Run], *, keeps_process: bool = False
+) -> list[dict[str, Any]]:
     """The results of runs of one program, trained in this process. Raises as train.loop.train."""
     devices.start(planned[0].experiment.mesh)
     with devices.memory():
-        return train(planned)
+        return train(planned, keeps_process=keeps_process)
