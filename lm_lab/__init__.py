@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lm_lab.library.laws import Law, fit_law
     from lm_lab.library.runs import Run, open_run
     from lm_lab.library.studies import Sweep, open_sweep, run_study
+    from lm_lab.library.tasks import Task, bind
     from lm_lab.library.training import train_run
     from lm_lab.sweeps.study import Study
     from lm_lab.types import Inputs, UserError
@@ -22,7 +23,9 @@ __all__ = [
     "Run",
     "Study",
     "Sweep",
+    "Task",
     "UserError",
+    "bind",
     "fit_law",
     "init_params",
     "load_config",
@@ -38,6 +41,7 @@ _MODULES = {
     "library.laws": ("Law", "fit_law"),
     "library.runs": ("Run", "open_run"),
     "library.studies": ("Sweep", "open_sweep", "run_study"),
+    "library.tasks": ("Task", "bind"),
     "library.training": ("train_run",),
     "sweeps.study": ("Study",),
     "types": ("Inputs", "UserError"),

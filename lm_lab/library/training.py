@@ -31,8 +31,8 @@ def train_run(
     planned = runs.Run(*configs.resolve(load_config(source, changes)), place)
     try:
         train_together([planned], keeps_process=True)
-    except Preempted as stop:
-        raise KeyboardInterrupt(f"{place}: {stop}") from None
+    except Preempted:
+        raise KeyboardInterrupt(f"{place}: saved; the same call goes on from there") from None
     return open_run(place)
 
 
