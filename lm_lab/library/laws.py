@@ -9,7 +9,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from lm_lab.report import formatting, style
-from lm_lab.report.isoflop import allocation, frontier, residuals, valleys
+from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
 from lm_lab.runs import durable
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows

@@ -17,7 +17,7 @@ from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
 from lm_lab.library.writing import Writer
-from lm_lab.nn.heads import pool
+from lm_lab.nn.pooling import pool
 from lm_lab.runs import records
 from lm_lab.schema import build
 from lm_lab.train import restore

@@ -20,10 +20,9 @@ from lm_lab.library.training import train_together
 from lm_lab.runs.files import atomic_write
 from lm_lab.runs.records import environment
 from lm_lab.schema import suggest
-from lm_lab.sweeps import results, store
+from lm_lab.sweeps import executors, results, store
 from lm_lab.sweeps.algebra import Point
-from lm_lab.sweeps.executors import local
-from lm_lab.sweeps.launch import Summary, launch
+from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
@@ -31,6 +30,7 @@ from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
+HERE = "here"  # the executor that is this process
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,16 @@ def open_sweep(directory: str | Path) -> Sweep:
     return sweep
 
 
-def run_study(study: Study, directory: str | Path, workers: int | None = None) -> Sweep:
+def run_study(
+    study: Study, directory: str | Path, executor: str = "local", **settings: Any
+) -> Sweep:
     """Runs what the directory is missing of a study, and opens it; its `rows` say how each ended.
 
-    The runs are trained by `workers` processes at a time (None: one a core, or one on an
-    accelerator), which import the packages that the configs name from where this process does; 0
-    trains them in this process, where also what a notebook defines is found. Launching again
-    finishes what is missing or failed and redoes nothing. Raises UserError, before anything is run,
+    `executor` says where the runs are computed (a file of lm_lab/sweeps/executors, or a dotted
+    path), with its own settings: workers=2 are two processes at a time, which import the packages
+    that the configs name from where this process does. "here" trains in this process, where also
+    what a notebook defines is found. Launching again finishes what is missing or failed and redoes
+    nothing. Raises UserError, before anything is run,
     for a point that is wrong or a directory of another study.
 
     >>> from lm_lab.sweeps.algebra import param
@@ -103,18 +106,23 @@ def run_study(study: Study, directory: str | Path, workers: int | None = None) -
     ...     sweep=param("optimizer.peak_rate", [0.01, 0.02]),
     ...     analysis={"kind": "isoflop"},
     ... )
-    >>> sweep = lm_lab.run_study(study, "runs/rates", workers=0)
+    >>> sweep = lm_lab.run_study(study, "runs/rates", executor="here")
     >>> [row["status"] for row in sweep.rows]
     ['complete', 'complete']
     """
     place = Path(directory).expanduser()
-    launch_study(study, place, workers)
+    runner = None if executor == HERE else executors.choose(executor, settings)
+    launch_study(study, place, runner)
     return open_sweep(place)
 
 
-def launch_study(study: Study, directory: Path, workers: int | None) -> tuple[Summary, set[str]]:
-    """(how a launch ended, the outside packages that its runs name). Raises UserError."""
-    kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+def launch_study(
+    study: Study, directory: Path, make_runner: MakeRunner | None
+) -> tuple[Summary, set[str]]:
+    """(how a launch ended, the outside packages that its runs name); without `make_runner` this
+    process trains them. Raises UserError.
+    """
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     # what a study names is the user's wish
     trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])
 
@@ -124,21 +132,19 @@ def launch_study(study: Study, directory: Path, workers: int | None) -> tuple[Su
         return resolved
 
     def review(rows: list[Row]) -> None:
-        if workers != 0 and trust.RUNNING in trusted:
+        if make_runner is not None and trust.RUNNING in trusted:
             raise UserError(
                 f"study {study.name!r} names what this program or notebook defines (__main__), and "
-                "worker processes do not have it; give workers=0, or write it into a module"
+                f"worker processes do not have it; give executor={HERE!r}, or write it into a "
+                "module"
             )
-        if hasattr(kind, "check"):
-            kind.check(settings, rows)
+        analysis.check(settings, rows)
 
     command = partial(_command, trusted)
-    if workers == 0:
-        here = ThisProcess(directory, trusted)
-        summary = launch(study, directory, resolve, command, lambda _: here, review, environment)
-    else:
-        runner = partial(local.make, local.Config(workers))
-        summary = launch(study, directory, resolve, command, runner, review)
+    if make_runner is not None:
+        return launch(study, directory, resolve, command, make_runner, review), trusted
+    here = ThisProcess(directory, trusted)
+    summary = launch(study, directory, resolve, command, lambda _: here, review, environment)
     return summary, trusted
 
 

@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sweep=param("optimizer.peak_rate", [0.01, 0.02]),
         analysis={"kind": "isoflop"},
     )
-    lm_lab.run_study(study, folder / "runs/rates", workers=0)
+    lm_lab.run_study(study, folder / "runs/rates", executor="here")
     return folder
 
 
