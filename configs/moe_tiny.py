@@ -14,14 +14,13 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(
-        {"family": "decoder", "width": 128, "depth": 4, "heads": 4, "feed_forward": 256}
+        {"family": "decoder", "width": 128, "depth": 4, "heads": 4, "feed_forward_dim": 256}
     )
-    config.model.feed_forward_kind = "experts"
-    config.model.experts = 8
-    config.model.experts_per_token = 2
+    config.model.feed_forward = {"name": "experts", "count": 8, "per_token": 2}
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100}
     )

@@ -2,7 +2,9 @@
 
 A name is a file of the kind's package ("decoder" among models is lm_lab/models/decoder.py) or the
 dotted path of a module of an outside package ("my_research.models.decoder"). Adding a family, an
-objective, a source or an optimizer is adding a file that ends in one value (contracts.py).
+objective, a source or an optimizer is adding a file that ends in one value (contracts.py). Another
+value of a module stands behind a colon, as in "my_research.losses:FOCAL"; what a notebook defines
+is in the module "__main__".
 """
 
 import dataclasses
@@ -10,17 +12,21 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
-from lm_lab import contracts, old_contracts
-from lm_lab.schema import suggest
+from lm_lab import contracts
+from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "find", "load", "names"]
+__all__ = ["KINDS", "Kind", "is_outside", "load", "load_value", "modules", "name_of", "names"]
+
+T = TypeVar("T")
 
 Kind = Literal[
     "models",
@@ -48,7 +54,7 @@ KINDS: dict[Kind, tuple[str, type]] = {
 }
 
 
-def names(kind: Kind) -> list[str]:
+def names(kind: str) -> list[str]:
     """The names of a kind that lm_lab itself brings."""
     package = importlib.import_module(f"lm_lab.{kind}")
     return sorted(
@@ -84,39 +90,54 @@ def load(kind: Kind, name: str, where: str) -> Any:
     Raises UserError where there is no such module, it fails as it is imported, it lacks the value
     of its kind, or the value is not what its contract says.
     """
+    return load_value(kind, *KINDS[kind], name, where)
+
+
+def load_value(kind: str, attribute: str, contract: type[T], name: str, where: str) -> T:
+    """As `load`, of a kind whose contract stands with what uses it: the value of `attribute`."""
     module = _module(kind, name, where)
-    attribute, contract = KINDS[kind]
+    attribute = name.partition(":")[2] or attribute
     value = vars(module).get(attribute)
     if value is None:
-        fault: str | None = f"has no {attribute} = {contract.__name__}(...)"
+        fault = f"has no {attribute} = {contract.__name__}(...)"
     elif not isinstance(value, contract):
         fault = f"has {attribute}, which is a {type(value).__name__}, not a {contract.__name__}"
     else:
         fault = _fault(contract, value)
-    if fault:
-        raise UserError(
-            f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
-        )
-    return value
+        if fault is None:
+            return value
+    raise UserError(f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}")
 
 
-def find(kind: Kind, name: str, where: str) -> ModuleType:
-    """The module behind a name, as `load`."""
-    module = _module(kind, name, where)
-    if kind in ("models", "objectives"):
-        load(kind, name, where)
-    elif "." in name:
-        old_contracts.check(kind, module, where)  # type: ignore[arg-type]
-    return module
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    return "." in name or ":" in name
 
 
-def _module(kind: Kind, name: str, where: str) -> ModuleType:
-    if "." not in name:
+def name_of(value: contracts.Contract) -> str:
+    """The name by which `load` gives a value of a contract. Raises UserError where no module that
+    is loaded has it in a variable.
+    """
+    kind, usual = next((k, a) for k, (a, contract) in KINDS.items() if type(value) is contract)
+    loaded = [module for module in sys.modules.values() if isinstance(module, ModuleType)]
+    for module in sorted(loaded, key=lambda module: module.__name__ == "__main__"):
+        for attribute, held in list(vars(module).items()):
+            if held is value:
+                short = module.__name__.removeprefix(f"lm_lab.{kind}.")
+                return short if attribute == usual else f"{module.__name__}:{attribute}"
+    raise UserError(
+        f"a value of {type(value).__name__} stands in a config, and no module has it in a variable; "
+        "assign it to one, so that the config can name it"
+    )
+
+
+def _module(kind: str, name: str, where: str) -> ModuleType:
+    if not is_outside(name):
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
         return importlib.import_module(f"lm_lab.{kind}.{name}")
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(name.partition(":")[0])
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(
             f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
@@ -125,6 +146,11 @@ def _module(kind: Kind, name: str, where: str) -> ModuleType:
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
+
+
+def modules(kind: Kind) -> Modules:
+    """The modules of a kind, as a field of a config names one of them (schema.module)."""
+    return Modules(partial(names, kind), lambda name, where: load(kind, name, where).Config)
 
 
 def _fault(contract: type, value: Any) -> str | None:

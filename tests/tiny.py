@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.engine.sharding import unbox
+from lm_lab.interop.fields import config_of
 from lm_lab.types import Examples, Inputs
 
 WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS, CONTEXT = 16, 2, 2, 32, 16, 8, 11
@@ -32,14 +33,17 @@ RUN: dict[str, Any] = {
     "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS, "scan": True},
     "objective": {"name": "causal"},
     "data": {
-        "source": "synthetic",
-        "symbols": 4,
-        "order": 1,
-        "documents": 64,
-        "document_bytes": 256,
+        "source": {
+            "name": "synthetic",
+            "symbols": 4,
+            "order": 1,
+            "documents": 64,
+            "document_bytes": 256,
+        },
         "length": LENGTH,
     },
-    "optimizer": {"peak_rate": 1e-2, "warmup_steps": 2, "epsilon": EPSILON},
+    "optimizer": {"peak_rate": 1e-2, "epsilon": EPSILON},
+    "schedule": {"warmup_steps": 2},
     "train": {
         "steps": 8,
         "batch_size": ROWS,
@@ -66,7 +70,7 @@ def model(family: str = "decoder", **changes: Any) -> Any:
     """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what
     its Config knows.
     """
-    module = registry.find("models", family, "family")
+    module = registry.load("models", family, "family")
     known = {field.name for field in dataclasses.fields(module.Config)}
     sizes = {
         "width": WIDTH,
@@ -76,9 +80,8 @@ def model(family: str = "decoder", **changes: Any) -> Any:
         "length": LENGTH,
         "scan": True,
     }
-    return module.Model(
-        module.Config(**{name: size for name, size in sizes.items() if name in known} | changes)
-    )
+    values = {name: size for name, size in sizes.items() if name in known} | changes
+    return module.Model(config_of(module.Config, values, "config.model"))
 
 
 def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
@@ -96,7 +99,7 @@ def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any
     vocabulary, no token twice in a row, where the family reads one.
     """
     inputs = Inputs(tokens_BL, *where)
-    if not registry.find("models", family, "family").Config.reads_context:
+    if not registry.load("models", family, "family").needs_context:
         return inputs
     upper = [
         np.random.default_rng(row).permutation(VOCAB // 2)[:CONTEXT]

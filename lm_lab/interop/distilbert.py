@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from lm_lab.interop.decoders import demand_full_width
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, linear, norm, same, turned
+from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
 FAMILY = "encoder"
@@ -20,14 +21,14 @@ FIXED = {
     "norm_epsilon": 1e-12,
     "norm_position": "post",
     "embedding_norm": True,
-    "positions": "learned",
+    "positions.name": "learned",
     "bias": True,
 }
 SIZES = {
     "width": "dim",
     "depth": "n_layers",
     "heads": "n_heads",
-    "feed_forward": "hidden_dim",
+    "feed_forward_dim": "hidden_dim",
     "vocab": "vocab_size",
     "length": "max_position_embeddings",
 }
@@ -42,7 +43,7 @@ PRODUCTS = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     return {
         **FIXED,
         **{ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()},
@@ -53,8 +54,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that DistilBERT has not."""
+    """A complete config.json. Raises UserError naming a setting that DistilBERT does not have."""
     demand_all(config, "DistilBERT", FIXED)
+    demand_full_width(config, "DistilBERT")
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "distilbert",
@@ -69,7 +71,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers, layer = range(config.depth), "distilbert.transformer.layer.{layer}"
     found = [
         same("embed/embedding", "distilbert.embeddings.word_embeddings.weight"),
@@ -83,4 +85,4 @@ def rules(config: Any) -> list[Rule]:
     ]
     for ours, theirs in PRODUCTS.items():
         found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
-    return found if config.tied else [*found, turned("head/kernel", "vocab_projector.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "vocab_projector.weight")]

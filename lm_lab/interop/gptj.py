@@ -32,9 +32,9 @@ IGNORED += ("lm_head.weight",)  # a tied copy
 FIXED = {
     "norm": "layer",
     "norm_bias": True,
-    "positions": "rotary",
-    "rotary_base": 10_000.0,
-    "rotary_scaling": "none",
+    "positions.name": "rotary",
+    "positions.base": 10_000.0,
+    "positions.scaling.name": "none",
     "bias": "feed_forward",
     "head_bias": True,
     "parallel": True,
@@ -55,7 +55,7 @@ PRODUCTS = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     sizes = {ours: take(foreign, theirs, int, low=1) for ours, theirs in SIZES.items()}
     expect(foreign, {"rotary": True, "scale_attn_weights": True})
     turning, size = (
@@ -66,10 +66,10 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return {
         **FIXED,
         **sizes,
-        "rotary_share": share
+        "positions.share": share
         if int(share * size) == turning
         else math.nextafter(share, 1),  # rounded up
-        "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
+        "feed_forward_dim": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
@@ -78,8 +78,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that GPT-J has not."""
-    demand_all(config, "GPT-J", FIXED, written=("rotary_share",))
+    """A complete config.json. Raises UserError naming a setting that GPT-J does not have."""
+    demand_all(config, "GPT-J", FIXED, written=("positions.share",))
     demand_plain_heads(config, "GPT-J")
     return {
         "architectures": [*ARCHITECTURES],
@@ -97,7 +97,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     head = same("head/bias", "lm_head.bias")
     return [
         same("embed/embedding", "transformer.wte.weight"),
@@ -112,11 +112,11 @@ def rules(config: Any) -> list[Rule]:
 
 
 def _turning(config: Any) -> int:
-    return int(config.rotary_share * config.features_of_head)
+    return int(config.positions.share * config.features_of_head)
 
 
 def _halved(config: Any, part: str, theirs: str) -> Rule:
-    """Of each head the features that turn, in pairs (2i, 2i + 1) there and (i, i + half) here."""
+    """The rotated features of each head: their pairs (2i, 2i + 1) are ours (i, i + half)."""
     turning, size = _turning(config), config.features_of_head
     of_head = np.concatenate(
         [np.arange(0, turning, 2), np.arange(1, turning, 2), np.arange(turning, size)]

@@ -1,8 +1,7 @@
-"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, whose tensors stand in files one
-by one.
+"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, stored one by one.
 
-The weight of the balance loss is a choice of training, counted otherwise there, and is not carried
-over.
+The weight of the balance loss belongs to training and is counted differently there, so it is not
+carried over.
 """
 
 from typing import Any
@@ -23,7 +22,7 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"router_jitter_noise": 0.0})
     experts, chosen = (
         take(foreign, "num_local_experts", int, 8),
@@ -37,27 +36,30 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return llama.read_shared({"rope_theta": 1e6, "rms_norm_eps": 1e-5} | foreign) | {
         "bias": "none",
         "window": take(foreign, "sliding_window", int | None, None),
-        "feed_forward_kind": "experts",
-        "experts": experts,
-        "experts_per_token": chosen,
+        "feed_forward.name": "experts",
+        "feed_forward.count": experts,
+        "feed_forward.per_token": chosen,
     }
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Mixtral has not."""
-    wanted = {"feed_forward_kind": "experts", "capacity_factor": None}
+    """A complete config.json. Raises UserError naming a setting that Mixtral does not have."""
+    wanted = {"feed_forward.name": "experts", "feed_forward.capacity_factor": None}
     shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
-    if config.experts_per_token == 1 and config.experts > 1:
+    if config.experts_per_token == 1 and config.feed_forward.count > 1:
         raise UserError(
-            "model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1"
+            "model.feed_forward.per_token 1 cannot be written as Mixtral, where its gate is 1"
         )
     named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
-    own = {"num_local_experts": config.experts, "num_experts_per_tok": config.experts_per_token}
+    own = {
+        "num_local_experts": config.feed_forward.count,
+        "num_experts_per_tok": config.experts_per_token,
+    }
     return named | shared | own | {"sliding_window": config.window}
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     products = {**llama.ATTENTION, "experts/router": "block_sparse_moe.gate"}
     experts = [_experts(config, ours, theirs) for ours, theirs in NAMES.items()]
     return [
@@ -68,11 +70,11 @@ def rules(config: Any) -> list[Rule]:
 
 
 def _experts(config: Any, ours: str, theirs: str) -> Rule:
-    """One kernel of every expert, [out, in] each there, [E, in, out] here."""
+    """One kernel of every expert: [out, in] each there, [E, in, out] here."""
     stem = "model.layers.{layer}.block_sparse_moe.experts"
     return Rule(
         (f"layers/experts/{ours}/kernel",),
-        tuple(f"{stem}.{expert}.{theirs}.weight" for expert in range(config.experts)),
+        tuple(f"{stem}.{expert}.{theirs}.weight" for expert in range(config.feed_forward.count)),
         lambda *kernels: (np.stack([kernel.T for kernel in kernels]),),
         lambda kernels: tuple(kernel.T for kernel in kernels),
         tuple(range(config.depth)),

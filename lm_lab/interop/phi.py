@@ -1,4 +1,4 @@
-"""Phi-1, 1.5 (2309.05463) and 2: parallel branches behind one norm, offsets everywhere."""
+"""Phi-1, 1.5 (2309.05463) and 2: parallel branches behind one norm, biases everywhere."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ ARCHITECTURES = ("PhiForCausalLM",)
 FIXED = {
     "norm": "layer",
     "norm_bias": True,
-    "positions": "rotary",
+    "positions.name": "rotary",
     "bias": "all",
     "head_bias": True,
     "parallel": True,
@@ -42,14 +42,14 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"qk_layernorm": False})
     return {
         **FIXED,
         **read_sizes(foreign),
         **llama.read_rotary(foreign, 0.5),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
@@ -58,8 +58,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Phi has not."""
-    demand_all(config, "Phi", FIXED, written=("rotary_share",))
+    """A complete config.json. Raises UserError naming a setting that Phi does not have."""
+    demand_all(config, "Phi", FIXED, written=("positions.share",))
     demand_full_width(config, "Phi")
     return {
         "architectures": [*ARCHITECTURES],
@@ -78,7 +78,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [
         same("embed/embedding", "model.embed_tokens.weight"),
         *norm("norm", "model.final_layernorm"),

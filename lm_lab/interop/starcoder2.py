@@ -24,7 +24,7 @@ from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("Starcoder2ForCausalLM",)
 BARE = ("Starcoder2Model",)
-FIXED = {"norm": "layer", "norm_bias": True, "positions": "rotary"}
+FIXED = {"norm": "layer", "norm_bias": True, "positions.name": "rotary"}
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", **PLAIN_ACTIVATIONS}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {**llama.ATTENTION, "feed_forward/up": "mlp.c_fc", "feed_forward/down": "mlp.c_proj"}
@@ -42,14 +42,14 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"mlp_type": "default", "norm_type": "layer_norm"})
     return {
         **FIXED,
         **read_sizes(foreign),
         **llama.read_rotary(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int, 2),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_epsilon": take(foreign, "norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "hidden_act", ACTIVATIONS, "gelu_pytorch_tanh"),
         "bias": BIASES[take(foreign, "use_bias", bool, True)],
@@ -60,7 +60,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that StarCoder2 has not."""
+    """A complete config.json. Raises UserError naming a setting that StarCoder2 does not have."""
     demand_all(config, "StarCoder2", FIXED, written=("bias", "window"))
     demand_full_width(config, "StarCoder2")
     return {
@@ -82,5 +82,5 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, PRODUCTS, llama.NORMS)]

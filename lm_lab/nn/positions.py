@@ -106,9 +106,7 @@ class Llama3:
     def scale(self, rates_P: Array) -> Array:
         """Radians a token of each pair."""
         turns_P = self.length * rates_P / (2 * math.pi)
-        kept_P = jnp.clip(
-            (turns_P - self.low_factor) / (self.high_factor - self.low_factor), 0, 1
-        )
+        kept_P = jnp.clip((turns_P - self.low_factor) / (self.high_factor - self.low_factor), 0, 1)
         return rates_P * (kept_P + (1 - kept_P) / self.factor)
 
 
@@ -125,9 +123,7 @@ class Rotary(Scheme):
     window_base: float | None = setting(
         "base of layers with a window, unscaled; None: as all", None, low=1.0
     )
-    share: float = setting(
-        "of a head's features that turn: the first ones", 1.0, low=0.0, high=1.0
-    )
+    share: float = setting("of a head's features that turn: the first ones", 1.0, low=0.0, high=1.0)
     scaling: Unscaled | LinearScaling | Llama3 = choice(
         "how longer sequences are reached than positions were trained on", SCALINGS, Unscaled()
     )
@@ -136,8 +132,7 @@ class Rotary(Scheme):
         """Raises UserError where an odd number of features would turn."""
         if sizes.head_dim % 2 and self.share == 1:
             raise UserError(
-                "rotary positions need an even width / heads or head_dim, not "
-                f"{sizes.head_dim}"
+                f"rotary positions need an even width / heads or head_dim, not {sizes.head_dim}"
             )
         if int(self.share * sizes.head_dim) % 2:
             raise UserError(

@@ -40,7 +40,7 @@ class MixtureOfExperts:
     )
     balance_weight: float = setting("weight of the load-balancing loss", 0.01, low=0.0)
     kernel: Grouping = setting(
-        "how the products of experts that drop nothing are grouped", "auto", changes_result=False
+        "how the products of experts that drop nothing are grouped", "auto", reference="ragged"
     )
 
     def __post_init__(self) -> None:
@@ -94,8 +94,8 @@ class Transformer:
     scan: bool = setting(
         "scan over layers (compiles once at any depth) or unroll (faster when small)", False
     )
-    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
-    attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
+    remat: Remat = setting("what the backward pass computes again", "none", reference="none")
+    attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
 
     scope: ClassVar[Scope] = "causal"
     reads_context: ClassVar[bool] = False

@@ -1,26 +1,26 @@
 """Writes the report of a study from its stored results: figures and one self-contained HTML page.
 
-A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
-lm_lab.report.isoflop) with three public names: Settings, the other keys of the "analysis";
-analyse(rows, settings) -> a frozen dataclass of results; report(results, sweep) -> page.Report. A
-fourth is optional: check(settings, rows) raises UserError for planned runs that could not be
-analysed; a launch calls it before any run begins.
+A kind of analysis is a file or package of lm_lab/report/analyses, or an outside module by its
+dotted path (contract.py).
 """
 
 import dataclasses
-import importlib
 import json
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from lm_lab.report import appendix, page, stored
+from matplotlib.figure import Figure
+
+from lm_lab import registry
+from lm_lab.report import appendix, page, stored, style
+from lm_lab.report.contract import Analysis
 from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
 from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
+
+KIND = "report.analyses"
 
 
 def write(directory: Path) -> Path:
@@ -30,11 +30,7 @@ def write(directory: Path) -> Path:
     complete run, if the kind of analysis is unknown or of a package that is not trusted
     (train/trust.py), and if the folder cannot be written.
     """
-    sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
-    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
-    analysis = kind.analyse(sweep.rows, settings)
-    report = kind.report(analysis, sweep)
+    sweep, results, report = _analysed(directory)
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     name, question = (
         str(sweep.study.get("name", directory.name)),
@@ -42,7 +38,7 @@ def write(directory: Path) -> Path:
     )
     try:
         html = page.render(name, question, appendix.facts(sweep), report, directory / "figures")
-        record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
+        record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
         atomic_write(
@@ -56,28 +52,28 @@ def write(directory: Path) -> Path:
     return path
 
 
-def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
-    """The module and settings of a study's "analysis". Raises UserError, which names `where`."""
-    kind = _kind(spec.get("kind"), f"{where}: analysis.kind")
-    return kind, build(
-        kind.Settings,
-        {key: value for key, value in spec.items() if key != "kind"},
-        f"{where}: analysis",
-    )
+def figures(directory: Path) -> dict[str, Figure]:
+    """The figures of the report of a sweep directory, by name. Raises UserError as `write`."""
+    _, _, report = _analysed(directory)
+    blocks = [block for section in report.sections for block in section.blocks]
+    with style.applied():
+        return {each.name: each.draw() for each in blocks if isinstance(each, page.Figure)}
 
 
-def _kind(name: object, where: str) -> ModuleType:
-    """The module of a kind of analysis: a package here, or an outside module by its dotted path."""
-    kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
+    """What is stored in a sweep directory, the analysis of it, and what the report says of that."""
+    sweep, file = stored.read(directory), directory / "sweep.json"
+    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
+    analysis, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
+    results = analysis.analyse(sweep.rows, settings)
+    return sweep, results, analysis.report(results, sweep)
+
+
+def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[Analysis[Any, Any], Any]:
+    """The kind and the settings of a study's "analysis". Raises UserError, which names `where`."""
+    name, place = spec.get("kind"), f"{where}: analysis.kind"
     if not isinstance(name, str):
-        raise UserError(f"{where} is missing; {suggest('', kinds)}")
-    if name in kinds:
-        return importlib.import_module(f"lm_lab.report.{name}")
-    if "." not in name:
-        raise UserError(f"{where}: no analysis named {name!r}; {suggest(name, kinds)}")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
-        ) from None
+        raise UserError(f"{place} is missing; {suggest('', registry.names(KIND))}")
+    analysis = registry.load_value(KIND, "ANALYSIS", Analysis, name, place)
+    settings = {key: value for key, value in spec.items() if key != "kind"}
+    return analysis, build(analysis.Config, settings, f"{where}: analysis")

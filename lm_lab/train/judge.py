@@ -11,7 +11,7 @@ import numpy as np
 from lm_lab.data import loader
 from lm_lab.evaluation import texts
 from lm_lab.evaluation.likelihood import likelihood
-from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood
+from lm_lab.evaluation.metrics.pseudo_likelihood import pseudo_likelihood
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, UserError
@@ -45,7 +45,7 @@ def open_judge(directory: Path, experiment: Experiment) -> Judge:
     Raises UserError where its objective says nothing of a whole text.
     """
     make = _maker(experiment)
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     _, _, params = restore.load_params(directory)
     evaluate, cut, kind, context = make(experiment)
     table = tokenizer.bytes_of.astype(np.float32)

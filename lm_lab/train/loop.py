@@ -18,9 +18,9 @@ from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import program as programs
 from lm_lab.train import restore, room
 from lm_lab.train.company import Company, fitted, gather
-from lm_lab.train.experiment import Horizon
+from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.feed import open_feed
-from lm_lab.train.measures import Measure
+from lm_lab.train.metrics import Prepared, measure
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
@@ -47,23 +47,23 @@ class Machine(NamedTuple):
     step: Compiled  # (state, examples [P] K B S) -> (state, metrics [P] K)
     evaluate: Compiled  # state -> sums by exam
     examples: Callable[[int, int], Examples]  # (first step, steps)
-    measure: Measure | None  # of one run's parameters, at its end
-    measures_always: bool  # and at every evaluation
+    metrics: list[Prepared]
     whole: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen) of one run -> its parameters
     shares_frozen: bool  # whether the members have one frozen tree, without their axis
 
 
-def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str, Any]]:
     """Trains runs of one program from where their directories stand to their end; the results, one
     a run.
 
     Runs that have ended are left alone. Raises UserError for what the user can mend, before
     anything is stored where that can be known. From the first step on it raises Preempted at
-    SIGTERM, SIGINT and SIGHUP, with everything saved. Where it hangs, the process ends
+    SIGTERM, SIGINT and SIGHUP, with everything saved; a second signal ends the process, or, where
+    that is to be kept (a notebook's), raises KeyboardInterrupt at once. Where it hangs, the process ends
     (watchdog.py).
     """
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals("note"))
+        signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
         watchdog = stack.enter_context(Watchdog(signals))
         members = [stack.enter_context(RunWriter(run, alone=len(runs) == 1)) for run in runs]
         if any(member.result is None for member in members):
@@ -98,7 +98,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         return _stack([chunks[run.experiment.seed] for run in runs])
 
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
-    hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
+    hyper = _stack([run.experiment.update.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs), shares)
     start, step = partial(programs.start, first), steps_of.chunk(program.step)
     adapter = first.build_adapter()
@@ -132,8 +132,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         Compiled(jit_step),
         Compiled(jit_evaluate, lambda state: (state._replace(opt_state=()), exam)),
         examples,
-        feed.measure,
-        getattr(first.objective, "measured", "at_end") == "always",
+        feed.metrics,
         adapter.merge,
         shares,
     )
@@ -154,7 +153,7 @@ def _stack(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def next_stop(step: int, horizon: Horizon, steps: int) -> int:
+def next_stop(step: int, horizon: TrainConfig, steps: int) -> int:
     """The step at which the call that begins at `step` ends: a function of the step alone, so that
     a resumed run makes the calls of an undisturbed one.
     """
@@ -225,11 +224,7 @@ def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watch
 
 def _examine(machine: Machine, members: list[RunWriter], step: int, state: TrainState) -> None:
     at_end = step == machine.program.steps
-    found = (
-        _measure(machine, state, members)
-        if at_end or machine.measures_always
-        else [{}] * len(members)
-    )
+    found = _measure(machine, state, members, at_end)
     all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
     for member, sums, measured in zip(members, all_sums, found):
         member.log_evaluation(step, sums, measured)
@@ -242,14 +237,14 @@ def _save(members: list[RunWriter], step: int, state: TrainState) -> None:
 
 
 def _measure(
-    machine: Machine, state: TrainState, members: list[RunWriter]
+    machine: Machine, state: TrainState, members: list[RunWriter], at_end: bool
 ) -> list[dict[str, float]]:
-    """What is measured of each member beside its sums."""
-    if machine.measure is None:
+    """The metrics of each member that are due."""
+    if not machine.metrics:
         return [{} for _ in members]
     wholes = zip(_split(state.params, len(members)), _split_frozen(machine, state, len(members)))
     return [
-        machine.measure(machine.whole(*own)) if m.result is None else {}
+        measure(machine.metrics, machine.whole(*own), at_end) if m.result is None else {}
         for m, own in zip(members, wholes)
     ]
 

@@ -39,7 +39,8 @@ def test_what_is_held_out_is_not_learnt(source):
 
 def test_learnt_once(source, monkeypatch):
     first = learn(source)
-    monkeypatch.setattr(words, "learn", None)
+    once = words.TOKENIZER._replace(learn=lambda config, texts: pytest.fail("it learns again"))
+    monkeypatch.setattr(words, "TOKENIZER", once)
     assert learn(source).identity == first.identity
     assert len(kept()) == 1
 
@@ -58,7 +59,7 @@ def test_the_share_of_unknown_words_is_said_once(source, capsys):
         f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown"
         in said
     )
-    assert "never trained; raise config.data.least_count" in said
+    assert "never trained; raise config.data.tokenizer.least_count" in said
     learn(source, least_count=1)
     assert capsys.readouterr().err == ""
     learn(source, most_words=3)

@@ -8,6 +8,7 @@ import pytest
 from lm_lab.compute import conventions
 from lm_lab.compute.flops import count
 from lm_lab.compute.parameters import by_group
+from lm_lab.interop.fields import config_of
 from lm_lab.models.encoder import Config
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -96,7 +97,7 @@ def test_kinds_not_given_are_the_first():
 @pytest.mark.parametrize("scan", [False, True])
 def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
     rows, inner = TOKENS.shape[0], 40
-    model = tiny.model("encoder", tied=tied, scan=scan, kinds=2, feed_forward=inner)
+    model = tiny.model("encoder", tied=tied, scan=scan, kinds=2, feed_forward_dim=inner)
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(TOKENS)))
     counted = count(
         jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
@@ -140,4 +141,4 @@ def test_features_drop_only_where_a_key_is_given():
 )
 def test_settings_that_do_not_go_together_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        Config(**changes)
+        config_of(Config, changes, "config.model")

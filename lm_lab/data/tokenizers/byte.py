@@ -1,18 +1,17 @@
-"""Bytes: ids 0 to 255 are those of the UTF-8 text, id 256 is the end of a document. Nothing to
-learn, any script.
-"""
+"""UTF-8 bytes: ids 0 to 255 are the bytes, id 256 ends a document. Any script, nothing to learn."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.types import Codec
 
 END_OF_DOCUMENT = 256
 
 _BYTES = [bytes([value]) for value in range(256)]
-# Letters, digits, the underscore, and every byte of a script beyond ASCII.
+# letters, digits, the underscore, and all bytes of scripts beyond ASCII
 WORDS = np.array(
     [byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8
 )
@@ -21,11 +20,11 @@ SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """No settings."""
 
 
-def make(config: Config) -> Codec:
-    """The byte tokenizer: vocabulary 257, ids u16."""
+def make(config: Config, learnt: bytes = b"") -> Codec:
+    """The byte tokenizer: 257 ids, as u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
     return Codec("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
@@ -38,3 +37,6 @@ def _encode(text: str) -> np.ndarray:
 def _decode(ids: Any) -> str:
     flat = np.asarray(ids).ravel()
     return flat[flat < END_OF_DOCUMENT].astype(np.uint8).tobytes().decode(errors="replace")
+
+
+TOKENIZER = Tokenizer(Config, make)
