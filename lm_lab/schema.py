@@ -183,9 +183,9 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
     name = chosen_name(value, tag, default.get(tag))
     if "modules" in field.metadata and name is not None:
         yield from keys(field.metadata["modules"].settings(name, key), value, f"{key}.")
-    elif "options" in field.metadata and name in (options := _options(field, name, key)):
+    elif "options" in field.metadata and (options := _options(field, name, key)).get(name or ""):
         own = default if name == default[tag] else {}
-        for each in keys(options[name], value, f"{key}."):
+        for each in keys(options[name or ""], value, f"{key}."):
             yield each._replace(default=own.get(each.key.removeprefix(f"{key}."), each.default))
 
 

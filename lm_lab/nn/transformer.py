@@ -240,8 +240,11 @@ class Block(nn.Module):
         cfg = self.cfg
         shape = cfg.attention(windowed=self.windowed)
         attention = self._attention(shape, self.mask_scope, "attention")
-        branches = {"attention": lambda y_BLD: attention(y_BLD, *view)}
+        branches: dict[str, Callable[[Array], Array]] = {
+            "attention": lambda y_BLD: attention(y_BLD, *view)
+        }
         if self.cross:
+            assert context_info is not None
             cross = self._attention(shape, "bidirectional", "cross_attention", cross=True)
             branches["cross_attention"] = lambda y: cross(y, context_info, None, context_BMD)
         branches["feed_forward"] = cfg.make_feed_forward(self.init_scale, view.info)

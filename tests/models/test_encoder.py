@@ -135,7 +135,7 @@ def test_features_drop_only_where_a_key_is_given():
         ({"width": 10, "heads": 4}, "width 10 is not divisible by heads 4"),
         ({"width": 12, "heads": 4, "positions": "rotary"}, "even width / heads"),
         ({"norm": "rms"}, "norm_bias is for norm layer"),
-        ({"global_every": 3}, "are for models with a window"),
+        ({"global_every": 3}, "is for models with a window"),
         ({"bare_first": True}, "bare_first is for norm_position pre"),
     ],
 )
