@@ -3,8 +3,8 @@
 from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.cli.train import train_all
+from lm_lab.runs.sweep import read_sweep, run_directory
 from lm_lab.schema import suggest
-from lm_lab.sweeps import store
 from lm_lab.train import trust
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
@@ -15,7 +15,7 @@ def run(argv: list[str]) -> int:
     if len(argv) < 2:
         raise UserError("name a sweep directory and at least one of its runs")
     directory, names = arguments.path(argv[0]), argv[1:]
-    planned = {each.name: each for each in store.planned_runs(store.read(directory))}
+    planned = {each.name: each for each in read_sweep(directory).runs}
     if unknown := [name for name in names if name not in planned]:
         raise UserError(
             f"{directory} has no run {unknown[0]}; {suggest(unknown[0], list(planned))}"
@@ -25,5 +25,5 @@ def run(argv: list[str]) -> int:
         trust.check(planned[name].config, directory / "sweep.json")
         config = configs.override(configs.ConfigDict(), planned[name].config)
         experiment, resolved = configs.resolve(config, stored=True)
-        runs.append(Run(experiment, resolved, store.run_directory(directory, name)))
+        runs.append(Run(experiment, resolved, run_directory(directory, name)))
     return train_all(runs)

@@ -12,25 +12,26 @@ content.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.data.checking import check_files, damaged
+from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.records import Records
 from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
-from lm_lab.runs import durable
+from lm_lab.runs import sealed
+from lm_lab.runs.durable import make_folder, new_folder
+from lm_lab.runs.locks import try_lock, waiting_lock
 from lm_lab.types import UserError
 
 FORMAT = 1
@@ -94,15 +95,15 @@ def build(
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
-        with _writable(directory), _locked(directory, key) as folder:
-            if folder is not None:
+        with _writable(directory), _build_once(directory, key) as draft:
+            if draft is not None:
+                draft.mkdir()
                 rule = Rule(split, holdout_fraction)
-                written = write(folder, lambda: read(source, source_config), tokenizer, rule, kind)
+                written = write(draft, lambda: read(source, source_config), tokenizer, rule, kind)
                 if fingerprint(source, source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
-                _seal(
-                    folder, facts | _origin(source_name, source_config, tokenizer) | written, path
-                )
+                origin = _origin(source_name, source_config, tokenizer)
+                sealed.write_manifest(draft, facts | origin | written, _digest)
     return _open(path, key)
 
 
@@ -123,7 +124,7 @@ def _writable(directory: Path) -> Iterator[None]:
     they read.
     """
     try:
-        durable.make_folder(directory)
+        make_folder(directory)
         yield
     except OSError as error:
         raise UserError(
@@ -133,70 +134,57 @@ def _writable(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, key: str) -> Iterator[Path | None]:
-    """An empty folder to build in, held by this process alone; None when another one has built
-    meanwhile.
+def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
+    """The folder to draft the store in, which is this process's alone and becomes the store; None
+    where another process has built it meanwhile.
     """
-    with (directory / f"{key}.lock").open("a") as lock:
-        if not durable.try_lock(lock.fileno()):
-            print(
-                f"Waiting for another process to build {directory / key}",
-                file=sys.stderr,
-                flush=True,
-            )
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if (directory / key).exists():
+    path = directory / key
+
+    def say() -> None:
+        print(f"Waiting for another process to build {path}", file=sys.stderr, flush=True)
+
+    with waiting_lock(directory / f"{key}.lock", say):
+        if path.exists():
             yield None
             return
-        _sweep(directory)
-        folder = directory / f"{key}.building"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_abandoned(directory)
+        with new_folder(path, directory / f"{key}.building") as draft:
+            yield draft
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what builders left that were killed: the kernel has freed their locks."""
+def _remove_abandoned(directory: Path) -> None:
+    """Removes the drafts of builders that were killed: nobody holds their locks."""
     for folder in directory.glob("*.building"):
         with folder.with_suffix(".lock").open("a") as lock:
-            if durable.try_lock(lock.fileno()):
+            if try_lock(lock.fileno()):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
-    """Write the manifest, bring the folder to the disk, and give it its name in one step."""
-    facts = {"sha256": _digest(facts), **facts}
-    durable.replace(folder / "manifest.json", json.dumps(facts, indent=1).encode())
-    folder.rename(path)
-    durable.fsync(path.parent)
-
-
-def _digest(facts: dict[str, Any]) -> str:
-    return digest([json.dumps(facts, sort_keys=True)])
+def _digest(content: Mapping[str, Any]) -> str:
+    """The fingerprint in the manifest of a token store."""
+    return digest([json.dumps(content, sort_keys=True)])
 
 
 def _open(path: Path, key: str) -> Store:
     try:
-        manifest = json.loads(durable.read_bytes(path / "manifest.json"))
-        sealed = manifest.pop("sha256", None)  # stores of before it was written have none
-        if sealed not in (None, _digest(manifest)):
-            raise damaged(path, "SHA-256 of manifest.json")
-        check_files(path, manifest["files"])
+        # The first release wrote no fingerprint into manifests.
+        manifest, files = sealed.read_manifest(path, _digest, required=False)
+        verify_once(path, files)
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
+        has_records = "records" in manifest
+        records = (
+            {name: _records(path, name) for name in manifest["splits"]} if has_records else None
+        )
+    except sealed.Damaged as fault:
+        raise UserError(
+            f"the token store {path} is damaged ({fault}); delete it and run again"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"the token store {path} cannot be read ({error}); delete it and run again"
         ) from None
-    train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
-    kept = (
-        {name: _records(path, name) for name in manifest["splits"]}
-        if "records" in manifest
-        else None
-    )
-    return Store(path, key, manifest, bytes_of, train, heldout, kept)
+    return Store(path, key, manifest, bytes_of, train, heldout, records)
 
 
 def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from lm_lab.interop import architectures, folder, mapping, tensors, weights
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.mapping import Rule
 from lm_lab.nn.trees import flatten, unflatten
-from lm_lab.runs.files import read_object
+from lm_lab.runs.reading import read_object
 from lm_lab.schema import build
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError

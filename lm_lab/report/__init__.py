@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from lm_lab.report import evidence, page, stored
-from lm_lab.runs.files import atomic_write
+from lm_lab.runs.durable import atomic_write
 from lm_lab.schema import build, suggest
 from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
@@ -32,17 +32,19 @@ def write(directory: Path) -> Path:
     (train/trust.py), or a folder that cannot be written.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
-    kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
+    check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
+    kind, settings = read_analysis(sweep.study.analysis, str(file))
     analysis = kind.analyse(sweep.rows, settings)
     story = kind.story(analysis, sweep)
     story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
-    name, question = (
-        str(sweep.study.get("name", directory.name)),
-        str(sweep.study.get("question", "")),
-    )
     try:
-        html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
+        html = page.render(
+            sweep.study.name,
+            sweep.study.question,
+            evidence.facts(sweep),
+            story,
+            directory / "figures",
+        )
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from lm_lab.runs import durable
-from lm_lab.runs.files import NUMBER, explained, misfit, set_aside
+from lm_lab.runs.durable import explained, set_aside
+from lm_lab.runs.reading import NUMBER, misfit, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def read_lines(directory: Path) -> list[bytes]:
     """
     path = directory / METRICS
     with explained(path, "read"):
-        content = durable.read_bytes(path) if path.exists() else b""
+        content = read_bytes(path) if path.exists() else b""
     return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 

@@ -22,9 +22,10 @@ from typing import Any
 import jax
 
 from lm_lab.runs import history
+from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.events import Events
-from lm_lab.runs.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
 from lm_lab.runs.history import Mark
+from lm_lab.runs.reading import NUMBER, Unreadable, misfit, read_object
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from lm_lab.runs.durable import make_folder
-from lm_lab.runs.files import explained
+from lm_lab.runs.durable import explained, make_folder
 from lm_lab.types import UserError
 
 POLL_SECONDS = 0.05

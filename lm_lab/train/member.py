@@ -12,7 +12,8 @@ from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.runs.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
+from lm_lab.runs.durable import explained, prepare_workdir, set_aside
+from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity, optimizer
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program

@@ -100,9 +100,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
     small_disk: Path, config: str, undisturbed: Path
 ):
     words = ("train", config, f"--workdir={small_disk}/run")
-    assert (
-        struck("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode == -signal.SIGKILL
-    )
+    assert struck("SIGKILL", "lm_lab.runs.commits.commit", 3, *words).returncode == -signal.SIGKILL
     with (small_disk / "filler").open("wb") as filler:
         filler.write(
             bytes(shutil.disk_usage(small_disk).free - 200_000)

@@ -11,8 +11,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from lm_lab.runs import records
-from lm_lab.runs.files import Unreadable
 from lm_lab.runs.history import recall
+from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import (
     Metrics,
     environment,

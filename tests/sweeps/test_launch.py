@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.runs.files import Lock
+from lm_lab.runs.locks import Lock
 from lm_lab.sweeps import launch as module
 from lm_lab.sweeps.algebra import chain, param, product
 from lm_lab.sweeps.launch import launch
