@@ -9,17 +9,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-sys.dont_write_bytecode = (
-    True  # tests compare whole folders, in which Python would leave what it compiles
-)
+# Tests compare whole folders, in which Python would leave its bytecode.
+sys.dont_write_bytecode = True
 
-if (
-    signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-):  # under nohup: still not to end by it, but to hand on the default
+# nohup ignores SIGHUP, and processes inherit that: a handler of our own gives them the default.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Where there are none, configs name files that are not there; tests that read them skip.
@@ -57,3 +56,22 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip("the data sets beside the project are not here")
     return data
+
+
+SLOWEST = 12  # files that the summary names
+seconds_by_file: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Adds up what each file of tests takes, its fixtures too."""
+    seconds_by_file[report.location[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the slowest files, with their share of the time of all processes."""
+    total = seconds_by_file.total()
+    if total < 60:
+        return
+    terminalreporter.section(f"slowest files, of {total:.0f} s in all processes")
+    for file, seconds in seconds_by_file.most_common(SLOWEST):
+        terminalreporter.write_line(f"{seconds:7.1f} s  {seconds / total:4.0%}  {file}")

@@ -20,10 +20,12 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.runs.trust import packages_of, trusted_packages, trusting
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.launch import launch
-from lm_lab.train import trust
+from lm_lab.train.trust import packages
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -44,13 +46,13 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     study = studies.load(paths[0])
     kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    trusted = trust.trusted() | trust.packages_of(
+    trusted = trusted_packages() | packages_of(
         [study.analysis["kind"]]
     )  # what a study names is the user's wish
 
     def resolve(overrides: Point) -> dict[str, Any]:
         resolved = configs.resolve(configs.override(study.base, overrides))[1]
-        trusted.update(trust.packages(resolved))
+        trusted.update(packages(resolved))
         return resolved
 
     summary = launch(
@@ -58,7 +60,7 @@ def run(argv: list[str]) -> int:
         directory,
         resolve,
         partial(_command, trusted),
-        WORKERS.value,
+        partial(local.make, local.Config(WORKERS.value)),
         review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
     counts = ", ".join(
@@ -70,7 +72,7 @@ def run(argv: list[str]) -> int:
         return 1
     page = directory / PAGE
     if summary.started or _outdated(directory):
-        with trust.trusting(trusted):
+        with trusting(trusted):
             page = report.write(directory)
     print(f"report: {page}")
     return 0 if summary.finished else 1

@@ -19,8 +19,8 @@ from typing import Any
 
 from lm_lab.report import evidence, page, stored
 from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.trust import check_names
 from lm_lab.schema import build, suggest
-from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
 
 
@@ -29,7 +29,7 @@ def write(directory: Path) -> Path:
 
     The same stored results give the same bytes. Raises UserError where there is no sweep, no
     complete run, an unknown kind of analysis, one of a package that is not trusted
-    (train/trust.py), or a folder that cannot be written.
+    (runs/trust.py), or a folder that cannot be written.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)

@@ -14,9 +14,10 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import REFERENCE, Experiment
-from lm_lab.train.trust import packages, packages_of, trusting
+from lm_lab.train.trust import packages
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)

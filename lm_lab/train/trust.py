@@ -1,43 +1,9 @@
-"""Whose code a stored folder may run.
+"""The modules that a stored config names, and whether their packages are trusted (runs/trust.py)."""
 
-Modules of outside packages are named by dotted path, and naming one imports it, which runs it. A
-config file or a study that is launched is code of the user's own. A config.json or sweep.json is
-data that may come from anybody: what it names outside lm_lab is imported only if the reader trusts
-its package by name (`--trust=my_research`).
-"""
-
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
+from lm_lab.runs.trust import Named, check_names, packages_of
 from lm_lab.train.sections import Values, choice
-from lm_lab.types import UserError
-
-OWN = "lm_lab"
-Named = tuple[
-    str, Any
-]  # (key, name of a module), as ("config.model.family", "my_research.models.decoder")
-
-_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted packages", default=frozenset([OWN]))
-
-
-@contextmanager
-def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within the block stored files may also name code of these packages: "my_research" is all of
-    my_research.
-    """
-    before = _TRUSTED.set(_TRUSTED.get().union(packages))
-    try:
-        yield
-    finally:
-        _TRUSTED.reset(before)
-
-
-def trusted() -> set[str]:
-    """The packages, lm_lab aside, whose code stored files may name here."""
-    return set(_TRUSTED.get() - {OWN})
 
 
 def check(values: Values, file: Path) -> None:
@@ -45,31 +11,9 @@ def check(values: Values, file: Path) -> None:
     check_names(names_of(values), file)
 
 
-def check_names(named: Iterable[Named], file: Path) -> None:
-    """Raises UserError for the first dotted name of a package that is not trusted; a name may be
-    anything.
-    """
-    for key, name in named:
-        if (
-            isinstance(name, str)
-            and "." in name
-            and not any(_within(name, own) for own in _TRUSTED.get())
-        ):
-            raise UserError(
-                f"{file}: {key} names {name!r}, and a stored file runs no code of other "
-                "packages unasked; if you "
-                f"trust that package, give --trust={name.partition('.')[0]}"
-            )
-
-
 def packages(values: Values) -> set[str]:
     """The outside packages that a config names."""
     return packages_of(name for _, name in names_of(values))
-
-
-def packages_of(names: Iterable[Any]) -> set[str]:
-    """The outside packages of modules' names."""
-    return {str(name).partition(".")[0] for name in names if "." in str(name)} - {OWN}
 
 
 def names_of(values: Values) -> list[Named]:
@@ -82,7 +26,3 @@ def names_of(values: Values) -> list[Named]:
         else []
     )
     return [(f"config.{key}", name) for key, name in choice(values)] + also
-
-
-def _within(name: str, package: str) -> bool:
-    return f"{name}.".startswith(f"{package}.")

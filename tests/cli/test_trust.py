@@ -19,7 +19,8 @@ from lm_lab.runs import sealed
 from lm_lab.runs.durable import replace
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import sha256_of
-from lm_lab.train import restore, trust
+from lm_lab.runs.trust import trusting
+from lm_lab.train import restore
 from lm_lab.types import UserError
 from tests.cli import users
 from tests.report.conftest import write_sweep
@@ -91,7 +92,7 @@ def test_the_run_that_another_begins_with_runs_no_code(home: Path, stored: Calla
         configs.resolve(configs.override(configs.load("tiny.py"), {"train.initial": "run"}))
     with (
         pytest.raises(UserError, match=r"config\.adapter\.name names"),
-        trust.trusting(["evi", "my_research"]),
+        trusting(["evi", "my_research"]),
     ):
         restore.load_params(home / "run")
     assert not (home / "ran").exists()

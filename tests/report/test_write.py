@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.report import curves, stored, write
-from lm_lab.train.trust import trusting
+from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
