@@ -15,7 +15,7 @@ from typing import Any
 
 from lm_lab.data import loader
 from lm_lab.runs.durable import explained, new_folder
-from lm_lab.runs.reading import read_object
+from lm_lab.runs.reading import read_object, sha256_of
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 

@@ -15,11 +15,11 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.runs import records
+from lm_lab.runs.sweep import run_directory
 from lm_lab.schema import setting
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
-from lm_lab.sweeps.store import run_directory
 from lm_lab.train import identity, loop, sections
 from lm_lab.train.member import Run
 from lm_lab.types import UserError
