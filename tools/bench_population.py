@@ -101,7 +101,7 @@ def child(way: str) -> None:
 
     from lm_lab import config as configs
     from lm_lab.train import loop, sharding
-    from lm_lab.train.member import Run
+    from lm_lab.train.run import Run
 
     members, call = MEMBERS.value, STEPS_PER_CALL
     config = configs.override(

@@ -20,9 +20,9 @@ from lm_lab.cli import arguments, devices
 from lm_lab.engine import sharding
 from lm_lab.runs import reading
 from lm_lab.train import restore
-from lm_lab.train.again import evaluate
+from lm_lab.train.evaluate import evaluate
 from lm_lab.train.judge import open_judge
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()

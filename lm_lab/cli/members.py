@@ -6,7 +6,7 @@ from lm_lab.cli.train import train_all
 from lm_lab.runs.sweep import read_sweep, run_directory
 from lm_lab.schema import suggest
 from lm_lab.train import trust
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
 

@@ -16,8 +16,8 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab.cli import arguments, devices
 from lm_lab.train.loop import train
-from lm_lab.train.member import Run
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()

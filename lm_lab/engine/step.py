@@ -12,14 +12,24 @@ from jax import Array, lax
 
 from lm_lab.adapters import none
 from lm_lab.train import initial, optimizer
-from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, PyTree, Step, Sums, TrainState
+from lm_lab.types import (
+    AdapterFunctions,
+    Batch,
+    Examples,
+    Hyper,
+    ObjectiveFunctions,
+    PyTree,
+    Step,
+    Sums,
+    TrainState,
+)
 
 Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
 WHOLE = none.make(none.Config())
 
 
 def gradients(
-    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
 ) -> Gradients:
     """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
     in dtype `compute`.
@@ -71,7 +81,7 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
 
 
 def train_step(
-    gradient: Gradients, objective: Objective, config: optimizer.Config, steps: int
+    gradient: Gradients, objective: ObjectiveFunctions, config: optimizer.Config, steps: int
 ) -> Step:
     """One step of a run of `steps`: (state, examples) -> (state, metrics).
 
@@ -155,7 +165,7 @@ def initial_state(
     hyper: Hyper,
     example: Batch,
     dtype: str,
-    adapter: Adapter = WHOLE,
+    adapter: AdapterFunctions = WHOLE,
     given: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """The state before step 0, as a function of hyper.seed and of the parameters that are `given`,

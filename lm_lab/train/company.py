@@ -8,13 +8,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.member import Member, Run
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
 
 
 class Company(NamedTuple):
     """Members that are trained together."""
 
-    members: list[Member]
+    members: list[RunWriter]
     step: int  # at which all of them begin
     until: int | None  # at which others wait for them; None where nobody does
 
@@ -24,14 +25,14 @@ class Company(NamedTuple):
         return name_of(self.members)
 
 
-def name_of(members: Sequence[Member]) -> str:
+def name_of(members: Sequence[RunWriter]) -> str:
     """12 hex digits of the SHA-256 of their identities, in any order."""
     return hashlib.sha256(
         " ".join(sorted(member.identity for member in members)).encode()
     ).hexdigest()[:12]
 
 
-def gather(members: Sequence[Member]) -> Company:
+def gather(members: Sequence[RunWriter]) -> Company:
     """Those that are furthest behind, until they reach the next, so that nobody loses a step.
 
     All of them where they are at one step, or were trained together and a kill came while they

@@ -56,7 +56,7 @@ def name_of(resolved: Values) -> str:
 def claim(directory: Path, resolved: Values) -> Claim:
     """What the directory is to the run. Raises UserError where it holds another run: its
     config.json differs in a key that decides the result. What does not decide it may change;
-    whether the end may move is judged with the schedule at hand (train/member.py).
+    whether the end may move is judged with the schedule at hand (train/writer.py).
     """
     path = directory / "config.json"
     if not path.exists():

@@ -21,11 +21,12 @@ from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.experiment import Horizon
 from lm_lab.train.feed import open_feed
 from lm_lab.train.measures import Measure
-from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
+from lm_lab.train.run import Run
 from lm_lab.train.watchdog import Watchdog
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import Examples, Hyper, PyTree, Sums, TrainState
 
 Call = tuple[
@@ -64,7 +65,7 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note"))
         watchdog = stack.enter_context(Watchdog(signals))
-        members = [stack.enter_context(Member(run, alone=len(runs) == 1)) for run in runs]
+        members = [stack.enter_context(RunWriter(run, alone=len(runs) == 1)) for run in runs]
         if any(member.result is None for member in members):
             stack.callback(
                 watchdog.begin, "save"
@@ -219,10 +220,10 @@ def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watch
         _commit(members)
     if last == program.steps:
         for member in members:
-            member.finish()
+            member.close()
 
 
-def _examine(machine: Machine, members: list[Member], step: int, state: TrainState) -> None:
+def _examine(machine: Machine, members: list[RunWriter], step: int, state: TrainState) -> None:
     at_end = step == machine.program.steps
     found = (
         _measure(machine, state, members)
@@ -231,16 +232,18 @@ def _examine(machine: Machine, members: list[Member], step: int, state: TrainSta
     )
     all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
     for member, sums, measured in zip(members, all_sums, found):
-        member.examine(step, sums, measured)
+        member.log_evaluation(step, sums, measured)
 
 
-def _save(members: list[Member], step: int, state: TrainState) -> None:
+def _save(members: list[RunWriter], step: int, state: TrainState) -> None:
     _commit(members)
     for member, own in zip(members, _split(programs.saved(state), len(members))):
         member.save(step, own)
 
 
-def _measure(machine: Machine, state: TrainState, members: list[Member]) -> list[dict[str, float]]:
+def _measure(
+    machine: Machine, state: TrainState, members: list[RunWriter]
+) -> list[dict[str, float]]:
     """What is measured of each member beside its sums."""
     if machine.measure is None:
         return [{} for _ in members]
@@ -251,7 +254,7 @@ def _measure(machine: Machine, state: TrainState, members: list[Member]) -> list
     ]
 
 
-def _commit(members: list[Member]) -> None:
+def _commit(members: list[RunWriter]) -> None:
     """Waits for every member's save, so that no member is ever more than one commit ahead of
     another.
     """
@@ -310,7 +313,7 @@ class _Pace:
     shows how it goes.
     """
 
-    def __init__(self, machine: Machine, members: list[Member], step: int) -> None:
+    def __init__(self, machine: Machine, members: list[RunWriter], step: int) -> None:
         self._machine, self._members = machine, members
         label = members[0].run.directory.name if len(members) == 1 else f"{len(members)} runs"
         self._progress = Progress(machine.program.steps, step, label)
@@ -339,7 +342,7 @@ class _Pace:
         for (first_step, stop, _), metrics in zip(calls, fetched):
             own_seconds = seconds * (stop - first_step) / steps / count
             for member, own in zip(self._members, _split(metrics, count)):
-                member.observe(
+                member.log(
                     first_step, own, own_seconds, steps_per_second * program.targets_per_step
                 )
         peak_share = device.utilisation(

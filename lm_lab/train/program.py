@@ -15,11 +15,11 @@ from lm_lab.engine import sharding
 from lm_lab.engine import step as steps_of
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import (
-    Adapter,
+    AdapterFunctions,
     Batch,
     Examples,
     Hyper,
-    Objective,
+    ObjectiveFunctions,
     PyTree,
     Step,
     TrainState,
@@ -40,7 +40,7 @@ class Program(NamedTuple):
     """Runs that differ only in Hyper share one."""
 
     model: Any
-    objective: Objective
+    objective: ObjectiveFunctions
     step: Step  # one step of one run
     steps: int
     flops_per_step: (
@@ -73,7 +73,7 @@ def assemble(experiment: Experiment) -> Program:
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
 
 
-def _groups(adapter: Adapter, state: TrainState, chosen: int) -> dict[str, int]:
+def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[str, int]:
     """Parameters of the model by group; where some are frozen, also how many are trained, adapters
     among them.
     """
@@ -112,10 +112,10 @@ def abstract_examples(experiment: Experiment, rows: int) -> Examples:
 
 def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
     shape, data = (rows, experiment.window()[0]), experiment.data
-    records = experiment.reads != "stream"
+    records = experiment.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.isolate_documents else None
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
-    if experiment.reads == "pairs":
+    if experiment.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)

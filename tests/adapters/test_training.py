@@ -19,8 +19,9 @@ from lm_lab.runs.commits import committed, read_record
 from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.loop import train
-from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import DEPTH, LENGTH, ROUNDING, ROWS, WIDTH, distance, member, same_bits
@@ -180,15 +181,15 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, mo
     undisturbed = tuned(tmp_path / "whole", base)
     train([undisturbed])
 
-    observe = Member.observe
+    log = RunWriter.log
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGTERM)
-        observe(self, *args)
+        log(self, *args)
 
     stopped = tuned(tmp_path / "stopped", base)
     with monkeypatch.context() as patch:
-        patch.setattr(Member, "observe", interrupted)
+        patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted):
             train([stopped])
     train([stopped])

@@ -10,9 +10,10 @@ from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
 from lm_lab.interop import peft
-from lm_lab.train import again, carried, restore
+from lm_lab.train import carried, restore
+from lm_lab.train.evaluate import evaluate
 from lm_lab.train.loop import train
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -81,7 +82,7 @@ def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
         UserError,
         match="merged holds a model that convert or merge wrote, and no state of training",
     ):
-        again.evaluate(Run(experiment, values, tmp_path / "merged"))
+        evaluate(Run(experiment, values, tmp_path / "merged"))
 
 
 def _read(place):

@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.engine import sharding
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import HEADS, ROUNDING, WIDTH, distance

@@ -5,7 +5,7 @@ import pytest
 
 from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood, rates
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import Examples, Inputs, Vocabulary
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, VOCAB, distance

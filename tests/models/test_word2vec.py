@@ -5,7 +5,7 @@ import pytest
 
 from lm_lab.compute.flops import count
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.tiny import ROUNDING, VOCAB, WIDTH, distance

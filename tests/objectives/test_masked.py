@@ -6,7 +6,7 @@ import pytest
 from lm_lab.data.tokenizers import byte
 from lm_lab.objectives import masked
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import Examples, UserError, Vocabulary
 from tests import tiny
 

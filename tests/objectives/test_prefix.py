@@ -4,7 +4,7 @@ import numpy as np
 
 from lm_lab.objectives import causal, prefix
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import Inputs
 from tests import tiny
 

@@ -13,11 +13,12 @@ from lm_lab.runs import records, sealed
 from lm_lab.runs.commits import committed
 from lm_lab.runs.reading import sha256_of
 from lm_lab.train import identity, loop
-from lm_lab.train.member import Member, Run
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
-from tests.cli.users import assert_same_run, final_arrays
-from tests.cli.users import records as records_of
+from tests.cli.cli_helpers import assert_same_run, final_arrays
+from tests.cli.cli_helpers import records as records_of
 
 MADE: list = []  # the machine of all runs here
 
@@ -55,7 +56,7 @@ def complete(tmp_path_factory, machine) -> Path:
 def stopped(tmp_path_factory, machine) -> Path:
     """One that was killed after its save of step 6; it has that of step 4 too."""
     directory = tmp_path_factory.mktemp("runs") / "stopped"
-    save = Member.save
+    save = RunWriter.save
 
     def dying(self, step, state):
         save(self, step, state)
@@ -63,7 +64,7 @@ def stopped(tmp_path_factory, machine) -> Path:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Member, "save", dying)
+        patch.setattr(RunWriter, "save", dying)
         with pytest.raises(Killed):
             train(directory)
     return directory

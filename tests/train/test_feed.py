@@ -5,8 +5,8 @@ import pytest
 
 from lm_lab.data import loader
 from lm_lab.train import loop
-from lm_lab.train.member import Run
 from lm_lab.train.plan import plan
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 

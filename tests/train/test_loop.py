@@ -16,8 +16,9 @@ from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, program
 from lm_lab.train.experiment import Horizon
-from lm_lab.train.member import Member, Run
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
@@ -104,7 +105,7 @@ def kill_at(monkeypatch, number, after):
     """Makes the given save raise, before or after it has been handed over; the members save in
     turn.
     """
-    save, count = Member.save, iter(range(1, 1000))
+    save, count = RunWriter.save, iter(range(1, 1000))
 
     def dying(self, *args):
         now = next(count)
@@ -114,7 +115,7 @@ def kill_at(monkeypatch, number, after):
         if now == number:
             raise Killed
 
-    monkeypatch.setattr(Member, "save", dying)
+    monkeypatch.setattr(RunWriter, "save", dying)
 
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
@@ -254,16 +255,16 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
     runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
-    observe = Member.observe
+    log = RunWriter.log
 
     def interrupted(self, first_step, *args):
         if first_step == 2:
             os.kill(os.getpid(), number)
-        observe(self, first_step, *args)
+        log(self, first_step, *args)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(Member, "observe", interrupted)
+        patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
             loop.train(runs)
     assert signal.getsignal(number) == before
@@ -313,8 +314,8 @@ def test_the_records_of_a_run(undisturbed):
     assert result["final"]["train/nll"] == lines[-2]["train/nll"]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undisturbed, victim):
+@pytest.mark.parametrize("diverging", [0, 1])
+def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undisturbed, diverging):
     doomed = {
         "seed": 5,
         "optimizer.clip_norm": None,
@@ -322,20 +323,20 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
         "optimizer.peak_rate": 1e9,
     }
     members = [THREE[0] | {"optimizer.clip_norm": None}, doomed]
-    runs = runs_in(tmp_path, members if victim else members[::-1])
+    runs = runs_in(tmp_path, members if diverging else members[::-1])
     results = loop.train(runs)
     assert [result["status"] for result in results] == (
-        ["complete", "diverged"] if victim else ["diverged", "complete"]
+        ["complete", "diverged"] if diverging else ["diverged", "complete"]
     )
-    lost, whole = results[victim], results[1 - victim]
+    lost, whole = results[diverging], results[1 - diverging]
     assert 1 < lost["steps"] < 8
     assert f"no longer finite at step {lost['steps']}" in lost["message"]
     assert "config.optimizer.peak_rate" in lost["message"]
     assert whole["steps"] == 8
-    assert records.read_result(runs[victim].directory) == lost
+    assert records.read_result(runs[diverging].directory) == lost
     alone = runs_in(tmp_path / "alone", members[:1])
     loop.train(alone)
-    assert same_bits(kept(runs[1 - victim])[0][1], kept(alone[0])[0][1])
+    assert same_bits(kept(runs[1 - diverging])[0][1], kept(alone[0])[0][1])
 
 
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):

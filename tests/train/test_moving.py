@@ -11,11 +11,11 @@ import pytest
 
 from lm_lab.runs import records
 from lm_lab.train import identity, loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
-from tests.cli.users import final_arrays
-from tests.cli.users import records as records_of
+from tests.cli.cli_helpers import final_arrays
+from tests.cli.cli_helpers import records as records_of
 
 CONSTANT = {"optimizer.schedule": "constant"}
 

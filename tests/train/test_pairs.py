@@ -8,9 +8,10 @@ import pytest
 
 from lm_lab.cli import evaluate as command
 from lm_lab.runs import records
-from lm_lab.train import again, loop
-from lm_lab.train.member import Run
+from lm_lab.train import loop
+from lm_lab.train.evaluate import evaluate
 from lm_lab.train.program import assemble
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs
@@ -35,7 +36,7 @@ def test_what_is_written_is_measured_and_evaluate_finds_the_same(trained, capsys
     assert set(final) == {
         f"eval/heldout/{name}" for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")
     }
-    assert again.evaluate(run) == (4, pytest.approx(final))
+    assert evaluate(run) == (4, pytest.approx(final))
     stored = records.read_result(run.directory)
     assert stored is not None
     records.write_result(run.directory, {**stored, "final": {}})
@@ -66,7 +67,7 @@ def test_a_curve_is_measured_where_it_is_asked_for(tmp_path):
 
 def test_evaluate_needs_a_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"holds no checkpoint; train it first"):
-        again.evaluate(run_in(tmp_path))
+        evaluate(run_in(tmp_path))
     with pytest.raises(UserError, match=r"config\.json: cannot read"):
         command.run([f"--workdir={tmp_path / 'none'}"])
 

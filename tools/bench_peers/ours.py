@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from lm_lab.config import override, resolve
 from lm_lab.engine import sharding
 from lm_lab.train import loop
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:

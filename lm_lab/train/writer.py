@@ -15,8 +15,8 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity, optimizer
-from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program
+from lm_lab.train.run import Run
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,6 @@ COUNTERS = {  # what a commit holds beside the state
 }
 
 
-class Run(NamedTuple):
-    """A run to be trained, and where."""
-
-    experiment: Experiment
-    resolved: dict[str, Any]  # the config as plain values, complete
-    directory: Path
-
-
 class Place(NamedTuple):
     """Where a run can go on."""
 
@@ -52,7 +44,7 @@ class Place(NamedTuple):
     company: str  # the name of those that it was trained with
 
 
-class Member:
+class RunWriter:
     """A run, inside `with`: entering claims its directory and finds its result if it has ended.
 
     Raises UserError where the directory cannot be written, holds another run, or is in use.
@@ -66,7 +58,7 @@ class Member:
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
 
-    def __enter__(self) -> "Member":
+    def __enter__(self) -> "RunWriter":
         directory = self.run.directory
         prepare_workdir(directory)
         if (directory / "sweep.json").exists():
@@ -253,7 +245,7 @@ class Member:
                 f"other rates; {anew}"
             )
 
-    def observe(
+    def log(
         self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float
     ) -> None:
         """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate`
@@ -284,7 +276,7 @@ class Member:
                 {**self._position(step), **train, **last, "tokens_per_second": rate}
             )
 
-    def examine(
+    def log_evaluation(
         self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
     ) -> None:
         """Records an evaluation of the parameters after `step` steps: sums by exam, and what else
@@ -322,7 +314,7 @@ class Member:
             score = self._final["eval/heldout/nll"] if self._examined == step else None
             self._checkpoints.save(step, state, extra, score)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Writes the result, once the last commit is there."""
         if self.result is None:
             self._end("complete", self._program.steps)

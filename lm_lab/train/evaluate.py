@@ -1,4 +1,4 @@
-"""A run that was trained, looked at again."""
+"""A run that was trained, evaluated from its newest checkpoint."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import read_config_file
 from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
-from lm_lab.train.member import Run
+from lm_lab.train.run import Run
 from lm_lab.types import TrainState, UserError
 
 
