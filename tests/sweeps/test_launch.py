@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from lm_lab.runs.commits import LOCK
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.sweep import read_sweep, run_directory
 from lm_lab.sweeps import launch as module
 from lm_lab.sweeps.algebra import chain, param, product
 from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.sweeps.launch import launch
-from lm_lab.sweeps.results import LOCK, status
+from lm_lab.sweeps.results import status
 from lm_lab.sweeps.store import plan
 from lm_lab.types import UserError
 from tests.sweeps.fakes import alive, command_in, invocations, resolve, study_of, wait_for
@@ -140,8 +141,8 @@ def test_a_failed_unit_fails_those_of_its_runs_that_have_no_result(start, direct
 def test_a_run_in_use_is_left_alone(start, directory):
     name = names_of(SWEEP)[0]
     run = run_directory(directory, name)
-    (run / LOCK).parent.mkdir(parents=True)
-    with Lock(run / LOCK):
+    (run / "checkpoints").mkdir(parents=True)
+    with Lock(run / "checkpoints" / LOCK):
         summary, printed = start(SWEEP)
         assert [row["name"] for row in summary.having("running")] == [name]
     assert "in use by another process" in printed
