@@ -121,8 +121,8 @@ def table(found: list[Contender]) -> list[str]:
     for label in CONTENDERS:
         own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
         cells = [
-            f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, {max(item.rates):,.0f}], "
-            f"{formatting.short(item.cache_bytes)}B"
+            f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, "
+            f"{max(item.rates):,.0f}], {formatting.short(item.cache_bytes)}B"
             for item in own
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -183,6 +183,7 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     )
     if not files:
         print(
-            f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers reads; left out"
+            f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers "
+            "reads; left out"
         )
     return files, {"eos_token_id": tokenizer.end_of_document}

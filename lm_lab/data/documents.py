@@ -48,8 +48,8 @@ def fingerprint(source: ModuleType | Source, config: Any) -> str:
     found = source.fingerprint(config)
     if not isinstance(found, str):
         raise UserError(
-            f"config.data.source: fingerprint of {_name(source)!r} gives a "
-            f"{type(found).__name__}, not text"
+            f"config.data.source: fingerprint of {_name(source)!r} gives a {type(found).__name__}, "
+            "not text"
         )
     return found
 

@@ -127,8 +127,8 @@ def _writable(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write the token store in {directory} ({error.strerror}); "
-            "set LM_LAB_CACHE to a folder that is writable and has room"
+            f"cannot write the token store in {directory} ({error.strerror}); set LM_LAB_CACHE to "
+            "a folder that is writable and has room"
         ) from None
 
 

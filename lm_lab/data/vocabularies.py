@@ -94,8 +94,8 @@ def _whole(name: str, made: Any) -> Codec:
         size = len(getattr(made, field))
         if size != made.vocab:
             raise UserError(
-                f"config.data.tokenizer: {field} of {name!r} has {size} entries for "
-                f"{made.vocab} ids"
+                f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} "
+                "ids"
             )
     if not 0 <= made.end_of_document < made.vocab:
         raise UserError(
@@ -112,8 +112,8 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     if not missing:
         return
     words = (
-        f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out "
-        f"text's {name} are unknown"
+        f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's "
+        f"{name} are unknown"
     )
     if not training[0]:
         words += (
@@ -148,6 +148,6 @@ def _write(path: Path, found: bytes) -> None:
         durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(
-            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a "
-            "folder that is writable"
+            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder "
+            "that is writable"
         ) from None

@@ -1,4 +1,4 @@
-"""Whether a model's values stand in the order of the labels."""
+"""Correlation of a model's values with the labels of texts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lm_lab.types import Examples, Inputs, PyTree
 
 
 class Values:
-    """The values of one model; compiled at the first call, and not again."""
+    """The values of a model's outputs, by a program compiled at the first call."""
 
     def __init__(self, model: Any) -> None:
         """Compiles nothing yet."""
@@ -19,7 +19,7 @@ class Values:
         )
 
     def of(self, params: PyTree, exam: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """(values, labels) f32[n] of every text of exam [n B ...] that is no padding."""
+        """(values, labels) f32[n] of every text in the examples [n B ...] that is not padding."""
         assert exam.segments is not None
         assert exam.labels is not None
         batches = zip(exam.tokens, exam.segments)
@@ -32,7 +32,7 @@ class Values:
 
 
 def correlations(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Spearman's and Pearson's coefficients of values and labels [n]; 0 where all of one are equal."""
+    """Spearman's and Pearson's coefficients of values and labels [n]; 0 if one is constant."""
     if np.ptp(values) == 0 or np.ptp(labels) == 0:
         return {"spearman": 0.0, "pearson": 0.0}
     found = {"spearman": stats.spearmanr(values, labels), "pearson": stats.pearsonr(values, labels)}

@@ -1,10 +1,8 @@
-"""The pseudo-likelihood of held-out text (1910.14659): the sum over tokens of log p(token | all the
-others).
+"""Pseudo-likelihood of held-out text (1910.14659): the sum of log p(token | all the others).
 
-Models that see the whole text have no likelihood to be compared by. This sum is no logarithm of a
-probability of the text: it lies above the likelihood of any model that knows words, and compares
-such models with each other alone. So its rates are named pseudo_nll and pseudo_bits_per_byte,
-wherever they stand.
+Models that see the whole text have no likelihood to compare. The pseudo-likelihood is no log
+probability of a text, and lies above the likelihoods of other models, so it compares such models
+only with each other. Its rates are therefore named pseudo_nll and pseudo_bits_per_byte everywhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,10 +21,11 @@ from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 def pseudo_likelihood(
     model: Any, vocabulary: Vocabulary, compute: str
 ) -> Callable[[PyTree, Examples], Sums]:
-    """(params, examples [n B L]) -> sums over n batches, each token replaced in turn by the mask.
+    """(params, examples [n B L]) -> sums over n batches, with the mask in place of each token in
+    turn.
 
-    Padding and end_of_document, which training never hides, are no targets. A batch takes L forward
-    passes of B rows.
+    Padding and end_of_document are no targets, as in training. A batch takes L forward passes of B
+    rows.
     """
 
     def batch_sums(params: PyTree, examples: Examples) -> Sums:
@@ -47,7 +46,7 @@ def pseudo_likelihood(
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """The rates of `likelihood`, named as pseudo."""
+    """The rates of `likelihood`, with names that begin with "pseudo_"."""
     return {f"pseudo_{name}": rate for name, rate in likelihood.rates(sums).items()}
 
 
@@ -58,7 +57,7 @@ def _add(one: Sums, other: Sums) -> Sums:
 def _place_sums(
     model: Any, vocabulary: Vocabulary, params: PyTree, examples: Examples, place: Array
 ) -> Sums:
-    """The sums of one place of each row; only there are features read out."""
+    """The sums for one position of each row; only its features pass through the readout."""
     segments_BL = examples.segments
     positions_BL = None if segments_BL is None else places_within(segments_BL)
     tokens_BL = examples.tokens.at[:, place].set(vocabulary.hides)

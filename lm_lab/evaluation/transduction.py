@@ -1,4 +1,4 @@
-"""Texts that a model writes for the sources of pairs, and how near they come to the targets."""
+"""Generates targets for the sources of pairs, and scores them against the true targets."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +11,17 @@ from jax import Array
 from lm_lab.generation import beam, check_length, logits, sampling
 from lm_lab.types import Examples, Inputs, PyTree
 
-TOKENS = 16  # written between two looks at whether all rows have ended
+TOKENS = 16  # tokens generated between two checks of whether all rows have ended
 
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
-    """Writes targets with one model: `write` compiles at its first call, and not again."""
+    """Generates targets with one model; `write` compiles at its first call."""
 
     model: Any
     prompt: Callable[[Examples], Inputs]
-    length: int  # tokens of a target at most, its end too
-    end: int  # the id that ends it
+    length: int  # largest number of tokens in a target, its end included
+    end: int  # the id that ends a target
     beams: int = 1
     length_penalty: float = 1.0
 
@@ -30,10 +30,10 @@ class Writer:
         object.__setattr__(self, "_steps", self._greedy() if self.beams == 1 else self._search())
 
     def write(self, params: PyTree, exam: Examples) -> Iterator[np.ndarray]:
-        """The ids of a target for every source of exam [n B ...] that is no padding, without its
-        end.
+        """Yields the ids of a target, without its end, for every source in the examples [n B ...].
 
-        Greedily, or the best of a beam search. Raises UserError where learned positions run out.
+        Skips padding. Decodes greedily, or by beam search. Raises UserError if learned positions
+        run out.
         """
         assert exam.context_segments is not None
         for number in range(len(exam.context_segments)):
@@ -65,7 +65,7 @@ class Writer:
 
         def greedy(params: PyTree, batch: Examples) -> np.ndarray:
             state, found = first(params, batch), []
-            # The last call may write beyond the cache; what it writes there is cut off.
+            # The last call may write beyond the cache; these tokens are cut off.
             while sum(part.shape[1] for part in found) < self.length and not bool(
                 state.done_B.all()
             ):
@@ -96,15 +96,16 @@ class Writer:
         prompt = self.prompt(batch)
         check_length(
             self.model, prompt.tokens.shape[1] + self.length - 1
-        )  # the last token is not read
+        )  # the last token is never read
         return prompt
 
 
 def score(
     written: Sequence[str], targets: Sequence[str], measures: Sequence[str], tokenizer: str
 ) -> dict[str, float]:
-    """Each measure of the texts against their targets: shares of 1, BLEU out of 100 with
-    sacrebleu's `tokenizer`.
+    """Metrics of texts against their targets: shares of 1; BLEU out of 100.
+
+    `tokenizer` is sacrebleu's, for BLEU.
     """
     exact = sum(one == other for one, other in zip(written, targets, strict=True)) / len(targets)
     known: dict[str, Callable[[], float]] = {
@@ -117,7 +118,7 @@ def score(
 
 
 def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
-    """Insertions, deletions and substitutions of units between spaces, a unit of the targets."""
+    """Edits (insertions, deletions, substitutions) of space-separated words, per target word."""
     edits = sum(
         distance(one.split(), other.split()) for one, other in zip(written, targets, strict=True)
     )
@@ -125,7 +126,7 @@ def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
 
 
 def distance(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """Levenshtein's distance of two sequences."""
+    """The Levenshtein distance of two sequences."""
     row = list(range(len(other) + 1))
     for number, item in enumerate(one, 1):
         before, row[0] = row[0], number

@@ -1,6 +1,4 @@
-"""What word vectors know: neighbours, analogies and similarity as people judge it. Vectors are
-f32[V D], ids rows.
-"""
+"""Evaluates word vectors f32[V D]: neighbours, analogies, and similarity as people judge it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,22 +16,23 @@ Encode = Callable[[str], Any]
 
 
 def unit(vectors: npt.ArrayLike) -> np.ndarray:
-    """Vectors of length 1; those of length 0 stay."""
+    """Vectors scaled to length 1; zero vectors stay zero."""
     vectors = np.asarray(vectors, np.float32)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def nearest(vectors: npt.ArrayLike, ids: Ids, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, cosines) [n count] of the words nearest each of n, itself left out, the nearest first."""
+    """(ids, cosines) [n count] of the words nearest each of n, without itself, nearest first."""
     words, asked = unit(vectors), np.asarray(ids)
     return _best(words @ words[asked].T, asked[:, None], count)
 
 
 def analogies(vectors: npt.ArrayLike, questions: Ids, block: int = 1024) -> float:
-    """The share of questions [n 4], "a is to b as c is to d", answered with d by 3CosAdd
-    (1301.3781): the word nearest b - a + c, those three left out. Raises UserError where there are
-    no questions.
+    """The share of questions [n 4], "a is to b as c is to d", that are answered with d.
+
+    The answer is by 3CosAdd (1301.3781): the word nearest b - a + c, except those three. Raises
+    UserError if there are no questions.
     """
     words, asked = unit(vectors), np.asarray(questions)
     if asked.ndim != 2 or asked.shape[1] != 4 or not len(asked):
@@ -52,7 +51,7 @@ def analogies(vectors: npt.ArrayLike, questions: Ids, block: int = 1024) -> floa
 def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.ndarray) -> float:
     """Spearman's correlation of the cosines of n pairs [n 2] with people's scores [n].
 
-    Raises UserError for fewer than 3 pairs, or another number of scores.
+    Raises UserError for fewer than 3 pairs, or a different number of scores.
     """
     words, asked = unit(vectors), np.asarray(pairs)
     if len(asked) < 3 or len(asked) != len(scores):
@@ -66,9 +65,9 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
 
 
 def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
-    """(ids i32[n 4] of the questions whose words all have an id, the share that they are of all).
+    """(ids i32[n 4] of the questions whose words all have an id, their share of all questions).
 
-    A line is "a b c d"; those that begin with a colon name a section, as in questions-words.txt
+    A line is "a b c d"; a line that begins with a colon names a section, as in questions-words.txt
     (1301.3781). Raises UserError naming the file and line.
     """
     rows = [words for words in _rows(path, 4) if words]
@@ -77,10 +76,9 @@ def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
 
 
 def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray, float]:
-    """(ids i32[n 2], scores f64[n], the share that they are of all) of lines "a b score", as
-    WordSim-353 has them.
+    """(ids i32[n 2], scores f64[n], share of all pairs) of lines "a b score", as in WordSim-353.
 
-    Raises UserError naming the file and line.
+    Only pairs whose words both have an id count. Raises UserError naming the file and line.
     """
     pairs, scores, count = [], [], 0
     for number, (one, other, score) in enumerate(_rows(path, 3), 1):
@@ -103,7 +101,7 @@ def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray
 
 
 def _rows(path: str, columns: int) -> list[list[str]]:
-    """The words of each line that is none of a section, separated by spaces, tabs or commas."""
+    """The words of each line, except section lines, separated by spaces, tabs or commas."""
     try:
         lines = reading.read_bytes(Path(path)).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -121,13 +119,13 @@ def _rows(path: str, columns: int) -> list[list[str]]:
 
 
 def _ids(words: Sequence[str], encode: Encode) -> list[int] | None:
-    """Their ids, None where one is spelt in pieces."""
+    """The ids of words, None if one is split into several tokens."""
     ids = [encode(word) for word in words]
     return [int(own[0]) for own in ids] if all(len(own) == 1 for own in ids) else None
 
 
 def _best(scores_Vn: np.ndarray, without: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, scores) [n count] of the highest of each column, but for the ids `without` [n m]."""
+    """(ids, scores) [n count] of the highest of each column, without the ids `without` [n m]."""
     scores = scores_Vn.T.copy()
     np.put_along_axis(scores, without, -np.inf, axis=1)
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :count]

@@ -227,8 +227,8 @@ def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.n
 def _check_code(foreign: Mapping[str, Any]) -> None:
     if foreign.get("auto_map"):
         raise UserError(
-            "auto_map names code that comes with the model; none is run, and what it computes "
-            "is unknown"
+            "auto_map names code that comes with the model; none is run, and what it computes is "
+            "unknown"
         )
 
 
@@ -250,8 +250,8 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     for name, count in counts.items():
         if count > len(found):
             raise UserError(
-                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch "
-                "both again"
+                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch both "
+                "again"
             )
 
 
@@ -262,8 +262,8 @@ def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.nd
     asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
     if asked > 2 * there + ROOM:
         raise UserError(
-            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch "
-            "both again"
+            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch both "
+            "again"
         )
 
 
@@ -305,8 +305,8 @@ def _untied(
     for name in getattr(module, "COPIES", ()):
         if name in found and not _same(found[name], found[embedding]):
             raise UserError(
-                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one "
-                "for both"
+                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one for "
+                "both"
             )
     return config, rules
 

@@ -1,11 +1,10 @@
-"""The written answer of a study: figures and one self-contained HTML page, from the stored results
-alone.
+"""Writes the report of a study from its stored results: figures and one self-contained HTML page.
 
 A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
-lm_lab.report.isoflop) with three public names: Settings, what else the spec may say; analyse(rows,
-settings) -> a frozen dataclass of results; report(analysis, sweep) -> page.Report. It may have a
-fourth, check(settings, rows), which raises UserError for runs that, once complete, could not be
-analysed; the launch asks it before any begins.
+lm_lab.report.isoflop) with three public names: Settings, the other keys of the "analysis";
+analyse(rows, settings) -> a frozen dataclass of results; report(results, sweep) -> page.Report. A
+fourth is optional: check(settings, rows) raises UserError for planned runs that could not be
+analysed; a launch calls it before any run begins.
 """
 
 import dataclasses
@@ -25,11 +24,11 @@ from lm_lab.types import UserError
 
 
 def write(directory: Path) -> Path:
-    """Write figures/, analysis.json and report.html into a sweep directory; the path of the page.
+    """Writes figures/, analysis.json and report.html into a sweep directory; returns its path.
 
-    The same stored results give the same bytes. Raises UserError where there is no sweep, no
-    complete run, an unknown kind of analysis, one of a package that is not trusted
-    (runs/trust.py), or a folder that cannot be written.
+    The same stored results give the same bytes. Raises UserError if there is no sweep or no
+    complete run, if the kind of analysis is unknown or of a package that is not trusted
+    (runs/trust.py), and if the folder cannot be written.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
@@ -45,19 +44,17 @@ def write(directory: Path) -> Path:
         path = directory / "report.html"
         atomic_write(
             path, html
-        )  # last, and whole: a launch takes a page that is newer than the results for theirs
+        )  # last and atomically: to a launch, a page newer than the results is up to date
     except OSError as error:
         raise UserError(
-            f"{directory}: cannot write the report ({error.strerror}); check its permissions "
-            "and space"
+            f"{directory}: cannot write the report ({error.strerror}); check its permissions and "
+            "space"
         ) from None
     return path
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
-    """The module and the settings of a study's "analysis"; `where` it stands is named in errors.
-    Raises UserError.
-    """
+    """The module and settings of a study's "analysis". Raises UserError, which names `where`."""
     kind = _kind(spec.get("kind"), f"{where}: analysis.kind")
     return kind, build(
         kind.Settings,
@@ -67,9 +64,7 @@ def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]
 
 
 def _kind(name: object, where: str) -> ModuleType:
-    """The module of a kind of analysis: a package in this one, or the dotted path of an outside
-    module.
-    """
+    """The module of a kind of analysis: a package here, or an outside module by its dotted path."""
     kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
     if not isinstance(name, str):
         raise UserError(f"{where} is missing; {suggest('', kinds)}")

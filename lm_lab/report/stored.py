@@ -1,4 +1,4 @@
-"""The stored results of a sweep, as a report reads them: the study, its rows, each run's records."""
+"""Reads a sweep directory: the study, its rows, and each run's records. Starts no run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,23 +40,22 @@ class Sweep:
 
     @cached_property
     def unit(self) -> str:
-        """What a loss is counted by: "byte" if the tokenizer of every run gives bytes, else
-        "token".
-        """
+        """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
         sections = [run.config.get("data", {}) for run in self.study.runs]
         is_bytes = sections and all(data.get("tokenizer") == "byte" for data in sections)
         return "byte" if is_bytes else "token"
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
-        """result.json of each run that has one, by the name of the run. Raises UserError."""
+        """result.json of each run that has one, by run name. Raises UserError."""
         results = {name: _result(self._directory_of(name)) for name in map(_name, self.rows)}
         return {name: result for name, result in results.items() if result}
 
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """metrics.jsonl of each finished run that has one, by the name of the run; a damaged line
-        is left out, with a warning.
+        """metrics.jsonl of each finished run that has one, by run name.
+
+        A damaged line is left out, with a warning.
         """
         curves = {
             name: read_metrics(self._directory_of(name)) for name in map(_name, self.finished)
@@ -65,7 +64,7 @@ class Sweep:
 
     @cached_property
     def overrides(self) -> list[str]:
-        """The config keys that the sweep varied, in the order in which they first appear."""
+        """The config keys that the sweep varied, in order of first appearance."""
         return list(dict.fromkeys(key for run in self.study.runs for key in run.overrides))
 
     def _directory_of(self, name: str) -> Path:
@@ -73,12 +72,12 @@ class Sweep:
 
 
 def budget(row: Row) -> float:
-    """The compute budget of a run, its own FLOPs where none was set."""
+    """A run's compute budget; without one, its own FLOPs."""
     return float(row.get("budget_flops") or row.get("flops") or 0.0)
 
 
 def read(directory: Path) -> Sweep:
-    """The stored results in a sweep directory. Raises UserError where there are none."""
+    """Reads a sweep directory. Raises UserError if it holds no results."""
     study, rows = read_sweep(directory), read_table(directory)
     if [row["name"] for row in rows] != [run.name for run in study.runs]:
         raise UserError(

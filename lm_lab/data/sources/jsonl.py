@@ -71,8 +71,8 @@ def _text(line: bytes, field: str, where: str) -> str:
         raise UserError(f"{files.KEY}: {where} cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):
         raise UserError(
-            f"{files.KEY}: {where} is not a JSON object; every line must be one, as "
-            f"{{{field!r}: ...}}"
+            f"{files.KEY}: {where} is not a JSON object; every line must be one, as {{{field!r}: "
+            "...}"
         )
     if field not in record:
         known = ", ".join(map(repr, record)) or "none"

@@ -1,6 +1,4 @@
-"""The report of a comparison: which of several architectures is the better use of compute, time and
-parameters.
-"""
+"""The report of a comparison: which architecture makes the best use of compute and time."""
 
 from lm_lab.report.comparison import drawing, text
 from lm_lab.report.comparison.results import Results, Settings, analyse, check
@@ -11,7 +9,7 @@ __all__ = ["Settings", "analyse", "check", "report"]
 
 
 def report(results: Results, sweep: Sweep) -> Report:
-    """The answer, its numbers and its evidence."""
+    """The answer, its key numbers and the evidence."""
     tables: list[Block] = [text.table(results)]
     if results.multipliers:
         tables.append(text.multipliers(results))
@@ -26,19 +24,18 @@ def _figures(results: Results, sweep: Sweep) -> list[Block]:
     costs = Figure(
         "costs",
         "What bits per byte cost",
-        "Held-out bits per byte against training FLOPs (counted), against the seconds of "
-        "training, and against all "
-        "parameters. A mark is a contender's best size at its best peak rate, mean over seeds; "
-        "bars: intervals.",
+        "Held-out bits per byte against training FLOPs (counted), against the seconds of training, "
+        "and against all parameters. A mark is a contender's best size at its best peak rate, mean "
+        "over seeds; bars: intervals.",
         "Loss against compute, time and parameters, a line a contender.",
         lambda: drawing.costs(results),
     )
     rates = Figure(
         "rates",
         "Peak-rate sensitivity",
-        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, "
-        "at its best size; mean "
-        "over seeds. A best rate at either end of its line is not known to be the best.",
+        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, at "
+        "its best size; mean over seeds. A best rate at either end of its line is not known to be "
+        "the best.",
         "Excess loss against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(results, sweep.measured),
     )

@@ -1,4 +1,4 @@
-"""The figures of a comparison: a colour and a mark a contender, the same in all."""
+"""The figures of a comparison; each contender has one colour and one mark in all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from lm_lab.report import style
 from lm_lab.report.comparison.results import RATE, Cell, Results, of
 from lm_lab.report.stored import Row, budget
 
-# Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on
-# white.
+# Okabe and Ito's colours, which any colour vision can tell apart, without the yellow that vanishes
+# on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24", "#7a5195")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -25,7 +25,7 @@ def styles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def costs(results: Results) -> Figure:
-    """Bits per byte against compute, against a run's seconds, and against parameters, a panel each."""
+    """Three panels: bits per byte against compute, against seconds, and against parameters."""
     figure, panels = style.panels(style.PAGE_INCHES, 3.0, 3)
     looks = styles(list(results.settings.arms))
     quantities: list[tuple[str, Callable[[Cell], float]]] = [
@@ -80,7 +80,7 @@ def _heights(cells: Sequence[Cell]) -> list[float]:
 
 
 def rates(results: Results, rows: Sequence[Row]) -> Figure:
-    """What a wrong peak rate costs each contender at its best size, a panel a budget."""
+    """The cost of a wrong peak rate for each contender at its best size, a panel a budget."""
     budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
     looks = styles(list(results.settings.arms))
@@ -105,10 +105,10 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
         axes.set_title(f"{style.math_power(compute)} FLOPs")
         axes.set_xlabel("peak rate")
         axes.tick_params(labelleft=axes is panels[0])
-    for axes in panels:  # one scale, or heights could not be compared
+    for axes in panels:  # one scale, so that heights can be compared
         axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
     panels[0].set_ylabel("bits per byte above the best (%)")
-    # A contender may be missing at some budget.
+    # a contender may lack some budget
     shown = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())
     }

@@ -1,6 +1,4 @@
-"""What a comparison is written from: each contender's best at each budget, with what seeds alone
-would change.
-"""
+"""The results of a comparison: each contender's best at each budget, with the noise of seeds."""
 
 import json
 import math
@@ -18,24 +16,23 @@ from lm_lab.schema import setting, suggest
 from lm_lab.types import UserError
 
 RATE = "optimizer.peak_rate"
-FARTHEST = 1e4  # shares of compute, and their inverse, that are no more believed
+FARTHEST = 1e4  # shares of compute above it, or below its inverse, are not reported
 REMEDY = "set train.budget_flops, the same for all"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a study's "analysis" may say beside its kind. Raises UserError for fewer than two
-    contenders.
+    """The keys of a study's "analysis", other than its kind.
+
+    Raises UserError for fewer than two contenders.
     """
 
-    arms: dict = setting("contenders: name -> the overrides that all runs of it share")
-    reference: str = setting("the contender whose compute the others' is measured by")
-    metric: str = setting(
-        "the column of results.csv that is compared, in bits per byte", "bits_per_byte"
-    )
+    arms: dict = setting("contenders: name -> the overrides that all its runs share")
+    reference: str = setting("the contender with whose compute the others' is compared")
+    metric: str = setting("the column of results.csv to compare, in bits per byte", "bits_per_byte")
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting(
-        "draws of seed noise for what one contender needs of the reference's compute", 2000, low=100
+        "simulations of seed noise for the intervals of compute shares", 2000, low=100
     )
 
     def __post_init__(self) -> None:
@@ -43,8 +40,8 @@ class Settings:
             isinstance(shared, Mapping) for shared in self.arms.values()
         ):
             raise UserError(
-                'arms must name two contenders or more, each with its overrides: {"name": '
-                '{"key": value}}'
+                'arms must name two contenders or more, each with its overrides: {"name": {"key": '
+                "value}}"
             )
         if self.reference not in self.arms:
             raise UserError(
@@ -54,9 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """A contender at a budget: its best size, at its best peak rate, over the seeds. Means over
-    seeds.
-    """
+    """A contender's best size at its best peak rate at one budget; values are means over seeds."""
 
     arm: str
     budget: float  # FLOPs
@@ -64,57 +59,56 @@ class Cell:
     params_total: float
     rate: float
     rates: int
-    rate_at_edge: bool  # of several, the best rate is the lowest or the highest that was tried
-    size_at_edge: bool  # of several sizes, the best is the smallest or the largest
+    rate_at_edge: bool  # the best of several rates is the lowest or the highest tried
+    size_at_edge: bool  # the best of several sizes is the smallest or the largest tried
     sizes: int
     seeds: int
     tokens: float
     flops: float
     seconds: float  # of training
-    compile_seconds: float | None  # apart from them; None: they hold it
+    compile_seconds: float | None  # not part of `seconds`; None: `seconds` includes compiling
     bits_per_byte: Estimate
 
 
 @dataclass(frozen=True)
 class Multiplier:
-    """The compute with which the reference reaches what the contender does, as a share of the
-    contender's.
-    """
+    """The reference's compute for a contender's loss, as a share of the contender's compute."""
 
     arm: str
     budget: float
     share: Estimate
-    extrapolated: bool  # beyond the budgets that the reference was run at
+    extrapolated: bool  # outside the budgets at which the reference was run
 
 
 @dataclass(frozen=True)
 class Results:
-    """The record that analysis.json holds."""
+    """The results that analysis.json stores."""
 
     settings: Settings
     cells: tuple[Cell, ...]
     multipliers: tuple[Multiplier, ...]
     noise: (
         float | None
-    )  # standard deviation over seeds, as a share of bits per byte; None: no cell has two seeds
-    degrees: int  # of freedom of the noise
+    )  # standard deviation over seeds, relative to bits per byte; None: no cell has two seeds
+    degrees: int  # degrees of freedom of the noise
     missing: tuple[str, ...]  # contenders without a complete run at some budget
 
     def at(self, budget: float) -> list[Cell]:
-        """The contenders at a budget, the best first."""
+        """The contenders at a budget, best first."""
         return sorted(
             (c for c in self.cells if c.budget == budget), key=lambda c: c.bits_per_byte.value
         )
 
     @property
     def budgets(self) -> list[float]:
-        """Ascending."""
+        """All budgets, ascending."""
         return sorted({cell.budget for cell in self.cells})
 
 
 def analyse(rows: Sequence[Row], settings: Settings) -> Results:
-    """The results in a sweep's rows. Raises UserError where a contender has no complete run, or
-    none meets another.
+    """Compares the contenders of a sweep.
+
+    Raises UserError if a contender has no complete run, or if no budget has two contenders.
     """
     runs = {arm: of(settings, arm, rows) for arm in settings.arms}
     absent = [arm for arm in settings.arms if not runs[arm]]
@@ -139,7 +133,7 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
 
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
-    """Raises UserError where runs that are planned could not be compared, once complete."""
+    """Raises UserError if the planned runs could not be compared, once complete."""
     columns = [name for name in rows[0] if name.endswith("bits_per_byte")]
     if settings.metric not in columns:
         raise UserError(
@@ -156,9 +150,7 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def _compute(row: Row) -> Any:
-    """What is known of a run's compute before it begins: its budget, or else all settings that
-    decide it.
-    """
+    """A run's compute as known before it begins: its budget, else all settings that decide it."""
     keys = [
         key
         for key in row
@@ -168,7 +160,7 @@ def _compute(row: Row) -> Any:
 
 
 def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
-    """The complete runs of a contender, their bits per byte those of the metric."""
+    """The complete runs of a contender, with the metric's column as their bits per byte."""
     own = [row for row in _planned(settings, arm, rows) if row.get("status") == "complete"]
     return [
         {**row, "bits_per_byte": row[settings.metric]}
@@ -190,7 +182,7 @@ def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:
 
 
 def _seeds(rows: Sequence[Row]) -> dict[tuple[float, float], list[Row]]:
-    """Runs that differ in their seed alone, by (parameters, peak rate)."""
+    """Groups runs that differ only in their seed, by (parameters, peak rate)."""
     found: dict[tuple[float, float], list[Row]] = defaultdict(list)
     for row in rows:
         found[row["params"], row[RATE]].append(row)
@@ -206,10 +198,9 @@ def _tuned(rows: Sequence[Row], compute: float) -> list[Row]:
 
 
 def _noise(tuned: Sequence[Sequence[Row]]) -> tuple[float | None, int]:
-    """(standard deviation of log bits per byte over seeds, degrees of freedom), pooled over the
-    cells that are shown.
+    """(standard deviation of log bits per byte over seeds, degrees of freedom), pooled over cells.
 
-    Cells of other rates stay out: a rate near divergence scatters more than what is compared.
+    Only the best cells count: a rate near divergence scatters more than what is compared.
     """
     squares, degrees = 0.0, 0
     for same in tuned:
@@ -258,8 +249,10 @@ def _cell(
 def _multipliers(
     cells: Sequence[Cell], settings: Settings, noise: float | None
 ) -> list[Multiplier]:
-    """For every other contender's cell where there is one; intervals from noise drawn for it and
-    for all of the reference's cells, where nearly all draws have one.
+    """The multiplier of every cell of the other contenders, where it exists.
+
+    Its interval comes from simulated seed noise on that cell and on the reference's cells, if
+    nearly all simulations have a multiplier.
     """
     line = sorted((c for c in cells if c.arm == settings.reference), key=lambda c: c.flops)
     if len(line) < 2:
@@ -291,11 +284,11 @@ def _multipliers(
 
 
 def _share(x: np.ndarray, y: np.ndarray, height: float, flops: float) -> float | None:
-    """Where the broken line through (x, y) has the height, over log FLOPs; its end pieces go on
-    straight.
+    """Where the polyline through (x, y), over log FLOPs, has the height, as a share of `flops`.
 
-    None where it does not fall from each point to the next, or where that is FARTHEST away or more:
-    who gains nothing, or hardly anything, by compute reaches nothing by it.
+    Beyond its ends the polyline continues straight. None if it does not fall at every step, or if
+    the share would be FARTHEST or more (or its inverse): a loss that compute hardly lowers cannot
+    be reached by compute.
     """
     if (np.diff(y) >= 0).any():
         return None

@@ -10,9 +10,7 @@ TRIED = "Of the runs that were tried: "
 
 
 def answer(results: Results) -> list[str]:
-    """The paragraphs of the answer: who leads at the largest budget, how surely, and what it costs
-    to catch up.
-    """
+    """The paragraphs of the answer: who leads, how surely, and the cost to catch up."""
     top = results.budgets[-1]
     ranked = results.at(top)
     paragraphs = [_ranking(results, ranked)]
@@ -29,7 +27,7 @@ def answer(results: Results) -> list[str]:
         )
     elif len(results.budgets) > 1:
         paragraphs.append(
-            f"{tried}{ranked[0].arm} has the least at every budget from "
+            f"{tried}{ranked[0].arm} has the lowest at every budget from "
             f"{formatting.power(results.budgets[0])} FLOPs on."
         )
     paragraphs += [tried + _compute(results, top)] if results.multipliers else []
@@ -38,9 +36,7 @@ def answer(results: Results) -> list[str]:
 
 
 def _clock(ranked: list[Cell]) -> list[str]:
-    """Which of the contenders trained fastest, where that is another than the one with the least
-    loss.
-    """
+    """Which contender trained fastest, if it is not the one with the lowest loss."""
     first, fastest = ranked[0], min(ranked, key=lambda cell: cell.seconds)
     if fastest.arm == first.arm:
         return []
@@ -64,8 +60,8 @@ def _ranking(results: Results, ranked: list[Cell]) -> str:
         [f"{cell.arm} {formatting.estimate(cell.bits_per_byte)}" for cell in ranked]
     )
     words = (
-        f"With {formatting.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
-        f"({formatting.percent(results.settings.level)} intervals): {shown}."
+        f"With {formatting.power(ranked[0].budget)} FLOPs of training each, in held-out bits per "
+        f"byte ({formatting.percent(results.settings.level)} intervals): {shown}."
     )
     if len(ranked) == 1:
         return f"{words} No other contender has a complete run there."
@@ -82,12 +78,13 @@ def _ranking(results: Results, ranked: list[Cell]) -> str:
         )
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
-        return f"{words} {tried}Seed noise does not tell {leader} from {formatting.listed(near)}{hedge}."
+        others = formatting.listed(near)
+        return f"{words} {tried}Seed noise does not tell {leader} from {others}{hedge}."
     return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
 
 
 def doubts(cells: Sequence[Cell]) -> list[str]:
-    """What was not searched to its end among cells, in words that a sentence can end with."""
+    """What was not searched to its end, as clauses that can end a sentence."""
     reasons: list[tuple[str, Callable[[Cell], bool]]] = [
         ("one peak rate alone was tried of {}", lambda cell: cell.rates == 1),
         ("the best peak rate lies at the edge of its grid for {}", lambda cell: cell.rate_at_edge),
@@ -108,7 +105,7 @@ def doubts(cells: Sequence[Cell]) -> list[str]:
 
 
 def overlap(one: Cell, other: Cell) -> bool:
-    """Whether the intervals of two cells meet."""
+    """Whether the intervals of two cells overlap."""
     a, b = one.bits_per_byte, other.bits_per_byte
     return a.high is not None and b.low is not None and b.low <= a.high
 
@@ -121,8 +118,7 @@ def _compute(results: Results, top: float) -> str:
             parts.append(f"{formatting.estimate(item.share)} times for {item.arm}{beyond}")
     return (
         f"To reach what the others reach with {formatting.power(top)} FLOPs, "
-        f"{results.settings.reference} needs, of that "
-        f"compute, {formatting.listed(parts)}."
+        f"{results.settings.reference} needs, of that compute, {formatting.listed(parts)}."
     )
 
 
@@ -131,16 +127,15 @@ def _noise(results: Results) -> str:
         return "One seed a cell: there is no interval, and small differences mean nothing."
     return (
         f"Runs that differ in their seed alone scatter by {formatting.percent(results.noise)} "
-        "(standard deviation, "
-        f"pooled over the cells shown, {formatting.many(results.degrees, 'degree')} of freedom). The "
-        "best rate and size "
-        "were picked by the loss that is reported, which flatters all contenders alike by less "
-        "than that."
+        "(standard deviation, pooled over the cells shown, "
+        f"{formatting.many(results.degrees, 'degree')} of freedom). The best rate and size were "
+        "picked by the loss that is reported, which flatters all contenders alike by less than "
+        "that."
     )
 
 
 def headlines(results: Results) -> list[Headline]:
-    """The numbers worth a large print: the contenders at the largest budget."""
+    """The key numbers: the contenders at the largest budget."""
     level = formatting.percent(results.settings.level)
     made = []
     for cell in results.at(results.budgets[-1])[:4]:
@@ -188,15 +183,14 @@ def table(results: Results) -> Table:
             ]
         )
     words = (
-        "Each contender's best size at its best peak rate; means over seeds. Seconds are those "
-        "of training one run; "
-        "compiling is apart, or within them where it is not shown."
+        "Each contender's best size at its best peak rate; means over seeds. Seconds are those of "
+        "training one run; compiling is apart, or within them where it is not shown."
     )
     return Table(header, rows, words, sortable=True)
 
 
 def multipliers(results: Results) -> Table:
-    """How much of a contender's compute the reference needs for the same loss."""
+    """The share of a contender's compute that the reference needs for the same loss."""
     reference = results.settings.reference
     rows = [
         [
@@ -209,9 +203,8 @@ def multipliers(results: Results) -> Table:
     ]
     words = (
         f"Compute with which {reference} reaches the contender's loss, over the contender's "
-        "compute, read off the line "
-        f"through {reference}'s cells on log axes: below 1, {reference} is the better use of "
-        "compute."
+        f"compute, read off the line through {reference}'s cells on log axes: below 1, {reference} "
+        "is the better use of compute."
     )
     return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
 

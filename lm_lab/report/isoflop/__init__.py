@@ -1,7 +1,6 @@
 """The report of an isoFLOP study: how the compute-optimal model size and data grow with compute.
 
-Each figure is a file of this package; `text` says the answer, `tables` holds the numbers behind
-it.
+Each figure is a file of this package; `text` writes the answer, `tables` the numbers behind it.
 """
 
 from lm_lab.report import curves, formatting
@@ -17,7 +16,7 @@ __all__ = ["Settings", "analyse", "check", "report"]
 
 
 def report(results: Results, sweep: Sweep) -> Report:
-    """The answer, its numbers and its evidence."""
+    """The answer, its key numbers and the evidence."""
     analysis = results.analysis
     sections = [
         Section("Evidence", _figures(analysis, sweep)),
@@ -63,11 +62,10 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
 def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     hidden = valleys.above_frame(analysis, sweep.measured)
     caption = (
-        "Held-out loss against parameters N, one colour a compute budget. Solid: each size at "
-        "its best peak rate, mean "
-        "over seeds; grey: every run. Curves: parabolas in log N. Diamonds: their vertices, the "
-        "compute-optimal sizes, "
-        f"with {formatting.percent(analysis.level)} intervals of N*."
+        "Held-out loss against parameters N, one colour a compute budget. Solid: each size at its "
+        "best peak rate, mean over seeds; grey: every run. Curves: parabolas in log N. Diamonds: "
+        f"their vertices, the compute-optimal sizes, with {formatting.percent(analysis.level)} "
+        "intervals of N*."
     )
     caption += (
         " Open and dashed: the held-out budget, which no law was fitted to."
@@ -92,13 +90,12 @@ def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
 def _allocation(analysis: IsoflopAnalysis) -> Figure:
     caption = (
         "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the "
-        "valleys; lines: the "
-        "laws fitted by approach 2 and approach 3, with exponents and "
+        "valleys; lines: the laws fitted by approach 2 and approach 3, with exponents and "
         f"{formatting.percent(analysis.level)} bootstrap bands."
     )
     alt = (
-        "Optimal parameters and optimal tokens against compute on log axes, by two methods, "
-        "with bands."
+        "Optimal parameters and optimal tokens against compute on log axes, by two methods, with "
+        "bands."
     )
     return Figure(
         "allocation", "How compute should be split", caption, alt, lambda: allocation.draw(analysis)
@@ -108,16 +105,15 @@ def _allocation(analysis: IsoflopAnalysis) -> Figure:
 def _frontier(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
         "Held-out loss against compute. Grey: the best of each size; black: the best of each "
-        "budget below the one "
-        "held out, if any."
+        "budget below the one held out, if any."
     )
     caption += (
         " Line: the lowest loss by the fitted law, with its band." if analysis.frontiers else ""
     )
     if analysis.held_out is not None:
         caption += (
-            " Star: the best loss at the held-out budget; bar: what was predicted for it "
-            "from the smaller ones."
+            " Star: the best loss at the held-out budget; bar: what was predicted for it from the "
+            "smaller ones."
         )
     alt = "Loss against compute with the fitted curve and the held-out point."
     return Figure(
@@ -128,8 +124,7 @@ def _frontier(analysis: IsoflopAnalysis, unit: str) -> Figure:
 def _residuals(analysis: IsoflopAnalysis, unit: str) -> Figure:
     caption = (
         "What the surface of approach 3 leaves over, against size, data and its own prediction. "
-        "Grey: one residual "
-        "s.d. of the fit. A trend here would be a fault of the form, not noise."
+        "Grey: one residual s.d. of the fit. A trend here would be a fault of the form, not noise."
     )
     alt = "Residuals of the fitted surface against parameters, tokens and predicted loss."
     return Figure(
@@ -139,9 +134,9 @@ def _residuals(analysis: IsoflopAnalysis, unit: str) -> Figure:
 
 def _rates(lines: rates.Lines) -> Figure:
     caption = (
-        "What a wrong peak rate costs: loss above that of the best rate tried, mean over seeds, "
-        "a line a model size "
-        "(darker is larger). A best rate at either end of its line is not known to be the best."
+        "What a wrong peak rate costs: loss above that of the best rate tried, mean over seeds, a "
+        "line a model size (darker is larger). A best rate at either end of its line is not known "
+        "to be the best."
     )
     alt = "Excess loss against peak rate for each model size, a panel a budget."
     return Figure("rates", "Peak-rate sensitivity", caption, alt, lambda: rates.draw(lines))
@@ -150,8 +145,7 @@ def _rates(lines: rates.Lines) -> Figure:
 def _curves(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
     caption = (
         "Training loss of every complete run against its compute. Black: the lowest that any of "
-        "them reached with no "
-        "more compute."
+        "them reached with no more compute."
     )
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]

@@ -1,4 +1,4 @@
-"""N*(C) and D*(C): the compute-optimal split by approach 2 and by approach 3, with bootstrap bands."""
+"""N*(C) and D*(C): the compute-optimal split by approaches 2 and 3, with bootstrap bands."""
 
 from typing import Literal
 
@@ -16,8 +16,7 @@ METHODS = {"approach 2": (style.APPROACH_2, "-"), "approach 3": (style.APPROACH_
 def draw(analysis: IsoflopAnalysis) -> Figure:
     """Two panels: optimal parameters and optimal tokens against compute."""
     figure, (left, right) = style.panels(style.PAGE_INCHES, 3.1, columns=2)
-    # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
-    figure.get_layout_engine().set(wspace=0.04)
+    figure.set_layout_engine("constrained", wspace=0.04)
     _panel(left, analysis, "params", "a", "optimal parameters $N$*")
     _panel(right, analysis, "tokens", "b", "optimal tokens $D$*")
     return figure

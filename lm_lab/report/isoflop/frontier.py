@@ -1,6 +1,4 @@
-"""Loss against compute: the best of each budget, the predictor fixed beforehand, and the budget
-that it did not see.
-"""
+"""Loss against compute: the best of each budget, the law, and the held-out budget."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +11,7 @@ from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
 def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
-    """Lowest losses per budget, the fitted curve with its band, the held-out loss with its
-    prediction interval.
-    """
+    """Draws the lowest losses, the law with its band, and the held-out loss with its prediction."""
     figure, (axes,) = style.panels(5.2, 3.5)
     points = analysis.points
     flops = [point.flops for point in points]
@@ -46,7 +42,7 @@ def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
 
 
 def lowest(points: Sequence[Point]) -> list[Point]:
-    """The point of lowest loss at each budget, in the order of the budgets."""
+    """The point of lowest loss at each budget, in order of the budgets."""
     budgets = sorted({point.budget for point in points})
     return [
         min((p for p in points if p.budget == budget), key=lambda p: p.loss) for budget in budgets
@@ -54,7 +50,7 @@ def lowest(points: Sequence[Point]) -> list[Point]:
 
 
 def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
-    """Draw the predictor's curve of the lowest loss."""
+    """Draws the predictor's curve of the lowest loss."""
     by_surface = analysis.held_out is None or analysis.held_out.predictor == "surface"
     frontier = analysis.frontier("approach 3" if by_surface else "approach 2")
     if frontier is None:
@@ -72,9 +68,7 @@ def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
 
 
 def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> list[float]:
-    """Draw the budget that no fit saw, and what was predicted for it; the losses that the frame
-    must hold.
-    """
+    """Draws the held-out budget and its prediction; returns the losses that the axes must hold."""
     if observed is None:
         return []
     dots: dict[str, Any] = {"linestyle": "none", "color": style.HELD_OUT}

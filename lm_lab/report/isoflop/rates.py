@@ -17,9 +17,7 @@ Lines = dict[float, dict[float, dict[float, float]]]
 
 
 def mean_losses(rows: Sequence[Row], rate_key: str) -> Lines:
-    """Loss averaged over seeds, by budget, then parameters, then peak rate; cells with one rate
-    only are left out.
-    """
+    """Mean loss over seeds by budget, parameters and peak rate; drops cells of one rate."""
     cells: dict[tuple[float, float, float], list[float]] = defaultdict(list)
     for row in rows:
         if row.get(rate_key) is not None:
@@ -34,9 +32,7 @@ def mean_losses(rows: Sequence[Row], rate_key: str) -> Lines:
 
 
 def draw(lines: Lines) -> Figure:
-    """A panel a budget: loss over the best rate's, in percent, against the peak rate; a line a
-    size, darker larger.
-    """
+    """A panel a budget: loss above the best rate's, in percent; a line a size, darker is larger."""
     rows = -(-len(lines) // _PANELS_A_ROW)
     columns = min(len(lines), _PANELS_A_ROW)
     width = style.PAGE_INCHES * max(columns, 2) / _PANELS_A_ROW

@@ -1,4 +1,4 @@
-"""Residuals of approach 3 against size, data and prediction: what the surface does not see."""
+"""Residuals of approach 3 against size, data and prediction; a trend means a wrong form."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,9 +8,7 @@ from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
 def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
-    """Three panels of log(loss / predicted) in percent, one y axis; the grey band is one residual
-    s.d. of the fit.
-    """
+    """Three panels of log(loss / predicted) in percent; the grey band is one residual s.d."""
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, columns=3)
     points = [point for point in analysis.points if point.residual is not None]
     colours = style.budget_colours([point.budget for point in points if not point.held_out])

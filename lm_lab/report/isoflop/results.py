@@ -1,6 +1,4 @@
-"""What an isoFLOP report is written from: the analysis, and how its exponents move with what is
-counted as N.
-"""
+"""The results of an isoFLOP report: the analysis, and its exponents by what is counted as N."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,20 +15,21 @@ COUNTS = {
     "params_body": "matrix parameters of the layers alone",
     "params_total": "every parameter",
 }
-"""Columns that N may be read from, and what each counts; the first is N everywhere but in the table
-of counts.
+"""The columns that N may be read from, and what each counts.
+
+N is the first everywhere except in the table of counts.
 """
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a study's "analysis" may say beside its kind."""
+    """The keys of a study's "analysis", other than its kind."""
 
     held_out_budget: float | None = setting(
         "budget in FLOPs that no fit sees and that is predicted", None, low=1
     )
     predictor: Predictor = setting(
-        "what predicts the held-out budget, fixed before it is looked at", "surface"
+        "what predicts the held-out budget; choose it before you see the runs", "surface"
     )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting("bootstrap draws", 1000, low=20, high=100_000)
@@ -39,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Count:
-    """The exponent of N* in C where N is the column `params`; None where that fit was refused."""
+    """The exponent of N* in C with N from the column `params`; None if that fit was refused."""
 
     params: str
     approach_2: Estimate | None
@@ -48,7 +47,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Results:
-    """The record that analysis.json holds."""
+    """The results that analysis.json stores."""
 
     settings: Settings
     analysis: IsoflopAnalysis
@@ -56,7 +55,7 @@ class Results:
 
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
-    """Raises UserError where the budget that is held out is that of no planned run."""
+    """Raises UserError if no planned run has the held-out budget."""
     budgets = sorted({float(row["budget_flops"]) for row in rows if row.get("budget_flops")})
     held_out = settings.held_out_budget
     if held_out is not None and len(budgets) and held_out not in budgets:
@@ -67,7 +66,7 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def analyse(rows: Sequence[Row], settings: Settings) -> Results:
-    """The results in a sweep's rows."""
+    """Analyses a sweep's rows, once for each way to count N."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {
         column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])

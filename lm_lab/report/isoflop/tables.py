@@ -1,6 +1,4 @@
-"""The tables of an isoFLOP report: laws by method, the surface, the valleys, and how the answer
-moves with choices.
-"""
+"""The tables of an isoFLOP report: laws by method, the surface, the valleys, variants, counts."""
 
 from lm_lab.report import formatting
 from lm_lab.report.isoflop.results import COUNTS, Results
@@ -33,8 +31,8 @@ def laws(analysis: IsoflopAnalysis) -> Table:
     draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
     words = (
         f"Optima at {formatting.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
-        f"intervals over {draws}. "
-        "C counts more than 6ND (attention, for one), so a and b need not add up to 1."
+        f"intervals over {draws}. C counts more than 6ND (attention, for one), so a and b need not "
+        "add up to 1."
     )
     return Table(header, rows, words)
 
@@ -74,7 +72,8 @@ def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
     if not rows:
         return None
     words = (
-        f"Fitted to {surface.points} points; condition number {formatting.plain(surface.condition, 3)}."
+        f"Fitted to {surface.points} points; condition number "
+        f"{formatting.plain(surface.condition, 3)}."
         if surface
         else ""
     )
@@ -115,26 +114,28 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     return Table(
         header,
         rows,
-        "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. "
-        "of the points.",
+        "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. of "
+        "the points.",
     )
 
 
 def _range(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return formatting.short(estimate.value)
-    return f"{formatting.short(estimate.value)} [{formatting.short(estimate.low)}, {formatting.short(estimate.high)}]"
+    bounds = f"{formatting.short(estimate.low)}, {formatting.short(estimate.high)}"
+    return f"{formatting.short(estimate.value)} [{bounds}]"
 
 
 def variants(analysis: IsoflopAnalysis) -> Table:
-    """How the answer moves when an arbitrary choice of the analysis does."""
+    """How the answer depends on arbitrary choices of the analysis."""
     flops = analysis.variants[0].flops
     header = ["variant", "a", "N*", "D*", "D*/N*"]
     rows = [_variant(variant) for variant in analysis.variants]
     return Table(
         header,
         rows,
-        f"Optima at {formatting.power(flops)} FLOPs. A dash: the fit was refused under that choice.",
+        f"Optima at {formatting.power(flops)} FLOPs. A dash: the fit was refused under that "
+        "choice.",
     )
 
 
@@ -174,7 +175,7 @@ def counts(results: Results) -> Table:
 
 
 def notices(analysis: IsoflopAnalysis) -> list[Notice]:
-    """Refusals first, then cautions; cautions of one kind are gathered into one."""
+    """Refusals first, then cautions; cautions of one kind are joined into one notice."""
     made = [
         Notice(
             f"Refused: {item.kind}, {formatting.readable(item.where)}",

@@ -10,9 +10,7 @@ from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAna
 
 
 def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
-    """What the answer is read from: approach 3, since approach 2 is biased (2603.22339), else
-    approach 2.
-    """
+    """The frontier of the answer: approach 3, else approach 2, which is biased (2603.22339)."""
     return analysis.frontier("approach 3") or analysis.frontier("approach 2")
 
 
@@ -24,7 +22,7 @@ def largest_fitted(analysis: IsoflopAnalysis) -> float:
 
 
 def at(band: Band, flops: float) -> float:
-    """The value of a curve at a compute, read off between its points on log axes."""
+    """The value of a curve at a compute, interpolated on log axes."""
     places = range(1, len(band.flops))
     after = next((place for place in places if band.flops[place] >= flops), len(band.flops) - 1)
     x0, x1, y0, y1 = (
@@ -50,7 +48,7 @@ def answer(results: Results, unit: str = "token") -> list[str]:
 
 
 def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
-    """The numbers of the answer that are worth a large print."""
+    """The key numbers of the answer."""
     best = preferred(analysis)
     made = []
     if best is not None:
@@ -103,10 +101,9 @@ def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
         else ""
     )
     return (
-        f"Between {formatting.power(min(budgets))} and {formatting.power(max(budgets))} FLOPs, the model "
-        "size of lowest held-out "
-        f"loss grows as N* ∝ C^{a} and its training data as D* ∝ C^{b} ({best.method}{bounds}). "
-        f"{_against_equal(best)}"
+        f"Between {formatting.power(min(budgets))} and {formatting.power(max(budgets))} FLOPs, the "
+        f"model size of lowest held-out loss grows as N* ∝ C^{a} and its training data as D* ∝ "
+        f"C^{b} ({best.method}{bounds}). {_against_equal(best)}"
     )
 
 
@@ -131,25 +128,22 @@ def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
     params, tokens = at(best.params, flops), at(best.tokens, flops)
     grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
     return (
-        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and "
-        f"{grow_d:.2g} times the tokens. "
-        f"At {formatting.power(flops)} FLOPs the optimum is near {formatting.short(params)} parameters on "
-        f"{formatting.short(tokens)} "
-        f"tokens, {formatting.plain(tokens / params, 3)} tokens per parameter."
+        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} "
+        f"times the tokens. At {formatting.power(flops)} FLOPs the optimum is near "
+        f"{formatting.short(params)} parameters on {formatting.short(tokens)} tokens, "
+        f"{formatting.plain(tokens / params, 3)} tokens per parameter."
     )
 
 
 def _agreement(analysis: IsoflopAnalysis) -> str:
-    """Whether the two approaches say the same, and whether the surface behind the answer is to be
-    trusted.
-    """
+    """Whether the two approaches agree, and whether the surface can be trusted."""
     two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
     if two is None:
         return f"Approach 2 was refused, so nothing checks this exponent.{_doubts(analysis)}"
     if three is None:
         return (
-            "Approach 3 was refused, so nothing checks this exponent, and approach 2 is "
-            "biased on wide grids."
+            "Approach 3 was refused, so nothing checks this exponent, and approach 2 is biased on "
+            "wide grids."
         )
     x, y = two.exponent_params, three.exponent_params
     words = f"Approach 2 gives a = {formatting.estimate(x)}"
@@ -157,8 +151,8 @@ def _agreement(analysis: IsoflopAnalysis) -> str:
         return f"{words}.{_doubts(analysis)}"
     if max(x.low, y.low) > min(x.high, y.high):
         words += (
-            ": the two approaches disagree beyond their intervals, so neither should be "
-            "leant on alone"
+            ": the two approaches disagree beyond their intervals, so neither should be leant on "
+            "alone"
         )
     else:
         words += ", in agreement within the intervals"
@@ -166,7 +160,7 @@ def _agreement(analysis: IsoflopAnalysis) -> str:
 
 
 def _doubts(analysis: IsoflopAnalysis) -> str:
-    """The cautions that the surface itself carries, for the answer to own up to."""
+    """The cautions about the surface itself, which the answer must admit."""
     grave = ("irreducible loss near 0", "parameter at a bound", "badly conditioned")
     found = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
     return (
@@ -193,7 +187,7 @@ def _sensitivity(analysis: IsoflopAnalysis) -> str:
 
 
 def _counting(results: Results) -> str:
-    """How the exponent moves with what is counted as a parameter."""
+    """How the exponent depends on what is counted as a parameter."""
     others = [
         f"{formatting.rounded(estimate)[0]} ({COUNTS[count.params]})"
         for count in results.counts[1:]
@@ -218,12 +212,10 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
     span = f" ({formatting.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
     return (
-        f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller budgets "
-        f"alone, {source}, chosen "
-        f"beforehand, predicted a lowest loss of {predicted} nats per {unit}{span}; the best "
-        "runs there reached "
-        f"{held.observed:.4g}, {formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the "
-        "prediction and "
+        f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller "
+        f"budgets alone, {source}, chosen beforehand, predicted a lowest loss of {predicted} nats "
+        f"per {unit}{span}; the best runs there reached {held.observed:.4g}, "
+        f"{formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
     )
 
@@ -231,13 +223,14 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
 def _no_law(analysis: IsoflopAnalysis) -> str:
     best = lowest(analysis.points)
     words = (
-        "These runs do not determine how compute should be split between parameters and "
-        "data: no law could be fitted."
+        "These runs do not determine how compute should be split between parameters and data: no "
+        "law could be fitted."
     )
     if not best:
         return words
     seen = [
-        f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = {formatting.short(point.params)})"
+        f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = "
+        f"{formatting.short(point.params)})"
         for point in best
     ]
     return f"{words} What was seen: lowest loss {formatting.listed(seen)}."
@@ -254,8 +247,7 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
 def _scope(analysis: IsoflopAnalysis) -> str:
     words = (
         "The intervals hold the noise of these runs, not that of another text, tokenizer, "
-        "architecture or recipe; "
-        "nothing here speaks of budgets beyond those shown."
+        "architecture or recipe; nothing here speaks of budgets beyond those shown."
     )
     kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
     return (

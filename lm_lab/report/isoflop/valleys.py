@@ -1,6 +1,4 @@
-"""IsoFLOP valleys: loss against model size at each budget, with the parabolas of approach 2 and
-their vertices.
-"""
+"""IsoFLOP valleys: loss against size at each budget, with the parabolas of approach 2."""
 
 from collections.abc import Sequence
 
@@ -14,8 +12,9 @@ from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
 
 def draw(analysis: IsoflopAnalysis, rows: Sequence[Row], unit: str = "token") -> Figure:
-    """Every run faint, the best of each size solid, each parabola with its vertex and the interval
-    of N*.
+    """Draws all runs faint, the best of each size solid, and each parabola with its vertex.
+
+    A bar at the vertex is the interval of N*.
     """
     figure, (axes,) = style.panels(style.PAGE_INCHES, 4.1)
     colours = style.budget_colours(
@@ -38,7 +37,7 @@ def draw(analysis: IsoflopAnalysis, rows: Sequence[Row], unit: str = "token") ->
 
 
 def above_frame(analysis: IsoflopAnalysis, rows: Sequence[Row]) -> int:
-    """How many runs lie above the frame of the figure: far from the best of any size."""
+    """The number of runs above the figure's frame: far from the best of any size."""
     top = _y_limits(analysis)[1]
     return sum(row["loss"] > top for row in rows)
 
