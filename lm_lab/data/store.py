@@ -1,13 +1,14 @@
-"""The token store: text tokenized once, kept in a folder named by the hash of all that decides its
-content.
+"""The token store: text tokenized once, in a sealed folder (runs/sealed.py) named by the hash of
+all that decides its content.
 
-<cache>/<key>/            complete, for it was renamed into place
-    manifest.json         what it was made from and with, where the splits lie, size and SHA-256 of every file
+<cache>/<key>/            a complete store
+    manifest.json         its origin, the splits, size and SHA-256 of every file
     train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
-    train.index ...       of records: where each lies (data/records.py), train.labels ..., heldout.texts.jsonl
-<cache>/<key>.building/   somebody builds it, or was killed while building: then its lock is free
+    train.index ...       for records: where each lies (data/records.py); train.labels ...,
+                          heldout.texts.jsonl
+<cache>/<key>.building/   a draft; its builder holds the lock, unless it was killed
 <cache>/<key>.lock
-<cache>/<key>.checked     its files were hashed, and found to be what the manifest says (data/checking.py)
+<cache>/<key>.checked     notes that the files were verified (data/checking.py)
 """
 
 import contextlib
@@ -42,24 +43,19 @@ class Store(NamedTuple):
     path: Path
     key: str  # hex; equal keys are equal tokens, splits and byte counts
     manifest: dict[str, Any]
-    bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes that each id stands for
-    train: (
-        np.ndarray
-    )  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
+    bytes_of: np.ndarray  # u16[vocab]: the number of UTF-8 bytes that each id stands for
+    # Ids of all documents, each followed by end_of_document; memory-mapped, read-only.
+    train: np.ndarray
     heldout: np.ndarray
-    records: (
-        dict[str, Records] | None
-    )  # the same tokens as records, by side; None: they are a stream
+    records: dict[str, Records] | None  # the same tokens as records, by split; None: a stream
 
 
 def cache_directory() -> Path:
-    """Where token stores are kept: $LM_LAB_CACHE, else lm_lab in $XDG_CACHE_HOME, else
-    ~/.cache/lm_lab.
+    """Where token stores are kept: $LM_LAB_CACHE/tokens, or lm_lab/tokens in $XDG_CACHE_HOME
+    (default: ~/.cache).
     """
-    own = os.environ.get("LM_LAB_CACHE")
-    shared = os.environ.get("XDG_CACHE_HOME")
-    base = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "lm_lab"
-    return base / "tokens"
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("LM_LAB_CACHE") or shared / "lm_lab") / "tokens"
 
 
 def build(
@@ -71,13 +67,12 @@ def build(
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """The token store of a source, from `directory` (default: cache_directory()), built there if it
-    is not.
+    """Opens the token store of a source in `directory` (default: cache_directory()), and builds it
+    there first if it is absent.
 
     The source is hashed every time, so a changed text is another store. Any number of processes may
-    call this at once: one builds, the others wait. Raises UserError for faulty text, a split that
-    leaves a side empty, a directory that cannot be written, and a store whose files are not as its
-    manifest says.
+    call this at once: one builds, the others wait. Raises UserError for faulty text, a split with
+    an empty side, a directory that cannot be written, and a damaged store.
     """
     source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
     directory = cache_directory() if directory is None else directory
@@ -107,7 +102,7 @@ def build(
 
 
 def _origin(source_name: str, source_config: Any, tokenizer: Codec) -> dict[str, Any]:
-    """What a reader of the manifest wants to know and the key does not need."""
+    """What the manifest says for its readers, beside what decides the key."""
     return {
         "source": source_name,
         "source_config": dataclasses.asdict(source_config),
@@ -119,9 +114,7 @@ def _origin(source_name: str, source_config: Any, tokenizer: Codec) -> dict[str,
 
 @contextlib.contextmanager
 def _writable(directory: Path) -> Iterator[None]:
-    """Turns what a file system refuses into a UserError. Sources have their own errors for what
-    they read.
-    """
+    """Turns an OSError of the block into a UserError; sources raise their own."""
     try:
         make_folder(directory)
         yield
@@ -134,8 +127,8 @@ def _writable(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
-    """The folder to draft the store in, which is this process's alone and becomes the store; None
-    where another process has built it meanwhile.
+    """A folder to draft the store in, which then becomes the store; no other process writes there.
+    None if another process has built the store meanwhile.
     """
     path = directory / key
 
