@@ -152,7 +152,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
     objective = "causal"
     if config.reads_context:
         objective, data = "seq2seq", data | {"source": "pairs", "path": ""}
-    elif config.sees == "all":
+    elif config.scope == "bidirectional":
         objective = "masked"
     sections = {
         "model": model,

@@ -26,7 +26,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.checking import verify_once
-from lm_lab.data.documents import Source, digest, fingerprint, given, read
+from lm_lab.data.documents import digest, fingerprint, read
 from lm_lab.data.records import Records
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.runs import sealed
@@ -74,7 +74,7 @@ def build(
     call this at once: one builds, the others wait. Raises UserError for faulty text, a split with
     an empty side, a directory that cannot be written, and a damaged store.
     """
-    source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
+    source = registry.load("data.sources", source_name, "config.data.source")
     directory = cache_directory() if directory is None else directory
     facts = {
         "format": FORMAT,
@@ -83,9 +83,8 @@ def build(
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    kind = given(source)
-    if kind != "stream":
-        facts["records"] = kind
+    if source.provides != "stream":
+        facts["records"] = source.provides
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
@@ -93,7 +92,9 @@ def build(
             if draft is not None:
                 draft.mkdir()
                 rule = Rule(split, holdout_fraction)
-                written = write(draft, lambda: read(source, source_config), tokenizer, rule, kind)
+                written = write(
+                    draft, lambda: read(source, source_config), tokenizer, rule, source.provides
+                )
                 if fingerprint(source, source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
                 origin = _origin(source_name, source_config, tokenizer)

@@ -44,7 +44,7 @@ def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> t
         raise UserError(
             f"{type(model).__module__} keeps nothing of earlier tokens, and can only be "
             "trained; let it fill the "
-            '"cache" where nn/sight.py generating(module) is true'
+            '"cache" where nn/cache.py is_decoding(module) is true'
         )
     return features_BLD, changed["cache"]
 

@@ -64,7 +64,7 @@ def load(
         module = architectures.find(_architecture(foreign))
         _check_code(foreign)
         expect(foreign, {"quantization_config": None})
-        family = registry.find("models", module.FAMILY, "family")
+        family = registry.load("models", module.FAMILY, "family")
         config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
         _name_left(folder / "config.json", foreign)
     found = _renamed(module, weights.read(folder))

@@ -160,7 +160,7 @@ def save(
 
 def _task(config: Any) -> str | None:
     """By what class PEFT wraps the model: one that generates has ways that others lack."""
-    if config.sees != "past":
+    if config.scope != "causal":
         return None
     return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
 

@@ -1,26 +1,24 @@
 """Writes the report of a study from its stored results: figures and one self-contained HTML page.
 
-A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
-lm_lab.report.isoflop) with three public names: Settings, the other keys of the "analysis";
-analyse(rows, settings) -> a frozen dataclass of results; report(results, sweep) -> page.Report. A
-fourth is optional: check(settings, rows) raises UserError for planned runs that could not be
-analysed; a launch calls it before any run begins.
+A kind of analysis is a file or package of lm_lab/report/analyses, or an outside module by its
+dotted path (contract.py).
 """
 
 import dataclasses
-import importlib
 import json
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from lm_lab import registry
 from lm_lab.report import appendix, page, stored
+from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.trust import check_names
 from lm_lab.schema import build, suggest
 from lm_lab.types import UserError
+
+KIND = "report.analyses"
 
 
 def write(directory: Path) -> Path:
@@ -32,14 +30,14 @@ def write(directory: Path) -> Path:
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
-    kind, settings = read_analysis(sweep.study.analysis, str(file))
-    analysis = kind.analyse(sweep.rows, settings)
-    report = kind.report(analysis, sweep)
+    analysis, settings = read_analysis(sweep.study.analysis, str(file))
+    results = analysis.analyse(sweep.rows, settings)
+    report = analysis.report(results, sweep)
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     try:
         facts, figures = appendix.facts(sweep), directory / "figures"
         html = page.render(sweep.study.name, sweep.study.question, facts, report, figures)
-        record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
+        record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
         atomic_write(
@@ -53,28 +51,11 @@ def write(directory: Path) -> Path:
     return path
 
 
-def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[ModuleType, Any]:
-    """The module and settings of a study's "analysis". Raises UserError, which names `where`."""
-    kind = _kind(spec.get("kind"), f"{where}: analysis.kind")
-    return kind, build(
-        kind.Settings,
-        {key: value for key, value in spec.items() if key != "kind"},
-        f"{where}: analysis",
-    )
-
-
-def _kind(name: object, where: str) -> ModuleType:
-    """The module of a kind of analysis: a package here, or an outside module by its dotted path."""
-    kinds = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[Analysis[Any, Any], Any]:
+    """The kind and the settings of a study's "analysis". Raises UserError, which names `where`."""
+    name, place = spec.get("kind"), f"{where}: analysis.kind"
     if not isinstance(name, str):
-        raise UserError(f"{where} is missing; {suggest('', kinds)}")
-    if name in kinds:
-        return importlib.import_module(f"lm_lab.report.{name}")
-    if "." not in name:
-        raise UserError(f"{where}: no analysis named {name!r}; {suggest(name, kinds)}")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
-        ) from None
+        raise UserError(f"{place} is missing; {suggest('', registry.names(KIND))}")
+    analysis = registry.load_value(KIND, "ANALYSIS", Analysis, name, place)
+    settings = {key: value for key, value in spec.items() if key != "kind"}
+    return analysis, build(analysis.Config, settings, f"{where}: analysis")

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lm_lab.contracts import Source
 from lm_lab.data import files
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -87,3 +88,6 @@ def _text(line: bytes, field: str, where: str) -> str:
             f"{files.KEY}: {where} has half of a surrogate pair in {field!r}; mend the line"
         ) from None
     return text
+
+
+SOURCE = Source(Config, documents, fingerprint)
