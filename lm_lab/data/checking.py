@@ -20,8 +20,8 @@ from lm_lab.runs.sealed import FileSum, verify
 def verify_once(store: Path, files: Mapping[str, FileSum]) -> None:
     """Raises Damaged for a file that is not what the manifest says; OSError if one is missing.
 
-    Any number of processes may ask at once: one hashes, the others wait. Where the note that it was
-    done cannot be written (a cache that others own), each start hashes again.
+    Any number of processes may call this at once: one hashes, the others wait. If the note about it
+    cannot be written (in a cache of other users), each start hashes again.
     """
     note, states = store.with_name(f"{store.name}.checked"), _states(store, files)
     if _read_note(note) == states:

@@ -8,6 +8,7 @@ from typing import Any
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
+from lm_lab.schema import chosen_name
 from lm_lab.types import UserError
 
 
@@ -42,7 +43,7 @@ class Sweep:
     def unit(self) -> str:
         """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
         sections = [run.config.get("data", {}) for run in self.study.runs]
-        is_bytes = sections and all(data.get("tokenizer") == "byte" for data in sections)
+        is_bytes = sections and all(_is_byte(data.get("tokenizer")) for data in sections)
         return "byte" if is_bytes else "token"
 
     @cached_property
@@ -89,6 +90,10 @@ def read(directory: Path) -> Sweep:
             f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep"
         )
     return sweep
+
+
+def _is_byte(tokenizer: Any) -> bool:
+    return chosen_name(tokenizer, "name", None) == "byte"
 
 
 def _name(row: Row) -> str:

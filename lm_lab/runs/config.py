@@ -1,8 +1,4 @@
-"""The config of a run as it is stored: in config.json, and for each run of a sweep in sweep.json.
-
-`stored_values` is the one place that all stored configs pass when they are read, and `write_config`
-the one that writes config.json.
-"""
+"""config.json, in the directory of a run."""
 
 import hashlib
 import json
@@ -10,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lm_lab.runs import versions
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.reading import read_object
 
@@ -18,13 +15,15 @@ NAME_A_RUN = "name the directory of a run; the command that trained it mends a d
 
 
 def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[str, Any]]:
-    """(identity, values) of a config.json. Raises UserError, ending in the remedy.
+    """(identity, values) of a config.json, in the keys of this version. Raises UserError, ending
+    in the remedy.
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
     """
     content = read_object(path, remedy)
     identity = content.pop(IDENTITY, None)
-    return identity if isinstance(identity, str) else hash_of(content), stored_values(content)
+    name = identity if isinstance(identity, str) else hash_of(content)
+    return name, versions.read_config(content, path)
 
 
 def write_config(directory: Path, values: Mapping[str, Any], identity: str = "") -> None:
@@ -33,13 +32,10 @@ def write_config(directory: Path, values: Mapping[str, Any], identity: str = "")
     Raises UserError.
     """
     content = {IDENTITY: identity, **values} if identity else values
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = (
+        json.dumps(versions.stamped(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    )
     atomic_write(directory / "config.json", text)
-
-
-def stored_values(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by section of a config as a file holds it."""
-    return dict(content)
 
 
 def hash_of(values: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs.config import stored_values
+from lm_lab.runs import versions
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.reading import Unreadable, misfit, read_object
 from lm_lab.types import UserError
@@ -77,27 +77,30 @@ def read_sweep(directory: Path) -> SweepRecord:
     absent = [name for name in ("name", "runs", "created") if name not in content]
     if fault := misfit(content, TYPES) or (absent and f"{absent[0]} is absent"):
         raise Unreadable(path, f"not a sweep ({fault})", _RESTORE)
+    for number, run in enumerate(content["runs"], 1):
+        _check_run(path, number, run)
+    content = versions.read_sweep(content, path)
     fields = {name: content[name] for name in TYPES if name in content}
-    runs = [_planned(path, number, run) for number, run in enumerate(content["runs"], 1)]
+    keys = [field.name for field in dataclasses.fields(Planned)]
+    runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
     return SweepRecord(**{**fields, "runs": runs})
 
 
 def write_sweep(directory: Path, sweep: SweepRecord) -> None:
     """Writes sweep.json atomically. Raises UserError."""
-    content = json.dumps(dataclasses.asdict(sweep), indent=1) + "\n"
-    atomic_write(directory / "sweep.json", content)
+    content = versions.stamped(dataclasses.asdict(sweep))
+    atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
 
 
-def _planned(path: Path, number: int, run: Any) -> Planned:
-    """A run that a sweep.json lists. Its name must be that of a folder in runs/, and lead nowhere
-    else. Raises UserError.
+def _check_run(path: Path, number: int, run: Any) -> None:
+    """Raises UserError for what is no run. A name must be that of a folder in runs/, and lead
+    nowhere else.
     """
     fields = run if isinstance(run, dict) else {}
     name, overrides, config = (fields.get(key) for key in ("name", "overrides", "config"))
     is_plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
     if not is_plain or not isinstance(overrides, dict) or not isinstance(config, dict):
         raise Unreadable(path, f"run {number} ({str(name)[:80]!r}) is none", _RESTORE)
-    return Planned(str(name), overrides, stored_values(config))
 
 
 def write_table(directory: Path, rows: Sequence[Row]) -> None:
@@ -110,7 +113,7 @@ def write_table(directory: Path, rows: Sequence[Row]) -> None:
 
 
 def read_table(directory: Path) -> list[Row]:
-    """The rows of results.csv: numbers as numbers, empty cells as None.
+    """The rows of results.csv: numbers as numbers, empty cells as None, keys of this version.
 
     Raises UserError for a table that is absent, cut short, or none.
     """
@@ -120,7 +123,7 @@ def read_table(directory: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8")
         rows = [
-            {key: _value(key, cell) for key, cell in row.items()}
+            {versions.new_key(key): _value(key, cell) for key, cell in row.items()}
             for row in csv.DictReader(lines.splitlines(True))
         ]
     except (ValueError, csv.Error) as error:

@@ -12,12 +12,16 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from lm_lab.schema import is_outside
 from lm_lab.types import UserError
 
 LM_LAB = "lm_lab"
+RUNNING = "__main__"  # the program or notebook that runs: naming it runs nothing
 Named = tuple[str, Any]  # (key, name of a module): ("config.model.family", "my_research.decoder")
 
-_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted packages", default=frozenset([LM_LAB]))
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar(
+    "trusted packages", default=frozenset([LM_LAB, RUNNING])
+)
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
 
 def trusted_packages() -> set[str]:
     """The packages, lm_lab aside, whose code stored files may name here."""
-    return set(_TRUSTED.get() - {LM_LAB})
+    return set(_TRUSTED.get() - {LM_LAB, RUNNING})
 
 
 def check_names(named: Iterable[Named], file: Path) -> None:
@@ -41,17 +45,23 @@ def check_names(named: Iterable[Named], file: Path) -> None:
     A name may be anything: only texts are looked at.
     """
     for key, name in named:
-        if isinstance(name, str) and "." in name and not _is_trusted(name):
+        if isinstance(name, str) and is_outside(name) and not _is_trusted(name):
             raise UserError(
                 f"{file}: {key} names {name!r}, and a stored file runs no code of other packages "
-                f"unasked; if you trust that package, give --trust={name.partition('.')[0]}"
+                f"unasked; if you trust that package, give --trust={_package(name)}"
             )
 
 
 def packages_of(names: Iterable[Any]) -> set[str]:
     """The outside packages of modules' names."""
-    return {str(name).partition(".")[0] for name in names if "." in str(name)} - {LM_LAB}
+    return {_package(str(name)) for name in names if is_outside(str(name))} - {LM_LAB}
+
+
+def _package(name: str) -> str:
+    """The package of a module's name: my_research of my_research.losses:FOCAL."""
+    return name.partition(":")[0].partition(".")[0]
 
 
 def _is_trusted(name: str) -> bool:
-    return any(f"{name}.".startswith(f"{package}.") for package in _TRUSTED.get())
+    module = name.partition(":")[0]
+    return any(f"{module}.".startswith(f"{package}.") for package in _TRUSTED.get())

@@ -13,7 +13,7 @@ from lm_lab.runs.sweep import Planned, SweepRecord, read_sweep, write_sweep
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.identity import name_of, show
-from lm_lab.train.sections import Known, choice, deciding, differences, known, spec
+from lm_lab.train.sections import Known, deciding, differences, known, modules, spec
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -52,15 +52,13 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     mesh was changed.
     """
     stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
-    schemas = {choice(run.config): known(choice(run.config)) for run in planned}
+    named = [modules(run.config) for run in planned]
     # Stored runs that name other modules are none of these, and their modules stay unread.
-    stored = [run for run in stored if choice(run.config) in schemas]
+    stored = [run for run in stored if modules(run.config) in named]
     names: dict[str, str] = {}
     for view in (spec, deciding):
-        stored_by = _by_view(
-            view, schemas, [run for run in stored if run.name not in names.values()]
-        )
-        planned_by = _by_view(view, schemas, [run for run in planned if run.name not in names])
+        stored_by = _by_view(view, [run for run in stored if run.name not in names.values()])
+        planned_by = _by_view(view, [run for run in planned if run.name not in names])
         for text, runs in planned_by.items():
             if len(runs) == len(stored_by.get(text, ())) == 1:
                 names[runs[0].name] = stored_by[text][0].name
@@ -68,12 +66,12 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def _by_view(
-    view: Callable[[Config, Known], Config], schemas: Mapping[Any, Known], runs: Sequence[Planned]
+    view: Callable[[Config, Known], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
     """The runs by the JSON of what `view` takes from their configs."""
     by_text: dict[str, list[Planned]] = {}
     for run in runs:
-        text = json.dumps(view(run.config, schemas[choice(run.config)]), sort_keys=True)
+        text = json.dumps(view(run.config, known(run.config)), sort_keys=True)
         by_text.setdefault(text, []).append(run)
     return by_text
 
@@ -126,7 +124,7 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
     lost = [run for run in stored.runs if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        changed = differences(lost[0].config, now.config, known(choice(now.config))) if now else []
+        changed = differences(lost[0].config, now.config, known(now.config)) if now else []
         difference = "".join(
             f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})"
             for each in changed[:1]

@@ -21,10 +21,9 @@ from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.sealed import Damaged
 from lm_lab.train.sections import (
     ABSENT,
-    HORIZON,
+    END,
     Difference,
     Values,
-    choice,
     differences,
     known,
     spec,
@@ -45,12 +44,12 @@ class Claim(NamedTuple):
     @property
     def moves_end(self) -> bool:
         """Whether the run is asked for another number of steps than it began with."""
-        return any(change.key in HORIZON for change in self.changes)
+        return any(change.key in END for change in self.changes)
 
 
 def name_of(resolved: Values) -> str:
     """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
-    return hash_of(spec(resolved, known(choice(resolved))))
+    return hash_of(spec(resolved, known(resolved)))
 
 
 def claim(directory: Path, resolved: Values) -> Claim:
@@ -66,10 +65,10 @@ def claim(directory: Path, resolved: Values) -> Claim:
         identity, stored = read_config_file(path, OTHER)
     except Unreadable as damaged:
         return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
-    about = known(choice(resolved))
+    about = known(resolved)
     changes = differences(stored, json.loads(json.dumps(resolved)), about)
     for change in changes:
-        if change.key not in about.free | about.files and change.key not in HORIZON:
+        if change.key not in about.free | about.files and change.key not in END:
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lm_lab.runs.trust import Named, check_names, packages_of
-from lm_lab.train.sections import Values, choice
+from lm_lab.train.sections import Values, modules
 
 
 def check(values: Values, file: Path) -> None:
@@ -19,10 +19,10 @@ def packages(values: Values) -> set[str]:
 def names_of(values: Values) -> list[Named]:
     """All that a config names modules by."""
     train = values.get("train")
-    exams = train.get("also_examine") if isinstance(train, dict) else None
+    exams = train.get("also_evaluate") if isinstance(train, dict) else None
     also = (
-        [("config.train.also_examine", name) for name in exams]
+        [("config.train.also_evaluate", name) for name in exams]
         if isinstance(exams, (list, tuple))
         else []
     )
-    return [(f"config.{key}", name) for key, name in choice(values)] + also
+    return [(f"config.{key}", name) for key, name in modules(values).items()] + also
