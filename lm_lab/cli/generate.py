@@ -1,18 +1,19 @@
-"""lm-lab generate: go on with a text, by the model of a trained run.
+"""lm-lab generate: continue a text with the model of a run.
 
   lm-lab generate --workdir=runs/a --prompt="def main(" --temperature=0.8 --top_k=40
 
-  --workdir=DIR               the run's directory; its newest checkpoint is taken
-  --prompt=TEXT               what to go on from; given several times, the texts are written together
+  --workdir=DIR               the run's directory; its newest checkpoint is used
+  --prompt=TEXT               the text to continue; given several times, the texts are one batch
 {settings}
 
-One prompt is written as it comes, several when all are done. A text ends where the model ends its document, or
-with an end id of the settings of generation that it came with. Of a model of pairs a prompt is a source, in the form
-that the files have; a tab stands between it and the target.
+A single prompt is printed token by token, several when all are complete. A text ends at the model's
+end of document, or at an end id of the generation settings that came with the model. For a model of
+pairs a prompt is a source, in the form that the files have; a tab separates it from the target.
 """
 
 import dataclasses
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -38,7 +39,7 @@ FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
-PROMPTS = flags.DEFINE_multi_string("prompt", None, "what to go on from", flag_values=FLAGS)
+PROMPTS = flags.DEFINE_multi_string("prompt", None, "the text to continue", flag_values=FLAGS)
 FIELDS = dataclasses.fields(Config)
 SETTINGS = {
     field.name: flags.DEFINE_string(
@@ -48,7 +49,13 @@ SETTINGS = {
 }
 __doc__ = str(__doc__).format(
     settings="\n".join(
-        f"  --{f'{f.name}=...':25} {f.metadata['doc']} (default {f.default})" for f in FIELDS
+        textwrap.fill(
+            f"{f.metadata['doc']} (default {f.default})",
+            width=100,
+            initial_indent=f"  --{f'{f.name}=...':26}",
+            subsequent_indent=" " * 30,
+        )
+        for f in FIELDS
     )
 )
 
@@ -90,8 +97,8 @@ def run(argv: list[str]) -> int:
             )
         else:
             steps = stream(model, {"params": params}, inputs, settings, stops)
-            text = pieces(tokenizer, steps, stops, befores[0])
-            first = next(text, "")  # where the model refuses, nothing is written
+            text = settled_text(tokenizer, steps, stops, befores[0])
+            first = next(text, "")  # if the model refuses, nothing is printed
             for piece in chain([texts[0], first], text):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
@@ -100,10 +107,7 @@ def run(argv: list[str]) -> int:
 
 
 def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> Inputs:
-    """What the model is given to go on from: as its objective has it, or else the text itself.
-
-    Raises UserError where the objective learns nothing that could be gone on from.
-    """
+    """The model's inputs for the prompts: as the objective forms them, or the texts themselves."""
     family, objective = experiment.family_contract, experiment.objective_contract
     scope = family.scope_of(experiment.model)
     if scope != "causal":
@@ -134,7 +138,7 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
 
 
 def utf8(texts: list[str]) -> list[str]:
-    """The texts. Raises UserError for one that is none."""
+    """The texts. Raises UserError for one that is not UTF-8."""
     for number, text in enumerate(texts, 1):
         try:
             text.encode()
@@ -145,13 +149,16 @@ def utf8(texts: list[str]) -> list[str]:
     return texts
 
 
-def pieces(
+def settled_text(
     tokenizer: Codec,
     steps: Iterator[np.ndarray],
     stops: Sequence[int],
     before: Sequence[int] = (),
 ) -> Iterator[str]:
-    """The text of one row as it comes after that of the ids `before`: until the end only what no later id changes."""
+    """Yields the text of one row after that of the ids `before`, as it is generated.
+
+    Holds back text that a later id may still change, until the end.
+    """
     ids: list[int] = []
     shown = text = tokenizer.decode(before)
     for step in steps:
@@ -166,12 +173,13 @@ def pieces(
 
 
 def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
-    """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes that may turn bad."""
+    """The part of the text of some ids that no later id can change.
+
+    It has complete characters only, and no run of bytes that may become invalid.
+    """
     if tokenizer.stray is not None:
         text = _common(text, tokenizer.decode([*ids, tokenizer.stray]))
-    return text.rstrip(
-        "\N{REPLACEMENT CHARACTER}"
-    )  # the bytes of a character that is not complete yet
+    return text.rstrip("\N{REPLACEMENT CHARACTER}")  # cuts off the bytes of an incomplete character
 
 
 def _beyond(shown: str, text: str) -> str:
@@ -179,13 +187,9 @@ def _beyond(shown: str, text: str) -> str:
 
 
 def _common(one: str, other: str) -> str:
-    """What both begin with."""
-    return one[
-        : next(
-            (place for place, (a, b) in enumerate(zip(one, other)) if a != b),
-            min(len(one), len(other)),
-        )
-    ]
+    """The longest common beginning."""
+    length = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), None)
+    return one[: min(len(one), len(other)) if length is None else length]
 
 
 def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
@@ -199,7 +203,7 @@ def print_all(
     tokens: Any,
     lengths: Any,
 ) -> None:
-    """Each prompt with the text that follows its ids `before`, an empty line between them."""
+    """Prints each prompt with the text that follows its ids `before`, separated by empty lines."""
     for text, before, row, length in zip(texts, befores, tokens, lengths):
         whole = tokenizer.decode([*before, *row[:length].tolist()])
         print(f"{text}{_beyond(tokenizer.decode(before), whole)}\n")

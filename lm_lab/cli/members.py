@@ -1,4 +1,4 @@
-"""lm-lab members SWEEP RUN...: what a sweep's workers run: finish runs of one program, trained together."""
+"""lm-lab members SWEEP RUN...: trains runs of one program together; sweeps start it as workers."""
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
@@ -11,7 +11,7 @@ from lm_lab.types import UserError
 
 
 def run(argv: list[str]) -> int:
-    """The exit code: 1 where a run diverged. Raises UserError."""
+    """Returns the exit code: 1 if a run diverged. Raises UserError."""
     if len(argv) < 2:
         raise UserError("name a sweep directory and at least one of its runs")
     directory, names = arguments.path(argv[0]), argv[1:]
