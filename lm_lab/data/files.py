@@ -1,4 +1,4 @@
-"""Files named by config.data.path, in a fixed order, read as UTF-8, with one-line errors."""
+"""Files named by config.data.source.path, in a fixed order, read as UTF-8, with one-line errors."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from lm_lab.data.published import origin
 from lm_lab.runs import durable
 from lm_lab.types import Document, UserError
 
-KEY = "config.data.path"
+KEY = "config.data.source.path"
 
 
 def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:

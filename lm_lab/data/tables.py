@@ -26,7 +26,7 @@ def open_file(key: str, path: str) -> Path:
     file = Path(path).expanduser()
     if not path or not file.is_file():
         raise UserError(
-            f"config.data.{key}: no file {path!r} (from {Path.cwd()}); give an existing "
+            f"config.data.source.{key}: no file {path!r} (from {Path.cwd()}); give an existing "
             f"one{origin(file)}"
         )
     return file
@@ -44,7 +44,7 @@ def lines(key: str, path: str) -> list[str]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(
-                f"config.data.{key}: cannot unpack {path} ({error}); is it whole?"
+                f"config.data.source.{key}: cannot unpack {path} ({error}); is it whole?"
             ) from None
     rows = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").split(b"\n")
     found = [files.decode(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
@@ -52,7 +52,7 @@ def lines(key: str, path: str) -> list[str]:
         found.pop()
     if not found:
         raise UserError(
-            f"config.data.{key}: {path!r} is empty: it holds no text; give a file that does"
+            f"config.data.source.{key}: {path!r} is empty: it holds no text; give a file that does"
         )
     return found
 
@@ -71,7 +71,7 @@ def comma_separated(key: str, path: str) -> Iterator[Row]:
             yield Row(f"{path}:{reader.line_num}", fields)
     except csv.Error as error:
         raise UserError(
-            f"config.data.{key}: {path}:{reader.line_num} is no CSV ({error}); mend the line"
+            f"config.data.source.{key}: {path}:{reader.line_num} is no CSV ({error}); mend the line"
         ) from None
 
 
@@ -82,8 +82,8 @@ def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
         found = expression.fullmatch(line)
         if found is None:
             raise UserError(
-                f"config.data.{key}: {path}:{number} does not match {pattern!r}; mend the line or "
-                "the pattern"
+                f"config.data.source.{key}: {path}:{number} does not match {pattern!r}; mend the line "
+                "or the pattern"
             )
         yield Row(f"{path}:{number}", list(found.groups()))
 
@@ -95,8 +95,8 @@ def side_by_side(key: str, path: str) -> Iterator[Row]:
     if len({len(column) for column in columns}) > 1:
         counts = ", ".join(f"{name} {len(column)}" for name, column in zip(names, columns))
         raise UserError(
-            f"config.data.{key}: the files have unequal numbers of lines ({counts}); give aligned "
-            "ones"
+            f"config.data.source.{key}: the files have unequal numbers of lines ({counts}); give "
+            "aligned ones"
         )
     for number, fields in enumerate(zip(*columns), 1):
         yield Row(f"{names[0]}:{number}", list(fields))
@@ -113,14 +113,14 @@ def column(name: str, header: list[str] | None, key: str) -> int:
         if header
         else "the file has no header, give a number from 1"
     )
-    raise UserError(f"config.data.{key}: no column {name!r}; {known}")
+    raise UserError(f"config.data.source.{key}: no column {name!r}; {known}")
 
 
 def field(row: Row, place: int, key: str) -> str:
     """A field of a row. Raises UserError, with file and line, if the row is too short."""
     if place >= len(row.fields):
         raise UserError(
-            f"config.data.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; mend "
-            "the line"
+            f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; "
+            "mend the line"
         )
     return row.fields[place]

@@ -186,7 +186,7 @@ def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream"
     hashes = {item.text for item in known}
     if len(hashes) < 2:
         tail = "set config.data.split='tail' to hold out the end of the text"
-        remedy = tail if kind == "stream" else "give more, or config.data.heldout_path"
+        remedy = tail if kind == "stream" else "give more, or config.data.source.heldout_path"
         raise UserError(
             "config.data.split: 'documents' needs at least two different documents and the source "
             f"has {len(hashes)}; {remedy}"

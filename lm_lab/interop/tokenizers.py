@@ -22,7 +22,7 @@ BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
 
 
 def find(folder: Path) -> tuple[Section, str]:
-    """(keys of a data section for the folder's tokenizer, ""), or ({}, why there is none)."""
+    """(a config's data.tokenizer for the folder's tokenizer, ""), or ({}, why there is none)."""
     said = Said(folder)
     reasons = []
     for make in (_of_library, _of_two, _of_one):
@@ -78,9 +78,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _try(section: Section) -> None:
     """Raises UserError if the tokenizer cannot be made."""
-    maker = registry.load("data.tokenizers", section["tokenizer"], "config.data.tokenizer")
-    settings = {name: value for name, value in section.items() if name != "tokenizer"}
-    maker.make(build(maker.Config, settings, "config.data"), b"")
+    maker = registry.load("data.tokenizers", section["name"], "config.data.tokenizer")
+    settings = {name: value for name, value in section.items() if name != "name"}
+    maker.make(build(maker.Config, settings, "config.data.tokenizer"), b"")
 
 
 def _of_library(folder: Path, said: Said) -> Iterator[Section]:
@@ -95,7 +95,7 @@ def _of_library(folder: Path, said: Said) -> Iterator[Section]:
                 f"{path}: reading it needs the tokenizers library; install lm_lab[interop]"
             )
         end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
-        section = {"tokenizer": "hugging_face", "tokenizer_file": str(path), "framed": True}
+        section = {"name": "hugging_face", "tokenizer_file": str(path), "framed": True}
         yield section | {"end_token": end}
         if end is not None:  # tokens that the file may not mark as special
             yield section
@@ -127,7 +127,7 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
     if (folder / "target_vocab.json").exists():
         return  # sources and targets have separate ids, and so two embeddings
     end = said.token("eos_token") or "</s>"
-    yield {"tokenizer": "sentencepiece_file", "end_token": end} | {
+    yield {"name": "sentencepiece_file", "end_token": end} | {
         key: str(folder / names[key]) for key in names
     }
 
@@ -148,7 +148,7 @@ def _of_one(folder: Path, said: Said) -> Iterator[Section]:
         if not (folder / name).exists():
             continue
         kind = said.model["model_type"]
-        section: Section = {"tokenizer": "sentencepiece_file", "tokenizer_file": str(folder / name)}
+        section: Section = {"name": "sentencepiece_file", "tokenizer_file": str(folder / name)}
         end = _control(folder / name, said.end) or said.token("eos_token") or "</s>"
         begin = (
             _control(folder / name, said.model.get("bos_token_id"))

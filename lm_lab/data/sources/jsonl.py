@@ -77,10 +77,14 @@ def _text(line: bytes, field: str, where: str) -> str:
         )
     if field not in record:
         known = ", ".join(map(repr, record)) or "none"
-        raise UserError(f"config.data.field: {where} has no field {field!r}; its fields: {known}")
+        raise UserError(
+            f"config.data.source.field: {where} has no field {field!r}; its fields: {known}"
+        )
     text = record[field]
     if not isinstance(text, str):
-        raise UserError(f"config.data.field: {where}: {field!r} must be text, not {text!r:.40}")
+        raise UserError(
+            f"config.data.source.field: {where}: {field!r} must be text, not {text!r:.40}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -59,7 +59,7 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
     place = tables.column(config.label, header, "label")
     for row in rows:
         text = "\n".join(tables.field(row, each, key) for each in places)
-        label = _number(tables.field(row, place, key), f"config.data.{key}: {row.where}")
+        label = _number(tables.field(row, place, key), f"config.data.source.{key}: {row.where}")
         file, _, line = row.where.rpartition(":")
         if text.strip():
             yield Document(f"{Path(file).name}:{line}", text, label=label, heldout=heldout)
@@ -72,7 +72,7 @@ def _number(text: str, where: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.label"
+            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.source.label"
         )
     return number
 

@@ -100,12 +100,14 @@ def _processor(key: str, name: str) -> Any:
     try:
         content = durable.read_bytes(Path(name))
     except OSError as error:
-        raise UserError(f"config.data.{key} {name}: cannot read: {error.strerror}") from None
+        raise UserError(
+            f"config.data.tokenizer.{key} {name}: cannot read: {error.strerror}"
+        ) from None
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except RuntimeError:
         raise UserError(
-            f"config.data.{key} {name}: not a SentencePiece model; name another file"
+            f"config.data.tokenizer.{key} {name}: not a SentencePiece model; name another file"
         ) from None
 
 
@@ -117,23 +119,27 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
         found = json.loads(durable.read_bytes(Path(config.vocab_file)))
     except OSError as error:
         raise UserError(
-            f"config.data.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config.data.vocab_file {config.vocab_file}: no JSON ({error})") from None
+        raise UserError(
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: no JSON ({error})"
+        ) from None
     if (
         not isinstance(found, dict)
         or not found
         or not all(type(number) is int for number in found.values())
     ):
-        raise UserError(f"config.data.vocab_file {config.vocab_file}: must give each piece its id")
+        raise UserError(
+            f"config.data.tokenizer.vocab_file {config.vocab_file}: must give each piece its id"
+        )
     return found
 
 
 def _id(ids: dict[str, int], key: str, piece: str) -> int:
     if piece not in ids:
         raise UserError(
-            f"config.data.{key}: the tokenizer has no {piece!r}; name one of its pieces"
+            f"config.data.tokenizer.{key}: the tokenizer has no {piece!r}; name one of its pieces"
         )
     return ids[piece]
 

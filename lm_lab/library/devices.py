@@ -13,15 +13,18 @@ VIRTUAL = 2048
 
 
 def start(mesh: sharding.Config) -> None:
-    """Starts the devices of the mesh, before any computation. Raises
-    UserError if JAX does not start.
+    """Starts the devices of the mesh, unless JAX has begun to compute, which fixes its devices.
+
+    Raises UserError if JAX does not start.
     """
     if mesh.devices > VIRTUAL:
         raise UserError(
             f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its "
             "sizes"
         )
-    sharding.provide_devices(mesh)
+    if mesh.devices > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun: a mesh of more devices is refused
+            sharding.provide_devices(mesh)
     try:
         jax.devices()
     except RuntimeError as error:
