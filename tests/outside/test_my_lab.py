@@ -12,8 +12,9 @@ from lm_lab.data import loader
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
-from lm_lab.train import loop
+from lm_lab.train import loop, restore
 from lm_lab.train.run import Run
+from lm_lab.train.trust import trusting
 from tests import tiny
 from tests.sweeps import fakes
 
@@ -93,14 +94,15 @@ def test_a_metric_is_taken_of_the_trained_model(trained):
     assert 0 < trained[1]["final"]["eval/heldout/root_mean_square"] < 10
 
 
-def test_an_adapter_stores_weights_in_eight_bits():
-    from my_lab import eight_bits
-
-    w_DV = jnp.asarray(np.random.default_rng(0).normal(size=(8, 16)), jnp.float32)
-    steps, sizes = eight_bits.quantized(w_DV)
+def test_an_adapter_stores_what_is_frozen_in_eight_bits(trained):
+    with trusting(["my_lab"]):
+        _, _, adapter = restore.load_adapter(trained[2])
+        _, _, params = restore.load_params(trained[2])
+    steps = adapter.frozen["steps"]["embed"]["embedding"]
     assert steps.dtype == jnp.int8
-    # Half a step of 1/127 of the largest entry of the column.
-    assert (jnp.abs(steps * sizes - w_DV) <= 0.5001 * sizes).all()
+    assert jnp.abs(steps).max(0).tolist() == [127] * 8  # the largest entry of each column
+    sizes = adapter.frozen["sizes"]["embed"]["embedding"]
+    np.testing.assert_array_equal(params["embed"]["embedding"], steps * sizes)
 
 
 @pytest.mark.processes
