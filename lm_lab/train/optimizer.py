@@ -20,7 +20,7 @@ class Config:
     """The fields of a config's optimizer section."""
 
     name: Literal["adamw"] = setting("which optimizer", "adamw")
-    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0)
+    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0, traced=True)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = setting(
         "of the rate after warm-up", "cosine"
     )
@@ -32,10 +32,10 @@ class Config:
         "share of the peak rate that is left at the end", 0.1, low=0.0, high=1.0
     )
     weight_decay: float = setting(
-        "decoupled decay, multiplied by the rate; matrices only", 0.1, low=0.0
+        "decoupled decay, multiplied by the rate; matrices only", 0.1, low=0.0, traced=True
     )
-    beta1: float = setting("decay of the first moment", 0.9, low=0.0, high=0.9999999)
-    beta2: float = setting("decay of the second moment", 0.99, low=0.0, high=0.9999999)
+    beta1: float = setting("decay of the first moment", 0.9, low=0.0, high=0.9999999, traced=True)
+    beta2: float = setting("decay of the second moment", 0.99, low=0.0, high=0.9999999, traced=True)
     epsilon: float = setting("added to the root of the second moment", 1e-8, low=1e-30)
     clip_norm: float | None = setting(
         "largest global norm of the gradient; None: no clipping", 1.0, above=0.0
@@ -48,11 +48,6 @@ class Config:
                 f"config.optimizer.warmup_steps {self.warmup_steps} exceeds the run's {steps} "
                 "steps; lower it"
             )
-
-    def hyper(self, seed: int) -> Hyper:
-        """What goes into the state."""
-        values = (self.peak_rate, self.weight_decay, self.beta1, self.beta2)
-        return Hyper(jnp.uint32(seed), *(jnp.float32(value) for value in values))
 
 
 def rate_factor(config: Config, step: Array, steps: int) -> Array:
@@ -91,10 +86,10 @@ def make(config: Config, hyper: Hyper, rate: Array | float) -> optax.GradientTra
     )
     adamw = optax.adamw(
         rate,
-        hyper.beta1,
-        hyper.beta2,
+        hyper["beta1"],
+        hyper["beta2"],
         config.epsilon,
-        weight_decay=hyper.weight_decay,
+        weight_decay=hyper["weight_decay"],
         mask=decayed,
     )
     return optax.chain(clip, adamw)
