@@ -6,11 +6,61 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
-from lm_lab.types import Adapter, Batch, Objective, Reads, Sees, UserError
+import optax
+from jax import Array
+
+from lm_lab.schema import setting
+from lm_lab.types import Adapter, Batch, Objective, PyTree, Reads, Sees, UserError
 
 Kind = Literal["models", "objectives", "adapters", "data.sources", "data.tokenizers"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The settings of every optimizer; that of each adds its own to them."""
+
+    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0, traced=True)
+    clip_norm: float | None = setting(
+        "largest global norm of the gradient; None: no clipping", 1.0, above=0.0
+    )
+
+
+OptimizerSettings = TypeVar("OptimizerSettings", bound=OptimizerConfig)
+ScheduleSettings = TypeVar("ScheduleSettings")
+
+
+class Optimizer(NamedTuple, Generic[OptimizerSettings]):
+    """How parameters follow from gradients; lm_lab/optimizers.
+
+    make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
+    clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name: those
+    are read there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool
+    for each parameter: whether it decays.
+    """
+
+    Config: type[OptimizerSettings]
+    make: Callable[
+        [OptimizerSettings, Mapping[str, Array], Array | float, PyTree],
+        optax.GradientTransformation,
+    ]
+
+
+def _any_length(config: object, steps: int) -> None:
+    """A schedule that fits into a run of any length."""
+
+
+class Schedule(NamedTuple, Generic[ScheduleSettings]):
+    """The learning rate over a run; lm_lab/schedules.
+
+    factor(config, step i32[...], steps) -> f32[...], the share of the peak rate at each step of
+    `steps` in all. check_steps(config, steps) raises UserError where the settings do not fit the run.
+    """
+
+    Config: type[ScheduleSettings]
+    factor: Callable[[ScheduleSettings, Array, int], Array]
+    check_steps: Callable[[ScheduleSettings, int], None] = _any_length
 
 
 class Contract(NamedTuple):

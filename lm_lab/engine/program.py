@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax import stages
 from jax.sharding import Mesh
 
 from lm_lab.engine import sharding
@@ -72,17 +73,18 @@ class Compiled:
 
     def __init__(self, jitted: Any, mesh: Mesh) -> None:
         self.jitted, self._mesh = jitted, mesh
-        self.programs: dict[Any, Any] = {}  # by the shapes of the examples
+        self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
 
     def is_ready(self, examples: Examples) -> bool:
         """Whether a call with these examples compiles nothing."""
         return _shapes(examples) in self.programs
 
-    def compile(self, state: TrainState, examples: Examples) -> None:
+    def compile(self, state: TrainState, examples: Examples) -> stages.Compiled:
         """Makes it ready, which may take minutes."""
         with sharding.rules(self._mesh):
             lowered = self.jitted.lower(state, examples)
-        self.programs[_shapes(examples)] = lowered.compile()
+        self.programs[_shapes(examples)] = compiled = lowered.compile()
+        return compiled
 
     def __call__(self, state: TrainState, examples: Examples) -> Any:
         """The function's value."""

@@ -159,6 +159,13 @@ def population_shardings(placed: TrainState, slots: Slots) -> TrainState:
     return unite(jax.tree.map(with_members, own), shared)
 
 
+def abstract(tree: PyTree, placed: PyTree) -> PyTree:
+    """Shapes, dtypes and shardings of a tree of arrays or ShapeDtypeStructs."""
+    return jax.tree.map(
+        lambda leaf, own: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=own), tree, placed
+    )
+
+
 def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:
     names = (axis,) if isinstance(axis, str) else axis or ()
     return math.prod(mesh.shape[name] for name in names)

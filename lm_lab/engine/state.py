@@ -41,7 +41,7 @@ class Slot(NamedTuple):
     # (tree, state after the step) -> the tree after the step; None: it never changes
     update: Callable[[PyTree, TrainState], PyTree] | None = None
     saved: bool = True  # in checkpoints; otherwise `init` makes it anew when a run goes on
-    shared: bool = False  # one tree for all members of a population
+    shared: bool = False  # one tree for all members, without their axis; never updated or saved
     evaluated: bool = False  # in the place of the trained parameters, as an evaluation of its own
 
 
@@ -96,8 +96,13 @@ def saved(state: TrainState, slots: Slots) -> dict[str, PyTree]:
     anew.
     """
     held = {name: tree for name, tree in state._asdict().items() if name != "slots"}
-    trees = {name: state.slots[name] for name, slot in slots.items() if slot.saved}
+    trees = {name: state.slots[name] for name in saved_slots(slots)}
     return {**held, "slots": trees} if trees else held
+
+
+def saved_slots(slots: Slots) -> list[str]:
+    """The names of the slots that checkpoints hold."""
+    return [name for name, slot in slots.items() if slot.saved and not slot.shared]
 
 
 def loaded(held: Mapping[str, PyTree], unsaved: Mapping[str, PyTree]) -> TrainState:

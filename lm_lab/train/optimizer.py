@@ -2,17 +2,17 @@
 as arrays.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from lm_lab.optimizers import adamw, clipped, decay_mask
+from lm_lab.schedules import constant, cosine, linear, wsd
 from lm_lab.schema import setting
-from lm_lab.types import Hyper, PyTree, UserError
+from lm_lab.types import Hyper, UserError
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,13 @@ class Config:
 
 
 def rate_factor(config: Config, step: Array, steps: int) -> Array:
-    """The schedule as a share of the peak rate, f32[], at step i32[] of `steps` in all.
-
-    Warm-up is linear and never 0; wsd is warm-up, stable, linear decay (2404.06395).
-    """
-    now = step.astype(jnp.float32)
-    warm = (now + 1) / max(config.warmup_steps, 1)
-    done = jnp.clip((now - config.warmup_steps) / max(steps - config.warmup_steps, 1), 0, 1)
-    if config.schedule == "constant":
-        shape = jnp.ones(())
-    elif config.schedule == "cosine":
-        shape = 0.5 * (1 + jnp.cos(math.pi * done))
-    elif config.schedule == "linear":
-        shape = 1 - done
-    else:
-        shape = jnp.clip((steps - now) / max(config.decay_fraction * steps, 1), 0, 1)
-    return jnp.minimum(warm, config.final_fraction + (1 - config.final_fraction) * shape)
+    """The schedule as a share of the peak rate, f32[], at step i32[] of `steps` in all."""
+    schedule = {"cosine": cosine, "linear": linear, "constant": constant, "wsd": wsd}[
+        config.schedule
+    ].SCHEDULE
+    names = [field.name for field in fields(schedule.Config)]
+    settings = schedule.Config(**{name: getattr(config, name) for name in names})
+    return schedule.factor(settings, step, steps)
 
 
 def same_rates(config: Config, steps: int, other_steps: int, until: int) -> bool:
@@ -78,32 +69,6 @@ def same_rates(config: Config, steps: int, other_steps: int, until: int) -> bool
 
 
 def make(config: Config, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
-    """Clipping, then AdamW (1711.05101) at `rate`; decay for matrices only, not for norms."""
-    clip = (
-        optax.identity()
-        if config.clip_norm is None
-        else optax.clip_by_global_norm(config.clip_norm)
-    )
-    adamw = optax.adamw(
-        rate,
-        hyper["beta1"],
-        hyper["beta2"],
-        config.epsilon,
-        weight_decay=hyper["weight_decay"],
-        mask=decayed,
-    )
-    return optax.chain(clip, adamw)
-
-
-MATRICES = ("kernel", "embedding", "down_kernel", "up_kernel")
-
-
-def decayed(params: PyTree) -> PyTree:
-    """True for matrices (kernels and embeddings), by name: a stacked norm scale is f32[N D] and is
-    no matrix.
-    """
-
-    def is_matrix(path: tuple, _: Array) -> bool:
-        return any(getattr(key, "key", None) in MATRICES for key in path)
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
+    """Clipping, then AdamW at `rate`."""
+    settings = adamw.Config(epsilon=config.epsilon)
+    return clipped(config.clip_norm, adamw.make(settings, hyper, rate, decay_mask))

@@ -92,9 +92,7 @@ def assemble(experiment: Experiment) -> Program:
 def _step(experiment: Experiment, model: Any, slots: Slots, steps: int) -> Step:
     """One step of a run of `steps`."""
     objective, config = experiment.build_objective(), experiment.optimizer
-    gradient = gradients(
-        model, objective, experiment.precision.compute, experiment.build_adapter()
-    )
+    gradient = gradients(model, objective, experiment.precision.compute, experiment.build_adapter())
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,

@@ -1,0 +1,67 @@
+"""Learning rates over a run, one schedule per file; and the linear warm-up that they share."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.contracts import Schedule, ScheduleSettings
+from lm_lab.schema import setting
+from lm_lab.types import UserError
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """The settings of a schedule that begins with a warm-up."""
+
+    warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Decay(Warmup):
+    """The settings of a schedule that warms up, and falls to a share of the peak rate."""
+
+    final_fraction: float = setting(
+        "share of the peak rate that is left at the end", 0.1, low=0.0, high=1.0
+    )
+
+
+def warmed(config: Warmup, step: Array, factor: Array) -> Array:
+    """The factor, at most a linear rise that reaches 1 after the warm-up and is never 0."""
+    return jnp.minimum((step.astype(jnp.float32) + 1) / max(config.warmup_steps, 1), factor)
+
+
+def decayed(config: Decay, step: Array, shape: Array) -> Array:
+    """A fall from 1 to config.final_fraction, where `shape` goes from 1 to 0, after the warm-up."""
+    return warmed(config, step, config.final_fraction + (1 - config.final_fraction) * shape)
+
+
+def progress(config: Warmup, step: Array, steps: int) -> Array:
+    """How much of the run after the warm-up is done at a step: from 0 to 1, f32[...]."""
+    after = step.astype(jnp.float32) - config.warmup_steps
+    return jnp.clip(after / max(steps - config.warmup_steps, 1), 0, 1)
+
+
+def check_steps(config: Warmup, steps: int) -> None:
+    """Raises UserError where the warm-up does not fit into the run."""
+    if config.warmup_steps > steps:
+        raise UserError(
+            f"config.schedule.warmup_steps {config.warmup_steps} exceeds the run's {steps} "
+            "steps; lower it"
+        )
+
+
+def same_rates(
+    schedule: Schedule[ScheduleSettings],
+    config: ScheduleSettings,
+    steps: int,
+    other_steps: int,
+    until: int,
+) -> bool:
+    """Whether runs of `steps` and of `other_steps` steps have the same rates before step `until`:
+    whether a run may be lengthened from there.
+    """
+    step = jnp.arange(until)
+    return bool(
+        (schedule.factor(config, step, steps) == schedule.factor(config, step, other_steps)).all()
+    )

@@ -1,0 +1,113 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lm_lab.optimizers import adamw, clipped, decay_mask, lion
+from lm_lab.types import Inputs
+from tests import tiny
+from tests.tiny import ROUNDING, distance
+
+PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
+GRADIENTS = [
+    {"kernel": jnp.array([[1.0, -2.0]]) * k, "scale": jnp.array([0.5])} for k in (1.0, 0.3, -2.0)
+]
+
+
+def followed(transform, gradients):
+    """The parameters after some updates."""
+    params, state = PARAMS, transform.init(PARAMS)
+    for gradient in gradients:
+        updates, state = transform.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def made(module, clip_norm=None, rate=0.1, **fields):
+    """An optimizer as a run has it: what is traced comes as arrays."""
+    config = module.OPTIMIZER.Config(clip_norm=clip_norm, **fields)
+    traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
+    hyper = {name: jnp.float32(getattr(config, name)) for name in traced}
+    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask(PARAMS)))
+
+
+def test_decay_is_for_matrices_by_name():
+    params = tiny.params_of(tiny.model(positions="learned"), Inputs(tiny.tokens()))
+    for path, chosen in jax.tree_util.tree_leaves_with_path(decay_mask(params)):
+        name = jax.tree_util.keystr(path, simple=True)
+        assert chosen == ("norm" not in name), name
+    # Stacked over layers, a norm's scale has two axes as a matrix has.
+    assert params["layers"]["attention_norm"]["scale"].ndim == 2
+
+
+def test_adamw_is_the_papers():
+    wanted = {"kernel": np.array([[3.0, -4.0]]), "scale": np.array([2.0])}
+    for name, decay in (("kernel", 0.2), ("scale", 0.0)):
+        m = v = 0.0
+        for t, gradient in enumerate(GRADIENTS, start=1):
+            g = np.asarray(gradient[name], np.float64)
+            m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+            direction = m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
+            wanted[name] = wanted[name] - 0.1 * (direction + decay * wanted[name])
+    transform = made(adamw, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6)
+    assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
+
+
+def test_lion_is_the_papers():
+    wanted = {"kernel": np.array([[3.0, -4.0]]), "scale": np.array([2.0])}
+    for name, decay in (("kernel", 0.2), ("scale", 0.0)):
+        m = 0.0
+        for gradient in GRADIENTS:
+            g = np.asarray(gradient[name], np.float64)
+            direction = np.sign(0.8 * m + 0.2 * g)
+            wanted[name] = wanted[name] - 0.1 * (direction + decay * wanted[name])
+            m = 0.95 * m + 0.05 * g
+    transform = made(lion, weight_decay=0.2, beta1=0.8, beta2=0.95)
+    assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("module", [adamw, lion])
+def test_without_a_gradient_a_matrix_shrinks_by_rate_times_decay_and_a_scale_stays(module):
+    still = jax.tree.map(jnp.zeros_like, GRADIENTS[0])
+    params = followed(made(module, weight_decay=0.5), [still])
+    assert params["kernel"].tolist() == pytest.approx(np.array([[3.0, -4.0]]) * (1 - 0.1 * 0.5))
+    assert params["scale"].tolist() == [2.0]
+
+
+OPTAX = {adamw: (optax.adamw, {"eps": 1e-8}), lion: (optax.lion, {})}
+
+
+@pytest.mark.parametrize("module", OPTAX)
+@pytest.mark.parametrize("clip_norm", [None, 0.01])
+def test_it_is_optaxs_built_directly(module, clip_norm):
+    function, extra = OPTAX[module]
+    mask = {"kernel": True, "scale": False}
+    direct = function(0.1, b1=0.9, b2=0.99, weight_decay=0.3, mask=mask, **extra)
+    scales = [1.0 if clip_norm is None else clip_norm / optax.tree.norm(g) for g in GRADIENTS]
+    small = [
+        jax.tree.map(lambda g, s=scale: g * s, gradient)
+        for gradient, scale in zip(GRADIENTS, scales, strict=True)
+    ]
+    found = followed(made(module, clip_norm, weight_decay=0.3), GRADIENTS)
+    assert distance(found, followed(direct, small)) < ROUNDING
+
+
+def test_the_state_of_adamw_is_that_of_stored_checkpoints():
+    state = made(adamw, clip_norm=1.0).init(PARAMS)
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    moments = [f"1/0/{moment}/{name}" for moment in ("mu", "nu") for name in ("kernel", "scale")]
+    assert names == ["1/0/count", *moments]
+
+
+def test_clipping_is_by_the_norm_of_the_whole_and_leaves_small_gradients():
+    small, large = (
+        {"kernel": jnp.array([[k, 0.0]]), "scale": jnp.array([0.0])} for k in (0.5, 50.0)
+    )
+    # So large an epsilon makes the first update proportional to the gradient.
+    transform = made(adamw, clip_norm=1.0, epsilon=1e3, rate=1.0)
+    moved = [3.0 - float(followed(transform, [g])["kernel"][0, 0]) - 0.3 for g in (small, large)]
+    assert moved[1] / moved[0] == pytest.approx(2.0, rel=0.01)
