@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from lm_lab.data import loader
 from lm_lab.data.documents import given
 from lm_lab.registry import find, names
+from lm_lab.registry import load as load_value
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import initial
-from lm_lab.train.experiment import Experiment, Horizon, complete, reads, vocabulary
+from lm_lab.train.experiment import Experiment, Horizon, complete, vocabulary
 from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
 from lm_lab.types import UserError
 
@@ -121,8 +122,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     }
     parts = {name: _build(name, sections[name]) for name in SECTIONS}
     parts["train"][OWN] = _anchored(parts["train"][OWN])
-    _fit(chosen["objective"]["name"], parts)
-    needs = _needs(chosen["objective"]["name"], parts)
+    _fit(chosen["objective"]["name"], chosen["model"]["family"], parts)
+    needs = _needs(chosen["objective"]["name"], chosen["model"]["family"], parts)
     its_own = stored or "length" in _section(config.to_dict(), "model")
     parts["model"]["family"] = _complete(parts["model"]["family"], needs, grows=not its_own)
     experiment = Experiment(
@@ -180,9 +181,9 @@ def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
     """The settings classes that share a section: its own, and one for each choice."""
     parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
     for field, kind in CHOICES.get(section, {}).items():
-        parts[field] = find(
-            kind, _choice(section, field, values), f"config.{section}.{field}"
-        ).Config
+        read = load_value if kind in ("models", "objectives") else find
+        name, where = _choice(section, field, values), f"config.{section}.{field}"
+        parts[field] = read(kind, name, where).Config
     return parts
 
 
@@ -209,16 +210,16 @@ def _anchored(horizon: Horizon) -> Horizon:
     return dataclasses.replace(horizon, initial=str(Path(horizon.initial).expanduser().absolute()))
 
 
-def _fit(objective: str, parts: dict[str, Any]) -> None:
+def _fit(objective: str, chosen_family: str, parts: dict[str, Any]) -> None:
     """Completes the objective's settings by the model's. Raises UserError where objective, model
     and data clash.
     """
-    module, model = find("objectives", objective, "config.objective.name"), parts["model"]["family"]
-    settings = complete(
-        module, parts["objective"]["name"], model, f"config.objective.name {objective!r}"
-    )
+    contract = load_value("objectives", objective, "config.objective.name")
+    family = load_value("models", chosen_family, "config.model.family")
+    model, where = parts["model"]["family"], f"config.objective.name {objective!r}"
+    settings = complete(contract, parts["objective"]["name"], family, model, where)
     source = parts["data"][OWN].source
-    wanted, found = reads(module), given(find("data.sources", source, "config.data.source"))
+    wanted, found = contract.consumes, given(find("data.sources", source, "config.data.source"))
     if wanted != found:
         words = {
             "stream": "a stream of text",
@@ -230,26 +231,22 @@ def _fit(objective: str, parts: dict[str, Any]) -> None:
             f"config.data.source {source!r} gives "
             f"{words[found]}; choose another of the two"
         )
-    if parts["data"][OWN].pack and not (wanted == "pairs" and model.reads_context):
+    if parts["data"][OWN].pack and not (wanted == "pairs" and family.needs_context):
         raise UserError(
             "config.data.pack is for pairs whose source is a model's context; leave it out"
         )
     parts["objective"]["name"] = settings
 
 
-def _needs(objective: str, parts: Mapping[str, Any]) -> dict[str, int]:
+def _needs(objective: str, chosen_family: str, parts: Mapping[str, Any]) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
-    module, settings, data = (
-        find("objectives", objective, ""),
-        parts["objective"]["name"],
-        parts["data"][OWN],
-    )
+    contract = load_value("objectives", objective, "config.objective.name")
+    family = load_value("models", chosen_family, "config.model.family")
+    settings, data = parts["objective"]["name"], parts["data"][OWN]
     tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
-    known = vocabulary(tokenizer, parts["model"]["family"])
-    specials = module.specials(settings, data.length, known) if hasattr(module, "specials") else 0
-    length = data.length
-    if hasattr(module, "model_length"):
-        length = module.model_length(settings, data.length, data.context_length or data.length)
+    known = vocabulary(tokenizer, family, parts["model"]["family"])
+    specials = contract.special_ids(settings, data.length, known)
+    length = contract.model_length(settings, data.length, data.context_length or data.length)
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 

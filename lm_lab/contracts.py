@@ -1,20 +1,196 @@
-"""What a module of each kind exports: one table, asked when the registry finds a module, so that
-one from outside that lacks something is one line that names it, before any work.
+"""What one file of each kind exports: a NamedTuple, with a default for all that may be left out.
+
+A file of a kind ends in one value, as FAMILY = Family(Config, Model, scope="causal"), and
+registry.load gives that value. `Config` is a frozen dataclass of schema.setting fields: what a
+config may say of it.
 """
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import optax
 from jax import Array
 
 from lm_lab.schema import setting
-from lm_lab.types import Adapter, Batch, Objective, PyTree, Reads, Sees, UserError
+from lm_lab.types import (
+    AdapterFunctions,
+    Batch,
+    Codec,
+    DataForm,
+    Document,
+    Examples,
+    Inputs,
+    ObjectiveFunctions,
+    Pooling,
+    PyTree,
+    Scope,
+    Vocabulary,
+)
 
-Kind = Literal["models", "objectives", "adapters", "data.sources", "data.tokenizers"]
+
+class Settings(Protocol):
+    """A frozen dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]
+
+
+ConfigT = TypeVar("ConfigT", bound=Settings)
+
+
+class Model(Protocol):
+    """A Linen module: inputs to features [B L D] to logits f32[B L V]."""
+
+    @property
+    def init(self) -> Callable[..., PyTree]:
+        """(key, inputs) -> variables."""
+        ...
+
+    @property
+    def apply(self) -> Callable[..., PyTree]:
+        """(variables, inputs) -> logits; method="features" for features; rngs, mutable."""
+        ...
+
+
+class AttentionGeometry(NamedTuple):
+    """What the FLOP conventions and tensor parallelism need to know of attention."""
+
+    layers: int = 0
+    heads: int = 0
+    head_dim: int = 0
+
+
+class Family(NamedTuple, Generic[ConfigT]):
+    """An architecture: a file of lm_lab/models.
+
+    Config has a field `vocab`, and `length` where the longest sequence decides shapes; None is
+    filled in by what tokenizer, objective and data ask for.
+    """
+
+    Config: type[ConfigT]
+    Model: Callable[[ConfigT], Model]
+    # what its features see of a sequence; a function where the settings decide
+    scope: Scope | Callable[[ConfigT], Scope]
+    needs_context: bool = False  # whether an encoder reads inputs.context
+    attention: Callable[[ConfigT], AttentionGeometry] = lambda config: AttentionGeometry()
+    # the longest sequence that parameters allow, as learned positions; None: any
+    max_length: Callable[[ConfigT], int | None] = lambda config: None
+    start_id: Callable[[ConfigT], int | None] = lambda config: None  # with which a decoder begins
+    experts_per_token: Callable[[ConfigT], int] = lambda config: 1
+
+    def scope_of(self, config: ConfigT) -> Scope:
+        """What the features of a model with these settings see."""
+        return self.scope(config) if callable(self.scope) else self.scope
+
+
+class ModelInfo(NamedTuple):
+    """What an objective's settings may follow from the model."""
+
+    scope: Scope
+    needs_context: bool
+
+
+class PooledHead(NamedTuple):
+    """A head that says some numbers of a whole text, in the place of the model's readout."""
+
+    outputs: int  # numbers a text
+    pooling: Pooling  # the vector they are read from
+
+
+class TextLikelihood(NamedTuple, Generic[ConfigT]):
+    """How an objective gives the likelihood of a whole text, cut into overlapping windows."""
+
+    # (settings, length) -> tokens at the beginning of a window that are only given
+    given: Callable[[ConfigT, int], int]
+    # (settings, windows, given) -> the batch whose targets are the tokens behind those given
+    batch: Callable[[ConfigT, Examples, int], Batch]
+
+
+class MetricChoice(NamedTuple):
+    """A metric that an objective asks for: its name, or dotted path, with its settings."""
+
+    name: str
+    settings: Mapping[str, object] = {}
+    always: bool = False  # taken at every evaluation, and not once, of the trained model
+
+
+def disjoint_windows(config: Settings, length: int) -> tuple[int, int]:
+    """Every token is in one window."""
+    del config
+    return length, length
+
+
+class Objective(NamedTuple, Generic[ConfigT]):
+    """What is learnt: a file of lm_lab/objectives."""
+
+    Config: type[ConfigT]
+    # (settings, length L, vocabulary) -> prepare and loss
+    make: Callable[[ConfigT, int, Vocabulary], ObjectiveFunctions]
+    scope: Scope | None  # what a model may see, that it leaks no target; None: any
+    consumes: DataForm = "stream"
+    needs_context: bool | None = False  # whether it gives inputs.context; None: as the model reads
+    # the names of the metrics that are taken of a trained model, by the settings
+    metrics: Callable[[ConfigT], tuple[MetricChoice, ...]] = lambda config: ()
+    # (settings, length) -> (tokens in a window of a stream, tokens from one window to the next)
+    window: Callable[[ConfigT, int], tuple[int, int]] = disjoint_windows
+    # settings that are None completed by the model's; raises UserError for a clash
+    complete: Callable[[ConfigT, ModelInfo], ConfigT] = lambda config, model: config
+    # (settings, length, vocabulary) -> ids that it adds beyond the tokenizer's
+    special_ids: Callable[[ConfigT, int, Vocabulary], int] = lambda config, length, vocabulary: 0
+    # (settings, length, context length) -> the longest sequence that the model reads
+    model_length: Callable[[ConfigT, int, int], int] = lambda config, length, context_length: length
+    head: Callable[[ConfigT], PooledHead] | None = None  # None: the model's own readout
+    # (settings, labels f32[n]); raises UserError for labels that cannot be learnt
+    check_labels: Callable[[ConfigT, np.ndarray], None] = lambda config, labels: None
+    # what a model is given before it writes the first token of the answer to examples.context
+    prompt: Callable[[ConfigT, Vocabulary, Examples], Inputs] | None = None
+    text_likelihood: TextLikelihood[ConfigT] | None = None
+    # whether a text is scored by hiding each of its tokens in turn (1910.14659)
+    pseudo_likelihood: bool = False
+
+
+class Adapter(NamedTuple, Generic[ConfigT]):
+    """What of a model is trained, and what beside it: a file of lm_lab/adapters."""
+
+    Config: type[ConfigT]
+    make: Callable[[ConfigT], AdapterFunctions]
+    # whether it goes on with the adapter of the run that train.initial names
+    continues: Callable[[ConfigT], bool] = lambda config: False
+
+
+class Source(NamedTuple, Generic[ConfigT]):
+    """Where text comes from: a file of lm_lab/data/sources."""
+
+    Config: type[ConfigT]
+    # the documents, the same ones in the same order at every call
+    documents: Callable[[ConfigT], Iterator[Document]]
+    # hex digest that changes when any document, or their order, does; much cheaper than reading
+    fingerprint: Callable[[ConfigT], str]
+    provides: DataForm = "stream"
+    # a text in the form in which a model knows the sources of pairs
+    as_source: Callable[[ConfigT, str], str] = lambda config, text: text
+
+
+class Tokenizer(NamedTuple, Generic[ConfigT]):
+    """How text becomes ids: a file of lm_lab/data/tokenizers.
+
+    A setting of Config that names a file (`names_file`) has a name that ends in `_file`; runs keep
+    a copy of what it names.
+    """
+
+    Config: type[ConfigT]
+    make: Callable[[ConfigT, bytes], Codec]  # (settings, what was learnt: b"" without `learn`)
+    learn: Callable[[ConfigT, Iterable[str]], bytes] | None = None  # from the training texts
+    # (settings, what was learnt, texts) -> (words of the texts without an id, all words)
+    unknown: Callable[[ConfigT, bytes, Iterable[str]], tuple[int, int]] | None = None
+    version: int = 1  # raised when `learn` gives something else from the same text
+
+
+Hyper = Mapping[str, Array]
+"""Settings that are marked traced=True, by field name, as arrays: {"seed": u32[], "peak_rate":
+f32[], ...}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +203,11 @@ class OptimizerConfig:
     )
 
 
-OptimizerSettings = TypeVar("OptimizerSettings", bound=OptimizerConfig)
-ScheduleSettings = TypeVar("ScheduleSettings")
+OptimizerT = TypeVar("OptimizerT", bound=OptimizerConfig)
 
 
-class Optimizer(NamedTuple, Generic[OptimizerSettings]):
-    """How parameters follow from gradients; lm_lab/optimizers.
+class Optimizer(NamedTuple, Generic[OptimizerT]):
+    """How parameters follow from gradients: a file of lm_lab/optimizers.
 
     make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
     clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name: those
@@ -40,197 +215,93 @@ class Optimizer(NamedTuple, Generic[OptimizerSettings]):
     for each parameter: whether it decays.
     """
 
-    Config: type[OptimizerSettings]
-    make: Callable[
-        [OptimizerSettings, Mapping[str, Array], Array | float, PyTree],
-        optax.GradientTransformation,
-    ]
+    Config: type[OptimizerT]
+    make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
 
 
-def _any_length(config: object, steps: int) -> None:
-    """A schedule that fits into a run of any length."""
-
-
-class Schedule(NamedTuple, Generic[ScheduleSettings]):
-    """The learning rate over a run; lm_lab/schedules.
+class Schedule(NamedTuple, Generic[ConfigT]):
+    """The learning rate over a run: a file of lm_lab/schedules.
 
     factor(config, step i32[...], steps) -> f32[...], the share of the peak rate at each step of
-    `steps` in all. check_steps(config, steps) raises UserError where the settings do not fit the run.
+    `steps` in all. check_steps(config, steps) raises UserError where the settings do not fit the
+    run.
     """
 
-    Config: type[ScheduleSettings]
-    factor: Callable[[ScheduleSettings, Array, int], Array]
-    check_steps: Callable[[ScheduleSettings, int], None] = _any_length
+    Config: type[ConfigT]
+    factor: Callable[[ConfigT, Array, int], Array]
+    check_steps: Callable[[ConfigT, int], None] = lambda config, steps: None
 
 
-class Contract(NamedTuple):
-    """Names of functions with what they are given, and of constants with what they may be."""
+class EvaluationData(NamedTuple):
+    """What a metric measures: a model, and the held-out data of its run."""
 
-    functions: Mapping[str, tuple[str, ...]]
-    optional_functions: Mapping[str, tuple[str, ...]] = {}
-    constants: Mapping[str, tuple] = {}
-    optional_constants: Mapping[str, tuple] = {}
-    settings: tuple[str, ...] = ()  # attributes of Config, beside its fields
-
-
-CONTRACTS: dict[Kind, Contract] = {
-    "models": Contract({"Model": ("config",)}, settings=("sees", "reads_context")),
-    "objectives": Contract(
-        {"make": ("config", "length", "vocabulary")},
-        {
-            "window": ("config", "length"),
-            "complete": ("config", "model"),
-            "specials": ("config", "length", "vocabulary"),
-            "model_length": ("config", "length", "context_length"),
-            "head": ("config",),
-            "check_labels": ("config", "labels"),
-            "prompt": ("config", "vocabulary", "examples"),
-            "given": ("config", "length"),
-            "judged": ("config", "examples", "given"),
-        },
-        {"SEES": (None, *get_args(Sees))},
-        {"READS": get_args(Reads), "CONTEXT": (None, False, True), "MEASURES": ("correlation",)},
-    ),
-    "adapters": Contract({"make": ("config",)}),
-    "data.sources": Contract(
-        {"documents": ("config",), "fingerprint": ("config",)},
-        {"as_source": ("config", "text")},
-        optional_constants={"GIVES": get_args(Reads)},
-    ),
-    "data.tokenizers": Contract(
-        {"make": ("config",)},
-        {"learn": ("config", "texts"), "unknown": ("config", "learnt", "texts")},
-    ),
-}
-WRITING = (
-    "measures",
-    "beams",
-    "length_penalty",
-    "bleu_tokenizer",
-)  # settings of an objective whose texts are measured
-
-OF_VECTORS = (
-    "analogies",
-    "similarities",
-)  # settings of an objective whose word vectors are measured
+    model: Model
+    codec: Codec
+    vocabulary: Vocabulary
+    length: int  # of windows; of records the longest text or target, its end too
+    compute: str  # dtype of matrix products
+    # (rows of a batch, batches at most; 0: all) -> held-out batches [n B ...]; of records each once
+    heldout: Callable[[int, int], Examples]
+    targets: Callable[[], list[str]]  # the texts of held-out pairs, in the order of `heldout`
+    batch_size: int  # of training
+    prompt: Callable[[Examples], Inputs] | None = None  # before the first token of an answer
 
 
-def check(kind: Kind, module: ModuleType, where: str) -> None:
-    """Raises UserError, naming the module and what it lacks, unless it has all that its kind
-    exports.
+MetricFunction = Callable[[PyTree], Mapping[str, float]]
+"""Parameters -> values by name, as in {"bleu": 31.2}."""
+
+
+class Metric(NamedTuple, Generic[ConfigT]):
+    """What is measured of a trained model beside its likelihood: a file of
+    lm_lab/evaluation/metrics.
     """
-    contract = CONTRACTS[kind]
-    fault = _config_fault(getattr(module, "Config", None), contract.settings)
-    for name, arguments in {**contract.functions, **contract.optional_functions}.items():
-        if hasattr(module, name) or name in contract.functions:
-            given = (
-                (*arguments, "learnt") if name == "make" and hasattr(module, "learn") else arguments
-            )
-            fault = fault or _function_fault(name, getattr(module, name, None), given)
-    for name, allowed in {**contract.constants, **contract.optional_constants}.items():
-        if name in contract.constants and not hasattr(module, name):
-            fault = fault or f"has no {name}, which is {_listed(allowed)}"
-        elif getattr(module, name, allowed[0]) not in allowed:
-            fault = (
-                fault or f"has {name} {getattr(module, name)!r}, which must be {_listed(allowed)}"
-            )
-    if kind == "objectives" and fault is None:
-        fault = _objective_fault(module)
-    if fault:
-        raise UserError(
-            f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
-        )
+
+    Config: type[ConfigT]
+    # opens what it reads and checks it before training; raises UserError
+    prepare: Callable[[ConfigT, EvaluationData], MetricFunction]
 
 
-def _config_fault(config: Any, settings: tuple[str, ...]) -> str | None:
-    if config is None:
-        return "has no Config"
-    if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        return "has a Config that is no frozen dataclass"
-    try:
-        get_type_hints(config)
-    except (NameError, TypeError) as error:
-        return f"has a Config whose types cannot be read ({error})"
-    fields = {field.name for field in dataclasses.fields(config)}
-    lacks = [name for name in settings if name not in fields and not hasattr(config, name)]
-    return f"has a Config without {lacks[0]}" if lacks else None
-
-
-def _function_fault(name: str, function: Any, arguments: tuple[str, ...]) -> str | None:
-    call = f"{name}({', '.join(arguments)})"
-    if not callable(function):
-        return f"has no {call}"
-    try:
-        inspect.signature(function).bind(*arguments)
-    except TypeError as error:
-        return f"has a {name} that is not called as {call}: {error}"
-    except ValueError:  # written in C: it does not say what it takes
-        return None
-    return None
-
-
-def _objective_fault(module: ModuleType) -> str | None:
-    """What one objective needs and another does not."""
-    if getattr(module, "READS", "stream") == "stream" and not hasattr(module, "window"):
-        return "has no window(config, length), which an objective on a stream of text needs"
-    fields = {field.name for field in dataclasses.fields(module.Config)}
-    if getattr(module, "READS", "stream") == "pairs" and "measures" in fields:
-        lacks = [name for name in WRITING if name not in fields]
-        if lacks:
-            return f"has a Config with measures and without {lacks[0]}"
-        if not hasattr(module, "prompt"):
-            return "has a Config with measures and no prompt(config, vocabulary, examples)"
-    if len(fields & set(OF_VECTORS)) == 1:
-        return (
-            f"has a Config with {(fields & set(OF_VECTORS)).pop()} alone of "
-            f"{' and '.join(OF_VECTORS)}"
-        )
-    return None
-
-
-def _listed(allowed: tuple) -> str:
-    return " or ".join(map(repr, allowed))
-
-
-def check_model(config: Any, where: str) -> None:
-    """Raises UserError unless the settings of a model say what it sees and whether it reads a
-    context.
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A command that finishes some runs of one program, by their names; its output is appended to
+    the log.
     """
-    for name, allowed in (("sees", get_args(Sees)), ("reads_context", (False, True))):
-        if getattr(config, name) not in allowed:
-            owner = f"{type(config).__module__}.{type(config).__qualname__}"
-            raise UserError(
-                f"{where}: {owner} has {name} {getattr(config, name)!r}, which must be "
-                f"{_listed(allowed)}"
-            )
+
+    names: tuple[str, ...]
+    command: tuple[str, ...]
+    log: Path
 
 
-def checked(module: ModuleType, made: Any) -> Objective:
-    """The objective that a module made, which says what is wrong with its batches and sums where
-    they are traced.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
+    lack a result.
     """
-    _require(module, "make", made, Objective)
 
-    def prepare(key: Any, examples: Any) -> Batch:
-        return _require(module, "prepare", made.prepare(key, examples), Batch)
-
-    def loss(logits: Any, batch: Batch) -> Any:
-        sums = made.loss(logits, batch)
-        lacks = [name for name in ("nll", "weight") if name not in sums]
-        if lacks:
-            raise UserError(f"{module.__name__!r} has a loss that gives no {lacks[0]!r}")
-        return sums
-
-    return Objective(prepare, loss)
+    unit: Unit
+    code: int
+    message: str
 
 
-def checked_adapter(module: ModuleType, made: Any) -> Adapter:
-    """The adapter that a module made. Raises UserError for something else."""
-    return _require(module, "make", made, Adapter)
+class UnitRunner(Protocol):
+    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still
+    running.
+    """
+
+    @property
+    def workers(self) -> int:
+        """How many units run at once; a sweep is cut into units by it."""
+        ...
+
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
 
 
-def _require(module: ModuleType, name: str, value: Any, wanted: Callable) -> Any:
-    if not isinstance(value, wanted):  # type: ignore[arg-type]
-        found = f"gives a {type(value).__name__}, not a lm_lab.types.{wanted.__name__}"
-        raise UserError(f"{module.__name__!r} has a {name} that {found}; return one")
-    return value
+class Executor(NamedTuple, Generic[ConfigT]):
+    """Where the runs of a sweep are computed: a file of lm_lab/sweeps/executors."""
+
+    Config: type[ConfigT]
+    # (settings, platform of the launcher's own devices: cpu, gpu or tpu)
+    make: Callable[[ConfigT, str], UnitRunner]
+
+
+Contract = Family | Objective | Adapter | Source | Tokenizer | Optimizer | Schedule | Metric

@@ -1,21 +1,51 @@
-"""From a name in a config to the module that implements it: the module path is the registry.
+"""From a name in a config to what implements it: the module path is the registry.
 
 A name is a file of the kind's package ("decoder" among models is lm_lab/models/decoder.py) or the
 dotted path of a module of an outside package ("my_research.models.decoder"). Adding a family, an
-objective, a source or a tokenizer is adding a file.
+objective, a source or an optimizer is adding a file that ends in one value (contracts.py).
 """
 
+import dataclasses
 import importlib
 import importlib.util
+import inspect
 import pkgutil
+import types
+import typing
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
 
-from lm_lab import contracts
-from lm_lab.contracts import Kind
+from lm_lab import contracts, old_contracts
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-__all__ = ["Kind", "find", "names"]
+__all__ = ["KINDS", "Kind", "find", "load", "names"]
+
+Kind = Literal[
+    "models",
+    "objectives",
+    "adapters",
+    "data.sources",
+    "data.tokenizers",
+    "optimizers",
+    "schedules",
+    "evaluation.metrics",
+    "sweeps.executors",
+]
+
+# kind -> the name of the value that its files end in, and its type
+KINDS: dict[Kind, tuple[str, type]] = {
+    "models": ("FAMILY", contracts.Family),
+    "objectives": ("OBJECTIVE", contracts.Objective),
+    "adapters": ("ADAPTER", contracts.Adapter),
+    "data.sources": ("SOURCE", contracts.Source),
+    "data.tokenizers": ("TOKENIZER", contracts.Tokenizer),
+    "optimizers": ("OPTIMIZER", contracts.Optimizer),
+    "schedules": ("SCHEDULE", contracts.Schedule),
+    "evaluation.metrics": ("METRIC", contracts.Metric),
+    "sweeps.executors": ("EXECUTOR", contracts.Executor),
+}
 
 
 def names(kind: Kind) -> list[str]:
@@ -28,18 +58,65 @@ def names(kind: Kind) -> list[str]:
     )
 
 
-def find(kind: Kind, name: str, where: str) -> ModuleType:
-    """The module behind a name; `where` (as in "config.model.family") names it in errors.
+@overload
+def load(kind: Literal["models"], name: str, where: str) -> contracts.Family[Any]: ...
+@overload
+def load(kind: Literal["objectives"], name: str, where: str) -> contracts.Objective[Any]: ...
+@overload
+def load(kind: Literal["adapters"], name: str, where: str) -> contracts.Adapter[Any]: ...
+@overload
+def load(kind: Literal["data.sources"], name: str, where: str) -> contracts.Source[Any]: ...
+@overload
+def load(kind: Literal["data.tokenizers"], name: str, where: str) -> contracts.Tokenizer[Any]: ...
+@overload
+def load(kind: Literal["optimizers"], name: str, where: str) -> contracts.Optimizer[Any]: ...
+@overload
+def load(kind: Literal["schedules"], name: str, where: str) -> contracts.Schedule[Any]: ...
+@overload
+def load(kind: Literal["evaluation.metrics"], name: str, where: str) -> contracts.Metric[Any]: ...
+@overload
+def load(kind: Literal["sweeps.executors"], name: str, where: str) -> contracts.Executor[Any]: ...
+@overload
+def load(kind: Kind, name: str, where: str) -> contracts.Contract: ...
+def load(kind: Kind, name: str, where: str) -> Any:
+    """The value behind a name; `where` (as in "config.model.family") names it in errors.
 
-    Raises UserError where there is none, it fails as it is imported, or it lacks what its kind
-    exports.
+    Raises UserError where there is no such module, it fails as it is imported, it lacks the value
+    of its kind, or the value is not what its contract says.
     """
+    module = _module(kind, name, where)
+    attribute, contract = KINDS[kind]
+    value = vars(module).get(attribute)
+    if value is None:
+        fault: str | None = f"has no {attribute} = {contract.__name__}(...)"
+    elif not isinstance(value, contract):
+        fault = f"has {attribute}, which is a {type(value).__name__}, not a {contract.__name__}"
+    else:
+        fault = _fault(contract, value)
+    if fault:
+        raise UserError(
+            f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
+        )
+    return value
+
+
+def find(kind: Kind, name: str, where: str) -> ModuleType:
+    """The module behind a name, as `load`."""
+    module = _module(kind, name, where)
+    if kind in ("models", "objectives"):
+        load(kind, name, where)
+    elif "." in name:
+        old_contracts.check(kind, module, where)  # type: ignore[arg-type]
+    return module
+
+
+def _module(kind: Kind, name: str, where: str) -> ModuleType:
     if "." not in name:
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
         return importlib.import_module(f"lm_lab.{kind}.{name}")
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(
             f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
@@ -48,5 +125,65 @@ def find(kind: Kind, name: str, where: str) -> ModuleType:
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
-    contracts.check(kind, module, where)
-    return module
+
+
+def _fault(contract: type, value: Any) -> str | None:
+    """What is wrong with the fields of a contract's value, by their annotations."""
+    for name, hint in contract.__annotations__.items():
+        fault = _field_fault(name, hint, getattr(value, name))
+        if fault:
+            return fault
+    return None
+
+
+def _field_fault(name: str, hint: Any, value: Any) -> str | None:
+    """What is wrong with a field: a union is right where one of its options is."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        faults = [_field_fault(name, option, value) for option in arguments]
+        if None in faults:
+            return None
+        return faults[-1] if callable(value) else faults[0]
+    if origin is Literal:
+        return None if value in arguments else f"has {name} {value!r}, not {_listed(arguments)}"
+    if origin is Callable:
+        return _function_fault(name, value, arguments[0])
+    if origin is type:
+        return _config_fault(value)
+    wanted: type = origin or hint
+    if not isinstance(value, wanted):
+        return f"has {name} {value!r}, which is no {wanted.__name__}"
+    return _fault(wanted, value) if isinstance(value, tuple) and wanted is not tuple else None
+
+
+def _function_fault(name: str, function: Any, parameters: list[Any]) -> str | None:
+    call = f"{name}({', '.join(_named(parameter) for parameter in parameters)})"
+    if not callable(function):
+        return f"has {name} {function!r}, which is no function {call}"
+    try:
+        inspect.signature(function).bind(*parameters)
+    except TypeError as error:
+        return f"has a {name} that is not called as {call}: {error}"
+    except ValueError:  # written in C: it does not say what it takes
+        return None
+    return None
+
+
+def _config_fault(config: Any) -> str | None:
+    if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "has a Config that is no frozen dataclass"
+    try:
+        get_type_hints(config)
+    except (NameError, TypeError) as error:
+        return f"has a Config whose types cannot be read ({error})"
+    return None
+
+
+def _named(parameter: Any) -> str:
+    if isinstance(parameter, typing.TypeVar):
+        return "Config"
+    return parameter.__name__ if isinstance(parameter, type) else str(parameter)
+
+
+def _listed(allowed: tuple) -> str:
+    return " or ".join(map(repr, allowed))

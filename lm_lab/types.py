@@ -7,18 +7,27 @@ feed-forward dim, V vocabulary, N layers, P population. An array's name ends in 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from jax import Array
 
 PyTree = Any
 
-Sees = Literal["past", "all", "words"]
-"""What a family's features see of a sequence, and what an objective may show them: "past" leaks no
-future, "words" are seen one by one or in bags that the objective makes, without order.
+Scope = Literal["causal", "bidirectional", "unordered"]
+"""What the features of a token depend on: the tokens up to it, all of its segment, or single words
+and bags of them that the objective makes.
 """
 
-Reads = Literal["stream", "pairs", "labelled"]
-"""What a source gives and an objective reads: one stream of text, or records: pairs of texts, or
-texts with labels.
+Sees = Literal["past", "all", "words"]
+"""Scope, in the words of lm_lab/nn."""
+
+DataForm = Literal["stream", "pairs", "labelled"]
+"""What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
+or texts with labels.
+"""
+
+Pooling = Literal["first", "first_tanh", "mean", "last"]
+"""Which vector stands for a whole text: that of its first or last token, or the mean; "first_tanh"
+sends the first through a dense layer and tanh.
 """
 
 Sums = Mapping[str, Array]
@@ -70,6 +79,58 @@ class Batch(NamedTuple):
     bytes: Array  # f32[B L]: the UTF-8 bytes that each target stands for
 
 
+class Document(NamedTuple):
+    """A text that stands by itself, and a name that is the same on every machine (a path below the
+    source's root).
+    """
+
+    name: str
+    text: str
+    target: str | None = None  # of a pair, whose source is `text`
+    label: float | None = None  # a class, as its number, or a value
+    heldout: bool | None = None  # the side that the source gives it; None: the split's rule decides
+
+
+class Codec(NamedTuple):
+    """Text to ids and back: decode(encode(text)) == text, and bytes_of[encode(text)].sum() is its
+    size in UTF-8.
+
+    Those of other libraries that normalise text (lower case, a space put before it) give back what
+    they made of it, and count the bytes of that.
+    """
+
+    identity: str  # all that decides what encode returns: the name, and a digest of what was learnt
+    vocab: int  # ids are 0 .. vocab - 1
+    end_of_document: (
+        int  # the id that the token store puts after every document; encode never returns it
+    )
+    bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes of the original text that each id stands for
+    # u8[vocab]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
+    words: np.ndarray
+    sentence_ends: np.ndarray  # bool[vocab]: a sentence ends after it
+    encode: Callable[
+        [str], np.ndarray
+    ]  # text -> ids, of the smallest unsigned type that holds the vocabulary
+    decode: Callable[
+        [Any], str
+    ]  # ids -> text, without special ids; bytes that are not UTF-8 become U+FFFD
+    encode_source: Callable[[str], np.ndarray] | None = (
+        None  # of a pair's sources, where they are cut otherwise
+    )
+    mask: int | None = None  # the id that hides a token; None: objectives add one
+    stray: int | None = (
+        # the id of byte 0xFF, where a run of bytes that is no UTF-8 is U+FFFD from its first on
+        None
+    )
+    sentinels: tuple[
+        int, ...
+    ] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
+
+    def of_source(self, text: str) -> np.ndarray:
+        """The ids of the source of a pair, as `encode`."""
+        return (self.encode_source or self.encode)(text)
+
+
 class Vocabulary(NamedTuple):
     """What an objective knows of the tokenizer and of the model's special ids; those that neither
     has it adds, as size, size + 1, ...
@@ -90,8 +151,8 @@ class Vocabulary(NamedTuple):
         return self.size if self.mask is None else self.mask
 
 
-class Objective(NamedTuple):
-    """What is learnt: two pure functions.
+class ObjectiveFunctions(NamedTuple):
+    """What an objective makes of its settings: two pure functions.
 
     prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll,
     weight and bytes; what is learnt is nll, and "penalty" where there is one.
@@ -107,7 +168,7 @@ Hyper = Mapping[str, Array]
 """
 
 
-class Adapter(NamedTuple):
+class AdapterFunctions(NamedTuple):
     """Which of a model's parameters are trained, and what beside them: pure functions on trees of
     parameters.
     """

@@ -48,17 +48,10 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
         plain["model"]
     )
-    vocabulary, module = (
-        experiment.vocabulary(),
-        registry.find("objectives", experiment.objective_name, ""),
-    )
-    specials = (
-        module.specials(experiment.objective, experiment.data.length, vocabulary)
-        if hasattr(module, "specials")
-        else 0
-    )
-    assert plain["model"]["vocab"] == vocabulary.size + specials
-    if not hasattr(module, "model_length"):
+    vocabulary, objective = experiment.vocabulary(), experiment.objective_contract
+    added = objective.special_ids(experiment.objective, experiment.data.length, vocabulary)
+    assert plain["model"]["vocab"] == vocabulary.size + added
+    if objective.model_length(experiment.objective, 5, 7) == 5:
         assert plain["model"].get("length", plain["data"]["length"]) == plain["data"]["length"]
 
 

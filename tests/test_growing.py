@@ -18,11 +18,11 @@ FAMILY = '''
 """A bag of the last words: their mean, through one layer."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from lm_lab.contracts import Family
 from lm_lab.nn.linear import Embedding, Linear
 from lm_lab.schema import setting
 
@@ -33,8 +33,6 @@ class Config:
 
     width: int = setting("features", 16, low=1)
     vocab: int | None = setting("rows of the embedding; None: the tokenizer's", None)
-    sees: ClassVar[str] = "past"
-    reads_context: ClassVar[bool] = False
 
 
 class Model(nn.Module):
@@ -56,15 +54,19 @@ class Model(nn.Module):
 
     def __call__(self, inputs):
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(Config, Model, scope="causal")
 '''
 OBJECTIVE = '''
 """Next-token prediction of every other token."""
 
 import jax.numpy as jnp
 
+from lm_lab.contracts import Objective
 from lm_lab.objectives import causal
-from lm_lab.objectives.causal import SEES, Config, window
-from lm_lab.types import Objective
+from lm_lab.objectives.causal import Config
+from lm_lab.types import ObjectiveFunctions
 
 
 def make(config, length, vocabulary):
@@ -74,7 +76,10 @@ def make(config, length, vocabulary):
         batch = whole.prepare(key, examples)
         return batch._replace(weights=batch.weights * (jnp.arange(length) % 2))
 
-    return Objective(prepare, whole.loss)
+    return ObjectiveFunctions(prepare, whole.loss)
+
+
+OBJECTIVE = Objective(Config, make, scope="causal", window=causal.window)
 '''
 
 
@@ -121,7 +126,7 @@ def make(config):
 """
 SOURCE = """
 from dataclasses import dataclass
-from lm_lab.data.documents import Document
+from lm_lab.types import Document
 
 @dataclass(frozen=True)
 class Config:
@@ -142,10 +147,13 @@ def _changed(code: str, old: str, new: str) -> str:
 
 
 MODELS = {
-    "no Model": (("class Model(", "class Modle("), "has no Model(config)"),
-    "no sees": (("sees:", "looks:"), "has a Config without sees"),
-    "no reads_context": (("reads_context:", "x:"), "has a Config without reads_context"),
-    "unknown sees": (('"past"', '"pst"'), "has sees 'pst', which must be 'past' or"),
+    "no FAMILY": (("FAMILY =", "FAMLY ="), "has no FAMILY = Family(...)"),
+    "no scope": ((', scope="causal"', ""), "missing 1 required positional argument: 'scope'"),
+    "unknown scope": (('"causal"', '"past"'), "has scope 'past', not 'causal' or"),
+    "another kind": (
+        ("Family(Config, Model", "dict(a=Config, b=Model"),
+        "has FAMILY, which is a dict, not a Family",
+    ),
     "open settings": (("(frozen=True)", ""), "has a Config that is no frozen dataclass"),
     "broken": (
         ("class Model(", "flx\nclass Model("),
@@ -153,20 +161,18 @@ MODELS = {
     ),
 }
 OBJECTIVES = {
-    "no SEES": (("SEES, ", ""), "has no SEES, which is None or 'past'"),
-    "no window": ((", window", ""), "has no window(config, length)"),
-    "no make": (("def make", "def mke"), "has no make(config, length, vocabulary)"),
+    "no function": (("(Config, make,", "(Config, 3,"), "has make 3, which is no function make("),
     "few arguments": (
         ("make(config, length, vocabulary):", "make(config):"),
-        "has a make that is not called as make(",
+        "has a make that is not called as make(Config, int, Vocabulary)",
     ),
     "unknown text": (
-        ("def make", 'READS = "pair"\ndef make'),
-        "has READS 'pair', which must be 'stream' or",
+        ('scope="causal"', 'scope="causal", consumes="pair"'),
+        "has consumes 'pair', not 'stream' or",
     ),
     "no Objective": (
-        ("Objective(prepare", "(prepare"),
-        "has a make that gives a tuple, not a lm_lab.types.Objective",
+        ("ObjectiveFunctions(prepare", "(prepare"),
+        "has a make that gives a tuple, not a lm_lab.types.ObjectiveFunctions",
     ),
     "no weight": (("whole.loss)", "lambda *_: {'nll': 0.0})"), "has a loss that gives no 'weight'"),
     "no Batch": (
@@ -178,7 +184,7 @@ TOKENIZERS = {
     "no make": (("def make", "def mke"), "has no make(config)"),
     "no Tokenizer": (
         ("byte.make(config)", "object()"),
-        "has a make that gives a object, not a lm_lab.data.tok",
+        "has a make that gives a object, not a lm_lab.types.Codec",
     ),
     "short table": (("(config)\n", "(config)._replace(vocab=9)\n"), "has 257 entries for 9 ids"),
     "ids beyond": (
@@ -222,7 +228,9 @@ def test_what_a_module_lacks_is_one_line(research, tmp_path, key, code, message)
 
 def test_an_objective_on_pairs_needs_neither_measures_nor_window(research, tmp_path):
     code = (
-        "from lm_lab.objectives.causal import SEES, Config, make\nREADS, CONTEXT = 'pairs', None\n"
+        "from lm_lab.contracts import Objective\n"
+        "from lm_lab.objectives.causal import Config, make\n"
+        "OBJECTIVE = Objective(Config, make, 'causal', consumes='pairs', needs_context=None)\n"
     )
     (tmp_path / research / "plain_pairs.py").write_text(code)
     lines = "".join(f"say {n}\t{n} {n}\n" for n in range(40))

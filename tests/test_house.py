@@ -90,6 +90,7 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
         if (
             isinstance(node, ast.FunctionDef | ast.ClassDef)
             and not node.name.startswith("_")
+            and not any(ast.unparse(mark) == "overload" for mark in node.decorator_list)
             and not ast.get_docstring(node)
         ):
             yield node.name

@@ -19,9 +19,9 @@ from absl import app, flags
 
 from lm_lab import generation, registry
 from lm_lab.engine.sharding import unbox
-from lm_lab.generation.choice import Config
+from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import start, write
-from lm_lab.report import style, text
+from lm_lab.report import formatting, style
 from lm_lab.report.comparison.drawing import styles
 from lm_lab.types import Inputs
 
@@ -122,7 +122,7 @@ def table(found: list[Contender]) -> list[str]:
         own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
         cells = [
             f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, {max(item.rates):,.0f}], "
-            f"{text.short(item.cache_bytes)}B"
+            f"{formatting.short(item.cache_bytes)}B"
             for item in own
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -9,7 +9,7 @@ from jax import Array
 from lm_lab.adapters._paths import chosen
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
-from lm_lab.types import Adapter, PyTree, UserError
+from lm_lab.types import AdapterFunctions, PyTree, UserError
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Config:
             )
 
 
-def make(config: Config) -> Adapter:
+def make(config: Config) -> AdapterFunctions:
     """The adapter that trains what the patterns match."""
 
     def split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -37,7 +37,7 @@ def make(config: Config) -> Adapter:
         rest = {path: leaf for path, leaf in leaves.items() if path not in trained}
         return unflatten({path: leaves[path] for path in trained}), unflatten(rest)
 
-    return Adapter(split, _variables, union)
+    return AdapterFunctions(split, _variables, union)
 
 
 def _variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:

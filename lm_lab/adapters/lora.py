@@ -23,7 +23,7 @@ from jax import Array
 from lm_lab.adapters._paths import chosen, matches
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
-from lm_lab.types import Adapter, PyTree, UserError
+from lm_lab.types import AdapterFunctions, PyTree, UserError
 
 KERNEL = "/kernel"
 Adapters = PyTree
@@ -120,7 +120,7 @@ def _layers(kernel: Any) -> int | None:
     return kernel.shape[0] if len(kernel.shape) > 2 else None
 
 
-def make(config: Config) -> Adapter:
+def make(config: Config) -> AdapterFunctions:
     """The adapter of a run: trained are {"lora": adapters, "params": what is trained in full}."""
 
     def split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -143,7 +143,7 @@ def make(config: Config) -> Adapter:
     def whole(trained: PyTree, frozen: PyTree) -> PyTree:
         return union(merge(config, trained["lora"], frozen)[0], trained.get("params", {}))
 
-    return Adapter(split, variables, whole)
+    return AdapterFunctions(split, variables, whole)
 
 
 def init(key: Array, config: Config, params: PyTree) -> Adapters:

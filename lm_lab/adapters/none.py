@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from lm_lab.types import Adapter, PyTree
+from lm_lab.types import AdapterFunctions, PyTree
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,10 @@ class Config:
     """Nothing to set."""
 
 
-def make(config: Config) -> Adapter:
+def make(config: Config) -> AdapterFunctions:
     """The adapter that changes nothing."""
     del config
-    return Adapter(_split, _variables, lambda trained, frozen: trained)
+    return AdapterFunctions(_split, _variables, lambda trained, frozen: trained)
 
 
 def _split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:

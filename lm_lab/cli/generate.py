@@ -24,15 +24,14 @@ from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.cli import arguments, devices
 from lm_lab.data import loader
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
-from lm_lab.generation.choice import Config
+from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Examples, Inputs, UserError
+from lm_lab.types import Codec, Examples, Inputs, UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
@@ -75,7 +74,7 @@ def run(argv: list[str]) -> int:
         row[there > 0].tolist()
         for row, there in zip(*map(np.asarray, (inputs.tokens, inputs.segments)))
     ]
-    if experiment.reads == "pairs":
+    if experiment.consumes == "pairs":
         texts, befores = [f"{text}\t" for text in texts], [[]] * len(texts)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
         if settings.beams > 1:
@@ -99,33 +98,34 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def prompted(experiment: Experiment, tokenizer: Tokenizer, texts: Sequence[str]) -> Inputs:
+def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> Inputs:
     """What the model is given to go on from: as its objective has it, or else the text itself.
 
     Raises UserError where the objective learns nothing that could be gone on from.
     """
-    if experiment.model.sees != "past":
-        why = "no order of words" if experiment.model.sees == "words" else "the whole text"
+    family, objective = experiment.family_contract, experiment.objective_contract
+    scope = family.scope_of(experiment.model)
+    if scope != "causal":
+        why = "no order of words" if scope == "unordered" else "the whole text"
         raise UserError(
             f"config.model of family {experiment.family} sees {why}, and generates none; name another run"
         )
     source = registry.find("data.sources", experiment.data.source, "config.data.source")
     if hasattr(source, "as_source"):
         texts = [source.as_source(experiment.source, text) for text in texts]
-    encode = tokenizer.of_source if experiment.reads == "pairs" else tokenizer.encode
+    encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
-    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
-    if hasattr(module, "prompt"):
+    if objective.prompt is not None:
         closed = (
-            [end] if experiment.reads == "pairs" else []
+            [end] if experiment.consumes == "pairs" else []
         )  # as the sources that it was trained on
         context, there = padded([[*row, *closed] or [end] for row in ids], left=False)
         examples = Examples(
             context, there.astype(np.float32), context=context, context_segments=there
         )  # type: ignore[arg-type]
-        return module.prompt(experiment.objective, experiment.vocabulary(), examples)
-    if experiment.model.reads_context:
+        return objective.prompt(experiment.objective, experiment.vocabulary(), examples)
+    if family.needs_context:
         raise UserError(
             f"config.objective {experiment.objective_name!r} says nothing to go on from; generate with another"
         )
@@ -145,7 +145,7 @@ def utf8(texts: list[str]) -> list[str]:
 
 
 def pieces(
-    tokenizer: Tokenizer,
+    tokenizer: Codec,
     steps: Iterator[np.ndarray],
     stops: Sequence[int],
     before: Sequence[int] = (),
@@ -164,7 +164,7 @@ def pieces(
     yield _beyond(shown, text)
 
 
-def _settled(tokenizer: Tokenizer, ids: list[int], text: str) -> str:
+def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
     """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes that may turn bad."""
     if tokenizer.stray is not None:
         text = _common(text, tokenizer.decode([*ids, tokenizer.stray]))
@@ -192,7 +192,7 @@ def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
 
 
 def print_all(
-    tokenizer: Tokenizer,
+    tokenizer: Codec,
     texts: Sequence[str],
     befores: Sequence[Sequence[int]],
     tokens: Any,

@@ -22,6 +22,7 @@ from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.launch import launch
 from lm_lab.train import trust
 from lm_lab.types import UserError
@@ -58,7 +59,7 @@ def run(argv: list[str]) -> int:
         directory,
         resolve,
         partial(_command, trusted),
-        WORKERS.value,
+        partial(local.make, local.Config(WORKERS.value)),
         review=partial(kind.check, settings) if hasattr(kind, "check") else None,
     )
     counts = ", ".join(

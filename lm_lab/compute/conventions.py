@@ -1,5 +1,6 @@
-"""What other papers would say a training token costs: named conventions, beside the count and never
-instead of it.
+"""FLOPs of a training token as other papers count them, by named conventions.
+
+A run records them beside the count of `flops.py`, which they never replace.
 """
 
 from collections.abc import Callable, Mapping
@@ -7,9 +8,7 @@ from typing import NamedTuple
 
 
 class Geometry(NamedTuple):
-    """What the conventions ask of a model. A family without attention has no heads, and no term in
-    the length.
-    """
+    """The sizes from which the conventions count. Without attention, depth and heads are 0."""
 
     body: int  # matrix weights of the layers: 12 N D^2 for the classical transformer
     head: int  # matrix weights of the readout, V D, tied or not
@@ -22,20 +21,19 @@ class Geometry(NamedTuple):
 def geometry(
     parameters: Mapping[str, int], length: int, depth: int = 0, heads: int = 0, head_dim: int = 0
 ) -> Geometry:
-    """The geometry of a model from its parameters by group (`parameters.by_group`) and its
-    attention's shape.
+    """The geometry of a model.
+
+    `parameters` are those of `parameters.by_group`; the rest is the shape of its attention.
     """
     body = parameters["matmul_body"]
     return Geometry(body, parameters["matmul"] - body, length, depth, heads, head_dim)
 
 
 class Convention(NamedTuple):
-    """A named way of counting."""
+    """A named way to count the FLOPs of a token."""
 
-    formula: str  # for people: L layers, d width, H heads, Q head dim, T length, V vocabulary
-    per_token: Callable[
-        [Geometry], int
-    ]  # FLOPs a training token, forward and backward; Python integers never overflow
+    formula: str  # shown to people: L layers, d width, H heads, Q head dim, T length, V vocabulary
+    per_token: Callable[[Geometry], int]  # forward and backward; Python integers never overflow
 
 
 def _attention(shape: Geometry) -> int:
@@ -72,12 +70,12 @@ def transformer_body(width: int, depth: int) -> int:
 
 
 def lstm_body(width: int, depth: int, inputs: int | None = None) -> int:
-    """Four gates of D (D_in + D) a layer; `inputs` is D_in of the first layer (None: the width)."""
+    """Four gates of D (D_in + D) a layer; `inputs` is D_in of the first (None: the width)."""
     return _gated(4, width, depth, inputs)
 
 
 def gru_body(width: int, depth: int, inputs: int | None = None) -> int:
-    """Three gates of D (D_in + D) a layer; `inputs` is D_in of the first layer (None: the width)."""
+    """Three gates of D (D_in + D) a layer; `inputs` is D_in of the first (None: the width)."""
     return _gated(3, width, depth, inputs)
 
 

@@ -1,11 +1,9 @@
-"""Peak rates of known accelerators, as their vendors state them, without sparsity; and what share
-of them is used.
+"""Peak FLOP/s of accelerators by their vendors' data sheets, and the share of it that a run uses.
 
-Of other devices, CPUs among them, the rate of a large product is measured where they are.
-
-Rates are of one jax device at default matmul precision: on NVIDIA float32 then means TF32 where the
-chip has it, on a TPU a bfloat16 pass. Vendors' sheets print NVIDIA's tensor-core rates with
-sparsity, which doubles them from A100 on.
+The rates are dense (without sparsity), of one jax device, at default matmul precision: float32
+means TF32 on NVIDIA chips that have it, and a bfloat16 pass on a TPU. NVIDIA's sheets print
+tensor-core rates with sparsity from A100 on, which are twice the dense ones. For devices that are
+not in the table, CPUs among them, `measure` times a large matrix product.
 """
 
 import math
@@ -29,18 +27,18 @@ def _tpu(rate: float) -> dict[str, float]:
     return {"bfloat16": rate * 1e12, "float32": rate * 1e12}
 
 
-# By device_kind, in lower case; the first match holds.
+# by device_kind in lower case; the first pattern that matches counts
 PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
-    ("* mig *", {}),  # a slice of a chip: its share is not in the name in one way
+    ("* mig *", {}),  # a slice of a chip: the name does not say which share of it
     # NVIDIA H200 datasheet (SXM 1,979 and 989 TFLOPS with sparsity; NVL 1,671 and 835)
     ("nvidia h200 nvl*", _tensor_cores(835.5, 417.5)),
     ("nvidia h200*", _tensor_cores(989.5, 494.5)),
-    # NVIDIA H100 datasheet (SXM 1,979 and 989; NVL 1,671 and 835; PCIe, in its first edition, 1,513
-    # and 756)
+    # NVIDIA H100 datasheet (SXM 1,979 and 989; NVL 1,671 and 835; PCIe, first edition, 1,513 and
+    # 756)
     ("nvidia h100 nvl*", _tensor_cores(835.5, 417.5)),
     ("nvidia h100 pcie*", _tensor_cores(756.5, 378.0)),
     ("nvidia h100*", _tensor_cores(989.5, 494.5)),
-    # NVIDIA A100 datasheet (all forms; dense is printed)
+    # NVIDIA A100 datasheet (all forms; prints dense rates)
     ("*a100-*", _tensor_cores(312.0, 156.0)),
     ("nvidia a100*", _tensor_cores(312.0, 156.0)),
     # NVIDIA V100 datasheet (V100S 130 and 16.4; SXM2 125 and 15.7; PCIe 112 and 14)
@@ -49,7 +47,7 @@ PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("*v100-pcie*", _volta(112.0, 14.0)),
     # NVIDIA L4 datasheet (242 and 120 with sparsity)
     ("nvidia l4", _tensor_cores(121.0, 60.0)),
-    # Google Cloud TPU documentation, system architecture, a chip; of v2 and v3 a device is one of a
+    # Google Cloud TPU documentation, system architecture, a chip; a v2 or v3 device is one of a
     # chip's two cores.
     ("tpu v2", _tpu(45.0 / 2)),
     ("tpu v3", _tpu(123.0 / 2)),
@@ -62,26 +60,25 @@ PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("tpu v6e", _tpu(918.0)),
 )
 
-PRODUCT = 1024  # rows and columns of the matrices by which a rate is measured
+PRODUCT = 1024  # rows and columns of the matrices that `measure` multiplies
 
 
 def peak(device_kind: str, dtype: DTypeLike) -> float | None:
-    """FLOP/s of one device for products of `dtype`; None where no vendor's figure is known (every
-    CPU).
-    """
+    """FLOP/s of one device for products of `dtype`; None if not in the table (all CPUs)."""
     kind = device_kind.lower()
     rates = next((rates for pattern, rates in PEAKS if fnmatchcase(kind, pattern)), {})
     return rates.get(jnp.dtype(dtype).name)
 
 
 def is_known(device_kind: str) -> bool:
-    """Whether the table has the kind, whatever it says of it."""
+    """Whether the table lists the kind of device, with or without a rate."""
     return any(fnmatchcase(device_kind.lower(), pattern) for pattern, _ in PEAKS)
 
 
 def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
-    """FLOP/s of products of square matrices of `dtype` on the first device here: the best of about
-    so many seconds.
+    """FLOP/s of square matrix products of `dtype` on the first local device.
+
+    Repeats the product for about `seconds` and takes the fastest.
     """
     matrix = jnp.full((PRODUCT, PRODUCT), 0.5, dtype)
     product = jax.jit(jnp.matmul)
@@ -95,10 +92,9 @@ def measure(dtype: DTypeLike, seconds: float = 1.0) -> float:
 
 
 def utilisation(flops_per_second: float, device_kind: str, dtype: DTypeLike) -> float | None:
-    """The share, in 0 .. 1, of one device's peak that `flops_per_second` on that device is; None:
-    no known peak.
+    """`flops_per_second` as a share, in 0 .. 1, of one device's peak; None if no peak is known.
 
-    With FLOPs counted from the un-rematerialised step this is PaLM's model FLOPs utilisation
+    If the FLOPs are counted from the step without remat, this is PaLM's model FLOPs utilisation
     (2204.02311).
     """
     rate = peak(device_kind, dtype)

@@ -1,13 +1,13 @@
-"""FLOPs of a function, counted from its jaxpr: what the mathematics asks for, on any backend, with
-no array made.
+"""Counts the FLOPs of a function from its jaxpr, on any backend, without allocating an array.
 
-Counted: two FLOPs for each multiply-add of a matrix product or a convolution (products.py), times
-the trips of the loops around it. Not in the total, but counted beside it as `elementwise`:
-arithmetic on single elements, which is all that the recurrence of a linear RNN or state-space model
-does (an `associative_scan` is unrolled into it). The work of a `shard_map` is that of all its
-shards, repeated work included; of the branches of a `cond`, the dearest.
+The total counts two FLOPs for each multiply-add of a matrix product or a convolution
+(matmul_flops.py), times the trip counts of the loops around it. Arithmetic on single elements is
+counted apart, as `elementwise`: it is all that the recurrence of a linear RNN or state-space model
+does (an `associative_scan` is unrolled into it). A `shard_map` counts the work of all its shards,
+repeated work included; a `cond` counts its most expensive branch.
 
-What would be counted wrongly is refused. XLA's own cost analysis counts the body of a loop once.
+A function that would be counted wrongly is refused. (XLA's own cost analysis is no help: it counts
+the body of a loop once.)
 """
 
 import re
@@ -20,36 +20,33 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
-from lm_lab.compute import products
-from lm_lab.compute.loops import opened, trips
+from lm_lab.compute import matmul_flops
+from lm_lab.compute.loops import inner_jaxpr, trip_count
 from lm_lab.compute.parameters import group_of
 from lm_lab.types import UserError
 
 
 class Uncountable(UserError):
-    """The jaxpr does not say what the function costs; the message names the operation and the
-    remedy.
-    """
+    """The FLOPs cannot be read from the jaxpr; the message names the operation and the remedy."""
 
 
 class Flops(NamedTuple):
-    """What one call of a function costs."""
+    """The cost of one call of a function."""
 
     total: int  # of matrix products and convolutions
     by_group: dict[str, int]  # the total by the groups of parameters.py, read from the name stack
-    elementwise: int  # arithmetic on single elements of floats, one each, not in the total
+    elementwise: int  # arithmetic on single floating-point elements, one each, not in the total
 
 
 def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
-    """FLOPs of one call of `function`; arguments are trees of ShapeDtypeStructs or arrays, and
-    nothing is allocated.
+    """Counts the FLOPs of one call of `function`; nothing is allocated.
 
-    Backward passes are counted as they are written, less what no result needs; so build a step
-    without remat: one that recomputes is refused, for its model costs no more mathematics than
-    without. Raises Uncountable for that, for a `while` of unknown length around a product, and for
-    kernels and solvers whose inside the jaxpr hides.
+    Arguments are trees of ShapeDtypeStructs or arrays. Backward passes are counted as written, less
+    what no result needs. Build the step without remat: recomputation is no part of a model's cost.
+    Raises Uncountable for a function that recomputes, for a `while` of unknown length around a
+    matrix product, and for kernels and solvers that hide their operations from the jaxpr.
     """
-    tally = _tally(opened(jax.make_jaxpr(function)(*abstract_args)), "")
+    tally = _tally(inner_jaxpr(jax.make_jaxpr(function)(*abstract_args)), "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
     return Flops(tally.total(), dict(tally), elementwise)
 
@@ -58,18 +55,19 @@ Tally = Counter[str]
 _ELEMENTWISE = "elementwise"
 
 _ELEMENTS = {
-    "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square", "sqrt", "rsqrt", "cbrt",
-    "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh",
-    "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
+    "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square",
+    "sqrt", "rsqrt", "cbrt", "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin",
+    "cos", "tan", "tanh", "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
 }  # fmt: skip
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
 _CALLS = {
-    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
     "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
 }  # fmt: skip
 _KERNELS = re.compile(
-    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton|rnn_(fwd|bwd)"
-    "|call_tf|call_exported|pure_callback|custom_fusion"
+    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton"
+    "|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
 )
 _SOLVERS = re.compile(
     r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve"
@@ -77,8 +75,9 @@ _SOLVERS = re.compile(
 
 
 def _tally(jaxpr: Jaxpr, stack: str) -> Tally:
-    """The equations that the results of the jaxpr need: a custom_vjp writes down gradients that
-    nobody asked for.
+    """Counts the equations that the results depend on.
+
+    Others are skipped, because a custom_vjp also writes down gradients that nobody uses.
     """
     tally, needed = Tally(), _variables(jaxpr.outvars)
     for eqn in reversed(jaxpr.eqns):
@@ -94,8 +93,8 @@ def _variables(atoms: Iterable[Any]) -> set[Var]:
 
 def _equation(eqn: JaxprEqn, stack: str) -> Tally:
     name = eqn.primitive.name
-    if name in products.RULES:
-        return Tally({group_of(re.findall(r"\w+", stack)): products.RULES[name](eqn)})
+    if name in matmul_flops.RULES:
+        return Tally({group_of(re.findall(r"\w+", stack)): matmul_flops.RULES[name](eqn)})
     if name in _ELEMENTS:
         return _elements(eqn.outvars[0].aval)
     if name in _REDUCTIONS:
@@ -125,7 +124,7 @@ def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if hasattr(item, "eqns"):
-                yield opened(item)
+                yield inner_jaxpr(item)
 
 
 def _call(eqn: JaxprEqn, stack: str) -> Tally:
@@ -138,8 +137,10 @@ def _scan(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _while(eqn: JaxprEqn, stack: str) -> Tally:
-    test, body = (_tally(opened(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr"))
-    known = trips(eqn)
+    test, body = (
+        _tally(inner_jaxpr(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr")
+    )
+    known = trip_count(eqn)
     if known is not None:
         return _times(known, body) + _times(known + 1, test)
     if _has_products(test + body):
@@ -154,7 +155,7 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _cond(eqn: JaxprEqn, stack: str) -> Tally:
-    tallies = [_tally(opened(branch), stack) for branch in eqn.params["branches"]]
+    tallies = [_tally(inner_jaxpr(branch), stack) for branch in eqn.params["branches"]]
     return max(
         tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE])
     )
@@ -188,7 +189,7 @@ _RULES: dict[str, Callable[[JaxprEqn, str], Tally]] = {
 
 
 def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
-    """Nothing for an equation that moves data; Uncountable for one that hides products."""
+    """An empty tally for an equation that moves data; raises Uncountable if it hides products."""
     name = eqn.primitive.name
     if _KERNELS.search(name):
         raise Uncountable(

@@ -1,4 +1,4 @@
-"""From a budget to sizes."""
+"""Chooses model sizes for a compute budget."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ from lm_lab.types import UserError
 def centre(
     budget_flops: float, *, at: float = 1e11, size: float = 1.2e4, exponent: float = 0.55
 ) -> float:
-    """Parameters to centre a budget's sizes on: size (budget / at)^exponent.
+    """The parameters around which to choose a budget's sizes: size (budget / at)^exponent.
 
-    The defaults are the optimum of two-layer byte-level decoders of context 64, by matmul
+    The defaults are the optimum of two-layer byte-level decoders of context 64, in matmul
     parameters.
     """
     return size * (budget_flops / at) ** exponent
@@ -20,13 +20,12 @@ def centre(
 def widths_near(
     target: float, ratios: Sequence[float], count: Callable[[int], int], multiple: int
 ) -> list[int]:
-    """Widths, ascending and distinct, whose sizes are nearest target * ratio, in ratio, for each of
-    the ratios.
+    """Widths whose sizes are nearest target * ratio for each of the ratios, ascending and distinct.
 
-    `count` gives the parameters of a width, and grows with it; widths are multiples of `multiple`
-    (of heads times what a head dim must divide by). Sizes that fall on one width give it once, so
-    small targets may give fewer widths than ratios. Raises UserError where a size is out of the
-    reach of every width.
+    `count` gives the parameters of a width and must grow with it. Widths are multiples of
+    `multiple` (the number of heads times the divisor of a head's dimension). Small targets may give
+    fewer widths than ratios, because several sizes share a width. Raises UserError if no width
+    reaches a size.
     """
     return sorted(
         {
@@ -40,9 +39,7 @@ _MOST_UNITS = 1 << 24
 
 
 def _nearest(size: float, count: Callable[[int], int]) -> int:
-    """The argument, from 1 up, of a growing function whose value is nearest `size` in ratio; by
-    bisection.
-    """
+    """The argument, 1 or more, at which a growing function is nearest `size` in ratio (bisection)."""
     high = 1
     while count(high) < size:
         high *= 2

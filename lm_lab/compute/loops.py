@@ -1,4 +1,4 @@
-"""How often the body of a `while` runs, where its jaxpr says so."""
+"""Trip counts of `while` loops, read from the jaxpr."""
 
 from typing import Any
 
@@ -6,19 +6,18 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 
-def opened(jaxpr: Any) -> Jaxpr:
-    """The equations, whether or not their constants come along (a closed jaxpr, until jax 0.11)."""
+def inner_jaxpr(jaxpr: Any) -> Jaxpr:
+    """The jaxpr that holds the equations; until jax 0.11 it may be wrapped with its constants."""
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def trips(eqn: JaxprEqn) -> int | None:
-    """Trip count of a `while` equation that counts up to a bound, both written into the program;
-    None for any other.
+def trip_count(eqn: JaxprEqn) -> int | None:
+    """Trip count of a `while` equation that counts up to a constant bound; None for any other.
 
-    `lax.fori_loop` makes such a loop of bounds that are arrays (of Python integers it makes a
+    `lax.fori_loop` makes such a loop if its bounds are arrays (with Python integers it makes a
     `scan`).
     """
-    test, body = opened(eqn.params["cond_jaxpr"]), opened(eqn.params["body_jaxpr"])
+    test, body = inner_jaxpr(eqn.params["cond_jaxpr"]), inner_jaxpr(eqn.params["body_jaxpr"])
     test_consts, body_consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
     initial = eqn.invars[test_consts + body_consts :]
     carried, body_carried = test.invars[test_consts:], body.invars[body_consts:]
@@ -51,9 +50,7 @@ def _integer(atom: Var | Literal) -> int | None:
 
 
 def _increment(body: Jaxpr, before: Var, after: Var | Literal) -> int | None:
-    """The positive whole number that one pass adds to a carried value, if that is all it does to
-    it.
-    """
+    """The positive integer that one pass adds to a carried value; None if it does anything else."""
     for eqn in body.eqns:
         if eqn.outvars[0] is after and eqn.primitive.name == "add":
             steps = [_integer(atom) for atom in eqn.invars if atom is not before]

@@ -1,6 +1,4 @@
-"""Bytes: of a state by category, from shapes alone, and of a compiled program, as its compiler
-plans them.
-"""
+"""Memory in bytes of a train state, from its shapes, and of a compiled program, from XLA's plan."""
 
 from collections.abc import Mapping
 from math import prod
@@ -13,9 +11,7 @@ from lm_lab.types import PyTree
 
 
 def bytes_of(tree: PyTree) -> int:
-    """Bytes on one device of a tree of arrays or ShapeDtypeStructs: each one's shard, or the whole
-    of it unsharded.
-    """
+    """Bytes of a tree of arrays or ShapeDtypeStructs on one device: the shard of each leaf."""
     return sum(prod(_shard(leaf)) * leaf.dtype.itemsize for leaf in jax.tree_util.tree_leaves(tree))
 
 
@@ -34,18 +30,19 @@ def state_bytes(params: PyTree, opt_state: PyTree, slots: Mapping[str, PyTree]) 
 
 
 class Memory(NamedTuple):
-    """Bytes on one device, of one call of a compiled program."""
+    """Bytes on one device for one call of a compiled program."""
 
     arguments: int
     outputs: int
-    aliased: int  # outputs that live in donated arguments
-    temporaries: int  # activations, gradients, and all else that lives only within the call
+    aliased: int  # outputs stored in donated arguments
+    temporaries: int  # activations, gradients and all else that lives only within the call
     peak: int  # arguments + outputs - aliased + temporaries
 
 
 def compiled_memory(compiled: Compiled) -> Memory | None:
-    """The compiler's plan of the memory of `jax.jit(f).lower(...).compile()`; None where the
-    backend gives none.
+    """The memory plan of a compiled function (`jax.jit(f).lower(...).compile()`).
+
+    None if the backend gives none.
     """
     stats = compiled.memory_analysis()
     if stats is None:

@@ -1,6 +1,4 @@
-"""Parameters by group, from the names on their paths: the one table of which name belongs to which
-group.
-"""
+"""Counts parameters by group; the table here says which names on a path belong to which group."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -10,8 +8,8 @@ import jax
 
 from lm_lab.types import PyTree
 
-# A path belongs to the first group one of whose patterns matches one of its segments (a trailing
-# _<number> aside). The order settles paths that name two: attention_norm is a norm,
+# A path belongs to the first group with a pattern that matches one of its segments (without a
+# trailing _<number>). The order decides for paths that match two: attention_norm is a norm,
 # positions/embedding are positions.
 GROUPS: dict[str, tuple[str, ...]] = {
     "norm": ("*norm*",),
@@ -26,9 +24,7 @@ OTHER = "other"
 
 
 def group_of(segments: Iterable[str]) -> str:
-    """The group of a path or of a name stack, given its segments; "other" where the table knows
-    none of them.
-    """
+    """The group of a path or a name stack, given its segments; "other" if no pattern matches."""
     names = [segment.lower().rstrip("0123456789").rstrip("_") for segment in segments]
     for group, patterns in GROUPS.items():
         if any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
@@ -37,21 +33,22 @@ def group_of(segments: Iterable[str]) -> str:
 
 
 def by_group(params: PyTree, experts_per_token: int = 1) -> dict[str, int]:
-    """Numbers of parameters of a tree of arrays or ShapeDtypeStructs: each group's, and five sums.
+    """Numbers of parameters of a tree of arrays or ShapeDtypeStructs: of each group, and five sums.
 
-    total          all; the groups sum to it
-    active         total less the experts that a token does not pass through
-    non_embedding  total without embedding and positions (the N of Kaplan 2020, 2001.08361, with an untied head out)
-    matmul         weights that a token meets in a matrix product: the leaves named *kernel (of experts_per_token
-                   experts), and the embedding where it is tied (where no kernel is a head's), once,
-                   as the head
+    total          all; the sum of the groups
+    active         total without the experts that a token does not pass through
+    non_embedding  total without embedding and positions (the N of Kaplan 2020, 2001.08361, which
+                   has no untied head)
+    matmul         weights that a token meets in a matrix product: the leaves named *kernel (of
+                   experts_per_token experts), and once, as the head, an embedding that is tied
     matmul_body    matmul without the head
-    A lookup takes part in no product, so an embedding that is not tied is in neither matmul.
+
+    A look-up is no product, so an untied embedding is in neither matmul sum.
     """
     groups = dict.fromkeys((*GROUPS, OTHER), 0)
     kernels, idle = dict.fromkeys(groups, 0), 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        # Boxes of linen (axis names beside an array) end a path in "value".
+        # Linen boxes (arrays with axis names) end a path in "value".
         segments = (
             jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value").split("/")
         )
@@ -77,5 +74,5 @@ def by_group(params: PyTree, experts_per_token: int = 1) -> dict[str, int]:
 
 
 def _of_experts(segments: list[str]) -> bool:
-    """Whether a kernel's third axis from the end is that of the experts."""
+    """Whether the third axis from the end of a kernel counts experts."""
     return "experts" in segments and "router" not in segments

@@ -10,21 +10,9 @@ GIVES                     "pairs" or "labelled", where every document is a recor
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from lm_lab.types import Reads, UserError
-
-
-class Document(NamedTuple):
-    """A text that stands by itself, and a name that is the same on every machine (a path below the
-    source's root).
-    """
-
-    name: str
-    text: str
-    target: str | None = None  # of a pair, whose source is `text`
-    label: float | None = None  # a class, as its number, or a value
-    heldout: bool | None = None  # the side that the source gives it; None: the split's rule decides
+from lm_lab.types import DataForm, Document, UserError
 
 
 class Source(Protocol):
@@ -35,7 +23,7 @@ class Source(Protocol):
     fingerprint: Callable[[Any], str]
 
 
-def given(source: ModuleType | Source) -> Reads:
+def given(source: ModuleType | Source) -> DataForm:
     """What the documents of a source are."""
     return getattr(source, "GIVES", "stream")
 
@@ -66,7 +54,7 @@ def fingerprint(source: ModuleType | Source, config: Any) -> str:
     return found
 
 
-def _fault(document: Any, kind: Reads) -> str | None:
+def _fault(document: Any, kind: DataForm) -> str | None:
     if not isinstance(document, Document):
         return f"is a {type(document).__name__}, not a lm_lab.data.documents.Document"
     if not isinstance(document.name, str) or not isinstance(document.text, str):

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lm_lab.data.documents import Document, digest
+from lm_lab.data.documents import digest
 from lm_lab.data.published import origin
 from lm_lab.runs import durable
-from lm_lab.types import UserError
+from lm_lab.types import Document, UserError
 
 KEY = "config.data.path"
 

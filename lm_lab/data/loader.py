@@ -16,11 +16,10 @@ from lm_lab import registry
 from lm_lab.data import vocabularies
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.store import build
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import Rule
 from lm_lab.schema import build as make
 from lm_lab.schema import setting
-from lm_lab.types import Examples, UserError
+from lm_lab.types import Codec, Examples, UserError
 
 LONGEST = 2**24  # tokens of a window
 
@@ -78,7 +77,7 @@ class Dataset(NamedTuple):
 
     vocab: int
     bytes_of: np.ndarray  # u16[vocab]
-    tokenizer: Tokenizer
+    tokenizer: Codec
     identity: str  # hex; equal identities are equal tokens and splits
     train: Split
     heldout: Split
@@ -88,7 +87,7 @@ class Dataset(NamedTuple):
     texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
 
 
-def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Tokenizer:
+def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Codec:
     """The tokenizer of a config; one that learns has learnt from the text, now or before, or from
     another.
     """

@@ -28,10 +28,9 @@ from lm_lab import registry
 from lm_lab.data.checking import check_files, damaged
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.records import Records
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.runs import durable
-from lm_lab.types import UserError
+from lm_lab.types import Codec, UserError
 
 FORMAT = 1
 
@@ -65,7 +64,7 @@ def cache_directory() -> Path:
 def build(
     source_name: str,
     source_config: Any,
-    tokenizer: Tokenizer,
+    tokenizer: Codec,
     directory: Path | None = None,
     *,
     split: SplitRule = "documents",
@@ -106,7 +105,7 @@ def build(
     return _open(path, key)
 
 
-def _origin(source_name: str, source_config: Any, tokenizer: Tokenizer) -> dict[str, Any]:
+def _origin(source_name: str, source_config: Any, tokenizer: Codec) -> dict[str, Any]:
     """What a reader of the manifest wants to know and the key does not need."""
     return {
         "source": source_name,

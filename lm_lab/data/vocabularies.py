@@ -15,10 +15,9 @@ from typing import Any
 from lm_lab import registry
 from lm_lab.data.documents import Source, digest, fingerprint, given, read
 from lm_lab.data.store import cache_directory
-from lm_lab.data.tokenizer import Tokenizer
-from lm_lab.data.writing import Rule, sides, survey
+from lm_lab.data.writing import Rule, assign_splits, scan
 from lm_lab.runs import durable
-from lm_lab.types import UserError
+from lm_lab.types import Codec, UserError
 
 
 def tokenizer(
@@ -28,7 +27,7 @@ def tokenizer(
     source_config: Any,
     rule: Rule,
     learnt_file: str | None = None,
-) -> Tokenizer:
+) -> Codec:
     """The tokenizer of this name; one that learns does it from the text of the source that is
     trained on (from all of a stream that is cut at its tail), or takes what is in the file that was
     `learnt` before.
@@ -68,7 +67,7 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = sides(survey(lambda: read(source, source_config)), rule, given(source))
+        held_out = assign_splits(scan(lambda: read(source, source_config)), rule, given(source))
         found = maker.learn(config, _texts(source, source_config, held_out, False))
         if not isinstance(found, bytes):
             raise UserError(
@@ -84,12 +83,12 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
     return path
 
 
-def _whole(name: str, made: Any) -> Tokenizer:
-    """What a tokenizer's `make` returned. Raises UserError for no Tokenizer, or one with a table of
+def _whole(name: str, made: Any) -> Codec:
+    """What a tokenizer's `make` returned. Raises UserError for no Codec, or one with a table of
     another size.
     """
-    if not isinstance(made, Tokenizer):
-        found = f"gives a {type(made).__name__}, not a lm_lab.data.tokenizer.Tokenizer"
+    if not isinstance(made, Codec):
+        found = f"gives a {type(made).__name__}, not a lm_lab.types.Codec"
         raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
     for field in ("bytes_of", "words", "sentence_ends"):
         size = len(getattr(made, field))

@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lm_lab.data.documents import Document, Reads, digest
+from lm_lab.data.documents import digest
 from lm_lab.data.progress import Progress
-from lm_lab.data.tokenizer import Tokenizer
-from lm_lab.types import UserError
+from lm_lab.types import Codec, DataForm, Document, UserError
 
 SplitRule = Literal["documents", "tail"]
 Documents = Callable[[], Iterator[Document]]
@@ -27,7 +26,7 @@ class Rule(NamedTuple):
     fraction: float
 
 
-class Known(NamedTuple):
+class DocumentInfo(NamedTuple):
     """What the first reading finds out about a document."""
 
     sha256: str  # of all that it holds
@@ -68,7 +67,7 @@ class HashingFile:
 
 
 def write(
-    folder: Path, documents: Documents, tokenizer: Tokenizer, rule: Rule, kind: Reads
+    folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
     """Write tokens, byte table and list of documents into an empty folder, and of records where
     each lies.
@@ -77,8 +76,8 @@ def write(
     them (which decides the split, and finds mistakes before the work), once to tokenize. Raises
     UserError when there are too few for the split, or when they change between the two.
     """
-    known = survey(documents)
-    held_out = sides(known, rule, kind)
+    known = scan(documents)
+    held_out = assign_splits(known, rule, kind)
     names = ("train", "heldout") if any(held_out) else ("all",)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
@@ -109,7 +108,7 @@ def write(
 class RecordFiles:
     """What is kept of records beside their tokens; of a stream nothing."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: Reads) -> None:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: DataForm) -> None:
         """Creates the files, to be closed with the stack."""
         sides = () if kind == "stream" else ("train", "heldout")
         names = [
@@ -136,27 +135,27 @@ class RecordFiles:
             )
 
 
-def survey(documents: Documents) -> list[Known]:
+def scan(documents: Documents) -> list[DocumentInfo]:
     """Hash and size of every document."""
     known = []
     with Progress("Reading text") as progress:
         for document in documents():
-            known.append(look(document))
+            known.append(document_info(document))
             progress.add(known[-1].bytes)
     return known
 
 
-def look(document: Document) -> Known:
+def document_info(document: Document) -> DocumentInfo:
     """What is known of a document."""
     data = document.text.encode()
     text = sha256 = hashlib.sha256(data).hexdigest()
     target = b"" if document.target is None else document.target.encode()
     if document.target is not None or document.label is not None:
         sha256 = digest([data, target, repr(document.label)])
-    return Known(sha256, len(data) + len(target), text, document.heldout)
+    return DocumentInfo(sha256, len(data) + len(target), text, document.heldout)
 
 
-def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
+def assign_splits(known: list[DocumentInfo], rule: Rule, kind: DataForm) -> list[bool]:
     """Whether each document is held out; none is of a stream that is cut at its tail, as a single
     document always is.
 
@@ -180,7 +179,7 @@ def sides(known: list[Known], rule: Rule, kind: Reads) -> list[bool]:
     return [False] * len(known)
 
 
-def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[bool]:
+def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
     The text alone decides: a document stays on its side when others come or go or it is renamed,
@@ -203,7 +202,7 @@ def choose(known: list[Known], fraction: float, kind: Reads = "stream") -> list[
 
 
 def tokenize(
-    documents: Documents, known: list[Known], tokenizer: Tokenizer
+    documents: Documents, known: list[DocumentInfo], tokenizer: Codec
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
     """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of
     its target if it has one, each with end_of_document. Raises UserError for a document that is not
@@ -211,7 +210,7 @@ def tokenize(
     """
     with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
         for document, expected in zip(documents(), known):
-            if look(document) != expected:
+            if document_info(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
             entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
             if document.target is None:
@@ -222,7 +221,7 @@ def tokenize(
             progress.add(expected.bytes)
 
 
-def _closed(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
+def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
     """The ids of a text, and end_of_document. Raises UserError for one that is outside the
     vocabulary.
     """

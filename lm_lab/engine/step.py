@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
-from lm_lab.types import Adapter, Batch, Examples, Hyper, Objective, PyTree, Sums
+from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, ObjectiveFunctions, PyTree, Sums
 
 Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
@@ -21,7 +21,7 @@ WHOLE = none.make(none.Config())
 
 
 def gradients(
-    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
 ) -> Gradients:
     """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
     in dtype `compute`.

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lm_lab.adapters import none
-from lm_lab.types import Adapter, Examples, Objective, PyTree, Sums
+from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by the weight
 WHOLE = none.make(none.Config())
 
 
 def likelihood(
-    model: Any, objective: Objective, compute: str, adapter: Adapter = WHOLE
+    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
 ) -> Callable[..., Sums]:
     """(params, examples [n B S], frozen) -> the objective's sums over n batches; no dropout, and
     one key always.
@@ -42,7 +42,10 @@ def likelihood(
 
 
 def examine(
-    model: Any, exams: Mapping[str, Objective], compute: str, adapter: Adapter = WHOLE
+    model: Any,
+    exams: Mapping[str, ObjectiveFunctions],
+    compute: str,
+    adapter: AdapterFunctions = WHOLE,
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> the sums of each exam, an objective that reads the same
     windows.

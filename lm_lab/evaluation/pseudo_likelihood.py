@@ -16,7 +16,7 @@ from jax import Array, lax
 
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives import _sums
+from lm_lab.objectives import _common
 from lm_lab.types import Batch, Examples, Inputs, PyTree, Sums, Vocabulary
 
 
@@ -74,7 +74,7 @@ def _place_sums(
     batch = Batch(
         Inputs(tokens_BL), target_B1, weights_B1.astype(jnp.float32), _at(examples.bytes, place)
     )
-    return _sums.likelihood(logits_B1V, batch)
+    return _common.likelihood(logits_B1V, batch)
 
 
 def _at(x_BL: Array, place: Array) -> Array:

@@ -33,7 +33,7 @@ def windows(
     return Examples(ids, bytes_of[ids] * segments, segments)  # type: ignore[arg-type]
 
 
-def side_by_side(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
+def disjoint_windows(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
     """Windows [W S] of `size` tokens that do not overlap; the last one is padded (segment 0) at its
     end.
     """

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from lm_lab.generation import beam, check_length, choice, sampling
+from lm_lab.generation import beam, check_length, logits, sampling
 from lm_lab.types import Examples, Inputs, PyTree
 
 TOKENS = 16  # written between two looks at whether all rows have ended
@@ -47,34 +47,36 @@ class Writer:
             )
 
     def _greedy(self) -> Callable[[PyTree, Examples], np.ndarray]:
-        config = choice.Config(new_tokens=self.length, temperature=0.0)
+        config = logits.Config(new_tokens=self.length, temperature=0.0)
 
-        def begin(params: PyTree, batch: Examples) -> sampling.Writing:
+        def begin(params: PyTree, batch: Examples) -> sampling.DecodeState:
             prompt = self._prompt(batch)
-            writing = sampling.start(self.model, config, {"params": params}, prompt)
-            return writing._replace(done_B=(batch.context_segments == 0).all(1))  # type: ignore[union-attr]
+            state = sampling.start(self.model, config, {"params": params}, prompt)
+            return state._replace(done_B=(batch.context_segments == 0).all(1))  # type: ignore[union-attr]
 
-        def go_on(params: PyTree, writing: sampling.Writing) -> tuple[sampling.Writing, Array]:
+        def decode(
+            params: PyTree, state: sampling.DecodeState
+        ) -> tuple[sampling.DecodeState, Array]:
             return sampling.write(
-                self.model, config, (self.end,), {"params": params}, writing, TOKENS
+                self.model, config, (self.end,), {"params": params}, state, TOKENS
             )
 
-        first, more = jax.jit(begin), jax.jit(go_on, donate_argnums=1)
+        first, more = jax.jit(begin), jax.jit(decode, donate_argnums=1)
 
         def greedy(params: PyTree, batch: Examples) -> np.ndarray:
-            writing, found = first(params, batch), []
+            state, found = first(params, batch), []
             # The last call may write beyond the cache; what it writes there is cut off.
             while sum(part.shape[1] for part in found) < self.length and not bool(
-                writing.done_B.all()
+                state.done_B.all()
             ):
-                writing, tokens_BN = more(params, writing)
+                state, tokens_BN = more(params, state)
                 found.append(np.asarray(tokens_BN))
             return np.concatenate(found, axis=1)[:, : self.length]
 
         return greedy
 
     def _search(self) -> Callable[[PyTree, Examples], np.ndarray]:
-        config = choice.Config(
+        config = logits.Config(
             new_tokens=self.length, beams=self.beams, length_penalty=self.length_penalty
         )
 

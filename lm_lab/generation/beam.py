@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.generation import advance, check_length, init_cache
-from lm_lab.generation.choice import Config, Past, follow, restrict
+from lm_lab.generation.logits import Config, Past, follow, restrict
 from lm_lab.generation.sampling import start
 from lm_lab.types import Inputs, PyTree
 
@@ -85,21 +85,21 @@ def _is_open(config: Config, live: Hypotheses, ended: Hypotheses, length: Array)
 
 
 def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: PyTree) -> Search:
-    writing = start(model, config, variables, prompt)
+    state = start(model, config, variables, prompt)
     rows, beams = prompt.tokens.shape[0], config.beams
     cache = jax.tree.map(
-        lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), writing.cache, axes
+        lambda x, axis: x if axis < 0 else jnp.repeat(x, beams, axis), state.cache, axes
     )
     logits_RV, positions_R, seen_RV, text_RT = (
         jnp.repeat(x, beams, 0)
         for x in (
-            writing.logits_BV,
-            writing.positions_B,
-            writing.past.seen_BV,
-            writing.past.text_BT,
+            state.logits_BV,
+            state.positions_B,
+            state.past.seen_BV,
+            state.past.text_BT,
         )
     )
-    past = Past(seen_RV, text_RT, writing.past.slot)
+    past = Past(seen_RV, text_RT, state.past.slot)
     none = Hypotheses(
         jnp.zeros((rows, beams, config.new_tokens), jnp.int32),
         jnp.full((rows, beams), NEVER),

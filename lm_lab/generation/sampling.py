@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.generation import advance, check_length, init_cache, longer
-from lm_lab.generation.choice import Config, Past, check_ids, choose, follow, restrict
+from lm_lab.generation.logits import Config, Past, check_ids, choose, follow, restrict
 from lm_lab.types import Inputs, PyTree
 
 
-class Writing(NamedTuple):
+class DecodeState(NamedTuple):
     """Texts under way; all that the next token depends on."""
 
     cache: PyTree
@@ -51,16 +51,16 @@ def stream(
     stopped.
     """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
-    writing = jax.jit(partial(start, model, config))(variables, prompt)
+    state = jax.jit(partial(start, model, config))(variables, prompt)
     step = jax.jit(partial(write, model, config, tuple(stops)), static_argnums=2, donate_argnums=1)
     for begin in range(0, config.new_tokens, every):
-        writing, tokens_BN = step(variables, writing, min(every, config.new_tokens - begin))
+        state, tokens_BN = step(variables, state, min(every, config.new_tokens - begin))
         yield np.asarray(tokens_BN)
-        if bool(writing.done_B.all()):
+        if bool(state.done_B.all()):
             return
 
 
-def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> Writing:
+def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> DecodeState:
     """Reads the prompts into a cache that has room for the text."""
     cache = init_cache(model, variables, longer(prompt, config.new_tokens))
     logits_B1V, cache = advance(model, variables, cache, prompt, last=True)
@@ -76,7 +76,7 @@ def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> Writ
     text_BL = jnp.where(prompt.segments > 0, prompt.tokens, -1)
     text_BT = jnp.pad(text_BL, ((0, 0), (0, config.new_tokens)), constant_values=-1)
     past = Past(seen_BV, text_BT, jnp.int32(length))
-    return Writing(
+    return DecodeState(
         cache, logits_B1V[:, 0], prompt.positions[:, -1] + 1, past, rows < 0, jnp.int32(0)
     )
 
@@ -86,30 +86,30 @@ def write(
     config: Config,
     stops: tuple[int, ...],
     variables: PyTree,
-    writing: Writing,
+    state: DecodeState,
     tokens: int,
-) -> tuple[Writing, Array]:
+) -> tuple[DecodeState, Array]:
     """The next `tokens` tokens i32[B tokens] of every row; a row that has stopped repeats its stop
     token.
     """
 
-    def one(writing: Writing, _: None) -> tuple[Writing, Array]:
-        seeded = jax.random.fold_in(jax.random.key(config.seed), writing.step)
-        rows = jnp.arange(writing.done_B.shape[0])
+    def one(state: DecodeState, _: None) -> tuple[DecodeState, Array]:
+        seeded = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        rows = jnp.arange(state.done_B.shape[0])
         keys_B = jax.vmap(jax.random.fold_in, (None, 0))(seeded, rows)
-        logits_BV = restrict(writing.logits_BV, writing.past, writing.step, stops, config)
+        logits_BV = restrict(state.logits_BV, state.past, state.step, stops, config)
         tokens_B = choose(keys_B, logits_BV, config)
         if stops:
-            tokens_B = jnp.where(writing.done_B, stops[0], tokens_B)
-        done_B = writing.done_B | jnp.isin(tokens_B, jnp.asarray(stops, jnp.int32))
+            tokens_B = jnp.where(state.done_B, stops[0], tokens_B)
+        done_B = state.done_B | jnp.isin(tokens_B, jnp.asarray(stops, jnp.int32))
         inputs = Inputs(
-            tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], writing.positions_B[:, None]
+            tokens_B[:, None], jnp.ones_like(tokens_B)[:, None], state.positions_B[:, None]
         )
-        logits_B1V, cache = advance(model, variables, writing.cache, inputs)
-        past = follow(writing.past, tokens_B)
-        return Writing(
-            cache, logits_B1V[:, 0], writing.positions_B + 1, past, done_B, writing.step + 1
+        logits_B1V, cache = advance(model, variables, state.cache, inputs)
+        past = follow(state.past, tokens_B)
+        return DecodeState(
+            cache, logits_B1V[:, 0], state.positions_B + 1, past, done_B, state.step + 1
         ), tokens_B
 
-    writing, tokens_NB = lax.scan(one, writing, None, length=tokens)
-    return writing, tokens_NB.T
+    state, tokens_NB = lax.scan(one, state, None, length=tokens)
+    return state, tokens_NB.T

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn.attention import Attention, Heads, bounded
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
 from lm_lab.nn.norm import Kind
@@ -323,3 +324,13 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="causal",
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    max_length=lambda cfg: cfg.length if cfg.positions == "learned" else None,
+    experts_per_token=lambda cfg: cfg.experts_per_token,
+)

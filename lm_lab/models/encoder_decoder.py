@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn.attention import Attention, Heads
 from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
@@ -290,3 +291,15 @@ class Model(nn.Module):
             if self.cfg.positions == "relative"
             else None
         )
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="causal",
+    needs_context=True,
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    max_length=lambda cfg: cfg.length if cfg.positions == "learned" else None,
+    start_id=lambda cfg: cfg.start_id,
+    experts_per_token=lambda cfg: cfg.experts_per_token,
+)

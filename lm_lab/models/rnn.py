@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import Family
 from lm_lab.nn.cells import Name
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
@@ -129,3 +130,6 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(Config, Model, scope=lambda cfg: "bidirectional" if cfg.bidirectional else "causal")

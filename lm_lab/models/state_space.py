@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn import scans
 from lm_lab.nn.attention import Attention, Heads, Kernel, bounded
 from lm_lab.nn.feed_forward import FeedForward
@@ -270,3 +271,11 @@ class Model(nn.Module):
     def __call__(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs.tokens i32[B L]."""
         return self.readout(self.features(inputs))
+
+
+FAMILY = Family(
+    Config,
+    Model,
+    scope="causal",
+    attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import Family
 from lm_lab.nn.linear import WIDEST, Embedding
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, Sees
@@ -64,3 +65,6 @@ class Model(nn.Module):
         i32[B L C].
         """
         return self.readout(self.features(inputs), inputs.context)
+
+
+FAMILY = Family(Config, Model, scope="unordered")

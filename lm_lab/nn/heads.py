@@ -1,15 +1,13 @@
 """Heads that say one thing of a whole text."""
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.linear import Linear
-from lm_lab.types import Inputs
-
-Pooling = Literal["first", "first_tanh", "mean", "last"]
+from lm_lab.types import Inputs, Pooling
 
 
 class Pooled(nn.Module):

@@ -1,20 +1,29 @@
 """What objectives on labelled texts share."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.types import Batch, Examples, Inputs
+from lm_lab.contracts import ModelInfo, Settings
+from lm_lab.types import Batch, Examples, Inputs, Pooling
 
 
-def complete(config: Any, model: Any) -> Any:
+class _Labelled(Settings, Protocol):
+    @property
+    def pooling(self) -> Pooling | None: ...
+
+
+LabelledT = TypeVar("LabelledT", bound=_Labelled)
+
+
+def complete(config: LabelledT, model: ModelInfo) -> LabelledT:
     """The settings with the pooling decided by what the model sees, and whether an encoder reads
     the text too.
     """
-    pooling = config.pooling or ("last" if model.sees == "past" else "mean")
-    return dataclasses.replace(config, pooling=pooling, as_context=model.reads_context)
+    pooling = config.pooling or ("last" if model.scope == "causal" else "mean")
+    return dataclasses.replace(config, pooling=pooling, as_context=model.needs_context)
 
 
 def prepare(dtype: Any, as_context: bool, key: Array, examples: Examples) -> Batch:

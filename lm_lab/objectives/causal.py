@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._sums import likelihood
-from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
-
-SEES = "past"
+from lm_lab.objectives._common import likelihood
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class Config:
     """Nothing to set."""
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` targets."""
     del config, length, vocabulary
-    return Objective(prepare, likelihood)
+    return ObjectiveFunctions(prepare, likelihood)
 
 
 def window(config: Any, length: int) -> tuple[int, int]:
@@ -60,3 +59,12 @@ def prepare(key: Array, examples: Examples) -> Batch:
     weights *= (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
     inputs = Inputs(tokens[:, :-1], segments[:, :-1], places_within(segments[:, :-1]))
     return Batch(inputs, tokens[:, 1:], weights, examples.bytes[:, 1:])
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    window=window,
+    text_likelihood=TextLikelihood(given, judged),
+)

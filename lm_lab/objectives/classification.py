@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from lm_lab.nn.heads import Pooling
+from lm_lab.contracts import Objective, PooledHead
 from lm_lab.objectives import _records
-from lm_lab.objectives._sums import likelihood, side_by_side
+from lm_lab.objectives._common import likelihood
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Objective, Sums, UserError, Vocabulary
-
-SEES = None
-CONTEXT = None  # the text itself, where the model reads one
-READS = "labelled"
-
-complete, window = _records.complete, side_by_side
+from lm_lab.types import Batch, ObjectiveFunctions, Pooling, Sums, UserError, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -33,10 +27,10 @@ class Config:
     )
 
 
-def head(config: Config) -> tuple[int, Pooling]:
-    """(numbers a text, what they are read from) of the head on the model."""
+def head(config: Config) -> PooledHead:
+    """The head on the model."""
     assert config.pooling is not None, "resolve the config first"
-    return config.classes, config.pooling
+    return PooledHead(config.classes, config.pooling)
 
 
 def check_labels(config: Config, labels: np.ndarray) -> None:
@@ -50,12 +44,12 @@ def check_labels(config: Config, labels: np.ndarray) -> None:
         )
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective: log likelihood of the class; "correct" counts the texts whose class was the
     likeliest.
     """
     del length, vocabulary
-    return Objective(partial(_records.prepare, np.int32, bool(config.as_context)), _loss)
+    return ObjectiveFunctions(partial(_records.prepare, np.int32, bool(config.as_context)), _loss)
 
 
 def _loss(logits_B1C: Array, batch: Batch) -> Sums:
@@ -63,3 +57,15 @@ def _loss(logits_B1C: Array, batch: Batch) -> Sums:
     del sums["bytes"]
     hits_B1 = logits_B1C.argmax(-1) == batch.targets
     return {**sums, "correct": (hits_B1 * batch.weights).sum()}
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope=None,
+    consumes="labelled",
+    needs_context=None,
+    complete=_records.complete,
+    head=head,
+    check_labels=check_labels,
+)

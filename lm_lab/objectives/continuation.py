@@ -6,21 +6,16 @@ of the ends.
 """
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import ModelInfo, Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives import causal
-from lm_lab.objectives._sums import likelihood, moved_right
+from lm_lab.objectives._common import left_pad, likelihood
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
-
-SEES = "past"
-CONTEXT = None  # given in the row, or as the context, as the model reads it
-
-window = causal.window
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +28,12 @@ class Config:
     )
 
 
-def complete(config: Config, model: Any) -> Config:
+def complete(config: Config, model: ModelInfo) -> Config:
     """The settings with `as_context` decided by what the model reads."""
-    return dataclasses.replace(config, as_context=model.reads_context)
+    return dataclasses.replace(config, as_context=model.needs_context)
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` + 1 tokens."""
     del vocabulary
     cut = given(config, length)
@@ -49,7 +44,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
             return _from_context(examples, cut)
         return causal.judged(config, examples, cut)
 
-    return Objective(prepare, likelihood)
+    return ObjectiveFunctions(prepare, likelihood)
 
 
 def given(config: Config, length: int) -> int:
@@ -91,7 +86,7 @@ def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs
     """
     del vocabulary
     if not config.as_context:
-        return moved_right(examples)
+        return left_pad(examples)
     assert examples.context is not None
     assert examples.context_segments is not None
     rows = jnp.arange(examples.context.shape[0])
@@ -99,3 +94,15 @@ def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs
     last_B1 = examples.context[rows, lengths_B - 1][:, None]
     ones = jnp.ones_like(last_B1)
     return Inputs(last_B1, ones, 0 * ones, examples.context, examples.context_segments)
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    needs_context=None,
+    window=causal.window,
+    complete=complete,
+    prompt=prompt,
+    text_likelihood=TextLikelihood(given, judged),
+)

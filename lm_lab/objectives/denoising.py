@@ -18,16 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
+from lm_lab.objectives._common import likelihood, shift_right
 from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
-from lm_lab.objectives._sums import likelihood, shifted, side_by_side
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, Vocabulary
-
-SEES = "past"
-CONTEXT = True
-
-window = side_by_side
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,13 @@ class Config:
     rotate: bool = setting("whether a text begins at any of its tokens", False)
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens."""
     del length
-    return Objective(partial(prepare, config, vocabulary), likelihood)
+    return ObjectiveFunctions(partial(prepare, config, vocabulary), likelihood)
 
 
-def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
     """Ids beyond the vocabulary: the mask, where the tokenizer has none, and the decoder's start,
     where the model has none.
     """
@@ -67,7 +63,7 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     corrupt = partial(_corrupt, config, vocabulary)
     context, context_segments = jax.vmap(corrupt)(row_keys(key, len(tokens)), tokens, known_BL)
     own = vocabulary.size + int(vocabulary.mask is None)
-    shown = shifted(tokens, segments, own if vocabulary.start is None else vocabulary.start)
+    shown = shift_right(tokens, segments, own if vocabulary.start is None else vocabulary.start)
     positions = None if segments is None else places_within(segments)
     inputs = Inputs(shown, segments, positions, context, context_segments)
     return Batch(inputs, tokens, (known_BL > 0).astype(jnp.float32), examples.bytes)
@@ -174,3 +170,12 @@ def _poisson(key: Array, mean: float, count: int) -> Array:
     logarithms = k * np.log(mean) - mean - np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])
     below_k = jnp.asarray(np.cumsum(np.exp(logarithms)), jnp.float32)
     return (jax.random.uniform(key, (count, 1)) >= below_k).sum(-1).clip(max=len(k) - 1)
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    needs_context=True,
+    special_ids=special_ids,
+)

@@ -17,14 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._sums import likelihood, side_by_side
+from lm_lab.objectives._common import likelihood
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
-
-SEES = "all"
-
-window = side_by_side
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,19 @@ class Config:
             raise UserError(f"{shares} are together above 1; lower one of them")
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def metrics(config: Config) -> tuple[MetricChoice, ...]:
+    """The pseudo-likelihood of some held-out batches, where the settings ask for it."""
+    batches = config.pseudo_batches
+    return (MetricChoice("pseudo_likelihood", {"batches": batches}),) if batches else ()
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens."""
     del length
-    return Objective(partial(prepare, config, vocabulary), likelihood)
+    return ObjectiveFunctions(partial(prepare, config, vocabulary), likelihood)
 
 
-def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
     """One id beyond the vocabulary, the mask, where the tokenizer has none."""
     del config, length
     return int(vocabulary.mask is None)
@@ -97,3 +100,13 @@ def words(tokens_BL: Array, segments_BL: Array | None, vocabulary: Vocabulary) -
         goes_on_BL &= segments_BL[:, 1:] == segments_BL[:, :-1]
     begins_BL = jnp.pad(~goes_on_BL, ((0, 0), (1, 0)), constant_values=True)
     return jax.lax.cummax(jnp.where(begins_BL, jnp.arange(tokens_BL.shape[1]), 0), axis=1)
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="bidirectional",
+    special_ids=special_ids,
+    metrics=metrics,
+    pseudo_likelihood=True,
+)

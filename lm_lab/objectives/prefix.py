@@ -13,20 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.objectives import causal
-from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives._common import likelihood
 from lm_lab.objectives.causal import Config
-from lm_lab.types import Batch, Examples, Objective, Vocabulary
-
-SEES = "past"
-
-window, given = causal.window, causal.given
+from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` inputs."""
     del config, length, vocabulary
-    return Objective(prepare, likelihood)
+    return ObjectiveFunctions(prepare, likelihood)
 
 
 def judged(config: Config, examples: Examples, given: int) -> Batch:
@@ -47,3 +44,12 @@ def prepare(key: Array, examples: Examples) -> Batch:
     # The last of the prefix predicts the first of the rest.
     weights = batch.weights * (index_L >= cut_B1 - 1)
     return batch._replace(inputs=batch.inputs._replace(prefix=index_L < cut_B1), weights=weights)
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    window=causal.window,
+    text_likelihood=TextLikelihood(causal.given, judged),
+)

@@ -6,18 +6,10 @@ from functools import partial
 import numpy as np
 from jax import Array
 
-from lm_lab.nn.heads import Pooling
+from lm_lab.contracts import MetricChoice, Objective, PooledHead
 from lm_lab.objectives import _records
-from lm_lab.objectives._sums import side_by_side
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Objective, Sums, Vocabulary
-
-SEES = None
-CONTEXT = None  # the text itself, where the model reads one
-READS = "labelled"
-MEASURES = "correlation"
-
-complete, window = _records.complete, side_by_side
+from lm_lab.types import Batch, ObjectiveFunctions, Pooling, Sums, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,18 +24,18 @@ class Config:
     )
 
 
-def head(config: Config) -> tuple[int, Pooling]:
-    """(numbers a text, what they are read from) of the head on the model."""
+def head(config: Config) -> PooledHead:
+    """The head on the model."""
     assert config.pooling is not None, "resolve the config first"
-    return 1, config.pooling
+    return PooledHead(1, config.pooling)
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective: "nll" is that of a Gaussian of variance 1, less its constant: half the squared
     error.
     """
     del length, vocabulary
-    return Objective(partial(_records.prepare, np.float32, bool(config.as_context)), _loss)
+    return ObjectiveFunctions(partial(_records.prepare, np.float32, bool(config.as_context)), _loss)
 
 
 def _loss(values_B11: Array, batch: Batch) -> Sums:
@@ -53,3 +45,15 @@ def _loss(values_B11: Array, batch: Batch) -> Sums:
         "squared_error": squares_B1.sum(),
         "weight": batch.weights.sum(),
     }
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope=None,
+    consumes="labelled",
+    needs_context=None,
+    metrics=lambda config: (MetricChoice("correlation"),),
+    complete=_records.complete,
+    head=head,
+)

@@ -5,21 +5,16 @@ given.
 import dataclasses
 import importlib.util
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import MetricChoice, ModelInfo, Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._sums import likelihood, moved_right, shifted, side_by_side
+from lm_lab.objectives._common import left_pad, likelihood, shift_right
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
-
-SEES = "past"
-READS = "pairs"
-CONTEXT = None  # as the model reads
-
-window = side_by_side
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
 Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
 
@@ -68,15 +63,15 @@ class Config:
             raise UserError("prefix is of a joined row; set form='joined' or leave it out")
 
 
-def complete(config: Config, model: Any) -> Config:
+def complete(config: Config, model: ModelInfo) -> Config:
     """The settings with `form` decided by what the model reads. Raises UserError for a context that
     it does not.
     """
     form = config.form
     if form == "by_model":
-        form = "context" if model.reads_context else "joined"
-    if (form == "context") != model.reads_context:
-        wanted = "reads a context" if model.reads_context else "reads no context"
+        form = "context" if model.needs_context else "joined"
+    if (form == "context") != model.needs_context:
+        wanted = "reads a context" if model.needs_context else "reads no context"
         raise UserError(
             f"config.objective.form {form!r} is not for this config.model, which {wanted}; "
             "leave it out"
@@ -84,7 +79,7 @@ def complete(config: Config, model: Any) -> Config:
     return dataclasses.replace(config, form=form)
 
 
-def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
     """The id with which an encoder's decoder starts, where the model has none; in a joined row the
     source's end starts the target.
     """
@@ -101,7 +96,20 @@ def model_length(config: Config, length: int, context_length: int) -> int:
     return max(length, context_length) if config.form == "context" else context_length + length - 1
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def metrics(config: Config) -> tuple[MetricChoice, ...]:
+    """What is measured of written targets, where the settings name anything."""
+    if not config.measures:
+        return ()
+    settings = {
+        "measures": config.measures,
+        "bleu_tokenizer": config.bleu_tokenizer,
+        "beams": config.beams,
+        "length_penalty": config.length_penalty,
+    }
+    return (MetricChoice("transduction", settings, always=config.measured == "always"),)
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on pairs whose target has at most `length` tokens."""
     del length
 
@@ -111,7 +119,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
             config, vocabulary, examples
         )
 
-    return Objective(prepare, partial(likelihood, smoothing=config.label_smoothing))
+    return ObjectiveFunctions(prepare, partial(likelihood, smoothing=config.label_smoothing))
 
 
 def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
@@ -120,7 +128,7 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments
     shown_BL, positions_BL = (
-        shifted(tokens_BL, segments_BL, _start(vocabulary)),
+        shift_right(tokens_BL, segments_BL, _start(vocabulary)),
         places_within(segments_BL),
     )
     inputs = Inputs(
@@ -134,7 +142,7 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
     the target.
     """
     del vocabulary
-    prompt = moved_right(examples, config.prefix)
+    prompt = left_pad(examples, config.prefix)
     assert prompt.segments is not None
     assert prompt.positions is not None
     assert examples.segments is not None
@@ -159,7 +167,7 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
 def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
     """What a model is given before it writes the first token of the target."""
     if config.form == "joined":
-        return moved_right(examples, config.prefix)
+        return left_pad(examples, config.prefix)
     start_B1 = jnp.full((examples.tokens.shape[0], 1), _start(vocabulary), jnp.int32)
     return Inputs(
         start_B1,
@@ -168,3 +176,17 @@ def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs
         examples.context,
         examples.context_segments,
     )
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    consumes="pairs",
+    needs_context=None,
+    metrics=metrics,
+    complete=complete,
+    special_ids=special_ids,
+    model_length=model_length,
+    prompt=prompt,
+)

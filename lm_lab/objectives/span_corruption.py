@@ -20,16 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
+from lm_lab.objectives._common import likelihood, shift_right
 from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
-from lm_lab.objectives._sums import likelihood, shifted, side_by_side
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, UserError, Vocabulary
-
-SEES = "past"
-CONTEXT = True
-
-window = side_by_side
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -42,15 +38,17 @@ class Config:
     mean_span: float = setting("hidden tokens in a span, on average", 3.0, low=1.0)
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens. Raises UserError where they leave no room for
     the targets.
     """
     size = sizes(config, length)
-    return Objective(partial(prepare, config, size, *_special(vocabulary, size[1] + 1)), likelihood)
+    return ObjectiveFunctions(
+        partial(prepare, config, size, *_special(vocabulary, size[1] + 1)), likelihood
+    )
 
 
-def specials(config: Config, length: int, vocabulary: Vocabulary) -> int:
+def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
     """Ids beyond the vocabulary: a sentinel for each span and one for the end, where the tokenizer
     has not so many, and the decoder's start, which is last, where the model has none.
     """
@@ -107,7 +105,7 @@ def prepare(
     corrupt = partial(_corrupt, size, sentinels, length if isolated else length - size[0] + size[1])
     made = jax.vmap(corrupt)(row_keys(key, rows), examples.tokens, examples.bytes, segments_BL)
     (context, context_segments), (targets, bytes_, segments) = made
-    shown = shifted(targets, segments, start)
+    shown = shift_right(targets, segments, start)
     weights = (segments > 0).astype(jnp.float32)
     if not isolated:
         return Batch(Inputs(shown, context=context), targets, weights, bytes_)
@@ -161,3 +159,12 @@ def _parts(key: Array, total: int, count: int) -> Array:
     begins = jax.random.permutation(key, jnp.arange(total - 1) < count - 1)
     part_of = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(begins, dtype=jnp.int32)])
     return jnp.zeros(count, jnp.int32).at[part_of].add(1)
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="causal",
+    needs_context=True,
+    special_ids=special_ids,
+)

@@ -17,13 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.objectives._sums import side_by_side
+from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, Inputs, Objective, Sums, Vocabulary
-
-SEES = "words"
-
-window = side_by_side  # neighbours are of one window
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Sums, Vocabulary
 
 ZIPF_OFFSET = 2.7  # Mandelbrot's, of English
 
@@ -60,14 +56,20 @@ class Config:
     )
 
 
-def make(config: Config, length: int, vocabulary: Vocabulary) -> Objective:
+def metrics(config: Config) -> tuple[MetricChoice, ...]:
+    """The vectors' answers, where a file asks for them."""
+    files = {"analogies": config.analogies, "similarities": config.similarities}
+    return (MetricChoice("vectors", files),) if any(files.values()) else ()
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens."""
     del length
 
     def prepare(key: Array, examples: Examples) -> Batch:
         return _prepare(config, vocabulary.size, key, examples)
 
-    return Objective(prepare, loss)
+    return ObjectiveFunctions(prepare, loss)
 
 
 def loss(scores_BPC: Array, batch: Batch) -> Sums:
@@ -169,3 +171,11 @@ def _draw(weights_V: Array, key: Array, shape: tuple[int, ...]) -> Array:
         .astype(jnp.int32)
         .clip(0, len(weights_V) - 1)
     )
+
+
+OBJECTIVE = Objective(
+    Config,
+    make,
+    scope="unordered",
+    metrics=metrics,
+)

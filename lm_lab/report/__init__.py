@@ -3,7 +3,7 @@ alone.
 
 A kind of analysis is a package in this one (sweep.json's "analysis": {"kind": "isoflop"} is
 lm_lab.report.isoflop) with three public names: Settings, what else the spec may say; analyse(rows,
-settings) -> a frozen dataclass of results; story(analysis, sweep) -> page.Story. It may have a
+settings) -> a frozen dataclass of results; report(analysis, sweep) -> page.Report. It may have a
 fourth, check(settings, rows), which raises UserError for runs that, once complete, could not be
 analysed; the launch asks it before any begins.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lm_lab.report import evidence, page, stored
+from lm_lab.report import appendix, page, stored
 from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
 from lm_lab.train.trust import check_names
@@ -35,14 +35,14 @@ def write(directory: Path) -> Path:
     check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
     kind, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
     analysis = kind.analyse(sweep.rows, settings)
-    story = kind.story(analysis, sweep)
-    story = dataclasses.replace(story, sections=[*story.sections, *evidence.sections(sweep)])
+    report = kind.report(analysis, sweep)
+    report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     name, question = (
         str(sweep.study.get("name", directory.name)),
         str(sweep.study.get("question", "")),
     )
     try:
-        html = page.render(name, question, evidence.facts(sweep), story, directory / "figures")
+        html = page.render(name, question, appendix.facts(sweep), report, directory / "figures")
         record = json.dumps(dataclasses.asdict(analysis), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"

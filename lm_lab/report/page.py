@@ -92,7 +92,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Tile:
+class Headline:
     """One number of the answer, large, with what it is and its uncertainty."""
 
     label: str
@@ -101,37 +101,37 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Story:
+class Report:
     """What a kind of analysis has to say: the answer in sentences, its numbers, and sections of
     evidence.
     """
 
     answer: Sequence[str]
-    tiles: Sequence[Tile] = ()
+    headlines: Sequence[Headline] = ()
     sections: Sequence[Section] = field(default_factory=list)
 
 
 def render(
-    name: str, question: str, facts: Sequence[tuple[str, str]], story: Story, folder: Path
+    name: str, question: str, facts: Sequence[tuple[str, str]], report: Report, folder: Path
 ) -> str:
     """The whole page. Figures are saved into `folder` and stand in the page as SVG."""
     parts = [f'<p class="kicker">Study report</p>\n<h1>{escape(name)}</h1>']
     parts.append(f'<p class="question">{escape(question)}</p>')
     items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
     parts.append(f'<ul class="facts">{items}</ul>')
-    answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in story.answer)
+    answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in report.answer)
     parts.append(f'<section class="answer"><h2>Answer</h2>\n{answer}</section>')
-    if story.tiles:
-        tiles = [
-            (tile.label, f"{escape(tile.value)}<span>{escape(tile.note)}</span>")
-            for tile in story.tiles
+    if report.headlines:
+        headlines = [
+            (headline.label, f"{escape(headline.value)}<span>{escape(headline.note)}</span>")
+            for headline in report.headlines
         ]
         cells = "\n".join(
-            f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles
+            f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in headlines
         )
         parts.append(f'<dl class="numbers">{cells}</dl>')
     counter = iter(range(1, 1000))
-    for section in story.sections:
+    for section in report.sections:
         blocks = "\n".join(_block(block, counter, folder) for block in section.blocks)
         parts.append(f"<section><h2>{escape(section.title)}</h2>\n{blocks}</section>")
     template = string.Template(

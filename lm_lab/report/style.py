@@ -19,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from lm_lab.report import text
+from lm_lab.report import formatting
 from lm_lab.runs import durable
 from lm_lab.scaling.records import Band, Estimate
 
@@ -184,7 +184,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 def _tick(value: float, decimals: int | None) -> str:
     """10k; where ticks are evenly spaced and small, the same decimals for all: 1.9, 2.0."""
-    return text.short(value) if decimals is None or value >= 1000 else f"{value:.{decimals}f}"
+    return formatting.short(value) if decimals is None or value >= 1000 else f"{value:.{decimals}f}"
 
 
 def _steps(low: float, high: float, series: Iterable[float]) -> list[float]:

@@ -1,6 +1,4 @@
-"""The analysis of an isoFLOP study, whole: from runs to laws with intervals, refusals and a
-held-out prediction.
-"""
+"""Analyses an isoFLOP study: laws with intervals, refusals and a held-out prediction."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -8,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from lm_lab.scaling import held_out as holding_out
-from lm_lab.scaling.draws import band, estimate, resample
+from lm_lab.scaling.bootstrap import band, estimate, resample
 from lm_lab.scaling.laws import LawFit, fit_law, frontier
 from lm_lab.scaling.optimum import MeasuredCost, exponent_over, optimal_params
 from lm_lab.scaling.points import Points, best_of_each
@@ -25,9 +23,9 @@ from lm_lab.scaling.records import (
 )
 from lm_lab.scaling.surface import (
     SurfaceFit,
-    draw_surfaces,
     fit_surface,
     log_loss,
+    resample_surfaces,
     surface_cautions,
 )
 from lm_lab.scaling.valleys import ValleyFit
@@ -42,17 +40,17 @@ def analyse_isoflop(
     held_out_budget: float | None = None,
     predictor: Predictor = "surface",
     level: float = 0.9,
-    draws: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> IsoflopAnalysis:
-    """Laws fitted to the best of each (N, D), with `level` percentile intervals of a bootstrap of
-    those cells.
+    """Fits scaling laws to the best run of each (N, D), with bootstrap intervals over these cells.
 
-    `held_out_budget` and `predictor` are fixed beforehand: no fit sees that budget or a larger one.
-    Poor data make refusals and cautions in the result, never an exception.
+    The intervals are percentile intervals at `level`. No fit sees the budget `held_out_budget` or a
+    larger one; choose it and `predictor` before the runs are seen. Poor data give refusals and
+    cautions in the result, never an exception.
     """
     cells, cautions = best_of_each(points)
-    study = _Study(cells, held_out_budget, level, draws, np.random.default_rng(seed))
+    study = _Study(cells, held_out_budget, level, resamples, np.random.default_rng(seed))
     study.cautions += [*points.left_out, *cautions]
     surface, thetas = study.fit_surface()
     typical = study.without_outliers(surface)
@@ -70,7 +68,7 @@ def analyse_isoflop(
     prediction = study.hold_out(predictor, surface, thetas, laws, valleys)
     return IsoflopAnalysis(
         level=level,
-        draws=draws,
+        draws=resamples,
         seed=seed,
         points=study.points(surface),
         valleys=tuple(fit.valley for fit in valleys),
@@ -88,18 +86,18 @@ def analyse_isoflop(
 
 @dataclass
 class _Study:
-    """The cells of one analysis, and what it has refused and cautioned so far."""
+    """The cells of one analysis, and the refusals and cautions collected so far."""
 
     cells: Points
     held_out_budget: float | None
     level: float
-    draws: int
+    resamples: int
     rng: np.random.Generator
     refusals: list[Refusal] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
 
     def is_seen(self, points: Points) -> Array:
-        """Which points the fits may see: those under the held-out budget."""
+        """Which points the fits may see: those below the held-out budget."""
         limit = np.inf if self.held_out_budget is None else self.held_out_budget * (1 - 1e-6)
         return points.budget < limit
 
@@ -108,7 +106,7 @@ class _Study:
         return self.cells.where(self.is_seen(self.cells))
 
     def kept(self, results: list[T | Refusal]) -> list[T]:
-        """The results that are none of them refusals; the refusals are noted."""
+        """The results that are not refusals; refusals are added to the study's."""
         self.refusals += [result for result in results if isinstance(result, Refusal)]
         return [result for result in results if not isinstance(result, Refusal)]
 
@@ -117,13 +115,14 @@ class _Study:
         fits = self.kept([fit_surface(seen)])
         if not fits:
             return None, np.empty((0, 5))
-        thetas = draw_surfaces(seen, resample(seen.budget, self.draws, self.rng), fits[0])
+        thetas = resample_surfaces(seen, resample(seen.budget, self.resamples, self.rng), fits[0])
         self.cautions += surface_cautions(fits[0], thetas, float(seen.loss.min()))
         return fits[0], thetas
 
     def without_outliers(self, surface: SurfaceFit | None) -> Points:
-        """The cells but those far off the surface: least squares on a parabola cannot bear them,
-        Huber's loss can.
+        """The cells without those far off the surface.
+
+        Least squares on a parabola is sensitive to outliers, while the surface's Huber loss is not.
         """
         if surface is None:
             return self.cells
@@ -139,20 +138,20 @@ class _Study:
         return self.cells.where(~far)
 
     def fit_valleys(self, points: Points) -> list[ValleyFit]:
-        fits = self.kept(fit_valleys(points, self.level, self.draws, self.rng))
+        fits = self.kept(fit_valleys(points, self.level, self.resamples, self.rng))
         for fit in fits:
             where = f"budget {fit.valley.budget:.3g}"
-            if fit.draws is None:
+            if fit.resampled is None:
                 message = (
-                    "three sizes leave no residual: no interval here, nor for what is built on it"
+                    "three sizes leave no residual: no interval here, nor for what follows from it"
                 )
                 self.cautions.append(Caution("no residual", where, message))
-            elif (share := np.isnan(fit.draws).any(-1).mean()) > 0.05:
+            elif (share := np.isnan(fit.resampled).any(-1).mean()) > 0.05:
                 message = (
-                    f"{share:.0%} of the draws have no vertex in the data: the interval "
+                    f"{share:.0%} of the resamples have no vertex in the data: the interval "
                     "is that of the others"
                 )
-                self.cautions.append(Caution("draws refused", where, message))
+                self.cautions.append(Caution("resamples refused", where, message))
         return fits
 
     def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:

@@ -1,10 +1,8 @@
-"""The largest budget predicted from the smaller ones, by a predictor that is named before the runs
-are seen.
-"""
+"""Predicts the largest budget from the smaller ones, by a predictor chosen beforehand."""
 
 import numpy as np
 
-from lm_lab.scaling.draws import estimate
+from lm_lab.scaling.bootstrap import estimate
 from lm_lab.scaling.laws import LawFit
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Estimate, HeldOut, Predictor
@@ -22,11 +20,11 @@ def predict_loss(
     level: float,
     rng: np.random.Generator,
 ) -> Estimate:
-    """The lowest loss of new runs at params and tokens [m]: the median and interval of simulated
-    experiments.
+    """Predicts the lowest loss of new runs at params and tokens [m], by simulated experiments.
 
-    Each draw of the surface f64[R 5] meets residuals of the fit, drawn anew and scaled for its five
-    parameters.
+    Each simulation takes one resample of the surface f64[R 5] and adds residuals of the fit, drawn
+    with replacement and scaled up for the five fitted parameters. Returns the median and the
+    interval.
     """
     mean = log_loss(thetas, np.log(params), np.log(tokens))
     spread = fit.residuals * np.sqrt(len(fit.residuals) / (len(fit.residuals) - 5))
@@ -37,19 +35,19 @@ def predict_loss(
 def predict_from_law(
     law: LawFit, valleys: list[ValleyFit], flops: float, level: float, rng: np.random.Generator
 ) -> Estimate:
-    """L*(flops) by the power law of the valleys' floors, with the runs' noise about the parabolas."""
-    value, draws = law.at(np.array([flops]))
+    """L*(flops) by the power law of the valleys, with the runs' noise about their parabolas."""
+    value, resampled = law.at(np.array([flops]))
     noises = [
         fit.valley.noise / fit.valley.loss.value for fit in valleys if fit.valley.noise is not None
     ]
-    if draws is None:
+    if resampled is None:
         return Estimate(float(value[0]))
-    noise = np.sqrt(np.mean(np.square(noises))) * rng.standard_normal(len(draws))
-    return estimate(float(value[0]), draws[:, 0] * np.exp(noise), level)
+    noise = np.sqrt(np.mean(np.square(noises))) * rng.standard_normal(len(resampled))
+    return estimate(float(value[0]), resampled[:, 0] * np.exp(noise), level)
 
 
 def compare(points: Points, budget: float, predictor: Predictor, predicted: Estimate) -> HeldOut:
-    """The prediction beside the lowest loss seen at the held-out budget."""
+    """The prediction beside the lowest observed loss at the held-out budget."""
     observed = float(points.loss.min())
     inside = None
     if predicted.low is not None and predicted.high is not None:

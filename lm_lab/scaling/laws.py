@@ -1,36 +1,31 @@
-"""Power laws through the valleys' vertices: N*(C), D*(C) and L*(C), with the frontier that they
-draw.
-"""
+"""Power laws N*(C), D*(C) and L*(C) through the vertices of the valleys, and their frontier."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from lm_lab.scaling.draws import band, estimate
+from lm_lab.scaling.bootstrap import band, estimate
 from lm_lab.scaling.records import Frontier, PowerLaw, Refusal
 from lm_lab.scaling.valleys import ValleyFit
 
 Array = np.ndarray
 Quantity = Literal["params", "tokens", "loss"]
-SATURATING_BUDGETS = 4  # offset, coefficient and exponent take three; one is left to show a misfit
+SATURATING_BUDGETS = 4  # offset, coefficient and exponent use up three; the fourth shows a misfit
 
 
 @dataclass(frozen=True)
 class LawFit:
-    """A law with its coefficients f64[3] = (offset, log coefficient, exponent) and their draws
-    f64[R 3] or None.
-    """
+    """A fitted law."""
 
     law: PowerLaw
-    coefficients: Array
-    draws: Array | None
+    coefficients: Array  # f64[3] = (offset, log coefficient, exponent)
+    resampled: Array | None  # f64[R 3], the coefficients of each bootstrap resample
 
     def at(self, flops: Array) -> tuple[Array, Array | None]:
-        """The quantity at C [G], and its draws [R G]."""
-        return evaluate(self.coefficients[None], flops)[
-            0
-        ], None if self.draws is None else evaluate(self.draws, flops)
+        """The quantity at C [G], and its resampled values [R G]."""
+        (value,) = evaluate(self.coefficients[None], flops)
+        return value, None if self.resampled is None else evaluate(self.resampled, flops)
 
 
 def evaluate(coefficients: Array, flops: Array) -> Array:
@@ -40,11 +35,11 @@ def evaluate(coefficients: Array, flops: Array) -> Array:
 
 
 def fit_law(quantity: Quantity, fits: list[ValleyFit], level: float) -> LawFit | Refusal:
-    """The law of one quantity through vertices at two budgets or more, else a refusal.
+    """Fits the law of one quantity to the vertices; refuses fewer than two budgets.
 
-    Straight in log-log; L*(C) = E + k C^-g once there are four budgets. The interval is that of the
-    vertices' draws: None where any valley has none, and without the misfit of the law itself, whose
-    size is `residual`.
+    The law is straight in log-log; L*(C) = E + k C^-g once there are four budgets. The interval
+    comes from the resampled vertices (None if a valley has none). It leaves out the misfit of the
+    law itself, whose size is `residual`.
     """
     if len(fits) < 2:
         return Refusal(
@@ -57,24 +52,24 @@ def fit_law(quantity: Quantity, fits: list[ValleyFit], level: float) -> LawFit |
     solve = _saturating if saturating else _straight
     vertices = np.stack([fit.vertex for fit in fits])
     coefficients = solve(vertices[None, :, 2], vertices[None, :, column])[0]
-    draws, drawn = None, [fit.draws for fit in fits if fit.draws is not None]
-    if len(drawn) == len(fits):
-        stacked = np.stack(drawn, 1)
-        whole = stacked[~np.isnan(stacked).any((1, 2))]
-        draws = solve(whole[:, :, 2], whole[:, :, column]) if len(whole) else None
+    resampled, of_fits = None, [fit.resampled for fit in fits if fit.resampled is not None]
+    if len(of_fits) == len(fits):
+        stacked = np.stack(of_fits, 1)
+        complete = stacked[~np.isnan(stacked).any((1, 2))]
+        resampled = solve(complete[:, :, 2], complete[:, :, column]) if len(complete) else None
     fitted = np.log(evaluate(coefficients[None], np.exp(vertices[:, 2]))[0])
     freedom = len(fits) - (3 if saturating else 2)
     law = PowerLaw(
         quantity=quantity,
         coefficient=float(np.exp(coefficients[1])),
-        exponent=estimate(coefficients[2], None if draws is None else draws[:, 2], level),
+        exponent=estimate(coefficients[2], None if resampled is None else resampled[:, 2], level),
         offset=float(coefficients[0]),
         budgets=len(fits),
         residual=float(np.sqrt(np.sum((fitted - vertices[:, column]) ** 2) / freedom))
         if freedom
         else None,
     )
-    return LawFit(law, coefficients, draws)
+    return LawFit(law, coefficients, resampled)
 
 
 def frontier(params: LawFit, tokens: LawFit, loss: LawFit, flops: Array, level: float) -> Frontier:
@@ -90,9 +85,7 @@ def _straight(log_flops: Array, logs: Array) -> Array:
 
 
 def _saturating(log_flops: Array, log_loss: Array) -> Array:
-    """E + k C^-g by least squares in loss: E and k are linear once g is given, so g is searched on
-    a fine grid.
-    """
+    """E + k C^-g by least squares in the loss: g is searched on a grid, E and k are then linear."""
     loss, centre = np.exp(log_loss), log_flops.mean(-1, keepdims=True)
     best, lowest = _straight(log_flops, log_loss), np.full(len(loss), np.inf)
     for exponent in np.geomspace(0.005, 2.0, 300):

@@ -1,6 +1,4 @@
-"""Compute-optimal size and tokens on a surface L = E + A N^-alpha + B D^-beta, at any cost of a
-token.
-"""
+"""Compute-optimal N and D on a surface L = E + A N^-alpha + B D^-beta, at any cost per token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ import numpy as np
 Array = np.ndarray
 Cost = Callable[[Array], Array]
 """FLOPs to train on one token, by the number of parameters."""
-LARGEST = 80.0  # log N: no model has 5e34 parameters
+LARGEST = 80.0  # log N: an upper bound, no model has 5e34 parameters
 
 
 def six_n(params: Array) -> Array:
@@ -20,10 +18,10 @@ def six_n(params: Array) -> Array:
 
 @dataclass(frozen=True)
 class MeasuredCost:
-    """FLOPs a token as counted in the runs: log(C / D) is a polynomial in log N within the data,
-    straight beyond.
+    """FLOPs per token as counted in the runs: log(C / D) as a polynomial in log N.
 
-    Small models are far from 6N: attention and embeddings do not grow as N does.
+    Beyond the data it goes on as a straight line. Small models are far from C / D = 6N, because
+    attention and embeddings do not grow as N does.
     """
 
     polynomial: np.polynomial.Polynomial
@@ -32,9 +30,7 @@ class MeasuredCost:
 
     @classmethod
     def of(cls, params: Array, tokens: Array, flops: Array) -> "MeasuredCost":
-        """The least-squares quadratic (a straight line or a constant where there are too few
-        sizes).
-        """
+        """Fits a quadratic by least squares (a line or a constant if there are too few sizes)."""
         x = np.log(params)
         degree = min(2, len(np.unique(x)) - 1)
         fitted = np.polynomial.Polynomial.fit(
@@ -49,12 +45,12 @@ class MeasuredCost:
 
 
 def optimal_params(theta: Array, flops: Array, cost: Cost = six_n) -> Array:
-    """N* that minimises the loss at a compute of `flops`, by bisection on the sign of dL / dlog N.
+    """N* that minimises the loss at a compute of `flops`.
 
     `theta` [..., 5] holds (log E, log A, alpha, log B, beta) and broadcasts against flops [G]: the
-    result is [..., G]. With cost(N) = 6N this equals Hoffmann's closed form G (C / 6)^a
-    (2203.15556, eq. 4). nan where the loss falls, or rises, all the way from one parameter to 1e34:
-    then the surface has no optimum.
+    result is [..., G]. Found by bisection on the sign of dL / dlog N. With cost(N) = 6N it equals
+    Hoffmann's closed form G (C / 6)^a (2203.15556, eq. 4). NaN if the loss is monotonic from one
+    parameter to 1e34, so that the surface has no optimum.
     """
     _, a, alpha, b, beta = np.moveaxis(np.asarray(theta)[..., None], -2, 0)
     log_flops = np.log(flops)
@@ -75,7 +71,5 @@ def _log_cost(cost: Cost, x: Array, step: float = 1e-4) -> tuple[Array, Array]:
 
 
 def exponent_over(flops: Array, values: Array) -> Array:
-    """Slope of log values [..., G] against log flops [G], from the first of them to the last: shape
-    [...].
-    """
+    """Slope [...] of log values [..., G] against log flops [G], from the first to the last."""
     return np.log(values[..., -1] / values[..., 0]) / np.log(flops[-1] / flops[0])

@@ -1,7 +1,7 @@
 """Finished runs as arrays, and the best of each (N, D) cell over learning rates.
 
-Nothing leaves the data without a word: what is left out is named in a caution, and a diverged run
-stays, with an infinite loss, so that a rate that was tried and failed counts as tried.
+Every run that is left out is named in a caution. A diverged run stays, with an infinite loss, so
+that its rate counts as tried.
 """
 
 import math
@@ -19,11 +19,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Points:
-    """Runs, or cells of runs, as float64 arrays [n]; `left_out` are the cautions of making them.
+    """Runs, or cells of runs, as float64 arrays [n]; `left_out` has a caution for each run left
+    out.
 
     params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
-    own C where no budget was set), rate and seed (nan: not said), runs: how many seeds the loss is
-    the mean of.
+    own C if no budget was set), rate and seed (NaN: unknown), runs: the number of seeds that the
+    loss is the mean of.
     """
 
     params: Array
@@ -40,7 +41,7 @@ class Points:
         return len(self.loss)
 
     def where(self, chosen: Array) -> "Points":
-        """The points that a mask or an index array chooses."""
+        """The points selected by a mask or an index array."""
         arrays = {
             f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "left_out"
         }
@@ -54,9 +55,11 @@ class Points:
 def make_points(
     params, tokens, flops, loss, *, budget=None, rate=None, seed=None, left_out=()
 ) -> Points:
-    """Points from sequences of n numbers; an absent or nan budget is the run's own FLOPs.
+    """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
+    count.
 
-    Raises UserError where a run has no size, or neither a budget nor FLOPs: it belongs to no cell.
+    Raises UserError for a run without a size, or with neither budget nor FLOPs: it belongs to no
+    cell.
     """
     params, tokens, flops, loss = (
         np.asarray(values, np.float64) for values in (params, tokens, flops, loss)
@@ -78,12 +81,11 @@ def make_points(
 
 
 def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") -> Points:
-    """Points from the rows of a sweep's results; `params` names the column that N is read from (the
-    convention).
+    """Makes points from the rows of a sweep's results; `params` names the column with N.
 
-    A run that is neither complete nor diverged, or lacks loss, size or compute, is left out, with a
-    caution by name. Raises UserError for a row without the columns of a result or with a number
-    that cannot be read.
+    Leaves out a run that is neither complete nor diverged, or lacks loss, size or compute, with a
+    caution that names it. Raises UserError for a row that lacks a column or has a number that
+    cannot be read.
     """
     kept, left_out = [], []
     for row in rows:
@@ -127,14 +129,13 @@ def _number(row: Mapping[str, Any], key: str, needed: bool = True) -> float:
 
 
 def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
-    """The best of each (budget, N) cell: the rate with the lowest mean loss over seeds, and that
-    mean.
+    """The best rate of each (budget, N) cell: the one with the lowest mean loss over seeds.
 
-    At a fixed budget N decides D, so this is the best of each (N, D). A rate of which any seed
-    diverged is never the best, but counts in the grid. Cautions: a cell where every rate diverged;
-    a best rate at the edge of a grid of three or more; where grids have two rates, every best is at
-    an edge, so the caution comes only if the same side wins in every cell; where no cell has two
-    rates, that the rate was not tuned.
+    At a fixed budget N decides D, so this is the best of each (N, D). A rate at which any seed
+    diverged is never the best, but counts as part of the grid. Cautions: every rate of a cell
+    diverged; the best rate is at the edge of a grid of three or more; of grids of two rates the
+    same side wins in every cell (some edge always wins); no cell has two rates, so the rate was not
+    tuned.
     """
     cells, edges, two_sided, cautions, grid_sizes = [], [], [], [], []
     keys = np.stack([points.budget, points.params], -1)

@@ -1,8 +1,8 @@
-"""What an analysis of isoFLOP runs returns: typed, frozen records of plain Python values.
+"""The results of an analysis of isoFLOP runs: typed, frozen records of plain Python values.
 
 Every record turns into JSON by `dataclasses.asdict`. N is `params`, D is `tokens`, C is `flops`;
-losses are nats a token. A question that the data cannot answer is a `Refusal`, a doubtful answer
-carries a `Caution`; both are values.
+losses are nats a token. A question that the data cannot answer gives a `Refusal`, a doubtful answer
+a `Caution`; both are values.
 """
 
 import math
@@ -28,13 +28,13 @@ CautionKind = Literal[
     "optimum outside the data",
     "badly conditioned",
     "no residual",
-    "draws refused",
+    "resamples refused",
 ]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A question left unanswered, and why: `where` names the budget or the law."""
+    """A question without an answer, and why; `where` names the budget or the law."""
 
     kind: RefusalKind
     where: str
@@ -43,7 +43,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Caution:
-    """A reason to doubt an answer that is given all the same."""
+    """A reason to doubt an answer that is given nevertheless."""
 
     kind: CautionKind
     where: str
@@ -52,9 +52,7 @@ class Caution:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap percentile interval at the analysis' level; None where no interval
-    can be had.
-    """
+    """A value with its bootstrap percentile interval at the analysis' level (None: no interval)."""
 
     value: float
     low: float | None = None
@@ -75,8 +73,8 @@ class Band:
 class Point:
     """The best of one (N, D) cell: the mean loss over seeds at the best rate.
 
-    `predicted` is the surface's loss and `residual` = log(loss / predicted); None where no surface
-    could be fitted.
+    `predicted` is the surface's loss and `residual` is log(loss / predicted); both are None without
+    a surface.
     """
 
     params: float
@@ -95,9 +93,9 @@ class Point:
 class Valley:
     """The vertex of one budget's parabola (approach 2, 2203.15556).
 
-    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre), `coefficients` = (c0, c1, c2), within
-    [lowest, highest] parameters of the data. `noise` is the residual s.d. in nats, None where the
-    points leave no residual.
+    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre) and `coefficients` = (c0, c1, c2), within
+    the [lowest, highest] parameters of the data. `noise` is the residual s.d. in nats, None without
+    residuals.
     """
 
     budget: float
@@ -123,8 +121,8 @@ class Valley:
 class PowerLaw:
     """quantity(C) = offset + coefficient * C^exponent through the valleys' vertices.
 
-    `offset` is 0 but for the saturating law of loss; `residual` is the s.d. in log(quantity), None
-    with no residual.
+    `offset` is 0 except in the saturating law of loss; `residual` is the s.d. in log(quantity),
+    None without residuals.
     """
 
     quantity: Literal["params", "tokens", "loss"]
@@ -141,8 +139,7 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Surface:
-    """L(N, D) = E + A N^-alpha + B D^-beta (approach 3, 2203.15556) and the exponents that follow
-    from C = 6ND.
+    """L(N, D) = E + A N^-alpha + B D^-beta (approach 3, 2203.15556), and its exponents at C = 6ND.
 
     `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the
     residual s.d. in log loss, corrected for five parameters; `objective` the minimised sum;
@@ -187,10 +184,9 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Variant:
-    """How the answer moves when an arbitrary choice does: N*, D* at `flops`, the largest budget
-    fitted.
+    """N* and D* at `flops`, the largest budget fitted, under one arbitrary choice of the analysis.
 
-    All None where the variant's fit was refused.
+    All None if this variant's fit was refused.
     """
 
     name: str
@@ -206,12 +202,12 @@ Predictor = Literal["surface", "valley power law"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The lowest loss at a budget that no fit saw, predicted by a predictor fixed beforehand.
+    """The lowest loss at a budget that no fit saw, with its prediction by the chosen predictor.
 
-    `predicted` has a prediction interval: uncertainty of the fit and noise of the runs. `inside`:
-    observed lies in it (None: no interval could be had). `surface` predicts the lowest of the very
-    points run at that budget, and so allows for a minimum of noisy values; `valley power law`
-    extrapolates L*(C).
+    `predicted` has a prediction interval, of the fit's uncertainty and the runs' noise. `inside`:
+    the observed loss lies in it (None: no interval). The predictor `surface` predicts the lowest of
+    the very points run at that budget, and so allows for the minimum of noisy values; `valley power
+    law` extrapolates L*(C).
     """
 
     budget: float
@@ -223,15 +219,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class IsoflopAnalysis:
-    """All that a report needs; whatever could not be had is None or missing here and named in
-    `refusals`.
+    """All results of an analysis; a missing one is None or absent, and explained in `refusals`.
 
     No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those
     are still listed.
     """
 
     level: float
-    draws: int
+    draws: int  # bootstrap resamples
     seed: int
     points: tuple[Point, ...]
     valleys: tuple[Valley, ...]

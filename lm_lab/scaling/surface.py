@@ -1,13 +1,12 @@
-"""Approach 3 (2203.15556): L(N, D) = E + A N^-alpha + B D^-beta by the Huber loss of log loss, from
-many starts.
+"""Approach 3 (2203.15556): fits L(N, D) = E + A N^-alpha + B D^-beta by the Huber loss of log loss.
 
 The objective is the SUM of Huber(1e-3) over points: averaged, as in the published fit, it falls
-under the default tolerances of L-BFGS and stops early (2404.10102). All 4,500 published starts are
-scored at once, and the best of them go downhill together, by reweighted Levenberg-Marquardt steps
-on log N and log D centred (uncentred, log A and alpha are nearly one direction). L-BFGS from the
-published starts, which the tests run, ends no lower: this is the same optimum in some hundredths of
-a second, so that every bootstrap draw can have it too. theta = (log E, log A, alpha, log B, beta)
-throughout.
+under the default tolerances of L-BFGS, which then stops early (2404.10102). All 4,500 published
+starts are scored at once. The best of them are optimised together by reweighted Levenberg-Marquardt
+steps, on log N and log D centred (uncentred, log A and alpha are nearly one direction). The tests
+also run L-BFGS from the published starts, and it ends no lower. This way takes some hundredths of a
+second, so that every bootstrap resample is fitted as well. theta = (log E, log A, alpha, log B,
+beta) throughout.
 """
 
 from dataclasses import dataclass
@@ -19,14 +18,15 @@ from lm_lab.scaling.records import Caution, Refusal
 
 Array = np.ndarray
 HUBER = 1e-3
-STEEPEST = 3.0  # the bound of alpha and beta; fitted laws lie near .35
+STEEPEST = 3.0  # upper bound of alpha and beta; fitted laws lie near .35
 BEST_STARTS = 64
 
 
 @dataclass(frozen=True)
 class SurfaceFit:
-    """The point fit: theta f64[5], log residuals observed - predicted f64[n], the objective and its
-    conditioning.
+    """The fit of all points: theta f64[5], its objective and its condition number.
+
+    `residuals` f64[n] are observed - predicted log losses.
     """
 
     theta: Array
@@ -39,9 +39,7 @@ class SurfaceFit:
         return float(np.sqrt(np.sum(self.residuals**2) / (len(self.residuals) - 5)))
 
     def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust standard deviations (from the
-        median |residual|).
-        """
+        """Mask of points whose residual is beyond `limit` robust s.d. (of the median |residual|)."""
         size = np.abs(self.residuals)
         robust = np.median(size) / 0.6745 * np.sqrt(len(size) / (len(size) - 5))
         return size > limit * max(robust, 1e-6)
@@ -53,8 +51,9 @@ def log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
 
 
 def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
-    """The best of the published starts. Refuses fewer than six points (five parameters), two sizes
-    or two budgets.
+    """Fits the surface from the published starts.
+
+    Refuses fewer than six points (there are five parameters), two sizes or two budgets.
     """
     refusal = _too_little(points)
     if refusal:
@@ -69,17 +68,17 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
     return SurfaceFit(problem.raw(theta), problem.z - predicted, objective, condition)
 
 
-def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
-    """Thetas f64[R 5], one for each bootstrap draw i64[R n] of the points.
+def resample_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
+    """Fits the surface to each bootstrap resample i64[R n] of the points: thetas f64[R 5].
 
-    Each draw starts from the point fit and from the two published starts (of the best 64) that suit
-    it best.
+    Each resample starts from the fit of all points and from the two of the best 64 published starts
+    that suit it best.
     """
     problem = _Problem.of(points, huber)
-    drawn = problem.take(index)
+    resampled = problem.take(index)
     starts = problem.best_starts(BEST_STARTS)
     scores = np.stack(
-        [drawn.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
+        [resampled.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
     )
     others = starts[np.argsort(scores, axis=-1)[:, :2]]
     candidates = [
@@ -88,21 +87,22 @@ def draw_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = 
         others[:, 1],
     ]
     ended = [
-        drawn.descend(candidate, steps=100, tolerance=1e-8, sort=False) for candidate in candidates
+        resampled.descend(candidate, steps=100, tolerance=1e-8, sort=False)
+        for candidate in candidates
     ]
-    best = np.argmin([drawn.objective(theta) for theta in ended], axis=0)
+    best = np.argmin([resampled.objective(theta) for theta in ended], axis=0)
     return problem.raw(np.stack(ended)[best, np.arange(len(index))])
 
 
 def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:
-    """What should make a reader doubt this fit, given its draws f64[R 5]; `lowest_loss` in nats."""
+    """Reasons to doubt this fit, given its resamples f64[R 5]; `lowest_loss` in nats."""
     alpha, beta = fit.theta[2], fit.theta[4]
     found = []
     share = np.mean(np.exp(thetas[:, 0]) < 0.05 * lowest_loss)
     if share > 0.05:
         message = (
             f"E is {np.exp(fit.theta[0]):.2g} nats, and under 5 % of the lowest loss in "
-            f"{share:.0%} of the draws"
+            f"{share:.0%} of the resamples"
         )
         found.append(Caution("irreducible loss near 0", "approach 3", message))
     for name, value in (("alpha", alpha), ("beta", beta)):
@@ -136,8 +136,9 @@ def _too_little(points: Points) -> Refusal | None:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Centred data f64[n], or f64[R n] for R draws: x = log N, y = log D, z = log loss; thetas here
-    are centred.
+    """Centred data f64[n], or f64[R n] for R resamples: x = log N, y = log D, z = log loss.
+
+    The thetas of its methods are centred too.
     """
 
     x: Array
@@ -179,7 +180,7 @@ class _Problem:
         return self.centred(theta, sign=1.0)
 
     def objective(self, theta: Array) -> Array:
-        """The sum of Huber losses for thetas [R 5]: [R]."""
+        """The sum of Huber losses [R] of thetas [R 5]."""
         size = np.abs(_terms(theta, self.x, self.y)[0] - self.z)
         inner = np.minimum(size, self.huber)
         return np.sum(inner * (size - inner / 2), -1)
@@ -200,8 +201,9 @@ class _Problem:
     def descend(
         self, theta: Array, steps: int = 300, tolerance: float = 1e-13, sort: bool = True
     ) -> Array:
-        """Reweighted Levenberg-Marquardt from thetas [R 5] at once; each keeps only steps that
-        lower its objective.
+        """Levenberg-Marquardt from many thetas [R 5] at once, with reweighted residuals.
+
+        Each theta accepts only steps that lower its objective.
         """
         theta, best, damping = theta.copy(), self.objective(theta), np.full(len(theta), 1e-2)
         active = np.arange(len(theta))
@@ -236,9 +238,7 @@ class _Problem:
 
 
 def _terms(theta: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """log of e^logE + A N^-alpha + B D^-beta [..., n] by log-sum-exp, and each term's share [...,
-    3, n].
-    """
+    """log of e^logE + A N^-alpha + B D^-beta [..., n], and the share of each term [..., 3, n]."""
     e, a, alpha, b, beta = np.moveaxis(theta[..., None], -2, 0)
     logs = np.stack(np.broadcast_arrays(e, a - alpha * x, b - beta * y), -2)
     top = logs.max(-2, keepdims=True)

@@ -1,16 +1,15 @@
-"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, its vertex N*, D*, L*, or
-why there is none.
+"""Approach 2 (2203.15556): a parabola of loss in log N at each budget, with vertex N*, D*, L*.
 
-D* and the compute at the vertex are read from the runs of the budget (log D and log C straight in
-log N between neighbours): C = 6ND does not hold for small models. The vertex is biased where alpha
-!= beta and the grid is wide or off-centre (2603.22339): read it beside approach 3.
+D* and the compute at the vertex are interpolated between the budget's runs (log D and log C
+straight in log N), because C = 6ND does not hold for small models. The vertex is biased if alpha !=
+beta and the grid is wide or off-centre (2603.22339): read it beside approach 3.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from lm_lab.scaling.draws import estimate
+from lm_lab.scaling.bootstrap import estimate
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Refusal, Valley
 
@@ -19,21 +18,19 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class ValleyFit:
-    """A valley with its bootstrap draws f64[R 4] of log N*, log D*, log C and log L* (nan where a
-    draw was refused).
-
-    `draws` is None where the budget has too few points for a residual, and so for an interval.
-    """
+    """A valley and its bootstrap resamples."""
 
     valley: Valley
-    vertex: Array  # f64[4], as a draw
-    draws: Array | None
+    vertex: Array  # f64[4]: log N*, log D*, log C, log L*
+    # f64[R 4], the vertex of each resample, NaN if refused; None if there are too few points for a
+    # residual, and so for an interval
+    resampled: Array | None
 
 
 def fit_valley(
-    points: Points, level: float, draws: int, rng: np.random.Generator
+    points: Points, level: float, resamples: int, rng: np.random.Generator
 ) -> ValleyFit | Refusal:
-    """The valley of the points of one budget, one point a size; draws resample those points.
+    """Fits the valley of one budget, whose points are one a size; these points are resampled.
 
     Refuses fewer than three sizes, a parabola that opens downwards, and a vertex outside the sizes
     of the data.
@@ -49,14 +46,14 @@ def fit_valley(
     refusal = _no_vertex(curve, scaled, where, points.params)
     if refusal:
         return refusal
-    drawn = None
+    resampled = None
     if len(x) > 3:
-        drawn = _vertices(
-            parabolas(scaled, points.loss, _weights(len(x), draws, rng)), scaled, points
+        resampled = _vertices(
+            parabolas(scaled, points.loss, _weights(len(x), resamples, rng)), scaled, points
         )
     (vertex,) = _vertices(curve[None], scaled, points)
     params, tokens, flops, loss = (
-        estimate(np.exp(vertex[k]), None if drawn is None else np.exp(drawn[:, k]), level)
+        estimate(np.exp(vertex[k]), None if resampled is None else np.exp(resampled[:, k]), level)
         for k in range(4)
     )
     residual = points.loss - np.polynomial.polynomial.polyval(scaled, curve)
@@ -73,32 +70,31 @@ def fit_valley(
         points=len(x),
         noise=float(np.sqrt(np.sum(residual**2) / (len(x) - 3))) if len(x) > 3 else None,
     )
-    return ValleyFit(valley, vertex, drawn)
+    return ValleyFit(valley, vertex, resampled)
 
 
 def parabolas(x: Array, y: Array, weights: Array) -> Array:
-    """Least-squares (c0, c1, c2) of y = c0 + c1 x + c2 x^2 over points [n], for each row of weights
-    [R n]: [R 3].
-    """
+    """Least-squares (c0, c1, c2) [R 3] of y = c0 + c1 x + c2 x^2, for each row of weights [R n]."""
     powers = np.stack([np.ones_like(x), x, x * x], -1)
     normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
     moments = np.einsum("rn,ni,n->ri", weights, powers, y)
     return np.linalg.solve(normal, moments[..., None])[..., 0]
 
 
-def _weights(count: int, draws: int, rng: np.random.Generator) -> Array:
-    """How often each of n points is drawn [R n]; draws of fewer than three distinct points are
-    drawn again.
+def _weights(count: int, resamples: int, rng: np.random.Generator) -> Array:
+    """How often each of n points is in each resample [R n], with at least three distinct points.
+
+    A resample with fewer is replaced: no parabola goes through two points.
     """
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
     while len(poor := np.flatnonzero(np.count_nonzero(weights, axis=1) < 3)):
         weights[poor] = rng.multinomial(count, np.full(count, 1 / count), size=len(poor))
     return weights.astype(np.float64)
 
 
 def _vertices(curves: Array, scaled: Array, points: Points) -> Array:
-    """log N*, log D*, log C, log L* of parabolas [R 3]: [R 4], nan where a parabola has no vertex
-    in the data.
+    """log N*, log D*, log C, log L* [R 4] of parabolas [R 3]; NaN where a vertex is outside the
+    data.
     """
     c0, c1, c2 = curves.T
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,8 +1,7 @@
-"""Variable projection (2603.22339): E, A and B are linear once alpha and beta are given, so two
-numbers are searched.
+"""Variable projection (2603.22339): searches alpha and beta, in which E, A and B are linear.
 
-Least squares on the loss itself, not on its log: an objective and an algorithm other than approach
-3's, to check it.
+It minimises squares of the loss itself, not of its log: another objective and another algorithm
+than approach 3's, as a check on it.
 """
 
 import numpy as np
@@ -14,10 +13,10 @@ Array = np.ndarray
 
 
 def project(points: Points) -> Array:
-    """theta f64[5] = (log E, log A, alpha, log B, beta) of least squares with E, A, B >= 0; needs
-    six points or more.
+    """theta f64[5] = (log E, log A, alpha, log B, beta) by least squares with E, A, B >= 0.
 
-    A coefficient of 0 has the log -inf: the data then want no such term.
+    Needs six points or more. A coefficient of 0 has the log -inf: the data do not support that
+    term.
     """
     x, y = np.log(points.params), np.log(points.tokens)
     centre = np.array([x.mean(), y.mean()])

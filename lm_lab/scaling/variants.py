@@ -1,8 +1,7 @@
-"""How far the answer moves with choices that no theory makes: objective, outlier rule, budgets
-taken, method.
+"""How far the answer depends on arbitrary choices: objective, outlier rule, budgets, method.
 
-On the published Chinchilla points such choices alone move the exponent a from .51 to .57: a point
-fit is no answer.
+On the published Chinchilla points such choices alone move the exponent a from .51 to .57: one fit
+alone is no answer.
 """
 
 import numpy as np
@@ -19,10 +18,10 @@ Array = np.ndarray
 
 
 def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Variant]:
-    """Approach 3 as fitted, by least squares, without its outliers (or its worst point), and budget
-    by budget left out.
+    """Variants of approach 3, and variable projection.
 
-    Variable projection is the last: another objective and another algorithm.
+    Approach 3 as fitted; by least squares; without its outliers (or its worst point); without each
+    budget in turn.
     """
     outliers = fit.outliers()
     worst = np.abs(fit.residuals) == np.abs(fit.residuals).max()
@@ -41,9 +40,7 @@ def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Varian
 
 
 def valley_variants(points: Points, typical: Points) -> list[Variant]:
-    """Approach 2 on the `typical` points, on all points where they are more, and budget by budget
-    left out.
-    """
+    """Variants of approach 2: on the `typical` points, on all points, and without each budget."""
     if not len(points):
         return []
     subsets = {"": typical} | ({" with outliers": points} if len(points) > len(typical) else {})
@@ -53,11 +50,12 @@ def valley_variants(points: Points, typical: Points) -> list[Variant]:
 
 
 def fit_valleys(
-    points: Points, level: float, draws: int, rng: np.random.Generator
+    points: Points, level: float, resamples: int, rng: np.random.Generator
 ) -> list[ValleyFit | Refusal]:
     """Each budget's valley or refusal, smallest budget first."""
     return [
-        fit_valley(points.where(points.budget == b), level, draws, rng) for b in points.budgets()
+        fit_valley(points.where(points.budget == b), level, resamples, rng)
+        for b in points.budgets()
     ]
 
 

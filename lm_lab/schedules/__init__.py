@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.contracts import Schedule, ScheduleSettings
+from lm_lab.contracts import ConfigT, Schedule
 from lm_lab.schema import setting
 from lm_lab.types import UserError
 
@@ -52,8 +52,8 @@ def check_steps(config: Warmup, steps: int) -> None:
 
 
 def same_rates(
-    schedule: Schedule[ScheduleSettings],
-    config: ScheduleSettings,
+    schedule: Schedule[ConfigT],
+    config: ConfigT,
     steps: int,
     other_steps: int,
     until: int,

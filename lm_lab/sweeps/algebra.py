@@ -59,9 +59,8 @@ def together(*sweeps: Sweep) -> Sweep:
     """The first points of all sweeps, the second ones, ... (a zip). Raises UserError for unequal
     lengths, equal keys.
 
-    >>> together(param("model.width", [16, 32]), param("optimizer.peak_rate", [0.02, 0.01]))
-    [{'model.width': 16, 'optimizer.peak_rate': 0.02}, {'model.width': 32, 'optimizer.peak_rate':
-    0.01}]
+    >>> together(param("model.width", [16, 32]), param("model.depth", [2, 4]))
+    [{'model.width': 16, 'model.depth': 2}, {'model.width': 32, 'model.depth': 4}]
     """
     lengths = [len(sweep) for sweep in sweeps]
     if len(set(lengths)) > 1:
@@ -95,8 +94,9 @@ def subsample(sweep: Sweep, count: int, seed: int) -> Sweep:
     A larger count keeps all that a smaller one chose. Raises UserError for a count outside 0 ..
     len(sweep).
 
-    >>> len(subsample(product(param("seed", range(10)), param("model.depth", [2, 4])), count=5,
-    seed=0)) 5
+    >>> grid = product(param("seed", range(10)), param("model.depth", [2, 4]))
+    >>> len(subsample(grid, count=5, seed=0))
+    5
     """
     if not 0 <= count <= len(sweep):
         raise UserError(

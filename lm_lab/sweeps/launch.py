@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from lm_lab.contracts import Outcome, Unit, UnitRunner
 from lm_lab.runs.durable import make_folder
 from lm_lab.runs.files import Lock, Unreadable, prepare_workdir
 from lm_lab.runs.records import write_result
-from lm_lab.sweeps.executor import Executor, LocalProcesses, Outcome, Unit
+from lm_lab.sweeps.environment import worker_environment
+from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.groups import cost, group
-from lm_lab.sweeps.machine import default_workers, look
 from lm_lab.sweeps.progress import Counts, Progress, newest_loss
 from lm_lab.sweeps.results import (
     FINISHED,
@@ -46,8 +47,14 @@ Command = Callable[[Path, Sequence[str]], Sequence[str]]
 """(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes
 on with them.
 """
+MakeRunner = Callable[[str], UnitRunner]
+"""Platform of this machine's devices (cpu, gpu, tpu) -> where units run, as `make` of an executor
+gives it.
+"""
 Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
+
+LOCAL: MakeRunner = functools.partial(local.make, local.Config())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +81,12 @@ def launch(
     directory: Path,
     resolve: Resolve,
     command: Command,
-    workers: int | None = None,
+    make_runner: MakeRunner = LOCAL,
     stream: TextIO | None = None,
     review: Review | None = None,
 ) -> Summary:
-    """Run what the study's directory is missing, with `workers` local processes (None: see
-    default_workers).
+    """Run what the study's directory is missing, where `make_runner` says: by default in processes
+    of this machine.
 
     Shows its progress on the stream, by default stderr. Redoes nothing that is complete or
     diverged, and retries what failed. A run that fails does not stop the others. Raises UserError,
@@ -88,7 +95,6 @@ def launch(
     workers, write results.csv, and go on to the caller as Stopped.
     """
     out: TextIO = stream or sys.stderr
-    executor = None if workers is None else LocalProcesses(workers)
     planned = adopt(directory, plan(study, resolve))
     check(directory, study, planned)
     _check_runs(directory, planned)
@@ -100,7 +106,7 @@ def launch(
             _finished(directory, run.name) for run in planned
         ):
             return Summary(_gather(directory), [])
-        environment = look()
+        environment = worker_environment()
         write(directory, study, planned, environment)
         if len(planned) < len(study.sweep):
             out.write(
@@ -108,8 +114,8 @@ def launch(
                 "once\n"
             )
         try:
-            executor = executor or LocalProcesses(default_workers(environment))
-            started = finish(directory, planned, command, executor, out)
+            runner = make_runner(environment["devices"]["platform"])
+            started = finish(directory, planned, command, runner, out)
         finally:
             rows = _gather(directory)
     return Summary(rows, started)
@@ -141,13 +147,13 @@ def finish(
     directory: Path,
     planned: Sequence[Planned],
     command: Command,
-    executor: Executor,
+    runner: UnitRunner,
     stream: TextIO,
 ) -> list[str]:
     """Run the units that still have unfinished runs; the names of the runs that were started."""
     units = [
         _unit(directory, names, command)
-        for runs in group(planned, executor.workers)
+        for runs in group(planned, runner.workers)
         if (names := [run.name for run in runs if not _finished(directory, run.name)])
     ]
     started = [name for unit in units for name in unit.names]
@@ -157,9 +163,9 @@ def finish(
         _forget_failure(run_directory(directory, name))
     runs = {run.name: run for run in planned}
     count = functools.partial(_count, directory, [runs[name] for name in started])
-    with contextlib.closing(executor.run(units)) as outcomes, Progress(count, stream) as progress:
+    with contextlib.closing(runner.run(units)) as outcomes, Progress(count, stream) as progress:
         for outcome in outcomes:
-            for name, message in _settle(directory, outcome):
+            for name, message in _record_failures(directory, outcome):
                 progress.say(f"run {name} ({describe(runs[name].overrides)}): {message}")
             progress.show()
     return started
@@ -183,8 +189,8 @@ def _forget_failure(directory: Path) -> None:
         (directory / "result.json").unlink()
 
 
-def _settle(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
-    """Record the failure of the unit's runs that have no result of their own; (name, why) of all
+def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
+    """Records the failure of the unit's runs that have no result of their own; (name, why) of all
     that went wrong.
     """
     wrong = []

@@ -1,17 +1,24 @@
 """A run as a value: the typed form of a config."""
 
 from dataclasses import dataclass, fields, replace
-from types import ModuleType
 from typing import Any, Literal
 
-from lm_lab import contracts, registry
+from lm_lab import old_contracts as contracts
+from lm_lab import registry
+from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.engine import sharding
 from lm_lab.nn.heads import Pooled
 from lm_lab.schema import setting
 from lm_lab.train import optimizer
-from lm_lab.types import Adapter, Objective, Reads, UserError, Vocabulary
+from lm_lab.types import (
+    AdapterFunctions,
+    Codec,
+    DataForm,
+    ObjectiveFunctions,
+    UserError,
+    Vocabulary,
+)
 
 # Settings of a family that change how, and not what.
 REFERENCE = {
@@ -22,41 +29,41 @@ REFERENCE = {
 }
 
 
-def reads(objective: ModuleType) -> Reads:
-    """What an objective learns from: a stream, unless its module says READS."""
-    return getattr(objective, "READS", "stream")
-
-
-def complete(objective: ModuleType, settings: Any, model: Any, where: str) -> Any:
+def complete(objective: Objective, settings: Any, family: Family, model: Any, where: str) -> Any:
     """The objective's settings, completed by the model's. Raises UserError where the model cannot
     learn it.
     """
-    contracts.check_model(model, "config.model.family")
-    if objective.SEES not in (None, model.sees):
-        shown = {"past": "only the past", "all": "the whole text", "words": "words without order"}
+    scope, reads = family.scope_of(model), family.needs_context
+    if objective.scope not in (None, scope):
+        shown = {
+            "causal": "only the past",
+            "bidirectional": "the whole text",
+            "unordered": "words without order",
+        }
         raise UserError(
-            f"{where} is for models that see {shown[objective.SEES]}, and this config.model "
-            f"sees {shown[model.sees]}; "
-            "choose another of the two"
+            f"{where} is for models that see {shown[objective.scope]}, and this config.model "
+            f"sees {shown[scope]}; choose another of the two"
         )
-    if getattr(objective, "CONTEXT", False) not in (None, model.reads_context):
-        clash = ("gives no", "reads one") if model.reads_context else ("gives a", "reads none")
+    if objective.needs_context not in (None, reads):
+        clash = ("gives no", "reads one") if reads else ("gives a", "reads none")
         raise UserError(
             f"{where} {clash[0]} context, and this config.model {clash[1]}; choose another of "
             "the two"
         )
-    return objective.complete(settings, model) if hasattr(objective, "complete") else settings
+    return objective.complete(settings, ModelInfo(scope, reads))
 
 
-def _window(objective: ModuleType, settings: Any, length: int) -> tuple[int, int]:
+def _window(objective: Objective, settings: Any, length: int) -> tuple[int, int]:
     """(tokens in a window, tokens from one window to the next); a record is a row."""
-    return objective.window(settings, length) if reads(objective) == "stream" else (length, length)
+    return (
+        objective.window(settings, length) if objective.consumes == "stream" else (length, length)
+    )
 
 
-def vocabulary(tokenizer: Tokenizer, model: Any) -> Vocabulary:
+def vocabulary(tokenizer: Codec, family: Family, model: Any) -> Vocabulary:
     """What objectives know of the tokenizer, and of the model's special ids."""
     text = (tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends)
-    return Vocabulary(*text, getattr(model, "start_id", None), tokenizer.mask, tokenizer.sentinels)
+    return Vocabulary(*text, family.start_id(model), tokenizer.mask, tokenizer.sentinels)
 
 
 @dataclass(frozen=True)
@@ -172,81 +179,86 @@ class Experiment:
             self.data.tokenizer,
         )
 
+    @property
+    def family_contract(self) -> Family:
+        """The architecture."""
+        return registry.load("models", self.family, "config.model.family")
+
+    @property
+    def objective_contract(self) -> Objective:
+        """What is learnt."""
+        return registry.load("objectives", self.objective_name, "config.objective.name")
+
     def build_model(self) -> Any:
         """The family's Linen module, with the head that the objective asks for."""
-        return self._headed(
-            registry.find("models", self.family, "config.model.family").Model(self.model)
-        )
+        return self._headed(self.family_contract.Model(self.model))
 
     def build_reference(self) -> Any:
         """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
-        module = registry.find("models", self.family, "config.model.family")
         names = {field.name for field in fields(self.model)}
-        return self._headed(
-            module.Model(replace(self.model, **{n: REFERENCE[n] for n in REFERENCE if n in names}))
-        )
+        plain = replace(self.model, **{n: REFERENCE[n] for n in REFERENCE if n in names})
+        return self._headed(self.family_contract.Model(plain))
 
     def _headed(self, model: Any) -> Any:
-        module = self._objective_module()
-        return Pooled(model, *module.head(self.objective)) if hasattr(module, "head") else model
-
-    def _objective_module(self) -> ModuleType:
-        return registry.find("objectives", self.objective_name, "config.objective.name")
+        head = self.objective_contract.head
+        return model if head is None else Pooled(model, *head(self.objective))
 
     def check_labels(self, dataset: loader.Dataset) -> None:
         """Raises UserError for labels that the objective cannot learn."""
-        check = getattr(self._objective_module(), "check_labels", None)
         for split in (dataset.train, dataset.heldout):
-            if check and split.records is not None and split.records.labels is not None:
-                check(self.objective, split.records.labels)
+            if split.records is not None and split.records.labels is not None:
+                self.objective_contract.check_labels(self.objective, split.records.labels)
 
-    def build_objective(self) -> Objective:
+    def build_objective(self) -> ObjectiveFunctions:
         """The objective's pair of pure functions."""
-        module = self._objective_module()
-        return contracts.checked(
-            module, module.make(self.objective, self.data.length, self.vocabulary())
-        )
+        made = self.objective_contract.make(self.objective, self.data.length, self.vocabulary())
+        return contracts.checked(self.objective_name, made)
 
-    def exams(self) -> dict[str, Objective]:
+    def exams(self) -> dict[str, ObjectiveFunctions]:
         """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
 
         Raises UserError for an objective that the model or the windows do not fit.
         """
         exams = {"heldout": self.build_objective()}
         for name in self.train.also_examine:
-            module = registry.find("objectives", name, "config.train.also_examine")
+            other = registry.load("objectives", name, "config.train.also_examine")
             settings = complete(
-                module, module.Config(), self.model, f"config.train.also_examine: {name!r}"
+                other,
+                other.Config(),
+                self.family_contract,
+                self.model,
+                f"config.train.also_examine: {name!r}",
             )
             if (
-                reads(module) != self.reads
-                or _window(module, settings, self.data.length) != self.window()
+                other.consumes != self.consumes
+                or _window(other, settings, self.data.length) != self.window()
             ):
                 raise UserError(
                     f"config.train.also_examine: {name!r} reads other windows than the run; "
                     "leave it out"
                 )
             exams[name] = contracts.checked(
-                module, module.make(settings, self.data.length, self.vocabulary())
+                name, other.make(settings, self.data.length, self.vocabulary())
             )
         return exams
 
-    def build_adapter(self) -> Adapter:
+    def build_adapter(self) -> AdapterFunctions:
         """The adapter's pure functions."""
         module = registry.find("adapters", self.adapter_name, "config.adapter.name")
         return contracts.checked_adapter(module, module.make(self.adapter))
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""
-        return vocabulary(loader.open_tokenizer(self.data, self.source, self.tokenizer), self.model)
+        codec = loader.open_tokenizer(self.data, self.source, self.tokenizer)
+        return vocabulary(codec, self.family_contract, self.model)
 
     def window(self) -> tuple[int, int]:
         """(tokens in a window, tokens from one window to the next), as the objective asks; records
         are rows.
         """
-        return _window(self._objective_module(), self.objective, self.data.length)
+        return _window(self.objective_contract, self.objective, self.data.length)
 
     @property
-    def reads(self) -> Reads:
+    def consumes(self) -> DataForm:
         """What the objective learns from."""
-        return reads(self._objective_module())
+        return self.objective_contract.consumes

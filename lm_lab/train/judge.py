@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.evaluation import texts
 from lm_lab.evaluation.likelihood import likelihood
 from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Batch, Examples, Objective, UserError
+from lm_lab.types import Batch, Examples, ObjectiveFunctions, UserError
 
 
 class Cost(NamedTuple):
@@ -64,16 +63,16 @@ def open_judge(directory: Path, experiment: Experiment) -> Judge:
 
 def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
     """How the objective judges texts. Raises UserError where it does not."""
-    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
-    if hasattr(module, "judged"):
+    contract = experiment.objective_contract
+    if contract.text_likelihood is not None:
         return _by_likelihood
-    if hasattr(experiment.objective, "pseudo_batches"):
+    if contract.pseudo_likelihood:
         return _by_pseudo_likelihood
     why = {
         "pairs": "learns targets given their sources",
         "labelled": "learns labels of texts",
         "stream": "restores or relates parts of a text",
-    }[experiment.reads]
+    }[experiment.consumes]
     raise UserError(
         f"config.objective.name {experiment.objective_name!r} {why}, and gives no likelihood of "
         "a whole text; "
@@ -83,15 +82,16 @@ def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
 
 def _by_likelihood(experiment: Experiment) -> tuple:
     """Windows overlap: what is given in one was judged in those before."""
-    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
+    scoring = experiment.objective_contract.text_likelihood
+    assert scoring is not None
     size, settings = experiment.window()[0], experiment.objective
-    given = module.given(settings, experiment.data.length)
+    given = scoring.given(settings, experiment.data.length)
 
     def prepare(key: jax.Array, examples: Examples) -> Batch:
         del key
-        return module.judged(settings, examples, given)
+        return scoring.batch(settings, examples, given)
 
-    objective = Objective(prepare, experiment.build_objective().loss)
+    objective = ObjectiveFunctions(prepare, experiment.build_objective().loss)
     evaluate = likelihood(experiment.build_model(), objective, experiment.precision.compute)
 
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
@@ -114,7 +114,7 @@ def _by_pseudo_likelihood(experiment: Experiment) -> tuple:
 
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
         del end
-        return texts.side_by_side(tokens, table, size)
+        return texts.disjoint_windows(tokens, table, size)
 
     context = (
         f"Each token was given all others of its window of {size}: no likelihood of the "

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import jax
 
-from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.evaluation import correlation, pseudo_likelihood, transduction, vectors
 from lm_lab.train.experiment import Experiment
@@ -22,14 +21,14 @@ def prepare(experiment: Experiment, dataset: loader.Dataset) -> Measure | None:
     """A function of the parameters that gives the measures of the held-out records; None where none
     is to be taken.
     """
-    module = registry.find("objectives", experiment.objective_name, "config.objective.name")
-    if experiment.reads == "pairs" and getattr(experiment.objective, "measures", ()):
+    module = experiment.objective_contract
+    if module.prompt is not None and getattr(experiment.objective, "measures", ()):
         return _transduction(experiment, dataset, module.prompt)
     if getattr(experiment.objective, "pseudo_batches", 0):
         return _pseudo_likelihood(experiment, dataset)
     if any(getattr(experiment.objective, name, None) for name in ("analogies", "similarities")):
         return _vectors(experiment, dataset)
-    if getattr(module, "MEASURES", None) == "correlation":
+    if experiment.objective_name == "regression":
         return _correlation(experiment, dataset)
     return None
 

@@ -20,7 +20,7 @@ from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import initial, optimizer
 from lm_lab.train.experiment import Experiment
-from lm_lab.types import Adapter, Batch, Examples, Hyper, PyTree, UserError
+from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
 
 
 class Program(NamedTuple):
@@ -31,7 +31,7 @@ class Program(NamedTuple):
     evaluate: Evaluate
     slots: Slots
     state: TrainState  # abstract and boxed: shapes, dtypes and logical axes
-    adapter: Adapter
+    adapter: AdapterFunctions
     steps: int
     # counted: matrix products, forward and backward, full attention, nothing recomputed
     flops_per_step: int
@@ -102,7 +102,7 @@ def _step(experiment: Experiment, model: Any, slots: Slots, steps: int) -> Step:
     )
 
 
-def _groups(adapter: Adapter, state: TrainState, chosen: int) -> dict[str, int]:
+def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[str, int]:
     """Parameters of the model by group; where some are frozen, also how many are trained, adapters
     among them.
     """
@@ -144,10 +144,10 @@ def abstract_examples(experiment: Experiment, rows: int) -> Examples:
 
 def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
     shape, data = (rows, experiment.window()[0]), experiment.data
-    records = experiment.reads != "stream"
+    records = experiment.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.isolate_documents else None
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
-    if experiment.reads == "pairs":
+    if experiment.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)

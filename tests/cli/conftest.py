@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import users
+from tests.cli import cli_helpers
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config file."""
     folder = tmp_path_factory.mktemp("home")
-    (folder / "tiny.py").write_text(users.CONFIG)
+    (folder / "tiny.py").write_text(cli_helpers.CONFIG)
     return folder
 
 
@@ -26,7 +26,7 @@ def undisturbed(home: Path, config: str) -> Path:
     """A run of the tiny config that nobody interrupted; made once a session."""
     run = home / "undisturbed"
     if not run.exists():
-        ended = users.lm_lab("train", config, f"--workdir={run}")
+        ended = cli_helpers.lm_lab("train", config, f"--workdir={run}")
         assert ended.returncode == 0, ended.stderr
         (home / "undisturbed.stderr").write_text(ended.stderr)
     return run

@@ -14,7 +14,7 @@ from lm_lab.cli import devices
 from lm_lab.cli.main import main
 from lm_lab.runs.files import Lock
 from lm_lab.train import identity
-from tests.cli import users
+from tests.cli import cli_helpers
 
 NOISE = ("Reading text", "Tokenizing", "Checking tokens", "The text is one document")
 
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         devices.sharding, "provide_devices", lambda mesh: None
     )  # this process has its own
-    Path("tiny.py").write_text(users.CONFIG)
+    Path("tiny.py").write_text(cli_helpers.CONFIG)
     for name in ("run", "sweep", "empty"):
         Path(name).mkdir()
     resolved = configs.resolve(configs.load("tiny.py"))[1]
@@ -48,14 +48,14 @@ def refusal(
     """Runs lm-lab WORDS, which must refuse; what it said."""
 
     def refuse(*words: str) -> str:
-        before = users.stored(place)
+        before = cli_helpers.stored(place)
         monkeypatch.setattr("sys.argv", ["lm-lab", *words])
         with pytest.raises(SystemExit) as ended:
             main()
         out, error = capsys.readouterr()
         lines = [line for line in error.splitlines() if not line.startswith(NOISE)]
         assert (ended.value.code, out, len(lines)) == (2, "", 1), error
-        assert users.stored(place) == before
+        assert cli_helpers.stored(place) == before
         return lines[0].removeprefix("lm-lab: ")
 
     return refuse
@@ -259,7 +259,9 @@ def test_texts(refusal: Refusal, path: str):
     elif content is not None:
         Path(path).write_bytes(content)
     synthetic = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
-    Path("text.py").write_text(users.CONFIG.replace(synthetic, '"source": "text", "length": 16'))
+    Path("text.py").write_text(
+        cli_helpers.CONFIG.replace(synthetic, '"source": "text", "length": 16')
+    )
     assert words in refusal(
         "train", "--config=text.py", "--workdir=new", f"--config.data.path={path}"
     )

@@ -18,7 +18,7 @@ from lm_lab.train.compiled import compile_program
 from lm_lab.train.run import Run
 from lm_lab.types import Inputs, UserError
 from tests import tiny
-from tests.cli import users
+from tests.cli import cli_helpers
 
 VOCAB = 300
 
@@ -52,7 +52,7 @@ def test_there_and_back_is_the_same_model(place, capsys):
     assert (family, config.vocab, config.activation) == ("decoder", VOCAB, "swiglu")
     assert tiny.same_bits(params, folder.load(Path("foreign"))[2])
     assert convert.run(["--from", "runs/a", "--to", "back", "--architecture=LlamaForCausalLM"]) == 0
-    assert users.stored(place / "back") == users.stored(place / "foreign")
+    assert cli_helpers.stored(place / "back") == cli_helpers.stored(place / "foreign")
     assert capsys.readouterr().out.splitlines() == [
         "runs/a: decoder, from foreign; without a tokenizer: there is no file of one",
         "back: LlamaForCausalLM, from the decoder in runs/a",
@@ -191,14 +191,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(place, monkeypatch, capsys, wo
     )
     Path("run").mkdir()
     Path("run/config.json").write_text(json.dumps({"model": {"family": "decoder", "vocab": VOCAB}}))
-    before = users.stored(place)
+    before = cli_helpers.stored(place)
     monkeypatch.setattr("sys.argv", ["lm-lab", "convert", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     out, error = capsys.readouterr()
     assert (ended.value.code, out, len(error.splitlines())) == (2, "", 1), error
     assert message in error
-    assert users.stored(place) == before
+    assert cli_helpers.stored(place) == before
 
 
 def test_a_setting_that_the_architecture_has_not_is_named(place):

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from lm_lab.cli import main, sweep
-from tests.cli import users
-from tests.cli.users import lm_lab, struck
+from tests.cli import cli_helpers
+from tests.cli.cli_helpers import killed_at, lm_lab
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)
@@ -61,7 +61,9 @@ def test_jax_that_does_not_start_is_one_line(
 ):
     monkeypatch.setenv("JAX_PLATFORMS", "abacus")
     command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/new"]
-    ended = subprocess.run(command, cwd=users.ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=cli_helpers.ROOT, capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
     assert "abacus" in ended.stderr
     assert "check JAX_PLATFORMS" in ended.stderr
@@ -101,7 +103,8 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
 ):
     words = ("train", config, f"--workdir={small_disk}/run")
     assert (
-        struck("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode == -signal.SIGKILL
+        killed_at("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode
+        == -signal.SIGKILL
     )
     with (small_disk / "filler").open("wb") as filler:
         filler.write(
@@ -114,7 +117,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
     assert ended.stderr.rstrip().endswith("free some space")
     (small_disk / "filler").unlink()
     assert lm_lab(*words).returncode == 0
-    users.assert_same_run(small_disk / "run", undisturbed)
+    cli_helpers.assert_same_run(small_disk / "run", undisturbed)
 
 
 @pytest.mark.processes
@@ -124,7 +127,7 @@ def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, confi
     words = ("train", config, f"--workdir={small_disk}/run", "--config.model.width=128")
     command, settings = (
         [sys.executable, "-c", code, *words],
-        {"env": users.environment(), "text": True},
+        {"env": cli_helpers.environment(), "text": True},
     )
     ended = subprocess.run(command, capture_output=True, check=False, **settings)
     assert ended.returncode == 2
@@ -143,7 +146,11 @@ def test_a_terminal_gets_a_bar_and_a_file_plain_lines(
     )  # rows and columns
     command = [sys.executable, "-m", "lm_lab", "train", config, f"--workdir={tmp_path}/bar"]
     with subprocess.Popen(
-        command, cwd=users.ROOT, env=users.environment(), stderr=terminal, stdout=terminal
+        command,
+        cwd=cli_helpers.ROOT,
+        env=cli_helpers.environment(),
+        stderr=terminal,
+        stdout=terminal,
     ):
         os.close(terminal)
         shown = b""

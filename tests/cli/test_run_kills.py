@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.users import assert_same_run, lm_lab, start, stored, struck
+from tests.cli.cli_helpers import assert_same_run, killed_at, lm_lab, start, stored
 from tests.sweeps.fakes import wait_for
 
 pytestmark = pytest.mark.processes
@@ -36,7 +36,7 @@ def flip_a_bit(checkpoint: Path) -> None:
 
 def test_killed_at_every_moment_and_then_damaged(tmp_path: Path, config: str, undisturbed: Path):
     for point, call in MOMENTS:
-        ended = struck("SIGKILL", point, call, "train", config, f"--workdir={tmp_path}")
+        ended = killed_at("SIGKILL", point, call, "train", config, f"--workdir={tmp_path}")
         assert ended.returncode == -signal.SIGKILL, (point, ended.stderr)
     assert not (tmp_path / "result.json").exists()
     flip_a_bit(tmp_path / "checkpoints/step_00000060")
@@ -57,7 +57,7 @@ def test_killed_at_a_random_moment(tmp_path: Path, config: str, undisturbed: Pat
 
 def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, undisturbed: Path):
     for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130), ("SIGHUP", 3, 129)):
-        ended = struck(
+        ended = killed_at(
             name,
             "lm_lab.train.writer.RunWriter.log",
             call,
@@ -76,15 +76,15 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
     tmp_path: Path, config: str, undisturbed: Path
 ):
     words = ("train", config, f"--workdir={tmp_path}")
-    ended = struck("HANG", "lm_lab.engine.compiled.Compiled.__call__", 4, *words)
+    ended = killed_at("HANG", "lm_lab.engine.compiled.Compiled.__call__", 4, *words)
     assert ended.returncode == 75
     told = [line for line in ended.stderr.splitlines() if line.startswith("lm-lab: ")]
     assert told[0].startswith("lm-lab: stalled: waiting for the step for 1 s, usually ")
     assert told[-1] == "lm-lab: stalled: ended; the same command goes on from what is stored"
-    assert "victim.py" in ended.stderr  # the stack says where
+    assert "killed_process.py" in ended.stderr  # the stack says where
 
     hung = "HANG", "lm_lab.runs.checkpoint.write_arrays", 2
-    with start(*hung, *words, module="tests.cli.victim") as process:
+    with start(*hung, *words, module="tests.cli.killed_process") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGTERM)
@@ -99,7 +99,13 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
 )
 def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: str, point: str):
     with start(
-        "HANG", point, 1, "train", config, f"--workdir={tmp_path}", module="tests.cli.victim"
+        "HANG",
+        point,
+        1,
+        "train",
+        config,
+        f"--workdir={tmp_path}",
+        module="tests.cli.killed_process",
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"

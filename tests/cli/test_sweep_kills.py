@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.users import assert_same_run, lm_lab, records, rows, start, stored, struck
+from tests.cli.cli_helpers import assert_same_run, killed_at, lm_lab, records, rows, start, stored
 from tests.sweeps.fakes import wait_for
 
 pytestmark = pytest.mark.processes
@@ -87,7 +87,7 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(
     names = [row["name"] for row in rows(sweep)][:POPULATION]
 
     def killed(point: str, call: int) -> int:
-        ended = struck("SIGKILL", point, call, "members", tmp_path, *names)
+        ended = killed_at("SIGKILL", point, call, "members", tmp_path, *names)
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         return len(list(tmp_path.glob("runs/*/result.json")))
 
@@ -112,7 +112,7 @@ def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
     shutil.copy(sweep / "sweep.json", tmp_path)
     names = [row["name"] for row in rows(sweep)][: POPULATION - 1]
     for company, call in ((names[:1], 3), (names[:2], 2), (names[:1], 1), (names, 2)):
-        ended = struck(
+        ended = killed_at(
             "SIGKILL", "lm_lab.runs.checkpoint.surplus", call, "members", tmp_path, *company
         )
         assert ended.returncode == -signal.SIGKILL, ended.stderr

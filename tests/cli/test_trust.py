@@ -19,7 +19,7 @@ from lm_lab.runs import files
 from lm_lab.runs.durable import replace
 from lm_lab.train import restore, trust
 from lm_lab.types import UserError
-from tests.cli import users
+from tests.cli import cli_helpers
 from tests.report.conftest import write_sweep
 
 MARK = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
@@ -43,7 +43,7 @@ READERS = (
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, in which `evil` can be imported: it leaves a file `ran` behind."""
     (tmp_path / "evil.py").write_text(MARK)
-    (tmp_path / "tiny.py").write_text(users.CONFIG)
+    (tmp_path / "tiny.py").write_text(cli_helpers.CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "evil", raising=False)
@@ -122,7 +122,12 @@ def test_what_lies_in_the_current_folder_is_no_module(home: Path):
     (home / "jax.py").write_text(MARK)
     command = [sys.executable, "-m", "lm_lab", "generate", "--workdir=nowhere"]
     ended = subprocess.run(
-        command, cwd=home, env=users.environment(), capture_output=True, text=True, check=False
+        command,
+        cwd=home,
+        env=cli_helpers.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (ended.returncode, (home / "ran").exists()) == (2, False), ended.stderr
 

@@ -310,13 +310,13 @@ def test_processes_that_build_at_once_build_once(builders, tmp_path):
 @pytest.mark.processes
 @pytest.mark.parametrize("moment", [0.0, 0.5, 1.2])
 def test_killed_while_building(builders, tmp_path, moment):
-    victim = builders(0.02)
+    killed = builders(0.02)
     while not list((tmp_path / "cache").glob("*.building")):
-        assert victim.poll() is None, victim.communicate()
+        assert killed.poll() is None, killed.communicate()
         time.sleep(0.005)
     time.sleep(moment)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     assert list((tmp_path / "cache").glob("*.building"))
     key, tokens = finish(builders(0)).split()
     assert {file.name for file in (tmp_path / "cache").iterdir()} == {

@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab import generation
 from lm_lab.generation.beam import beam_search
-from lm_lab.generation.choice import Config
+from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate
 from lm_lab.types import Inputs
 from tests import tiny

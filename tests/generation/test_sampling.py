@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lm_lab import generation
-from lm_lab.generation.choice import Config
+from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.types import Inputs, UserError
 from tests import tiny

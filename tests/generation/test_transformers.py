@@ -5,7 +5,7 @@ import pytest
 
 from lm_lab import generation
 from lm_lab.generation.beam import beam_search
-from lm_lab.generation.choice import Config, filtered
+from lm_lab.generation.logits import Config, filtered
 from lm_lab.generation.sampling import generate
 from tests.interop import parity
 

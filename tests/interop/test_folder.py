@@ -1,4 +1,4 @@
-"""Folders of transformers: whole files and shards, their mistakes, and writing whole or not at all."""
+"""Folders of transformers: whole files and shards, their mistakes, and state whole or not at all."""
 
 import contextlib
 import json

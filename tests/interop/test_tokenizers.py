@@ -17,7 +17,7 @@ from lm_lab.registry import find
 from lm_lab.train import carried, restore
 from lm_lab.train.restore import abstract_params
 from tests import vocabularies
-from tests.cli import users
+from tests.cli import cli_helpers
 
 pytest.importorskip("tokenizers")
 
@@ -110,7 +110,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
 
 def _contents(place: Path) -> dict:
     """Its files; a config.json, where fields have no order, as what it says."""
-    files = users.stored(place)
+    files = cli_helpers.stored(place)
     return files | {"config.json": json.loads(files["config.json"])}
 
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from lm_lab.objectives import causal
-from lm_lab.objectives._sums import likelihood
+from lm_lab.objectives._common import likelihood
 from lm_lab.types import Examples
 from tests import tiny
 from tests.tiny import ROUNDING, VOCAB, distance

@@ -17,15 +17,11 @@ VOCABULARY = Vocabulary(
 )
 
 
-def find(name):
-    return registry.find("objectives", name, "objective")
+def load(name):
+    return registry.load("objectives", name, "objective")
 
 
-NAMES = [
-    name
-    for name in registry.names("objectives")
-    if getattr(find(name), "READS", "stream") == "stream"
-]
+NAMES = [name for name in registry.names("objectives") if load(name).consumes == "stream"]
 # Several documents in a row, padding before, between and after them, one document, and nothing.
 SEGMENTS = np.zeros((ROWS, 2 * LENGTH), np.int32)
 SEGMENTS[0] = 1
@@ -36,8 +32,8 @@ SEGMENTS[4, 2:9], SEGMENTS[4, 12:20] = 1, 2
 
 
 def built(name):
-    config = find(name).Config()
-    return find(name).make(config, LENGTH, VOCABULARY), find(name).window(config, LENGTH)[0]
+    config = load(name).Config()
+    return load(name).make(config, LENGTH, VOCABULARY), load(name).window(config, LENGTH)[0]
 
 
 def examples(window, isolated=False, seed=0):
@@ -63,11 +59,7 @@ def test_a_batch_is_a_function_of_key_and_examples_one_by_one_or_many_at_once(na
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_are_those_of_the_vocabulary_and_of_the_objective(name, isolated):
     objective, window = built(name)
-    specials = (
-        find(name).specials(find(name).Config(), LENGTH, VOCABULARY)
-        if hasattr(find(name), "specials")
-        else 0
-    )
+    specials = load(name).special_ids(load(name).Config(), LENGTH, VOCABULARY)
     prepare = jax.jit(jax.vmap(objective.prepare, (0, None)))
     many = prepare(jax.random.split(jax.random.key(0), 20), examples(window, isolated))
     for ids in (many.inputs.tokens, many.inputs.context, many.targets):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab.contracts import ModelInfo
 from lm_lab.objectives import classification, regression
 from lm_lab.types import Examples, UserError, Vocabulary
 from tests import tiny
@@ -56,9 +57,8 @@ def test_labels_that_are_no_classes(label):
 
 
 def test_the_pooling_follows_what_the_model_sees():
-    for module in (classification, regression):
-        poolings = [
-            module.complete(module.Config(), tiny.model(name).cfg).pooling
-            for name in ("decoder", "encoder")
-        ]
-        assert poolings == ["last", "mean"]
+    for contract in (classification.OBJECTIVE, regression.OBJECTIVE):
+        settings, scopes = contract.Config(), ("causal", "bidirectional")
+        models = [ModelInfo(scope, needs_context=False) for scope in scopes]
+        found = [contract.complete(settings, model).pooling for model in models]
+        assert found == ["last", "mean"]

@@ -8,6 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from lm_lab import registry
+from lm_lab.contracts import ModelInfo
 from lm_lab.engine.step import gradients
 from lm_lab.objectives import seq2seq
 from lm_lab.types import Examples, Inputs, UserError, Vocabulary
@@ -41,10 +43,15 @@ def examples(extra=0):
     return Examples(tokens, 2.0 * segments, segments, context, context_segments)
 
 
+def info(family):
+    contract = registry.load("models", family, "family")
+    return ModelInfo("causal", contract.needs_context)
+
+
 def setting(family, **changes):
     """(model, parameters, complete settings) of a family."""
     model = tiny.model(family)
-    settings = seq2seq.complete(seq2seq.Config(**changes), model.cfg)
+    settings = seq2seq.complete(seq2seq.Config(**changes), info(family))
     batch = seq2seq.make(settings, 5, VOCABULARY).prepare(jax.random.key(0), examples())
     return model, tiny.params_of(model, batch.inputs), settings
 
@@ -155,12 +162,12 @@ def test_lengths_and_special_ids():
     context, joined = (seq2seq.Config(form=form) for form in ("context", "joined"))
     assert seq2seq.model_length(context, 5, 6) == 6
     assert seq2seq.model_length(joined, 5, 6) == 10
-    assert [seq2seq.specials(config, 5, VOCABULARY) for config in (context, joined)] == [1, 0]
+    assert [seq2seq.special_ids(config, 5, VOCABULARY) for config in (context, joined)] == [1, 0]
 
 
 def test_a_form_that_the_model_does_not_read_is_refused():
     for family, form in (("decoder", "context"), ("encoder_decoder", "joined")):
         with pytest.raises(UserError, match=rf"form '{form}' is not for this config\.model"):
-            seq2seq.complete(seq2seq.Config(form=form), tiny.model(family).cfg)  # type: ignore[arg-type]
+            seq2seq.complete(seq2seq.Config(form=form), info(family))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="prefix is of a joined row"):
         seq2seq.Config(form="context", prefix=True)

@@ -54,7 +54,7 @@ def test_the_example_of_the_docstring(monkeypatch):
 
 def test_context_and_targets_give_the_text_back():
     batch = drawn()
-    assert span_corruption.specials(span_corruption.Config(), LENGTH, VOCABULARY) == SPANS + 2
+    assert span_corruption.special_ids(span_corruption.Config(), LENGTH, VOCABULARY) == SPANS + 2
     assert batch.inputs.context is not None
     assert batch.inputs.context.shape == (ROWS, LENGTH - NOISE + SPANS)
     assert batch.targets.shape == batch.inputs.tokens.shape == (ROWS, NOISE + SPANS + 1)

@@ -25,7 +25,10 @@ ADDED = {
 def test_what_is_there_is_used(module):
     config = module.Config(form="context") if module is seq2seq else module.Config()
     given = Examples(TEXT, TEXT * 1.0, jnp.ones_like(TEXT), TEXT, jnp.ones_like(TEXT))
-    assert (module.specials(config, LENGTH, HAS_NOT), module.specials(config, LENGTH, HAS)) == (
+    assert (
+        module.special_ids(config, LENGTH, HAS_NOT),
+        module.special_ids(config, LENGTH, HAS),
+    ) == (
         ADDED[module],
         0,
     )

@@ -23,7 +23,7 @@ from lm_lab.sweeps.store import run_directory
 from lm_lab.train import identity, loop, sections
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
-from tests.cli import users
+from tests.cli import cli_helpers
 
 # relative, of losses in nats: other processors, releases of jax and compiler settings round
 # otherwise
@@ -75,10 +75,10 @@ def test_a_killed_run_goes_on_though_a_release_brought_settings(release, later_r
 
 
 def test_a_finished_run_is_left_as_it_is(release, later_release):
-    before = users.stored(release / "complete")
+    before = cli_helpers.stored(release / "complete")
     (result,) = loop.train([asked(release, "complete")])
     assert result == records.read_result(release / "complete")
-    assert users.stored(release / "complete") == before
+    assert cli_helpers.stored(release / "complete") == before
 
 
 def test_a_setting_that_decides_the_result_is_another_run(release, later_release):
@@ -129,7 +129,7 @@ def resolve(study, point):
 
 @pytest.mark.processes
 def test_a_killed_sweep_is_finished_and_ends_as_it_would_have(release):
-    done = users.lm_lab(
+    done = cli_helpers.lm_lab(
         "sweep", release / "study.py", f"--workdir={release}/sweep_interrupted", "--workers=1"
     )
     assert "8 runs: 8 complete" in done.stdout, done.stderr

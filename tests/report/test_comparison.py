@@ -10,8 +10,8 @@ import math
 import pytest
 
 from lm_lab.report import write
-from lm_lab.report.comparison import drawing, words
-from lm_lab.report.comparison.findings import Settings, check, find
+from lm_lab.report.comparison import drawing, text
+from lm_lab.report.comparison.results import Settings, analyse, check
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
@@ -59,15 +59,15 @@ SETTINGS = Settings(ARMS, "decoder")
 
 
 def test_the_planted_order_noise_and_handicap_come_back():
-    findings = find(rows(), SETTINGS)
-    assert [cell.arm for cell in findings.at(1e12)] == ["decoder", "lstm"]
+    results = analyse(rows(), SETTINGS)
+    assert [cell.arm for cell in results.at(1e12)] == ["decoder", "lstm"]
     assert all(
-        cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in findings.cells
+        cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in results.cells
     )
     # Two values NOISE either side of their mean have the standard deviation sqrt(2) NOISE.
-    assert findings.noise == pytest.approx(math.sqrt(2) * NOISE)
-    assert findings.degrees == len(ARMS) * len(BUDGETS)
-    for item in findings.multipliers:
+    assert results.noise == pytest.approx(math.sqrt(2) * NOISE)
+    assert results.degrees == len(ARMS) * len(BUDGETS)
+    for item in results.multipliers:
         assert item.share.value == pytest.approx(1 / HANDICAP, rel=1e-6)
         assert item.share.low is not None
         assert item.share.high is not None
@@ -77,7 +77,7 @@ def test_the_planted_order_noise_and_handicap_come_back():
 
 def test_a_best_rate_at_an_end_is_said():
     ends = [row for row in rows() if row["optimizer.peak_rate"] >= 1]
-    assert all(cell.rate_at_edge for cell in find(ends, SETTINGS).cells)
+    assert all(cell.rate_at_edge for cell in analyse(ends, SETTINGS).cells)
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_a_best_rate_at_an_end_is_said():
     ],
 )
 def test_a_lead_is_hedged_by_what_was_not_searched(kept, hedge):
-    answer = words.answer(find([row for row in rows() if kept(row)], SETTINGS))
+    answer = text.answer(analyse([row for row in rows() if kept(row)], SETTINGS))
     assert hedge in answer[0]
     hedged = "tried" in answer[0]
-    assert all(said.startswith(words.TRIED) == hedged for said in answer[1:3])
+    assert all(said.startswith(text.TRIED) == hedged for said in answer[1:3])
 
 
 def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
     single = [row for row in rows() if row["optimizer.peak_rate"] == 1]
-    assert [notice.title for notice in words.notices(find(single, SETTINGS))] == [
+    assert [notice.title for notice in text.notices(analyse(single, SETTINGS))] == [
         "One peak rate alone"
     ]
     analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
@@ -136,36 +136,36 @@ def test_every_contender_is_in_the_legend_of_the_rates():
     late = [
         row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[0])
     ]
-    figure = drawing.rates(find(late, SETTINGS), late)
+    figure = drawing.rates(analyse(late, SETTINGS), late)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
 
 
 def test_the_clock_is_that_of_training_with_compiling_apart():
-    [words_] = words._clock(find(rows(), SETTINGS).at(BUDGETS[-1]))
+    [words_] = text._clock(analyse(rows(), SETTINGS).at(BUDGETS[-1]))
     assert words_ == (
         "By the clock the order is another one: a run of lstm trained for 5 s, and one of "
         "decoder for 10 s; "
         "compiling, 40 s and 4 s, is not in it."
     )
-    table = words.table(find(rows(), SETTINGS))
+    table = text.table(analyse(rows(), SETTINGS))
     shown = dict(zip(table.header, table.rows[-1]))
     assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5.00", "40.0")
 
     old = [{key: value for key, value in row.items() if key != "compile_seconds"} for row in rows()]
-    [words_] = words._clock(find(old, SETTINGS).at(BUDGETS[-1]))
+    [words_] = text._clock(analyse(old, SETTINGS).at(BUDGETS[-1]))
     assert words_.endswith("for 10 s, compiling included, which these runs did not time apart.")
     assert (
-        dict(zip(table.header, words.table(find(old, SETTINGS)).rows[-1]))["compiling (s)"] is None
+        dict(zip(table.header, text.table(analyse(old, SETTINGS)).rows[-1]))["compiling (s)"]
+        is None
     )
 
 
 def test_one_seed_gives_no_interval():
-    findings = find([row for row in rows() if row["seed"] == 0], SETTINGS)
-    assert findings.noise is None
-    assert {cell.bits_per_byte.low for cell in findings.cells} == {None}
+    results = analyse([row for row in rows() if row["seed"] == 0], SETTINGS)
+    assert results.noise is None
+    assert {cell.bits_per_byte.low for cell in results.cells} == {None}
     assert (
-        "decoder is ahead; without a second seed nobody knows how surely"
-        in words.answer(findings)[0]
+        "decoder is ahead; without a second seed nobody knows how surely" in text.answer(results)[0]
     )
 
 
@@ -173,7 +173,7 @@ def test_who_is_alone_at_a_budget_leads_nobody():
     alone = [
         row for row in rows() if (row["model.family"], row["budget_flops"]) != ("rnn", BUDGETS[-1])
     ]
-    assert "No other contender has a complete run there" in words.answer(find(alone, SETTINGS))[0]
+    assert "No other contender has a complete run there" in text.answer(analyse(alone, SETTINGS))[0]
 
 
 def test_contenders_that_share_no_budget_are_refused():
@@ -183,7 +183,7 @@ def test_contenders_that_share_no_budget_are_refused():
         if (row["model.family"] == "rnn") == (row["budget_flops"] == BUDGETS[0])
     ]
     with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
-        find(apart, SETTINGS)
+        analyse(apart, SETTINGS)
     planned = [row | {"status": "missing", "flops": None, "bits_per_byte": None} for row in apart]
     with pytest.raises(UserError, match=r"no two contenders .* set train.budget_flops"):
         check(SETTINGS, planned)
@@ -202,10 +202,10 @@ def test_a_reference_that_gains_nothing_by_compute_is_no_yardstick():
         made = [
             row | (flat[row["name"]] if row["model.family"] == "decoder" else {}) for row in rows()
         ]
-        findings = find(made, SETTINGS)
-        assert not findings.multipliers
-        json.dumps(dataclasses.asdict(findings), allow_nan=False)
-        assert words.answer(findings)
+        results = analyse(made, SETTINGS)
+        assert not results.multipliers
+        json.dumps(dataclasses.asdict(results), allow_nan=False)
+        assert text.answer(results)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_settings_that_compare_nothing_are_refused(arms, reference, message):
 
 def test_a_contender_without_runs_is_named():
     with pytest.raises(UserError, match="no complete run of lstm"):
-        find([row for row in rows() if row["model.family"] == "decoder"], SETTINGS)
+        analyse([row for row in rows() if row["model.family"] == "decoder"], SETTINGS)
 
 
 def test_the_page_says_it(tmp_path):

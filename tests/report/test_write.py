@@ -180,7 +180,7 @@ def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch
     folder.mkdir()
     (folder / "mean_loss.py").write_text(
         "import dataclasses\n"
-        "from lm_lab.report.page import Story\n"
+        "from lm_lab.report.page import Report\n"
         "@dataclasses.dataclass(frozen=True)\n"
         "class Settings:\n    pass\n"
         "@dataclasses.dataclass(frozen=True)\n"
@@ -188,7 +188,7 @@ def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch
         "def analyse(rows, settings):\n"
         "    losses = [row['loss'] for row in rows if row['loss'] is not None]\n"
         "    return Mean(sum(losses) / len(losses))\n"
-        "def story(analysis, sweep):\n    return Story([f'The mean loss is "
+        "def report(analysis, sweep):\n    return Report([f'The mean loss is "
         "{analysis.loss:.2f}.'])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -15,7 +15,7 @@ def kinds(items):
 
 @pytest.mark.data
 def test_a_planted_law_is_found_whole(read_points):
-    found = analyse_isoflop(read_points("synth_v1.csv"), held_out_budget=1e20, draws=100)
+    found = analyse_isoflop(read_points("synth_v1.csv"), held_out_budget=1e20, resamples=100)
     assert found.surface.E.value == pytest.approx(1.8, abs=1e-6)
     assert found.surface.alpha.value == pytest.approx(0.35, abs=1e-6)
     assert found.surface.beta.value == pytest.approx(0.36, abs=1e-6)
@@ -45,7 +45,9 @@ def test_noise_and_outliers_are_survived_and_named(read_points):
 
 
 def test_the_analysis_is_plain_json_and_repeats_by_its_seed(isoflop):
-    first, second = (analyse_isoflop(isoflop(noise=0.01), 3e12, draws=50, seed=1) for _ in range(2))
+    first, second = (
+        analyse_isoflop(isoflop(noise=0.01), 3e12, resamples=50, seed=1) for _ in range(2)
+    )
     assert first == second
     assert json.loads(json.dumps(dataclasses.asdict(first), allow_nan=False))["level"] == 0.9
 
@@ -53,7 +55,7 @@ def test_the_analysis_is_plain_json_and_repeats_by_its_seed(isoflop):
 def test_no_fit_sees_the_held_out_budget(isoflop):
     points = isoflop(noise=0.01)
     other = replace(points, loss=np.where(points.budget == 3e12, points.loss * 1.3, points.loss))
-    first, second = (analyse_isoflop(data, 3e12, draws=30) for data in (points, other))
+    first, second = (analyse_isoflop(data, 3e12, resamples=30) for data in (points, other))
     for name in ("surface", "params_law", "loss_law", "variants", "frontiers"):
         assert getattr(first, name) == getattr(second, name)
     assert first.held_out.predicted == second.held_out.predicted
@@ -64,7 +66,7 @@ def test_no_fit_sees_the_held_out_budget(isoflop):
 
 
 def test_points_carry_their_residuals(isoflop):
-    found = analyse_isoflop(isoflop(noise=0.01), draws=10)
+    found = analyse_isoflop(isoflop(noise=0.01), resamples=10)
     residuals = [
         np.log(point.loss / found.surface.at(point.params, point.tokens)) for point in found.points
     ]
@@ -78,7 +80,7 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
         return 6 * params + 600 * np.sqrt(params)
 
     found = analyse_isoflop(
-        replace(points, flops=points.tokens * per_token(points.params)), draws=5
+        replace(points, flops=points.tokens * per_token(points.params)), resamples=5
     )
     curve = found.frontier("approach 3").params
     sizes = np.geomspace(1e3, 1e6, 100_000)
@@ -89,13 +91,13 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
 
 def test_an_optimum_far_from_the_sizes_is_cautioned(isoflop):
     assert "optimum outside the data" in kinds(
-        analyse_isoflop(isoflop(sizes=4, off=4.0), draws=5).cautions
+        analyse_isoflop(isoflop(sizes=4, off=4.0), resamples=5).cautions
     )
 
 
 @pytest.mark.parametrize("predictor", ["surface", "valley power law"])
 def test_either_predictor_is_kept_by_name(isoflop, predictor):
-    found = analyse_isoflop(isoflop(noise=0.004), 3e12, predictor=predictor, draws=50)
+    found = analyse_isoflop(isoflop(noise=0.004), 3e12, predictor=predictor, resamples=50)
     assert found.held_out.predictor == predictor
     assert (
         found.held_out.predicted.low
@@ -138,7 +140,7 @@ POOR = {
 @pytest.mark.parametrize("name", POOR)
 @pytest.mark.parametrize("held_out", [None, 1e12])
 def test_poor_data_never_raise(name, held_out):
-    found = analyse_isoflop(make_points(*POOR[name]), held_out_budget=held_out, draws=20)
+    found = analyse_isoflop(make_points(*POOR[name]), held_out_budget=held_out, resamples=20)
     assert found.refusals
     json.dumps(dataclasses.asdict(found), allow_nan=False)
 
@@ -153,18 +155,18 @@ def test_noise_alone_never_raises():
             params, flops / params / 6, flops, 1 + rng.exponential(size=len(flops))
         )
         json.dumps(
-            dataclasses.asdict(analyse_isoflop(points, flops.max(), draws=20)), allow_nan=False
+            dataclasses.asdict(analyse_isoflop(points, flops.max(), resamples=20)), allow_nan=False
         )
 
 
 def test_an_absent_held_out_budget_is_refused(isoflop):
-    found = analyse_isoflop(isoflop(), held_out_budget=5e12, draws=10)
+    found = analyse_isoflop(isoflop(), held_out_budget=5e12, resamples=10)
     assert found.held_out is None
     assert kinds(found.refusals) == {"held-out budget not in the data"}
 
 
 def test_a_predictor_that_could_not_be_fitted_is_refused(isoflop):
-    found = analyse_isoflop(isoflop(budgets=(1e11, 3e11)), held_out_budget=3e11, draws=10)
+    found = analyse_isoflop(isoflop(budgets=(1e11, 3e11)), held_out_budget=3e11, resamples=10)
     assert {"too few budgets", "predictor refused"} <= kinds(found.refusals)
 
 
@@ -173,9 +175,9 @@ def test_porians_two_ends_lie_on_either_side(read_points):
     # 2406.19146 explains Kaplan's steep exponent by how compute and sizes are counted, warmup and
     # tuning: the set-up like Kaplan's is steep, the tuned one near one half.
     like_kaplan = analyse_isoflop(
-        read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), draws=20
+        read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), resamples=20
     )
-    tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), draws=20)
+    tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), resamples=20)
     steep, half = (found.frontier("approach 2").exponent_params for found in (like_kaplan, tuned))
     assert steep.low > half.high
     assert half.value == pytest.approx(0.5, abs=0.05)
@@ -183,7 +185,7 @@ def test_porians_two_ends_lie_on_either_side(read_points):
 
 @pytest.mark.data
 def test_an_over_training_grid_gives_a_surface_but_no_valleys(read_points):
-    found = analyse_isoflop(read_points("gadre_rpj_train.csv", loss="loss_c4_val"), draws=30)
+    found = analyse_isoflop(read_points("gadre_rpj_train.csv", loss="loss_c4_val"), resamples=30)
     assert found.valleys == ()
     assert "too few points" in kinds(found.refusals)
     a = found.surface.exponent_params

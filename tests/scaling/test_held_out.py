@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lm_lab.scaling.draws import resample
+from lm_lab.scaling.bootstrap import resample
 from lm_lab.scaling.held_out import compare, predict_from_law, predict_loss
 from lm_lab.scaling.laws import fit_law
-from lm_lab.scaling.surface import draw_surfaces, fit_surface
+from lm_lab.scaling.surface import fit_surface, resample_surfaces
 from lm_lab.scaling.variants import fit_valleys
 
 
@@ -13,7 +13,7 @@ def predicted_and_observed(points, seed):
     held = points.budget == points.budget.max()
     seen, rng = points.where(~held), np.random.default_rng(seed)
     fit = fit_surface(seen)
-    thetas = draw_surfaces(seen, resample(seen.budget, 100, rng), fit)
+    thetas = resample_surfaces(seen, resample(seen.budget, 100, rng), fit)
     return predict_loss(
         fit, thetas, points.params[held], points.tokens[held], 0.9, rng
     ), points.where(held)

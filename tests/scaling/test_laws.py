@@ -6,8 +6,8 @@ from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.variants import fit_valleys
 
 
-def valleys(points, draws=0):
-    return fit_valleys(points, 0.9, draws, np.random.default_rng(0))
+def valleys(points, resamples=0):
+    return fit_valleys(points, 0.9, resamples, np.random.default_rng(0))
 
 
 def test_exponents_of_the_planted_surface(isoflop):
@@ -46,12 +46,12 @@ def test_a_valley_without_an_interval_leaves_its_laws_without(isoflop):
     few = points.where(
         ~np.isin(np.arange(len(points)), [0, 1, 5, 6])
     )  # three sizes left at the first budget
-    assert fit_law("params", valleys(points, draws=50), 0.9).law.exponent.low is not None
-    assert fit_law("params", valleys(few, draws=50), 0.9).law.exponent.low is None
+    assert fit_law("params", valleys(points, resamples=50), 0.9).law.exponent.low is not None
+    assert fit_law("params", valleys(few, resamples=50), 0.9).law.exponent.low is None
 
 
 def test_the_frontier_has_bands_that_widen_beyond_the_data(isoflop):
-    fits = valleys(isoflop(noise=0.004), draws=300)
+    fits = valleys(isoflop(noise=0.004), resamples=300)
     laws = [fit_law(quantity, fits, 0.9) for quantity in ("params", "tokens", "loss")]
     assert all(isinstance(law, LawFit) for law in laws)
     found = frontier(*laws, np.array([5e11, 1e15]), 0.9)

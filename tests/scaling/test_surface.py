@@ -6,10 +6,10 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from lm_lab.scaling import surface
-from lm_lab.scaling.draws import estimate, resample
+from lm_lab.scaling.bootstrap import estimate, resample
 from lm_lab.scaling.points import make_points
 from lm_lab.scaling.records import Refusal
-from lm_lab.scaling.surface import draw_surfaces, fit_surface, log_loss, surface_cautions
+from lm_lab.scaling.surface import fit_surface, log_loss, resample_surfaces, surface_cautions
 
 SYNTH = np.array([np.log(1.8), np.log(450.0), 0.35, np.log(1800.0), 0.36])
 BESIROGLU = (1.8169, 482.01, 0.3478, 2085.43, 0.3658)  # 2404.10102
@@ -59,7 +59,7 @@ def test_noise_and_outliers_leave_the_truth_inside_the_intervals(read_points):
     points = read_points("synth_v2.csv")
     fit = fit_surface(points)
     assert np.flatnonzero(fit.outliers()).tolist() == [18, 20]
-    thetas = draw_surfaces(points, resample(points.budget, 500, np.random.default_rng(0)), fit)
+    thetas = resample_surfaces(points, resample(points.budget, 500, np.random.default_rng(0)), fit)
     for truth, value, draws in zip(SYNTH, fit.theta, thetas.T):
         found = estimate(value, draws, 0.9)
         assert found.low < truth < found.high
@@ -128,7 +128,7 @@ def test_a_ninety_percent_interval_covers_about_nine_times_in_ten(isoflop):
     for seed in range(30):
         points = isoflop(noise=0.008, seed=seed)
         fit = fit_surface(points)
-        thetas = draw_surfaces(
+        thetas = resample_surfaces(
             points, resample(points.budget, 100, np.random.default_rng(seed)), fit
         )
         found = estimate(0.0, thetas[:, 4] / (thetas[:, 2] + thetas[:, 4]), 0.9)
@@ -162,7 +162,7 @@ def test_too_little_data_is_refused(isoflop, chosen, kind):
 
 def cautions_of(points):
     fit = fit_surface(points)
-    thetas = draw_surfaces(points, resample(points.budget, 50, np.random.default_rng(0)), fit)
+    thetas = resample_surfaces(points, resample(points.budget, 50, np.random.default_rng(0)), fit)
     return {caution.kind for caution in surface_cautions(fit, thetas, points.loss.min())}
 
 

@@ -9,8 +9,8 @@ from lm_lab.scaling.surface import fit_surface
 from lm_lab.scaling.valleys import fit_valley
 
 
-def fit(points, draws=0):
-    return fit_valley(points, 0.9, draws, np.random.default_rng(0))
+def fit(points, resamples=0):
+    return fit_valley(points, 0.9, resamples, np.random.default_rng(0))
 
 
 def parabola(at=1e4, curvature=0.1, sizes=5, per_token=lambda n: 6 * n):
@@ -56,15 +56,15 @@ def test_the_refusal_says_on_which_side_to_add_models():
 
 
 def test_three_sizes_give_a_vertex_without_an_interval():
-    found = fit(parabola(sizes=3), draws=50)
-    assert found.draws is None
+    found = fit(parabola(sizes=3), resamples=50)
+    assert found.resampled is None
     assert (found.valley.params.low, found.valley.noise) == (None, None)
 
 
-def test_draws_that_have_no_vertex_in_the_data_are_marked():
+def test_resamples_that_have_no_vertex_in_the_data_are_marked():
     points = parabola(at=5.2e3, sizes=6)
     rough = replace(points, loss=points.loss + np.array([0.03, -0.03, 0.02, -0.02, 0.03, -0.03]))
-    refused = np.isnan(fit(rough, draws=200).draws).any(-1)
+    refused = np.isnan(fit(rough, resamples=200).resampled).any(-1)
     assert 0 < refused.sum() < 200
 
 
@@ -72,7 +72,7 @@ def test_the_interval_covers_about_nine_times_in_ten(isoflop):
     clean = fit(isoflop(budgets=(1e11,))).valley.params.value
     covered = 0
     for seed in range(100):
-        params = fit(isoflop(budgets=(1e11,), noise=0.004, seed=seed), draws=200).valley.params
+        params = fit(isoflop(budgets=(1e11,), noise=0.004, seed=seed), resamples=200).valley.params
         covered += params.low < clean < params.high
     assert covered >= 82  # binomial(100, .9) is under 82 once in 100
 

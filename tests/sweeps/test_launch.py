@@ -15,6 +15,7 @@ import pytest
 from lm_lab.runs.files import Lock
 from lm_lab.sweeps import launch as module
 from lm_lab.sweeps.algebra import chain, param, product
+from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import LOCK, status
 from lm_lab.sweeps.store import plan, read, run_directory
@@ -26,16 +27,20 @@ ENVIRONMENT = {"command": "lm-lab sweep fake", "devices": {"platform": "cpu"}}
 SWEEP = product(param("model.width", [16, 32, 64]), param("seed", [0, 1]))
 
 
+def two_workers(platform: str) -> LocalProcesses:
+    return LocalProcesses(2)
+
+
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "look", lambda: ENVIRONMENT)
+    monkeypatch.setattr(module, "worker_environment", lambda: ENVIRONMENT)
     (tmp_path / "sweep").mkdir()
 
     def run(sweep, name="fake", resolve=resolve):
         stream = io.StringIO()
         study = study_of(sweep, name)
         summary = launch(
-            study, tmp_path / "sweep", resolve, command_in(tmp_path), workers=2, stream=stream
+            study, tmp_path / "sweep", resolve, command_in(tmp_path), two_workers, stream=stream
         )
         return summary, stream.getvalue()
 
@@ -175,10 +180,10 @@ import sys
 from pathlib import Path
 from lm_lab.sweeps import launch
 from tests.sweeps.fakes import command_in, resolve, study_of
-from tests.sweeps.test_launch import ENVIRONMENT, WAITING
-launch.look = lambda: ENVIRONMENT
+from tests.sweeps.test_launch import ENVIRONMENT, WAITING, two_workers
+launch.worker_environment = lambda: ENVIRONMENT
 folder = Path(sys.argv[1])
-launch.launch(study_of(WAITING), folder / "sweep", resolve, command_in(folder), workers=2)
+launch.launch(study_of(WAITING), folder / "sweep", resolve, command_in(folder), two_workers)
 """
 WAITING = chain(
     param("model.width", [32, 64]),

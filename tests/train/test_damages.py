@@ -17,8 +17,8 @@ from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
-from tests.cli.users import assert_same_run, final_arrays
-from tests.cli.users import records as records_of
+from tests.cli.cli_helpers import assert_same_run, final_arrays
+from tests.cli.cli_helpers import records as records_of
 
 MADE: list = []  # the compiled program of all runs here
 

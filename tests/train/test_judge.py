@@ -118,7 +118,7 @@ def test_every_token_stands_in_one_window_behind_what_is_given(tokens, size, giv
         np.testing.assert_array_equal(there, whole[begin : begin + len(there)])
         assert segments[given - 1] == 1
         assert begin == 0 or segments[:given].all()
-    aside = texts.side_by_side(text, np.ones(99, np.float32), size)
+    aside = texts.disjoint_windows(text, np.ones(99, np.float32), size)
     np.testing.assert_array_equal(aside.tokens[aside.segments > 0], text)
 
 

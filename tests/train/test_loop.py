@@ -318,8 +318,8 @@ def test_the_records_of_a_run(undisturbed):
     assert result["final"]["train/nll"] == lines[-2]["train/nll"]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undisturbed, victim):
+@pytest.mark.parametrize("diverging", [0, 1])
+def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undisturbed, diverging):
     doomed = {
         "seed": 5,
         "optimizer.clip_norm": None,
@@ -327,20 +327,20 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
         "optimizer.peak_rate": 1e9,
     }
     members = [THREE[0] | {"optimizer.clip_norm": None}, doomed]
-    runs = runs_in(tmp_path, members if victim else members[::-1])
+    runs = runs_in(tmp_path, members if diverging else members[::-1])
     results = loop.train(runs)
     assert [result["status"] for result in results] == (
-        ["complete", "diverged"] if victim else ["diverged", "complete"]
+        ["complete", "diverged"] if diverging else ["diverged", "complete"]
     )
-    lost, whole = results[victim], results[1 - victim]
+    lost, whole = results[diverging], results[1 - diverging]
     assert 1 < lost["steps"] < 8
     assert f"no longer finite at step {lost['steps']}" in lost["message"]
     assert "config.optimizer.peak_rate" in lost["message"]
     assert whole["steps"] == 8
-    assert records.read_result(runs[victim].directory) == lost
+    assert records.read_result(runs[diverging].directory) == lost
     alone = runs_in(tmp_path / "alone", members[:1])
     loop.train(alone)
-    assert same_bits(kept(runs[1 - victim])[0][1], kept(alone[0])[0][1])
+    assert same_bits(kept(runs[1 - diverging])[0][1], kept(alone[0])[0][1])
 
 
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):

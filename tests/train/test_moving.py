@@ -14,8 +14,8 @@ from lm_lab.train import identity, loop
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
-from tests.cli.users import final_arrays
-from tests.cli.users import records as records_of
+from tests.cli.cli_helpers import final_arrays
+from tests.cli.cli_helpers import records as records_of
 
 CONSTANT = {"optimizer.schedule": "constant"}
 

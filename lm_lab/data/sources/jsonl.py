@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_lab.data import files
-from lm_lab.data.documents import Document
 from lm_lab.runs import durable
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import Document, UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from lm_lab.data import files, tables
-from lm_lab.data.documents import Document, Reads
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import DataForm, Document, UserError
 
-GIVES: Reads = "labelled"
+GIVES: DataForm = "labelled"
 
 
 @dataclasses.dataclass(frozen=True)

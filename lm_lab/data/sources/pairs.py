@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from lm_lab.data import files, tables
-from lm_lab.data.documents import Document, Reads
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import DataForm, Document, UserError
 
-GIVES: Reads = "pairs"
+GIVES: DataForm = "pairs"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_lab.data import files
-from lm_lab.data.documents import Document, digest
-from lm_lab.types import UserError
+from lm_lab.data.documents import digest
+from lm_lab.types import Document, UserError
 
 # A larger file is mostly a table (encodings, topics, test vectors), and would be a large part of
 # the held-out text.

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from lm_lab.data import markov
-from lm_lab.data.documents import Document, digest
+from lm_lab.data.documents import digest
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import Document, UserError
 
 ALPHABET = string.ascii_letters + string.digits + " ."
 LARGEST_TABLE = 1024

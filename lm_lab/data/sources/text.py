@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from lm_lab.data import files
-from lm_lab.data.documents import Document
 from lm_lab.schema import setting
+from lm_lab.types import Document
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.types import Codec
 
 END_OF_DOCUMENT = 256
 
@@ -24,11 +24,11 @@ class Config:
     """Nothing to choose."""
 
 
-def make(config: Config) -> Tokenizer:
+def make(config: Config) -> Codec:
     """The byte tokenizer: vocabulary 257, ids u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
-    return Tokenizer("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
+    return Codec("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
 
 
 def _encode(text: str) -> np.ndarray:

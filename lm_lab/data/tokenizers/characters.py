@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from lm_lab.data import pieces
-from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data import subword
 from lm_lab.schema import setting
+from lm_lab.types import Codec
 
 SYLLABLES = range(0xAC00, 0xD7A4)
 LETTERS = range(0x1100, 0x1200)  # conjoining: leads, then vowels, then tails
@@ -42,14 +42,14 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     frequent = {
         p for p in counts if p and counts[p] >= config.least_count and ord(p) not in syllables
     }
-    return pieces.dump(sorted(frequent.union(MODERN if config.hangul == "letters" else ())))
+    return subword.dump(sorted(frequent.union(MODERN if config.hangul == "letters" else ())))
 
 
-def make(config: Config, learnt: bytes) -> Tokenizer:
+def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the
     text.
     """
-    return pieces.build(
+    return subword.build(
         f"characters-{config.hangul}",
         learnt,
         cut=lambda text: _cut(text, config.hangul),
@@ -62,7 +62,7 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(characters of the texts that have no id, all characters)."""
-    return pieces.unknown(learnt, (part for text in texts for part in _cut(text, config.hangul)))
+    return subword.unknown(learnt, (part for text in texts for part in _cut(text, config.hangul)))
 
 
 def _cut(text: str, hangul: str) -> Iterator[tuple[str, bytes]]:

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import durable
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import Codec, UserError
 
 ENDS = (
     "<|endoftext|>",
@@ -59,7 +58,7 @@ class Library(NamedTuple):
     end: list[int]  # and after it
 
 
-def make(config: Config) -> Tokenizer:
+def make(config: Config) -> Codec:
     """The tokenizer of the file. Raises UserError where it is missing, or of no known kind."""
     path = Path(config.tokenizer_file)
     content = _content(path)
@@ -100,7 +99,7 @@ def make(config: Config) -> Tokenizer:
         f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
     )
     mask = next((special[name] for name in MASKS if name in special), None)
-    found = Tokenizer(identity, len(texts), end, bytes_of, words, ends, encode, decode)
+    found = Codec(identity, len(texts), end, bytes_of, words, ends, encode, decode)
     stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
     return found._replace(mask=mask, stray=stray, sentinels=sentinels(special))
 
@@ -250,7 +249,7 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
 
 
 def _word(text: bytes) -> int:
-    """What Tokenizer.words says of a piece: 2 where a space stands before its first letter."""
+    """What Codec.words says of a piece: 2 where a space stands before its first letter."""
     inner = text.lstrip(b" ")
     if not inner or not byte.WORDS[inner[0]]:
         return 0

@@ -14,10 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import sentencepiece
 
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import Codec, UserError
 
 SPACE = "\u2581"
 LONGEST_BYTES = (
@@ -73,7 +72,7 @@ def _cut(line: str) -> Iterable[str]:
     return (line[start : start + LONGEST_BYTES] for start in range(0, len(line), LONGEST_BYTES))
 
 
-def make(config: Config, learnt: bytes) -> Tokenizer:
+def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer: SentencePiece's ids, then end_of_document."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=learnt)
     count = processor.GetPieceSize()
@@ -93,7 +92,7 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
 
     identity = f"sentencepiece-{config.kind}-{hashlib.sha256(learnt).hexdigest()[:32]}"
     sizes = np.array([*map(len, written), 0], np.uint16)
-    return Tokenizer(
+    return Codec(
         identity,
         count + 1,
         count,
@@ -118,7 +117,7 @@ def written_by(processor: Any, number: int) -> bytes:
 
 
 def begins_word(data: bytes) -> int:
-    """What Tokenizer.words says of a piece."""
+    """What Codec.words says of a piece."""
     if len(data) == 1:
         return int(byte.WORDS[data[0]])
     return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
 from lm_lab.runs import durable
 from lm_lab.schema import setting
-from lm_lab.types import UserError
+from lm_lab.types import Codec, UserError
 
 LANGUAGE = re.compile(
     r">>\S+<<"
@@ -48,7 +47,7 @@ class Config:
     )
 
 
-def make(config: Config) -> Tokenizer:
+def make(config: Config) -> Codec:
     """The tokenizer of the files. Raises UserError where one is missing, or not of its kind."""
     source = _processor("tokenizer_file", config.tokenizer_file)
     target = source if config.target_file is None else _processor("target_file", config.target_file)
@@ -77,7 +76,7 @@ def make(config: Config) -> Tokenizer:
         shown = [n for n in np.asarray(given).ravel().tolist() if n < size and written[n]]
         return target.DecodePieces([names[number] for number in shown])
 
-    return Tokenizer(
+    return Codec(
         _identity(config),
         vocab,
         end,

@@ -18,9 +18,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from lm_lab.data import pieces
-from lm_lab.data.tokenizer import Tokenizer
+from lm_lab.data import subword
 from lm_lab.schema import setting
+from lm_lab.types import Codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +38,13 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
         (word for word in counts if counts[word] >= config.least_count),
         key=lambda w: (-counts[w], w),
     )
-    return pieces.dump(ranked[: config.most_words])
+    return subword.dump(ranked[: config.most_words])
 
 
-def make(config: Config, learnt: bytes) -> Tokenizer:
+def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer; decode(encode(text)) is the text, whatever its spaces."""
     del config
-    return pieces.build(
+    return subword.build(
         "words",
         learnt,
         cut=_cut,
@@ -58,7 +58,7 @@ def make(config: Config, learnt: bytes) -> Tokenizer:
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(words of the texts that have no id, all words)."""
     del config
-    return pieces.unknown(learnt, (part for text in texts for part in _cut(text)))
+    return subword.unknown(learnt, (part for text in texts for part in _cut(text)))
 
 
 def _cut(text: str) -> Iterator[tuple[str, bytes]]:

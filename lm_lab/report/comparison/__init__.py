@@ -2,28 +2,27 @@
 parameters.
 """
 
-from lm_lab.report.comparison import drawing, words
-from lm_lab.report.comparison.findings import Findings, Settings, check
-from lm_lab.report.comparison.findings import find as analyse
-from lm_lab.report.page import Block, Figure, Section, Story
+from lm_lab.report.comparison import drawing, text
+from lm_lab.report.comparison.results import Results, Settings, analyse, check
+from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep
 
-__all__ = ["Settings", "analyse", "check", "story"]
+__all__ = ["Settings", "analyse", "check", "report"]
 
 
-def story(findings: Findings, sweep: Sweep) -> Story:
+def report(results: Results, sweep: Sweep) -> Report:
     """The answer, its numbers and its evidence."""
-    tables: list[Block] = [words.table(findings)]
-    if findings.multipliers:
-        tables.append(words.multipliers(findings))
-    sections = [Section("Evidence", _figures(findings, sweep)), Section("Contenders", tables)]
-    notices = words.notices(findings)
+    tables: list[Block] = [text.table(results)]
+    if results.multipliers:
+        tables.append(text.multipliers(results))
+    sections = [Section("Evidence", _figures(results, sweep)), Section("Contenders", tables)]
+    notices = text.notices(results)
     if notices:
         sections.insert(0, Section("Cautions", notices))
-    return Story(words.answer(findings), words.tiles(findings), sections)
+    return Report(text.answer(results), text.headlines(results), sections)
 
 
-def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
+def _figures(results: Results, sweep: Sweep) -> list[Block]:
     costs = Figure(
         "costs",
         "What bits per byte cost",
@@ -32,7 +31,7 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
         "parameters. A mark is a contender's best size at its best peak rate, mean over seeds; "
         "bars: intervals.",
         "Loss against compute, time and parameters, a line a contender.",
-        lambda: drawing.costs(findings),
+        lambda: drawing.costs(results),
     )
     rates = Figure(
         "rates",
@@ -41,7 +40,7 @@ def _figures(findings: Findings, sweep: Sweep) -> list[Block]:
         "at its best size; mean "
         "over seeds. A best rate at either end of its line is not known to be the best.",
         "Excess loss against peak rate, a line a contender, a panel a budget.",
-        lambda: drawing.rates(findings, sweep.measured),
+        lambda: drawing.rates(results, sweep.measured),
     )
-    tuned = any(cell.rates > 1 for cell in findings.cells)
+    tuned = any(cell.rates > 1 for cell in results.cells)
     return [costs, rates] if tuned else [costs]

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lm_lab.report import style
-from lm_lab.report.comparison.findings import RATE, Cell, Findings, of
+from lm_lab.report.comparison.results import RATE, Cell, Results, of
 from lm_lab.report.stored import Row, budget
 
 # Okabe and Ito's colours, readable with any colour vision, but for the yellow that vanishes on
@@ -24,10 +24,10 @@ def styles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def costs(findings: Findings) -> Figure:
+def costs(results: Results) -> Figure:
     """Bits per byte against compute, against a run's seconds, and against parameters, a panel each."""
     figure, panels = style.panels(style.PAGE_INCHES, 3.0, 3)
-    looks = styles(list(findings.settings.arms))
+    looks = styles(list(results.settings.arms))
     quantities: list[tuple[str, Callable[[Cell], float]]] = [
         ("training FLOPs", lambda cell: cell.flops),
         ("seconds of training", lambda cell: cell.seconds),
@@ -37,17 +37,17 @@ def costs(findings: Findings) -> Figure:
         for arm, look in looks.items():
             _line(
                 axes,
-                sorted((c for c in findings.cells if c.arm == arm), key=lambda c: c.budget),
+                sorted((c for c in results.cells if c.arm == arm), key=lambda c: c.budget),
                 quantity,
                 look,
             )
-        values = [quantity(cell) for cell in findings.cells]
+        values = [quantity(cell) for cell in results.cells]
         if place:
             style.log_axis(axes.xaxis, *style.spread(values, 0.08), most=4)
             axes.tick_params(labelleft=False)
         else:
-            style.flops_axis(axes.xaxis, values, findings.budgets, 0.1)
-        style.log_axis(axes.yaxis, *style.spread(_heights(findings.cells), 0.06), most=8)
+            style.flops_axis(axes.xaxis, values, results.budgets, 0.1)
+        style.log_axis(axes.yaxis, *style.spread(_heights(results.cells), 0.06), most=8)
         axes.set_xlabel(label)
     panels[0].set_ylabel("held-out bits per byte")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -79,16 +79,16 @@ def _heights(cells: Sequence[Cell]) -> list[float]:
     return [bound for three in bounds for bound in three if bound is not None]
 
 
-def rates(findings: Findings, rows: Sequence[Row]) -> Figure:
+def rates(results: Results, rows: Sequence[Row]) -> Figure:
     """What a wrong peak rate costs each contender at its best size, a panel a budget."""
-    budgets = findings.budgets
+    budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
-    looks = styles(list(findings.settings.arms))
+    looks = styles(list(results.settings.arms))
     top = 0.5
     for axes, compute in zip(panels, budgets):
         tried: list[float] = []
-        for cell in findings.at(compute):
-            line = _by_rate(cell, of(findings.settings, cell.arm, rows))
+        for cell in results.at(compute):
+            line = _by_rate(cell, of(results.settings, cell.arm, rows))
             excess = [100 * (loss / cell.bits_per_byte.value - 1) for loss in line.values()]
             look = looks[cell.arm]
             axes.plot(

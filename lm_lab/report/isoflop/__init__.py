@@ -1,37 +1,36 @@
 """The report of an isoFLOP study: how the compute-optimal model size and data grow with compute.
 
-Each figure is a file of this package; `words` says the answer, `tables` holds the numbers behind
+Each figure is a file of this package; `text` says the answer, `tables` holds the numbers behind
 it.
 """
 
-from lm_lab.report import curves, text
-from lm_lab.report.isoflop import allocation, frontier, rates, residuals, tables, valleys, words
-from lm_lab.report.isoflop.findings import Findings, Settings, check
-from lm_lab.report.isoflop.findings import find as analyse
-from lm_lab.report.page import Block, Figure, Section, Story
+from lm_lab.report import curves, formatting
+from lm_lab.report.isoflop import allocation, frontier, rates, residuals, tables, text, valleys
+from lm_lab.report.isoflop.results import Results, Settings, analyse, check
+from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep, budget
 from lm_lab.scaling.records import IsoflopAnalysis
 
 RATE = "optimizer.peak_rate"
 
-__all__ = ["Settings", "analyse", "check", "story"]
+__all__ = ["Settings", "analyse", "check", "report"]
 
 
-def story(findings: Findings, sweep: Sweep) -> Story:
+def report(results: Results, sweep: Sweep) -> Report:
     """The answer, its numbers and its evidence."""
-    analysis = findings.analysis
+    analysis = results.analysis
     sections = [
         Section("Evidence", _figures(analysis, sweep)),
-        Section("Laws", _laws(findings, sweep.unit)),
+        Section("Laws", _laws(results, sweep.unit)),
     ]
     notices = tables.notices(analysis)
     if notices:
         sections.insert(0, Section("Refusals and cautions", notices))
-    return Story(words.answer(findings, sweep.unit), words.tiles(analysis), sections)
+    return Report(text.answer(results, sweep.unit), text.headlines(analysis), sections)
 
 
-def _laws(findings: Findings, unit: str) -> list[Block]:
-    analysis = findings.analysis
+def _laws(results: Results, unit: str) -> list[Block]:
+    analysis = results.analysis
     made: list[Block] = (
         [tables.laws(analysis)]
         if analysis.frontiers
@@ -41,7 +40,7 @@ def _laws(findings: Findings, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
-    return [*made, tables.counts(findings)] if analysis.frontiers else made
+    return [*made, tables.counts(results)] if analysis.frontiers else made
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
@@ -68,7 +67,7 @@ def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
         "its best peak rate, mean "
         "over seeds; grey: every run. Curves: parabolas in log N. Diamonds: their vertices, the "
         "compute-optimal sizes, "
-        f"with {text.percent(analysis.level)} intervals of N*."
+        f"with {formatting.percent(analysis.level)} intervals of N*."
     )
     caption += (
         " Open and dashed: the held-out budget, which no law was fitted to."
@@ -76,7 +75,7 @@ def _valleys(analysis: IsoflopAnalysis, sweep: Sweep) -> Figure:
         else ""
     )
     caption += (
-        f" {text.many(hidden, 'run').capitalize()} far above lie outside the frame."
+        f" {formatting.many(hidden, 'run').capitalize()} far above lie outside the frame."
         if hidden
         else ""
     )
@@ -95,7 +94,7 @@ def _allocation(analysis: IsoflopAnalysis) -> Figure:
         "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the "
         "valleys; lines: the "
         "laws fitted by approach 2 and approach 3, with exponents and "
-        f"{text.percent(analysis.level)} bootstrap bands."
+        f"{formatting.percent(analysis.level)} bootstrap bands."
     )
     alt = (
         "Optimal parameters and optimal tokens against compute on log axes, by two methods, "

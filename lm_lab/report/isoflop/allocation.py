@@ -5,7 +5,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lm_lab.report import style, text
+from lm_lab.report import formatting, style
 from lm_lab.scaling.records import Band, Estimate, Frontier, IsoflopAnalysis
 
 Quantity = Literal["params", "tokens"]
@@ -55,7 +55,7 @@ def _line(axes: Axes, frontier: Frontier, quantity: Quantity, letter: str) -> No
     colour, dashes = METHODS[frontier.method]
     band: Band = getattr(frontier, quantity)
     exponent = frontier.exponent_params if quantity == "params" else frontier.exponent_tokens
-    words = f"{frontier.method}: ${letter}$ = {text.estimate(exponent)}"
+    words = f"{frontier.method}: ${letter}$ = {formatting.estimate(exponent)}"
     axes.plot(band.flops, band.value, color=colour, linestyle=dashes, label=words, zorder=3)
     style.ribbon(axes, band, colour)
 

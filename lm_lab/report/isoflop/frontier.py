@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lm_lab.report import style, text
+from lm_lab.report import formatting, style
 from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
@@ -90,7 +90,7 @@ def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> 
             markeredgewidth=1.4,
             zorder=5,
         )
-        words = f"predicted, {text.percent(analysis.level)} interval"
+        words = f"predicted, {formatting.percent(analysis.level)} interval"
         axes.plot([], [], **dots, marker="|", markersize=9, markeredgewidth=1.2, label=words)
     axes.plot(
         observed.flops,

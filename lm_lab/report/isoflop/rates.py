@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from lm_lab.report import style, text
+from lm_lab.report import formatting, style
 from lm_lab.report.stored import Row, budget
 
 _PANELS_A_ROW = 4
@@ -60,7 +60,7 @@ def _panel(axes: Axes, compute: float, by_size: dict[float, dict[float, float]])
         best = min(line, key=lambda rate: line[rate])
         excess = [100 * (loss / line[best] - 1) for loss in line.values()]
         ends = rank in (0, len(sizes) - 1)
-        label = f"$N$ = {text.short(params)}" if ends else None
+        label = f"$N$ = {formatting.short(params)}" if ends else None
         axes.plot(
             list(line),
             excess,

@@ -2,9 +2,9 @@
 moves with choices.
 """
 
-from lm_lab.report import text
-from lm_lab.report.isoflop.findings import COUNTS, Findings
-from lm_lab.report.isoflop.words import at, largest_fitted
+from lm_lab.report import formatting
+from lm_lab.report.isoflop.results import COUNTS, Results
+from lm_lab.report.isoflop.text import at, largest_fitted
 from lm_lab.report.page import Cell, Notice, Number, Table
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, PowerLaw, Variant
 
@@ -19,20 +19,20 @@ def laws(analysis: IsoflopAnalysis) -> Table:
             at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss)
         )
         exponents = [
-            text.estimate(frontier.exponent_params),
-            text.estimate(frontier.exponent_tokens),
+            formatting.estimate(frontier.exponent_params),
+            formatting.estimate(frontier.exponent_tokens),
         ]
         optimum = [
-            text.short(params),
-            text.short(tokens),
-            text.plain(tokens / params, 3),
+            formatting.short(params),
+            formatting.short(tokens),
+            formatting.plain(tokens / params, 3),
             f"{loss:.3f}",
         ]
         rows.append([frontier.method, *exponents, *optimum])
-    level = text.percent(analysis.level)
+    level = formatting.percent(analysis.level)
     draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
     words = (
-        f"Optima at {text.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
+        f"Optima at {formatting.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
         f"intervals over {draws}. "
         "C counts more than 6ND (attention, for one), so a and b need not add up to 1."
     )
@@ -45,7 +45,7 @@ def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
         [
             f"{letter} of the valleys",
             _formula(letter, law),
-            text.estimate(law.exponent),
+            formatting.estimate(law.exponent),
             _share(law.residual),
         ]
         for letter, law in (
@@ -67,14 +67,14 @@ def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
                 [
                     f"  {shown}",
                     f"nats per {unit}" if name == "E" else "",
-                    text.estimate(estimate),
+                    formatting.estimate(estimate),
                     "",
                 ]
             )
     if not rows:
         return None
     words = (
-        f"Fitted to {surface.points} points; condition number {text.plain(surface.condition, 3)}."
+        f"Fitted to {surface.points} points; condition number {formatting.plain(surface.condition, 3)}."
         if surface
         else ""
     )
@@ -82,13 +82,13 @@ def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
 
 
 def _formula(letter: str, law: PowerLaw) -> str:
-    exponent = text.minus(f"{law.exponent.value:.3f}")
+    exponent = formatting.minus(f"{law.exponent.value:.3f}")
     offset = f"{law.offset:.3f} + " if law.offset else ""
-    return f"{letter}(C) = {offset}{text.plain(law.coefficient, 3)}·C^{exponent}"
+    return f"{letter}(C) = {offset}{formatting.plain(law.coefficient, 3)}·C^{exponent}"
 
 
 def _share(deviation: float | None) -> str:
-    return "none left" if deviation is None else text.percent(deviation)
+    return "none left" if deviation is None else formatting.percent(deviation)
 
 
 def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
@@ -98,15 +98,17 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     rows = [
         [
             Number(
-                text.power(valley.budget) + (", held out" if valley.budget in hidden else ""),
+                formatting.power(valley.budget) + (", held out" if valley.budget in hidden else ""),
                 valley.budget,
             ),
             _range(valley.params),
             _range(valley.tokens),
-            text.plain(valley.tokens.value / valley.params.value, 3),
-            text.estimate(valley.loss),
+            formatting.plain(valley.tokens.value / valley.params.value, 3),
+            formatting.estimate(valley.loss),
             Number(str(valley.points), valley.points),
-            Number(text.plain(valley.noise, 2), valley.noise) if valley.noise is not None else None,
+            Number(formatting.plain(valley.noise, 2), valley.noise)
+            if valley.noise is not None
+            else None,
         ]
         for valley in analysis.valleys
     ]
@@ -120,8 +122,8 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
 
 def _range(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
-        return text.short(estimate.value)
-    return f"{text.short(estimate.value)} [{text.short(estimate.low)}, {text.short(estimate.high)}]"
+        return formatting.short(estimate.value)
+    return f"{formatting.short(estimate.value)} [{formatting.short(estimate.low)}, {formatting.short(estimate.high)}]"
 
 
 def variants(analysis: IsoflopAnalysis) -> Table:
@@ -132,33 +134,37 @@ def variants(analysis: IsoflopAnalysis) -> Table:
     return Table(
         header,
         rows,
-        f"Optima at {text.power(flops)} FLOPs. A dash: the fit was refused under that choice.",
+        f"Optima at {formatting.power(flops)} FLOPs. A dash: the fit was refused under that choice.",
     )
 
 
 def _variant(variant: Variant) -> list[Cell]:
     a, ratio = variant.exponent_params, variant.tokens_per_param
     return [
-        text.readable(variant.name),
+        formatting.readable(variant.name),
         None if a is None else Number(f"{a:.3f}", a),
-        None if variant.params is None else Number(text.short(variant.params), variant.params),
-        None if variant.tokens is None else Number(text.short(variant.tokens), variant.tokens),
-        None if ratio is None else Number(text.plain(ratio, 3), ratio),
+        None
+        if variant.params is None
+        else Number(formatting.short(variant.params), variant.params),
+        None
+        if variant.tokens is None
+        else Number(formatting.short(variant.tokens), variant.tokens),
+        None if ratio is None else Number(formatting.plain(ratio, 3), ratio),
     ]
 
 
-def counts(findings: Findings) -> Table:
+def counts(results: Results) -> Table:
     """The exponent of N* by what is counted as a parameter."""
     header = ["parameters counted", "a, approach 2", "a, approach 3"]
     rows: list[list[Cell]] = [
         [
             COUNTS[count.params],
             *(
-                None if a is None else text.estimate(a)
+                None if a is None else formatting.estimate(a)
                 for a in (count.approach_2, count.approach_3)
             ),
         ]
-        for count in findings.counts
+        for count in results.counts
     ]
     return Table(
         header,
@@ -171,14 +177,14 @@ def notices(analysis: IsoflopAnalysis) -> list[Notice]:
     """Refusals first, then cautions; cautions of one kind are gathered into one."""
     made = [
         Notice(
-            f"Refused: {item.kind}, {text.readable(item.where)}",
-            text.readable(item.message),
+            f"Refused: {item.kind}, {formatting.readable(item.where)}",
+            formatting.readable(item.message),
             bad=True,
         )
         for item in analysis.refusals
     ]
     for kind in dict.fromkeys(caution.kind for caution in analysis.cautions):
         items = [caution for caution in analysis.cautions if caution.kind == kind]
-        words = "; ".join(text.placed(item.where, item.message) for item in items)
+        words = "; ".join(formatting.placed(item.where, item.message) for item in items)
         made.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{words}."))
     return made

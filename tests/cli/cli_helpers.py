@@ -65,11 +65,11 @@ def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[s
     return subprocess.CompletedProcess(words, process.returncode, out, error)
 
 
-def struck(signal: str, point: str, call: int, *words: Any) -> subprocess.CompletedProcess[str]:
+def killed_at(signal: str, point: str, call: int, *words: Any) -> subprocess.CompletedProcess[str]:
     """lm-lab that is sent a signal just before the `call`th call of the function at the dotted path
     `point`.
     """
-    return lm_lab(signal, point, call, *words, module="tests.cli.victim")
+    return lm_lab(signal, point, call, *words, module="tests.cli.killed_process")
 
 
 def final_arrays(run: Path) -> list[np.ndarray]:

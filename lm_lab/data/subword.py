@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.data.tokenizer import Tokenizer
 from lm_lab.data.tokenizers import byte
+from lm_lab.types import Codec
 
 
 def dump(pieces: list[str]) -> bytes:
@@ -40,12 +40,12 @@ def build(
     join: Callable[[list[bytes]], str],
     written: Callable[[str], bytes],
     begins_word: Callable[[str], int],
-) -> Tokenizer:
+) -> Codec:
     """The tokenizer of the pieces in `learnt`.
 
     `cut` gives a text's (piece, the bytes that spell it where it is unknown), `size` the UTF-8
     bytes of the original text that a piece stands for, `written` a piece's own bytes, `join` the
-    text of what ids wrote, one after another, and `begins_word` what Tokenizer.words says of a
+    text of what ids wrote, one after another, and `begins_word` what Codec.words says of a
     piece.
     """
     pieces: list[str] = json.loads(learnt)
@@ -72,4 +72,4 @@ def build(
         )
 
     identity = f"{name}-{hashlib.sha256(learnt).hexdigest()[:32]}"
-    return Tokenizer(identity, end + 1, end, bytes_of, words, ends, encode, decode)
+    return Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)

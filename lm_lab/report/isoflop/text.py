@@ -2,10 +2,10 @@
 
 import math
 
-from lm_lab.report import text
-from lm_lab.report.isoflop.findings import COUNTS, Findings
+from lm_lab.report import formatting
 from lm_lab.report.isoflop.frontier import lowest
-from lm_lab.report.page import Tile
+from lm_lab.report.isoflop.results import COUNTS, Results
+from lm_lab.report.page import Headline
 from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAnalysis
 
 
@@ -34,14 +34,14 @@ def at(band: Band, flops: float) -> float:
     return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
 
 
-def answer(findings: Findings, unit: str = "token") -> list[str]:
+def answer(results: Results, unit: str = "token") -> list[str]:
     """The paragraphs of the answer; losses are nats a `unit`."""
-    analysis = findings.analysis
+    analysis = results.analysis
     best = preferred(analysis)
     if best is None:
         return [_no_law(analysis), *_open_questions(analysis)]
     paragraphs = [_law(analysis, best), _meaning(analysis, best)]
-    doubts = [_agreement(analysis), _sensitivity(analysis), _counting(findings)]
+    doubts = [_agreement(analysis), _sensitivity(analysis), _counting(results)]
     paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
     paragraphs += (
         [_prediction(analysis, analysis.held_out, unit)] if analysis.held_out is not None else []
@@ -49,7 +49,7 @@ def answer(findings: Findings, unit: str = "token") -> list[str]:
     return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
 
 
-def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
+def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
     """The numbers of the answer that are worth a large print."""
     best = preferred(analysis)
     made = []
@@ -57,31 +57,35 @@ def tiles(analysis: IsoflopAnalysis) -> list[Tile]:
         flops = largest_fitted(analysis)
         params, tokens = at(best.params, flops), at(best.tokens, flops)
         made = [
-            Tile("exponent of N* in C", *_value(analysis, best.exponent_params)),
-            Tile("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
-            Tile(
-                f"tokens per parameter at {text.power(flops)} FLOPs",
-                text.plain(tokens / params, 3),
+            Headline("exponent of N* in C", *_value(analysis, best.exponent_params)),
+            Headline("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
+            Headline(
+                f"tokens per parameter at {formatting.power(flops)} FLOPs",
+                formatting.plain(tokens / params, 3),
                 "at the optimum",
             ),
         ]
     if analysis.held_out is not None:
         held = analysis.held_out
         note = (
-            f"predicted {' '.join(text.rounded(held.predicted))}, "
+            f"predicted {' '.join(formatting.rounded(held.predicted))}, "
             f"{'inside' if held.inside else 'outside'} the interval"
         )
         made.append(
-            Tile(f"loss at {text.power(held.budget)} FLOPs, held out", f"{held.observed:.3f}", note)
+            Headline(
+                f"loss at {formatting.power(held.budget)} FLOPs, held out",
+                f"{held.observed:.3f}",
+                note,
+            )
         )
     return made
 
 
 def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
-    shown, bounds = text.rounded(estimate)
+    shown, bounds = formatting.rounded(estimate)
     return (
         shown,
-        f"{text.percent(analysis.level)} interval {bounds}"
+        f"{formatting.percent(analysis.level)} interval {bounds}"
         if bounds
         else "no interval could be had",
     )
@@ -90,16 +94,16 @@ def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
 def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
     budgets = [point.budget for point in analysis.points if not point.held_out]
     (a, a_bounds), (b, b_bounds) = (
-        text.rounded(best.exponent_params),
-        text.rounded(best.exponent_tokens),
+        formatting.rounded(best.exponent_params),
+        formatting.rounded(best.exponent_tokens),
     )
     bounds = (
-        f"; {text.percent(analysis.level)} intervals {a_bounds} and {b_bounds}"
+        f"; {formatting.percent(analysis.level)} intervals {a_bounds} and {b_bounds}"
         if a_bounds and b_bounds
         else ""
     )
     return (
-        f"Between {text.power(min(budgets))} and {text.power(max(budgets))} FLOPs, the model "
+        f"Between {formatting.power(min(budgets))} and {formatting.power(max(budgets))} FLOPs, the model "
         "size of lowest held-out "
         f"loss grows as N* ∝ C^{a} and its training data as D* ∝ C^{b} ({best.method}{bounds}). "
         f"{_against_equal(best)}"
@@ -129,9 +133,9 @@ def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
     return (
         f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and "
         f"{grow_d:.2g} times the tokens. "
-        f"At {text.power(flops)} FLOPs the optimum is near {text.short(params)} parameters on "
-        f"{text.short(tokens)} "
-        f"tokens, {text.plain(tokens / params, 3)} tokens per parameter."
+        f"At {formatting.power(flops)} FLOPs the optimum is near {formatting.short(params)} parameters on "
+        f"{formatting.short(tokens)} "
+        f"tokens, {formatting.plain(tokens / params, 3)} tokens per parameter."
     )
 
 
@@ -148,7 +152,7 @@ def _agreement(analysis: IsoflopAnalysis) -> str:
             "biased on wide grids."
         )
     x, y = two.exponent_params, three.exponent_params
-    words = f"Approach 2 gives a = {text.estimate(x)}"
+    words = f"Approach 2 gives a = {formatting.estimate(x)}"
     if x.low is None or x.high is None or y.low is None or y.high is None:
         return f"{words}.{_doubts(analysis)}"
     if max(x.low, y.low) > min(x.high, y.high):
@@ -165,7 +169,11 @@ def _doubts(analysis: IsoflopAnalysis) -> str:
     """The cautions that the surface itself carries, for the answer to own up to."""
     grave = ("irreducible loss near 0", "parameter at a bound", "badly conditioned")
     found = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
-    return f" The surface of approach 3 is itself in doubt: {text.listed(found)}." if found else ""
+    return (
+        f" The surface of approach 3 is itself in doubt: {formatting.listed(found)}."
+        if found
+        else ""
+    )
 
 
 def _sensitivity(analysis: IsoflopAnalysis) -> str:
@@ -178,25 +186,25 @@ def _sensitivity(analysis: IsoflopAnalysis) -> str:
         f"{max(given):.3f}"
     )
     return (
-        f"{words}, and {text.many(refused, 'variant')} could not be fitted."
+        f"{words}, and {formatting.many(refused, 'variant')} could not be fitted."
         if refused
         else f"{words}."
     )
 
 
-def _counting(findings: Findings) -> str:
+def _counting(results: Results) -> str:
     """How the exponent moves with what is counted as a parameter."""
     others = [
-        f"{text.rounded(estimate)[0]} ({COUNTS[count.params]})"
-        for count in findings.counts[1:]
+        f"{formatting.rounded(estimate)[0]} ({COUNTS[count.params]})"
+        for count in results.counts[1:]
         if (estimate := count.approach_3 or count.approach_2) is not None
     ]
     if not others:
         return ""
-    own = COUNTS[findings.counts[0].params]
+    own = COUNTS[results.counts[0].params]
     return (
         f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is "
-        f"{text.listed(others)}."
+        f"{formatting.listed(others)}."
     )
 
 
@@ -206,15 +214,15 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
         if held.predictor == "surface"
         else "the power law through the valleys"
     )
-    predicted, bounds = text.rounded(held.predicted)
-    span = f" ({text.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
+    predicted, bounds = formatting.rounded(held.predicted)
+    span = f" ({formatting.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
     return (
-        f"The budget of {text.power(held.budget)} FLOPs was held out. From the smaller budgets "
+        f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller budgets "
         f"alone, {source}, chosen "
         f"beforehand, predicted a lowest loss of {predicted} nats per {unit}{span}; the best "
         "runs there reached "
-        f"{held.observed:.4g}, {text.percent(abs(off))} {'above' if off > 0 else 'below'} the "
+        f"{held.observed:.4g}, {formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the "
         "prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
     )
@@ -229,17 +237,17 @@ def _no_law(analysis: IsoflopAnalysis) -> str:
     if not best:
         return words
     seen = [
-        f"{point.loss:.3f} at {text.power(point.budget)} FLOPs (N = {text.short(point.params)})"
+        f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = {formatting.short(point.params)})"
         for point in best
     ]
-    return f"{words} What was seen: lowest loss {text.listed(seen)}."
+    return f"{words} What was seen: lowest loss {formatting.listed(seen)}."
 
 
 def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
     """What cannot be concluded, and why, in one paragraph."""
     if not analysis.refusals:
         return []
-    reasons = [text.placed(refusal.where, refusal.message) for refusal in analysis.refusals]
+    reasons = [formatting.placed(refusal.where, refusal.message) for refusal in analysis.refusals]
     return [f"What cannot be concluded, and why: {'; '.join(reasons)}."]
 
 
@@ -251,7 +259,7 @@ def _scope(analysis: IsoflopAnalysis) -> str:
     )
     kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
     return (
-        f"{words} Where the answer is weak (cautions below): {text.listed(kinds)}."
+        f"{words} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
         if kinds
         else words
     )

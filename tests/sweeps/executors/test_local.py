@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from lm_lab.sweeps.executor import LocalProcesses, Unit, core_slots, explain, last_words
-from lm_lab.types import UserError
+from lm_lab.contracts import Unit
+from lm_lab.sweeps.executors import local
+from lm_lab.sweeps.executors.local import LocalProcesses, core_slots, explain, last_words
 from tests.sweeps.fakes import alive, wait_for
 
 pytestmark = pytest.mark.processes
@@ -132,7 +133,7 @@ def test_closing_ends_what_runs(unit, tmp_path):
 
 
 def test_a_deaf_worker_is_killed_with_its_children(unit, tmp_path, monkeypatch):
-    monkeypatch.setattr("lm_lab.sweeps.executor.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("lm_lab.sweeps.executors.local.GRACE_SECONDS", 0.2)
     deaf = unit(
         "deaf",
         f"trap '' TERM; (trap '' TERM; {SLEEP}; true) & echo $! > {tmp_path}/pid; {SLEEP}; true",
@@ -149,7 +150,8 @@ def test_a_deaf_worker_is_killed_with_its_children(unit, tmp_path, monkeypatch):
 LAUNCHER = """
 import sys
 from pathlib import Path
-from lm_lab.sweeps.executor import LocalProcesses, Unit
+from lm_lab.contracts import Unit
+from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.train.preemption import Signals, Stopped
 folder = Path(sys.argv[1])
 units = [Unit((n,), ("sh", "-c", f"echo $$ > {folder}/{n}; exec sleep 60"), folder / f"{n}.txt") for n in ("a", "b")]
@@ -179,6 +181,8 @@ def test_no_orphans_however_the_launcher_ends(tmp_path, number):
         assert time.monotonic() - began < 5
 
 
-def test_no_worker_is_a_mistake():
-    with pytest.raises(UserError, match="workers must be at least 1, not 0"):
-        LocalProcesses(0)
+def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
+    assert local.make(local.Config(), "gpu").workers == 1
+    assert local.make(local.Config(), "cpu").workers == local.core_count()
+    assert local.make(local.Config(workers=3), "gpu").workers == 3
+    assert 1 <= local.core_count() <= (os.cpu_count() or 1)

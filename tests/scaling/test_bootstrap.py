@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lm_lab.scaling.draws import estimate, resample
+from lm_lab.scaling.bootstrap import estimate, resample
 
 
 def test_draws_stay_in_their_stratum_and_repeat_by_seed():

@@ -2,35 +2,39 @@
 
 from collections.abc import Callable, Sequence
 
-from lm_lab.report import text
-from lm_lab.report.comparison.findings import Cell, Findings
-from lm_lab.report.page import Notice, Number, Table, Tile
+from lm_lab.report import formatting
+from lm_lab.report.comparison.results import Cell, Results
+from lm_lab.report.page import Headline, Notice, Number, Table
 
 TRIED = "Of the runs that were tried: "
 
 
-def answer(findings: Findings) -> list[str]:
+def answer(results: Results) -> list[str]:
     """The paragraphs of the answer: who leads at the largest budget, how surely, and what it costs
     to catch up.
     """
-    top = findings.budgets[-1]
-    ranked = findings.at(top)
-    paragraphs = [_ranking(findings, ranked)]
+    top = results.budgets[-1]
+    ranked = results.at(top)
+    paragraphs = [_ranking(results, ranked)]
     changed = [
-        budget for budget in findings.budgets[:-1] if findings.at(budget)[0].arm != ranked[0].arm
+        budget for budget in results.budgets[:-1] if results.at(budget)[0].arm != ranked[0].arm
     ]
-    tried = TRIED if doubts(findings.cells) else ""
+    tried = TRIED if doubts(results.cells) else ""
     if changed:
-        leaders = [f"{findings.at(budget)[0].arm} at {text.power(budget)}" for budget in changed]
-        paragraphs.append(f"{tried}The lead depends on the budget: {text.listed(leaders)} FLOPs.")
-    elif len(findings.budgets) > 1:
+        leaders = [
+            f"{results.at(budget)[0].arm} at {formatting.power(budget)}" for budget in changed
+        ]
+        paragraphs.append(
+            f"{tried}The lead depends on the budget: {formatting.listed(leaders)} FLOPs."
+        )
+    elif len(results.budgets) > 1:
         paragraphs.append(
             f"{tried}{ranked[0].arm} has the least at every budget from "
-            f"{text.power(findings.budgets[0])} FLOPs on."
+            f"{formatting.power(results.budgets[0])} FLOPs on."
         )
-    paragraphs += [tried + _compute(findings, top)] if findings.multipliers else []
+    paragraphs += [tried + _compute(results, top)] if results.multipliers else []
     paragraphs += _clock(ranked)
-    return [*paragraphs, _noise(findings)]
+    return [*paragraphs, _noise(results)]
 
 
 def _clock(ranked: list[Cell]) -> list[str]:
@@ -41,25 +45,27 @@ def _clock(ranked: list[Cell]) -> list[str]:
     if fastest.arm == first.arm:
         return []
     took = (
-        f"a run of {fastest.arm} trained for {text.seconds(fastest.seconds)}, and one of "
+        f"a run of {fastest.arm} trained for {formatting.seconds(fastest.seconds)}, and one of "
         f"{first.arm} for"
     )
-    words = f"By the clock the order is another one: {took} {text.seconds(first.seconds)}"
+    words = f"By the clock the order is another one: {took} {formatting.seconds(first.seconds)}"
     if fastest.compile_seconds is None or first.compile_seconds is None:
         return [f"{words}, compiling included, which these runs did not time apart."]
     compiling = [
-        text.seconds(cell.compile_seconds)
+        formatting.seconds(cell.compile_seconds)
         for cell in (fastest, first)
         if cell.compile_seconds is not None
     ]
     return [f"{words}; compiling, {compiling[0]} and {compiling[1]}, is not in it."]
 
 
-def _ranking(findings: Findings, ranked: list[Cell]) -> str:
-    shown = text.listed([f"{cell.arm} {text.estimate(cell.bits_per_byte)}" for cell in ranked])
+def _ranking(results: Results, ranked: list[Cell]) -> str:
+    shown = formatting.listed(
+        [f"{cell.arm} {formatting.estimate(cell.bits_per_byte)}" for cell in ranked]
+    )
     words = (
-        f"With {text.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
-        f"({text.percent(findings.settings.level)} intervals): {shown}."
+        f"With {formatting.power(ranked[0].budget)} FLOPs of training each, in held-out bits per byte "
+        f"({formatting.percent(results.settings.level)} intervals): {shown}."
     )
     if len(ranked) == 1:
         return f"{words} No other contender has a complete run there."
@@ -69,14 +75,14 @@ def _ranking(findings: Findings, ranked: list[Cell]) -> str:
         if found
         else ("", "")
     )
-    if findings.noise is None:
+    if results.noise is None:
         return (
             f"{words} {tried}{leader} is ahead; without a second seed nobody knows how "
             f"surely{hedge}."
         )
     near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
     if near:
-        return f"{words} {tried}Seed noise does not tell {leader} from {text.listed(near)}{hedge}."
+        return f"{words} {tried}Seed noise does not tell {leader} from {formatting.listed(near)}{hedge}."
     return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
 
 
@@ -94,7 +100,9 @@ def doubts(cells: Sequence[Cell]) -> list[str]:
         concerned = list(dict.fromkeys(cell.arm for cell in cells if doubtful(cell)))
         if concerned:
             found.append(
-                words.format("every contender" if concerned == arms else text.listed(concerned))
+                words.format(
+                    "every contender" if concerned == arms else formatting.listed(concerned)
+                )
             )
     return found
 
@@ -105,40 +113,40 @@ def overlap(one: Cell, other: Cell) -> bool:
     return a.high is not None and b.low is not None and b.low <= a.high
 
 
-def _compute(findings: Findings, top: float) -> str:
+def _compute(results: Results, top: float) -> str:
     parts = []
-    for item in findings.multipliers:
+    for item in results.multipliers:
         if item.budget == top:
             beyond = " (extrapolated)" if item.extrapolated else ""
-            parts.append(f"{text.estimate(item.share)} times for {item.arm}{beyond}")
+            parts.append(f"{formatting.estimate(item.share)} times for {item.arm}{beyond}")
     return (
-        f"To reach what the others reach with {text.power(top)} FLOPs, "
-        f"{findings.settings.reference} needs, of that "
-        f"compute, {text.listed(parts)}."
+        f"To reach what the others reach with {formatting.power(top)} FLOPs, "
+        f"{results.settings.reference} needs, of that "
+        f"compute, {formatting.listed(parts)}."
     )
 
 
-def _noise(findings: Findings) -> str:
-    if findings.noise is None:
+def _noise(results: Results) -> str:
+    if results.noise is None:
         return "One seed a cell: there is no interval, and small differences mean nothing."
     return (
-        f"Runs that differ in their seed alone scatter by {text.percent(findings.noise)} "
+        f"Runs that differ in their seed alone scatter by {formatting.percent(results.noise)} "
         "(standard deviation, "
-        f"pooled over the cells shown, {text.many(findings.degrees, 'degree')} of freedom). The "
+        f"pooled over the cells shown, {formatting.many(results.degrees, 'degree')} of freedom). The "
         "best rate and size "
         "were picked by the loss that is reported, which flatters all contenders alike by less "
         "than that."
     )
 
 
-def tiles(findings: Findings) -> list[Tile]:
+def headlines(results: Results) -> list[Headline]:
     """The numbers worth a large print: the contenders at the largest budget."""
-    level = text.percent(findings.settings.level)
+    level = formatting.percent(results.settings.level)
     made = []
-    for cell in findings.at(findings.budgets[-1])[:4]:
-        shown, bounds = text.rounded(cell.bits_per_byte)
+    for cell in results.at(results.budgets[-1])[:4]:
+        shown, bounds = formatting.rounded(cell.bits_per_byte)
         made.append(
-            Tile(
+            Headline(
                 f"{cell.arm}, bits per byte",
                 shown,
                 f"{level} interval {bounds}" if bounds else "one seed",
@@ -147,7 +155,7 @@ def tiles(findings: Findings) -> list[Tile]:
     return made
 
 
-def table(findings: Findings) -> Table:
+def table(results: Results) -> Table:
     """Every contender at every budget."""
     header = [
         "contender",
@@ -162,21 +170,21 @@ def table(findings: Findings) -> Table:
         "compiling (s)",
     ]
     rows = []
-    for cell in sorted(findings.cells, key=lambda c: (c.budget, c.bits_per_byte.value)):
-        shown, bounds = text.rounded(cell.bits_per_byte)
+    for cell in sorted(results.cells, key=lambda c: (c.budget, c.bits_per_byte.value)):
+        shown, bounds = formatting.rounded(cell.bits_per_byte)
         compiling = cell.compile_seconds
         rows.append(
             [
                 cell.arm,
-                Number(text.power(cell.budget), cell.budget),
+                Number(formatting.power(cell.budget), cell.budget),
                 Number(shown, cell.bits_per_byte.value),
                 bounds,
-                Number(text.short(cell.params), cell.params),
-                Number(text.short(cell.params_total), cell.params_total),
-                Number(text.short(cell.tokens), cell.tokens),
-                Number(text.plain(cell.rate, 2), cell.rate),
-                Number(text.plain(cell.seconds, 3), cell.seconds),
-                None if compiling is None else Number(text.plain(compiling, 3), compiling),
+                Number(formatting.short(cell.params), cell.params),
+                Number(formatting.short(cell.params_total), cell.params_total),
+                Number(formatting.short(cell.tokens), cell.tokens),
+                Number(formatting.plain(cell.rate, 2), cell.rate),
+                Number(formatting.plain(cell.seconds, 3), cell.seconds),
+                None if compiling is None else Number(formatting.plain(compiling, 3), compiling),
             ]
         )
     words = (
@@ -187,17 +195,17 @@ def table(findings: Findings) -> Table:
     return Table(header, rows, words, sortable=True)
 
 
-def multipliers(findings: Findings) -> Table:
+def multipliers(results: Results) -> Table:
     """How much of a contender's compute the reference needs for the same loss."""
-    reference = findings.settings.reference
+    reference = results.settings.reference
     rows = [
         [
             item.arm,
-            Number(text.power(item.budget), item.budget),
-            Number(text.estimate(item.share), item.share.value),
+            Number(formatting.power(item.budget), item.budget),
+            Number(formatting.estimate(item.share), item.share.value),
             "extrapolated" if item.extrapolated else "",
         ]
-        for item in findings.multipliers
+        for item in results.multipliers
     ]
     words = (
         f"Compute with which {reference} reaches the contender's loss, over the contender's "
@@ -208,38 +216,44 @@ def multipliers(findings: Findings) -> Table:
     return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
 
 
-def notices(findings: Findings) -> list[Notice]:
+def notices(results: Results) -> list[Notice]:
     """What was not tuned to the end, and what is missing."""
     made = []
     edges = [
-        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rate_at_edge
+        f"{cell.arm} at {formatting.power(cell.budget)}"
+        for cell in results.cells
+        if cell.rate_at_edge
     ]
     if edges:
         made.append(
             Notice(
                 "Peak rate at the edge of its grid",
-                f"The best may lie beyond for {text.listed(edges)}.",
+                f"The best may lie beyond for {formatting.listed(edges)}.",
             )
         )
     single = [
-        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.rates == 1
+        f"{cell.arm} at {formatting.power(cell.budget)}"
+        for cell in results.cells
+        if cell.rates == 1
     ]
     if single:
         made.append(
-            Notice("One peak rate alone", f"Another may be better for {text.listed(single)}.")
+            Notice("One peak rate alone", f"Another may be better for {formatting.listed(single)}.")
         )
     edges = [
-        f"{cell.arm} at {text.power(cell.budget)}" for cell in findings.cells if cell.size_at_edge
+        f"{cell.arm} at {formatting.power(cell.budget)}"
+        for cell in results.cells
+        if cell.size_at_edge
     ]
     if edges:
         made.append(
             Notice(
                 "Size at the edge of its range",
-                f"The best may lie beyond for {text.listed(edges)}.",
+                f"The best may lie beyond for {formatting.listed(edges)}.",
             )
         )
-    if findings.missing:
-        names = text.listed(list(findings.missing))
+    if results.missing:
+        names = formatting.listed(list(results.missing))
         made.append(
             Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True)
         )

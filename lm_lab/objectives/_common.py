@@ -1,22 +1,10 @@
-"""What objectives share: windows, the likelihood of targets, what a decoder reads, and rows to go
-on from.
-"""
-
-from typing import Any
+"""What objectives share: the likelihood of targets, what a decoder reads, and padded prompts."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.types import Batch, Examples, Inputs, Sums
-
-
-def side_by_side(config: Any, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next): every token is in one window, a
-    record is a row.
-    """
-    del config
-    return length, length
 
 
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
@@ -40,9 +28,9 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
     return sums
 
 
-def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
-    """The contexts [B M] as rows to go on from: moved to the right end, and all `prefix` where that
-    is asked for.
+def left_pad(examples: Examples, prefix: bool = False) -> Inputs:
+    """The contexts [B M] as prompts padded on the left, so that what is written follows their last
+    token; all of a prompt is `prefix` where that is asked for.
     """
     assert examples.context is not None
     assert examples.context_segments is not None
@@ -54,8 +42,8 @@ def moved_right(examples: Examples, prefix: bool = False) -> Inputs:
     return Inputs(tokens, segments, places, prefix=segments > 0 if prefix else None)
 
 
-def shifted(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
-    """What a decoder reads to say the targets: the target before, and the id `start` where a
+def shift_right(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
+    """The decoder's inputs i32[B L]: the targets one place later, and the id `start` where a
     segment begins.
     """
     before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)

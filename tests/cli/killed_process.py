@@ -1,4 +1,4 @@
-"""python -m tests.cli.victim SIGNAL POINT CALL WORDS...: lm-lab WORDS..., struck at a moment of
+"""python -m tests.cli.killed_process SIGNAL POINT CALL WORDS...: lm-lab WORDS..., killed_at at a moment of
 choice.
 
 The signal comes just before the CALLth call of POINT, a dotted path such as
@@ -17,17 +17,17 @@ from lm_lab.cli.main import main
 from lm_lab.train import watchdog
 
 
-def strike(blow: str, point: str, call: int) -> None:
+def interrupt(blow: str, point: str, call: int) -> None:
     holder, name = point.rsplit(".", 1)
     owner = resolve_name(holder)
     function, calls = getattr(owner, name), itertools.count(1)
 
-    def struck(*args, **kwargs):
+    def killed_at(*args, **kwargs):
         if next(calls) == call:
             os.kill(os.getpid(), signal.Signals[blow]) if blow != "HANG" else hang()
         return function(*args, **kwargs)
 
-    setattr(owner, name, struck)
+    setattr(owner, name, killed_at)
 
 
 def hang() -> None:
@@ -44,6 +44,6 @@ if __name__ == "__main__":
             {what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE}
         )
         watchdog.STACKS, watchdog.END = 2, 3
-    strike(name, point, int(call))
+    interrupt(name, point, int(call))
     sys.argv = ["lm-lab", *words]
     main()

@@ -1,4 +1,4 @@
-"""FLOPs of one matrix product or convolution: two for each multiply-add that its equation asks for."""
+"""FLOPs of one matrix product or convolution: two for each multiply-add of its equation."""
 
 from collections.abc import Callable, Iterable
 from math import prod
@@ -9,14 +9,15 @@ from jax.extend.core import JaxprEqn
 
 
 def dot(eqn: JaxprEqn) -> int:
-    """2 M N K a batch entry: the sizes of the product times those of its contracted axes."""
+    """2 M N K a batch entry: the size of the result times those of the contracted axes."""
     (contracted, _), _ = eqn.params["dimension_numbers"]
     return 2 * prod(_shape(eqn.outvars[0])) * _take(_shape(eqn.invars[0]), contracted)
 
 
 def ragged_dot(eqn: JaxprEqn) -> int:
-    """Every row of the left side meets the matrix of one group; rows past the last group count as
-    if they had one.
+    """Counts each row of the left side times one group's matrix.
+
+    Rows past the last group count as if they had a matrix too.
     """
     ragged = eqn.params["ragged_dot_dimension_numbers"]
     (_, contracted), (_, batch) = ragged.dot_dimension_numbers
@@ -26,10 +27,10 @@ def ragged_dot(eqn: JaxprEqn) -> int:
 
 
 def convolution(eqn: JaxprEqn) -> int:
-    """Products with real inputs: those with padding or with the holes of a dilation are left out,
-    as XLA leaves them.
+    """Counts products with real inputs, not with padding or with the holes of a dilation.
 
-    So the two convolutions of a backward pass cost what the forward one costs, whatever the stride.
+    XLA leaves those out too. So the two convolutions of a backward pass cost what the forward one
+    costs, at any stride.
     """
     params, axes = eqn.params, eqn.params["dimension_numbers"]
     lhs, rhs, out = (_shape(atom) for atom in (*eqn.invars, *eqn.outvars))
@@ -76,7 +77,7 @@ def _take(shape: tuple[int, ...], axes: Iterable[int]) -> int:
 def _meetings(
     inputs: int, kernel: int, outputs: int, stride: int, before: int, hole: int, spread: int
 ) -> int:
-    """How often, along one axis, an output position and a kernel position meet on a real input."""
+    """Pairs (output, kernel position) along one axis that meet a real input."""
     starts = np.arange(outputs) * stride - before
     at = (starts + tap * spread for tap in range(kernel))
     return sum(int(np.sum((x >= 0) & (x <= (inputs - 1) * hole) & (x % hole == 0))) for x in at)

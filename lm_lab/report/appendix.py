@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lm_lab.report import text
+from lm_lab.report import formatting
 from lm_lab.report.page import Block, Cell, Code, Number, Section, Table, Terms
 from lm_lab.report.stored import Row, Sweep
 
@@ -46,9 +46,9 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
         sum(row.get(key) or 0 for row in sweep.rows) for key in ("seconds", "compile_seconds")
     )
     pairs = [("runs complete", f"{len(sweep.finished):,} of {len(sweep.rows):,}")]
-    pairs += [("FLOPs in all", text.power(flops))] if flops else []
-    pairs += [("of training", text.seconds(seconds))] if seconds else []
-    pairs += [("of compiling", text.seconds(compiling))] if compiling else []
+    pairs += [("FLOPs in all", formatting.power(flops))] if flops else []
+    pairs += [("of training", formatting.seconds(seconds))] if seconds else []
+    pairs += [("of compiling", formatting.seconds(compiling))] if compiling else []
     return (
         [*pairs, ("started", str(sweep.study["created"])[:10])]
         if sweep.study.get("created")
@@ -67,7 +67,7 @@ def sections(sweep: Sweep) -> list[Section]:
 def _unfinished(sweep: Sweep) -> list[Block]:
     has = "has" if len(sweep.unfinished) == 1 else "have"
     words = (
-        f"{len(sweep.unfinished):,} of {text.many(len(sweep.rows), 'run')} {has} no result. "
+        f"{len(sweep.unfinished):,} of {formatting.many(len(sweep.rows), 'run')} {has} no result. "
         "None of them is a point of "
         "a fit; a diverged run counts as a peak rate that was tried and failed."
     )
@@ -126,13 +126,14 @@ def _number(key: str, value: Any) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None if value is None else str(value)
     if key in _COUNTS:
-        return Number(text.grouped(value), value)
+        return Number(formatting.grouped(value), value)
     if key in _POWERS:
-        return Number(text.power(value, 3), value)
+        return Number(formatting.power(value, 3), value)
     if key in ("loss", "bits_per_byte"):
         return Number(f"{value:.4f}", value)
     return Number(
-        text.plain(value, 4) if isinstance(value, float) else text.minus(f"{value:,}"), value
+        formatting.plain(value, 4) if isinstance(value, float) else formatting.minus(f"{value:,}"),
+        value,
     )
 
 
@@ -170,7 +171,7 @@ def _flops_table(sweep: Sweep) -> Table | None:
         for row in ends
     ]
     rows = [[name, *_pair(counts, spent, name)] for name in counts[0] if name in counts[1]]
-    sizes = [f"N = {text.grouped(row['params'])}" for row in ends]
+    sizes = [f"N = {formatting.grouped(row['params'])}" for row in ends]
     header = ["convention", sizes[0], "share of C", sizes[1], "share of C"]
     return Table(
         header,
@@ -186,7 +187,7 @@ def _pair(
     cells: list[Cell] = []
     for count, own in zip(counts, spent):
         cells += [
-            Number(text.grouped(count[name]), count[name]),
+            Number(formatting.grouped(count[name]), count[name]),
             Number(f"{count[name] / own:.3f}", count[name] / own) if own else None,
         ]
     return cells

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.generation.choice import Config, choose, filtered, penalise
+from lm_lab.generation.logits import Config, choose, filtered, penalise
 from lm_lab.types import UserError
 
 LOGITS = jnp.log(jnp.array([[0.4, 0.05, 0.3, 0.05, 0.2], [0.1, 0.2, 0.2, 0.4, 0.1]]))

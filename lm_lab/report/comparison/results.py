@@ -88,7 +88,7 @@ class Multiplier:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """The record that analysis.json holds."""
 
     settings: Settings
@@ -112,8 +112,8 @@ class Findings:
         return sorted({cell.budget for cell in self.cells})
 
 
-def find(rows: Sequence[Row], settings: Settings) -> Findings:
-    """The findings in a sweep's rows. Raises UserError where a contender has no complete run, or
+def analyse(rows: Sequence[Row], settings: Settings) -> Results:
+    """The results in a sweep's rows. Raises UserError where a contender has no complete run, or
     none meets another.
     """
     runs = {arm: of(settings, arm, rows) for arm in settings.arms}
@@ -133,7 +133,7 @@ def find(rows: Sequence[Row], settings: Settings) -> Findings:
     missing = tuple(
         arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets
     )
-    return Findings(
+    return Results(
         settings, tuple(cells), tuple(_multipliers(cells, settings, noise)), noise, degrees, missing
     )
 

@@ -47,7 +47,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """The record that analysis.json holds."""
 
     settings: Settings
@@ -66,14 +66,14 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
         )
 
 
-def find(rows: Sequence[Row], settings: Settings) -> Findings:
-    """The findings in a sweep's rows."""
+def analyse(rows: Sequence[Row], settings: Settings) -> Results:
+    """The results in a sweep's rows."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {
         column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])
     }
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
-    return Findings(settings, analyses["params"], tuple(counts))
+    return Results(settings, analyses["params"], tuple(counts))
 
 
 def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:

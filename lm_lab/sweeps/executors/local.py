@@ -1,4 +1,4 @@
-"""Where units of runs are executed: one small interface, and local processes behind it."""
+"""Processes of this machine, each pinned to cores of its own."""
 
 import contextlib
 import dataclasses
@@ -10,51 +10,26 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
+from lm_lab.contracts import Executor, Outcome, Unit
 from lm_lab.runs.durable import make_folder
 from lm_lab.runs.files import explained
-from lm_lab.types import UserError
+from lm_lab.schema import setting
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 20.0  # from the request to end until the kill: time to commit a checkpoint
 ERROR = re.compile(r"lm-lab: |[\w.]+(Error|Exception)\b")
-CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).parents[1] / "child.py"
 
 
 @dataclasses.dataclass(frozen=True)
-class Unit:
-    """A command that finishes some runs of one program, by their names; its output is appended to
-    the log.
-    """
+class Config:
+    """The settings of the executor."""
 
-    names: tuple[str, ...]
-    command: tuple[str, ...]
-    log: Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
-    lack a result.
-    """
-
-    unit: Unit
-    code: int
-    message: str
-
-
-class Executor(Protocol):
-    """Runs every unit once and yields outcomes as they end; closing the iterator ends what is still
-    running.
-
-    workers    how many units run at once; the sweep is cut into units by it
-    """
-
-    @property
-    def workers(self) -> int: ...
-
-    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
+    workers: int | None = setting(
+        "runs at a time; None: one a core, or one on an accelerator", None, low=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +51,6 @@ class LocalProcesses:
 
     workers: int
 
-    def __post_init__(self):
-        if self.workers < 1:
-            raise UserError(f"workers must be at least 1, not {self.workers}")
-
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
         waiting = list(units)
         slots = core_slots(self.workers)
@@ -98,6 +69,16 @@ class LocalProcesses:
                     time.sleep(POLL_SECONDS)
         finally:
             _end([one.process for one in running])
+
+
+def make(config: Config, platform: str) -> LocalProcesses:
+    """The processes of the machine. An accelerator is for one, whose runs share it."""
+    return LocalProcesses(config.workers or (core_count() if platform == "cpu" else 1))
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def core_slots(workers: int) -> list[str]:
@@ -190,3 +171,6 @@ def _signal(processes: list[subprocess.Popen[bytes]], number: signal.Signals) ->
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
+
+
+EXECUTOR = Executor(Config, make)
