@@ -32,7 +32,7 @@ def get_config(shape: str = "llama") -> ConfigDict:
     }  # any: data and tokenizer decide them
     found = nearest.changes(modules[shape], family.Config(**sizes, **of_data))
     assert found is not None, f"the defaults of {modules[shape].FAMILY} do not lead to {shape}"
-    objective = "causal" if family.Config.sees == "past" else "masked"
+    objective = "causal" if family.Config.scope == "causal" else "masked"
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict({"family": modules[shape].FAMILY, **sizes, **found[1]})

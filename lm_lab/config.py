@@ -14,9 +14,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.data import loader
-from lm_lab.data.documents import given
-from lm_lab.registry import find, names
 from lm_lab.registry import load as load_value
+from lm_lab.registry import names
 from lm_lab.schema import build, check, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, Horizon, complete, vocabulary
@@ -181,9 +180,8 @@ def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
     """The settings classes that share a section: its own, and one for each choice."""
     parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
     for field, kind in CHOICES.get(section, {}).items():
-        read = load_value if kind in ("models", "objectives") else find
         name, where = _choice(section, field, values), f"config.{section}.{field}"
-        parts[field] = read(kind, name, where).Config
+        parts[field] = load_value(kind, name, where).Config
     return parts
 
 
@@ -219,7 +217,10 @@ def _fit(objective: str, chosen_family: str, parts: dict[str, Any]) -> None:
     model, where = parts["model"]["family"], f"config.objective.name {objective!r}"
     settings = complete(contract, parts["objective"]["name"], family, model, where)
     source = parts["data"][OWN].source
-    wanted, found = contract.consumes, given(find("data.sources", source, "config.data.source"))
+    wanted, found = (
+        contract.consumes,
+        load_value("data.sources", source, "config.data.source").provides,
+    )
     if wanted != found:
         words = {
             "stream": "a stream of text",

@@ -163,7 +163,7 @@ def test_fields_that_share_a_section_have_names_of_their_own():
     own = {field.name for field in dataclasses.fields(loader.Config)}
     kinds = {
         kind: [
-            {field.name for field in dataclasses.fields(registry.find(kind, name, "x").Config)}
+            {field.name for field in dataclasses.fields(registry.load(kind, name, "x").Config)}
             for name in registry.names(kind)
         ]
         for kind in ("data.sources", "data.tokenizers")

@@ -104,9 +104,8 @@ def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) ->
 
 def learnt_file(config: Config, source_config: Any, tokenizer_config: Any) -> Path | None:
     """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
-    if not hasattr(
-        registry.find("data.tokenizers", config.tokenizer, "config.data.tokenizer"), "learn"
-    ):
+    maker = registry.load("data.tokenizers", config.tokenizer, "config.data.tokenizer")
+    if maker.learn is None:
         return None
     if config.vocabulary_file is not None:
         return Path(config.vocabulary_file)
@@ -123,7 +122,7 @@ def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
         ("data.sources", "source"),
         ("data.tokenizers", "tokenizer"),
     )
-    classes = [registry.find(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
+    classes = [registry.load(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
     own = (
         {f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section}
         for c in (Config, *classes)

@@ -34,7 +34,6 @@ class CompiledProgram(NamedTuple):
     placed: TrainState  # the shardings of the state of all members
     hyper: Hyper  # of all members
     feed: Feed
-    measures_always: bool  # at every evaluation, and not only at the end
 
     @property
     def members(self) -> int:
@@ -126,7 +125,6 @@ def compile_program(
         placed,
         stack([programs.hyper_of(run) for run in runs]),
         feed._replace(exam=jax.device_put(feed.exam, sharding.eval_set_sharding(mesh))),
-        getattr(first.objective, "measured", "at_end") == "always",
     )
 
 

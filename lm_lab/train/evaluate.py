@@ -9,6 +9,7 @@ from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
+from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
@@ -58,8 +59,8 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         step, state = state_of(run, compiled)
         sums = compiled.evaluate(state)[0]
         values = {name: rates(own) for name, own in sums.items()}
-        if compiled.feed.measure is not None:
-            values["heldout"] |= compiled.feed.measure(compiled.merged_params(state, 0))
+        params = compiled.merged_params(state, 0)
+        values["heldout"] |= measure(compiled.feed.metrics, params, at_end=True)
     final = {
         f"eval/{evaluation}/{name}": value
         for evaluation, own in values.items()

@@ -9,6 +9,7 @@ from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Horizon
+from lm_lab.train.metrics import measure
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run
 from lm_lab.train.throughput import ThroughputMeter
@@ -129,11 +130,11 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
 def _evaluate(
     compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState
 ) -> None:
-    measure = compiled.feed.measure
-    if step < compiled.program.steps and not compiled.measures_always:
-        measure = None
+    at_end, metrics = step == compiled.program.steps, compiled.feed.metrics
     measured = [
-        measure(compiled.merged_params(state, index)) if measure and writer.result is None else {}
+        measure(metrics, compiled.merged_params(state, index), at_end)
+        if metrics and writer.result is None
+        else {}
         for index, writer in enumerate(writers)
     ]
     for writer, sums, values in zip(writers, compiled.evaluate(state), measured):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.registry import Kind, find
+from lm_lab.registry import Kind, load
 from lm_lab.train import optimizer
 from lm_lab.train.experiment import Adaptation, Horizon, Precision
 
@@ -89,7 +89,7 @@ def known(chosen: Choice) -> Known:
     classes = list(SETTINGS.items())
     for key, name in chosen:
         section, field = key.split(".")
-        classes.append((section, find(CHOICES[section][field], name, f"config.{key}").Config))
+        classes.append((section, load(CHOICES[section][field], name, f"config.{key}").Config))
     defaults: Flat = {"seed": 0}
     free, files = set(), set()
     for section, cls in classes:

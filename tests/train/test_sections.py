@@ -19,7 +19,7 @@ def defaults() -> dict[str, dict[str, object]]:
     classes = dict(SETTINGS)
     for section, fields in CHOICES.items():
         for field, kind in fields.items():
-            modules = {name: registry.find(kind, name, "") for name in registry.names(kind)}
+            modules = {name: registry.load(kind, name, "") for name in registry.names(kind)}
             classes |= {
                 f"{section}.{field}={name}": module.Config for name, module in modules.items()
             }
