@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
     settings = build(Config, given, "generate")
     experiment, _ = configs.resolve(configs.wrap(restore.read_run(directory)), stored=True)
     devices.start(experiment.mesh)
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     _, _, params = restore.load_params(directory)
     model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
     inputs = prompted(experiment, tokenizer, texts)
@@ -112,8 +112,8 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
             f"config.model of family {experiment.family} sees {why}, and generates none; name "
             "another run"
         )
-    source = registry.load("data.sources", experiment.data.source, "config.data.source")
-    texts = [source.as_source(experiment.source, text) for text in texts]
+    source = registry.load("data.sources", experiment.data.source.name, "config.data.source")
+    texts = [source.as_source(experiment.data.source.settings, text) for text in texts]
     encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document

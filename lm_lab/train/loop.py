@@ -8,7 +8,7 @@ from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
-from lm_lab.train.experiment import Horizon
+from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.metrics import measure
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run
@@ -98,7 +98,7 @@ def _train(
             writer.close()
 
 
-def next_stop(step: int, config: Horizon, steps: int) -> int:
+def next_stop(step: int, config: TrainConfig, steps: int) -> int:
     """The step at which the call that begins at `step` ends: a function of the step alone, so that
     a resumed run makes the calls of an undisturbed one.
     """

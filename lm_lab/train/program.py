@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
 def hyper_of(experiment: Experiment) -> Hyper:
     """The traced settings of a run, as arrays; those that are None are left out."""
-    settings = (experiment.optimizer, experiment.train)
+    settings = (experiment.update.optimizer.settings, experiment.train)
     traced = {
         field.name: getattr(own, field.name)
         for own in settings
@@ -73,7 +73,7 @@ def assemble(experiment: Experiment) -> Program:
     flops_per_step = _count(experiment, state)
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
-    experiment.optimizer.check_steps(steps)
+    experiment.update.check_steps(steps)
     evaluation = examine(
         experiment.build_model(), experiment.exams(), experiment.precision.compute, adapter
     )
@@ -91,13 +91,13 @@ def assemble(experiment: Experiment) -> Program:
 
 def _step(experiment: Experiment, model: Any, slots: Slots, steps: int) -> Step:
     """One step of a run of `steps`."""
-    objective, config = experiment.build_objective(), experiment.optimizer
+    objective, update = experiment.build_objective(), experiment.update
     gradient = gradients(model, objective, experiment.precision.compute, experiment.build_adapter())
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
-        partial(optimizer.make, config),
-        lambda step: optimizer.rate_factor(config, step, steps),
+        partial(optimizer.make, update),
+        lambda step: optimizer.rate_factor(update, step, steps),
         slots,
     )
 
@@ -127,7 +127,7 @@ def _init(experiment: Experiment, slots: Slots) -> Init:
         trained, frozen = adapter.split(jax.random.fold_in(key, 1), drawn)
         return initial.continued(trained, given), frozen
 
-    return initial_state(parameters, partial(optimizer.make, experiment.optimizer), slots)
+    return initial_state(parameters, partial(optimizer.make, experiment.update), slots)
 
 
 def example_batch(experiment: Experiment) -> Batch:

@@ -277,7 +277,10 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     (tmp_path / "rows.tsv").write_text("\n".join(rows))
     changes = {"objective": {"name": "classification", "classes": 2, "pooling": "mean"}}
     changes |= {
-        "data": {"source": "labelled", "path": str(tmp_path / "rows.tsv"), "length": LENGTH}
+        "data": {
+            "source": {"name": "labelled", "path": str(tmp_path / "rows.tsv")},
+            "length": LENGTH,
+        }
     }
     changes |= {
         "train.initial": str(base),

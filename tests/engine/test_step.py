@@ -51,8 +51,9 @@ def start(seed=0, experiment=EXPERIMENT, **optimizer):
     """The state before step 0; of the optimizer's settings, those that live in the state may
     differ.
     """
-    optimizer = replace(experiment.optimizer, **optimizer)
-    return begin(experiment)(hyper_of(replace(experiment, seed=seed, optimizer=optimizer)))
+    settings = replace(experiment.optimizer.settings, **optimizer)
+    chosen = experiment.optimizer._replace(settings=settings)
+    return begin(experiment)(hyper_of(replace(experiment, seed=seed, optimizer=chosen)))
 
 
 def stream(steps=STEPS, seed=0):

@@ -24,7 +24,7 @@ TEXT, LENGTH, END = "naïve text", 4, 256
 def stored(directory, family, objective, **model):
     """A run's directory that was never trained: a config, and parameters as they are drawn."""
     sizes = {"family": family, "width": 16, "depth": 1, **model}
-    data = {"source": "text", "path": "gone.txt", "length": LENGTH}
+    data = {"source": {"name": "text", "path": "gone.txt"}, "length": LENGTH}
     changes = {
         "model": sizes,
         "objective": {"name": objective},
