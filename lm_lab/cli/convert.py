@@ -17,7 +17,6 @@ train.initial take it with its tokenizer (a tokenizer.json, vocab.txt, vocab.jso
 models). Where a tokenizer cannot be read it is said why.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ from lm_lab.cli import arguments
 from lm_lab.data import loader
 from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
+from lm_lab.runs.config import write_config
 from lm_lab.schema import build, plain
-from lm_lab.train import carried, restore, versions
+from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -93,9 +93,7 @@ def _write_run(
 ) -> tuple[dict[str, Any], str]:
     """The files of a run that ended in a foreign model; returns what `describe` does."""
     values, why = describe(place, family, config)
-    (draft / "config.json").write_text(
-        json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
-    )
+    write_config(draft, values)
     restore.write_params(draft, params)
     carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
     carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
@@ -124,9 +122,7 @@ def _convert_adapter(place: Path, target: Path) -> int:
         values["adapter"] = {"name": "lora"} | plain(settings)
         values["train"] = values.get("train", {}) | {"initial": str(initial)}
         values["precision"] = values.get("precision", {}) | {"parameters": kept}
-        (draft / "config.json").write_text(
-            json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
-        )
+        write_config(draft, values)
         trained = {"lora": jax.tree.map(lambda x: jnp.asarray(x, kept), adapters)}
         restore.write_params(draft, trained, jax.tree.map(lambda x: jnp.asarray(x, kept), params))
     print(f"{target}: the adapter in {place} of the {family} in {base}")

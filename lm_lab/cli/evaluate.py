@@ -19,7 +19,7 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.engine import sharding
 from lm_lab.library import devices
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.judge import open_judge
@@ -79,7 +79,7 @@ def text_of(name: str) -> str:
         if not path.is_file():
             what = "it is no plain file" if path.exists() else "no such file"
             raise UserError(f"--text={name}: {what}; name a text file")
-        text = durable.read_bytes(path).decode()
+        text = reading.read_bytes(path).decode()
     except OSError as error:
         raise UserError(
             f"--text={name}: cannot read it ({error.strerror}); check its permissions"

@@ -81,8 +81,8 @@ def dispatch(argv: list[str]) -> int:
         print(USAGE.format(commands=commands, exit_codes=EXIT_CODES))
         return 0
     from lm_lab.cli import arguments
+    from lm_lab.runs.trust import trusting
     from lm_lab.schema import suggest
-    from lm_lab.train.trust import trusting
     from lm_lab.types import UserError
 
     name, *rest = argv

@@ -20,9 +20,9 @@ from absl import flags
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.library.studies import launch_study
+from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
-from lm_lab.train import trust
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
         return 1
     page = directory / PAGE
     if summary.started or _outdated(directory):
-        with trust.trusting(trusted):
+        with trusting(trusted):
             page = report.write(directory)
     print(f"report: {page}")
     return 0 if summary.finished else 1

@@ -7,7 +7,8 @@ from lm_lab.engine.state import TrainState
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.train import identity, restore
+from lm_lab.runs.config import read_config_file
+from lm_lab.train import restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run
@@ -26,7 +27,7 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
             "training; name its text by "
             f"--text=FILE, or train from it, by --config.train.initial={run.directory}"
         )
-    name, _ = identity.read_config(run.directory / "config.json")
+    name, _ = read_config_file(run.directory / "config.json")
     keep = run.experiment.train.keep_checkpoints
     with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:
         newest = checkpoints.latest(compiled.checkpoint_form())

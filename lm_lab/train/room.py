@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from lm_lab.compute.memory import bytes_of
 from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, divide
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.train.program import Program
 from lm_lab.types import UserError
 
@@ -28,7 +28,7 @@ def check(program: Program, mesh: Mesh, members: int) -> None:
     needed = each * bytes_of(own) + bytes_of(shared)
     devices = mesh.devices.flatten()
     if devices[0].platform == "cpu":
-        needed, room = needed * len(devices), durable.memory_bytes()
+        needed, room = needed * len(devices), reading.memory_bytes()
     else:
         room = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
     if needed > room:

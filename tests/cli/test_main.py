@@ -103,8 +103,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
 ):
     words = ("train", config, f"--workdir={small_disk}/run")
     assert (
-        killed_at("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode
-        == -signal.SIGKILL
+        killed_at("SIGKILL", "lm_lab.runs.commits.commit", 3, *words).returncode == -signal.SIGKILL
     )
     with (small_disk / "filler").open("wb") as filler:
         filler.write(

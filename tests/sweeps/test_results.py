@@ -7,8 +7,10 @@ import json
 import pytest
 
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.sweeps.results import LOCK, collect, run_status, status, write_results
-from lm_lab.sweeps.store import plan, run_directory, write
+from lm_lab.runs.commits import LOCK
+from lm_lab.runs.sweep import run_directory, write_table
+from lm_lab.sweeps.results import collect, run_status, status
+from lm_lab.sweeps.store import plan, write
 from tests.sweeps.fakes import resolve, study_of
 
 RESULT = {
@@ -48,7 +50,7 @@ def test_a_status_comes_from_the_directory(sweep):
 
 def test_a_run_is_running_while_its_lock_is_held(tmp_path):
     (tmp_path / "result.json").write_text('{"status": "failed"}')
-    lock = tmp_path / LOCK
+    lock = tmp_path / "checkpoints" / LOCK
     lock.parent.mkdir()
     with lock.open("w") as file:
         assert run_status(tmp_path) == "failed"
@@ -100,7 +102,7 @@ def test_rows_have_every_column(sweep):
 def test_the_table_keeps_every_digit(sweep):
     directory, planned = sweep
     store(directory, planned[1], RESULT)
-    write_results(directory, collect(directory))
+    write_table(directory, collect(directory))
     with (directory / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [run.name for run in planned]
