@@ -1,14 +1,14 @@
-"""lm-lab merge: make one model of a run's adapter and the parameters that it was trained on.
+"""lm-lab merge: merge a run's adapter into the parameters on which it was trained.
 
   lm-lab merge --workdir=runs/lora --to=runs/merged
   lm-lab merge --workdir=runs/lora --to=exported/adapter --form=peft
 
   --workdir=DIR               the run that trained the adapter
-  --to=FOLDER                 a new one
-  --form=FORM                 run (default): a run's directory, for generate, convert and train.initial;
-                              peft: the adapter alone, for PEFT on the model that convert makes of the base
+  --to=FOLDER                 a new folder
+  --form=FORM                 run (default): a run's directory, for other commands, train.initial;
+                              peft: only the adapter, for PEFT on the base as `convert` writes it
 
-The sum is made in float32; what rounding to the parameters' dtype then loses is said.
+The sum is computed in float32; a line says what rounding it to the parameters' dtype loses.
 """
 
 from absl import flags
@@ -29,7 +29,7 @@ FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", f
 
 
 def run(argv: list[str]) -> int:
-    """Says what was written. Raises UserError, and then nothing was."""
+    """Merges, and prints what was written. If it raises UserError, nothing was written."""
     if extra := arguments.parse(FLAGS, argv, "merge"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab merge --help")
     directory = arguments.folder(WORKDIR.value, "runs/lora")

@@ -44,8 +44,13 @@ class Sweep:
     def unit(self) -> str:
         """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
         sections = [run.config.get("data", {}) for run in self.study.runs]
+<<<<<<< HEAD
         names = {chosen_name(data.get("tokenizer"), "name", None) for data in sections}
         return "byte" if names == {"byte"} else "token"
+=======
+        is_bytes = sections and all(_is_byte(data.get("tokenizer")) for data in sections)
+        return "byte" if is_bytes else "token"
+>>>>>>> runs
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -85,13 +90,20 @@ def read(directory: Path) -> Sweep:
         raise UserError(
             f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"
         )
+<<<<<<< HEAD
     rows = [{versions.new_key(key): value for key, value in row.items()} for row in rows]
+=======
+>>>>>>> runs
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
         raise UserError(
             f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep"
         )
     return sweep
+
+
+def _is_byte(tokenizer: Any) -> bool:
+    return chosen_name(tokenizer, "name", None) == "byte"
 
 
 def _name(row: Row) -> str:

@@ -1,7 +1,11 @@
+<<<<<<< HEAD
 """The config of a run as it is stored: in config.json, and for each run of a sweep in sweep.json.
 
 Configs of earlier versions are read in the words of this one (versions.py).
 """
+=======
+"""config.json, in the directory of a run."""
+>>>>>>> runs
 
 import hashlib
 import json
@@ -18,7 +22,8 @@ NAME_A_RUN = "name the directory of a run; the command that trained it mends a d
 
 
 def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[str, Any]]:
-    """(identity, values) of a config.json. Raises UserError, ending in the remedy.
+    """(identity, values) of a config.json, in the keys of this version. Raises UserError, ending
+    in the remedy.
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
     """

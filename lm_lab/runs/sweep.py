@@ -81,12 +81,18 @@ def read_sweep(directory: Path) -> SweepRecord:
         _check_run(path, number, run)
     content = versions.read_sweep(content, path)
     fields = {name: content[name] for name in TYPES if name in content}
+<<<<<<< HEAD
     runs = [Planned(run["name"], run["overrides"], run["config"]) for run in content["runs"]]
+=======
+    keys = [field.name for field in dataclasses.fields(Planned)]
+    runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
+>>>>>>> runs
     return SweepRecord(**{**fields, "runs": runs})
 
 
 def write_sweep(directory: Path, sweep: SweepRecord) -> None:
     """Writes sweep.json atomically. Raises UserError."""
+<<<<<<< HEAD
     content = json.dumps(versions.stamped(dataclasses.asdict(sweep)), indent=1) + "\n"
     atomic_write(directory / "sweep.json", content)
 
@@ -94,6 +100,15 @@ def write_sweep(directory: Path, sweep: SweepRecord) -> None:
 def _check_run(path: Path, number: int, run: Any) -> None:
     """Raises UserError unless a run of a sweep.json has all that a run has; its name must be that of
     a folder in runs/, and lead nowhere else.
+=======
+    content = versions.stamped(dataclasses.asdict(sweep))
+    atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def _check_run(path: Path, number: int, run: Any) -> None:
+    """Raises UserError for what is no run. A name must be that of a folder in runs/, and lead
+    nowhere else.
+>>>>>>> runs
     """
     fields = run if isinstance(run, dict) else {}
     name, overrides, config = (fields.get(key) for key in ("name", "overrides", "config"))
@@ -112,7 +127,7 @@ def write_table(directory: Path, rows: Sequence[Row]) -> None:
 
 
 def read_table(directory: Path) -> list[Row]:
-    """The rows of results.csv: numbers as numbers, empty cells as None.
+    """The rows of results.csv: numbers as numbers, empty cells as None, keys of this version.
 
     Raises UserError for a table that is absent, cut short, or none.
     """
@@ -122,7 +137,7 @@ def read_table(directory: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8")
         rows = [
-            {key: _value(key, cell) for key, cell in row.items()}
+            {versions.new_key(key): _value(key, cell) for key, cell in row.items()}
             for row in csv.DictReader(lines.splitlines(True))
         ]
     except (ValueError, csv.Error) as error:

@@ -16,18 +16,13 @@ from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
+from lm_lab.runs.status import FINISHED, newest_loss, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, run_directory, write_table
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.groups import cost, group
-from lm_lab.sweeps.progress import Counts, Progress, newest_loss
-from lm_lab.sweeps.results import (
-    FINISHED,
-    collect,
-    result_of,
-    rows_of,
-    run_status,
-)
+from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.results import collect, rows_of
 from lm_lab.sweeps.store import (
     Resolve,
     adopt,
@@ -219,8 +214,6 @@ def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
     places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
-    losses = [
-        newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"
-    ]
+    losses = [newest_loss(place) for place in places if run_status(place) == "running"]
     known = [loss for loss in losses if loss is not None]
     return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)

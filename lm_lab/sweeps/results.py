@@ -2,18 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-from lm_lab.runs.commits import LOCK
-from lm_lab.runs.locks import is_locked
-from lm_lab.runs.reading import Unreadable
-from lm_lab.runs.records import read_result
+from lm_lab.runs.status import Status, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
-
-Status = Literal["missing", "running", "complete", "diverged", "failed"]
-
-FINISHED: tuple[Status, ...] = ("complete", "diverged")
-"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
 
 
 def status(directory: Path) -> dict[str, Status]:
@@ -22,26 +14,6 @@ def status(directory: Path) -> dict[str, Status]:
         run.name: run_status(run_directory(directory, run.name))
         for run in read_sweep(directory).runs
     }
-
-
-def run_status(directory: Path) -> Status:
-    """The state of one run. A stored failure that is being retried counts as running."""
-    stored = result_of(directory).get("status")
-    if stored in FINISHED:
-        return cast(Status, stored)
-    if is_locked(directory / "checkpoints" / LOCK):
-        return "running"
-    return "failed" if stored == "failed" else "missing"
-
-
-def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where it has none yet, or one that is damaged: training sets
-    that aside.
-    """
-    try:
-        return read_result(directory) or {}
-    except Unreadable:
-        return {}
 
 
 def collect(directory: Path) -> list[Row]:
