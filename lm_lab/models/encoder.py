@@ -79,6 +79,7 @@ class Model(TransformerModel):
 
     def setup(self) -> None:
         cfg = self.cfg
+        assert cfg.vocab is not None, "resolve the config first"
         self.make_embedding(bidirectional=True)
         self.make_layers("bidirectional")
         if cfg.kinds:
