@@ -24,7 +24,7 @@ def get_config(shape: str = "llama") -> ConfigDict:
     modules = {module.__name__.rpartition(".")[2]: module for module in architectures.modules()}
     if shape not in modules:
         raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(modules))}")
-    family = registry.find("models", modules[shape].FAMILY, "family")
+    family = registry.load("models", modules[shape].FAMILY, "family")
     fields = {field.name for field in dataclasses.fields(family.Config)}
     sizes = {name: SIZES[name] for name in SIZES if name in fields}
     of_data = {
@@ -32,7 +32,7 @@ def get_config(shape: str = "llama") -> ConfigDict:
     }  # any: data and tokenizer decide them
     found = nearest.changes(modules[shape], family.Config(**sizes, **of_data))
     assert found is not None, f"the defaults of {modules[shape].FAMILY} do not lead to {shape}"
-    objective = "causal" if family.Config.sees == "past" else "masked"
+    objective = "causal" if family.Config.scope == "causal" else "masked"
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict({"family": modules[shape].FAMILY, **sizes, **found[1]})

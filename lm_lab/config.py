@@ -15,8 +15,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.data import loader
-from lm_lab.data.documents import given
-from lm_lab.registry import find
 from lm_lab.registry import load as load_value
 from lm_lab.schema import Chosen, build, plain, suggest
 from lm_lab.train import initial, versions
@@ -158,7 +156,8 @@ def _fitted(config: Config) -> Config:
     family = load_value("models", config.model.name, "config.model.family")
     where = f"config.objective.name {name!r}"
     settings = complete(contract, objective, family, config.model.settings, where)
-    wanted, gives = contract.consumes, given(find("data.sources", source, "config.data.source"))
+    wanted = contract.consumes
+    gives = load_value("data.sources", source, "config.data.source").provides
     if wanted != gives:
         words = {
             "stream": "a stream of text",

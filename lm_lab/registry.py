@@ -15,13 +15,15 @@ import typing
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
-from lm_lab import contracts, old_contracts
+from lm_lab import contracts
 from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "find", "load", "modules", "names"]
+__all__ = ["KINDS", "Kind", "load", "load_value", "modules", "names"]
+
+T = TypeVar("T")
 
 Kind = Literal[
     "models",
@@ -49,7 +51,7 @@ KINDS: dict[Kind, tuple[str, type]] = {
 }
 
 
-def names(kind: Kind) -> list[str]:
+def names(kind: str) -> list[str]:
     """The names of a kind that lm_lab itself brings."""
     package = importlib.import_module(f"lm_lab.{kind}")
     return sorted(
@@ -85,33 +87,25 @@ def load(kind: Kind, name: str, where: str) -> Any:
     Raises UserError where there is no such module, it fails as it is imported, it lacks the value
     of its kind, or the value is not what its contract says.
     """
+    return load_value(kind, *KINDS[kind], name, where)
+
+
+def load_value(kind: str, attribute: str, contract: type[T], name: str, where: str) -> T:
+    """As `load`, of a kind whose contract stands with what uses it: the value of `attribute`."""
     module = _module(kind, name, where)
-    attribute, contract = KINDS[kind]
     value = vars(module).get(attribute)
     if value is None:
-        fault: str | None = f"has no {attribute} = {contract.__name__}(...)"
+        fault = f"has no {attribute} = {contract.__name__}(...)"
     elif not isinstance(value, contract):
         fault = f"has {attribute}, which is a {type(value).__name__}, not a {contract.__name__}"
     else:
         fault = _fault(contract, value)
-    if fault:
-        raise UserError(
-            f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}"
-        )
-    return value
+        if fault is None:
+            return value
+    raise UserError(f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}")
 
 
-def find(kind: Kind, name: str, where: str) -> ModuleType:
-    """The module behind a name, as `load`."""
-    module = _module(kind, name, where)
-    if kind in ("models", "objectives"):
-        load(kind, name, where)
-    elif "." in name:
-        old_contracts.check(kind, module, where)  # type: ignore[arg-type]
-    return module
-
-
-def _module(kind: Kind, name: str, where: str) -> ModuleType:
+def _module(kind: str, name: str, where: str) -> ModuleType:
     if "." not in name:
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
@@ -130,8 +124,7 @@ def _module(kind: Kind, name: str, where: str) -> ModuleType:
 
 def modules(kind: Kind) -> Modules:
     """The modules of a kind, as a field of a config names one of them (schema.module)."""
-    read = load if kind in ("models", "objectives", "optimizers", "schedules") else find
-    return Modules(partial(names, kind), lambda name, where: read(kind, name, where).Config)
+    return Modules(partial(names, kind), lambda name, where: load(kind, name, where).Config)
 
 
 def _fault(contract: type, value: Any) -> str | None:

@@ -17,9 +17,6 @@ Scope = Literal["causal", "bidirectional", "unordered"]
 and bags of them that the objective makes.
 """
 
-Sees = Literal["past", "all", "words"]
-"""Scope, in the words of lm_lab/nn."""
-
 DataForm = Literal["stream", "pairs", "labelled"]
 """What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
 or texts with labels.

@@ -14,73 +14,28 @@ from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 
-FAMILY = '''
-"""A bag of the last words: their mean, through one layer."""
-
+OUTSIDE = Path(__file__).parent / "outside/my_lab"
+FAMILY, OBJECTIVE, TOKENIZER = (
+    (OUTSIDE / f"{name}.py").read_text() for name in ("bag", "halved", "letters")
+)
+SOURCE = """
 from dataclasses import dataclass
-
-import flax.linen as nn
-import jax.numpy as jnp
-
-from lm_lab.contracts import Family
-from lm_lab.nn.linear import Embedding, Linear
-from lm_lab.schema import setting
-
+from lm_lab.contracts import Source
+from lm_lab.types import Document
 
 @dataclass(frozen=True)
 class Config:
-    """A width."""
+    pass
 
-    width: int = setting("features", 16, low=1)
-    vocab: int | None = setting("rows of the embedding; None: the tokenizer's", None)
+def documents(config):
+    for number in range(9):
+        yield Document(f"{number}", f"{number} " * 99)
 
+def fingerprint(config):
+    return "always"
 
-class Model(nn.Module):
-    """Running means of embeddings."""
-
-    cfg: Config
-
-    def setup(self):
-        self.embed = Embedding(self.cfg.vocab, self.cfg.width)
-        self.mix = Linear(self.cfg.width, "expand")
-        self.head = Linear(self.cfg.vocab, "readout")
-
-    def features(self, inputs):
-        x = self.embed(inputs.tokens)
-        return nn.tanh(self.mix(jnp.cumsum(x, 1) / jnp.arange(1, x.shape[1] + 1)[:, None] + x))
-
-    def readout(self, x):
-        return self.head(x).astype(jnp.float32)
-
-    def __call__(self, inputs):
-        return self.readout(self.features(inputs))
-
-
-FAMILY = Family(Config, Model, scope="causal")
-'''
-OBJECTIVE = '''
-"""Next-token prediction of every other token."""
-
-import jax.numpy as jnp
-
-from lm_lab.contracts import Objective
-from lm_lab.objectives import causal
-from lm_lab.objectives.causal import Config
-from lm_lab.types import ObjectiveFunctions
-
-
-def make(config, length, vocabulary):
-    whole = causal.make(config, length, vocabulary)
-
-    def prepare(key, examples):
-        batch = whole.prepare(key, examples)
-        return batch._replace(weights=batch.weights * (jnp.arange(length) % 2))
-
-    return ObjectiveFunctions(prepare, whole.loss)
-
-
-OBJECTIVE = Objective(Config, make, scope="causal", window=causal.window)
-'''
+SOURCE = Source(Config, documents, fingerprint)
+"""
 
 
 @pytest.fixture
@@ -113,34 +68,6 @@ def test_a_file_is_a_family_and_trains(research, tmp_path):
     assert result["flops_per_token"]["counted"] == products
 
 
-TOKENIZER = """
-from dataclasses import dataclass
-from lm_lab.data.tokenizers import byte
-
-@dataclass(frozen=True)
-class Config:
-    pass
-
-def make(config):
-    return byte.make(config)
-"""
-SOURCE = """
-from dataclasses import dataclass
-from lm_lab.types import Document
-
-@dataclass(frozen=True)
-class Config:
-    pass
-
-def documents(config):
-    for number in range(9):
-        yield Document(f"{number}", f"{number} " * 99)
-
-def fingerprint(config):
-    return "always"
-"""
-
-
 def _changed(code: str, old: str, new: str) -> str:
     assert old in code
     return code.replace(old, new)
@@ -161,7 +88,7 @@ MODELS = {
     ),
 }
 OBJECTIVES = {
-    "no function": (("(Config, make,", "(Config, 3,"), "has make 3, which is no function make("),
+    "no function": (("Config, make,", "Config, 3,"), "has make 3, which is no function make("),
     "few arguments": (
         ("make(config, length, vocabulary):", "make(config):"),
         "has a make that is not called as make(Config, int, Vocabulary)",
@@ -174,26 +101,32 @@ OBJECTIVES = {
         ("ObjectiveFunctions(prepare", "(prepare"),
         "has a make that gives a tuple, not a lm_lab.types.ObjectiveFunctions",
     ),
-    "no weight": (("whole.loss)", "lambda *_: {'nll': 0.0})"), "has a loss that gives no 'weight'"),
+    "no weight": (
+        ("causal.loss)", "lambda *_: {'nll': 0.0})"),
+        "has a loss that gives no 'weight'",
+    ),
     "no Batch": (
         ("batch._replace", "dict"),
         "has a prepare that gives a dict, not a lm_lab.types.Batch",
     ),
 }
 TOKENIZERS = {
-    "no make": (("def make", "def mke"), "has no make(config)"),
-    "no Tokenizer": (
-        ("byte.make(config)", "object()"),
-        "has a make that gives a object, not a lm_lab.types.Codec",
+    "few arguments": (
+        ("make(config, learnt):", "make(config):"),
+        "has a make that is not called as make(Config, bytes)",
     ),
-    "short table": (("(config)\n", "(config)._replace(vocab=9)\n"), "has 257 entries for 9 ids"),
+    "no Codec": (
+        ("byte._replace(", "dict("),
+        "has a make that gives a dict, not a lm_lab.types.Codec",
+    ),
+    "short table": (("byte._replace(", "byte._replace(vocab=9, "), "has 257 entries for 9 ids"),
     "ids beyond": (
-        ("(config)\n", "(config)._replace(identity='x', encode=lambda text: [300])\n"),
+        ("byte.encode(text.lower())", "[300]"),
         "gives id 300, outside its vocabulary of 257",
     ),
 }
 SOURCES = {
-    "no documents": (("def documents", "def docs"), "has no documents(config)"),
+    "no SOURCE": (("SOURCE =", "SOUCE ="), "has no SOURCE = Source(...)"),
     "plain text": (
         ('yield Document(f"{number}", ', "yield ("),
         "document 1 of 'my_research.lacking' is a str, not a",

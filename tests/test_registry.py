@@ -5,29 +5,35 @@ from types import ModuleType
 import pytest
 
 from lm_lab.models import decoder
-from lm_lab.registry import find, names
+from lm_lab.registry import load, names
 from lm_lab.types import UserError
 
-KINDS = ("models", "objectives", "data.sources", "data.tokenizers")
+KINDS = (
+    "models",
+    "objectives",
+    "adapters",
+    "data.sources",
+    "data.tokenizers",
+    "optimizers",
+    "schedules",
+    "sweeps.executors",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_file_of_a_kind_is_found_by_its_name_and_brings_its_settings(kind):
     assert names(kind)
     for name in names(kind):
-        module = find(kind, name, "config.x")
-        assert module.__name__ == f"lm_lab.{kind}.{name}"
-        assert dataclasses.is_dataclass(module.Config)
-        assert module.Config.__dataclass_params__.frozen
-        assert all(field.metadata.get("doc") for field in dataclasses.fields(module.Config)), name
+        settings = load(kind, name, "config.x").Config
+        assert all(field.metadata.get("doc") for field in dataclasses.fields(settings)), name
 
 
 def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
     outside = ModuleType("their_package.models")
-    outside.Config, outside.Model = decoder.Config, decoder.Model
+    outside.FAMILY = decoder.FAMILY
     monkeypatch.setitem(sys.modules, "their_package", ModuleType("their_package"))
     monkeypatch.setitem(sys.modules, "their_package.models", outside)
-    assert find("models", "their_package.models", "config.model.family") is outside
+    assert load("models", "their_package.models", "config.model.family") is decoder.FAMILY
 
 
 @pytest.mark.parametrize(
@@ -42,11 +48,11 @@ def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
         (".decoder", "config.model.family: cannot import '.decoder'"),
         (
             "os.path",
-            "config.model.family: 'posixpath' has no Config; write it like those of lm_lab.models",
+            "config.model.family: 'posixpath' has no FAMILY = Family(...); write it like those of lm_lab.models",
         ),
     ],
 )
 def test_a_name_without_a_module_is_one_line(name, message):
     with pytest.raises(UserError) as caught:
-        find("models", name, "config.model.family")
+        load("models", name, "config.model.family")
     assert str(caught.value).startswith(message)

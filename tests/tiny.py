@@ -69,7 +69,7 @@ def model(family: str = "decoder", **changes: Any) -> Any:
     """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what
     its Config knows.
     """
-    module = registry.find("models", family, "family")
+    module = registry.load("models", family, "family")
     known = {field.name for field in dataclasses.fields(module.Config)}
     sizes = {
         "width": WIDTH,
@@ -99,7 +99,7 @@ def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any
     vocabulary, no token twice in a row, where the family reads one.
     """
     inputs = Inputs(tokens_BL, *where)
-    if not registry.find("models", family, "family").Config.reads_context:
+    if not registry.load("models", family, "family").needs_context:
         return inputs
     upper = [
         np.random.default_rng(row).permutation(VOCAB // 2)[:CONTEXT]

@@ -22,7 +22,7 @@ from lm_lab.engine.sharding import unbox
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import start, write
 from lm_lab.report import formatting, style
-from lm_lab.report.comparison.drawing import styles
+from lm_lab.report.analyses.comparison.drawing import styles
 from lm_lab.types import Inputs
 
 CONTEXTS = flags.DEFINE_list(
@@ -60,7 +60,7 @@ class Contender:
     def __init__(self, label: str, context: int) -> None:
         self.label, self.context = label, context
         settings = dict(CONTENDERS[label])
-        module = registry.find("models", settings.pop("family"), "family")
+        module = registry.load("models", settings.pop("family"), "family")
         self._model = module.Model(
             module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
         )
@@ -121,8 +121,8 @@ def table(found: list[Contender]) -> list[str]:
     for label in CONTENDERS:
         own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
         cells = [
-            f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, {max(item.rates):,.0f}], "
-            f"{formatting.short(item.cache_bytes)}B"
+            f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, "
+            f"{max(item.rates):,.0f}], {formatting.short(item.cache_bytes)}B"
             for item in own
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -24,7 +24,8 @@ def read(run: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(record["step"], record[metric]) for record in records if metric in record]
     if len(pairs) < 5:
         raise SystemExit(
-            f"{run}: {len(pairs)} evaluations have {metric}; a fit needs 5, set train.eval_every_steps"
+            f"{run}: {len(pairs)} evaluations have {metric}; a fit needs 5, set "
+            "train.eval_every_steps"
         )
     return np.array(pairs, float).T[0], np.array(pairs, float).T[1]
 

@@ -7,6 +7,7 @@ import jax
 from jax import Array
 
 from lm_lab.adapters._paths import chosen
+from lm_lab.contracts import Adapter
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import AdapterFunctions, PyTree, UserError
@@ -42,3 +43,6 @@ def make(config: Config) -> AdapterFunctions:
 
 def _variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:
     return {"params": jax.tree.map(lambda x: x.astype(dtype), union(trained, frozen))}
+
+
+ADAPTER = Adapter(Config, make)

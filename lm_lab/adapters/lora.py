@@ -21,6 +21,7 @@ import numpy as np
 from jax import Array
 
 from lm_lab.adapters._paths import chosen, matches
+from lm_lab.contracts import Adapter
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import AdapterFunctions, PyTree, UserError
@@ -360,3 +361,6 @@ def _delta(config: Config, path: str, own: Mapping[str, Array]) -> Array:
     """s A B in float32, whatever a device takes products to be by default."""
     down, up = (own[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
     return _scale(config, path, up) * jnp.matmul(down, up, precision="highest")
+
+
+ADAPTER = Adapter(Config, make, continues=lambda config: config.continues)

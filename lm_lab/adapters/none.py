@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax import Array
 
+from lm_lab.contracts import Adapter
 from lm_lab.types import AdapterFunctions, PyTree
 
 
@@ -28,3 +29,6 @@ def _split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
 def _variables(trained: PyTree, frozen: PyTree, dtype: Any) -> PyTree:
     del frozen
     return {"params": jax.tree.map(lambda x: x.astype(dtype), trained)}
+
+
+ADAPTER = Adapter(Config, make)

@@ -61,15 +61,24 @@ def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
     Values are Python literals, or else text. "--config.a.b value" and "--config.a.b", for True, are understood as absl
     understands them. Raises UserError for a missing file or a key given twice.
     """
-    given, rest = _split(argv)
+    given, rest = _split(argv, "config")
     if not given.get(""):
         raise UserError("--config=FILE is missing, as in --config=configs/decoder_tiny.py")
     config = configs.load(given.pop(""))
     return configs.override(config, {key: literal(text) for key, text in given.items()}), rest
 
 
-def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """(dotted key -> text, the rest); the file itself stands under the empty key."""
+def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
+    """The executor that --executor=NAME chooses, the settings that --executor.key=value gives it,
+    and the other arguments. Raises UserError for one given twice.
+    """
+    given, rest = _split(argv, "executor")
+    name = given.pop("", "local")
+    return name, {key: literal(text) for key, text in given.items()}, rest
+
+
+def _split(argv: list[str], section: str) -> tuple[dict[str, str], list[str]]:
+    """(dotted key -> text, the rest) of --section.key=text; --section itself has the empty key."""
     given: dict[str, str] = {}
     rest = []
     words = list(reversed(argv))
@@ -77,10 +86,10 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
         word = words.pop()
         name, equals, text = word.partition("=")
         name = name.replace("--", "-", 1)
-        if name != "-config" and not name.startswith("-config."):
+        if name != f"-{section}" and not name.startswith(f"-{section}."):
             rest.append(word)
             continue
-        key = name.removeprefix("-config").removeprefix(".")
+        key = name.removeprefix(f"-{section}").removeprefix(".")
         if key in given:
             raise UserError(f"-{name} is given twice; give it once")
         if not equals and words and not words[-1].startswith("--"):

@@ -156,7 +156,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
     objective = "causal"
     if config.reads_context:
         objective, data = "seq2seq", data | {"source": {"name": "pairs", "path": ""}}
-    elif config.sees == "all":
+    elif config.scope == "bidirectional":
         objective = "masked"
     sections = {
         "model": model,
@@ -186,6 +186,7 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     tokenizer = loader.open_tokenizer(data)
     if not files:
         print(
-            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; left out"
+            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; "
+            "left out"
         )
     return files, {"eos_token_id": tokenizer.end_of_document}

@@ -15,7 +15,8 @@ def start(mesh: sharding.Config) -> None:
     """Makes the devices of the mesh be there, before any computation. Raises UserError where JAX does not start."""
     if mesh.devices > VIRTUAL:
         raise UserError(
-            f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its sizes"
+            f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its "
+            "sizes"
         )
     sharding.provide_devices(mesh)
     try:

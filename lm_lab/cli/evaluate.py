@@ -63,7 +63,8 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
             cost = judge.of(text)
             print(
                 f"{name}: {cost.bits_per_byte:.4f} {judge.kind}bits per byte, "
-                f"{cost.nats / cost.tokens:.4f} nats a token, {cost.tokens:,} tokens, {cost.bytes:,} bytes",
+                f"{cost.nats / cost.tokens:.4f} nats a token, {cost.tokens:,} tokens, "
+                f"{cost.bytes:,} bytes",
                 flush=True,
             )
     print(judge.context)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -108,26 +109,27 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
     if scope != "causal":
         why = "no order of words" if scope == "unordered" else "the whole text"
         raise UserError(
-            f"config.model of family {experiment.family} sees {why}, and generates none; name another run"
+            f"config.model of family {experiment.family} sees {why}, and generates none; name "
+            "another run"
         )
-    source = registry.find("data.sources", experiment.data.source.name, "config.data.source")
-    if hasattr(source, "as_source"):
-        texts = [source.as_source(experiment.data.source.settings, text) for text in texts]
+    chosen = experiment.data.source
+    source = registry.load("data.sources", chosen.name, "config.data.source")
+    texts = [source.as_source(chosen.settings, text) for text in texts]
     encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     if objective.prompt is not None:
-        closed = (
-            [end] if experiment.consumes == "pairs" else []
-        )  # as the sources that it was trained on
-        context, there = padded([[*row, *closed] or [end] for row in ids], left=False)
-        examples = Examples(
-            context, there.astype(np.float32), context=context, context_segments=there
-        )  # type: ignore[arg-type]
+        # sources end as those that the model was trained on
+        closing = [end] if experiment.consumes == "pairs" else []
+        rows = [[*row, *closing] or [end] for row in ids]
+        context, segments = map(jnp.asarray, padded(rows, left=False))
+        sizes = segments.astype(jnp.float32)
+        examples = Examples(context, sizes, context=context, context_segments=segments)
         return objective.prompt(experiment.objective, experiment.vocabulary(), examples)
     if family.needs_context:
         raise UserError(
-            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate with another"
+            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate "
+            "with another"
         )
     return prompts([row or [end] for row in ids])
 

@@ -41,17 +41,20 @@ def run(argv: list[str]) -> int:
     family, config, own = restore.load_adapter(directory)
     if own.name != "lora":
         raise UserError(
-            f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it is"
+            f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it "
+            "is"
         )
     adapters = own.trained["lora"]
     if FORM.value == "peft":
         if "params" in own.trained:
             raise UserError(
-                f"{directory} trained other parameters too, which no PEFT folder holds; use --form=run"
+                f"{directory} trained other parameters too, which no PEFT folder holds; use "
+                "--form=run"
             )
         peft.save(target, own.settings, adapters, family, config)
         print(
-            f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} parameters"
+            f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} "
+            "parameters"
         )
         return 0
     _, _, params = restore.load_params(directory)
@@ -64,6 +67,7 @@ def run(argv: list[str]) -> int:
         restore.write_params(draft, params)
     lost = lora.merge_error(own.settings, adapters, own.frozen)
     print(
-        f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what it changes"
+        f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what "
+        "it changes"
     )
     return 0

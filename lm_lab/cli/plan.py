@@ -49,7 +49,8 @@ def run(argv: list[str]) -> int:
     if DEVICE.value is not None and not device.is_known(DEVICE.value):
         known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
         raise UserError(
-            f"--device={DEVICE.value}: no peak is known of it; {suggest(DEVICE.value.lower(), known)}"
+            f"--device={DEVICE.value}: no peak is known of it; "
+            f"{suggest(DEVICE.value.lower(), known)}"
         )
     experiment, _ = configs.resolve(config)
     devices.start(experiment.mesh)
@@ -114,7 +115,7 @@ def _row(name: str, value: str, note: str = "") -> str:
 
 def _size(split: Split, note: str = "") -> tuple[str, str]:
     if split.records is not None:
-        return f"{len(split.records.index):,}", f"records, {len(split.tokens):,} tokens"
+        return f"{len(split.records.offsets):,}", f"records, {len(split.tokens):,} tokens"
     return f"{len(split.tokens):,}", f"tokens{note}"
 
 

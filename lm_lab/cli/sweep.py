@@ -5,6 +5,9 @@
   STUDY                       a file of experiments/, with or without .py
   --workdir=DIR               where the runs, results.csv, the figures and report.html go
   --workers=N                 runs at a time; default: one a core, or one on an accelerator
+  --executor=NAME             where runs are computed: a file of lm_lab/sweeps/executors, or the dotted path of a
+                              module of yours; default: local, processes of this machine
+  --executor.KEY=VALUE        a setting of it; --workers=N is --executor.workers=N
 
 Launching again runs what is missing or failed and redoes nothing. A run that fails does not stop the others.
 """
@@ -20,9 +23,9 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.algebra import Point
-from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.launch import launch
 from lm_lab.train import trust
 from lm_lab.types import UserError
@@ -37,14 +40,18 @@ WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1,
 
 def run(argv: list[str]) -> int:
     """The exit code: 1 where runs failed or are in use elsewhere. Raises UserError."""
-    paths = arguments.parse(FLAGS, argv, "sweep")
+    executor, values, rest = arguments.take_executor(argv)
+    paths = arguments.parse(FLAGS, rest, "sweep")
     if len(paths) != 1:
         raise UserError(
             "name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop"
         )
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
+    if WORKERS.value is not None:
+        values["workers"] = WORKERS.value
+    make_runner = executors.choose(executor, values)
     study = studies.load(paths[0])
-    kind, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     trusted = trust.trusted() | trust.packages_of(
         [study.analysis["kind"]]
     )  # what a study names is the user's wish
@@ -59,8 +66,8 @@ def run(argv: list[str]) -> int:
         directory,
         resolve,
         partial(_command, trusted),
-        partial(local.make, local.Config(WORKERS.value)),
-        review=partial(kind.check, settings) if hasattr(kind, "check") else None,
+        make_runner,
+        review=partial(analysis.check, settings),
     )
     counts = ", ".join(
         f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")

@@ -51,6 +51,7 @@ def train_all(runs: list[Run]) -> int:
         )
         message = f": {result['message']}" if "message" in result else ""
         print(
-            f"{each.directory}: {result['status']} at step {result['steps']}{message}; {final or 'no evaluation'}"
+            f"{each.directory}: {result['status']} at step {result['steps']}{message}; "
+            f"{final or 'no evaluation'}"
         )
     return int(any(result["status"] != "complete" for result in results))

@@ -56,18 +56,18 @@ _ELEMENTWISE = "elementwise"
 
 _ELEMENTS = {
     "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "square",
-    "sqrt", "rsqrt", "cbrt", "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log", "log1p", "expm1", "sin",
-    "cos", "tan", "tanh", "logistic", "erf", "erfc", "erf_inv", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
+    "sqrt", "rsqrt", "cbrt", "pow", "integer_pow", "clamp", "select_n", "exp", "exp2", "log",
+    "log1p", "expm1", "sin", "cos", "tan", "tanh", "logistic", "erf", "erfc", "erf_inv",
+    "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
 }  # fmt: skip
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
 _CALLS = {
     "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-    "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
+    "custom_vjp_call_jaxpr", "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
 }  # fmt: skip
 _KERNELS = re.compile(
-    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton"
-    "|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
+    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic"
+    "|triton|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
 )
 _SOLVERS = re.compile(
     r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve"
@@ -146,8 +146,7 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
     if _has_products(test + body):
         raise Uncountable(
             f"a while loop of unknown length multiplies matrices (at {_where(stack)}), so its "
-            "FLOPs are unknown; "
-            "write it as lax.scan or as lax.fori_loop with constant bounds"
+            "FLOPs are unknown; write it as lax.scan or as lax.fori_loop with constant bounds"
         )
     return (
         test + body
@@ -166,8 +165,7 @@ def _remat(eqn: JaxprEqn, stack: str) -> Tally:
     if eqn.params["differentiated"] and _has_products(tally):
         raise Uncountable(
             "the function computes products again in its backward pass (remat, at "
-            f"{_where(stack)}); "
-            "count it with remat off: recomputation is no part of a model's cost"
+            f"{_where(stack)}); count it with remat off: recomputation is no part of a model's cost"
         )
     return tally
 
@@ -193,8 +191,8 @@ def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
     name = eqn.primitive.name
     if _KERNELS.search(name):
         raise Uncountable(
-            f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference "
-            "kernel instead"
+            f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference kernel "
+            "instead"
         )
     if _SOLVERS.fullmatch(name) or any(_has_products(_tally(body, stack)) for body in _bodies(eqn)):
         raise Uncountable(

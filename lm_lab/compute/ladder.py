@@ -39,7 +39,7 @@ _MOST_UNITS = 1 << 24
 
 
 def _nearest(size: float, count: Callable[[int], int]) -> int:
-    """The argument, 1 or more, at which a growing function is nearest `size` in ratio (bisection)."""
+    """The argument, 1 or more, at which a growing function is nearest `size` in ratio, bisected."""
     high = 1
     while count(high) < size:
         high *= 2

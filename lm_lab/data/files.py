@@ -36,8 +36,8 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     ]
     if not found:
         raise UserError(
-            f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another "
-            "folder or suffix"
+            f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder "
+            "or suffix"
         )
     return sorted(found)
 
@@ -69,8 +69,8 @@ def decode(data: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         byte = data[error.start]
         raise UserError(
-            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert "
-            "it with iconv -t UTF-8"
+            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it "
+            "with iconv -t UTF-8"
         ) from None
 
 

@@ -100,7 +100,7 @@ def open_tokenizer(config: Config) -> Codec:
 def learnt_file(config: Config) -> Path | None:
     """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
     name = config.tokenizer.name
-    if not hasattr(registry.find("data.tokenizers", name, "config.data.tokenizer"), "learn"):
+    if registry.load("data.tokenizers", name, "config.data.tokenizer").learn is None:
         return None
     if config.vocabulary_file is not None:
         return Path(config.vocabulary_file)

@@ -23,7 +23,7 @@ class Records(NamedTuple):
 
     # i64[records, 3]: the first token, the first of the target (the end where there is none), the
     # end
-    index: np.ndarray
+    offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
 
 
@@ -74,7 +74,7 @@ class RecordBatches(NamedTuple):
 
     def _gather(self, numbers: np.ndarray) -> Examples:
         """The records of these numbers [K B P], -1 for none."""
-        index = np.where(numbers[..., None] < 0, 0, self.records.index[numbers])
+        index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels
         if self.context_length is None:
@@ -123,7 +123,7 @@ def record_batches(
     Raises UserError for records that do not fit, and are not to be dropped (those that are dropped
     are counted on stderr), and where fewer rows are left than a batch has.
     """
-    first, middle, end = records.index.T
+    first, middle, end = records.offsets.T
     pairs = bool((middle < end).any())
     sizes = (
         {"length": end - middle, "context_length": middle - first}
@@ -138,8 +138,7 @@ def record_batches(
             dropping = " or set config.data.too_long='drop'" if side == "train" else ""
             raise UserError(
                 f"config.data.{name}: {over} of {len(first)} {side} records have more than "
-                f"{allowed[name]} tokens, the "
-                f"longest {found.max()}; raise it{dropping}"
+                f"{allowed[name]} tokens, the longest {found.max()}; raise it{dropping}"
             )
         fits &= found <= allowed[name]
     kept = np.flatnonzero(fits)
@@ -157,9 +156,8 @@ def record_batches(
     if len(rows) < batch_size and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side "
-            f"has {len(rows)} that "
-            "fit; lower it, or give more data"
+            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has "
+            f"{len(rows)} that fit; lower it, or give more data"
         )
     context = context_length if pairs else None
     return RecordBatches(

@@ -26,7 +26,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.checking import check_files, damaged
-from lm_lab.data.documents import Source, digest, fingerprint, given, read
+from lm_lab.data.documents import digest, fingerprint, read
 from lm_lab.data.records import Records
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.runs import durable
@@ -78,7 +78,7 @@ def build(
     leaves a side empty, a directory that cannot be written, and a store whose files are not as its
     manifest says.
     """
-    source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
+    source = registry.load("data.sources", source_name, "config.data.source")
     directory = cache_directory() if directory is None else directory
     facts = {
         "format": FORMAT,
@@ -87,16 +87,17 @@ def build(
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    kind = given(source)
-    if kind != "stream":
-        facts["records"] = kind
+    if source.provides != "stream":
+        facts["records"] = source.provides
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
         with _writable(directory), _locked(directory, key) as folder:
             if folder is not None:
                 rule = Rule(split, holdout_fraction)
-                written = write(folder, lambda: read(source, source_config), tokenizer, rule, kind)
+                written = write(
+                    folder, lambda: read(source, source_config), tokenizer, rule, source.provides
+                )
                 if fingerprint(source, source_config) != facts["text"]:
                     raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
                 _seal(
@@ -126,8 +127,8 @@ def _writable(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write the token store in {directory} ({error.strerror}); "
-            "set LM_LAB_CACHE to a folder that is writable and has room"
+            f"cannot write the token store in {directory} ({error.strerror}); set LM_LAB_CACHE to "
+            "a folder that is writable and has room"
         ) from None
 
 

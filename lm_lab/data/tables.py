@@ -83,8 +83,8 @@ def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
         found = expression.fullmatch(line)
         if found is None:
             raise UserError(
-                f"config.data.source.{key}: {path}:{number} does not match {pattern!r}; mend the line "
-                "or the pattern"
+                f"config.data.source.{key}: {path}:{number} does not match {pattern!r}; mend the line or "
+                "the pattern"
             )
         yield Row(f"{path}:{number}", list(found.groups()))
 
@@ -96,8 +96,8 @@ def side_by_side(key: str, path: str) -> Iterator[Row]:
     if len({len(column) for column in columns}) > 1:
         counts = ", ".join(f"{name} {len(column)}" for name, column in zip(names, columns))
         raise UserError(
-            f"config.data.source.{key}: the files have unequal numbers of lines ({counts}); give "
-            "aligned ones"
+            f"config.data.source.{key}: the files have unequal numbers of lines ({counts}); give aligned "
+            "ones"
         )
     for number, fields in enumerate(zip(*columns), 1):
         yield Row(f"{names[0]}:{number}", list(fields))
@@ -121,7 +121,7 @@ def field(row: Row, place: int, key: str) -> str:
     """A row's field. Raises UserError, with file and line, where it is too short."""
     if place >= len(row.fields):
         raise UserError(
-            f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; "
-            "mend the line"
+            f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; mend "
+            "the line"
         )
     return row.fields[place]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab import registry
-from lm_lab.data.documents import Source, digest, fingerprint, given, read
+from lm_lab.contracts import Source
+from lm_lab.data.documents import digest, fingerprint, read
 from lm_lab.data.store import cache_directory
 from lm_lab.data.writing import Rule, assign_splits, scan
 from lm_lab.runs import durable
@@ -35,9 +36,9 @@ def tokenizer(
     Raises UserError as the source does, and where the cache cannot be written, or the file not be
     read.
     """
-    maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
-    if not hasattr(maker, "learn"):
-        return _whole(name, maker.make(config))
+    maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
+    if maker.learn is None:
+        return _whole(name, maker.make(config, b""))
     path = (
         Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
     )
@@ -53,21 +54,22 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
     """The file of what a tokenizer learns from a source, written first if need be. Raises UserError
     as `tokenizer`.
     """
-    maker = registry.find("data.tokenizers", name, "config.data.tokenizer")
-    source: Source = registry.find("data.sources", source_name, "config.data.source")  # type: ignore[assignment]
+    maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
+    assert maker.learn is not None
+    source = registry.load("data.sources", source_name, "config.data.source")
     facts = {
         "tokenizer": name,
         "config": dataclasses.asdict(config),
         "text": fingerprint(source, source_config),
         "rule": rule,
-        "version": getattr(maker, "VERSION", 1),
+        "version": maker.version,
     }
     path = (
         cache_directory().with_name("vocabularies")
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = assign_splits(scan(lambda: read(source, source_config)), rule, given(source))
+        held_out = assign_splits(scan(lambda: read(source, source_config)), rule, source.provides)
         found = maker.learn(config, _texts(source, source_config, held_out, False))
         if not isinstance(found, bytes):
             raise UserError(
@@ -75,7 +77,7 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
                 "bytes"
             )
         _write(path, found)
-        if hasattr(maker, "unknown"):
+        if maker.unknown is not None:
             texts = [
                 _texts(source, source_config, held_out, side) for side in (False, any(held_out))
             ]
@@ -94,8 +96,8 @@ def _whole(name: str, made: Any) -> Codec:
         size = len(getattr(made, field))
         if size != made.vocab:
             raise UserError(
-                f"config.data.tokenizer: {field} of {name!r} has {size} entries for "
-                f"{made.vocab} ids"
+                f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} "
+                "ids"
             )
     if not 0 <= made.end_of_document < made.vocab:
         raise UserError(
@@ -112,8 +114,8 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     if not missing:
         return
     words = (
-        f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out "
-        f"text's {name} are unknown"
+        f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's "
+        f"{name} are unknown"
     )
     if not training[0]:
         words += (
@@ -148,6 +150,6 @@ def _write(path: Path, found: bytes) -> None:
         durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
     except OSError as error:
         raise UserError(
-            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a "
-            "folder that is writable"
+            f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder "
+            "that is writable"
         ) from None

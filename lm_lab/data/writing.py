@@ -191,9 +191,8 @@ def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream"
         tail = "set config.data.split='tail' to hold out the end of the text"
         remedy = tail if kind == "stream" else "give more, or config.data.source.heldout_path"
         raise UserError(
-            "config.data.split: 'documents' needs at least two different documents and the "
-            "source has "
-            f"{len(hashes)}; {remedy}"
+            "config.data.split: 'documents' needs at least two different documents and the source "
+            f"has {len(hashes)}; {remedy}"
         )
     lowest, highest = min(hashes), max(hashes)
     limit = int(fraction * 2**64)
@@ -229,8 +228,8 @@ def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
     if found.min() < 0 or found.max() >= tokenizer.vocab:
         wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
         raise UserError(
-            f"config.data.tokenizer gives id {wrong}, outside its vocabulary of "
-            f"{tokenizer.vocab}; mend it"
+            f"config.data.tokenizer gives id {wrong}, outside its vocabulary of {tokenizer.vocab}; "
+            "mend it"
         )
     return found
 
@@ -247,8 +246,8 @@ def _ranges(streams: list[HashingFile], itemsize: int, fraction: float) -> dict[
     cut = int((1 - fraction) * (sizes[0] - 1))
     if not 0 < cut < sizes[0]:
         raise UserError(
-            f"config.data.holdout_fraction: {sizes[0]} tokens cannot be split at {fraction}; "
-            "give more text"
+            f"config.data.holdout_fraction: {sizes[0]} tokens cannot be split at {fraction}; give "
+            "more text"
         )
     file = streams[0].name
     return {

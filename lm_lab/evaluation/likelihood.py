@@ -1,6 +1,4 @@
-"""The yardstick: the likelihood of held-out text, in nats a token and in bits per byte of the
-original text.
-"""
+"""Likelihood of held-out text, in nats a token and in bits per byte of the original text."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,15 +11,16 @@ from jax import lax
 from lm_lab.adapters import none
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
-NAMES = {"correct": "accuracy"}  # what a sum is called once it is divided by the weight
+NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
 WHOLE = none.make(none.Config())
 
 
 def likelihood(
     model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
 ) -> Callable[..., Sums]:
-    """(params, examples [n B S], frozen) -> the objective's sums over n batches; no dropout, and
-    one key always.
+    """(params, examples [n B S], frozen) -> sums of the objective over n batches, without dropout.
+
+    The objective always gets the same key.
     """
 
     def batch_sums(variables: PyTree, examples: Examples) -> Sums:
@@ -47,8 +46,9 @@ def examine(
     compute: str,
     adapter: AdapterFunctions = WHOLE,
 ) -> Callable[..., dict[str, Sums]]:
-    """(params, examples [n B S], frozen) -> the sums of each exam, an objective that reads the same
-    windows.
+    """(params, examples [n B S], frozen) -> sums of each of several objectives.
+
+    All read the same windows.
     """
     totals = {
         name: likelihood(model, objective, compute, adapter) for name, objective in exams.items()
@@ -57,9 +57,9 @@ def examine(
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """What sums are a target: nats ("nll"), "accuracy" of what is "correct", others by their own
-    names; and, where targets stand for text, bits per byte of it ("bits_per_byte"). NaN where
-    nothing was counted.
+    """Sums divided by the number of targets: "nll" in nats, "accuracy", and others by their names.
+
+    Where targets stand for text there is also "bits_per_byte". NaN if nothing was counted.
     """
     counts = {name: float(value) for name, value in sums.items()}
     weight, size = counts.pop("weight"), counts.pop("bytes", None)

@@ -1,4 +1,4 @@
-"""A text cut into windows so that every token of it is judged exactly once."""
+"""Cuts a text into windows such that every token is evaluated exactly once."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,17 +9,16 @@ import numpy as np
 
 from lm_lab.types import Examples, Sums
 
-BATCHES = 8  # in one call of the compiled program
+BATCHES = 8  # batches in one call of the compiled program
 
 
 def windows(
     tokens: np.ndarray, bytes_of: np.ndarray, start: int, size: int, given: int
 ) -> Examples:
-    """Windows [W S] of `size` tokens: `given` that are known, then those that are judged, each
-    token in one window.
+    """Windows [W S] of `size` tokens: the first `given` are context, the others are evaluated.
 
-    The id `start` stands before the text, and padding (segment 0) before it and behind the text.
-    bytes_of: f32[vocab].
+    Each token is evaluated in one window. The id `start` stands before the text; padding (segment
+    0) before that and after the text. bytes_of: f32[vocab].
     """
     judged = size - given
     count = math.ceil(len(tokens) / judged)
@@ -34,9 +33,7 @@ def windows(
 
 
 def disjoint_windows(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
-    """Windows [W S] of `size` tokens that do not overlap; the last one is padded (segment 0) at its
-    end.
-    """
+    """Windows [W S] of `size` tokens without overlap, the last one padded (segment 0) at its end."""
     missing = -len(tokens) % size
     ids = np.pad(tokens, (0, missing)).astype(np.int32).reshape(-1, size)
     segments = np.pad(np.ones(len(tokens), np.int32), (0, missing)).reshape(-1, size)
@@ -46,10 +43,9 @@ def disjoint_windows(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Exa
 def add_up(
     evaluate: Callable[[Any, Examples], Sums], params: Any, rows: Examples, batch_size: int
 ) -> Mapping[str, float]:
-    """The sums of an evaluation of (params, examples [n B S]) over all rows [W S], in float64.
+    """The sums over all rows [W S], in float64, of an evaluation of (params, examples [n B S]).
 
-    All calls have one shape, so that it is compiled once: rows of padding are added behind the
-    last.
+    Rows of padding are added at the end, so that all calls have one shape and compile once.
     """
     part = BATCHES * batch_size
     missing = -len(rows.tokens) % part

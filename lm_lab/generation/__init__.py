@@ -1,9 +1,9 @@
-"""Text from a model, one token after another, whatever the family remembers of what came before.
+"""Generates text token by token, with whatever state the model family caches.
 
-A cache is a tree that `init_cache` makes for so many rows and tokens; `advance` takes it, and any
-number of tokens that come next, to logits and the next cache. Prompts of unequal length are padded
-on the left, with segment 0: so all rows stand at one slot, and a row's text is what it would be
-alone.
+`init_cache` makes a cache (a tree) for a number of rows and tokens; `advance` maps it and any
+number of next tokens to logits and the next cache. Prompts of unequal length are padded on the left
+with segment 0, so that all rows write to the same slot, and the text of a row does not depend on
+the other rows.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,7 @@ from lm_lab.types import Inputs, PyTree, UserError
 def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
     """An empty cache for as many rows and tokens as `inputs` has (arrays, or their shapes).
 
-    Raises UserError for a model that keeps nothing of earlier tokens: it would go on from the last
-    one alone.
+    Raises UserError for a model without a cache: it would continue from the last token alone.
     """
     _, made = jax.eval_shape(lambda v, i: _features(model, v, {}, i), variables, inputs)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
@@ -30,9 +29,7 @@ def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
 def advance(
     model: Any, variables: PyTree, cache: PyTree, inputs: Inputs, *, last: bool = False
 ) -> tuple[Array, PyTree]:
-    """(logits f32[B L V] of the L tokens that come next, or [B 1 V] of the last one; the cache that
-    holds them too).
-    """
+    """(logits f32[B L V] of the L next tokens, or [B 1 V] if `last`; the cache with the tokens)."""
     features_BLD, cache = _features(model, variables, cache, inputs)
     kept_BLD = features_BLD[:, -1:] if last else features_BLD
     return model.apply(variables, kept_BLD, method="readout"), cache
@@ -47,7 +44,7 @@ def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> t
         raise UserError(
             f"{type(model).__module__} keeps nothing of earlier tokens, and can only be "
             "trained; let it fill the "
-            '"cache" where nn/sight.py generating(module) is true'
+            '"cache" where nn/cache.py is_decoding(module) is true'
         )
     return features_BLD, changed["cache"]
 
@@ -55,10 +52,11 @@ def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> t
 def prompts(
     rows: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] | None = None
 ) -> Inputs:
-    """Prompts of unequal lengths as one batch, padded on the left; contexts, for families that read
-    one, on the right.
+    """Prompts of unequal lengths as one batch, padded on the left; contexts are padded on the
+    right.
 
-    Raises UserError for an empty prompt: there is nothing to go on from.
+    Contexts are for families that read one. Raises UserError for an empty prompt: generation needs
+    a token to start from.
     """
     if not rows or not all(len(row) for row in rows):
         raise UserError(
@@ -74,7 +72,7 @@ def prompts(
 
 
 def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, 1 where there is one) i32[B L], 0 elsewhere."""
+    """(ids, 1 at each token) i32[B L]; both are 0 at padding."""
     length = max(1, *map(len, rows))
     ids, there = (np.zeros((len(rows), length), np.int32) for _ in range(2))
     for index, row in enumerate(rows):
@@ -84,14 +82,14 @@ def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.nd
 
 
 def longer(inputs: Inputs, tokens: int) -> Inputs:
-    """The shapes of inputs that have room for so many more tokens: what a cache is made for."""
+    """The shapes of inputs with room for `tokens` more tokens, for which a cache is made."""
     rows, length = inputs.tokens.shape
     wide = jax.ShapeDtypeStruct((rows, length + tokens), jnp.int32)
     return inputs._replace(tokens=wide, segments=wide, positions=wide)
 
 
 def check_length(model: Any, tokens: int) -> None:
-    """Raises UserError where the model has learned positions for fewer tokens."""
+    """Raises UserError if the model has learned positions for fewer tokens."""
     cfg = model.cfg
     if (
         getattr(cfg, "positions", None) == "learned"
@@ -105,5 +103,5 @@ def check_length(model: Any, tokens: int) -> None:
 
 
 def cache_bytes(cache: PyTree) -> int:
-    """The size of a cache (of arrays or their shapes)."""
+    """The size in bytes of a cache (of arrays or their shapes)."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))

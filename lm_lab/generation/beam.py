@@ -1,4 +1,4 @@
-"""Beam search: the likeliest texts that a search of K hypotheses a row finds."""
+"""Beam search: the likeliest texts among K hypotheses a row."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,12 +21,12 @@ class Hypotheses(NamedTuple):
     """K texts a row, with their scores."""
 
     tokens_BKN: Array  # i32
-    scores_BK: Array  # f32; of those that end, log likelihood / length^length_penalty
-    lengths_BK: Array  # i32, tokens with the stop token, if there is one
+    scores_BK: Array  # f32: log likelihood; if finished, over length^length_penalty
+    lengths_BK: Array  # i32: tokens, with the stop token if there is one
 
 
 class Search(NamedTuple):
-    """A search under way: K texts that go on, and the best K that ended."""
+    """The state of a search: K unfinished hypotheses a row, and the best K finished ones."""
 
     cache: PyTree  # of B K rows
     logits_RV: Array  # f32, R = B K
@@ -34,19 +34,18 @@ class Search(NamedTuple):
     past: Past  # of R rows
     live: Hypotheses
     ended: Hypotheses
-    open_B: Array  # bool: a text of the row may still become one of its best
+    open_B: Array  # bool: an unfinished text of the row may still enter its best K
     step: Array  # i32[]
 
 
 def beam_search(
     model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), the best
-    first.
+    """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), best first.
 
-    A text that ended competes by log likelihood / length^length_penalty, the stop token counted,
-    and so does one that reached new_tokens: token for token the search of transformers. Raises
-    UserError where positions run out.
+    Finished texts, and texts that reach new_tokens, are ranked by log likelihood /
+    length^length_penalty, the stop token counted. The result is that of transformers, token for
+    token. Raises UserError if the model's positions run out.
     """
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
     found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
@@ -59,7 +58,7 @@ def beam_search(
 def search(
     model: Any, config: Config, stops: tuple[int, ...], variables: PyTree, prompt: Inputs
 ) -> Hypotheses:
-    """The best texts with their scores, as `beam_search` finds them: pure, to be compiled."""
+    """The best texts with their scores, as a pure function to be compiled; see `beam_search`."""
     axes = _row_axes(model, variables, prompt)
     search = _begin(model, config, variables, prompt, axes)
 
@@ -72,10 +71,10 @@ def search(
 
 
 def _is_open(config: Config, live: Hypotheses, ended: Hypotheses, length: Array) -> Array:
-    """bool[B]: whether a live text, of `length` tokens, may still become one of the row's best.
+    """bool[B]: whether an unfinished text of `length` tokens may still enter the row's best K.
 
-    Likelihoods only fall, so none can end better than it stands, at the length that flatters it
-    most.
+    Likelihoods only fall, so its present likelihood, at the length that favours it most, bounds its
+    final score.
     """
     if config.early_stopping == "never" and config.length_penalty > 0:
         length = jnp.int32(config.new_tokens)
@@ -105,7 +104,7 @@ def _begin(model: Any, config: Config, variables: PyTree, prompt: Inputs, axes: 
         jnp.full((rows, beams), NEVER),
         jnp.zeros((rows, beams), jnp.int32),
     )
-    # At first all hypotheses of a row are one.
+    # At first, all hypotheses of a row are the same: only one of them counts.
     live = none._replace(scores_BK=none.scores_BK.at[:, 0].set(0.0))
     return Search(
         cache, logits_RV, positions_R, past, live, none, jnp.ones(rows, bool), jnp.int32(0)
@@ -125,7 +124,7 @@ def _extend(
     logp_RV = restrict(logp_RV, search.past, search.step, stops, config)
     vocab = logp_RV.shape[-1]
     total_BKV = search.live.scores_BK[..., None] + logp_RV.reshape(rows, beams, vocab)
-    # Were each to end by every stop token, K would still go on.
+    # Enough candidates that K remain, even if each hypothesis ends by every stop token.
     candidates = max(2, 1 + len(stops)) * beams
     scores_BC, flat_BC = lax.top_k(total_BKV.reshape(rows, -1), min(candidates, beams * vocab))
     parents_BC, tokens_BC = flat_BC // vocab, (flat_BC % vocab).astype(jnp.int32)
@@ -138,8 +137,7 @@ def _extend(
     length = search.step + 1
     lengths_BC = jnp.full_like(tokens_BC, length)
     normalised_BC = scores_BC / length.astype(jnp.float32) ** config.length_penalty
-    # Only what ranks among the K best may end: a stop that is unlikelier than K ways to go on is no
-    # answer.
+    # Only candidates among the best K may finish, as in transformers.
     finished_BC = (ends_BC | (length == config.new_tokens)) & (
         jnp.arange(scores_BC.shape[1]) < beams
     )
@@ -175,7 +173,7 @@ def _extend(
 
 
 def _best(beams: int, *found: Hypotheses) -> Hypotheses:
-    """The best of several, a row, the best first."""
+    """Merges hypotheses, and keeps the best `beams` of each row, best first."""
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *found)
     scores_BK, order_BK = lax.top_k(joined.scores_BK, beams)
     tokens_BKN = jnp.take_along_axis(joined.tokens_BKN, order_BK[..., None], 1)
@@ -183,9 +181,7 @@ def _best(beams: int, *found: Hypotheses) -> Hypotheses:
 
 
 def _row_axes(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
-    """Which axis of each leaf of a cache counts rows: the one that grows with them; -1 where none
-    does.
-    """
+    """The axis of each cache leaf that grows with the number of rows; -1 if none does."""
 
     def shapes(rows: int) -> PyTree:
         wider = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), inputs)

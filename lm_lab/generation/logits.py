@@ -1,4 +1,4 @@
-"""Which token comes next: from logits to a draw."""
+"""Chooses the next token from logits: constraints, filters, then a draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,43 +14,50 @@ from lm_lab.types import UserError
 
 @dataclass(frozen=True)
 class Config:
-    """How text is generated. Filters apply in the order of the fields. Raises UserError for what
-    excludes itself.
+    """How text is generated. Filters apply in the order of the fields.
+
+    Raises UserError for settings that exclude each other.
     """
 
-    new_tokens: int = setting("tokens to generate, at most", 128, low=1, high=10_000_000)
+    new_tokens: int = setting("largest number of tokens to generate", 128, low=1, high=10_000_000)
     min_new_tokens: int = setting(
-        "tokens before which a text does not end", 0, low=0, high=10_000_000
+        "smallest number of tokens before a text may end", 0, low=0, high=10_000_000
     )
     repetition_penalty: float = setting(
-        "divides what speaks for a token that is already there (1909.05858); below 1 it is "
-        "favoured",
+        "makes tokens that occurred less likely (1909.05858); below 1: likelier",
         1.0,
         low=1e-3,
     )
     no_repeat_ngram: int = setting(
-        "no run of so many tokens comes twice; 0: it may", 0, low=0, high=10_000
+        "no n-gram of this many tokens occurs twice; 0: any may", 0, low=0, high=10_000
     )
-    first_token: int | None = setting("id that every text begins with", None, low=0, high=2**31 - 1)
+    first_token: int | None = setting(
+        "id of the first token of every text", None, low=0, high=2**31 - 1
+    )
     last_token: int | None = setting(
-        "id at the place of the last of new_tokens", None, low=0, high=2**31 - 1
+        "id of the token at the place new_tokens", None, low=0, high=2**31 - 1
     )
-    temperature: float = setting("divides the logits; 0: the likeliest token", 1.0, low=0.0)
+    temperature: float = setting("divides the logits; 0: always the likeliest token", 1.0, low=0.0)
     top_k: int | None = setting("draw among the k likeliest; None: all", None, low=1)
     top_p: float | None = setting(
-        "among the likeliest that make up p (1904.09751); None: all", None, low=1e-6, high=1
+        "draw among the likeliest with total probability p (1904.09751); None: all",
+        None,
+        low=1e-6,
+        high=1,
     )
     min_p: float | None = setting(
-        "among those at least min_p times the likeliest (2407.01082)", None, low=0.0, high=1
+        "draw among tokens at least min_p times as likely as the likeliest (2407.01082)",
+        None,
+        low=0.0,
+        high=1,
     )
-    beams: int = setting("width of a beam search; 1: draw", 1, low=1)
+    beams: int = setting("width of a beam search; 1: draw samples", 1, low=1)
     length_penalty: float = setting(
-        "a hypothesis scores its log likelihood / length^this", 1.0, low=-100, high=100
+        "a hypothesis scores log likelihood / length^length_penalty", 1.0, low=-100, high=100
     )
     early_stopping: Literal["never", False, True] = setting(
         "a search ends when no text can become better (never), when none would be at its length "
-        "(False), or when as "
-        "many as beams have ended (True)",
+        "(False), or when as many as beams have ended (True)",
         "never",
     )
     seed: int = setting("of the draws", 0, low=0, high=2**32 - 1)
@@ -68,15 +75,15 @@ class Config:
 
 
 class Past(NamedTuple):
-    """What stands before the next token of each row."""
+    """The tokens before the next one, for each row."""
 
-    seen_BV: Array  # bool: the tokens of prompt and text
-    text_BT: Array  # i32, -1 where there is none: at padding, and at what is not written yet
-    slot: Array  # i32[], where the next token will stand
+    seen_BV: Array  # bool: the tokens that occur in prompt and text
+    text_BT: Array  # i32; -1 at padding and at tokens not yet written
+    slot: Array  # i32[], the index of the next token
 
 
 def follow(past: Past, tokens_B: Array) -> Past:
-    """The past of the token after these, i32[B]."""
+    """The past after these tokens i32[B]."""
     rows = jnp.arange(len(tokens_B))
     seen_BV, text_BT = (
         past.seen_BV.at[rows, tokens_B].set(True),
@@ -88,11 +95,10 @@ def follow(past: Past, tokens_B: Array) -> Past:
 def restrict(
     logits_BV: Array, past: Past, step: Array, stops: Sequence[int], config: Config
 ) -> Array:
-    """Logits (or their logarithms of shares) of the token number `step` i32[] of the text, -inf
-    where it may not be.
+    """Masks the logits (or log probabilities) of the text's token number `step` i32[] by -inf.
 
-    In this order: the penalty of what was seen, no n-gram twice, no stop before min_new_tokens, and
-    the tokens that are forced, with logit 0.
+    Applies in this order: the repetition penalty, no repeated n-gram, no stop token before
+    min_new_tokens, and forced tokens, which get the logit 0.
     """
     logits_BV = penalise(logits_BV, past.seen_BV, config.repetition_penalty)
     if config.no_repeat_ngram:
@@ -110,7 +116,7 @@ def restrict(
 
 
 def _repeats(past: Past, size: int) -> Array:
-    """bool[B V]: the tokens that would make a run of so many tokens that is in the text already."""
+    """bool[B V]: the tokens that would complete an n-gram of length `size` that occurred before."""
     rows, length = past.text_BT.shape
     vocab, windows = past.seen_BV.shape[-1], length - size + 1
     if windows < 1:
@@ -128,7 +134,7 @@ def _repeats(past: Past, size: int) -> Array:
 
 
 def check_ids(config: Config, vocab: int) -> None:
-    """Raises UserError for a forced token that the model has not."""
+    """Raises UserError for a forced token outside the vocabulary."""
     for name in ("first_token", "last_token"):
         value = getattr(config, name)
         if value is not None and value >= vocab:
@@ -138,10 +144,9 @@ def check_ids(config: Config, vocab: int) -> None:
 
 
 def penalise(logits_BV: Array, seen_BV: Array, penalty: float) -> Array:
-    """Logits in which tokens that were seen (bool) are less likely: divided by the penalty, or
-    multiplied below 0.
+    """Divides positive logits of tokens that occurred (bool) by the penalty, and multiplies others.
 
-    A penalty below 1 makes them likelier.
+    A penalty below 1 makes these tokens likelier.
     """
     if penalty == 1:
         return logits_BV
@@ -151,14 +156,14 @@ def penalise(logits_BV: Array, seen_BV: Array, penalty: float) -> Array:
 
 
 def filtered(logits_BV: Array, config: Config) -> Array:
-    """Logits / temperature, -inf where a token may not be drawn; the likeliest always may."""
+    """Logits / temperature, -inf for tokens that are filtered out; the likeliest never is."""
     logits_BV = logits_BV / config.temperature
     if config.top_k is not None and config.top_k < logits_BV.shape[-1]:
         least_B1 = jax.lax.top_k(logits_BV, config.top_k)[0][:, -1:]
         logits_BV = jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
     if config.top_p is not None and config.top_p < 1:
-        # The least likely first, and of equals the first: what is left out makes up 1 - p at most,
-        # as in transformers.
+        # In ascending order, as in transformers: those left out have
+        # at most probability 1 - p.
         order_BV = jnp.argsort(logits_BV, axis=-1)
         sorted_BV = jax.nn.softmax(jnp.take_along_axis(logits_BV, order_BV, -1))
         kept_BV = (jnp.cumsum(sorted_BV, -1) > 1 - config.top_p).at[:, -1].set(True)
@@ -173,9 +178,7 @@ def filtered(logits_BV: Array, config: Config) -> Array:
 
 
 def choose(keys_B: Array, logits_BV: Array, config: Config) -> Array:
-    """The next tokens i32[B] by logits that are restricted already; each row draws with a key of
-    its own.
-    """
+    """The next tokens i32[B] from constrained logits; each row draws with its own key."""
     if config.temperature == 0:
         return logits_BV.argmax(-1).astype(jnp.int32)
     return jax.vmap(jax.random.categorical)(keys_B, filtered(logits_BV, config)).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Sampling: a draw a step, for a batch of prompts, in one compiled loop or as a stream."""
+"""Sampling for a batch of prompts, in one compiled loop or as a stream."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from lm_lab.types import Inputs, PyTree
 
 
 class DecodeState(NamedTuple):
-    """Texts under way; all that the next token depends on."""
+    """The state of decoding: all that the next token depends on."""
 
     cache: PyTree
     logits_BV: Array  # f32, of the next token
@@ -28,11 +28,10 @@ class DecodeState(NamedTuple):
 def generate(
     model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens i32[B new_tokens], how many of them i32[B] are text) that go on from prompts
-    (`generation.prompts`).
+    """(tokens i32[B new_tokens], their number i32[B]) that continue prompts (`generation.prompts`).
 
-    A row ends before its first stop token; what follows is that token. Raises UserError where
-    positions run out.
+    A row ends before its first stop token and repeats that token after it. Raises UserError if the
+    model's positions run out.
     """
     tokens = np.concatenate(list(stream(model, variables, prompt, config, stops, every=32)), axis=1)
     ended = np.isin(tokens, np.asarray(stops, np.int32))
@@ -47,9 +46,7 @@ def stream(
     stops: Sequence[int] = (),
     every: int = 1,
 ) -> Iterator[np.ndarray]:
-    """The tokens of `generate`, i32[B n], as they come: `every` at a time, until all rows have
-    stopped.
-    """
+    """Yields the tokens of `generate`, i32[B n], `every` at a time, until all rows have stopped."""
     check_length(model, prompt.tokens.shape[1] + config.new_tokens)
     state = jax.jit(partial(start, model, config))(variables, prompt)
     step = jax.jit(partial(write, model, config, tuple(stops)), static_argnums=2, donate_argnums=1)
@@ -61,7 +58,7 @@ def stream(
 
 
 def start(model: Any, config: Config, variables: PyTree, prompt: Inputs) -> DecodeState:
-    """Reads the prompts into a cache that has room for the text."""
+    """Reads the prompts into a cache with room for the text."""
     cache = init_cache(model, variables, longer(prompt, config.new_tokens))
     logits_B1V, cache = advance(model, variables, cache, prompt, last=True)
     assert prompt.segments is not None
@@ -89,9 +86,7 @@ def write(
     state: DecodeState,
     tokens: int,
 ) -> tuple[DecodeState, Array]:
-    """The next `tokens` tokens i32[B tokens] of every row; a row that has stopped repeats its stop
-    token.
-    """
+    """The next `tokens` tokens i32[B tokens] of every row; a stopped row repeats its stop token."""
 
     def one(state: DecodeState, _: None) -> tuple[DecodeState, Array]:
         seeded = jax.random.fold_in(jax.random.key(config.seed), state.step)

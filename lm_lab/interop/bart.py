@@ -98,8 +98,8 @@ def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, An
     demand(config, name, {"features_of_head": config.width // config.heads})
     if config.width % config.heads:
         raise UserError(
-            f"model.width {config.width} cannot be written as {name}, where heads "
-            f"{config.heads} divide it"
+            f"model.width {config.width} cannot be written as {name}, where heads {config.heads} "
+            "divide it"
         )
     both = {"attention_heads": config.heads, "ffn_dim": config.inner, "layerdrop": 0.0}
     return {

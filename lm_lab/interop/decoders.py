@@ -32,8 +32,8 @@ def demand_plain_heads(config: Any, architecture: str) -> None:
     """Raises UserError where heads share keys and values, or do not make up the width."""
     if config.kv_heads not in (None, config.heads):
         shared = (
-            f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose "
-            "heads share nothing"
+            f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads "
+            "share nothing"
         )
         raise Refused(shared, {"kv_heads": None})
     demand_full_width(config, architecture)

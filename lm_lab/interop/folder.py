@@ -64,7 +64,7 @@ def load(
         module = architectures.find(_architecture(foreign))
         _check_code(foreign)
         expect(foreign, {"quantization_config": None})
-        family = registry.find("models", module.FAMILY, "family")
+        family = registry.load("models", module.FAMILY, "family")
         config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
         _name_left(folder / "config.json", foreign)
     found = _renamed(module, weights.read(folder))
@@ -233,8 +233,8 @@ def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.n
 def _check_code(foreign: Mapping[str, Any]) -> None:
     if foreign.get("auto_map"):
         raise UserError(
-            "auto_map names code that comes with the model; none is run, and what it computes "
-            "is unknown"
+            "auto_map names code that comes with the model; none is run, and what it computes is "
+            "unknown"
         )
 
 
@@ -256,8 +256,8 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     for name, count in counts.items():
         if count > len(found):
             raise UserError(
-                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch "
-                "both again"
+                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch both "
+                "again"
             )
 
 
@@ -268,8 +268,8 @@ def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.nd
     asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
     if asked > 2 * there + ROOM:
         raise UserError(
-            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch "
-            "both again"
+            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch both "
+            "again"
         )
 
 
@@ -311,8 +311,8 @@ def _untied(
     for name in getattr(module, "COPIES", ()):
         if name in found and not _same(found[name], found[embedding]):
             raise UserError(
-                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one "
-                "for both"
+                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one for "
+                "both"
             )
     return config, rules
 

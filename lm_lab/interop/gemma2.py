@@ -104,9 +104,8 @@ def write_shared(
     scale = (config.attention_scale or config.features_of_head**-0.5) ** -2
     if abs(scale - round(scale)) > 1e-9 * scale:
         raise UserError(
-            f"model.attention_scale {config.attention_scale} cannot be written as "
-            f"{architecture}, where it "
-            "is the root of 1 over a whole number"
+            f"model.attention_scale {config.attention_scale} cannot be written as {architecture}, "
+            "where it is the root of 1 over a whole number"
         )
     return shared | {
         "hidden_activation": shared.pop("hidden_act"),

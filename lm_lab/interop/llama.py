@@ -102,8 +102,7 @@ def write_config(config: Any) -> dict[str, Any]:
     if config.width % config.heads:  # which transformers refuses of this relative alone
         raise UserError(
             f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} "
-            "divide it; with "
-            "model.bias none it is a Mistral, with qkv a Qwen2"
+            "divide it; with model.bias none it is a Mistral, with qkv a Qwen2"
         )
     shared = write_shared(config, "LLaMA", written=("bias",))
     attention, others = spell(config, "bias", "LLaMA", BIASES)

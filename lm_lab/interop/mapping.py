@@ -161,8 +161,8 @@ def _cast(name: str, tensor: np.ndarray, dtype: Any, allow_nonfinite: bool) -> n
         cast = np.asarray(tensor, dtype)
     if not allow_nonfinite and not np.isfinite(cast).all():
         raise UserError(
-            f"tensor {name} has NaN or infinite numbers as {cast.dtype}; --allow_nonfinite "
-            "takes them"
+            f"tensor {name} has NaN or infinite numbers as {cast.dtype}; --allow_nonfinite takes "
+            "them"
         )
     return cast
 

@@ -31,8 +31,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     )
     if chosen == 1 and experts > 1:
         raise UserError(
-            "num_experts_per_tok 1 is not supported: there the gate of one expert is 1, here "
-            "its chance"
+            "num_experts_per_tok 1 is not supported: there the gate of one expert is 1, here its "
+            "chance"
         )
     return llama.read_shared({"rope_theta": 1e6, "rms_norm_eps": 1e-5} | foreign) | {
         "bias": "none",

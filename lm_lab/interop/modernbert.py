@@ -70,9 +70,8 @@ def _pattern(foreign: dict[str, Any]) -> int | None:
         found = given.index(FULL, 1) if FULL in given[1:] else None
     if found == 1 or (given and (len(given) != depth or given != _kinds(depth, found))):
         raise UserError(
-            "layer_types is not supported: layers without a window must come at equal "
-            "distances, and not "
-            "one after another, from the first on"
+            "layer_types is not supported: layers without a window must come at equal distances, "
+            "and not one after another, from the first on"
         )
     return found
 

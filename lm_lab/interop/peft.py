@@ -160,7 +160,7 @@ def save(
 
 def _task(config: Any) -> str | None:
     """By what class PEFT wraps the model: one that generates has ways that others lack."""
-    if config.sees != "past":
+    if config.scope != "causal":
         return None
     return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
 
@@ -171,8 +171,7 @@ def _check_taken(module: ModuleType, modules: Iterable[str]) -> None:
         if any(own.endswith(f".{name}") for own in modules):
             raise UserError(
                 f"PEFT adapts no {name} of a {module.ARCHITECTURES[0]}; train with {remedy}, or "
-                "merge without "
-                "--form=peft and convert the whole"
+                "merge without --form=peft and convert the whole"
             )
 
 
@@ -323,8 +322,8 @@ def _stacked(
     if dora and len(own) < len(stack):
         missing = next(row for row in stack if row not in own)
         raise UserError(
-            f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them "
-            "with DoRA"
+            f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them with "
+            "DoRA"
         )
     down = np.zeros((len(stack), inputs, rank), some.down.dtype)
     up = np.zeros((len(stack), rank, outputs), some.up.dtype)

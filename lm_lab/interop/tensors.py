@@ -113,8 +113,8 @@ def _span(name: str, fields: Any) -> tuple[int, int, str]:
     begin, end = offsets
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
         raise UserError(
-            f"tensor {name} has {end - begin} bytes in the header, which {dtype} of shape "
-            f"{shape} has not"
+            f"tensor {name} has {end - begin} bytes in the header, which {dtype} of shape {shape} "
+            "has not"
         )
     return begin, end, name
 

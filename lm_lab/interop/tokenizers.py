@@ -84,9 +84,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _try(section: Section) -> None:
     """Raises UserError where the tokenizer cannot be made."""
-    module = registry.find("data.tokenizers", section["name"], "config.data.tokenizer")
+    maker = registry.load("data.tokenizers", section["name"], "config.data.tokenizer")
     settings = {name: value for name, value in section.items() if name != "name"}
-    module.make(build(module.Config, settings, "config.data.tokenizer"))
+    maker.make(build(maker.Config, settings, "config.data.tokenizer"), b"")
 
 
 def _of_library(folder: Path, said: Said) -> Iterator[Section]:

@@ -45,8 +45,7 @@ def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
     if rows % CELLS[cell].gates or inputs != width:
         raise UserError(
             f"tensor weight_ih_l0 has shape {[rows, inputs]}; layers here have one width, so "
-            "input_size must be "
-            f"{'twice ' if both else ''}hidden_size"
+            f"input_size must be {'twice ' if both else ''}hidden_size"
         )
     return {
         "cell": cell,

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
-from lm_lab.nn.attention import Attention, Heads, bounded
-from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
+from lm_lab.nn.attention import Attention, AttentionShape, bounded
+from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
+from lm_lab.nn.linear import Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import RelativeBias, Rotary, Scaling, alibi_bias, sinusoidal
-from lm_lab.nn.sight import Sight, Timeline
 from lm_lab.nn.stack import DEEPEST, groups_of, repeat, stacks_of
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees, UserError
+from lm_lab.types import Inputs, Scope, UserError
 
 Bias = Literal["none", "qkv", "attention", "feed_forward", "all"]
 Scheme = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
@@ -92,7 +92,7 @@ class Config(Transformer):
     embedding_scaling: bool = setting("whether embeddings are multiplied by sqrt(D)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
 
-    sees: ClassVar[Sees] = "past"
+    scope: ClassVar[Scope] = "causal"
     reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -182,9 +182,9 @@ class Config(Transformer):
             self.rotary_share,
         )
 
-    def attention(self, *, window: bool) -> Heads:
+    def attention(self, *, window: bool) -> AttentionShape:
         """The shape of attention in layers with a window, where there is one, or without."""
-        return Heads(
+        return AttentionShape(
             self.heads,
             self.features_of_head,
             kv_heads=self.kv_heads,
@@ -203,7 +203,7 @@ class Config(Transformer):
 class View(NamedTuple):
     """What the layers with a window, or those without, are told of a call."""
 
-    sight: Sight
+    info: AttentionInfo
     bias: Array | None  # f32[1|B, H, L, M], added to the scores
 
 
@@ -225,7 +225,7 @@ class Block(nn.Module):
         attention = Attention(
             cfg.attention(window=self.window), scale, cfg.attention_kernel, name="attention"
         )
-        feed_forward = cfg.make_layer(scale, cfg.bias in ("feed_forward", "all"), view.sight)
+        feed_forward = cfg.make_layer(scale, cfg.bias in ("feed_forward", "all"), view.info)
         y_BLD = self._norm("attention_norm", x_BLD)
         z_BLD = self._norm("feed_forward_norm", x_BLD) if cfg.parallel_norms else y_BLD
         x_BLD += drop(self._norm("attention_out_norm", attention(y_BLD, *view)))
@@ -269,11 +269,11 @@ class Model(nn.Module):
             self.positions = Embedding(cfg.length, cfg.width)
         if cfg.positions == "relative":
             self.positions = RelativeBias(cfg.heads)
-        self.timeline = Timeline(cfg.window)
+        self.causal_info = CausalInfo(cfg.window)
         self.drop = nn.Dropout(cfg.dropout)
         groups, rest = groups_of(cfg.depth, cfg.global_every)
         if groups:
-            self.whole_timeline = Timeline()
+            self.global_info = CausalInfo()
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
         if rest:
             self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -281,38 +281,38 @@ class Model(nn.Module):
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias)
         elif cfg.head_bias:
-            self.head = Offset(cfg.vocab)
+            self.head = OutputBias(cfg.vocab)
 
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        sight, (groups, rest) = (
-            self.timeline(inputs),
+        info, (groups, rest) = (
+            self.causal_info(inputs),
             groups_of(self.cfg.depth, self.cfg.global_every),
         )
         x_BLD = self.embed(inputs.tokens)
         if self.cfg.embedding_scaling:
             x_BLD *= self.cfg.width**0.5
         if self.cfg.positions == "learned":
-            x_BLD += self.positions(sight.positions_BL)
+            x_BLD += self.positions(info.positions_BL)
         if (
             self.cfg.positions == "sinusoidal"
         ):  # of unit size, so the embedding is made so too (1706.03762, 3.4)
-            waves_BLD = sinusoidal(sight.positions_BL, self.cfg.width)
+            waves_BLD = sinusoidal(info.positions_BL, self.cfg.width)
             x_BLD = x_BLD * self.cfg.width**0.5 + waves_BLD.astype(x_BLD.dtype)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
-        view = View(sight, self._bias(sight))
+        view = View(info, self._bias(info))
         if groups:
-            whole = self.whole_timeline(inputs)
+            whole = self.global_info(inputs)
             x_BLD, _ = self.groups(x_BLD, view, View(whole, self._bias(whole)))
         if rest:
             x_BLD, _ = self.layers(x_BLD, view)
         return self.norm(x_BLD)
 
-    def _bias(self, sight: Sight) -> Array | None:
+    def _bias(self, info: AttentionInfo) -> Array | None:
         """What is added to the scores of every layer's attention."""
         if self.cfg.positions == "alibi":
-            return alibi_bias(sight.distance_LM, self.cfg.heads)
-        return self.positions(sight.distance_LM) if self.cfg.positions == "relative" else None
+            return alibi_bias(info.distance_LM, self.cfg.heads)
+        return self.positions(info.distance_LM) if self.cfg.positions == "relative" else None
 
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
-from lm_lab.nn.attention import Attention, Heads
+from lm_lab.nn.attention import Attention, AttentionShape
+from lm_lab.nn.attention_info import AttentionInfo, bidirectional_info
 from lm_lab.nn.feed_forward import ACTIVATIONS, Activation
-from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
+from lm_lab.nn.linear import Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import Rotary
-from lm_lab.nn.sight import Sight, everything
 from lm_lab.nn.stack import DEEPEST, groups_of, repeat, stacks_of
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees, UserError
+from lm_lab.types import Inputs, Scope, UserError
 
 PLAIN = {
     "swiglu": "gelu",
@@ -71,7 +71,7 @@ class Config(Transformer):
     bias: bool = setting("whether every product has an offset", True)
     tied: bool = setting("whether the head ends in the embedding's transpose", True)
 
-    sees: ClassVar[Sees] = "all"
+    scope: ClassVar[Scope] = "bidirectional"
     reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -105,10 +105,10 @@ class Config(Transformer):
         """
         return stacks_of(self.depth - self.bare_first, self.global_every, int(self.bare_first))
 
-    def attention(self, *, window: bool) -> Heads:
+    def attention(self, *, window: bool) -> AttentionShape:
         """The shape of attention in layers with a window, where there is one, or without."""
         base = (self.window_rotary_base if window else None) or self.rotary_base
-        return Heads(
+        return AttentionShape(
             self.heads,
             self.width // self.heads,
             bias=self.bias,
@@ -133,22 +133,24 @@ class Block(nn.Module):
     bare: bool = False  # whether its attention reads the stream as it is
 
     @nn.compact
-    def __call__(self, x_BLD: Array, sight: Sight) -> tuple[Array, None]:
+    def __call__(self, x_BLD: Array, info: AttentionInfo) -> tuple[Array, None]:
         cfg = self.cfg
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at initialisation
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         heads = cfg.attention(window=self.window)
-        attention = Attention(heads, scale, cfg.attention_kernel, sees="all", name="attention")
-        feed_forward = cfg.make_layer(scale, cfg.bias, sight)
+        attention = Attention(
+            heads, scale, cfg.attention_kernel, mask_scope="bidirectional", name="attention"
+        )
+        feed_forward = cfg.make_layer(scale, cfg.bias, info)
         attention_norm, feed_forward_norm = (
             cfg.make_norm("attention_norm"),
             cfg.make_norm("feed_forward_norm"),
         )
         if cfg.norm_position == "pre":
-            x_BLD += drop(attention(x_BLD if self.bare else attention_norm(x_BLD), sight))
+            x_BLD += drop(attention(x_BLD if self.bare else attention_norm(x_BLD), info))
             x_BLD += drop(feed_forward(feed_forward_norm(x_BLD)))
         else:
-            x_BLD = attention_norm(x_BLD + drop(attention(x_BLD, sight)))
+            x_BLD = attention_norm(x_BLD + drop(attention(x_BLD, info)))
             x_BLD = feed_forward_norm(x_BLD + drop(feed_forward(x_BLD)))
         return constrain(x_BLD), None
 
@@ -159,10 +161,12 @@ class Group(nn.Module):
     cfg: Config
 
     @nn.compact
-    def __call__(self, x_BLD: Array, sight: Sight, whole: Sight) -> tuple[Array, None]:
+    def __call__(
+        self, x_BLD: Array, info: AttentionInfo, whole: AttentionInfo
+    ) -> tuple[Array, None]:
         last = (self.cfg.global_every or 1) - 1
         for index in range(last):
-            x_BLD, _ = Block(self.cfg, name=f"block_{index}")(x_BLD, sight)
+            x_BLD, _ = Block(self.cfg, name=f"block_{index}")(x_BLD, info)
         return Block(self.cfg, window=False, name=f"block_{last}")(x_BLD, whole)
 
 
@@ -196,16 +200,16 @@ class Model(nn.Module):
             self.norm = cfg.make_norm()
         self.transform = Linear(cfg.width, "expand", bias=cfg.bias)
         self.transform_norm = cfg.make_norm()
-        self.head = Offset(cfg.vocab) if cfg.tied else Linear(cfg.vocab, "readout", bias=True)
+        self.head = OutputBias(cfg.vocab) if cfg.tied else Linear(cfg.vocab, "readout", bias=True)
 
     def features(self, inputs: Inputs) -> Array:
         """What the last layer says [B L D], in the dtype of the parameters, of inputs.tokens i32[B
         L].
         """
-        cfg, sight, (groups, rest) = self.cfg, everything(inputs), self.cfg.groups
+        cfg, info, (groups, rest) = self.cfg, bidirectional_info(inputs), self.cfg.groups
         x_BLD = self.embed(inputs.tokens)
         if cfg.positions == "learned":
-            x_BLD += self.positions(sight.positions_BL)
+            x_BLD += self.positions(info.positions_BL)
         if cfg.kinds:
             x_BLD += self.kinds(
                 jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds
@@ -213,13 +217,13 @@ class Model(nn.Module):
         if cfg.embedding_norm:
             x_BLD = self.embedding_norm(x_BLD)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
-        whole, sight = sight, everything(inputs, cfg.window)
+        whole, info = info, bidirectional_info(inputs, cfg.window)
         if cfg.bare_first:
             x_BLD, _ = self.first(x_BLD, whole)
         if groups:
-            x_BLD, _ = self.groups(x_BLD, sight, whole)
+            x_BLD, _ = self.groups(x_BLD, info, whole)
         if rest:
-            x_BLD, _ = self.layers(x_BLD, sight)
+            x_BLD, _ = self.layers(x_BLD, info)
         return self.norm(x_BLD) if cfg.norm_position == "pre" else x_BLD
 
     def readout(self, x_BLD: Array) -> Array:

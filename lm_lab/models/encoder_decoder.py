@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
-from lm_lab.nn.attention import Attention, Heads
+from lm_lab.nn.attention import Attention, AttentionShape
+from lm_lab.nn.attention_info import AttentionInfo, CausalInfo, bidirectional_info
+from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import Activation
-from lm_lab.nn.linear import Embedding, Linear, Offset, constrain
+from lm_lab.nn.linear import Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.positions import RelativeBias, places_within, sinusoidal
-from lm_lab.nn.sight import Sight, Timeline, everything, generating
 from lm_lab.nn.stack import DEEPEST, repeat
 from lm_lab.nn.transformer import Transformer
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees, UserError
+from lm_lab.types import Inputs, Scope, UserError
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Config(Transformer):
         "id with which the decoder begins; None: the objective's own", None, low=0
     )
 
-    sees: ClassVar[Sees] = "past"
+    scope: ClassVar[Scope] = "causal"
     reads_context: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -112,10 +113,10 @@ class Config(Transformer):
         return self.depth_of_encoder + 2 * self.depth, self.heads, self.features_of_head
 
     @property
-    def attention(self) -> Heads:
+    def attention(self) -> AttentionShape:
         """The shape of all attention."""
         scale = None if self.score_scaling else 1.0
-        return Heads(
+        return AttentionShape(
             self.heads, self.features_of_head, bias=self.bias, out_bias=self.bias, scale=scale
         )
 
@@ -133,23 +134,27 @@ class Block(nn.Module):
     def __call__(
         self,
         x_BLD: Array,
-        sight: Sight,
+        info: AttentionInfo,
         bias: Array | None,
         context_BMD: Array | None = None,
-        context_sight: Sight | None = None,
+        context_info: AttentionInfo | None = None,
     ) -> tuple[Array, None]:
         cfg = self.cfg
         shape = (cfg.attention, self.scale, cfg.attention_kernel)
-        attention = Attention(*shape, sees="past" if self.cross else "all", name="attention")
-        x_BLD = self._add("attention_norm", x_BLD, lambda y_BLD: attention(y_BLD, sight, bias))
+        attention = Attention(
+            *shape, mask_scope="causal" if self.cross else "bidirectional", name="attention"
+        )
+        x_BLD = self._add("attention_norm", x_BLD, lambda y_BLD: attention(y_BLD, info, bias))
         if self.cross:
-            assert context_sight is not None
-            cross = Attention(*shape, cross=True, sees="all", name="cross_attention")
+            assert context_info is not None
+            cross = Attention(
+                *shape, cross=True, mask_scope="bidirectional", name="cross_attention"
+            )
             x_BLD = self._add(
-                "cross_attention_norm", x_BLD, lambda y: cross(y, context_sight, None, context_BMD)
+                "cross_attention_norm", x_BLD, lambda y: cross(y, context_info, None, context_BMD)
             )
         return constrain(
-            self._add("feed_forward_norm", x_BLD, cfg.make_layer(self.scale, cfg.bias, sight))
+            self._add("feed_forward_norm", x_BLD, cfg.make_layer(self.scale, cfg.bias, info))
         ), None
 
     def _add(self, name: str, x_BLD: Array, branch: Callable[[Array], Array]) -> Array:
@@ -192,7 +197,7 @@ class Model(nn.Module):
             self.embedding_norm, self.encoder_embedding_norm = cfg.make_norm(), cfg.make_norm()
         if cfg.norm_position == "pre":
             self.norm, self.encoder_norm = cfg.make_norm(), cfg.make_norm()
-        self.timeline = Timeline()
+        self.causal_info = CausalInfo()
         self.drop = nn.Dropout(cfg.dropout)
         # The branches of a stack add up to unit variance at initialisation.
         depth, scale = cfg.depth_of_encoder, (2 * cfg.depth_of_encoder) ** -0.5
@@ -203,7 +208,7 @@ class Model(nn.Module):
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias)
         elif cfg.head_bias:
-            self.head = Offset(cfg.vocab)
+            self.head = OutputBias(cfg.vocab)
 
     def features(self, inputs: Inputs) -> Array:
         """Features [B L D] of inputs.tokens i32[B L] after inputs.context, in the dtype of the
@@ -211,10 +216,10 @@ class Model(nn.Module):
 
         Raises UserError where there is no context.
         """
-        sight = self.timeline(inputs)
-        context_BMD, context_sight = self._context(inputs, sight)
-        x_BLD = self._enter("", inputs.tokens, sight)
-        x_BLD, _ = self.layers(x_BLD, sight, self._bias("", sight), context_BMD, context_sight)
+        info = self.causal_info(inputs)
+        context_BMD, context_info = self._context(inputs, info)
+        x_BLD = self._enter("", inputs.tokens, info)
+        x_BLD, _ = self.layers(x_BLD, info, self._bias("", info), context_BMD, context_info)
         return self.norm(x_BLD) if self.cfg.norm_position == "pre" else x_BLD
 
     def readout(self, x_BLD: Array) -> Array:
@@ -238,19 +243,19 @@ class Model(nn.Module):
         tokens_BM, segments_BM = inputs.context, inputs.context_segments
         assert tokens_BM is not None
         positions_BM = None if segments_BM is None else places_within(segments_BM)
-        sight = everything(Inputs(tokens_BM, segments_BM, positions_BM))
-        x_BMD = self._enter("encoder_", tokens_BM, sight)
-        x_BMD, _ = self.encoder(x_BMD, sight, self._bias("encoder_", sight))
+        info = bidirectional_info(Inputs(tokens_BM, segments_BM, positions_BM))
+        x_BMD = self._enter("encoder_", tokens_BM, info)
+        x_BMD, _ = self.encoder(x_BMD, info, self._bias("encoder_", info))
         return self.encoder_norm(x_BMD) if self.cfg.norm_position == "pre" else x_BMD
 
-    def _context(self, inputs: Inputs, sight: Sight) -> tuple[Array | None, Sight]:
+    def _context(self, inputs: Inputs, info: AttentionInfo) -> tuple[Array | None, AttentionInfo]:
         """The encoded context, where this call brings one, and how the tokens see it: all, or their
         own segment's.
         """
         context_BMD, held = None, inputs.context_segments
         if inputs.context is not None:
             context_BMD = self.encode(inputs)
-            if generating(self) and held is not None:
+            if is_decoding(self) and held is not None:
                 self.put_variable("cache", "context_segments", held)
         elif "layers" not in self.variables.get(
             "cache", {}
@@ -262,13 +267,13 @@ class Model(nn.Module):
         elif self.has_variable("cache", "context_segments"):
             held = self.get_variable("cache", "context_segments")
         if held is None:
-            return context_BMD, sight._replace(mask=None)
+            return context_BMD, info._replace(mask=None)
         segments_BL = jnp.ones_like(inputs.tokens) if inputs.segments is None else inputs.segments
-        return context_BMD, sight._replace(
+        return context_BMD, info._replace(
             mask=segments_BL[:, None, :, None] == held[:, None, None, :]
         )
 
-    def _enter(self, side: str, tokens_BL: Array, sight: Sight) -> Array:
+    def _enter(self, side: str, tokens_BL: Array, info: AttentionInfo) -> Array:
         """The stream [B L D] before the first layer of the encoder ("encoder_") or of the decoder
         ("").
         """
@@ -277,17 +282,17 @@ class Model(nn.Module):
         if cfg.embedding_scaling:
             x_BLD *= cfg.width**0.5
         if cfg.positions == "learned":
-            x_BLD += getattr(self, f"{side}positions")(sight.positions_BL)
+            x_BLD += getattr(self, f"{side}positions")(info.positions_BL)
         elif cfg.positions == "sinusoidal":
-            x_BLD += sinusoidal(sight.positions_BL, cfg.width).astype(x_BLD.dtype)
+            x_BLD += sinusoidal(info.positions_BL, cfg.width).astype(x_BLD.dtype)
         if cfg.embedding_norm:
             x_BLD = getattr(self, f"{side}embedding_norm")(x_BLD)
         return constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
 
-    def _bias(self, side: str, sight: Sight) -> Array | None:
+    def _bias(self, side: str, info: AttentionInfo) -> Array | None:
         """What is added to the scores of every layer's attention to its own stream."""
         return (
-            getattr(self, f"{side}positions")(sight.distance_LM)
+            getattr(self, f"{side}positions")(info.distance_LM)
             if self.cfg.positions == "relative"
             else None
         )

@@ -13,10 +13,11 @@ from lm_lab.contracts import Family
 from lm_lab.nn.cells import Name
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.recurrent import Course, Implementation, Recurrent, Segments
+from lm_lab.nn.recurrent import Implementation, Recurrent
+from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees, UserError
+from lm_lab.types import Inputs, Scope, UserError
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Config:
             raise UserError("recurrent_kernel cudnn is for cell lstm with bias; choose auto")
 
     @property
-    def sees(self) -> Sees:
+    def scope(self) -> Scope:
         """What features see of a sequence."""
-        return "all" if self.bidirectional else "past"
+        return "bidirectional" if self.bidirectional else "causal"
 
 
 class Block(nn.Module):
@@ -74,21 +75,21 @@ class Block(nn.Module):
     cfg: Config
 
     @nn.compact
-    def __call__(self, x_BLD: Array, course: Course) -> tuple[Array, None]:
+    def __call__(self, x_BLD: Array, segments: SegmentInfo) -> tuple[Array, None]:
         cfg = self.cfg
         y = x_BLD if cfg.norm is None else Norm(cfg.norm, name="norm")(x_BLD)
         y = (
-            self._both_ways(y, course)
+            self._both_ways(y, segments)
             if cfg.bidirectional
-            else self._recurrent(cfg.width)(y, course)
+            else self._recurrent(cfg.width)(y, segments)
         )
         y = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
         return constrain(x_BLD + y if cfg.residual else y), None
 
-    def _both_ways(self, x_BLD: Array, course: Course) -> Array:
+    def _both_ways(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         half = self.cfg.width // 2
         ways = (self._recurrent(half), self._recurrent(half, "reverse_recurrent", reverse=True))
-        return jnp.concatenate([way(x_BLD, course) for way in ways], axis=-1)
+        return jnp.concatenate([way(x_BLD, segments) for way in ways], axis=-1)
 
     def _recurrent(
         self, features: int, name: str = "recurrent", reverse: bool = False
@@ -106,7 +107,7 @@ class Model(nn.Module):
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
         self.embed = Embedding(cfg.vocab, cfg.width)
-        self.segments = Segments()
+        self.segments = Segments(reverse=cfg.bidirectional)
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
         if cfg.norm is not None:
@@ -116,10 +117,10 @@ class Model(nn.Module):
 
     def features(self, inputs: Inputs) -> Array:
         """Features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        course = self.segments(inputs)
+        segments = self.segments(inputs)
         x_BLD = self.embed(inputs.tokens)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
-        x_BLD, _ = self.layers(x_BLD, course)
+        x_BLD, _ = self.layers(x_BLD, segments)
         return x_BLD if self.cfg.norm is None else self.norm(x_BLD)
 
     def readout(self, x_BLD: Array) -> Array:

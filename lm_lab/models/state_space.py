@@ -15,17 +15,17 @@ from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn import scans
-from lm_lab.nn.attention import Attention, Heads, Kernel, bounded
+from lm_lab.nn.attention import Attention, AttentionShape, Kernel, bounded
+from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
 from lm_lab.nn.feed_forward import FeedForward
-from lm_lab.nn.flow import Course, Flow
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary
-from lm_lab.nn.sight import Sight, Timeline
+from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees, UserError
+from lm_lab.types import Inputs, Scope, UserError
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Config:
         reference="sequential",
     )
 
-    sees: ClassVar[Sees] = "past"
+    scope: ClassVar[Scope] = "causal"
     reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -147,9 +147,9 @@ class Config:
         return self.groups[0], self.heads, self.width // self.heads
 
     @property
-    def attention(self) -> Heads:
+    def attention(self) -> AttentionShape:
         """The shape of attention in the layers that attend."""
-        return Heads(
+        return AttentionShape(
             self.heads,
             self.width // self.heads,
             kv_heads=self.kv_heads,
@@ -172,32 +172,41 @@ class Block(nn.Module):
     attends: bool = False
 
     @nn.compact
-    def __call__(self, x_BLD: Array, flow: Flow, sight: Sight | None) -> tuple[Array, None]:
+    def __call__(
+        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None
+    ) -> tuple[Array, None]:
         cfg = self.cfg
         scale = (
             cfg.depth * (1 if cfg.hidden is None else 2)
         ) ** -0.5  # branches add up to unit variance at first
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), flow, sight, scale))
+        x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, info, scale))
         if cfg.hidden is not None:
             feed_forward = FeedForward(cfg.hidden, "geglu", scale, cfg.bias, name="feed_forward")
             x_BLD += drop(feed_forward(cfg.make_norm("feed_forward_norm")(x_BLD)))
         return constrain(x_BLD), None
 
-    def _mix(self, x_BLD: Array, flow: Flow, sight: Sight | None, scale: float) -> Array:
+    def _mix(
+        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None, scale: float
+    ) -> Array:
         cfg = self.cfg
         if self.attends:
-            assert sight is not None
+            assert info is not None
             return Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")(
-                x_BLD, sight
+                x_BLD, info
             )
-        taps, kernel, bias, conv_bias = cfg.convolution, cfg.scan_kernel, cfg.bias, cfg.conv_bias
+        kernel_size, kernel, bias, conv_bias = (
+            cfg.convolution,
+            cfg.scan_kernel,
+            cfg.bias,
+            cfg.conv_bias,
+        )
         if cfg.block == "mamba":
             mixer = Selective(
                 cfg.inner,
                 cfg.state,
                 cfg.rank,
-                taps,
+                kernel_size,
                 scale,
                 kernel,
                 bias,
@@ -206,9 +215,9 @@ class Block(nn.Module):
             )
         else:
             mixer = Recurrent(
-                cfg.inner, cfg.heads, taps, scale, kernel, bias, conv_bias, name="recurrent"
+                cfg.inner, cfg.heads, kernel_size, scale, kernel, bias, conv_bias, name="recurrent"
             )
-        return mixer(x_BLD, flow)
+        return mixer(x_BLD, segments)
 
 
 class Group(nn.Module):
@@ -217,10 +226,14 @@ class Group(nn.Module):
     cfg: Config
 
     @nn.compact
-    def __call__(self, x_BLD: Array, flow: Flow, sight: Sight | None) -> tuple[Array, None]:
+    def __call__(
+        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None
+    ) -> tuple[Array, None]:
         size = self.cfg.attention_every or 1
         for index in range(size):
-            x_BLD, _ = Block(self.cfg, index == size - 1, name=f"block_{index}")(x_BLD, flow, sight)
+            x_BLD, _ = Block(self.cfg, index == size - 1, name=f"block_{index}")(
+                x_BLD, segments, info
+            )
         return x_BLD, None
 
 
@@ -236,10 +249,10 @@ class Model(nn.Module):
         assert cfg.vocab is not None, "resolve the config first"
         groups, rest = cfg.groups
         self.embed = Embedding(cfg.vocab, cfg.width)
-        self.course = Course(cfg.convolution)
+        self.segments = Segments(cfg.convolution)
         self.drop = nn.Dropout(cfg.dropout)
         if groups:
-            self.timeline = Timeline(cfg.window)
+            self.causal_info = CausalInfo(cfg.window)
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
         if rest:
             self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -250,7 +263,7 @@ class Model(nn.Module):
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
         groups, rest = self.cfg.groups
-        flow, sight = self.course(inputs), self.timeline(inputs) if groups else None
+        segments, info = self.segments(inputs), self.causal_info(inputs) if groups else None
         x_BLD = self.embed(inputs.tokens)
         if (
             self.cfg.embedding_scaled
@@ -258,9 +271,9 @@ class Model(nn.Module):
             x_BLD *= jnp.bfloat16(self.cfg.width**0.5).astype(x_BLD.dtype)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:
-            x_BLD, _ = self.groups(x_BLD, flow, sight)
+            x_BLD, _ = self.groups(x_BLD, segments, info)
         if rest:
-            x_BLD, _ = self.layers(x_BLD, flow, sight)
+            x_BLD, _ = self.layers(x_BLD, segments, info)
         return self.norm(x_BLD)
 
     def readout(self, x_BLD: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from lm_lab.contracts import Family
 from lm_lab.nn.linear import WIDEST, Embedding
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Sees
+from lm_lab.types import Inputs, Scope
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Config:
     width: int = setting("features of a word, D", 128, low=1, high=WIDEST)
     vocab: int | None = setting("words, V; None: the tokenizer's", None, low=1)
 
-    sees: ClassVar[Sees] = "words"
+    scope: ClassVar[Scope] = "unordered"
     reads_context: ClassVar[bool] = False
 
 

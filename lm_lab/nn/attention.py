@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lm_lab.nn import fused
+from lm_lab.nn.attention_info import AttentionInfo, make_mask
+from lm_lab.nn.cache import is_decoding, update_cache
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary, rotate
-from lm_lab.nn.sight import Sight, generating, make_mask, remember
-from lm_lab.types import Sees, UserError
+from lm_lab.types import Scope, UserError
 
 Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
 
@@ -39,25 +40,25 @@ def attend(
     scale: float | None = None,
     softcap: float | None = None,
     window: int | None = None,
-    sees: Sees = "past",
-    own_BL: Array | None = None,
+    scope: Scope = "causal",
+    segments_BL: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G
     heads (2305.13245).
 
     mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for
-    all keys, as `sees` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by
-    `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). own_BL are the segments where the
-    mask is as None says within them. Returns [B L H K]; softmax in float32. "auto" takes splash
+    all keys, as `scope` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by
+    `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). segments_BL are segment ids, set only
+    if the mask is what None means, within segments. Returns [B L H K]; softmax in float32. "auto" takes splash
     attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU, where they can run;
     else "rows" for long texts on a CPU, and "plain", with all scores in memory. Raises UserError
     where the one asked for cannot run.
     """
-    simple, length = mask is None or own_BL is not None, q_BLHK.shape[1]
+    simple, length = mask is None or segments_BL is not None, q_BLHK.shape[1]
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
     runs = {
         "plain": True,
-        "rows": simple and sees == "past" and length == k_BMGK.shape[1],
+        "rows": simple and scope == "causal" and length == k_BMGK.shape[1],
         "cudnn": jax.default_backend() == "gpu" and half and softcap is None,
         "tpu": jax.default_backend() == "tpu"
         and simple
@@ -73,10 +74,10 @@ def attend(
             f"config.model.attention_kernel {kernel} needs {NEEDS[kernel]}; choose auto"
         )
     if kernel == "tpu":
-        return fused.splash(q_BLHK, k_BMGK, v_BMGK, own_BL, scale, softcap, window, sees)
+        return fused.splash(q_BLHK, k_BMGK, v_BMGK, segments_BL, scale, softcap, window, scope)
     if kernel == "cudnn":
-        return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, sees)
-    if mask is None and sees == "past":
+        return fused.cudnn(q_BLHK, k_BMGK, v_BMGK, mask, bias, scale, window, scope)
+    if mask is None and scope == "causal":
         slots_L = jnp.arange(length)
         mask = make_mask(slots_L[:, None] - slots_L, None, None, window=window)
     if kernel == "rows":
@@ -98,7 +99,7 @@ def _by_rows(
     """The plain kernel on one block of queries after another, with those keys alone that the past
     or the window has.
 
-    The backward pass makes the scores of a block again, so that never more than those are held.
+    The backward pass makes the scores of a block again, so that no more than those are in memory.
     """
     length = q_BLHK.shape[1]
     size = max(ROWS, -(-length // 8))
@@ -155,7 +156,7 @@ def bounded(x: Array, softcap: float | None) -> Array:
     return x if softcap is None else softcap * jnp.tanh(x / softcap)
 
 
-class Heads(NamedTuple):
+class AttentionShape(NamedTuple):
     """The shape of attention, of which a family's Config has what it lets a user choose."""
 
     heads: int  # H
@@ -178,22 +179,22 @@ class Attention(nn.Module):
     """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of
     the way back.
 
-    `sees` is what a sight without a mask stands for. Queries are drawn so that scores have unit
-    size at first. Where the model generates (nn/sight.py), keys and values of earlier calls are
-    held in the cache; those of a context are held once it was given, and later calls give None.
+    `mask_scope` is what attention sees where there is no mask. Queries are drawn so that scores have unit
+    size at first. While decoding, keys and values of earlier calls are in the cache; those of a
+    context are cached once it is given, and later calls give None.
     """
 
-    shape: Heads
+    shape: AttentionShape
     init_scale: float
     kernel: Kernel
     cross: bool = False
-    sees: Sees = "past"
+    mask_scope: Scope = "causal"  # Linen has a `scope` of its own
 
     @nn.compact
     def __call__(
         self,
         x_BLD: Array,
-        sight: Sight,
+        info: AttentionInfo,
         bias: Array | None = None,
         context_BMD: Array | None = None,
     ) -> Array:
@@ -201,48 +202,48 @@ class Attention(nn.Module):
         unit = 1.0 if shape.scale is None else shape.head_dim**-0.5 / shape.scale
         q_BLHK = self._normed("query", self._project("query", x_BLD, shape.heads, unit))
         if shape.rotary is not None:
-            q_BLHK = rotate(q_BLHK, sight.positions_BL, shape.rotary)
-        k, v = self._context(context_BMD) if self.cross else self._own(x_BLD, sight)
+            q_BLHK = rotate(q_BLHK, info.positions_BL, shape.rotary)
+        k, v = self._context(context_BMD) if self.cross else self._self(x_BLD, info)
         mixed_BLHK = attend(
             q_BLHK,
             k,
             v,
-            sight.mask,
+            info.mask,
             self.kernel
-            if sight.start is None or self.kernel == "plain"
+            if info.start is None or self.kernel == "plain"
             else "auto",  # some know no cache
             bias=bias,
             scale=shape.scale,
             softcap=shape.softcap,
             window=shape.window,
-            sees=self.sees,
-            own_BL=None if self.cross else sight.own_BL,
+            scope=self.mask_scope,
+            segments_BL=None if self.cross else info.causal_segments_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
         return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(
             mixed
         )
 
-    def _own(self, x_BLD: Array, sight: Sight) -> tuple[Array, Array]:
-        """Keys and values [B M G K] of x, and of what came before it where the model generates."""
+    def _self(self, x_BLD: Array, info: AttentionInfo) -> tuple[Array, Array]:
+        """Keys and values [B M G K] of x; while decoding, of the tokens before it too."""
         k, v = self._keys_and_values(x_BLD)
         if self.shape.rotary is not None:
-            k = rotate(k, sight.positions_BL, self.shape.rotary)
-        if sight.start is None:
+            k = rotate(k, info.positions_BL, self.shape.rotary)
+        if info.start is None:
             return k, v
         capacity = min(k.shape[1], self.shape.window or k.shape[1])
         seen = []
         for name, new_BLGK in (("keys", k), ("values", v)):
-            # Held as [B G M K], which products with a query read as it lies; [B M G K] is
-            # rearranged for every token.
+            # Cached as [B G M K], the order in which products with a query read it; [B M G K] would
+            # be transposed for every token.
             new_BGLK = new_BLGK.swapaxes(1, 2)
-            held = self.variable(
+            cached = self.variable(
                 "cache", name, jnp.zeros, (*new_BGLK.shape[:2], capacity, k.shape[-1]), k.dtype
             )
-            known_BGMK, held.value = remember(
-                held.value, new_BGLK, sight.start, self.shape.window, axis=2
+            seen_BGMK, cached.value = update_cache(
+                cached.value, new_BGLK, info.start, self.shape.window, axis=2
             )
-            seen.append(known_BGMK.swapaxes(1, 2))
+            seen.append(seen_BGMK.swapaxes(1, 2))
         return seen[0], seen[1]
 
     def _context(self, context_BMD: Array | None) -> tuple[Array, Array]:
@@ -253,7 +254,7 @@ class Attention(nn.Module):
             )
             return k_BGMK.swapaxes(1, 2), v_BGMK.swapaxes(1, 2)
         k, v = self._keys_and_values(context_BMD)
-        if generating(self):
+        if is_decoding(self):
             self.put_variable("cache", "keys", k.swapaxes(1, 2))
             self.put_variable("cache", "values", v.swapaxes(1, 2))
         return k, v

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
+from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, GATES, Activation
 from lm_lab.nn.linear import PRODUCT, Kernels, Linear
-from lm_lab.nn.sight import generating
 
 Grouping = Literal["auto", "ragged", "blocks"]
 
@@ -40,26 +40,26 @@ class Experts(nn.Module):
 
     With a capacity factor an expert takes the first factor k L / E tokens of a row that choose it
     (2006.16668), so documents of one row are no longer alone; what it drops stays as it is in the
-    stream. A model that generates drops nothing. Padding (where real_BL is False) takes no
-    capacity. The balance loss f32[B] is sown in "losses".
+    stream. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B] is sown in "losses".
     """
 
     mixture: Mixture
     scale: float  # of the initial standard deviation of the projection back into the stream
 
     @nn.compact
-    def __call__(self, x_BLD: Array, real_BL: Array | None = None) -> Array:
+    def __call__(self, x_BLD: Array, padding_BL: Array | None = None) -> Array:
         mixture = self.mixture
+        real_BL = None if padding_BL is None else ~padding_BL
         logits_BLE = Linear(mixture.experts, "route", name="router")(x_BLD)
-        chances_BLE = jax.nn.softmax(logits_BLE.astype(jnp.float32))
-        gates_BLk, chosen_BLk = choose(chances_BLE, mixture.chosen)
+        router_probs_BLE = jax.nn.softmax(logits_BLE.astype(jnp.float32))
+        gates_BLk, chosen_BLk = choose(router_probs_BLE, mixture.chosen)
         self.sow(
             "losses",
             "balance",
-            mixture.balance_weight * imbalance(chances_BLE, chosen_BLk, real_BL),
+            mixture.balance_weight * load_balancing_loss(router_probs_BLE, chosen_BLk, real_BL),
         )
         feed_forward = self._kernels(x_BLD)
-        if mixture.capacity_factor is None or generating(self):
+        if mixture.capacity_factor is None or is_decoding(self):
             y = _dropless(feed_forward, x_BLD, chosen_BLk, mixture)
         else:
             y = _within_capacity(feed_forward, x_BLD, chosen_BLk, real_BL, mixture)
@@ -96,29 +96,29 @@ class FeedForwards(NamedTuple):
         return checkpoint_name(product(hidden, self.down_EFD), PRODUCT)
 
 
-def choose(chances_BLE: Array, chosen: int) -> tuple[Array, Array]:
+def choose(router_probs_BLE: Array, chosen: int) -> tuple[Array, Array]:
     """(gates f32[B L k], experts i32[B L k]): the likeliest experts of each token.
 
-    The gates of several add up to 1 (2401.04088). That of one is its chance (2101.03961), or the
-    router learnt nothing.
+    The gates of several add up to 1 (2401.04088). The gate of a single one is its probability
+    (2101.03961): always 1, it would teach the router nothing.
     """
-    gates_BLk, chosen_BLk = lax.top_k(chances_BLE, chosen)
+    gates_BLk, chosen_BLk = lax.top_k(router_probs_BLE, chosen)
     return (gates_BLk if chosen == 1 else gates_BLk / gates_BLk.sum(-1, keepdims=True)), chosen_BLk
 
 
-def imbalance(chances_BLE: Array, chosen_BLk: Array, real_BL: Array | None) -> Array:
-    """f32[B], E sum_e (share of the row's choices) (mean chance) (2101.03961): 1 where experts are
+def load_balancing_loss(router_probs_BLE: Array, chosen_BLk: Array, real_BL: Array | None) -> Array:
+    """f32[B], E sum_e (share of the row's choices) (mean probability) (2101.03961): 1 where experts are
     chosen alike.
     """
     real_BL1 = (
-        jnp.ones_like(chances_BLE[..., :1])
+        jnp.ones_like(router_probs_BLE[..., :1])
         if real_BL is None
         else real_BL[..., None].astype(jnp.float32)
     )
-    experts, count_B1 = chances_BLE.shape[-1], jnp.maximum(real_BL1.sum(1), 1.0)
+    experts, count_B1 = router_probs_BLE.shape[-1], jnp.maximum(real_BL1.sum(1), 1.0)
     choices_BLE = (chosen_BLk[..., None] == jnp.arange(experts)).sum(2).astype(jnp.float32)
     share_BE = (choices_BLE * real_BL1).sum(1) / (count_B1 * chosen_BLk.shape[-1])
-    return experts * (share_BE * (chances_BLE * real_BL1).sum(1) / count_B1).sum(-1)
+    return experts * (share_BE * (router_probs_BLE * real_BL1).sum(1) / count_B1).sum(-1)
 
 
 def _dropless(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from lm_lab.types import Sees
+from lm_lab.types import Scope
 
 TILE = 128  # lanes of a TPU: lengths are to be multiples of it
 
@@ -20,7 +20,7 @@ def cudnn(
     bias: Array | None,
     scale: float | None,
     window: int | None,
-    sees: Sees,
+    scope: Scope,
 ) -> Array:
     """As nn.attention.attend, without a softcap; half precision on a GPU only."""
     return jax.nn.dot_product_attention(
@@ -30,7 +30,7 @@ def cudnn(
         bias=None if bias is None else bias.astype(q_BLHK.dtype),
         mask=mask,
         scale=scale,
-        is_causal=mask is None and sees == "past",
+        is_causal=mask is None and scope == "causal",
         local_window_size=(window - 1, 0) if window is not None and mask is None else None,
         implementation="cudnn",
     )
@@ -56,7 +56,7 @@ def splash(
     scale: float | None,
     softcap: float | None,
     window: int | None,
-    sees: Sees,
+    scope: Scope,
     *,
     interpret: bool = False,
 ) -> Array:
@@ -78,9 +78,9 @@ def splash(
         block_kv_dq=size,
     )
     if window is not None:
-        mask = tpu.LocalMask(shape, (window - 1, 0 if sees == "past" else window - 1), 0)
+        mask = tpu.LocalMask(shape, (window - 1, 0 if scope == "causal" else window - 1), 0)
     else:
-        mask = tpu.CausalMask(shape) if sees == "past" else tpu.FullMask(shape)
+        mask = tpu.CausalMask(shape) if scope == "causal" else tpu.FullMask(shape)
     kernel = tpu.make_splash_mha_single_device(
         tpu.MultiHeadMask([mask] * heads),
         block_sizes=sizes,

@@ -222,7 +222,7 @@ class Embedding(nn.Module):
         return x @ self.embedding.T.astype(x.dtype)
 
 
-class Offset(nn.Module):
+class OutputBias(nn.Module):
     """What a head that is the embedding's transpose adds to each token's logit: [... V] -> [... V]."""
 
     features: int

@@ -15,61 +15,26 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import rnn as cudnn
 
+from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
-from lm_lab.nn.flow import begins
 from lm_lab.nn.linear import Kernel, Linear, bias_param, gather
-from lm_lab.nn.sight import generating
-from lm_lab.types import Inputs, UserError
+from lm_lab.nn.segments import SegmentInfo
+from lm_lab.types import UserError
 
 Implementation = Literal["auto", "plain", "cudnn"]
 
 
-class Breaks(NamedTuple):
-    """Where states begin anew and where they rest, on the way through a row."""
+class Marks(NamedTuple):
+    """Where the states of a recurrence start again from zero, and where they stay as they are."""
 
-    begins_LB1: Array  # bool
-    rests_LB1: Array  # bool
-
-
-class Course(NamedTuple):
-    """What every layer asks of the segments: None where there are none, and every row is one whole."""
-
-    ahead: Breaks | None
-    back: Breaks | None  # the same for the way from the end to the beginning
-
-
-class Segments(nn.Module):
-    """The course of a call, for every layer at once; where the model generates, after earlier
-    calls.
-    """
-
-    @nn.compact
-    def __call__(self, inputs: Inputs) -> Course:
-        segments_BL = inputs.segments
-        if not generating(self):
-            if segments_BL is None:
-                return Course(None, None)
-            none = jnp.zeros(segments_BL.shape[0], jnp.int32)
-            back, _ = _breaks(segments_BL[:, ::-1], none)
-            return Course(_breaks(segments_BL, none)[0], jax.tree.map(lambda x: x[::-1], back))
-        segments_BL = jnp.ones_like(inputs.tokens) if segments_BL is None else segments_BL
-        last = self.variable("cache", "last", jnp.zeros, segments_BL.shape[:1], jnp.int32)
-        ahead, last.value = _breaks(segments_BL, last.value)
-        return Course(ahead, None)
-
-
-def _breaks(segments_BL: Array, before_B: Array) -> tuple[Breaks, Array]:
-    """(the breaks, the last segment that is none of padding), `before` being that of what came
-    earlier.
-    """
-    begins_BL, last_B = begins(segments_BL, before_B)
-    return Breaks(begins_BL.T[..., None], (segments_BL == 0).T[..., None]), last_B
+    resets_LB1: Array  # bool
+    padding_LB1: Array  # bool
 
 
 class Recurrent(nn.Module):
     """[B L D] -> [B L features] by one cell; `reverse` goes through each segment from its end.
 
-    Where the model generates, the state is held in the cache. "auto" takes cuDNN's kernel where it
+    While decoding, the state is in the cache. "auto" takes cuDNN's kernel where it
     can run: an LSTM with biases in float32, without segments, on an NVIDIA GPU. Raises UserError
     where "cudnn" cannot.
     """
@@ -81,13 +46,13 @@ class Recurrent(nn.Module):
     reverse: bool = False
 
     @nn.compact
-    def __call__(self, x_BLD: Array, course: Course) -> Array:
+    def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         size, cell = self.features, CELLS[self.cell]
-        breaks = course.back if self.reverse else course.ahead
-        remembers = generating(self) and not self.reverse
+        marks = self._marks(segments)
+        uses_cache = is_decoding(self) and not self.reverse
         state_kernel = Kernel(cell.gates * size, "expand", name="state")(size, x_BLD.dtype)
         biases = self._biases(cell)
-        if self._is_fused(x_BLD.dtype, breaks) and not remembers:
+        if self._is_fused(x_BLD.dtype, marks) and not uses_cache:
             input_kernel = Kernel(cell.gates * size, "expand", name="input")(
                 x_BLD.shape[-1], x_BLD.dtype
             )
@@ -95,19 +60,26 @@ class Recurrent(nn.Module):
         # Time is the leading axis before the product, where the stream is narrower than the gates.
         x_LBG = Linear(cell.gates * size, "expand", name="input")(x_BLD.swapaxes(0, 1))
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
-        if remembers:
-            held = self.variable("cache", "held", lambda: start)
-            start = held.value
+        if uses_cache:
+            cached = self.variable("cache", "carry", lambda: start)
+            start = cached.value
         # Where it stays split in the scan, XLA loses terms of the gradient on a mesh of three axes.
         state_kernel = gather(state_kernel)
-        out: Any = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, breaks)
+        out: Any = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, marks)
         h_LBD, end = out
-        if remembers:
-            held.value = end
+        if uses_cache:
+            cached.value = end
         return h_LBD.swapaxes(0, 1)
 
-    def _is_fused(self, dtype: Any, breaks: Breaks | None) -> bool:
-        can = self.cell == "lstm" and self.bias and dtype == jnp.float32 and breaks is None
+    def _marks(self, segments: SegmentInfo) -> Marks | None:
+        """In the order of the scan's input, [L B 1]; None without segments."""
+        resets_BL = segments.reverse_resets_BL if self.reverse else segments.resets_BL
+        if segments.ids_BL is None or segments.padding_BL is None or resets_BL is None:
+            return None
+        return Marks(resets_BL.T[..., None], segments.padding_BL.T[..., None])
+
+    def _is_fused(self, dtype: Any, marks: Marks | None) -> bool:
+        can = self.cell == "lstm" and self.bias and dtype == jnp.float32 and marks is None
         can &= jax.default_backend() == "gpu"
         if self.kernel == "cudnn" and not can:
             raise UserError(
@@ -159,7 +131,7 @@ def recur(
     kernel: Array,
     biases: tuple[Array, ...],
     start: State,
-    breaks: Breaks | None,
+    marks: Marks | None,
 ) -> tuple[Array, State]:
     """(h [L B D] of every step, the state at the end) of gates x [L B G] and kernel [D, G]; `start`
     f32[B D] each.
@@ -167,7 +139,7 @@ def recur(
     The backward scan makes the derivatives of the gates; that of the kernel is one product of them
     all.
     """
-    return _forward(name, reverse, False, x_LBG, kernel, biases, start, breaks)[0]
+    return _forward(name, reverse, False, x_LBG, kernel, biases, start, marks)[0]
 
 
 def _blend(where: Array, one: State, other: State) -> State:
@@ -186,10 +158,10 @@ def _offsets(biases: tuple[Array, ...], gates: int) -> tuple[Array | float, Arra
     """What is added to the gates of the input, and to those of the state."""
     if not biases:
         return 0.0, 0.0
-    own = biases[0].astype(jnp.float32)
+    of_input = biases[0].astype(jnp.float32)
     if len(biases) == 1:
-        return own, 0.0
-    return own, jnp.pad(biases[1].astype(jnp.float32), (gates - biases[1].shape[0], 0))
+        return of_input, 0.0
+    return of_input, jnp.pad(biases[1].astype(jnp.float32), (gates - biases[1].shape[0], 0))
 
 
 def _forward(
@@ -200,52 +172,54 @@ def _forward(
     kernel: Array,
     biases: tuple[Array, ...],
     start: State,
-    breaks: Breaks | None,
+    marks: Marks | None,
 ) -> tuple[tuple[Array, State], Any]:
     """(what `recur` gives, what its derivative keeps of every step)."""
     cell, dtype = CELLS[name], x_LBG.dtype
     of_input, of_state = _offsets(biases, kernel.shape[1])
 
-    def step(state: State, now: tuple[Array, Breaks | None]) -> tuple[State, Any]:
+    def step(state: State, now: tuple[Array, Marks | None]) -> tuple[State, Any]:
         x, mark = now
-        begun = state if mark is None else _blend(mark.begins_LB1, _zeros(state), state)
+        begun = state if mark is None else _blend(mark.resets_LB1, _zeros(state), state)
         r = jnp.dot(begun[0].astype(dtype), kernel, preferred_element_type=jnp.float32)
         new, kept = cell.forward(x + of_input, r + of_state, begun)
-        new = new if mark is None else _blend(mark.rests_LB1, begun, new)
+        new = new if mark is None else _blend(mark.padding_LB1, begun, new)
         return new, (new[0].astype(dtype), (_cast(kept, dtype), begun[1:]) if keeps else None)
 
-    end, (h_LBD, kept) = lax.scan(step, start, (x_LBG, breaks), reverse=reverse)
+    end, (h_LBD, kept) = lax.scan(step, start, (x_LBG, marks), reverse=reverse)
     return (h_LBD, end), kept
 
 
 def _recur_forward(name: Name, reverse: bool, *args: Any) -> tuple[Any, Any]:
-    _, kernel, biases, start, breaks = args
+    _, kernel, biases, start, marks = args
     (h_LBD, end), kept = _forward(name, reverse, True, *args)
-    return (h_LBD, end), (h_LBD, kept, kernel, biases, start, breaks)
+    return (h_LBD, end), (h_LBD, kept, kernel, biases, start, marks)
 
 
-def _recur_backward(name: Name, reverse: bool, held: Any, dout: tuple[Array, State]) -> Any:
-    h_LBD, kept, kernel, biases, start, breaks = held
+def _recur_backward(name: Name, reverse: bool, kept_all: Any, dout: tuple[Array, State]) -> Any:
+    h_LBD, kept, kernel, biases, start, marks = kept_all
     cell, turned, dtype = CELLS[name], kernel.T, h_LBD.dtype
     first = start[0][None].astype(dtype)
     before_LBD = jnp.concatenate([h_LBD[1:], first] if reverse else [first, h_LBD[:-1]])
-    if breaks is not None:
-        before_LBD = jnp.where(breaks.begins_LB1, 0, before_LBD)
+    if marks is not None:
+        before_LBD = jnp.where(marks.resets_LB1, 0, before_LBD)
 
     def step(dstate: State, now: Any) -> tuple[State, tuple[Array, Array | None]]:
         dh, h, (kept, others), mark = now
         dstate = (dstate[0] + dh, *dstate[1:])
-        moved = dstate if mark is None else _blend(mark.rests_LB1, _zeros(dstate), dstate)
+        moved = dstate if mark is None else _blend(mark.padding_LB1, _zeros(dstate), dstate)
         dx, dr, dbegun = cell.backward(
             _cast(kept, jnp.float32), (h.astype(jnp.float32), *others), moved
         )
         dr = dr.astype(dtype)
         dbegun = (dbegun[0] + jnp.dot(dr, turned, preferred_element_type=jnp.float32), *dbegun[1:])
         if mark is not None:
-            dbegun = _blend(mark.begins_LB1, _zeros(dbegun), _blend(mark.rests_LB1, dstate, dbegun))
+            dbegun = _blend(
+                mark.resets_LB1, _zeros(dbegun), _blend(mark.padding_LB1, dstate, dbegun)
+            )
         return dbegun, (dx.astype(dtype), dr if name == "gru" else None)
 
-    steps = (dout[0], before_LBD, kept, breaks)
+    steps = (dout[0], before_LBD, kept, marks)
     dstart, (dx_LBG, dr_LBG) = lax.scan(step, dout[1], steps, reverse=not reverse)
     dr_LBG = dx_LBG if dr_LBG is None else dr_LBG
     dkernel = lax.dot_general(before_LBD, dr_LBG, (((0, 1), (0, 1)), ((), ())))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Kernel = Literal["auto", "sequential", "associative"]
-CHUNK = {"sequential": 16, "associative": 64}  # tokens whose states [S D] are held at once
+CHUNK = {"sequential": 16, "associative": 64}  # tokens whose states [S D] are in memory at once
 
 
 def resolve(kernel: Kernel) -> Kernel:
@@ -170,14 +170,14 @@ def _derivatives(
 
 
 Carry = tuple[Array, Array]  # derivatives by the state, and by the rates so far: [B S D] both
-Held = tuple[
+Chunk = tuple[
     Tokens, Array, Array
 ]  # of a chunk: its tokens, the derivatives by y, the state before it
 
 
-def _tree_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
+def _tree_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
     """From the end of a chunk to its start: what leaves it, and the derivatives by its tokens."""
-    (g_BSD, drates_BSD), (now, dy, start_BSD) = carry, held
+    (g_BSD, drates_BSD), (now, dy, start_BSD) = carry, chunk
     after, a = _tree_states(rates_SD, start_BSD, now), _decay(rates_SD, now)
     asked = (dy[..., None, :] * now.read[..., None]).at[-1].add(g_BSD)
     g = _associative(jnp.concatenate([a[1:], jnp.ones_like(a[:1])]), asked, reverse=True)
@@ -186,22 +186,22 @@ def _tree_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tu
     return (passed[0], drates_BSD + drates.sum(0)), (*dtokens, (after * dy[..., None, :]).sum(-1))
 
 
-def _loop_backward(rates_SD: Array, carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
+def _loop_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
     """The same, token by token."""
-    now, dy, start_BSD = held
+    now, dy, start_BSD = chunk
 
-    def again(h_BSD: Array, held: tuple[Tokens, Array]) -> tuple[Array, tuple[Array, Array]]:
-        now, dy = held
+    def replay(h_BSD: Array, token: tuple[Tokens, Array]) -> tuple[Array, tuple[Array, Array]]:
+        now, dy = token
         after = _decay(rates_SD, now) * h_BSD + _written(now)
         return after, (h_BSD, (after * dy[:, None]).sum(-1))
 
-    def step(carry: Carry, held: Held) -> tuple[Carry, tuple[Array, ...]]:
-        now, dy, before = held
+    def step(carry: Carry, token: Chunk) -> tuple[Carry, tuple[Array, ...]]:
+        now, dy, before = token
         g_BSD = carry[0] + dy[:, None] * now.read[..., None]
         passed, drates, dtokens = _derivatives(rates_SD, now, before, g_BSD)
         return (passed, carry[1] + drates), dtokens
 
-    _, (before, dread) = lax.scan(again, start_BSD, (now, dy))
+    _, (before, dread) = lax.scan(replay, start_BSD, (now, dy))
     carry, dtokens = lax.scan(step, carry, (now, dy, before), reverse=True)
     return carry, (*dtokens, dread)
 
@@ -211,7 +211,7 @@ def selective_scan(
 ) -> tuple[Array, Array]:
     """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
 
-    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are held for a
+    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are in memory for a
     chunk of tokens at a time, forward and backward, which computes them again from those between
     chunks. `keep` has no derivative.
     """

@@ -67,20 +67,20 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
     )
 
 
-def _joined(held: PyTree) -> PyTree:
+def _joined(variables: PyTree) -> PyTree:
     """What `_apart` took apart. XLA drops both, where a layer takes from the stack what another
     call put there.
     """
-    layers = held.get("cache")
-    if not layers:  # those of an encoder hold nothing
+    layers = variables.get("cache")
+    if not layers:  # an encoder has no cache
         return {}
     ordered = [layers[f"layer_{index}"] for index in range(len(layers))]
     return {"cache": jax.tree.map(lambda *parts: jnp.stack(parts), *ordered)}
 
 
-def _apart(depth: int, held: PyTree) -> PyTree:
+def _apart(depth: int, variables: PyTree) -> PyTree:
     """A cache of layer_0, layer_1, ... from one whose arrays have a leading axis of N layers."""
-    stacked = held.get("cache")
+    stacked = variables.get("cache")
     if not stacked:
         return {}
     return {

@@ -1,7 +1,7 @@
 """Mixers of tokens with a state of constant size: Mamba's and Griffin's.
 
 A state is float32 whatever the dtype of the stream. It begins anew with a segment, and padding
-leaves it as it is. Where the model generates (nn/sight.py), it is held in the cache.
+leaves it as it is. While decoding, it is in the cache.
 """
 
 import math
@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.nn.cache import is_decoding
+from lm_lab.nn.convolution import CausalConvolution
 from lm_lab.nn.feed_forward import gelu
-from lm_lab.nn.flow import CausalConvolution, Flow
 from lm_lab.nn.linear import BlockLinear, Linear, inner_param
 from lm_lab.nn.scans import Kernel, Tokens, linear_scan, selective_scan
-from lm_lab.nn.sight import generating
+from lm_lab.nn.segments import SegmentInfo
 
 STEPS = (1e-3, 1e-1)  # of Mamba at first, drawn uniformly in their logarithm
 RETENTION = (
@@ -27,13 +28,13 @@ STEEPEST = 1000.0  # slope of the root of 1 - a^2, unbounded for what is retaine
 
 
 def _state_before(module: nn.Module, *shape: int) -> Array:
-    if not generating(module):
+    if not is_decoding(module):
         return jnp.zeros(shape, jnp.float32)
     return module.variable("cache", "state", jnp.zeros, shape, jnp.float32).value
 
 
-def _hold(module: nn.Module, state: Array) -> None:
-    if generating(module):
+def _cache_state(module: nn.Module, state: Array) -> None:
+    if is_decoding(module):
         module.put_variable("cache", "state", state)
 
 
@@ -59,25 +60,29 @@ class Selective(nn.Module):
     inner: int
     state: int  # S
     rank: int  # of the step sizes
-    taps: int
+    kernel_size: int
     scale: float
     kernel: Kernel
     bias: bool = False
     conv_bias: bool = True
 
     @nn.compact
-    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+    def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         gate = nn.silu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
         x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
-        x = nn.silu(CausalConvolution(self.taps, self.conv_bias, name="convolution")(x, flow))
+        x = nn.silu(
+            CausalConvolution(self.kernel_size, self.conv_bias, name="convolution")(x, segments)
+        )
         selected = Linear(self.rank + 2 * self.state, "contract", name="select")(x)
         step, write, read = jnp.split(selected, [self.rank, self.rank + self.state], axis=-1)
-        y = self._scan(x, step, write, read, flow)
+        y = self._scan(x, step, write, read, segments)
         return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(
             y.astype(x.dtype) * gate
         )
 
-    def _scan(self, x: Array, step: Array, write: Array, read: Array, flow: Flow) -> Array:
+    def _scan(
+        self, x: Array, step: Array, write: Array, read: Array, segments: SegmentInfo
+    ) -> Array:
         """f32[B L inner]."""
         raw = Linear(self.inner, "expand", 3**-0.5, name="step")(step).astype(jnp.float32)
         raw += inner_param(self, "step_bias", _inverse_softplus, self.inner).astype(jnp.float32)
@@ -86,15 +91,16 @@ class Selective(nn.Module):
         )
         skip = inner_param(self, "skip", nn.initializers.ones, self.inner).astype(jnp.float32)
         step = nn.softplus(raw)
-        if flow.live_BL is not None:
-            step = jnp.where(flow.live_BL[..., None], step, 0)
-        keep = jnp.broadcast_to(1.0 - flow.begins_BL, x.shape[:2])
+        if segments.padding_BL is not None:
+            step = jnp.where(segments.padding_BL[..., None], 0, step)
+        assert segments.resets_BL is not None
+        keep = jnp.broadcast_to(1.0 - segments.resets_BL, x.shape[:2])
         x, write, read = (y.astype(jnp.float32) for y in (x, write, read))
         start = _state_before(self, x.shape[0], self.state, self.inner)
         y, end = selective_scan(
             self.kernel, -jnp.exp(rates).T, start, Tokens(x, step, write, read, keep)
         )
-        _hold(self, end)
+        _cache_state(self, end)
         return y + skip * x
 
 
@@ -129,22 +135,21 @@ class GatedRecurrence(nn.Module):
     kernel: Kernel
 
     @nn.compact
-    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+    def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         opened = nn.sigmoid(BlockLinear(self.blocks, name="input_gate")(x_BLD).astype(jnp.float32))
         decay = nn.sigmoid(BlockLinear(self.blocks, name="decay_gate")(x_BLD).astype(jnp.float32))
         rates = inner_param(self, "rates", _retentive, x_BLD.shape[-1]).astype(jnp.float32)
         log_a = -SHARPNESS * decay * nn.softplus(rates)
-        begins = flow.begins_BL[..., None]
-        weight = jnp.where(begins, 1, root(-jnp.expm1(2 * log_a)))
+        assert segments.resets_BL is not None
+        resets = segments.resets_BL[..., None]
+        weight = jnp.where(resets, 1, root(-jnp.expm1(2 * log_a)))
         u = weight * opened * x_BLD.astype(jnp.float32)
-        a = jnp.where(begins, 0, jnp.exp(log_a))
-        if flow.live_BL is not None:
-            a, u = (
-                jnp.where(flow.live_BL[..., None], a, 1),
-                jnp.where(flow.live_BL[..., None], u, 0),
-            )
+        a = jnp.where(resets, 0, jnp.exp(log_a))
+        if segments.padding_BL is not None:
+            padding = segments.padding_BL[..., None]
+            a, u = jnp.where(padding, 1, a), jnp.where(padding, 0, u)
         h_BLD = linear_scan(self.kernel, a, u, _state_before(self, x_BLD.shape[0], x_BLD.shape[-1]))
-        _hold(self, h_BLD[:, -1])
+        _cache_state(self, h_BLD[:, -1])
         return h_BLD.astype(x_BLD.dtype)
 
 
@@ -155,16 +160,16 @@ class Recurrent(nn.Module):
 
     inner: int
     blocks: int
-    taps: int
+    kernel_size: int
     scale: float
     kernel: Kernel
     bias: bool = False
     conv_bias: bool = True
 
     @nn.compact
-    def __call__(self, x_BLD: Array, flow: Flow) -> Array:
+    def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         gate = gelu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
         x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
-        x = CausalConvolution(self.taps, self.conv_bias, name="convolution")(x, flow)
-        h = GatedRecurrence(self.blocks, self.kernel, name="unit")(x, flow)
+        x = CausalConvolution(self.kernel_size, self.conv_bias, name="convolution")(x, segments)
+        h = GatedRecurrence(self.blocks, self.kernel, name="unit")(x, segments)
         return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(h * gate)

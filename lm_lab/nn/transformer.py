@@ -7,11 +7,11 @@ from typing import Literal
 from jax import Array
 
 from lm_lab.nn.attention import Kernel
+from lm_lab.nn.attention_info import AttentionInfo
 from lm_lab.nn.experts import Experts, Grouping, Mixture
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import WIDEST
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.sight import Sight
 from lm_lab.nn.stack import Remat
 from lm_lab.schema import setting
 from lm_lab.types import UserError
@@ -89,11 +89,11 @@ class Transformer:
         """A norm of a stream."""
         return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
-    def make_layer(self, scale: float, bias: bool, sight: Sight) -> Callable[[Array], Array]:
+    def make_layer(self, scale: float, bias: bool, info: AttentionInfo) -> Callable[[Array], Array]:
         """The layer [B L D] -> [B L D] of a block, "experts" or "feed_forward" by name; experts
         never have offsets.
         """
         if self.feed_forward_kind == "dense":
             return FeedForward(self.inner, self.activation, scale, bias, name="feed_forward")
         experts = Experts(self.mixture, scale, name="experts")
-        return lambda x_BLD: experts(x_BLD, sight.real_BL)
+        return lambda x_BLD: experts(x_BLD, info.segments.padding_BL)

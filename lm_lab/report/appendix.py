@@ -1,6 +1,4 @@
-"""The sections that every study's report has: runs that did not finish, every run, conventions, how
-it was made.
-"""
+"""The sections of every report: unfinished runs, all runs, conventions, how it was made."""
 
 import json
 from collections.abc import Sequence
@@ -34,13 +32,13 @@ _COLUMNS = (
     (
         "bits/byte",
         "bits_per_byte",
-        "the same over the bytes of the original text, in bits, whatever the tokenizer",
+        "the same loss in bits per byte of the original text, comparable across tokenizers",
     ),
 )
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
-    """What stands under the title: label and value."""
+    """The facts under the title, as (label, value)."""
     flops = sum(row["flops"] or 0 for row in sweep.rows if row.get("flops"))
     seconds, compiling = (
         sum(row.get(key) or 0 for row in sweep.rows) for key in ("seconds", "compile_seconds")
@@ -57,7 +55,7 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def sections(sweep: Sweep) -> list[Section]:
-    """The sections, in the order in which they stand."""
+    """The sections in order of appearance."""
     made = [Section("Every run", [_runs(sweep)]), Section("Conventions", _conventions(sweep))]
     if sweep.unfinished:
         made.insert(0, Section("Runs that did not finish", _unfinished(sweep)))
@@ -68,8 +66,7 @@ def _unfinished(sweep: Sweep) -> list[Block]:
     has = "has" if len(sweep.unfinished) == 1 else "have"
     words = (
         f"{len(sweep.unfinished):,} of {formatting.many(len(sweep.rows), 'run')} {has} no result. "
-        "None of them is a point of "
-        "a fit; a diverged run counts as a peak rate that was tried and failed."
+        "No fit uses them; a diverged run counts as a peak rate that was tried and failed."
     )
     header = ["run", "status", "message", *sweep.overrides]
     shown = [
@@ -145,18 +142,15 @@ def _conventions(sweep: Sweep) -> list[Block]:
     ]
     counts = _flops_table(sweep)
     words = (
-        "Published laws count FLOPs and parameters in different ways, and exponents move with "
-        "the count. "
-        "Every run stores these conventions of training FLOPs per token; here for the smallest "
-        "and the largest model."
+        "Published laws count FLOPs and parameters in different ways, and exponents move with the "
+        "count. Every run stores these conventions of training FLOPs per token; here for the "
+        "smallest and the largest model."
     )
     return [Terms(present), *([words, counts] if counts else [])]
 
 
 def _flops_table(sweep: Sweep) -> Table | None:
-    """FLOPs per token by each convention, and over the convention by which the runs' own FLOPs were
-    counted.
-    """
+    """FLOPs per token by each convention, and their share of the FLOPs counted for the runs."""
     known = [
         row
         for row in sweep.finished
@@ -176,8 +170,8 @@ def _flops_table(sweep: Sweep) -> Table | None:
     return Table(
         header,
         rows,
-        "FLOPs per training token. Share of C: over the FLOPs per token that this report counts "
-        "as C.",
+        "FLOPs per training token. Share of C: over the FLOPs per token that this report counts as "
+        "C.",
     )
 
 

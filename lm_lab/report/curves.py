@@ -1,4 +1,4 @@
-"""Training curves of every run over compute, with their lower envelope."""
+"""Training curves of all runs against compute, with their lower envelope."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lm_lab.report import style
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The records of metrics.jsonl, by the name of the run."""
+"""The records of metrics.jsonl, by run name."""
 
 _BINS = 60
 
@@ -18,10 +18,9 @@ _BINS = 60
 def draw(
     runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None, unit: str = "token"
 ) -> Figure:
-    """A line a run (name and budget), training loss averaged within steps of compute, and their
-    lower envelope.
+    """Draws a line for each run (name, budget) and the lower envelope of all.
 
-    `unit` is what the loss is counted by.
+    The training loss is averaged within steps of compute; `unit` (token, byte) labels the loss.
     """
     figure, (axes,) = style.panels(5.2, 3.5)
     lines = {name: binned(curves[name]) for name, _ in runs if name in curves}
@@ -46,12 +45,12 @@ def draw(
 
 
 def drawable(curves: Curves) -> bool:
-    """Whether any run logged training loss over compute at two points or more."""
+    """Whether any run logged its training loss at two or more values of compute."""
     return any(binned(records).shape[1] > 1 for records in curves.values())
 
 
 def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """FLOPs and mean training loss, f64[2 K], averaged within K <= 60 equal steps of log compute."""
+    """FLOPs and mean training loss f64[2 K], averaged in K <= 60 equal steps of log compute."""
     pairs = [
         (r["flops"], r["train/nll"])
         for r in records
@@ -75,7 +74,7 @@ def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 def envelope(lines: Sequence[np.ndarray]) -> np.ndarray:
-    """The lowest of the lines at each compute, made to fall: f64[2 200]."""
+    """The lowest loss that any line has reached at each compute: f64[2 200]."""
     grid = np.geomspace(min(line[0, 0] for line in lines), max(line[0, -1] for line in lines), 200)
     heights = [np.interp(np.log(grid), np.log(x), y, left=np.inf, right=np.inf) for x, y in lines]
     return np.array([grid, np.minimum.accumulate(np.min(heights, axis=0))])

@@ -1,4 +1,4 @@
-"""Numbers in words: digits that the uncertainty allows, thousands separators, powers of ten, units."""
+"""Formats numbers: significant digits by the uncertainty, separators, powers of ten, units."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from lm_lab.scaling.records import Estimate
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNBROKEN = "\u00a0"
-"""A space that does not break a line."""
+"""A space at which a line does not break."""
 
 _ENGINEERING = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -23,7 +23,7 @@ def power(value: float, digits: int = 2) -> str:
 
 
 def short(value: float, digits: int = 3) -> str:
-    """19,100 as 19.1k, 1.2e6 as 1.2M; below a thousand, plainly."""
+    """19,100 as 19.1k, 1.2e6 as 1.2M; numbers below a thousand as they are."""
     rounded = float(f"{value:.{digits - 1}e}")
     for size, letter in _ENGINEERING:
         if abs(rounded) >= size:
@@ -34,9 +34,7 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number to `digits` significant digits, with thousands separators and no exponent where it
-    can be avoided.
-    """
+    """A number with `digits` significant digits; an exponent only for extreme ones."""
     if not math.isfinite(value):
         return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
@@ -54,8 +52,9 @@ def grouped(value: float) -> str:
 
 
 def rounded(of: Estimate) -> tuple[str, str]:
-    """An estimate and its interval: "0.55", "[0.48, 0.60]", with two digits of the interval's
-    width; "" without one.
+    """An estimate and its interval: "0.55", "[0.48, 0.60]"; without an interval, "".
+
+    The interval's width gets two significant digits, and the estimate the same decimals.
     """
     value, low, high = of.value, of.low, of.high
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
@@ -68,17 +67,17 @@ def rounded(of: Estimate) -> tuple[str, str]:
 
 
 def estimate(of: Estimate) -> str:
-    """An estimate with its interval, where it has one."""
+    """An estimate, with its interval if it has one."""
     return UNBROKEN.join(part for part in rounded(of) if part)
 
 
 def minus(text: str) -> str:
-    """The text with the typographic minus sign."""
+    """The text with typographic minus signs."""
     return text.replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """0.9 as 90 %, 0.0123 as 1.2 %, with a space that does not break."""
+    """0.9 as 90 %, 0.0123 as 1.2 %, with an unbreakable space."""
     return f"{100 * share:.2g}{UNBROKEN}%"
 
 
@@ -91,7 +90,7 @@ def seconds(value: float) -> str:
 
 
 def readable(words: str) -> str:
-    """A sentence of the analysis with its 3.64e+04, 1e+11 and 7% as 36,400, 10¹¹ and 7 %."""
+    """A sentence of the analysis with 3.64e+04, 1e+11 and 7% written as 36,400, 10¹¹ and 7 %."""
 
     def shown(match: re.Match[str]) -> str:
         value = float(match[0])
@@ -101,13 +100,13 @@ def readable(words: str) -> str:
 
 
 def placed(where: str, message: str) -> str:
-    """A message with the place that it is about, unless it names the place itself; no full stop."""
+    """A message preceded by its place, unless it names the place itself; without a full stop."""
     message = message.rstrip(".")
     return readable(message if where in message else f"{where}: {message}")
 
 
 def listed(words: list[str]) -> str:
-    """a; a and b; a, b and c."""
+    """Joins words: a; a and b; a, b and c."""
     return (
         words[0]
         if len(words) == 1
@@ -118,5 +117,5 @@ def listed(words: list[str]) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """1 run, 2 runs, no runs."""
+    """A count with its noun: 1 run, 2 runs, no runs."""
     return f"{count or 'no':,} {noun}{'' if count == 1 else 's'}" if count else f"no {noun}s"

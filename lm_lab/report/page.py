@@ -1,5 +1,6 @@
-"""The pieces of a report and how they become one self-contained page. All text is escaped here, and
-only here.
+"""The parts of a report, and how they become one self-contained page.
+
+All text is escaped here, and only here.
 """
 
 import base64
@@ -16,15 +17,13 @@ from matplotlib.figure import Figure as Drawing
 
 from lm_lab.report import style
 
-_LONG = 34  # characters that a table cell may have before its text wraps
+_LONG = 34  # characters in a table cell above which its text wraps
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to draw; it is saved as figures/<name>.png and .svg. `alt` says what it shows to who
-    cannot see it.
-    """
+    """A figure to draw, saved as figures/<name>.png and .svg; screen readers read `alt`."""
 
     name: str
     title: str
@@ -46,9 +45,7 @@ Cell = str | Number | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns whose cells are all Numbers (or None) are set right. `quiet` rows are drawn
-    paler.
-    """
+    """A table. Columns of Numbers (or None) are right-aligned; `quiet` rows are drawn paler."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -59,7 +56,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning, or (`bad`) a question left unanswered."""
+    """A warning, or, if `bad`, a question without an answer."""
 
     title: str
     message: str
@@ -75,7 +72,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is, in a fixed pitch."""
+    """Preformatted text."""
 
     text: str
 
@@ -85,7 +82,7 @@ Block = str | Figure | Table | Notice | Terms | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: Sequence[Block]
@@ -93,7 +90,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Headline:
-    """One number of the answer, large, with what it is and its uncertainty."""
+    """A key number of the answer, with its meaning and its uncertainty."""
 
     label: str
     value: str
@@ -102,9 +99,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Report:
-    """What a kind of analysis has to say: the answer in sentences, its numbers, and sections of
-    evidence.
-    """
+    """The results of an analysis as prose, key numbers, and sections with the evidence."""
 
     answer: Sequence[str]
     headlines: Sequence[Headline] = ()
@@ -114,7 +109,7 @@ class Report:
 def render(
     name: str, question: str, facts: Sequence[tuple[str, str]], report: Report, folder: Path
 ) -> str:
-    """The whole page. Figures are saved into `folder` and stand in the page as SVG."""
+    """Renders the page; figures are saved into `folder` and embedded as SVG."""
     parts = [f'<p class="kicker">Study report</p>\n<h1>{escape(name)}</h1>']
     parts.append(f'<p class="question">{escape(question)}</p>')
     items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
@@ -141,7 +136,7 @@ def render(
 
 
 def escape(words: Any) -> str:
-    """Plain text as HTML; C^0.55, N^−α and 10¹¹ get raised exponents of one face."""
+    """Plain text as HTML, with raised exponents in C^0.55, N^−α and 10¹¹."""
     raised = re.sub(r"\^(−?(?:\d+(?:\.\d+)?|[abαβ]\b))", r"<sup>\1</sup>", html.escape(str(words)))
     return re.sub(
         r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"<sup>{match[0].translate(_LOWERED)}</sup>", raised
@@ -173,7 +168,7 @@ def _block(block: Block, counter: Any, folder: Path) -> str:
 
 
 def _figure(figure: Figure, number: int, folder: Path) -> str:
-    """The figure inline, as an image of its own so that identifiers of two figures cannot clash."""
+    """The figure as an embedded image, so that the ids of two SVGs cannot clash."""
     with style.applied():
         drawing = figure.draw()
         svg = base64.b64encode(style.save(drawing, folder, figure.name)).decode()
@@ -186,8 +181,8 @@ def _figure(figure: Figure, number: int, folder: Path) -> str:
         f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png")
     )
     return (
-        f'<figure id="{figure.name}"><div class="sheet">{image}</div>'
-        f'<figcaption>{caption} <span class="files">{links}</span></figcaption></figure>'
+        f'<figure id="{figure.name}"><div class="sheet">{image}</div><figcaption>{caption} <span '
+        f'class="files">{links}</span></figcaption></figure>'
     )
 
 

@@ -1,6 +1,4 @@
-"""What a sweep directory holds, read back: the study, its rows, and each run's records. Reads only,
-never runs.
-"""
+"""Reads a sweep directory: the study, its rows, and each run's records. Starts no run."""
 
 import csv
 import json
@@ -53,9 +51,7 @@ class Sweep:
 
     @cached_property
     def unit(self) -> str:
-        """What a loss is counted by: "byte" where the tokenizer of every run gives bytes, else
-        "token".
-        """
+        """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
         sections = [run.get("config", {}).get("data", {}) for run in self.study.get("runs", [])]
         return (
             "byte"
@@ -66,7 +62,7 @@ class Sweep:
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
-        """result.json of each run that has one, by the name of the run."""
+        """result.json of each run that has one, by run name."""
         paths = {
             str(row["name"]): self.directory / "runs" / str(row["name"]) / "result.json"
             for row in self.rows
@@ -75,8 +71,9 @@ class Sweep:
 
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """metrics.jsonl of each finished run that has one, by the name of the run; a damaged line
-        is left out, with a warning.
+        """metrics.jsonl of each finished run that has one, by run name.
+
+        A damaged line is left out, with a warning.
         """
         paths = {
             str(row["name"]): self.directory / "runs" / str(row["name"]) / "metrics.jsonl"
@@ -86,7 +83,7 @@ class Sweep:
 
     @cached_property
     def overrides(self) -> list[str]:
-        """The config keys that the sweep varied, in the order in which they first appear."""
+        """The config keys that the sweep varied, in order of first appearance."""
         return list(
             dict.fromkeys(
                 key for run in self.study.get("runs", []) for key in run.get("overrides", {})
@@ -95,12 +92,12 @@ class Sweep:
 
 
 def budget(row: Row) -> float:
-    """The compute budget of a run, its own FLOPs where none was set."""
+    """A run's compute budget; without one, its own FLOPs."""
     return float(row.get("budget_flops") or row.get("flops") or 0.0)
 
 
 def read(directory: Path) -> Sweep:
-    """The stored results in a sweep directory. Raises UserError where there are none."""
+    """Reads a sweep directory. Raises UserError if it holds no results."""
     for name, remedy in (
         ("sweep.json", "give the --workdir of a sweep"),
         ("results.csv", "finish it with lm-lab sweep"),
@@ -125,7 +122,7 @@ def read(directory: Path) -> Sweep:
 
 
 def _table(path: Path) -> list[Row]:
-    """The rows of a table. Raises UserError for one that was cut short, or is none."""
+    """The rows of a CSV file. Raises UserError if it is cut short or no table."""
     try:
         lines = path.read_text(encoding="utf-8")
         rows = [
@@ -144,9 +141,7 @@ def _table(path: Path) -> list[Row]:
 
 
 def _value(key: str, cell: Any) -> Any:
-    """A cell of the table as the value that it was. Names stay text: 12 hex digits may all be
-    decimal ones.
-    """
+    """The value of a CSV cell. Names stay strings: 12 hex digits may look like a number."""
     if key in ("name", "status", "message") or not isinstance(cell, str):
         return cell
     if cell in ("", "None"):

@@ -1,6 +1,4 @@
-"""How every figure looks: sizes of a paper column, a serif face that matplotlib brings,
-colour-blind-safe colours.
-"""
+"""The style of all figures: paper-column sizes, a serif face, colour-blind-safe colours."""
 
 import hashlib
 import io
@@ -75,7 +73,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """The style, for figures made and saved inside; the user's own settings return after it."""
+    """Applies the style to figures made and saved inside; then restores the user's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -85,23 +83,19 @@ def applied() -> Iterator[None]:
 def panels(
     width: float, height: float, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure of that size in inches and its axes, in reading order. No window system is
-    touched.
-    """
+    """An empty figure of a size in inches, and its axes in reading order; opens no window."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def literal(words: str) -> str:
-    """The words as a figure shows them: a dollar sign begins no formula."""
+    """The words with dollar signs escaped, so that none begins a formula."""
     return words.replace("$", r"\$")
 
 
 def save(figure: Figure, folder: Path, name: str) -> bytes:
-    """Write name.png (200 dpi) and name.svg into the folder; the bytes of the SVG, the same for the
-    same figure.
-    """
+    """Writes name.png (200 dpi) and name.svg into the folder; returns the SVG's bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
     drawn = {}
@@ -114,14 +108,12 @@ def save(figure: Figure, folder: Path, name: str) -> bytes:
             drawn[form] = memory.getvalue()
         durable.replace(
             folder / f"{name}.{form}", drawn[form]
-        )  # a link that lies there leads to no other file
+        )  # unlink first: a symbolic link at this path must not redirect the write
     return drawn["svg"]
 
 
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
-    """A colour for each compute budget, darker for larger, spread by rank so that neighbours stay
-    apart.
-    """
+    """A colour for each compute budget, darker for larger, spread by rank."""
     ordered = sorted(set(budgets))
     last = max(1, len(ordered) - 1)
     return {budget: to_hex(SEQUENCE(rank / last)) for rank, budget in enumerate(ordered)}
@@ -130,8 +122,9 @@ def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
 def log_axis(
     axis: Axis, low: float, high: float, *, ticks: Sequence[float] = (), most: int = 7
 ) -> None:
-    """A log axis over [low, high] with few, readable ticks (5k, 10k, 20k); `ticks` given are FLOPs,
-    as powers.
+    """Sets a log axis over [low, high] with few readable ticks (5k, 10k, 20k).
+
+    `ticks`, if given, are FLOPs and are labelled as powers of ten.
     """
     across = isinstance(axis, XAxis)
     (axis.axes.set_xscale if across else axis.axes.set_yscale)("log")
@@ -155,9 +148,7 @@ def log_axis(
 def flops_axis(
     axis: Axis, values: Sequence[float], budgets: Sequence[float], margin: float
 ) -> None:
-    """A log axis of compute that holds the values, ticked at the budgets where these are few, else
-    at decades.
-    """
+    """Sets a log axis of compute that contains the values; ticks are few budgets or decades."""
     low, high = spread(values, margin)
     named = sorted(set(budgets))
     apart = all(after / before > (high / low) ** 0.12 for before, after in pairwise(named))
@@ -166,9 +157,7 @@ def flops_axis(
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """The finest of the usual series with at most `most` ticks, none so near an end that its label
-    would hang out.
-    """
+    """The finest usual series with at most `most` ticks, none of them near an end of the axis."""
     room = (high / low) ** 0.03
     low, high = low * room, high / room
     if high / low < 4:
@@ -183,7 +172,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _tick(value: float, decimals: int | None) -> str:
-    """10k; where ticks are evenly spaced and small, the same decimals for all: 1.9, 2.0."""
+    """10k; evenly spaced small ticks all get the same decimals: 1.9, 2.0."""
     return formatting.short(value) if decimals is None or value >= 1000 else f"{value:.{decimals}f}"
 
 
@@ -199,7 +188,7 @@ def _steps(low: float, high: float, series: Iterable[float]) -> list[float]:
 
 
 def math_power(value: float) -> str:
-    """3e12 as matplotlib's mathematics: $3\\times 10^{12}$."""
+    """3e12 as TeX for matplotlib: $3\times 10^{12}$."""
     mantissa, exponent = f"{value:.1e}".split("e")
     factor = f"{float(mantissa):g}"
     ten = rf"10^{{{int(exponent)}}}"
@@ -207,7 +196,7 @@ def math_power(value: float) -> str:
 
 
 def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
-    """Limits that hold all the values, with a margin on a log scale."""
+    """Axis limits that contain all values, with a margin, on a log scale."""
     low, high = min(values), max(values)
     room = max((high / low) ** margin, 1.02)
     return low / room, high * room
@@ -222,7 +211,7 @@ def bar(
     along: Literal["x", "y"],
     cap: float = 2.5,
 ) -> None:
-    """The interval of an estimate as a capped bar; nothing where there is no interval."""
+    """Draws the interval of an estimate, if it has one, as a capped bar."""
     if estimate.low is None or estimate.high is None:
         return
     x, y = (
@@ -244,13 +233,12 @@ def bar(
 
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:
-    """The interval of a curve as a pale ribbon, where it has one."""
-    inside = [
-        place
-        for place, low in enumerate(band.low)
-        if low is not None and band.high[place] is not None
+    """Draws the interval of a curve, if it has one, as a pale ribbon."""
+    bounds = [
+        (flops, low, high)
+        for flops, low, high in zip(band.flops, band.low, band.high)
+        if low is not None and high is not None
     ]
-    x = [band.flops[place] for place in inside]
-    low, high = [band.low[place] for place in inside], [band.high[place] for place in inside]
-    # pyright: ignore[reportArgumentType]
-    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+    if bounds:
+        x, low, high = zip(*bounds)
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)

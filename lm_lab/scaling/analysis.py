@@ -131,8 +131,8 @@ class _Study:
         for i in np.flatnonzero(far):
             where = f"{self.cells.params[i]:.3g} parameters at {self.cells.budget[i]:.3g} FLOPs"
             message = (
-                f"its loss {self.cells.loss[i]:.4g} is far off the surface: left out of "
-                "its valley (approach 2)"
+                f"its loss {self.cells.loss[i]:.4g} is far off the surface: left out of its valley "
+                "(approach 2)"
             )
             self.cautions.append(Caution("outlier", where, message))
         return self.cells.where(~far)
@@ -148,8 +148,8 @@ class _Study:
                 self.cautions.append(Caution("no residual", where, message))
             elif (share := np.isnan(fit.resampled).any(-1).mean()) > 0.05:
                 message = (
-                    f"{share:.0%} of the resamples have no vertex in the data: the interval "
-                    "is that of the others"
+                    f"{share:.0%} of the resamples have no vertex in the data: the interval is "
+                    "that of the others"
                 )
                 self.cautions.append(Caution("resamples refused", where, message))
         return fits
@@ -206,8 +206,8 @@ class _Study:
         low, high = self.seen.params.min(), self.seen.params.max()
         if at_ends.min() < low or at_ends.max() > high:
             message = (
-                f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes "
-                f"{low:.3g} to {high:.3g}"
+                f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes {low:.3g} "
+                f"to {high:.3g}"
             )
             self.cautions.append(Caution("optimum outside the data", "approach 3", message))
 

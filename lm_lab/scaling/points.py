@@ -19,8 +19,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Points:
-    """Runs, or cells of runs, as float64 arrays [n]; `left_out` has a caution for each run left
-    out.
+    """Runs, or cells of runs, as float64 arrays [n]; `left_out` cautions of runs left out.
 
     params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
     own C if no budget was set), rate and seed (NaN: unknown), runs: the number of seeds that the
@@ -182,8 +181,8 @@ def _rate_cautions(edges: list[str], two_sided: list[int], grid_sizes: list[int]
     kind = "best rate at the edge of its grid"
     if edges:
         message = (
-            f"the best rate is the edge of its grid in {len(edges)} of {len(grid_sizes)} "
-            "cells: widen the grid"
+            f"the best rate is the edge of its grid in {len(edges)} of {len(grid_sizes)} cells: "
+            "widen the grid"
         )
         cautions.append(Caution(kind, "; ".join(edges), message))
     if two_sided and len(set(two_sided)) == 1:

@@ -39,7 +39,7 @@ class SurfaceFit:
         return float(np.sqrt(np.sum(self.residuals**2) / (len(self.residuals) - 5)))
 
     def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust s.d. (of the median |residual|)."""
+        """Mask of points whose residual is beyond `limit` robust s.d. (by the median |r|)."""
         size = np.abs(self.residuals)
         robust = np.median(size) / 0.6745 * np.sqrt(len(size) / (len(size) - 5))
         return size > limit * max(robust, 1e-6)
@@ -108,8 +108,8 @@ def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value < 1e-3 or value > STEEPEST - 1e-3:
             message = (
-                f"{name} = {value:.3g} lies at its bound (0 to {STEEPEST:g}): the law is "
-                "not of this form here"
+                f"{name} = {value:.3g} lies at its bound (0 to {STEEPEST:g}): the law is not of "
+                "this form here"
             )
             found.append(Caution("parameter at a bound", "approach 3", message))
     if fit.condition > 100:

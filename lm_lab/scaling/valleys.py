@@ -93,9 +93,7 @@ def _weights(count: int, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def _vertices(curves: Array, scaled: Array, points: Points) -> Array:
-    """log N*, log D*, log C, log L* [R 4] of parabolas [R 3]; NaN where a vertex is outside the
-    data.
-    """
+    """log N*, log D*, log C, log L* [R 4] of parabolas [R 3]; NaN: no vertex in the data."""
     c0, c1, c2 = curves.T
     with np.errstate(divide="ignore", invalid="ignore"):
         at = -c1 / (2 * c2)
@@ -120,8 +118,8 @@ def _no_vertex(curve: Array, scaled: Array, where: str, params: Array) -> Refusa
     if not scaled[0] <= at <= scaled[-1]:
         side, remedy = ("below", "smaller") if at < scaled[0] else ("above", "larger")
         message = (
-            f"the vertex lies {side} the sizes {params[0]:.3g} to {params[-1]:.3g}: add "
-            f"{remedy} models"
+            f"the vertex lies {side} the sizes {params[0]:.3g} to {params[-1]:.3g}: add {remedy} "
+            "models"
         )
         return Refusal("vertex outside the data", where, message)
     return None

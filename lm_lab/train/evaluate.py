@@ -10,6 +10,7 @@ from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, restore
 from lm_lab.train import program as programs
+from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run
 from lm_lab.types import TrainState, UserError
 
@@ -65,8 +66,8 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         exams = {
             name: rates(sums) for name, sums in jax.device_get(machine.evaluate(state)).items()
         }
-        if machine.measure is not None:
-            exams["heldout"] |= machine.measure(machine.whole(state.params, state.frozen))
+        whole = machine.whole(state.params, state.frozen)
+        exams["heldout"] |= measure(machine.metrics, whole, at_end=True)
     found = {
         f"eval/{exam}/{name}": value for exam, own in exams.items() for name, value in own.items()
     }

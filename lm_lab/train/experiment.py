@@ -8,7 +8,7 @@ from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.nn.heads import Pooled
+from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import Chosen, reference, setting
 from lm_lab.train.optimizer import Update
 from lm_lab.types import (
@@ -224,8 +224,8 @@ class Experiment:
 
     def build_adapter(self) -> AdapterFunctions:
         """The adapter's pure functions."""
-        module = registry.find("adapters", self.adapter_name, "config.adapter.name")
-        return contracts.checked_adapter(module, module.make(self.adapter))
+        adapter = registry.load("adapters", self.adapter_name, "config.adapter.name")
+        return contracts.checked_adapter(self.adapter_name, adapter.make(self.adapter))
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""

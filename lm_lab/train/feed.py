@@ -11,28 +11,28 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.data.records import RecordBatches
-from lm_lab.train import initial, measures
+from lm_lab.train import initial, metrics
 from lm_lab.train import program as programs
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.measures import Measure
+from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program
 from lm_lab.types import Examples
 
 
 class Feed(NamedTuple):
-    """Batches to train on and to be judged by, what else is measured, and parameters to start with."""
+    """Batches to train on and to be judged by, metrics, and parameters to start with."""
 
     dataset: loader.Dataset
     streams: dict[int, loader.Batches | RecordBatches]  # by seed
     exam: Examples  # [n B ...]
-    measure: Measure | None
+    metrics: list[Prepared]
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
 
 def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) -> Feed:
     """What runs of the experiment with these seeds read.
 
-    Raises UserError for data that cannot be read, learnt or cut into batches, for measures that
+    Raises UserError for data that cannot be read, learnt or cut into batches, for metrics that
     cannot be taken, and for parameters in config.train.initial that do not fit the program.
     """
     dataset = loader.open_dataset(experiment.data)
@@ -47,4 +47,4 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     jax.eval_shape(
         partial(programs.start, experiment), experiment.update.hyper(experiment.seed), given
     )
-    return Feed(dataset, streams, exam, measures.prepare(experiment, dataset), given)
+    return Feed(dataset, streams, exam, metrics.prepare(experiment, dataset), given)

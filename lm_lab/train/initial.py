@@ -47,7 +47,8 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
 
 
 def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
-    if getattr(experiment.adapter, "continues", False):
+    adapter = registry.load("adapters", experiment.adapter_name, "config.adapter.name")
+    if adapter.continues(experiment.adapter):
         family, config, params, own = restore.load_beginning(directory)
         _check_adapter(own.settings, experiment.adapter)
         params = {**params, ADAPTER: own.trained["lora"]}
@@ -110,7 +111,7 @@ def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     if not isinstance(family, str) or given.get("family", family) != family:
         return dict(given)
     fields = dataclasses.fields(
-        registry.find("models", family, f"{KEY}: config.model.family").Config
+        registry.load("models", family, f"{KEY}: config.model.family").Config
     )
     kept = {
         f.name: stored[f.name]
@@ -177,7 +178,7 @@ def _check_tokenizer(experiment: Experiment) -> None:
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     """The parameters (boxed or not) with what is given in their place.
 
-    A model that stands within another (nn/heads.py) is given its own. Whole modules at the top may
+    A model that stands within another (nn/pooling.py) is given its own. Whole modules at the top may
     be new, or be left out: a head. Raises UserError naming what else is missing, too much, or of
     another shape.
     """

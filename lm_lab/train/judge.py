@@ -11,7 +11,7 @@ import numpy as np
 from lm_lab.data import loader
 from lm_lab.evaluation import texts
 from lm_lab.evaluation.likelihood import likelihood
-from lm_lab.evaluation.pseudo_likelihood import pseudo_likelihood
+from lm_lab.evaluation.metrics.pseudo_likelihood import pseudo_likelihood
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, UserError

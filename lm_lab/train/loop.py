@@ -20,7 +20,7 @@ from lm_lab.train import restore, room
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.feed import open_feed
-from lm_lab.train.measures import Measure
+from lm_lab.train.metrics import Prepared, measure
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
@@ -47,8 +47,7 @@ class Machine(NamedTuple):
     step: Compiled  # (state, examples [P] K B S) -> (state, metrics [P] K)
     evaluate: Compiled  # state -> sums by exam
     examples: Callable[[int, int], Examples]  # (first step, steps)
-    measure: Measure | None  # of one run's parameters, at its end
-    measures_always: bool  # and at every evaluation
+    metrics: list[Prepared]
     whole: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen) of one run -> its parameters
     shares_frozen: bool  # whether the members have one frozen tree, without their axis
 
@@ -132,8 +131,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         Compiled(jit_step),
         Compiled(jit_evaluate, lambda state: (state._replace(opt_state=()), exam)),
         examples,
-        feed.measure,
-        getattr(first.objective, "measured", "at_end") == "always",
+        feed.metrics,
         adapter.merge,
         shares,
     )
@@ -225,11 +223,7 @@ def _train(machine: Machine, company: Company, signals: Signals, watchdog: Watch
 
 def _examine(machine: Machine, members: list[RunWriter], step: int, state: TrainState) -> None:
     at_end = step == machine.program.steps
-    found = (
-        _measure(machine, state, members)
-        if at_end or machine.measures_always
-        else [{}] * len(members)
-    )
+    found = _measure(machine, state, members, at_end)
     all_sums = _split(jax.device_get(machine.evaluate(state)), len(members))
     for member, sums, measured in zip(members, all_sums, found):
         member.log_evaluation(step, sums, measured)
@@ -242,14 +236,14 @@ def _save(members: list[RunWriter], step: int, state: TrainState) -> None:
 
 
 def _measure(
-    machine: Machine, state: TrainState, members: list[RunWriter]
+    machine: Machine, state: TrainState, members: list[RunWriter], at_end: bool
 ) -> list[dict[str, float]]:
-    """What is measured of each member beside its sums."""
-    if machine.measure is None:
+    """The metrics of each member that are due."""
+    if not machine.metrics:
         return [{} for _ in members]
     wholes = zip(_split(state.params, len(members)), _split_frozen(machine, state, len(members)))
     return [
-        machine.measure(machine.whole(*own)) if m.result is None else {}
+        measure(machine.metrics, machine.whole(*own), at_end) if m.result is None else {}
         for m, own in zip(members, wholes)
     ]
 

@@ -52,7 +52,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
         params = _read(folder)
     else:
         _, _, own = load_adapter(directory)
-        adapter = registry.find("adapters", own.name, "config.adapter.name").make(own.settings)
+        adapter = registry.load("adapters", own.name, "config.adapter.name").make(own.settings)
         params = jax.device_get(adapter.merge(own.trained, own.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
@@ -69,17 +69,17 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     section = _adapter_of(directory, content)
     if section["name"] == "none":
         raise UserError(f"{directory} trained no adapter, but all parameters; name a run that did")
-    module = registry.find("adapters", section.pop("name"), f"{where}.name")
-    settings = build(module.Config, section, where)
+    maker = registry.load("adapters", section.pop("name"), f"{where}.name")
+    settings = build(maker.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
-        base = _drawn(registry.find("models", family, "family").Model(config), content["seed"])
+        base = _drawn(registry.load("models", family, "family").Model(config), content["seed"])
     elif section.get("continues"):
         base = load_beginning(Path(initial).expanduser())[2]
     else:
         base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
-    frozen = _pick(base, jax.eval_shape(module.make(settings).split, jax.random.key(0), base)[1])
+    frozen = _pick(base, jax.eval_shape(maker.make(settings).split, jax.random.key(0), base)[1])
     if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(
@@ -111,7 +111,7 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     if not isinstance(section, dict) or not isinstance(section.get("family"), str):
         raise UserError(f"{where}.family is missing; name the directory of a run")
     family = section["family"]
-    module = registry.find("models", family, f"{where}.family")
+    module = registry.load("models", family, f"{where}.family")
     config = build(
         module.Config, {name: value for name, value in section.items() if name != "family"}, where
     )
@@ -216,7 +216,7 @@ def is_alone(directory: Path) -> bool:
 @functools.cache
 def abstract_params(family: str, config: Any) -> PyTree:
     """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""
-    model = registry.find("models", family, "config.model.family").Model(config)
+    model = registry.load("models", family, "config.model.family").Model(config)
     tokens = jnp.zeros((1, 2), jnp.int32)
     inputs = Inputs(tokens, context=tokens if config.reads_context else None)
     return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))

@@ -144,7 +144,7 @@ def test_manifest_describes_the_files(corpus, tmp_path):
 
 def test_built_once(corpus, tmp_path, monkeypatch):
     first = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
-    monkeypatch.setattr(text, "documents", None)
+    monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=lambda config: 1 / 0))
     second = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
     assert first.key == second.key
     np.testing.assert_array_equal(first.train, second.train)
@@ -172,7 +172,8 @@ def test_another_text_tokenizer_or_split_is_another_store(corpus, tmp_path):
 
 def test_text_that_changes_while_it_is_read_is_refused(corpus, tmp_path, monkeypatch):
     prints = iter(["before", "after"])
-    monkeypatch.setattr(text, "fingerprint", lambda config: next(prints))
+    restless = text.SOURCE._replace(fingerprint=lambda config: next(prints))
+    monkeypatch.setattr(text, "SOURCE", restless)
     with pytest.raises(UserError, match=r"changed while it was read; run again"):
         store.build("text", corpus, TOKENIZER, tmp_path / "cache")
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -185,7 +186,7 @@ def test_document_that_differs_at_the_second_reading_is_refused(corpus, tmp_path
         extra = next(readings)
         return (document._replace(text=document.text + extra) for document in original(config))
 
-    monkeypatch.setattr(text, "documents", restless)
+    monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=restless))
     with pytest.raises(UserError, match=r"00\.txt changed while it was read"):
         store.build("text", corpus, TOKENIZER, tmp_path / "cache")
 
@@ -242,13 +243,14 @@ def test_unknown_source_has_a_suggestion(tmp_path):
 SLOW_SOURCE = """
 import time
 from pathlib import Path
-from lm_lab.data.sources.synthetic import Config, documents as quick, fingerprint
+from lm_lab.data.sources.synthetic import SOURCE as SYNTHETIC
 def documents(config):
     with Path(__file__).with_name("builds").open("a") as file:
         file.write("x")
-    for document in quick(config):
+    for document in SYNTHETIC.documents(config):
         time.sleep({pause})
         yield document
+SOURCE = SYNTHETIC._replace(documents=documents)
 """
 
 BUILDER = """

@@ -53,7 +53,7 @@ class Twin(NamedTuple):
 
     def model(self, **changes: Any) -> Any:
         """Ours, with some settings changed."""
-        family = registry.find("models", self.family, "family")
+        family = registry.load("models", self.family, "family")
         return family.Model(dataclasses.replace(self.config, **changes))
 
     def logits(self, inputs: Inputs, **changes: Any) -> np.ndarray:
@@ -67,7 +67,7 @@ class Twin(NamedTuple):
 @functools.cache
 def compiled(family: str, config: Any) -> Callable[[Any, Inputs], jax.Array]:
     """The forward pass of a model, compiled once for all checks of it."""
-    model = registry.find("models", family, "family").Model(config)
+    model = registry.load("models", family, "family").Model(config)
     return jax.jit(lambda params, inputs: model.apply({"params": params}, inputs))
 
 

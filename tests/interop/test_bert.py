@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.interop import bert, folder, mapping
 from lm_lab.models import encoder
-from lm_lab.nn.heads import Pooled
+from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import flatten
 from lm_lab.types import Inputs, UserError
 from tests import tiny

@@ -120,7 +120,7 @@ def read(case, place):
 
 
 def logits_of(twin, settings, adapters, tokens):
-    model = registry.find("models", twin.family, "").Model(twin.config)
+    model = registry.load("models", twin.family, "").Model(twin.config)
     variables = {"params": twin.params, "lora": lora.collection({"it": settings}, {"it": adapters})}
     return np.asarray(jax.jit(lambda v, t: model.apply(v, Inputs(t)))(variables, tokens))
 

@@ -13,7 +13,7 @@ from lm_lab import config as configs
 from lm_lab.cli import convert
 from lm_lab.data import loader
 from lm_lab.interop import architectures, folder, nearest, origin, tokenizers
-from lm_lab.registry import find
+from lm_lab.registry import load
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.restore import abstract_params
@@ -55,7 +55,7 @@ def foreign(place: Path, name: str) -> Path:
     module = next(
         module for module in architectures.modules() if module.__name__.endswith(f".{name}")
     )
-    family = find("models", module.FAMILY, "family")
+    family = load("models", module.FAMILY, "family")
     known = {
         setting: SIZES[setting]
         for setting in SIZES

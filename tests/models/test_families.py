@@ -21,7 +21,7 @@ FAMILIES = registry.names("models")
 
 
 def config_of(family):
-    return registry.find("models", family, "family").Config
+    return registry.load("models", family, "family").Config
 
 
 def choices(family, field):
@@ -67,8 +67,12 @@ def named(pairs):
 
 ALL_VARIANTS = [(family, changes) for family in FAMILIES for changes in variants(family)]
 VARIANTS = named(ALL_VARIANTS)
-PAST = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "past"])
-ALL = named([pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.sees == "all"])
+PAST = named(
+    [pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.scope == "causal"]
+)
+ALL = named(
+    [pair for pair in ALL_VARIANTS if tiny.model(pair[0], **pair[1]).cfg.scope == "bidirectional"]
+)
 CONTEXT_READERS = named([pair for pair in ALL_VARIANTS if config_of(pair[0]).reads_context])
 PATTERN = {"depth": 3, "window": LENGTH // 3, "global_every": 2}
 WINDOWS = {"window": {"window": LENGTH // 3}, "pattern": PATTERN}
@@ -76,7 +80,7 @@ GENERATIVE = PAST + [
     pytest.param(family, changes, id=f"{family}-{name}")
     for family in FAMILIES
     for name, changes in WINDOWS.items()
-    if has(family, *changes) and config_of(family).sees == "past"
+    if has(family, *changes) and config_of(family).scope == "causal"
 ]
 LAYERS = named(
     [pair for pair in ALL_VARIANTS if "positions" not in pair[1]]

@@ -59,7 +59,7 @@ def test_parameters_are_the_closed_form(tied):
 
 def test_two_directions_see_the_whole_segment_and_nothing_else():
     model = tiny.model("rnn", bidirectional=True)
-    assert (model.cfg.sees, tiny.model("rnn").cfg.sees) == ("all", "past")
+    assert (model.cfg.scope, tiny.model("rnn").cfg.scope) == ("bidirectional", "causal")
     params = tiny.params_of(model, Inputs(TOKENS))
     segments = jnp.asarray([[1] * 5 + [2] * 8 + [0] * 3] * 2)
     packed = logits_of(model, params, Inputs(TOKENS, segments))

@@ -5,8 +5,8 @@ import pytest
 from jax import export
 
 from lm_lab.nn.attention import attend
+from lm_lab.nn.attention_info import make_mask
 from lm_lab.nn.fused import splash
-from lm_lab.nn.sight import make_mask
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import ROUNDING, distance
@@ -86,18 +86,18 @@ PACKED = jnp.where(jnp.arange(256) < jnp.asarray([[100], [200]]), 1, 2)
 
 
 @pytest.mark.parametrize(
-    "segments, softcap, window, sees",
-    [(None, None, None, "all"), (PACKED, 5.0, 40, "past")],
+    "segments, softcap, window, scope",
+    [(None, None, None, "bidirectional"), (PACKED, 5.0, 40, "causal")],
     ids=["all", "packed"],
 )
-def test_splash_attention_is_the_plain_one(segments, softcap, window, sees):
+def test_splash_attention_is_the_plain_one(segments, softcap, window, scope):
     places = jnp.arange(256)
-    mask = make_mask(places[:, None] - places, segments, segments, window=window, sees=sees)
+    mask = make_mask(places[:, None] - places, segments, segments, window=window, scope=scope)
     weights = jax.random.normal(jax.random.key(0), (2, 256, 4, 32))
 
     def fused_loss(q, k, v):
         return (
-            splash(q, k, v, segments, None, softcap, window, sees, interpret=True) * weights
+            splash(q, k, v, segments, None, softcap, window, scope, interpret=True) * weights
         ).sum()
 
     def plain_loss(q, k, v):
@@ -124,7 +124,7 @@ def test_attention_by_rows_is_the_plain_one(segments, window, biased):
     def loss(kernel, given):
         own = None if segments is None else segments[:, :length]
         return lambda q, k, v: (
-            attend(q, k, v, given, kernel, bias=added, softcap=5.0, window=window, own_BL=own)
+            attend(q, k, v, given, kernel, bias=added, softcap=5.0, window=window, segments_BL=own)
             * weights
         ).sum()
 
@@ -143,7 +143,7 @@ def test_attention_by_rows_is_the_plain_one(segments, window, biased):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_splash_attention_compiles_for_a_tpu_with_its_gradient(dtype):
     def loss(q, k, v):
-        return splash(q, k, v, PACKED, None, None, None, "past").astype(jnp.float32).sum()
+        return splash(q, k, v, PACKED, None, None, None, "causal").astype(jnp.float32).sum()
 
     lowered = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=["tpu"])(
         *grouped(dtype=dtype)

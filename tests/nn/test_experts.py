@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lm_lab.engine.sharding import unbox
-from lm_lab.nn.experts import Experts, Mixture, imbalance
+from lm_lab.nn.experts import Experts, Mixture, load_balancing_loss
 from lm_lab.nn.feed_forward import FeedForward
 from tests.tiny import ROUNDING, distance
 
@@ -25,7 +25,9 @@ def params_of(module):
 
 
 def applied(module, params, x=X, real=None):
-    return jax.jit(lambda params, x: module.apply({"params": params}, x, real))(params, x)
+    return jax.jit(
+        lambda params, x: module.apply({"params": params}, x, None if real is None else ~real)
+    )(params, x)
 
 
 def looped(params, chosen, capacity=None, real=None):
@@ -36,9 +38,9 @@ def looped(params, chosen, capacity=None, real=None):
         taken = np.zeros(E, int)
         for place in range(L):
             x = np.asarray(X[row, place], np.float64)
-            chances = np.exp(x @ p["router"]["kernel"])
-            chances /= chances.sum()
-            best = np.argsort(-chances)[:chosen]
+            router_probs = np.exp(x @ p["router"]["kernel"])
+            router_probs /= router_probs.sum()
+            best = np.argsort(-router_probs)[:chosen]
             for expert in best:
                 if real is not None and not real[row, place]:
                     continue
@@ -48,7 +50,9 @@ def looped(params, chosen, capacity=None, real=None):
                 up, gate = (x @ p[name]["kernel"][expert] for name in ("up", "gate"))
                 y = (gate / (1 + np.exp(-gate)) * up) @ p["down"]["kernel"][expert]
                 out[row, place] += y * (
-                    chances[expert] / chances[best].sum() if chosen > 1 else chances[expert]
+                    router_probs[expert] / router_probs[best].sum()
+                    if chosen > 1
+                    else router_probs[expert]
                 )
     return out
 
@@ -124,27 +128,30 @@ def test_members_of_a_population_are_themselves():
 
 def test_imbalance_is_switch_transformers():
     rng = np.random.default_rng(0)
-    chances = rng.dirichlet(np.ones(E), (B, L))
-    chosen = np.argsort(-chances)[..., :2]
+    router_probs = rng.dirichlet(np.ones(E), (B, L))
+    chosen = np.argsort(-router_probs)[..., :2]
     wanted = []
     for row, count in enumerate((L, 11)):
         share = np.bincount(chosen[row, :count].ravel(), minlength=E) / (2 * count)
-        wanted.append(E * share @ chances[row, :count].mean(0))
+        wanted.append(E * share @ router_probs[row, :count].mean(0))
     assert (
-        distance(imbalance(jnp.float32(chances), jnp.asarray(chosen), REAL), np.asarray(wanted))
+        distance(
+            load_balancing_loss(jnp.float32(router_probs), jnp.asarray(chosen), REAL),
+            np.asarray(wanted),
+        )
         < ROUNDING
     )
     alike = jnp.full((1, E, E), 1 / E)
-    assert imbalance(alike, jnp.arange(E)[None, :, None], None) == pytest.approx(1.0)
-    assert imbalance(alike, jnp.arange(E)[None, :, None], jnp.zeros((1, E), bool)) == 0
+    assert load_balancing_loss(alike, jnp.arange(E)[None, :, None], None) == pytest.approx(1.0)
+    assert load_balancing_loss(alike, jnp.arange(E)[None, :, None], jnp.zeros((1, E), bool)) == 0
 
 
 def test_the_loss_is_sown_for_every_row():
     module = layer(balance_weight=0.5)
     params = params_of(module)
-    y, sown = module.apply({"params": params}, X, REAL, mutable=["losses"])
-    chances = jax.nn.softmax(X @ params["router"]["kernel"])
-    wanted = 0.5 * imbalance(chances, jax.lax.top_k(chances, 2)[1], REAL)
+    y, sown = module.apply({"params": params}, X, ~REAL, mutable=["losses"])
+    router_probs = jax.nn.softmax(X @ params["router"]["kernel"])
+    wanted = 0.5 * load_balancing_loss(router_probs, jax.lax.top_k(router_probs, 2)[1], REAL)
     assert distance(sown["losses"]["balance"][0], wanted) < ROUNDING
     assert (
         distance(applied(module, params, real=REAL), y) < ROUNDING

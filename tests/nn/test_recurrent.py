@@ -11,7 +11,8 @@ from jax.experimental import rnn as cudnn
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn import recurrent
 from lm_lab.nn.cells import CELLS, Name
-from lm_lab.nn.recurrent import Recurrent, Segments, recur
+from lm_lab.nn.recurrent import Recurrent, recur
+from lm_lab.nn.segments import SegmentInfo, Segments, resets
 from lm_lab.types import Inputs, UserError
 from tests.tiny import ROUNDING, distance
 
@@ -62,9 +63,11 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD, segments):
-        course = Segments()(Inputs(jnp.zeros(x_BLD.shape[:2], jnp.int32), segments))
+        info = Segments(reverse=self.reverse)(
+            Inputs(jnp.zeros(x_BLD.shape[:2], jnp.int32), segments)
+        )
         return Recurrent(self.cell, SIZE, self.bias, "plain", self.reverse, name="recurrent")(
-            x_BLD, course
+            x_BLD, info
         )
 
 
@@ -113,18 +116,18 @@ def test_every_segment_is_read_as_if_alone_and_padding_not_at_all(cell, reverse)
     assert (layer(cell, noise, SEGMENTS, reverse=reverse)[real] == out[real]).all()
 
 
-def naive(cell, x_LBG, kernel, biases, start, breaks):
+def naive(cell, x_LBG, kernel, biases, start, marks):
     """The recurrence as jax differentiates it."""
     gates = [biases[0], jnp.pad(biases[1], (2 * SIZE, 0)) if len(biases) > 1 else 0.0]
 
     def step(state, now):
         x, mark = now
-        begun = tuple(jnp.where(mark.begins_LB1, 0, s) for s in state)
+        begun = tuple(jnp.where(mark.resets_LB1, 0, s) for s in state)
         new, _ = CELLS[cell].forward(x + gates[0], begun[0] @ kernel + gates[1], begun)
-        new = tuple(jnp.where(mark.rests_LB1, old, s) for old, s in zip(begun, new))
+        new = tuple(jnp.where(mark.padding_LB1, old, s) for old, s in zip(begun, new))
         return new, new[0]
 
-    end, h = jax.lax.scan(step, start, (x_LBG, breaks))
+    end, h = jax.lax.scan(step, start, (x_LBG, marks))
     return h, end
 
 
@@ -135,10 +138,11 @@ def test_the_written_derivative_is_that_of_jax(cell):
     start = tuple(drawn(5 + index, ROWS, SIZE) for index in range(states))
     args = (drawn(1, LENGTH, ROWS, gates), drawn(2, SIZE, gates), biases, start)
     none = jnp.zeros(ROWS, jnp.int32)
-    breaks, _ = recurrent._breaks(SEGMENTS, none)
+    resets_BL, _ = resets(SEGMENTS, none)
+    marks = recurrent.Marks(resets_BL.T[..., None], (SEGMENTS == 0).T[..., None])
 
     def total(run, *args):
-        h, end = run(*args, breaks)
+        h, end = run(*args, marks)
         return (jnp.sin(3 * h) * drawn(9, *h.shape)).sum() + sum(jnp.cos(s).sum() for s in end)
 
     ours = jax.jit(
@@ -206,6 +210,4 @@ def test_the_fused_kernel_is_refused_where_it_cannot_run():
     with pytest.raises(
         UserError, match=r"config\.model\.recurrent_kernel cudnn needs an NVIDIA GPU"
     ):
-        Recurrent("lstm", SIZE, True, "cudnn").init(
-            jax.random.key(0), x, recurrent.Course(None, None)
-        )
+        Recurrent("lstm", SIZE, True, "cudnn").init(jax.random.key(0), x, SegmentInfo(None, None))

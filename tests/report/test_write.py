@@ -176,26 +176,13 @@ def test_a_wrong_analysis_is_one_line(sweep, tmp_path, change, words):
 
 
 def test_an_analysis_may_live_in_an_outside_package(sweep, tmp_path, monkeypatch):
-    folder = tmp_path / "my_lab"
-    folder.mkdir()
-    (folder / "mean_loss.py").write_text(
-        "import dataclasses\n"
-        "from lm_lab.report.page import Report\n"
-        "@dataclasses.dataclass(frozen=True)\n"
-        "class Settings:\n    pass\n"
-        "@dataclasses.dataclass(frozen=True)\n"
-        "class Mean:\n    loss: float\n"
-        "def analyse(rows, settings):\n"
-        "    losses = [row['loss'] for row in rows if row['loss'] is not None]\n"
-        "    return Mean(sum(losses) / len(losses))\n"
-        "def report(analysis, sweep):\n    return Report([f'The mean loss is "
-        "{analysis.loss:.2f}.'])\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    study = json.loads((sweep / "sweep.json").read_text()) | {
-        "analysis": {"kind": "my_lab.mean_loss"}
-    }
-    (folder / "sweep.json").write_text(json.dumps(study))
-    shutil.copy(sweep / "results.csv", folder)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "outside")
+    study = json.loads((sweep / "sweep.json").read_text())
+    study |= {"analysis": {"kind": "my_lab.least", "show": 2}}
+    (tmp_path / "sweep.json").write_text(json.dumps(study))
+    shutil.copy(sweep / "results.csv", tmp_path)
     with trusting(["my_lab"]):
-        assert "The mean loss is 1." in write(folder).read_text(encoding="utf-8")
+        page = write(tmp_path).read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "analysis.json").read_text())
+    assert results["losses"] == sorted(results["losses"])
+    assert f"Least is {results['names'][0]}, with {results['losses'][0]:.3f} nats." in page

@@ -77,7 +77,7 @@ LEARNS = {"encoder": "masked", "encoder_decoder": "continuation"}
 def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     """Unrolled in depth and in time: XLA counts the body of a loop once."""
     scan = jax.lax.scan
-    known = {field.name for field in dataclasses.fields(registry.find("models", family, "").Config)}
+    known = {field.name for field in dataclasses.fields(registry.load("models", family, "").Config)}
     # XLA makes a polynomial of the error function.
     sizes = {"width": 64, "scan": False, "depth": DEPTH, "heads": HEADS, "activation": "gelu"}
     model = {"family": family} | {name: size for name, size in sizes.items() if name in known}

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lm_lab.contracts import Source
 from lm_lab.data import files
 from lm_lab.runs import durable
 from lm_lab.schema import setting
@@ -71,8 +72,8 @@ def _text(line: bytes, field: str, where: str) -> str:
         raise UserError(f"{files.KEY}: {where} cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):
         raise UserError(
-            f"{files.KEY}: {where} is not a JSON object; every line must be one, as "
-            f"{{{field!r}: ...}}"
+            f"{files.KEY}: {where} is not a JSON object; every line must be one, as {{{field!r}: "
+            "...}"
         )
     if field not in record:
         known = ", ".join(map(repr, record)) or "none"
@@ -91,3 +92,6 @@ def _text(line: bytes, field: str, where: str) -> str:
             f"{files.KEY}: {where} has half of a surrogate pair in {field!r}; mend the line"
         ) from None
     return text
+
+
+SOURCE = Source(Config, documents, fingerprint)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from lm_lab.contracts import Source
 from lm_lab.data import files, tables
 from lm_lab.schema import setting
-from lm_lab.types import DataForm, Document, UserError
-
-GIVES: DataForm = "labelled"
+from lm_lab.types import Document, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,3 +75,6 @@ def _number(text: str, where: str) -> float:
             f"{where} has the label {text!r}, and it must be a number; mend it or config.data.source.label"
         )
     return number
+
+
+SOURCE = Source(Config, documents, fingerprint, provides="labelled")

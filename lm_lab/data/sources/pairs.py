@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from lm_lab.contracts import Source
 from lm_lab.data import files, tables
 from lm_lab.schema import setting
-from lm_lab.types import DataForm, Document, UserError
-
-GIVES: DataForm = "pairs"
+from lm_lab.types import Document, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,3 +127,6 @@ def _groups(pattern: str) -> int:
         return re.compile(pattern).groups
     except re.error as error:
         raise UserError(f"pattern {pattern!r} is no regular expression ({error})") from None
+
+
+SOURCE = Source(Config, documents, fingerprint, provides="pairs", as_source=as_source)

@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from lm_lab.contracts import Source
 from lm_lab.data import files
 from lm_lab.data.documents import digest
 from lm_lab.types import Document, UserError
@@ -67,3 +68,6 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+SOURCE = Source(Config, documents, fingerprint)

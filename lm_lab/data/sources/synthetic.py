@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lm_lab.contracts import Source
 from lm_lab.data import markov
 from lm_lab.data.documents import digest
 from lm_lab.schema import setting
@@ -73,3 +74,6 @@ def _table(config: Config) -> np.ndarray:
     return markov.transitions(
         config.symbols, config.order, config.concentration, config.language_seed
     )
+
+
+SOURCE = Source(Config, documents, fingerprint)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from lm_lab.contracts import Source
 from lm_lab.data import files
 from lm_lab.schema import setting
 from lm_lab.types import Document
@@ -30,3 +31,6 @@ def documents(config: Config) -> Iterator[Document]:
 def fingerprint(config: Config) -> str:
     """Digest of all files, names and contents."""
     return files.fingerprint(files.find(config.path, (config.suffix,)), "text")
+
+
+SOURCE = Source(Config, documents, fingerprint)

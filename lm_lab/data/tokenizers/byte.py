@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.types import Codec
 
 END_OF_DOCUMENT = 256
@@ -24,7 +25,7 @@ class Config:
     """Nothing to choose."""
 
 
-def make(config: Config) -> Codec:
+def make(config: Config, learnt: bytes = b"") -> Codec:
     """The byte tokenizer: vocabulary 257, ids u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
@@ -38,3 +39,6 @@ def _encode(text: str) -> np.ndarray:
 def _decode(ids: Any) -> str:
     flat = np.asarray(ids).ravel()
     return flat[flat < END_OF_DOCUMENT].astype(np.uint8).tobytes().decode(errors="replace")
+
+
+TOKENIZER = Tokenizer(Config, make)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.data import subword
 from lm_lab.schema import setting
 from lm_lab.types import Codec
@@ -93,3 +94,6 @@ def _join(written: list[bytes]) -> str:
     return "".join(
         unicodedata.normalize("NFC", text) if letters else text for letters, text in texts
     )
+
+
+TOKENIZER = Tokenizer(Config, make, learn, unknown)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import durable
 from lm_lab.schema import setting
@@ -58,7 +59,7 @@ class Library(NamedTuple):
     end: list[int]  # and after it
 
 
-def make(config: Config) -> Codec:
+def make(config: Config, learnt: bytes = b"") -> Codec:
     """The tokenizer of the file. Raises UserError where it is missing, or of no known kind."""
     path = Path(config.tokenizer_file)
     content = _content(path)
@@ -243,8 +244,8 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
     if named is None and after:
         return after[-1]
     raise UserError(
-        f"config.data.tokenizer.end_token: none of its special tokens is {named or 'a usual end'}; name "
-        "one of them"
+        f"config.data.tokenizer.end_token: none of its special tokens is {named or 'a usual end'}; name one "
+        "of them"
     )
 
 
@@ -292,3 +293,6 @@ def _unspoken(model: dict[str, Any], added: Any) -> dict[str, Any]:
     if isinstance(vocab, list):
         return model | {"vocab": [[hidden.get(piece, piece), score] for piece, score in vocab]}
     return model | {"vocab": {hidden.get(piece, piece): number for piece, number in vocab.items()}}
+
+
+TOKENIZER = Tokenizer(Config, make)

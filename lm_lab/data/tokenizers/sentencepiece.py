@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import sentencepiece
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
 from lm_lab.types import Codec, UserError
@@ -121,3 +122,6 @@ def begins_word(data: bytes) -> int:
     if len(data) == 1:
         return int(byte.WORDS[data[0]])
     return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")
+
+
+TOKENIZER = Tokenizer(Config, make, learn)

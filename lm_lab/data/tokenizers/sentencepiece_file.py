@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
 from lm_lab.runs import durable
 from lm_lab.schema import setting
@@ -47,7 +48,7 @@ class Config:
     )
 
 
-def make(config: Config) -> Codec:
+def make(config: Config, learnt: bytes = b"") -> Codec:
     """The tokenizer of the files. Raises UserError where one is missing, or not of its kind."""
     source = _processor("tokenizer_file", config.tokenizer_file)
     target = source if config.target_file is None else _processor("target_file", config.target_file)
@@ -167,3 +168,6 @@ def _identity(config: Config) -> str:
         name: hashlib.sha256(durable.read_bytes(Path(facts[name]))).hexdigest() for name in names
     }
     return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"
+
+
+TOKENIZER = Tokenizer(Config, make)

@@ -18,6 +18,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from lm_lab.contracts import Tokenizer
 from lm_lab.data import subword
 from lm_lab.schema import setting
 from lm_lab.types import Codec
@@ -64,3 +65,6 @@ def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, i
 def _cut(text: str) -> Iterator[tuple[str, bytes]]:
     for word in text.split(" "):
         yield word, word.encode() + b" "
+
+
+TOKENIZER = Tokenizer(Config, make, learn, unknown)

@@ -28,7 +28,7 @@ CONFIGS = [
 
 
 def made(config):
-    module = registry.find("data.tokenizers", type(config).__module__.rpartition(".")[2], "")
+    module = registry.load("data.tokenizers", type(config).__module__.rpartition(".")[2], "")
     return module.make(config, module.learn(config, iter(TRAINED)))
 
 
@@ -52,7 +52,7 @@ def test_every_text_comes_back_and_its_bytes_are_counted(config):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=repr)
 def test_learning_is_repeatable_and_decides_the_identity(config):
-    module = registry.find("data.tokenizers", type(config).__module__.rpartition(".")[2], "")
+    module = registry.load("data.tokenizers", type(config).__module__.rpartition(".")[2], "")
     learnt = module.learn(config, iter(TRAINED))
     assert module.learn(config, iter(TRAINED)) == learnt
     assert made(config).identity == module.make(config, learnt).identity

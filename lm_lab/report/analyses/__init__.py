@@ -1,0 +1,1 @@
+"""Kinds of analysis, one per file or package."""

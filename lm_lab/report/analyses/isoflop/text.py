@@ -1,0 +1,257 @@
+"""The answer of an isoFLOP analysis in sentences, each with its number and its uncertainty."""
+
+import math
+
+from lm_lab.report import formatting
+from lm_lab.report.analyses.isoflop.frontier import lowest
+from lm_lab.report.analyses.isoflop.results import COUNTS, Results
+from lm_lab.report.page import Headline
+from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAnalysis
+
+
+def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
+    """The frontier of the answer: approach 3, else approach 2, which is biased (2603.22339)."""
+    return analysis.frontier("approach 3") or analysis.frontier("approach 2")
+
+
+def largest_fitted(analysis: IsoflopAnalysis) -> float:
+    """FLOPs of the largest budget that a fit saw."""
+    seen = [point for point in analysis.points if not point.held_out]
+    top = max(point.budget for point in seen)
+    return float(max(point.flops for point in seen if point.budget == top))
+
+
+def at(band: Band, flops: float) -> float:
+    """The value of a curve at a compute, interpolated on log axes."""
+    places = range(1, len(band.flops))
+    after = next((place for place in places if band.flops[place] >= flops), len(band.flops) - 1)
+    x0, x1, y0, y1 = (
+        math.log(v)
+        for v in (*band.flops[after - 1 : after + 1], *band.value[after - 1 : after + 1])
+    )
+    return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
+
+
+def answer(results: Results, unit: str = "token") -> list[str]:
+    """The paragraphs of the answer; losses are nats a `unit`."""
+    analysis = results.analysis
+    best = preferred(analysis)
+    if best is None:
+        return [_no_law(analysis), *_open_questions(analysis)]
+    paragraphs = [_law(analysis, best), _meaning(analysis, best)]
+    doubts = [_agreement(analysis), _sensitivity(analysis), _counting(results)]
+    paragraphs += [" ".join(doubt for doubt in doubts if doubt)] if any(doubts) else []
+    paragraphs += (
+        [_prediction(analysis, analysis.held_out, unit)] if analysis.held_out is not None else []
+    )
+    return [*paragraphs, *_open_questions(analysis), _scope(analysis)]
+
+
+def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
+    """The key numbers of the answer."""
+    best = preferred(analysis)
+    made = []
+    if best is not None:
+        flops = largest_fitted(analysis)
+        params, tokens = at(best.params, flops), at(best.tokens, flops)
+        made = [
+            Headline("exponent of N* in C", *_value(analysis, best.exponent_params)),
+            Headline("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
+            Headline(
+                f"tokens per parameter at {formatting.power(flops)} FLOPs",
+                formatting.plain(tokens / params, 3),
+                "at the optimum",
+            ),
+        ]
+    if analysis.held_out is not None:
+        held = analysis.held_out
+        note = (
+            f"predicted {' '.join(formatting.rounded(held.predicted))}, "
+            f"{'inside' if held.inside else 'outside'} the interval"
+        )
+        made.append(
+            Headline(
+                f"loss at {formatting.power(held.budget)} FLOPs, held out",
+                f"{held.observed:.3f}",
+                note,
+            )
+        )
+    return made
+
+
+def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
+    shown, bounds = formatting.rounded(estimate)
+    return (
+        shown,
+        f"{formatting.percent(analysis.level)} interval {bounds}"
+        if bounds
+        else "no interval could be had",
+    )
+
+
+def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
+    budgets = [point.budget for point in analysis.points if not point.held_out]
+    (a, a_bounds), (b, b_bounds) = (
+        formatting.rounded(best.exponent_params),
+        formatting.rounded(best.exponent_tokens),
+    )
+    bounds = (
+        f"; {formatting.percent(analysis.level)} intervals {a_bounds} and {b_bounds}"
+        if a_bounds and b_bounds
+        else ""
+    )
+    return (
+        f"Between {formatting.power(min(budgets))} and {formatting.power(max(budgets))} FLOPs, the "
+        f"model size of lowest held-out loss grows as N* ∝ C^{a} and its training data as D* ∝ "
+        f"C^{b} ({best.method}{bounds}). {_against_equal(best)}"
+    )
+
+
+def _against_equal(best: Frontier) -> str:
+    low, high = best.exponent_params.low, best.exponent_params.high
+    if low is None or high is None:
+        return "No interval could be had, so nothing is said about other exponents."
+    if low <= 0.5 <= high:
+        return (
+            "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not "
+            "exclude it."
+        )
+    faster = "parameters" if low > 0.5 else "data"
+    return (
+        f"Equal scaling of the two (a = 0.5) lies outside the interval: {faster} should grow "
+        "faster."
+    )
+
+
+def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
+    flops = largest_fitted(analysis)
+    params, tokens = at(best.params, flops), at(best.tokens, flops)
+    grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
+    return (
+        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} "
+        f"times the tokens. At {formatting.power(flops)} FLOPs the optimum is near "
+        f"{formatting.short(params)} parameters on {formatting.short(tokens)} tokens, "
+        f"{formatting.plain(tokens / params, 3)} tokens per parameter."
+    )
+
+
+def _agreement(analysis: IsoflopAnalysis) -> str:
+    """Whether the two approaches agree, and whether the surface can be trusted."""
+    two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
+    if two is None:
+        return f"Approach 2 was refused, so nothing checks this exponent.{_doubts(analysis)}"
+    if three is None:
+        return (
+            "Approach 3 was refused, so nothing checks this exponent, and approach 2 is biased on "
+            "wide grids."
+        )
+    x, y = two.exponent_params, three.exponent_params
+    words = f"Approach 2 gives a = {formatting.estimate(x)}"
+    if x.low is None or x.high is None or y.low is None or y.high is None:
+        return f"{words}.{_doubts(analysis)}"
+    if max(x.low, y.low) > min(x.high, y.high):
+        words += (
+            ": the two approaches disagree beyond their intervals, so neither should be leant on "
+            "alone"
+        )
+    else:
+        words += ", in agreement within the intervals"
+    return f"{words}.{_doubts(analysis)}"
+
+
+def _doubts(analysis: IsoflopAnalysis) -> str:
+    """The cautions about the surface itself, which the answer must admit."""
+    grave = ("irreducible loss near 0", "parameter at a bound", "badly conditioned")
+    found = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
+    return (
+        f" The surface of approach 3 is itself in doubt: {formatting.listed(found)}."
+        if found
+        else ""
+    )
+
+
+def _sensitivity(analysis: IsoflopAnalysis) -> str:
+    given = [v.exponent_params for v in analysis.variants if v.exponent_params is not None]
+    if len(given) < 2:
+        return ""
+    refused = len(analysis.variants) - len(given)
+    words = (
+        f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to "
+        f"{max(given):.3f}"
+    )
+    return (
+        f"{words}, and {formatting.many(refused, 'variant')} could not be fitted."
+        if refused
+        else f"{words}."
+    )
+
+
+def _counting(results: Results) -> str:
+    """How the exponent depends on what is counted as a parameter."""
+    others = [
+        f"{formatting.rounded(estimate)[0]} ({COUNTS[count.params]})"
+        for count in results.counts[1:]
+        if (estimate := count.approach_3 or count.approach_2) is not None
+    ]
+    if not others:
+        return ""
+    own = COUNTS[results.counts[0].params]
+    return (
+        f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is "
+        f"{formatting.listed(others)}."
+    )
+
+
+def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
+    source = (
+        "the surface of approach 3"
+        if held.predictor == "surface"
+        else "the power law through the valleys"
+    )
+    predicted, bounds = formatting.rounded(held.predicted)
+    span = f" ({formatting.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
+    off = math.log(held.observed / held.predicted.value)
+    return (
+        f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller "
+        f"budgets alone, {source}, chosen beforehand, predicted a lowest loss of {predicted} nats "
+        f"per {unit}{span}; the best runs there reached {held.observed:.4g}, "
+        f"{formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
+        f"{'inside' if held.inside else 'outside'} the interval."
+    )
+
+
+def _no_law(analysis: IsoflopAnalysis) -> str:
+    best = lowest(analysis.points)
+    words = (
+        "These runs do not determine how compute should be split between parameters and data: no "
+        "law could be fitted."
+    )
+    if not best:
+        return words
+    seen = [
+        f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = "
+        f"{formatting.short(point.params)})"
+        for point in best
+    ]
+    return f"{words} What was seen: lowest loss {formatting.listed(seen)}."
+
+
+def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
+    """What cannot be concluded, and why, in one paragraph."""
+    if not analysis.refusals:
+        return []
+    reasons = [formatting.placed(refusal.where, refusal.message) for refusal in analysis.refusals]
+    return [f"What cannot be concluded, and why: {'; '.join(reasons)}."]
+
+
+def _scope(analysis: IsoflopAnalysis) -> str:
+    words = (
+        "The intervals hold the noise of these runs, not that of another text, tokenizer, "
+        "architecture or recipe; nothing here speaks of budgets beyond those shown."
+    )
+    kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
+    return (
+        f"{words} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
+        if kinds
+        else words
+    )

@@ -1,0 +1,26 @@
+"""What a kind of analysis exports: a file, or package, of lm_lab/report/analyses."""
+
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from lm_lab.contracts import ConfigT
+from lm_lab.report.page import Report
+from lm_lab.report.stored import Row, Sweep
+
+ResultsT = TypeVar("ResultsT")
+
+
+class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
+    """How the runs of a study become its answer.
+
+    A study says analysis={"kind": "isoflop", ...}, the other keys being the fields of Config.
+    """
+
+    Config: type[ConfigT]
+    # (rows of results.csv, settings) -> a frozen dataclass of results, kept as analysis.json
+    analyse: Callable[[Sequence[Row], ConfigT], ResultsT]
+    # (results, the stored sweep) -> the page
+    report: Callable[[ResultsT, Sweep], Report]
+    # (settings, rows of planned runs); raises UserError where they could not be analysed even if
+    # all were complete. The launch asks before any begins
+    check: Callable[[ConfigT, Sequence[Row]], None] = lambda config, rows: None

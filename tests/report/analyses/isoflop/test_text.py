@@ -1,0 +1,80 @@
+"""The answer says what the analysis found, and owns up to what it could not find."""
+
+from dataclasses import replace
+
+import pytest
+
+from lm_lab.report import stored
+from lm_lab.report.analyses.isoflop import rates, results, text
+from lm_lab.scaling.records import Band, Caution, Estimate
+
+
+@pytest.fixture(scope="module")
+def found(sweep):
+    return results.analyse(
+        stored.read(sweep).rows, results.Settings(held_out_budget=3e12, draws=20)
+    )
+
+
+def _with_exponent(found, method, estimate):
+    frontiers = [
+        replace(frontier, exponent_params=estimate) if frontier.method == method else frontier
+        for frontier in found.analysis.frontiers
+    ]
+    return replace(found, analysis=replace(found.analysis, frontiers=tuple(frontiers)))
+
+
+def test_exponents_are_found_by_each_count(found):
+    by_count = {count.params: count.approach_3.value for count in found.counts}
+    assert by_count["params_body"] > by_count["params"] > by_count["params_total"]
+
+
+def test_equal_scaling_is_excluded_only_outside_the_interval(found):
+    inside = _with_exponent(found, "approach 3", Estimate(0.52, 0.45, 0.6))
+    assert "do not exclude it" in text.answer(inside)[0]
+    for low, faster in ((0.51, "parameters"), (0.3, "data")):
+        outside = _with_exponent(found, "approach 3", Estimate(low + 0.05, low, low + 0.1))
+        assert f"{faster} should grow faster" in text.answer(outside)[0]
+    unknown = _with_exponent(found, "approach 3", Estimate(0.52))
+    assert "No interval could be had" in text.answer(unknown)[0]
+
+
+def test_disagreement_between_the_approaches_is_said(found):
+    apart = _with_exponent(found, "approach 2", Estimate(0.9, 0.85, 0.95))
+    assert "disagree beyond their intervals" in " ".join(text.answer(apart))
+
+
+def test_a_refused_check_and_a_doubtful_surface_are_said(found):
+    alone = replace(
+        found.analysis,
+        frontiers=tuple(f for f in found.analysis.frontiers if f.method == "approach 3"),
+        cautions=(Caution("irreducible loss near 0", "approach 3", "E is 0.01"),),
+    )
+    answer = " ".join(text.answer(replace(found, analysis=alone)))
+    assert "Approach 2 was refused" in answer
+    assert "in doubt: irreducible loss near 0" in answer
+
+
+def test_a_missed_prediction_is_said_to_be_outside(found):
+    held = found.analysis.held_out
+    missed = replace(held, observed=held.predicted.high * 1.1, inside=False)
+    answer = " ".join(
+        text.answer(replace(found, analysis=replace(found.analysis, held_out=missed)))
+    )
+    assert "above the prediction and outside the interval" in answer
+
+
+def test_a_curve_is_read_off_on_log_axes():
+    band = Band((1e10, 1e11, 1e12), (10.0, 100.0, 1000.0), (None,) * 3, (None,) * 3)
+    assert text.at(band, 3e11) == pytest.approx(300.0)
+    assert text.at(band, 1e12) == pytest.approx(1000.0)
+
+
+def test_rates_are_averaged_over_seeds_and_single_rates_left_out():
+    row = {"budget_flops": 1e11, "flops": 1e11}
+    rows = [
+        row | {"params": n, "rate": r, "loss": x}
+        for n, r, x in [(1, 0.1, 2.0), (1, 0.1, 3.0), (1, 0.2, 2.0), (2, 0.1, 1.0)]
+    ]
+    assert rates.mean_losses(rows, "rate") == {1e11: {1: {0.1: 2.5, 0.2: 2.0}}}
+    assert rates.mean_losses(rows, "no such column") == {}
