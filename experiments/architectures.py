@@ -121,5 +121,5 @@ def matmul_parameters(name: str, width: int) -> int:
     """What a token is multiplied with, the head included."""
     fields = dict(CONTENDERS[name][0])
     family = fields.pop("family")
-    made = registry.find("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
+    made = registry.load("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
     return by_group(abstract_params(family, made), getattr(made, "experts_per_token", 1))["matmul"]
