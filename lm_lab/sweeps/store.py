@@ -17,7 +17,14 @@ from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train import versions
 from lm_lab.train.identity import listed_runs, name_of, show
-from lm_lab.train.sections import Known, deciding, differences, known, modules, spec
+from lm_lab.train.sections import (
+    KeyTable,
+    deciding,
+    differences,
+    key_table,
+    names_modules_of,
+    spec,
+)
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -77,10 +84,9 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     changed.
     """
     stored = planned_runs(read(directory)) if (directory / "sweep.json").exists() else []
-    named = [modules(run.config) for run in planned]
-    stored = [
-        run for run in stored if modules(run.config) in named
-    ]  # modules that no planned run names stay unread
+    configs = [run.config for run in planned]
+    # modules that no planned run names stay unread
+    stored = [run for run in stored if names_modules_of(run.config, configs)]
     names: dict[str, str] = {}
     for tell in (spec, deciding):
         there = _by_text(tell, [run for run in stored if run.name not in names.values()])
@@ -92,11 +98,11 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def _by_text(
-    tell: Callable[[Config, Known], Config], runs: Sequence[Planned]
+    tell: Callable[[Config, KeyTable], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
     found: dict[str, list[Planned]] = {}
     for run in runs:
-        told = json.dumps(tell(run.config, known(run.config)), sort_keys=True)
+        told = json.dumps(tell(run.config, key_table(run.config)), sort_keys=True)
         found.setdefault(told, []).append(run)
     return found
 
@@ -178,7 +184,7 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str
     lost = [run for run in planned_runs(stored) if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        changed = differences(lost[0].config, now.config, known(now.config)) if now else []
+        changed = differences(lost[0].config, now.config, key_table(now.config)) if now else []
         difference = "".join(
             f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})"
             for each in changed[:1]

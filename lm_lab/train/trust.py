@@ -76,16 +76,14 @@ def packages_of(names: Iterable[Any]) -> set[str]:
     return {_package(str(name)) for name in names if is_outside(str(name))} - {OWN}
 
 
-def names_of(values: Values) -> list[Named]:
-    """All that a config names modules by."""
+def names_of(values: Values) -> Iterator[Named]:
+    """All that a config names modules by; see sections.modules for when they are imported."""
     train = values.get("train")
-    exams = train.get("also_evaluate") if isinstance(train, dict) else None
-    also = (
-        [("config.train.also_evaluate", name) for name in exams]
-        if isinstance(exams, (list, tuple))
-        else []
-    )
-    return [(f"config.{key}", name) for key, name in modules(values).items()] + also
+    also = train.get("also_evaluate") if isinstance(train, dict) else None
+    for name in also if isinstance(also, (list, tuple)) else ():
+        yield "config.train.also_evaluate", name
+    for key, name in modules(values):
+        yield f"config.{key}", name
 
 
 def _package(name: str) -> str:

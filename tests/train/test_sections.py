@@ -9,7 +9,7 @@ import pytest
 
 from lm_lab.schema import option_name, plain
 from lm_lab.train.optimizer import Update, same_rates
-from lm_lab.train.sections import Config, deciding, differences, flat, known, modules, spec
+from lm_lab.train.sections import Config, deciding, differences, flat, key_table, modules, spec
 from tests import tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden/defaults.json"
@@ -69,10 +69,10 @@ def resolved():
 
 
 def test_every_key_of_a_resolved_config_is_known_with_its_default(resolved):
-    about = known(resolved)
-    assert set(flat(resolved)) == about.defaults.keys() | {"model.family", "objective.name"}
-    assert known({}).defaults.keys() < about.defaults.keys()
-    assert modules({}) == {
+    table = key_table(resolved)
+    assert set(flat(resolved)) == table.defaults.keys() | {"model.family", "objective.name"}
+    assert key_table({}).defaults.keys() < table.defaults.keys()
+    assert dict(modules({})) == {
         "data.source.name": "stdlib",
         "data.tokenizer.name": "byte",
         "optimizer.name": "adamw",
@@ -82,22 +82,22 @@ def test_every_key_of_a_resolved_config_is_known_with_its_default(resolved):
 
 
 def test_a_key_that_came_later_is_no_difference_at_its_default(resolved):
-    about = known(resolved)
+    table = key_table(resolved)
     older = {
         **resolved,
         "optimizer": {k: v for k, v in resolved["optimizer"].items() if k != "clip_norm"},
     }
     del older["adapter"]
-    assert not differences(older, resolved, about)
-    assert spec(older, about) == spec(resolved, about)
+    assert not differences(older, resolved, table)
+    assert spec(older, table) == spec(resolved, table)
     changed = {**resolved, "optimizer": {**resolved["optimizer"], "clip_norm": None}}
-    assert [(each.key, each.stored, each.asked) for each in differences(older, changed, about)] == [
+    assert [(each.key, each.stored, each.asked) for each in differences(older, changed, table)] == [
         ("optimizer.clip_norm", 1.0, None)
     ]
 
 
 def test_only_what_differs_from_the_defaults_is_said(resolved):
-    said = spec(resolved, known(resolved))
+    said = spec(resolved, key_table(resolved))
     assert said["model.family"] == "decoder"
     assert said["train.steps"] == 8
     assert said["data.source.name"] == "synthetic"
@@ -114,9 +114,9 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
         "model.attention_kernel": "plain",
     }
     plain, other = tiny.resolve()[1], tiny.resolve(keys)[1]
-    about = known(plain)
-    assert deciding(plain, about) == deciding(other, about)
-    assert spec(plain, about) != spec(other, about)
+    table = key_table(plain)
+    assert deciding(plain, table) == deciding(other, table)
+    assert spec(plain, table) != spec(other, table)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
     ],
 )
 def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
-    found = differences({"mesh": {"x": stored}}, {"mesh": {"x": asked}}, known({}))
+    found = differences({"mesh": {"x": stored}}, {"mesh": {"x": asked}}, key_table({}))
     assert (not found) == same
 
 
