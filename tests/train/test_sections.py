@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
-from lm_lab.schema import option_name, plain
+from lm_lab import config as configs
+from lm_lab.data import loader
+from lm_lab.schema import build, option_name, plain
 from lm_lab.train.optimizer import Update, same_rates
 from lm_lab.train.sections import Config, deciding, differences, flat, key_table, modules, spec
+from lm_lab.types import UserError
 from tests import tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden/defaults.json"
@@ -61,6 +65,32 @@ def test_every_setting_of_every_choice_says_what_it_is():
         if not field.metadata.get("doc")
     ]
     assert not undocumented
+
+
+LEAST = {"model": {"family": "rnn"}, "objective": {"name": "causal"}, "train": {"steps": 1}}
+
+
+def unread() -> Iterator[tuple[str, str, str, str]]:
+    """(choice, tag, option, key of another option) for every module that a config may name."""
+    for path, cls in (("", Config), ("data.", loader.Config)):
+        for field in dataclasses.fields(cls):
+            kind = field.metadata.get("modules")
+            names = kind.names() if kind else []
+            keys = {
+                name: {f.name for f in dataclasses.fields(kind.settings(name, ""))}
+                for name in names
+            }
+            for name in names:
+                for other in sorted(set().union(*keys.values()) - keys[name])[:2]:
+                    yield f"{path}{field.name}", field.metadata["tag"], name, other
+
+
+@pytest.mark.parametrize("choice, tag, option, key", list(unread()))
+def test_a_setting_that_the_chosen_module_does_not_read_is_an_error(choice, tag, option, key):
+    values = configs.override(ConfigDict(LEAST), {choice: {tag: option, key: 1}})
+    line = rf"^config\.{choice}\.{key} is read with .*, not with {option}; leave it out$"
+    with pytest.raises(UserError, match=line):
+        build(Config, values.to_dict(), "config")
 
 
 @pytest.fixture(scope="module")
