@@ -283,6 +283,11 @@ def _names(cls: type) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
 
 
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    return "." in name or ":" in name
+
+
 def is_text(value: str) -> bool:
     """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a
     text.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lm_lab.report import formatting, style
 from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
@@ -156,7 +156,7 @@ def rows_of(table: Table) -> list[Row]:
 
 def _read(path: Path) -> list[Row]:
     try:
-        lines = durable.read_bytes(path).decode().splitlines()
+        lines = reading.read_bytes(path).decode().splitlines()
         return list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"table: cannot read {path}: {error}; name a CSV file") from None

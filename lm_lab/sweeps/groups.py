@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lm_lab.sweeps.store import Planned
+from lm_lab.runs.sweep import Planned
 from lm_lab.train.sections import flat, key_table
 
 UNITS_PER_WORKER = (

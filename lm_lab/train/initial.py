@@ -14,11 +14,12 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.schema import build, plain, reference
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import flat
-from lm_lab.train.trust import packages, packages_of, trusting
+from lm_lab.train.trust import packages
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)

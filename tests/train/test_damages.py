@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.runs import files, records
-from lm_lab.runs.checkpoint import committed
+from lm_lab.runs import records, sealed
+from lm_lab.runs.commits import committed
+from lm_lab.runs.reading import sha256_of
 from lm_lab.train import identity, loop
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
@@ -19,7 +21,7 @@ from tests import tiny
 from tests.cli.cli_helpers import assert_same_run, final_arrays
 from tests.cli.cli_helpers import records as records_of
 
-MADE: list = []  # the machine of all runs here
+MADE: list = []  # the compiled program of all runs here
 
 
 class Killed(Exception):
@@ -27,13 +29,14 @@ class Killed(Exception):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def machine(tmp_path_factory):
+def program(tmp_path_factory):
     """Built once: compiling is most of a tiny run's time."""
-    build = loop.build
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
         patch.setattr(
-            loop, "build", lambda runs: MADE[0] if MADE else MADE.append(build(runs)) or MADE[0]
+            loop,
+            "compile_program",
+            lambda runs: MADE[0] if MADE else MADE.append(compile_program(runs)) or MADE[0],
         )
         yield
     MADE.clear()
@@ -44,7 +47,7 @@ def train(directory: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory, machine) -> Path:
+def complete(tmp_path_factory, program) -> Path:
     """A run that nobody disturbed: 8 steps, lines at 2, 4, 4, 6, 8, 8."""
     directory = tmp_path_factory.mktemp("runs") / "complete"
     train(directory)
@@ -52,7 +55,7 @@ def complete(tmp_path_factory, machine) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory, machine) -> Path:
+def stopped(tmp_path_factory, program) -> Path:
     """One that was killed after its save of step 6; it has that of step 4 too."""
     directory = tmp_path_factory.mktemp("runs") / "stopped"
     save = RunWriter.save
@@ -126,11 +129,11 @@ def test_lines_that_are_not_those_of_the_checkpoint(run, complete, caplog, damag
 
 def edit_manifest(folder: Path, change) -> None:
     """Of a step, with a SHA-256 that fits."""
-    content = json.loads((folder / files.MANIFEST).read_text())
+    content = json.loads((folder / sealed.MANIFEST).read_text())
     change(content)
     del content["sha256"]
-    (folder / files.MANIFEST).write_text(
-        json.dumps({"sha256": files._fingerprint(content), **content})
+    (folder / sealed.MANIFEST).write_text(
+        json.dumps({"sha256": sealed.fingerprint(content), **content})
     )
 
 
@@ -162,10 +165,10 @@ def test_counters_of_other_types_are_one_line(run):
     edit_manifest(
         run / "checkpoints/step_00000006", lambda content: content["extra"].update(bytes="many")
     )
-    before = files.digest(run / "metrics.jsonl")
+    before = sha256_of(run / "metrics.jsonl")
     with pytest.raises(UserError, match=r'step_00000006: .*bytes is "many".*; delete that folder'):
         train(run)
-    assert files.digest(run / "metrics.jsonl") == before
+    assert sha256_of(run / "metrics.jsonl") == before
 
 
 def test_a_checkpoint_under_the_name_of_another_step_is_passed_over(run, complete, caplog):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lm_lab.runs import versions
 from lm_lab.schema import build, plain
-from lm_lab.train import versions
 from lm_lab.train.sections import Config, flat
 from lm_lab.types import UserError
 from tests.train.test_sections import classes
