@@ -19,11 +19,7 @@ from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
-<<<<<<< HEAD
-from lm_lab.runs.sweep import SweepRecord, read_sweep, run_directory
-=======
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
->>>>>>> runs
 from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
