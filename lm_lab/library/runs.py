@@ -35,6 +35,7 @@ class Run:
 
     directory  where the run lies
     values     its config.json as plain values
+    average    whether `params` are the moving average of the trained ones
 
     >>> run = lm_lab.open_run("runs/tiny")
     >>> run.config.model.family, run.result["status"]
@@ -43,6 +44,7 @@ class Run:
 
     directory: Path
     values: Mapping[str, Any]
+    average: bool = False
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
@@ -68,7 +70,7 @@ class Run:
 
         Raises UserError where there is none, or it does not fit the config.
         """
-        return jax.device_put(restore.load_params(self.directory)[2])
+        return jax.device_put(restore.load_params(self.directory, self.average)[2])
 
     @cached_property
     def tokenizer(self) -> Codec:
@@ -203,13 +205,14 @@ class Run:
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
 
 
-def open_run(directory: str | Path) -> Run:
+def open_run(directory: str | Path, *, average: bool = False) -> Run:
     """The run of a directory, whether it has ended, goes on, or was converted from another library.
 
-    Raises UserError where there is none.
+    With `average` its parameters are the moving average that it kept (train.average_decay). Raises
+    UserError where there is none.
 
     >>> lm_lab.open_run("runs/tiny")
     Run('runs/tiny')
     """
     place = Path(directory).expanduser()
-    return Run(place, restore.read_run(place))
+    return Run(place, restore.read_run(place), average)
