@@ -1,6 +1,6 @@
 """A trained run in Python: its model on any text, its records as tables, its curve as a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.judge import Judge, open_judge
+from lm_lab.train.trust import trusting
 from lm_lab.types import Codec, Inputs, PyTree, UserError
 
 Text = str | Sequence[int] | np.ndarray | jax.Array
@@ -35,6 +36,7 @@ class Run:
 
     directory  where the run lies
     values     its config.json as plain values
+    trust      packages whose code it may name
 
     >>> run = lm_lab.open_run("runs/tiny")
     >>> run.config.model.family, run.result["status"]
@@ -43,6 +45,7 @@ class Run:
 
     directory: Path
     values: Mapping[str, Any]
+    trust: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
@@ -55,7 +58,8 @@ class Run:
     @cached_property
     def experiment(self) -> Experiment:
         """The config as typed settings."""
-        return configs.resolve(self.config, stored=True)[0]
+        with trusting(self.trust):
+            return configs.resolve(self.config, stored=True)[0]
 
     @cached_property
     def model(self) -> Any:
@@ -68,7 +72,8 @@ class Run:
 
         Raises UserError where there is none, or it does not fit the config.
         """
-        return jax.device_put(restore.load_params(self.directory)[2])
+        with trusting(self.trust):
+            return jax.device_put(restore.load_params(self.directory)[2])
 
     @cached_property
     def tokenizer(self) -> Codec:
@@ -187,7 +192,8 @@ class Run:
 
     @cached_property
     def _judge(self) -> Judge:
-        return open_judge(self.directory, self.experiment)
+        with trusting(self.trust):
+            return open_judge(self.directory, self.experiment)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""
@@ -203,13 +209,15 @@ class Run:
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
 
 
-def open_run(directory: str | Path) -> Run:
+def open_run(directory: str | Path, *, trust: Iterable[str] = ()) -> Run:
     """The run of a directory, whether it has ended, goes on, or was converted from another library.
 
-    Raises UserError where there is none.
+    A stored config may come from others, and runs code of packages beside lm_lab only where `trust`
+    names them; what the notebook itself defines is trusted. Raises UserError where there is no run.
 
     >>> lm_lab.open_run("runs/tiny")
     Run('runs/tiny')
     """
-    place = Path(directory).expanduser()
-    return Run(place, restore.read_run(place))
+    place, packages = Path(directory).expanduser(), tuple(trust)
+    with trusting(packages):
+        return Run(place, restore.read_run(place), packages)
