@@ -14,7 +14,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict({"family": "encoder_decoder", "width": 128, "depth": 2, "heads": 4})
     config.objective = ConfigDict({"name": "span_corruption"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"steps": 1500, "batch_size": 32, "eval_every_steps": 300, "checkpoint_every_steps": 500}
     )

@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     )
     config.objective = ConfigDict({"name": "masked", "pseudo_batches": 1})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"steps": 600, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 300}
     )

@@ -43,20 +43,17 @@ def get_config(language: str = "kor") -> ConfigDict:
     config.model = ConfigDict(MODEL)
     config.objective = ConfigDict({"name": "seq2seq", "measures": ["word_error_rate", "edit_rate"]})
     config.objective.beams = 5
-    config.data = ConfigDict(
-        {"source": "pairs", "length": length, "context_length": context_length}
-    )
-    config.data.path = published.file("sigmorphon2020_g2p", "train", f"{language}_train.tsv")
-    config.data.heldout_path = published.file("sigmorphon2020_g2p", "dev", f"{language}_dev.tsv")
-    config.data.update(
-        {
-            "tokenizer": "words",
-            "least_count": 1,
-            "spell": "source",
-            "unicode": UNICODE.get(language, "given"),
-        }
-    )
-    config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100, "beta2": 0.98})
+    source = {
+        "name": "pairs",
+        "path": published.file("sigmorphon2020_g2p", "train", f"{language}_train.tsv"),
+        "heldout_path": published.file("sigmorphon2020_g2p", "dev", f"{language}_dev.tsv"),
+        "spell": "source",
+        "unicode": UNICODE.get(language, "given"),
+    }
+    config.data = ConfigDict({"source": source, "tokenizer": {"name": "words", "least_count": 1}})
+    config.data.update({"length": length, "context_length": context_length})
+    config.optimizer = ConfigDict({"peak_rate": 1e-3, "beta2": 0.98})
+    config.schedule = ConfigDict({"warmup_steps": 100})
     config.train = ConfigDict(
         {"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500}
     )

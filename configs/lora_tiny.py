@@ -20,8 +20,10 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict({"family": "decoder", "width": 128, "depth": 4, "heads": 4})
     config.objective = ConfigDict({"name": "causal"})
     config.adapter = ConfigDict({"name": "lora", "rank": 8, "alpha": 16.0})
-    config.data = ConfigDict({"source": "text", "path": text, "length": 128, "split": "tail"})
-    config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30, "weight_decay": 0.0})
+    source = {"name": "text", "path": text}
+    config.data = ConfigDict({"source": source, "length": 128, "split": "tail"})
+    config.optimizer = ConfigDict({"peak_rate": 1e-2, "weight_decay": 0.0})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"initial": "runs/decoder_tiny", "steps": 300, "batch_size": 32, "eval_every_steps": 100}
     )

@@ -14,7 +14,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict({"family": "state_space", "block": "mamba", "width": 128, "depth": 4})
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 30})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"steps": 300, "batch_size": 32, "eval_every_steps": 100, "checkpoint_every_steps": 100}
     )

@@ -41,13 +41,12 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict(TINY)
     config.objective = ConfigDict({"name": "seq2seq", "measures": ["bleu", "exact_match"]})
     config.objective.update({"measured": "always", "beams": 5, "label_smoothing": 0.1})
-    config.data = ConfigDict({"source": "pairs", "form": "lines", **paths})
-    config.data.update({"tokenizer": "sentencepiece", "pieces": 8000, "kind": "bpe"})
+    config.data = ConfigDict({"source": {"name": "pairs", "form": "lines", **paths}})
+    config.data.tokenizer = {"name": "sentencepiece", "pieces": 8000, "kind": "bpe"}
     # Nearly all captions fit; the few longer ones would make every row longer.
     config.data.update({"length": 44, "context_length": 40, "too_long": "drop", "pack": True})
-    config.optimizer = ConfigDict(
-        {"peak_rate": 3e-3, "warmup_steps": 600, "beta2": 0.98, "weight_decay": 0.01}
-    )
+    config.optimizer = ConfigDict({"peak_rate": 3e-3, "beta2": 0.98, "weight_decay": 0.01})
+    config.schedule = ConfigDict({"warmup_steps": 600})
     config.train = ConfigDict(
         {"steps": 4500, "batch_size": 128, "log_every_steps": 100, "eval_every_steps": 750}
     )

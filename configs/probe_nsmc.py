@@ -31,9 +31,11 @@ def get_config(run: str = "runs/decoder_tiny") -> ConfigDict:
     config.model = ConfigDict({name: value for name, value in model.items() if name != "length"})
     config.objective = ConfigDict({"name": "classification", "classes": 2, "pooling": "mean"})
     config.adapter = ConfigDict({"name": "freeze"})
-    config.data = ConfigDict({"source": "labelled", "path": reviews, "header": True, "length": 424})
-    config.data.update({"text": ["document"], "label": "label", "holdout_fraction": 0.02})
-    config.optimizer = ConfigDict({"peak_rate": 1e-2, "warmup_steps": 30})
+    source = {"name": "labelled", "path": reviews, "header": True}
+    source |= {"text": ["document"], "label": "label"}
+    config.data = ConfigDict({"source": source, "length": 424, "holdout_fraction": 0.02})
+    config.optimizer = ConfigDict({"peak_rate": 1e-2})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"initial": run, "steps": 200, "batch_size": 32, "log_every_steps": 20}
     )

@@ -21,7 +21,7 @@ from lm_lab.data import published
 def get_config(family: str = "decoder") -> ConfigDict:
     """The config for a decoder or an rnn: that of the simple split, on the other files."""
     simple = configs.load(f"{Path(__file__).with_name('scan_simple.py')}:{family}")
-    sides = {"data.path": "train", "data.heldout_path": "test"}
+    sides = {"data.source.path": "train", "data.source.heldout_path": "test"}
     files = {
         key: published.file("scan", "length_split", f"tasks_{side}_length.txt.gz")
         for key, side in sides.items()

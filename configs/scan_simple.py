@@ -30,15 +30,14 @@ def get_config(family: str = "decoder") -> ConfigDict:
     config.objective = ConfigDict({"name": "seq2seq", "measures": ["exact_match"]})
     config.data = ConfigDict(
         {
-            "source": "pairs",
-            "tokenizer": "words",
-            "least_count": 1,
+            "source": {"name": "pairs", **files("simple")},
+            "tokenizer": {"name": "words", "least_count": 1},
             "length": 49,
             "context_length": 10,
         }
     )
-    config.data.update(files("simple"))
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 100})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3})
+    config.schedule = ConfigDict({"warmup_steps": 100})
     config.train = ConfigDict(
         {"steps": 4000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 1000}
     )

@@ -16,9 +16,11 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict({"family": "decoder", "width": 128, "depth": 4, "heads": 4})
     config.objective = ConfigDict({"name": "causal"})
-    config.data = ConfigDict({"source": "text", "length": 64, "split": "tail"})
-    config.data.path = published.file("tinyshakespeare", "input.txt")
-    config.optimizer = ConfigDict({"peak_rate": 1e-3, "warmup_steps": 100})
+    text = published.file("tinyshakespeare", "input.txt")
+    source = {"name": "text", "path": text}
+    config.data = ConfigDict({"source": source, "length": 64, "split": "tail"})
+    config.optimizer = ConfigDict({"peak_rate": 1e-3})
+    config.schedule = ConfigDict({"warmup_steps": 100})
     config.train = ConfigDict(
         {"steps": 2000, "batch_size": 12, "eval_every_steps": 250, "eval_batches": 200}
     )

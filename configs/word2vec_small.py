@@ -17,13 +17,12 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict(
         {
             "source": "stdlib",
-            "tokenizer": "words",
-            "least_count": 1,
-            "most_words": 4096,
+            "tokenizer": {"name": "words", "least_count": 1, "most_words": 4096},
             "length": 128,
         }
     )
-    config.optimizer = ConfigDict({"peak_rate": 5e-3, "warmup_steps": 30, "weight_decay": 0.0})
+    config.optimizer = ConfigDict({"peak_rate": 5e-3, "weight_decay": 0.0})
+    config.schedule = ConfigDict({"warmup_steps": 30})
     config.train = ConfigDict(
         {"steps": 1000, "batch_size": 32, "eval_every_steps": 500, "checkpoint_every_steps": 500}
     )

@@ -83,11 +83,12 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
-    config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
+    config.optimizer = ConfigDict({"weight_decay": 0.0})
+    config.schedule = ConfigDict({"warmup_steps": 50})
     config.train = ConfigDict(
         {"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128}
     )
-    config.train.also_examine = ["continuation"]
+    config.train.also_evaluate = ["continuation"]
     return config
 
 
@@ -120,5 +121,5 @@ def matmul_parameters(name: str, width: int) -> int:
     """What a token is multiplied with, the head included."""
     fields = dict(CONTENDERS[name][0])
     family = fields.pop("family")
-    made = registry.find("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
+    made = registry.load("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
     return by_group(abstract_params(family, made), getattr(made, "experts_per_token", 1))["matmul"]

@@ -40,7 +40,8 @@ def base() -> ConfigDict:
     config.model = ConfigDict({"family": "decoder", "depth": DEPTH, "heads": HEADS})
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 64})
-    config.optimizer = ConfigDict({"warmup_steps": 50, "weight_decay": 0.0})
+    config.optimizer = ConfigDict({"weight_decay": 0.0})
+    config.schedule = ConfigDict({"warmup_steps": 50})
     config.train = ConfigDict(
         {"batch_size": 16, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 256}
     )

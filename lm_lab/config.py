@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,11 @@ from ml_collections import ConfigDict
 
 from lm_lab.data import loader
 from lm_lab.registry import load as load_value
-from lm_lab.registry import names
-from lm_lab.schema import build, check, suggest
-from lm_lab.train import initial
-from lm_lab.train.experiment import Experiment, Horizon, complete, vocabulary
-from lm_lab.train.sections import CHOICES, SECTIONS, SETTINGS
+from lm_lab.schema import Chosen, build, plain, suggest
+from lm_lab.train import initial, versions
+from lm_lab.train.experiment import Experiment, complete, vocabulary
+from lm_lab.train.sections import Config, flat
 from lm_lab.types import UserError
-
-OWN = "own"
 
 
 def load(path: str) -> ConfigDict:
@@ -69,7 +67,9 @@ def _line(file: Path, error: BaseException) -> str:
 
 
 def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """A copy with dotted keys set: {"model.depth": 4}. What they may be is checked by `resolve`.
+    """A copy with dotted keys set: {"model.depth": 4, "model.positions.base": 1e4}. A name or a
+    mapping replaces a whole choice: {"model.positions": {"name": "alibi"}}. What keys and values
+    may be is checked by `resolve`.
 
     Raises UserError for what is no config, or no dotted key of one.
     """
@@ -78,18 +78,19 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
         raise UserError(
             f"a config is a ConfigDict, and what overrides it a dict of dotted keys, not {wrong!r}"
         )
-    plain = config.to_dict()
+    values = config.to_dict()
     for key, value in changes.items():
-        section, _, field = str(key).partition(".")
-        if not field:
-            plain[section] = value
-        elif "." in field or not isinstance(plain.setdefault(section, {}), dict):
-            raise UserError(
-                f"config.{key} does not exist; a key is config.seed or config.SECTION.FIELD"
-            )
-        else:
-            plain[section][field] = value
-    return wrap(plain)
+        *path, last = str(key).split(".")
+        node = values
+        for depth, part in enumerate(path, 1):
+            if isinstance(node.setdefault(part, {}), str):  # the name of a choice
+                node[part] = {"name": node[part]}
+            node = node[part]
+            if not isinstance(node, dict):
+                parent = ".".join(path[:depth])
+                raise UserError(f"config.{key} does not exist; config.{parent} has no fields")
+        node[last] = value
+    return wrap(values)
 
 
 def wrap(values: Mapping[str, Any]) -> ConfigDict:
@@ -111,142 +112,79 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     wrong type, a value out of range, or values that do not go together.
     """
     values = config.to_dict() if stored else initial.inherited(config.to_dict())
-    for name in values:
-        if name not in ("seed", *SECTIONS):
-            raise UserError(f"config.{name} does not exist; {suggest(name, ['seed', *SECTIONS])}")
-    sections = {name: _section(values, name) for name in SECTIONS}
-    chosen = {
-        name: {f: _choice(name, f, sections[name]) for f in CHOICES.get(name, {})}
-        for name in SECTIONS
-    }
-    parts = {name: _build(name, sections[name]) for name in SECTIONS}
-    parts["train"][OWN] = _anchored(parts["train"][OWN])
-    _fit(chosen["objective"]["name"], chosen["model"]["family"], parts)
-    needs = _needs(chosen["objective"]["name"], chosen["model"]["family"], parts)
-    its_own = stored or "length" in _section(config.to_dict(), "model")
-    parts["model"]["family"] = _complete(parts["model"]["family"], needs, grows=not its_own)
+    versions.refuse_old(flat(values))
+    parsed = _fitted(_anchored(build(Config, values, "config")))
+    model = config.to_dict().get("model")
+    its_own = stored or (isinstance(model, Mapping) and "length" in model)
+    family, settings = parsed.model
+    settings = _complete(settings, _needs(parsed), grows=not its_own)
+    parsed = replace(parsed, model=Chosen(family, settings))
     experiment = Experiment(
-        seed=check(values.get("seed", 0), int, "config.seed", {"low": 0, "high": 2**32 - 1}),
-        family=chosen["model"]["family"],
-        model=parts["model"]["family"],
-        objective_name=chosen["objective"]["name"],
-        objective=parts["objective"]["name"],
-        adapter_name=chosen["adapter"]["name"],
-        adapter=parts["adapter"]["name"],
-        data=parts["data"][OWN],
-        source=parts["data"]["source"],
-        tokenizer=parts["data"]["tokenizer"],
-        optimizer=parts["optimizer"][OWN],
-        train=parts["train"][OWN],
-        mesh=parts["mesh"][OWN],
-        precision=parts["precision"][OWN],
+        seed=parsed.seed,
+        family=family,
+        model=settings,
+        objective_name=parsed.objective.name,
+        objective=parsed.objective.settings,
+        adapter_name=parsed.adapter.name,
+        adapter=parsed.adapter.settings,
+        data=parsed.data,
+        optimizer=parsed.optimizer,
+        schedule=parsed.schedule,
+        train=parsed.train,
+        mesh=parsed.mesh,
+        precision=parsed.precision,
     )
     experiment.exams()
-    plain: dict[str, Any] = {"seed": experiment.seed}
-    for name in SECTIONS:
-        plain[name] = dict(chosen[name])
-        for part in parts[name].values():
-            plain[name] |= {
-                field: _listed(value) for field, value in dataclasses.asdict(part).items()
-            }
-    return experiment, plain
+    return experiment, plain(parsed)
 
 
-def _listed(value: Any) -> Any:
-    """A tuple as the list that JSON and a ConfigDict have in its place."""
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = values.get(name, {})
-    if not isinstance(section, Mapping):
-        raise UserError(f"config.{name} must be a section with fields, not {section!r}")
-    return dict(section)
-
-
-def _choice(section: str, field: str, values: Mapping[str, Any]) -> str:
-    own = SETTINGS.get(section)
-    default = {f.name: f.default for f in dataclasses.fields(own)}.get(field) if own else None
-    chosen = values.get(field, default)
-    if not isinstance(chosen, str):
-        raise UserError(
-            f"config.{section}.{field} must name one of: "
-            f"{', '.join(names(CHOICES[section][field]))}"
-        )
-    return chosen
-
-
-def _parts(section: str, values: Mapping[str, Any]) -> dict[str, type]:
-    """The settings classes that share a section: its own, and one for each choice."""
-    parts: dict[str, type] = {OWN: SETTINGS[section]} if section in SETTINGS else {}
-    for field, kind in CHOICES.get(section, {}).items():
-        name, where = _choice(section, field, values), f"config.{section}.{field}"
-        parts[field] = load_value(kind, name, where).Config
-    return parts
-
-
-def _build(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    parts = _parts(section, values)
-    fields = {
-        part: {field.name for field in dataclasses.fields(cls)} for part, cls in parts.items()
-    }
-    known = set(CHOICES.get(section, {})).union(*fields.values())
-    for name in values:
-        if name not in known:
-            raise UserError(f"config.{section}.{name} does not exist; {suggest(name, list(known))}")
-    own = {
-        part: {name: value for name, value in values.items() if name in fields[part]}
-        for part in parts
-    }
-    return {part: build(cls, own[part], f"config.{section}") for part, cls in parts.items()}
-
-
-def _anchored(horizon: Horizon) -> Horizon:
+def _anchored(config: Config) -> Config:
     """The run that this one starts from is the same wherever the config is read again."""
-    if horizon.initial is None:
-        return horizon
-    return dataclasses.replace(horizon, initial=str(Path(horizon.initial).expanduser().absolute()))
+    if config.train.initial is None:
+        return config
+    place = str(Path(config.train.initial).expanduser().absolute())
+    return replace(config, train=replace(config.train, initial=place))
 
 
-def _fit(objective: str, chosen_family: str, parts: dict[str, Any]) -> None:
-    """Completes the objective's settings by the model's. Raises UserError where objective, model
-    and data clash.
+def _fitted(config: Config) -> Config:
+    """The config with the objective's settings completed by the model's. Raises UserError where
+    objective, model and data clash.
     """
-    contract = load_value("objectives", objective, "config.objective.name")
-    family = load_value("models", chosen_family, "config.model.family")
-    model, where = parts["model"]["family"], f"config.objective.name {objective!r}"
-    settings = complete(contract, parts["objective"]["name"], family, model, where)
-    source = parts["data"][OWN].source
-    wanted, found = (
+    name, objective = config.objective
+    source = config.data.source.name
+    contract = load_value("objectives", name, "config.objective.name")
+    family = load_value("models", config.model.name, "config.model.family")
+    where = f"config.objective.name {name!r}"
+    settings = complete(contract, objective, family, config.model.settings, where)
+    wanted, gives = (
         contract.consumes,
         load_value("data.sources", source, "config.data.source").provides,
     )
-    if wanted != found:
+    if wanted != gives:
         words = {
             "stream": "a stream of text",
             "pairs": "pairs of texts",
             "labelled": "labelled texts",
         }
         raise UserError(
-            f"config.objective.name {objective!r} learns from {words[wanted]}, and "
-            f"config.data.source {source!r} gives "
-            f"{words[found]}; choose another of the two"
+            f"config.objective.name {name!r} learns from {words[wanted]}, and config.data.source "
+            f"{source!r} gives {words[gives]}; choose another of the two"
         )
-    if parts["data"][OWN].pack and not (wanted == "pairs" and family.needs_context):
+    if config.data.pack and not (wanted == "pairs" and family.needs_context):
         raise UserError(
             "config.data.pack is for pairs whose source is a model's context; leave it out"
         )
-    parts["objective"]["name"] = settings
+    return replace(config, objective=Chosen(name, settings))
 
 
-def _needs(objective: str, chosen_family: str, parts: Mapping[str, Any]) -> dict[str, int]:
+def _needs(config: Config) -> dict[str, int]:
     """The vocabulary and the length that data and objective ask of a model."""
-    contract = load_value("objectives", objective, "config.objective.name")
-    family = load_value("models", chosen_family, "config.model.family")
-    settings, data = parts["objective"]["name"], parts["data"][OWN]
-    tokenizer = loader.open_tokenizer(data, parts["data"]["source"], parts["data"]["tokenizer"])
-    known = vocabulary(tokenizer, family, parts["model"]["family"])
-    specials = contract.special_ids(settings, data.length, known)
+    (name, settings), data = config.objective, config.data
+    contract = load_value("objectives", name, "config.objective.name")
+    family = load_value("models", config.model.name, "config.model.family")
+    tokenizer = loader.open_tokenizer(data)
+    ids = vocabulary(tokenizer, family, config.model.settings)
+    specials = contract.special_ids(settings, data.length, ids)
     length = contract.model_length(settings, data.length, data.context_length or data.length)
     return {"vocab": tokenizer.vocab + specials, "length": length}
 

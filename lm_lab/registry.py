@@ -16,14 +16,15 @@ import sys
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from lm_lab import contracts
-from lm_lab.schema import suggest
+from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "is_outside", "load", "load_value", "name_of", "names"]
+__all__ = ["KINDS", "Kind", "is_outside", "load", "load_value", "modules", "name_of", "names"]
 
 T = TypeVar("T")
 
@@ -145,6 +146,11 @@ def _module(kind: str, name: str, where: str) -> ModuleType:
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
+
+
+def modules(kind: Kind) -> Modules:
+    """The modules of a kind, as a field of a config names one of them (schema.module)."""
+    return Modules(partial(names, kind), lambda name, where: load(kind, name, where).Config)
 
 
 def _fault(contract: type, value: Any) -> str | None:

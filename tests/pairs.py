@@ -21,8 +21,8 @@ def write(folder: Path, count: int = 60, heldout: int = 10) -> dict[str, Any]:
     (folder / "train.tsv").write_text("".join(lines[:-heldout]))
     (folder / "heldout.tsv").write_text("".join(lines[-heldout:]))
     paths = {
-        "data.path": str(folder / "train.tsv"),
-        "data.heldout_path": str(folder / "heldout.tsv"),
+        "data.source.path": str(folder / "train.tsv"),
+        "data.source.heldout_path": str(folder / "heldout.tsv"),
     }
     return {**paths, "data.length": 16, "data.context_length": 20}
 
@@ -31,7 +31,7 @@ def run(folder: Path, **more: Any) -> dict[str, Any]:
     """Changes of tests.tiny's config that make it learn these pairs."""
     return {
         "objective": {"name": "seq2seq"},
-        "data": {"source": "pairs", "tokenizer": "words", "least_count": 1},
+        "data": {"source": "pairs", "tokenizer": {"name": "words", "least_count": 1}},
         **write(folder),
         **more,
     }

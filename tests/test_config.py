@@ -6,9 +6,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
-from lm_lab import registry
-from lm_lab.data import loader
+from lm_lab.data.sources import synthetic
+from lm_lab.schema import plain
 from lm_lab.train.program import assemble
+from lm_lab.train.sections import SECTIONS
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -28,9 +29,9 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_of_the_project_opens_with_its_facts_resolves_and_assembles(path, request):
-    experiment, plain = configs.resolve(config_of(path, request))
+    experiment, values = configs.resolve(config_of(path, request))
     assert assemble(experiment).steps > 0
-    assert json.loads(json.dumps(plain)) == plain
+    assert json.loads(json.dumps(values)) == values
     opening = path.read_text().split('"""')[1]
     assert all(fact in opening for fact in ("Command:", "Cost:"))
     assert "Result:" in opening or "Published:" in opening
@@ -39,29 +40,29 @@ def test_every_config_of_the_project_opens_with_its_facts_resolves_and_assembles
 
 @pytest.mark.parametrize("path", [None, *CONFIGS], ids=lambda path: path.stem if path else "tiny")
 def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
-    experiment, plain = configs.resolve(config_of(path, request) if path else tiny.config())
-    stored = json.loads(json.dumps(plain))  # as config.json and sweep.json keep it
-    again, plain_again = configs.resolve(configs.override(ConfigDict(), stored))
+    experiment, values = configs.resolve(config_of(path, request) if path else tiny.config())
+    stored = json.loads(json.dumps(values))  # as config.json and sweep.json keep it
+    again, values_again = configs.resolve(configs.override(ConfigDict(), stored))
     assert again == experiment
-    assert plain_again == plain
-    assert set(plain) == {"seed", *configs.SECTIONS}
+    assert values_again == values
+    assert set(values) == {"seed", *SECTIONS}
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
-        plain["model"]
+        values["model"]
     )
     vocabulary, objective = experiment.vocabulary(), experiment.objective_contract
     added = objective.special_ids(experiment.objective, experiment.data.length, vocabulary)
-    assert plain["model"]["vocab"] == vocabulary.size + added
+    assert values["model"]["vocab"] == vocabulary.size + added
     if objective.model_length(experiment.objective, 5, 7) == 5:
-        assert plain["model"].get("length", plain["data"]["length"]) == plain["data"]["length"]
+        assert values["model"].get("length", values["data"]["length"]) == values["data"]["length"]
 
 
 def test_defaults_stand_with_their_consumers():
     config = tiny.config()
     del config["seed"]
-    experiment, plain = configs.resolve(config)
-    assert experiment.seed == plain["seed"] == 0
+    experiment, values = configs.resolve(config)
+    assert experiment.seed == values["seed"] == 0
     assert experiment.mesh.devices == 1
-    assert plain["precision"] == {"compute": "float32", "parameters": "float32"}
+    assert values["precision"] == {"compute": "float32", "parameters": "float32"}
 
 
 MISTAKES = [
@@ -69,7 +70,34 @@ MISTAKES = [
     ({"model.dept": 3}, "config.model.dept does not exist; did you mean 'depth'?"),
     ({"objective.nam": 3}, "config.objective.nam does not exist; did you mean 'name'?"),
     ({"data.lenght": 3}, "config.data.lenght does not exist; did you mean 'length'?"),
-    ({"data.symbol": 3}, "config.data.symbol does not exist; did you mean 'symbols'?"),
+    (
+        {"data.source.symbol": 3},
+        "config.data.source.symbol does not exist; did you mean 'symbols'?",
+    ),
+    ({"data.symbols": 3}, "config.data.symbols is called config.data.source.symbols; rename it"),
+    (
+        {"optimizer.schedule": "wsd"},
+        "config.optimizer.schedule is called config.schedule.name; rename it",
+    ),
+    (
+        {"schedule.decay_fraction": 0.3},
+        "config.schedule.decay_fraction is read with wsd, not with cosine; leave it out",
+    ),
+    (
+        {"data.source.suffix": ".txt"},
+        "config.data.source.suffix is read with text, not with synthetic; leave it out",
+    ),
+    (
+        {"data.tokenizer": "words", "data.tokenizer.pieces": 4},
+        "config.data.tokenizer.pieces is read with sentencepiece, not with words; leave it out",
+    ),
+    (
+        {"model.cell": "gru"},
+        "config.model.cell is read with rnn, not with decoder; leave it out",
+    ),
+    ({"data.source": 3}, "config.data.source must be a section with fields, not 3"),
+    ({"data.tokenizer.name": 3}, "config.data.tokenizer.name must name one of: byte, "),
+    ({"optimizer": "lyon"}, "config.optimizer: no optimizers named 'lyon'; did you mean 'lion'?"),
     (
         {"optimizer.peak_rat": 1.0},
         "config.optimizer.peak_rat does not exist; did you mean 'peak_rate'?",
@@ -82,9 +110,9 @@ MISTAKES = [
     ),
     (
         {"model.width.x": 3},
-        "config.model.width.x does not exist; a key is config.seed or config.SECTION.FIELD",
+        "config.model.width.x does not exist; config.model.width has no fields",
     ),
-    ({"seed.x": 3}, "config.seed.x does not exist; a key is config.seed or config.SECTION.FIELD"),
+    ({"seed.x": 3}, "config.seed.x does not exist; config.seed has no fields"),
     ({"model": 4}, "config.model must be a section with fields, not 4"),
     ({"seed": -1}, "config.seed must be at least 0, not -1"),
     ({"seed": 2**32}, "config.seed must be at most 4294967295, not 4294967296"),
@@ -108,13 +136,14 @@ MISTAKES = [
     ({"model.norm": None}, "config.model.norm must be one of rms, layer, not None"),
     ({"data.length": "long"}, "config.data.length must be a whole number, not 'long'"),
     ({"data.source": "nowhere"}, "config.data.source: no data.sources named 'nowhere'"),
-    ({"data.order": 10}, "config.data.order must be at most 8, not 10"),
+    ({"data.source.name": "no"}, "config.data.source.name: no data.sources named 'no'"),
+    ({"data.source.order": 10}, "config.data.source.order must be at most 8, not 10"),
     ({"optimizer.peak_rate": float("nan")}, "config.optimizer.peak_rate must be finite, not nan"),
     ({"optimizer.peak_rate": "fast"}, "config.optimizer.peak_rate must be a number, not 'fast'"),
     ({"optimizer.beta2": 1.0}, "config.optimizer.beta2 must be at most 0.9999999, not 1.0"),
     (
-        {"optimizer.schedule": "cosin"},
-        "config.optimizer.schedule must be one of cosine, linear, constant, wsd",
+        {"schedule": "cosin"},
+        "config.schedule: no schedules named 'cosin'; did you mean 'cosine'?",
     ),
     ({"train.steps": -5}, "config.train.steps must be at least 1, not -5"),
     (
@@ -152,26 +181,26 @@ def test_overriding_leaves_the_config_as_it_was():
     assert (changed.model.depth, changed.seed) == (7, 3)
 
 
+def test_a_name_or_a_mapping_replaces_a_choice_and_a_longer_key_changes_it():
+    def source(*changes):
+        config = tiny.config()
+        for change in changes:
+            config = configs.override(config, change)
+        return configs.resolve(config)[1]["data"]["source"]
+
+    default = {"name": "synthetic", **plain(synthetic.Config())}
+    assert source({"data.source": "synthetic"}) == default
+    assert source({"data.source": {"name": "synthetic", "order": 1}}) == default | {"order": 1}
+    assert source({"data.source": "synthetic", "data.source.order": 1}) == default | {"order": 1}
+    assert source({"data.source": "synthetic"}, {"data.source.order": 1}) == default | {"order": 1}
+    assert source({"data.source.order": 1})["symbols"] == 4  # as the config says
+
+
 def test_the_run_to_start_from_is_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tiny.resolve({"train.initial": "runs/a"})[1]["train"]["initial"] == str(
         tmp_path / "runs/a"
     )
-
-
-def test_fields_that_share_a_section_have_names_of_their_own():
-    own = {field.name for field in dataclasses.fields(loader.Config)}
-    kinds = {
-        kind: [
-            {field.name for field in dataclasses.fields(registry.load(kind, name, "x").Config)}
-            for name in registry.names(kind)
-        ]
-        for kind in ("data.sources", "data.tokenizers")
-    }
-    for fields in kinds["data.sources"]:
-        assert not fields & own
-        for others in kinds["data.tokenizers"]:
-            assert not others & (own | fields)
 
 
 def test_load_passes_the_text_after_a_colon(tmp_path):

@@ -169,8 +169,7 @@ def test_an_objective_on_pairs_needs_neither_measures_nor_window(research, tmp_p
     lines = "".join(f"say {n}\t{n} {n}\n" for n in range(40))
     (tmp_path / "pairs.tsv").write_text(lines)
     data = {
-        "source": "pairs",
-        "path": str(tmp_path / "pairs.tsv"),
+        "source": {"name": "pairs", "path": str(tmp_path / "pairs.tsv")},
         "length": 8,
         "holdout_fraction": 0.4,
     }

@@ -32,14 +32,17 @@ RUN: dict[str, Any] = {
     "model": {"family": "decoder", "width": WIDTH, "depth": DEPTH, "heads": HEADS, "scan": True},
     "objective": {"name": "causal"},
     "data": {
-        "source": "synthetic",
-        "symbols": 4,
-        "order": 1,
-        "documents": 64,
-        "document_bytes": 256,
+        "source": {
+            "name": "synthetic",
+            "symbols": 4,
+            "order": 1,
+            "documents": 64,
+            "document_bytes": 256,
+        },
         "length": LENGTH,
     },
-    "optimizer": {"peak_rate": 1e-2, "warmup_steps": 2, "epsilon": EPSILON},
+    "optimizer": {"peak_rate": 1e-2, "epsilon": EPSILON},
+    "schedule": {"warmup_steps": 2},
     "train": {
         "steps": 8,
         "batch_size": ROWS,

@@ -17,7 +17,6 @@ train.initial take it with its tokenizer (a tokenizer.json, vocab.txt, vocab.jso
 models). Where a tokenizer cannot be read it is said why.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,8 @@ from lm_lab.cli import arguments
 from lm_lab.data import loader
 from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
-from lm_lab.train import carried, restore
+from lm_lab.schema import build, plain
+from lm_lab.train import carried, restore, versions
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -93,7 +93,9 @@ def _write_run(
 ) -> tuple[dict[str, Any], str]:
     """The files of a run that ended in a foreign model; returns what `describe` does."""
     values, why = describe(place, family, config)
-    (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    (draft / "config.json").write_text(
+        json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
+    )
     restore.write_params(draft, params)
     carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
     carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
@@ -119,10 +121,12 @@ def _convert_adapter(place: Path, target: Path) -> int:
             (draft / "base").mkdir()
             values, _ = _write_run(draft / "base", base, family, config, params)
             values = carried.hand_on(draft / "base", draft, values)
-        values["adapter"] = {"name": "lora"} | dataclasses.asdict(settings)
+        values["adapter"] = {"name": "lora"} | plain(settings)
         values["train"] = values.get("train", {}) | {"initial": str(initial)}
         values["precision"] = values.get("precision", {}) | {"parameters": kept}
-        (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        (draft / "config.json").write_text(
+            json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
+        )
         trained = {"lora": jax.tree.map(lambda x: jnp.asarray(x, kept), adapters)}
         restore.write_params(draft, trained, jax.tree.map(lambda x: jnp.asarray(x, kept), params))
     print(f"{target}: the adapter in {place} of the {family} in {base}")
@@ -144,14 +148,14 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
 
     With a tokenizer it is all that generation asks for: the objective is the one that the family was made for.
     """
-    model = {"family": family} | dataclasses.asdict(config)
-    data, why = tokenizers.find(place)
+    model = {"family": family} | plain(config)
+    tokenizer, why = tokenizers.find(place)
     if why:
         return {"model": model}, why
-    data["length"] = min(model.get("length") or LENGTH, LENGTH)
+    data = {"tokenizer": tokenizer, "length": min(model.get("length") or LENGTH, LENGTH)}
     objective = "causal"
     if config.reads_context:
-        objective, data = "seq2seq", data | {"source": "pairs", "path": ""}
+        objective, data = "seq2seq", data | {"source": {"name": "pairs", "path": ""}}
     elif config.scope == "bidirectional":
         objective = "masked"
     sections = {
@@ -178,12 +182,10 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     stored = carried.anchored(place, restore.read_config(place))
     if "data" not in stored:
         return files, {}
-    tokenizer = loader.open_tokenizer(
-        *loader.read(stored["data"], f"{place / 'config.json'}: config.data")
-    )
+    data = build(loader.Config, stored["data"], f"{place / 'config.json'}: config.data")
+    tokenizer = loader.open_tokenizer(data)
     if not files:
         print(
-            f"{place}: its tokenizer {stored['data']['tokenizer']!r} has no form that transformers "
-            "reads; left out"
+            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; left out"
         )
     return files, {"eos_token_id": tokenizer.end_of_document}

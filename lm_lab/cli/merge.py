@@ -18,7 +18,7 @@ from absl import flags
 from lm_lab.adapters import lora
 from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
-from lm_lab.train import carried, restore
+from lm_lab.train import carried, restore, versions
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -61,7 +61,9 @@ def run(argv: list[str]) -> int:
     with folder.drafted(target) as draft:
         values = carried.hand_on(directory, draft, restore.read_config(directory))
         values["adapter"], values["train"]["initial"] = {"name": "none"}, None
-        (draft / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        (draft / "config.json").write_text(
+            json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
+        )
         restore.write_params(draft, params)
     lost = lora.merge_error(own.settings, adapters, own.frozen)
     print(

@@ -4,9 +4,8 @@ gives.
 
 import dataclasses
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import grain
 import jax
@@ -17,8 +16,7 @@ from lm_lab.data import vocabularies
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.store import build
 from lm_lab.data.writing import Rule
-from lm_lab.schema import build as make
-from lm_lab.schema import setting
+from lm_lab.schema import Chosen, module, setting
 from lm_lab.types import Codec, Examples, UserError
 
 LONGEST = 2**24  # tokens of a window
@@ -26,10 +24,10 @@ LONGEST = 2**24  # tokens of a window
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The `data` section of a run's config, beside the fields of the source and of the tokenizer."""
+    """The `data` section of a run's config."""
 
-    source: str = setting("where the text comes from: a module of lm_lab.data.sources", "stdlib")
-    tokenizer: str = setting("how text becomes ids: a module of lm_lab.data.tokenizers", "byte")
+    source: Chosen = module("where the text comes from", registry.modules("data.sources"), "stdlib")
+    tokenizer: Chosen = module("how text becomes ids", registry.modules("data.tokenizers"), "byte")
     vocabulary_file: str | None = setting(
         "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: "
         "it learns from the text",
@@ -87,63 +85,39 @@ class Dataset(NamedTuple):
     texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
 
 
-def open_tokenizer(config: Config, source_config: Any, tokenizer_config: Any) -> Codec:
+def open_tokenizer(config: Config) -> Codec:
     """The tokenizer of a config; one that learns has learnt from the text, now or before, or from
     another.
     """
-    rule = Rule(config.split, config.holdout_fraction)
     return vocabularies.tokenizer(
-        config.tokenizer,
-        tokenizer_config,
-        config.source,
-        source_config,
-        rule,
+        *config.tokenizer,
+        *config.source,
+        Rule(config.split, config.holdout_fraction),
         config.vocabulary_file,
     )
 
 
-def learnt_file(config: Config, source_config: Any, tokenizer_config: Any) -> Path | None:
+def learnt_file(config: Config) -> Path | None:
     """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
-    maker = registry.load("data.tokenizers", config.tokenizer, "config.data.tokenizer")
-    if maker.learn is None:
+    name = config.tokenizer.name
+    if registry.load("data.tokenizers", name, "config.data.tokenizer").learn is None:
         return None
     if config.vocabulary_file is not None:
         return Path(config.vocabulary_file)
     rule = Rule(config.split, config.holdout_fraction)
-    return vocabularies.learnt(
-        config.tokenizer, tokenizer_config, config.source, source_config, rule
-    )
+    return vocabularies.learnt(*config.tokenizer, *config.source, rule)
 
 
-def read(section: Mapping[str, Any], where: str) -> tuple[Config, Any, Any]:
-    """(settings, the source's, the tokenizer's) of a stored `data` section. Raises UserError."""
-    chosen = {f.name: section.get(f.name, f.default) for f in dataclasses.fields(Config)}
-    kinds: tuple[tuple[registry.Kind, str], ...] = (
-        ("data.sources", "source"),
-        ("data.tokenizers", "tokenizer"),
-    )
-    classes = [registry.load(kind, chosen[key], f"{where}.{key}").Config for kind, key in kinds]
-    own = (
-        {f.name: section[f.name] for f in dataclasses.fields(c) if f.name in section}
-        for c in (Config, *classes)
-    )
-    made = [make(cls, values, where) for cls, values in zip((Config, *classes), own)]
-    return made[0], made[1], made[2]
-
-
-def open_dataset(
-    config: Config, source_config: Any, tokenizer_config: Any, directory: Path | None = None
-) -> Dataset:
+def open_dataset(config: Config, directory: Path | None = None) -> Dataset:
     """Open the token store of a config, building it first if need be (in `directory`, default: the
     user's cache).
 
     Says on stderr where the end is held out of a text that was to be split by documents and is a
     single one. Raises UserError as lm_lab.data.store.build does.
     """
-    tokenizer = open_tokenizer(config, source_config, tokenizer_config)
+    tokenizer = open_tokenizer(config)
     store = build(
-        config.source,
-        source_config,
+        *config.source,
         tokenizer,
         directory,
         split=config.split,

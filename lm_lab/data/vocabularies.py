@@ -120,7 +120,7 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     if not training[0]:
         words += (
             ", and none of the training text's: how they are spelt is never trained; raise "
-            "config.data.least_count"
+            "config.data.tokenizer.least_count"
         )
     print(words, file=sys.stderr, flush=True)
 

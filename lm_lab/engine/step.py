@@ -81,7 +81,7 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
 
 
 def train_step(
-    gradient: Gradients, objective: ObjectiveFunctions, config: optimizer.Config, steps: int
+    gradient: Gradients, objective: ObjectiveFunctions, config: optimizer.Update, steps: int
 ) -> Step:
     """One step of a run of `steps`: (state, examples) -> (state, metrics).
 
@@ -161,7 +161,7 @@ def populate_shared(
 
 def initial_state(
     model: Any,
-    config: optimizer.Config,
+    config: optimizer.Update,
     hyper: Hyper,
     example: Batch,
     dtype: str,

@@ -79,7 +79,7 @@ class Run:
     def tokenizer(self) -> Codec:
         """encode(text) -> ids, decode(ids) -> text."""
         experiment = self.experiment
-        return loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+        return loader.open_tokenizer(experiment.data)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

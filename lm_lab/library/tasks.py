@@ -85,7 +85,7 @@ def bind(source: Source, changes: dict[str, Any] | None = None) -> Task:
     257
     """
     experiment, values = configs.resolve(load_config(source, changes))
-    dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+    dataset = loader.open_dataset(experiment.data)
     experiment.check_labels(dataset)
     model, objective = experiment.build_model(), experiment.build_objective()
     return Task(configs.wrap(values), experiment, model, objective, dataset)

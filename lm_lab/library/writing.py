@@ -88,8 +88,8 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
             f"config.model of family {experiment.family} sees {why}, and generates none; name "
             "another run"
         )
-    source = registry.load("data.sources", experiment.data.source, "config.data.source")
-    texts = [source.as_source(experiment.source, text) for text in texts]
+    source = registry.load("data.sources", experiment.data.source.name, "config.data.source")
+    texts = [source.as_source(experiment.data.source.settings, text) for text in texts]
     encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document

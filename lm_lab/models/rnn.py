@@ -48,9 +48,9 @@ class Config:
     scan: bool = setting(
         "scan over layers (compiles once at any depth) or unroll (faster when small)", False
     )
-    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
+    remat: Remat = setting("what the backward pass computes again", "none", reference="none")
     recurrent_kernel: Implementation = setting(
-        "which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto", changes_result=False
+        "which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto", reference="plain"
     )
 
     reads_context: ClassVar[bool] = False

@@ -84,12 +84,12 @@ class Config:
     scan: bool = setting(
         "scan over layers (compiles once at any depth) or unroll (faster when small)", False
     )
-    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
-    attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
+    remat: Remat = setting("what the backward pass computes again", "none", reference="none")
+    attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
     scan_kernel: scans.Kernel = setting(
         "how a recurrence runs; auto: token by token on a CPU, else as a tree",
         "auto",
-        changes_result=False,
+        reference="sequential",
     )
 
     scope: ClassVar[Scope] = "causal"

@@ -40,7 +40,7 @@ class Transformer:
         "weight of the loss that asks for experts chosen alike", 0.01, low=0.0
     )
     experts_kernel: Grouping = setting(
-        "how the products of experts that drop nothing are grouped", "auto", changes_result=False
+        "how the products of experts that drop nothing are grouped", "auto", reference="ragged"
     )
     norm: Kind = setting("RMSNorm or LayerNorm", "rms")
     norm_bias: bool = setting("whether a LayerNorm has an offset", False)
@@ -51,8 +51,8 @@ class Transformer:
     scan: bool = setting(
         "scan over layers (compiles once at any depth) or unroll (faster when small)", False
     )
-    remat: Remat = setting("what the backward pass computes again", "none", changes_result=False)
-    attention_kernel: Kernel = setting("which attention kernel", "auto", changes_result=False)
+    remat: Remat = setting("what the backward pass computes again", "none", reference="none")
+    attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
 
     def __post_init__(self) -> None:
         if self.norm_bias and self.norm != "layer":

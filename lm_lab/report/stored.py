@@ -10,6 +10,8 @@ from typing import Any
 from lm_lab.runs import durable
 from lm_lab.runs.files import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
+from lm_lab.schema import chosen_name
+from lm_lab.train import versions
 from lm_lab.train.identity import listed_runs
 from lm_lab.types import UserError
 
@@ -53,7 +55,8 @@ class Sweep:
         sections = [run.get("config", {}).get("data", {}) for run in self.study.get("runs", [])]
         return (
             "byte"
-            if sections and all(data.get("tokenizer") == "byte" for data in sections)
+            if sections
+            and all(chosen_name(data.get("tokenizer"), "name", None) == "byte" for data in sections)
             else "token"
         )
 
@@ -108,6 +111,8 @@ def read(directory: Path) -> Sweep:
         raise UserError(
             f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"
         )
+    study = versions.read_sweep(study, directory / "sweep.json")
+    rows = [{versions.new_key(key): value for key, value in row.items()} for row in rows]
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
         raise UserError(

@@ -2,7 +2,6 @@
 do.
 """
 
-import copy
 import itertools
 import json
 import math
@@ -10,17 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_lab.sweeps.store import Planned
-
-ARRAYS = (
-    "seed",
-    "optimizer.peak_rate",
-    "optimizer.weight_decay",
-    "optimizer.beta1",
-    "optimizer.beta2",
-)
-"""The keys that live in the train state as arrays (types.Hyper): runs that differ only in them
-share a program.
-"""
+from lm_lab.train.sections import flat, known
 
 UNITS_PER_WORKER = (
     2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
@@ -46,14 +35,9 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
 
 
 def program(config: dict[str, Any]) -> str:
-    """A key that is equal for runs whose configs are equal but for ARRAYS."""
-    rest = copy.deepcopy(config)
-    for key in ARRAYS:
-        *path, last = key.split(".")
-        node = rest
-        for part in path:
-            node = node[part]
-        node.pop(last, None)
+    """A key that is equal for runs whose configs differ only in settings that are marked traced."""
+    traced = known(config).traced
+    rest = {key: value for key, value in flat(config).items() if key not in traced}
     return json.dumps(rest, sort_keys=True)
 
 

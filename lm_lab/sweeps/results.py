@@ -55,7 +55,7 @@ def collect(directory: Path) -> list[Row]:
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
     params_body, params_total; tokens (D); flops (C, counted); loss (nats a token, held out);
-    bits_per_byte (held out), and NAME_bits_per_byte for every exam of train.also_examine; seconds
+    bits_per_byte (held out), and NAME_bits_per_byte for every exam of train.also_evaluate; seconds
     (training) and compile_seconds (apart; None in runs of old, whose seconds hold both). Raises
     UserError where the folder holds no sweep.
     """
@@ -68,7 +68,7 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
         dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"])
     )
     exams = list(
-        dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_examine") or ())
+        dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_evaluate") or ())
     )
     return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
 

@@ -15,8 +15,9 @@ from lm_lab.runs import durable
 from lm_lab.runs.files import atomic_write, misfit
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
+from lm_lab.train import versions
 from lm_lab.train.identity import listed_runs, name_of, show
-from lm_lab.train.sections import Known, choice, deciding, differences, known, spec
+from lm_lab.train.sections import Known, deciding, differences, known, modules, spec
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -76,14 +77,14 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     changed.
     """
     stored = planned_runs(read(directory)) if (directory / "sweep.json").exists() else []
-    about = {choice(run.config): known(choice(run.config)) for run in planned}
+    named = [modules(run.config) for run in planned]
     stored = [
-        run for run in stored if choice(run.config) in about
+        run for run in stored if modules(run.config) in named
     ]  # modules that no planned run names stay unread
     names: dict[str, str] = {}
     for tell in (spec, deciding):
-        there = _by_text(tell, about, [run for run in stored if run.name not in names.values()])
-        here = _by_text(tell, about, [run for run in planned if run.name not in names])
+        there = _by_text(tell, [run for run in stored if run.name not in names.values()])
+        here = _by_text(tell, [run for run in planned if run.name not in names])
         for text, runs in here.items():
             if len(runs) == len(there.get(text, ())) == 1:
                 names[runs[0].name] = there[text][0].name
@@ -91,11 +92,11 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def _by_text(
-    tell: Callable[[Config, Known], Config], about: Mapping[Any, Known], runs: Sequence[Planned]
+    tell: Callable[[Config, Known], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
     found: dict[str, list[Planned]] = {}
     for run in runs:
-        told = json.dumps(tell(run.config, about[choice(run.config)]), sort_keys=True)
+        told = json.dumps(tell(run.config, known(run.config)), sort_keys=True)
         found.setdefault(told, []).append(run)
     return found
 
@@ -118,7 +119,7 @@ def read(directory: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read ({error}); delete it, and a launch writes it anew"
         ) from None
-    return record
+    return versions.read_sweep(record, path)
 
 
 def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
@@ -141,7 +142,7 @@ def write(
         "environment": dict(environment),
         "created": stored["created"] if stored else datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    atomic_write(directory / "sweep.json", json.dumps(record, indent=1) + "\n")
+    atomic_write(directory / "sweep.json", json.dumps(versions.stamped(record), indent=1) + "\n")
 
 
 def is_written(directory: Path, study: Study, planned: Sequence[Planned]) -> bool:
@@ -177,7 +178,7 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str
     lost = [run for run in planned_runs(stored) if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        changed = differences(lost[0].config, now.config, known(choice(now.config))) if now else []
+        changed = differences(lost[0].config, now.config, known(now.config)) if now else []
         difference = "".join(
             f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})"
             for each in changed[:1]

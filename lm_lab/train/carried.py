@@ -9,7 +9,8 @@ config.json names the tokenizer's files relative to the directory.
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lm_lab.data import loader
 from lm_lab.runs import durable
 from lm_lab.runs.files import digest, explained, read_object
 from lm_lab.train.experiment import Experiment
+from lm_lab.train.sections import flat
 from lm_lab.types import UserError
 
 TOKENIZER, FOREIGN, LEARNT = "tokenizer", "foreign", "learnt"
@@ -63,13 +65,21 @@ def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A config whose tokenizer's files are those that the run's directory keeps."""
     if "data" not in resolved:
         return dict(resolved)
-    data = {
-        key: f"{TOKENIZER}/{LEARNT if key == VOCABULARY else Path(value).name}"
-        if key.endswith(ENDING) and value is not None
-        else value
-        for key, value in resolved["data"].items()
-    }
-    return {**resolved, "data": data}
+
+    def kept(key: str, value: Any) -> Any:
+        if not key.endswith(ENDING) or value is None:
+            return value
+        return f"{TOKENIZER}/{LEARNT if key == VOCABULARY else Path(value).name}"
+
+    return {**resolved, "data": _with_files(kept, resolved["data"])}
+
+
+def _with_files(change: Callable[[str, Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data section with `change(key, value)` of its values and of its tokenizer's."""
+    values = {key: change(key, value) for key, value in data.items()}
+    if isinstance(own := data.get(TOKENIZER), Mapping):
+        values[TOKENIZER] = {key: change(key, value) for key, value in own.items()}
+    return values
 
 
 def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(stored)
     if isinstance(data := values.get("data"), Mapping):
-        values["data"] = {key: _found(directory, key, value) for key, value in data.items()}
+        values["data"] = _with_files(partial(_found, directory), data)
         learnt = directory / TOKENIZER / LEARNT
         if values["data"].get(VOCABULARY) is None and learnt.exists():
             values["data"][VOCABULARY] = str(learnt)
@@ -115,7 +125,7 @@ def check(directory: Path, experiment: Experiment) -> None:
         kept = directory / TOKENIZER / path.name
         if kept.exists() and digest(kept) != digest(path):
             raise UserError(
-                f"config.data.{key}: {path} is not the tokenizer that the run began with, "
+                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
                 f"{kept}; name that one, or "
                 "choose another --workdir"
             )
@@ -164,11 +174,8 @@ def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, 
     the path.
     """
     values = anchored(source, stored)
-    named = [
-        Path(v)
-        for key, v in values.get("data", {}).items()
-        if key.endswith(ENDING) and v is not None
-    ]
+    files = flat(values.get("data", {})).items()
+    named = [Path(path) for key, path in files if key.endswith(ENDING) and path is not None]
     beside = [
         path
         for folder in {source / TOKENIZER, *(p.parent for p in named)}
@@ -181,15 +188,14 @@ def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, 
 
 def _files(experiment: Experiment) -> dict[str, Path]:
     """The files that the settings of the tokenizer name, by setting."""
-    fields = [
-        f.name for f in dataclasses.fields(experiment.tokenizer) if f.metadata.get("names_file")
-    ]
-    named = {name: getattr(experiment.tokenizer, name) for name in fields}
+    settings = experiment.data.tokenizer.settings
+    fields = [f.name for f in dataclasses.fields(settings) if f.metadata.get("names_file")]
+    named = {name: getattr(settings, name) for name in fields}
     return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
 
 
 def _learnt(experiment: Experiment) -> dict[str, Path]:
-    path = loader.learnt_file(experiment.data, experiment.source, experiment.tokenizer)
+    path = loader.learnt_file(experiment.data)
     return {} if path is None else {LEARNT: path}
 
 

@@ -1,6 +1,6 @@
 """A run as a value: the typed form of a config."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lm_lab import old_contracts as contracts
@@ -9,7 +9,7 @@ from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.nn.pooling import Pooled
-from lm_lab.schema import setting
+from lm_lab.schema import Chosen, reference, setting
 from lm_lab.train import optimizer
 from lm_lab.types import (
     AdapterFunctions,
@@ -19,14 +19,6 @@ from lm_lab.types import (
     UserError,
     Vocabulary,
 )
-
-# Settings of a family that change how, and not what.
-REFERENCE = {
-    "remat": "none",
-    "attention_kernel": "plain",
-    "recurrent_kernel": "plain",
-    "experts_kernel": "ragged",
-}
 
 
 def complete(objective: Objective, settings: Any, family: Family, model: Any, where: str) -> Any:
@@ -67,7 +59,7 @@ def vocabulary(tokenizer: Codec, family: Family, model: Any) -> Vocabulary:
 
 
 @dataclass(frozen=True)
-class Horizon:
+class TrainConfig:
     """The `train` section of a config: how long, in what pieces, and what is kept. One of the first
     three is given.
     """
@@ -96,7 +88,7 @@ class Horizon:
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )
-    also_examine: tuple[str, ...] = setting(
+    also_evaluate: tuple[str, ...] = setting(
         "further objectives by which held-out text is judged", ()
     )
     checkpoint_every_steps: int = setting(
@@ -117,15 +109,6 @@ class Horizon:
             raise UserError(
                 f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}"
             )
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """The field of a config's adapter section that is the same for all: the adapter's own stand
-    beside it.
-    """
-
-    name: str = setting("what of the model is trained, and what beside it", "none")
 
 
 @dataclass(frozen=True)
@@ -154,10 +137,9 @@ class Experiment:
     adapter_name: str
     adapter: Any
     data: loader.Config
-    source: Any
-    tokenizer: Any
-    optimizer: optimizer.Config
-    train: Horizon
+    optimizer: Chosen
+    schedule: Chosen
+    train: TrainConfig
     mesh: sharding.Config
     precision: Precision
 
@@ -168,9 +150,16 @@ class Experiment:
             self.family,
             self.objective_name,
             self.adapter_name,
-            self.data.source,
-            self.data.tokenizer,
+            self.data.source.name,
+            self.data.tokenizer.name,
+            self.optimizer.name,
+            self.schedule.name,
         )
+
+    @property
+    def update(self) -> optimizer.Update:
+        """How parameters follow from gradients."""
+        return optimizer.Update(self.optimizer, self.schedule)
 
     @property
     def family_contract(self) -> Family:
@@ -188,9 +177,7 @@ class Experiment:
 
     def build_reference(self) -> Any:
         """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
-        names = {field.name for field in fields(self.model)}
-        plain = replace(self.model, **{n: REFERENCE[n] for n in REFERENCE if n in names})
-        return self._headed(self.family_contract.Model(plain))
+        return self._headed(self.family_contract.Model(reference(self.model)))
 
     def _headed(self, model: Any) -> Any:
         head = self.objective_contract.head
@@ -208,26 +195,26 @@ class Experiment:
         return contracts.checked(self.objective_name, made)
 
     def exams(self) -> dict[str, ObjectiveFunctions]:
-        """What the held-out text is judged by: as it is trained, and as train.also_examine asks.
+        """What the held-out text is judged by: as it is trained, and as train.also_evaluate asks.
 
         Raises UserError for an objective that the model or the windows do not fit.
         """
         exams = {"heldout": self.build_objective()}
-        for name in self.train.also_examine:
-            other = registry.load("objectives", name, "config.train.also_examine")
+        for name in self.train.also_evaluate:
+            other = registry.load("objectives", name, "config.train.also_evaluate")
             settings = complete(
                 other,
                 other.Config(),
                 self.family_contract,
                 self.model,
-                f"config.train.also_examine: {name!r}",
+                f"config.train.also_evaluate: {name!r}",
             )
             if (
                 other.consumes != self.consumes
                 or _window(other, settings, self.data.length) != self.window()
             ):
                 raise UserError(
-                    f"config.train.also_examine: {name!r} reads other windows than the run; "
+                    f"config.train.also_evaluate: {name!r} reads other windows than the run; "
                     "leave it out"
                 )
             exams[name] = contracts.checked(
@@ -242,7 +229,7 @@ class Experiment:
 
     def vocabulary(self) -> Vocabulary:
         """What objectives know of the run's tokenizer and model."""
-        codec = loader.open_tokenizer(self.data, self.source, self.tokenizer)
+        codec = loader.open_tokenizer(self.data)
         return vocabulary(codec, self.family_contract, self.model)
 
     def window(self) -> tuple[int, int]:

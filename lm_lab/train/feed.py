@@ -35,7 +35,7 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     Raises UserError for data that cannot be read, learnt or cut into batches, for metrics that
     cannot be taken, and for parameters in config.train.initial that do not fit the program.
     """
-    dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+    dataset = loader.open_dataset(experiment.data)
     experiment.check_labels(dataset)
     window, stride = experiment.window()
     rows = experiment.train.batch_size
@@ -45,6 +45,6 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     given = initial.read(experiment)
     initial.check_frozen(program.state.frozen, given)
     jax.eval_shape(
-        partial(programs.start, experiment), experiment.optimizer.hyper(experiment.seed), given
+        partial(programs.start, experiment), experiment.update.hyper(experiment.seed), given
     )
     return Feed(dataset, streams, exam, metrics.prepare(experiment, dataset), given)

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 from lm_lab.runs.checkpoint import committed, read_record
 from lm_lab.runs.files import Damaged, Unreadable, atomic_write, explained, read_object
+from lm_lab.train import versions
 from lm_lab.train.sections import (
     ABSENT,
-    HORIZON,
+    END,
     Difference,
     Values,
-    choice,
     differences,
     known,
     spec,
@@ -46,22 +46,23 @@ class Claim(NamedTuple):
     @property
     def moves_end(self) -> bool:
         """Whether the run is asked for another number of steps than it began with."""
-        return any(change.key in HORIZON for change in self.changes)
+        return any(change.key in END for change in self.changes)
 
 
 def name_of(resolved: Values) -> str:
     """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
-    return _digest(spec(resolved, known(choice(resolved))))
+    return _digest(spec(resolved, known(resolved)))
 
 
 def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
-    """(identity, values) of a config.json. Raises UserError.
+    """(identity, values) of a config.json, in the words of this version. Raises UserError.
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
     """
     values = read_object(path, remedy)
     identity = values.pop(IDENTITY, None)
-    return identity if isinstance(identity, str) else _digest(values), values
+    name = identity if isinstance(identity, str) else _digest(values)
+    return name, versions.read_config(values, path)
 
 
 def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
@@ -97,10 +98,10 @@ def claim(directory: Path, resolved: Values) -> Claim:
         identity, stored = read_config(path, OTHER)
     except Unreadable as damaged:
         return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
-    about = known(choice(resolved))
+    about = known(resolved)
     changes = differences(stored, json.loads(json.dumps(resolved)), about)
     for change in changes:
-        if change.key not in about.free | about.files and change.key not in HORIZON:
+        if change.key not in about.free | about.files and change.key not in END:
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "
@@ -155,7 +156,7 @@ def write(
             with explained(directory, "write there"):
                 (directory / "result.json").unlink(missing_ok=True)
     if claimed.changes or not (directory / "config.json").exists():
-        values = {IDENTITY: claimed.identity, **resolved}
+        values = versions.stamped({IDENTITY: claimed.identity, **resolved})
         atomic_write(
             directory / "config.json",
             json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n",

@@ -14,20 +14,16 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.schema import build, plain, reference
 from lm_lab.train import carried, restore
-from lm_lab.train.experiment import REFERENCE, Experiment
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.sections import flat
 from lm_lab.train.trust import packages, packages_of, trusting
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
 
-MAY_DIFFER = {
-    *REFERENCE,
-    "scan",
-    "dropout",
-    "vocab",
-    "length",
-}  # how it is computed, or seen in the shapes
+MAY_DIFFER = {"scan", "dropout", "vocab", "length"}  # seen in the shapes, or not in evaluation
 KEY = "config.train.initial"
 ADAPTER = "lora"  # beside the modules of the parameters
 OF_TRAINING = {
@@ -63,14 +59,10 @@ def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
             f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name "
             "the same"
         )
-    names = [field.name for field in dataclasses.fields(config) if field.name not in MAY_DIFFER]
-    there = {
-        name: getattr(config, name)
-        for name in names
-        if getattr(config, name) != getattr(experiment.model, name)
-    }
-    if there:
-        wanted = " ".join(f"--config.model.{name}={value}" for name, value in there.items())
+    there, here = (flat(plain(reference(model))) for model in (config, experiment.model))
+    other = [key for key in there if key not in MAY_DIFFER and there[key] != here.get(key)]
+    if other:
+        wanted = " ".join(f"--config.model.{key}={there[key]}" for key in other)
         raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
     _check_tokenizer(experiment)
     return leaves(params)
@@ -114,10 +106,10 @@ def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     """The model section: what it says, and what the stored one says of all else that decides
     results.
     """
-    given = dict(values.get("model", {}))
+    given = values.get("model", {})
     family = stored.get("family")
     if not isinstance(family, str) or given.get("family", family) != family:
-        return given
+        return dict(given)
     fields = dataclasses.fields(
         registry.load("models", family, f"{KEY}: config.model.family").Config
     )
@@ -126,7 +118,20 @@ def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
         for f in fields
         if f.name in stored and f.metadata.get("changes_result", True)
     }
-    return {"family": family, **kept, **given}
+    return {"family": family, **_merged(kept, given)}
+
+
+def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored settings, and what is given in their place; another name replaces a choice."""
+    values = dict(stored)
+    for key, value in given.items():
+        there = stored.get(key)
+        goes_on = isinstance(value, Mapping) and isinstance(there, Mapping)
+        if goes_on and value.get("name", there.get("name")) == there.get("name"):
+            values[key] = _merged(there, value)
+        else:
+            values[key] = value
+    return values
 
 
 def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,9 +143,9 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
             "--config.data.tokenizer"
         )
     restore.check_learnt(directory, stored)
-    config, source, tokenizer = loader.read(section, f"{directory / 'config.json'}: config.data")
-    learnt = loader.learnt_file(config, source, tokenizer)
-    kept = {"tokenizer": config.tokenizer, **dataclasses.asdict(tokenizer)}
+    config = build(loader.Config, section, f"{directory / 'config.json'}: config.data")
+    learnt = loader.learnt_file(config)
+    kept = {"tokenizer": plain(config)["tokenizer"]}
     return kept if learnt is None else kept | {"vocabulary_file": str(learnt)}
 
 
@@ -153,17 +158,16 @@ def _check_tokenizer(experiment: Experiment) -> None:
     if not isinstance(section, Mapping):
         return
     try:
-        there = loader.open_tokenizer(
-            *loader.read(section, f"{directory / 'config.json'}: config.data")
-        )
+        stored = build(loader.Config, section, f"{directory / 'config.json'}: config.data")
+        there = loader.open_tokenizer(stored)
     except UserError as error:
         logger.warning("the tokenizer of %s cannot be compared: %s", directory, error)
         return
-    here = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    here = loader.open_tokenizer(experiment.data)
     if there.identity != here.identity:
         raise UserError(
-            f"config.data.tokenizer {experiment.data.tokenizer!r} is not that of {KEY}, which has "
-            f"{section.get('tokenizer', loader.Config.tokenizer)!r}; leave out "
+            f"config.data.tokenizer {experiment.data.tokenizer.name!r} is not that of {KEY}, "
+            f"which has {stored.tokenizer.name!r}; leave out "
             "config.data.tokenizer and its settings, "
             "which are then the same"
         )

@@ -45,7 +45,7 @@ def open_judge(directory: Path, experiment: Experiment) -> Judge:
     Raises UserError where its objective says nothing of a whole text.
     """
     make = _maker(experiment)
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     _, _, params = restore.load_params(directory)
     evaluate, cut, kind, context = make(experiment)
     table = tokenizer.bytes_of.astype(np.float32)

@@ -18,7 +18,7 @@ from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import program as programs
 from lm_lab.train import restore, room
 from lm_lab.train.company import Company, fitted, gather
-from lm_lab.train.experiment import Horizon
+from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.feed import open_feed
 from lm_lab.train.metrics import Prepared, measure
 from lm_lab.train.preemption import Preempted, Signals
@@ -98,7 +98,7 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
         return _stack([chunks[run.experiment.seed] for run in runs])
 
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
-    hyper = _stack([run.experiment.optimizer.hyper(run.experiment.seed) for run in runs])
+    hyper = _stack([run.experiment.update.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs), shares)
     start, step = partial(programs.start, first), steps_of.chunk(program.step)
     adapter = first.build_adapter()
@@ -153,7 +153,7 @@ def _stack(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def next_stop(step: int, horizon: Horizon, steps: int) -> int:
+def next_stop(step: int, horizon: TrainConfig, steps: int) -> int:
     """The step at which the call that begins at `step` ends: a function of the step alone, so that
     a resumed run makes the calls of an undisturbed one.
     """

@@ -1,79 +1,61 @@
-"""AdamW and the schedules of its rate. What runs of one program may differ in comes from the state,
-as arrays.
+"""How the parameters of a run follow from gradients: its optimizer, and the schedule of its rate.
+
+What runs of one program may differ in comes from the state, as arrays.
 """
 
-from dataclasses import dataclass, fields
-from typing import Literal
+import dataclasses
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lm_lab.optimizers import adamw, clipped, decay_mask
-from lm_lab.schedules import constant, cosine, linear, wsd
-from lm_lab.schema import setting
-from lm_lab.types import Hyper, UserError
+from lm_lab import registry, schedules
+from lm_lab.contracts import Optimizer, Schedule
+from lm_lab.optimizers import clipped, decay_mask
+from lm_lab.schema import Chosen
+from lm_lab.types import Hyper
 
 
-@dataclass(frozen=True)
-class Config:
-    """The fields of a config's optimizer section."""
+class Update(NamedTuple):
+    """The optimizer and the schedule that a config names, with their settings."""
 
-    name: Literal["adamw"] = setting("which optimizer", "adamw")
-    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0)
-    schedule: Literal["cosine", "linear", "constant", "wsd"] = setting(
-        "of the rate after warm-up", "cosine"
-    )
-    warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0, high=2**31 - 1)
-    decay_fraction: float = setting(
-        "last share of the steps in which wsd falls", 0.2, low=0.0, high=1.0
-    )
-    final_fraction: float = setting(
-        "share of the peak rate that is left at the end", 0.1, low=0.0, high=1.0
-    )
-    weight_decay: float = setting(
-        "decoupled decay, multiplied by the rate; matrices only", 0.1, low=0.0
-    )
-    beta1: float = setting("decay of the first moment", 0.9, low=0.0, high=0.9999999)
-    beta2: float = setting("decay of the second moment", 0.99, low=0.0, high=0.9999999)
-    epsilon: float = setting("added to the root of the second moment", 1e-8, low=1e-30)
-    clip_norm: float | None = setting(
-        "largest global norm of the gradient; None: no clipping", 1.0, above=0.0
-    )
-
-    def check_steps(self, steps: int) -> None:
-        """Raises UserError where the warm-up does not fit into the run."""
-        if self.warmup_steps > steps:
-            raise UserError(
-                f"config.optimizer.warmup_steps {self.warmup_steps} exceeds the run's {steps} "
-                "steps; lower it"
-            )
+    optimizer: Chosen
+    schedule: Chosen
 
     def hyper(self, seed: int) -> Hyper:
-        """What goes into the state."""
-        values = (self.peak_rate, self.weight_decay, self.beta1, self.beta2)
-        return Hyper(jnp.uint32(seed), *(jnp.float32(value) for value in values))
+        """What goes into the state: the seed, and the settings that are marked traced."""
+        settings = self.optimizer.settings
+        marked = [f.name for f in dataclasses.fields(settings) if f.metadata.get("traced", False)]
+        return Hyper(
+            jnp.uint32(seed), **{name: jnp.float32(getattr(settings, name)) for name in marked}
+        )
+
+    def check_steps(self, steps: int) -> None:
+        """Raises UserError where the schedule does not fit into a run of so many steps."""
+        _schedule(self).check_steps(self.schedule.settings, steps)
 
 
-def rate_factor(config: Config, step: Array, steps: int) -> Array:
+def rate_factor(update: Update, step: Array, steps: int) -> Array:
     """The schedule as a share of the peak rate, f32[], at step i32[] of `steps` in all."""
-    schedule = {"cosine": cosine, "linear": linear, "constant": constant, "wsd": wsd}[
-        config.schedule
-    ].SCHEDULE
-    names = [field.name for field in fields(schedule.Config)]
-    settings = schedule.Config(**{name: getattr(config, name) for name in names})
-    return schedule.factor(settings, step, steps)
+    return _schedule(update).factor(update.schedule.settings, step, steps)
 
 
-def same_rates(config: Config, steps: int, other_steps: int, until: int) -> bool:
+def same_rates(update: Update, steps: int, other_steps: int, until: int) -> bool:
     """Whether runs of `steps` and of `other_steps` steps have the same rates in their first `until`
     steps.
     """
-    now = jnp.arange(until)
-    return bool((rate_factor(config, now, steps) == rate_factor(config, now, other_steps)).all())
+    settings = update.schedule.settings
+    return schedules.same_rates(_schedule(update), settings, steps, other_steps, until)
 
 
-def make(config: Config, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
-    """Clipping, then AdamW at `rate`."""
-    settings = adamw.Config(epsilon=config.epsilon)
-    return clipped(config.clip_norm, adamw.make(settings, hyper._asdict(), rate, decay_mask))
+def make(update: Update, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
+    """Clipping, then the optimizer at `rate`."""
+    name, settings = update.optimizer
+    optimizer: Optimizer = registry.load("optimizers", name, "config.optimizer.name")
+    made = optimizer.make(settings, hyper._asdict(), rate, decay_mask)
+    return clipped(settings.clip_norm, made)
+
+
+def _schedule(update: Update) -> Schedule:
+    return registry.load("schedules", update.schedule.name, "config.schedule.name")

@@ -55,15 +55,15 @@ class Program(NamedTuple):
 def assemble(experiment: Experiment) -> Program:
     """The program of an experiment. Raises UserError where its horizon is shorter than one call."""
     model, objective = experiment.build_model(), experiment.build_objective()
-    state = jax.eval_shape(partial(start, experiment), experiment.optimizer.hyper(experiment.seed))
+    state = jax.eval_shape(partial(start, experiment), experiment.update.hyper(experiment.seed))
     flops_per_step = _count(experiment, state)
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
-    experiment.optimizer.check_steps(steps)
+    experiment.update.check_steps(steps)
     adapter = experiment.build_adapter()
     gradient = steps_of.gradients(model, objective, experiment.precision.compute, adapter)
     gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
-    step = steps_of.train_step(gradient, objective, experiment.optimizer, steps)
+    step = steps_of.train_step(gradient, objective, experiment.update, steps)
     chosen = getattr(experiment.model, "experts_per_token", 1)
     groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(
@@ -95,7 +95,7 @@ def start(
         experiment.build_reference()
     )  # fused kernels refuse float32, and the parameters are the same
     adapter, dtype = experiment.build_adapter(), experiment.precision.parameters
-    return steps_of.initial_state(model, experiment.optimizer, hyper, batch, dtype, adapter, given)
+    return steps_of.initial_state(model, experiment.update, hyper, batch, dtype, adapter, given)
 
 
 def example_batch(experiment: Experiment) -> Batch:
@@ -132,7 +132,7 @@ def _count(experiment: Experiment, state: TrainState) -> int:
     gradient = steps_of.gradients(
         model, objective, experiment.precision.compute, experiment.build_adapter()
     )
-    step = steps_of.train_step(gradient, objective, experiment.optimizer, 1)
+    step = steps_of.train_step(gradient, objective, experiment.update, 1)
     return flops.count(
         step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)
     ).total

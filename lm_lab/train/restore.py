@@ -184,11 +184,11 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     """
     if not isinstance(content.get("data"), Mapping):
         return  # which is said where it is read
-    settings, *own = loader.read(content["data"], f"{directory / 'config.json'}: config.data")
-    if settings.vocabulary_file is not None or loader.learnt_file(settings, *own) is None:
+    data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
+    if data.vocabulary_file is not None or loader.learnt_file(data) is None:
         return
     text = checkpoint.read_record(_newest(directory / "checkpoints"), whole=False).extra.get("text")
-    if text is not None and text != loader.open_dataset(settings, *own).identity:
+    if text is not None and text != loader.open_dataset(data).identity:
         raise UserError(
             f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
             f"{carried.TOKENIZER}/{carried.LEARNT} is not there; put that back, or the text"

@@ -1,5 +1,4 @@
-"""What a config consists of: its sections, the settings classes that fill them, and what tells two
-runs apart.
+"""What a config consists of, and what tells two runs apart.
 
 The resolved config of a run is a dict of sections with every default filled in. Only what differs
 from the defaults identifies the run: a setting that a later release adds changes no run that was
@@ -7,46 +6,54 @@ stored before.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.registry import Kind, load
-from lm_lab.train import optimizer
-from lm_lab.train.experiment import Adaptation, Horizon, Precision
+from lm_lab.schema import Chosen, chosen_name, keys, module, section, setting
+from lm_lab.train.experiment import Precision, TrainConfig
 
-# The sections of a config. Of some, a field chooses the module whose Config adds its fields to the
-# section.
-CHOICES: dict[str, dict[str, Kind]] = {
-    "model": {"family": "models"},
-    "objective": {"name": "objectives"},
-    "adapter": {"name": "adapters"},
-    "data": {"source": "data.sources", "tokenizer": "data.tokenizers"},
-}
-SETTINGS: dict[str, type] = {
-    "data": loader.Config,
-    "adapter": Adaptation,
-    "optimizer": optimizer.Config,
-    "train": Horizon,
-    "mesh": sharding.Config,
-    "precision": Precision,
-}
-SECTIONS = ("model", "objective", "data", "optimizer", "train", "adapter", "mesh", "precision")
-HORIZON = ("train.steps", "train.tokens", "train.budget_flops")
+END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
 
 Values = Mapping[str, Any]  # a config as plain values, by section
-Flat = dict[str, Any]  # the same by dotted key, as {"model.depth": 4}
-Choice = tuple[tuple[str, str], ...]  # (("model.family", "decoder"), ...)
+Flat = dict[str, Any]  # the same by dotted key, as {"model.positions.base": 1e4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The sections of a config."""
+
+    seed: int = setting("of all that is random", 0, low=0, high=2**32 - 1, traced=True)
+    model: Chosen = module("the architecture", registry.modules("models"), tag="family")
+    objective: Chosen = module("what is learnt", registry.modules("objectives"))
+    data: loader.Config = section("the text, and how it is cut", loader.Config)
+    optimizer: Chosen = module(
+        "how parameters follow from gradients", registry.modules("optimizers"), "adamw"
+    )
+    schedule: Chosen = module(
+        "of the rate, as a share of the peak rate", registry.modules("schedules"), "cosine"
+    )
+    train: TrainConfig = section("how long, in what pieces, and what is kept", TrainConfig)
+    adapter: Chosen = module(
+        "what of the model is trained, and what beside it", registry.modules("adapters"), "none"
+    )
+    mesh: sharding.Config = section("the devices", sharding.Config)
+    precision: Precision = section("the dtypes", Precision)
+
+
+SECTIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "seed")
 
 
 class Known(NamedTuple):
-    """What the settings classes say of a config's keys, by dotted key."""
+    """What the settings classes say of the keys that a config has, by dotted key."""
 
     defaults: Flat  # plain values; keys that must be given are absent
     free: frozenset[str]  # keys that do not decide the result of a run
     files: frozenset[str]  # keys that name files of text, whose content decides it
+    traced: frozenset[str]  # keys of numbers that live in the train state as arrays
 
 
 class Difference(NamedTuple):
@@ -60,56 +67,51 @@ class Difference(NamedTuple):
 ABSENT = object()
 
 
-def flat(values: Values) -> Flat:
+def flat(values: Values, prefix: str = "") -> Flat:
     """The config by dotted key, in its own order."""
-    found: Flat = {}
-    for name, section in values.items():
-        if isinstance(section, Mapping):
-            found |= {f"{name}.{field}": value for field, value in section.items()}
+    leaves: Flat = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{name}.")
         else:
-            found[name] = section
-    return found
+            leaves[f"{prefix}{name}"] = value
+    return leaves
 
 
-def choice(values: Values) -> Choice:
-    """The modules that a config names, defaults where it names none."""
-    own, named = flat(values), []
-    for section, fields in CHOICES.items():
-        for field in fields:
-            default = _defaults(SETTINGS[section]).get(field) if section in SETTINGS else None
-            named.append((f"{section}.{field}", own.get(f"{section}.{field}", default)))
-    return tuple((key, name) for key, name in named if isinstance(name, str))
+def modules(values: Values) -> dict[str, str]:
+    """The names of the modules that a config names, by dotted key, defaults where it names none.
+    Imports none of them.
+    """
+    return dict(_modules(Config, values, ""))
 
 
-@functools.cache
-def known(chosen: Choice) -> Known:
-    """The defaults of all keys of configs that name these modules. Imports them: pass no names of
+def _modules(cls: type, values: Any, prefix: str) -> list[tuple[str, str]]:
+    named = []
+    for field in dataclasses.fields(cls):
+        key = f"{prefix}{field.name}"
+        value = values.get(field.name) if isinstance(values, Mapping) else None
+        if "section" in field.metadata:
+            named += _modules(field.metadata["section"], value, f"{key}.")
+        elif "modules" in field.metadata:
+            tag = field.metadata["tag"]
+            name = chosen_name(value, tag, field.metadata["default_name"])
+            named += [(f"{key}.{tag}", name)] if name is not None else []
+    return named
+
+
+def known(values: Values) -> Known:
+    """What is known of the keys of a config. Imports the modules that it names: pass no names of
     unknown origin.
     """
-    classes = list(SETTINGS.items())
-    for key, name in chosen:
-        section, field = key.split(".")
-        classes.append((section, load(CHOICES[section][field], name, f"config.{key}").Config))
-    defaults: Flat = {"seed": 0}
-    free, files = set(), set()
-    for section, cls in classes:
-        defaults |= {f"{section}.{name}": value for name, value in _defaults(cls).items()}
-        for field in dataclasses.fields(cls):
-            if not field.metadata.get("changes_result", True):
-                free.add(f"{section}.{field.name}")
-            if field.metadata.get("names_file", False):
-                files.add(f"{section}.{field.name}")
-    return Known(defaults, frozenset(free), frozenset(files))
+    found = list(keys(Config, values))
 
+    def marked(name: str, default: bool) -> frozenset[str]:
+        return frozenset(k.key for k in found if k.field.metadata.get(name, default))
 
-def _defaults(cls: type) -> dict[str, Any]:
-    stated = (
-        field for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
-    )
-    return {
-        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
-        for field in stated
-    }
+    defaults = {k.key: k.default for k in found if k.default is not dataclasses.MISSING}
+    every = frozenset(each.key for each in found)
+    free = every - marked("changes_result", True)
+    return Known(defaults, free, marked("names_file", False), marked("traced", False))
 
 
 def spec(values: Values, about: Known) -> Flat:
@@ -133,10 +135,10 @@ def deciding(values: Values, about: Known) -> Flat:
 def differences(stored: Values, asked: Values, about: Known) -> list[Difference]:
     """All keys in which two configs differ; a key that one of them lacks has its default there."""
     there, here = flat(stored), flat(asked)
-    keys = [*here, *(key for key in there if key not in here)]
+    every = [*here, *(key for key in there if key not in here)]
     pairs = [
         Difference(key, *(side.get(key, about.defaults.get(key, ABSENT)) for side in (there, here)))
-        for key in keys
+        for key in every
     ]
     return [pair for pair in pairs if not same(pair.stored, pair.asked)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab.registry import is_outside
-from lm_lab.train.sections import Values, choice
+from lm_lab.train.sections import Values, modules
 from lm_lab.types import UserError
 
 OWN = "lm_lab"
@@ -79,13 +79,13 @@ def packages_of(names: Iterable[Any]) -> set[str]:
 def names_of(values: Values) -> list[Named]:
     """All that a config names modules by."""
     train = values.get("train")
-    exams = train.get("also_examine") if isinstance(train, dict) else None
+    exams = train.get("also_evaluate") if isinstance(train, dict) else None
     also = (
-        [("config.train.also_examine", name) for name in exams]
+        [("config.train.also_evaluate", name) for name in exams]
         if isinstance(exams, (list, tuple))
         else []
     )
-    return [(f"config.{key}", name) for key, name in choice(values)] + also
+    return [(f"config.{key}", name) for key, name in modules(values).items()] + also
 
 
 def _package(name: str) -> str:

@@ -104,7 +104,7 @@ class RunWriter:
         """
         directory, experiment = self.run.directory, self.run.experiment
         if self._claim.other_files:
-            dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+            dataset = loader.open_dataset(experiment.data)
             if result.get("text", dataset.identity) != dataset.identity:
                 raise UserError(
                     f"{directory} was trained on other text than config.data gives; {OTHER}"
@@ -236,8 +236,8 @@ class RunWriter:
             raise UserError(
                 f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}"
             )
-        if not optimizer.same_rates(self.run.experiment.optimizer, before, steps, step):
-            schedule = self.run.experiment.optimizer.schedule
+        if not optimizer.same_rates(self.run.experiment.update, before, steps, step):
+            schedule = self.run.experiment.schedule.name
             raise UserError(
                 f"{directory} has made {step} of {before} steps, and a {schedule} schedule of "
                 f"{steps} would have had "

@@ -41,7 +41,7 @@ def stepped(also=False):
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
     experiment = tiny.resolve(changes)[0]
     before = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(
-        experiment.optimizer.hyper(0)
+        experiment.update.hyper(0)
     )
     examples = jax.tree.map(
         lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
@@ -122,7 +122,7 @@ def test_a_member_of_a_population_is_its_solo_run(how, shared):
     experiment = tiny.resolve(LORA)[0]
     step = chunk(programs.assemble(experiment).step)
     begin = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))
-    starts = [begin(experiment.optimizer.hyper(seed)) for seed in (0, 7)]
+    starts = [begin(experiment.update.hyper(seed)) for seed in (0, 7)]
     if shared:
         starts = [state._replace(frozen=starts[0].frozen) for state in starts]
     examples = [jax.tree.map(lambda x: x[None], tiny.examples(seed=seed)) for seed in (0, 7)]
@@ -277,7 +277,10 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     (tmp_path / "rows.tsv").write_text("\n".join(rows))
     changes = {"objective": {"name": "classification", "classes": 2, "pooling": "mean"}}
     changes |= {
-        "data": {"source": "labelled", "path": str(tmp_path / "rows.tsv"), "length": LENGTH}
+        "data": {
+            "source": {"name": "labelled", "path": str(tmp_path / "rows.tsv")},
+            "length": LENGTH,
+        }
     }
     changes |= {
         "train.initial": str(base),

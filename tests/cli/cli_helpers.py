@@ -29,8 +29,9 @@ def get_config():
     config = ConfigDict()
     config.model = ConfigDict({"family": "decoder", "width": 16, "depth": 1, "heads": 2})
     config.objective = ConfigDict({"name": "causal"})
-    config.data = ConfigDict({"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256})
-    config.optimizer = ConfigDict({"peak_rate": 3e-3, "warmup_steps": 5, "clip_norm": None})
+    config.data = ConfigDict({"source": {"name": "synthetic", "documents": 64, "document_bytes": 256}, "length": 16})
+    config.optimizer = ConfigDict({"peak_rate": 3e-3, "clip_norm": None})
+    config.schedule = ConfigDict({"warmup_steps": 5})
     config.train = ConfigDict({
         "steps": 60, "batch_size": 4, "steps_per_call": 5,
         "eval_every_steps": 20, "eval_batches": 2, "checkpoint_every_steps": 10,

@@ -60,7 +60,7 @@ def refusal(
 KEYS = {
     "--config.modle.depth=4": "config.modle does not exist; did you mean 'model'",
     "--config.model.dept=4": "config.model.dept does not exist; did you mean 'depth'",
-    "--config.model.a.b=4": "config.model.a.b does not exist; a key is",
+    "--config.model.a.b=4": "config.model.a does not exist; known:",
     "--config.model.__class__=1": "a config has a key that does not exist: '__class__ cannot be",
     "--config.model={'a.b': "
     "1}": "a config has a key that does not exist: ConfigDict does not accept dots",
@@ -84,7 +84,7 @@ KEYS = {
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
     "--config.optimizer.peak_rate=1e999": "config.optimizer.peak_rate must be finite",
-    "--config.optimizer.warmup_steps=61": "config.optimizer.warmup_steps 61 exceeds the run's "
+    "--config.schedule.warmup_steps=61": "config.schedule.warmup_steps 61 exceeds the run's "
     "60 steps",
     "--config.train.tokens=64": "give one of steps, tokens, budget_flops, not steps and tokens",
     "--config.train.steps=None": "give one of steps, tokens, budget_flops, not none",
@@ -112,7 +112,7 @@ KEYS = {
     "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
     "--config.mesh.tensor=16": "config.mesh asks for 16 devices",
     "--config.mesh.tensor=100000": "config.mesh asks for 100000 devices",
-    "--config.data.path=x": "config.data.path does not exist",
+    "--config.data.source.path=x": "read with jsonl or labelled or pairs or text, not with synthetic",
     "--wrkdir=x": "Did you mean: workdir",
     "--workdir=x": "flag --workdir=x: already defined as new",
     "--config=tiny.py": "--config is given twice; give it once",
@@ -160,8 +160,8 @@ COMMANDS = {
     "train --config=tiny.py --workdir=new --config.adapter.name=lora "
     "--config.adapter.targets=()": "nothing would be",
     "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face "
-    "--config.data.tokenizer_file=pipe.py": (
-        "config.data.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
+    "--config.data.tokenizer.tokenizer_file=pipe.py": (
+        "config.data.tokenizer.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
     ),
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
     "plan --config=tiny.py --utilisation=nan": "--utilisation=nan must be a share of the peak",
@@ -257,12 +257,10 @@ def test_texts(refusal: Refusal, path: str):
         os.mkfifo(Path(path, "a.txt"))
     elif content is not None:
         Path(path).write_bytes(content)
-    synthetic = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
-    Path("text.py").write_text(
-        cli_helpers.CONFIG.replace(synthetic, '"source": "text", "length": 16')
-    )
+    synthetic = '{"name": "synthetic", "documents": 64, "document_bytes": 256}'
+    Path("text.py").write_text(cli_helpers.CONFIG.replace(synthetic, '"text"'))
     assert words in refusal(
-        "train", "--config=text.py", "--workdir=new", f"--config.data.path={path}"
+        "train", "--config=text.py", "--workdir=new", f"--config.data.source.path={path}"
     )
 
 

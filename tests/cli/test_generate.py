@@ -14,20 +14,20 @@ from lm_lab.types import UserError
 from tests import tiny, vocabularies
 
 PAIRS = {
-    "source": "pairs",
     "tokenizer": "byte",
     "length": 16,
     "context_length": 16,
-    "spell": "source",
 }
 
 
 def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     (tmp_path / "pairs.tsv").write_text("ab\tx\n" * 8)
     config = tiny.config({"objective.name": "seq2seq"})
-    config.data = {**PAIRS, "path": str(tmp_path / "pairs.tsv"), "unicode": "NFD"}
+    path = str(tmp_path / "pairs.tsv")
+    source = {"name": "pairs", "path": path, "spell": "source", "unicode": "NFD"}
+    config.data = {**PAIRS, "source": source}
     experiment = tiny.configs.resolve(config)[0]
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     given = prompted(experiment, tokenizer, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
     expected = [
         *tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(),

@@ -10,6 +10,7 @@ from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
 from lm_lab.interop import peft
+from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.loop import train
@@ -24,7 +25,7 @@ GPT2 = {
     "model.bias": "all",
     "model.tied": True,
 }
-SHORT = {"train.steps": 2, "data.documents": 16}
+SHORT = {"train.steps": 2, "data.source.documents": 16}
 LEARNS = {"data.tokenizer": "characters"}
 
 
@@ -57,12 +58,10 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
     moved = [tmp_path / "elsewhere" / name for name in ("base", "lora", "merged")]
     for place, target in zip((*runs, tmp_path / "merged"), moved):
         shutil.copytree(place, target)
-    there = loader.open_tokenizer(*_read(runs[0]))
+    there = loader.open_tokenizer(_read(runs[0]))
     monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(vocabularies, "_texts", lambda *_: pytest.fail("it learns again"))
-    assert [loader.open_tokenizer(*_read(place)).identity for place in moved] == 3 * [
-        there.identity
-    ]
+    assert [loader.open_tokenizer(_read(place)).identity for place in moved] == 3 * [there.identity]
     assert not any(
         str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2])
     )
@@ -86,7 +85,7 @@ def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
 
 
 def _read(place):
-    return loader.read(restore.read_run(place)["data"], "data")
+    return build(loader.Config, restore.read_run(place)["data"], "data")
 
 
 def test_the_adapter_alone_is_what_peft_reads(runs, tmp_path):

@@ -17,7 +17,7 @@ from lm_lab.cli.main import dispatch
 from lm_lab.library import studies
 from lm_lab.runs import files
 from lm_lab.runs.durable import replace
-from lm_lab.train import restore, trust
+from lm_lab.train import restore, trust, versions
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 from tests.report.conftest import write_sweep
@@ -28,8 +28,11 @@ NAMES = (
     "objective.name",
     "adapter.name",
     "data.source",
-    "data.tokenizer",
-    "train.also_examine",
+    "data.source.name",
+    "data.tokenizer.name",
+    "optimizer.name",
+    "schedule.name",
+    "train.also_evaluate",
 )
 READERS = (
     "evaluate --workdir=run",
@@ -55,11 +58,13 @@ def stored(home: Path) -> Callable[[str], None]:
     """Makes the folder `run`, whose config names `evil` in one place."""
 
     def store(key: str) -> None:
-        values = configs.resolve(configs.load("tiny.py"))[1]
-        section, field = key.split(".")
-        values[section][field] = ["evil.code"] if field == "also_examine" else "evil.code"
+        values = node = configs.resolve(configs.load("tiny.py"))[1]
+        *path, field = key.split(".")
+        for part in path:
+            node = node[part]
+        node[field] = ["evil.code"] if field == "also_evaluate" else "evil.code"
         (home / "run").mkdir()
-        (home / "run" / "config.json").write_text(json.dumps(values))
+        (home / "run" / "config.json").write_text(json.dumps(versions.stamped(values)))
 
     return store
 
@@ -69,7 +74,8 @@ def test_a_stored_config_runs_no_code(home: Path, stored: Callable[[str], None],
     stored(key)
     for line in READERS:
         with pytest.raises(
-            UserError, match=rf"run/config\.json: config\.{key} names 'evil\.code'.*--trust=evil$"
+            UserError,
+            match=rf"config\.json: config\.{key}(\.name)? names 'evil\.code'.*--trust=evil$",
         ):
             dispatch(line.split())
     assert not (home / "ran").exists()
@@ -100,10 +106,10 @@ def test_a_sweep_runs_the_code_of_its_study_alone(home: Path):
     values["data"]["source"] = "evil.code"
     study = {"name": "s", "created": "then", "analysis": {"kind": "evil.code"}}
     runs = [{"name": "a", "overrides": {}, "config": values}]
-    (home / "sweep.json").write_text(json.dumps(study | {"runs": runs}))
+    (home / "sweep.json").write_text(json.dumps(versions.stamped(study | {"runs": runs})))
     (home / "results.csv").write_text("name,status\na,complete\n")
     with pytest.raises(
-        UserError, match=r"sweep\.json: config\.data\.source names 'evil\.code'.*--trust=evil"
+        UserError, match=r"sweep\.json: config\.data\.source\.name names 'evil\.code'.*--trust=evil"
     ):
         dispatch(["members", str(home), "a"])
     with pytest.raises(

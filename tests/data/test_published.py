@@ -30,7 +30,7 @@ def test_a_missing_data_set_is_named_with_its_origin(tmp_path, monkeypatch, name
 
     def opened():
         experiment, _ = configs.resolve(configs.load(str(CONFIGS / f"{name}.py")))
-        return loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+        return loader.open_dataset(experiment.data)
 
     with pytest.raises(UserError) as caught:
         opened()

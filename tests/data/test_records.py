@@ -8,6 +8,7 @@ import pytest
 from lm_lab.data import loader
 from lm_lab.data.sources import labelled, pairs
 from lm_lab.data.tokenizers import byte
+from lm_lab.schema import Chosen
 from lm_lab.types import UserError
 from tests.pairs import rows, write
 
@@ -28,12 +29,13 @@ def dataset(source, tmp_path):
 
 
 def open_pairs(source, tmp_path, **changes):
-    config = loader.Config(**{"source": "pairs", "length": 40, "context_length": 30, **changes})
-    return loader.open_dataset(config, source, byte.Config(), tmp_path / "cache")
+    section = {"length": 40, "context_length": 30, **changes}
+    config = loader.Config(source=Chosen("pairs", source), **section)
+    return loader.open_dataset(config, tmp_path / "cache")
 
 
 def cut(dataset, side="train", **changes):
-    config = loader.Config(**{"source": "pairs", "length": 40, "context_length": 30, **changes})
+    config = loader.Config(**{"length": 40, "context_length": 30, **changes})
     split = dataset.train if side == "train" else dataset.heldout
     return loader.cut(config, split, window=0, stride=0, batch_size=8, seed=3)
 
@@ -169,10 +171,9 @@ def test_labels_travel_with_their_texts(tmp_path):
     (tmp_path / "a.tsv").write_text(
         "".join(f"text {number}\t{number / 2}\n" for number in range(30))
     )
-    config = loader.Config(source="labelled", length=12)
-    dataset = loader.open_dataset(
-        config, labelled.Config(str(tmp_path / "a.tsv")), byte.Config(), tmp_path / "cache"
-    )
+    source = Chosen("labelled", labelled.Config(str(tmp_path / "a.tsv")))
+    config = loader.Config(source=source, length=12)
+    dataset = loader.open_dataset(config, tmp_path / "cache")
     batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
     batch = batches.at(1)
     assert batch.context is None

@@ -59,7 +59,7 @@ def test_the_share_of_unknown_words_is_said_once(source, capsys):
         f"config.data.tokenizer 'words': {share:.3g} % of the held-out text's words are unknown"
         in said
     )
-    assert "never trained; raise config.data.least_count" in said
+    assert "never trained; raise config.data.tokenizer.least_count" in said
     learn(source, least_count=1)
     assert capsys.readouterr().err == ""
     learn(source, most_words=3)

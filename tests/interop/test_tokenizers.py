@@ -14,6 +14,7 @@ from lm_lab.cli import convert
 from lm_lab.data import loader
 from lm_lab.interop import architectures, folder, nearest, origin, tokenizers
 from lm_lab.registry import load
+from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.restore import abstract_params
 from tests import vocabularies
@@ -94,7 +95,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert "without" not in capsys.readouterr().out
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(run)), stored=True)
     assert experiment.model.vocab == VOCAB  # no id is added beside those that the model has
-    tokenizer = loader.open_tokenizer(experiment.data, experiment.source, experiment.tokenizer)
+    tokenizer = loader.open_tokenizer(experiment.data)
     ids = tokenizer.encode("the cat sat")
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids
@@ -124,7 +125,7 @@ def test_one_that_is_not_read_is_named_and_its_files_kept(tmp_path, capsys):
     facts["pre_tokenizer"]["add_prefix_space"] = True
     (place / "tokenizer.json").write_text(json.dumps(facts))
     convert.run([f"--from={place}", f"--to={tmp_path / 'run'}"])
-    assert "without a tokenizer: config.data.tokenizer_file" in capsys.readouterr().out
+    assert "without a tokenizer: config.data.tokenizer.tokenizer_file" in capsys.readouterr().out
     assert (tmp_path / "run/tokenizer/tokenizer.json").exists()
     convert.run([f"--from={tmp_path / 'run'}", f"--to={tmp_path / 'back'}"])
     assert _contents(tmp_path / "back") == _contents(place)
@@ -167,7 +168,7 @@ def test_older_forms_are_read_as_tokenizer_json_is(tmp_path):
 def _made(place: Path):
     section, why = tokenizers.find(place)
     assert not why
-    return loader.open_tokenizer(*loader.read(section, "data"))
+    return loader.open_tokenizer(build(loader.Config, {"tokenizer": section}, "data"))
 
 
 def _made_without(place: Path):

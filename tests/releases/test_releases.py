@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from lm_lab import config as configs
+from lm_lab.optimizers import adamw
 from lm_lab.runs import records
 from lm_lab.schema import setting
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
 from lm_lab.sweeps.store import run_directory
-from lm_lab.train import identity, loop, sections
+from lm_lab.train import identity, loop
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
@@ -34,7 +35,21 @@ SAME = 1e-3
 def release(request, tmp_path: Path) -> Path:
     with tarfile.open(Path(__file__).with_name(request.param)) as archive:
         archive.extractall(tmp_path, filter="data")
-    return tmp_path / request.param.removesuffix(".tar.xz")
+    place = tmp_path / request.param.removesuffix(".tar.xz")
+    for name in ("config.py", "study.py"):  # as the lines on keys of version 1 tell
+        text = (place / name).read_text()
+        for old, new in WORDS.items():
+            assert old in text
+            text = text.replace(old, new)
+        (place / name).write_text(text)
+    return place
+
+
+# What a user writes for the keys of version 1 in a config file.
+OLD = '"source": "synthetic", "length": 16, "documents": 64, "document_bytes": 256'
+SOURCE = '"source": {"name": "synthetic", "documents": 64, "document_bytes": 256}, "length": 16'
+SCHEDULE = '})\n    config.schedule = ConfigDict({"warmup_steps": 5})'
+WORDS = {OLD: SOURCE, '"warmup_steps": 5})': SCHEDULE}
 
 
 def asked(release: Path, name: str, **changes) -> Run:
@@ -50,13 +65,8 @@ def lines(directory: Path) -> list[str]:
 def later_release(monkeypatch):
     """A release that has one optimizer setting more, which is off by default."""
     added = ("average_decay", float | None, setting("decay of an average", None))
-    later = dataclasses.make_dataclass(
-        "Config", [added], bases=(sections.SETTINGS["optimizer"],), frozen=True
-    )
-    monkeypatch.setitem(sections.SETTINGS, "optimizer", later)
-    sections.known.cache_clear()
-    yield
-    sections.known.cache_clear()
+    later = dataclasses.make_dataclass("Config", [added], bases=(adamw.Config,), frozen=True)
+    monkeypatch.setattr(adamw, "OPTIMIZER", adamw.OPTIMIZER._replace(Config=later))
 
 
 def test_a_killed_run_goes_on_though_a_release_brought_settings(release, later_release):

@@ -45,7 +45,7 @@ def write_sweep(
     rows = rows or _planted(budgets, sizes, rates, seeds, message)
     runs = []
     for row in rows:
-        config = {"seed": row["seed"], "data": {"tokenizer": "byte"}}
+        config = {"seed": row["seed"], "data": {"tokenizer": {"name": "byte"}}}
         runs.append(
             {"name": row["name"], "overrides": {key: row[key] for key in keys}, "config": config}
         )

@@ -86,7 +86,7 @@ def test_losses_of_bytes_are_a_byte(report, page):
         curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel()
         == "training loss (nats per byte)"
     )
-    read.study["runs"][-1]["config"]["data"]["tokenizer"] = "words"
+    read.study["runs"][-1]["config"]["data"]["tokenizer"]["name"] = "words"
     assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
 

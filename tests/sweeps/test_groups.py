@@ -3,7 +3,7 @@
 import pytest
 
 from lm_lab.sweeps.algebra import param, product
-from lm_lab.sweeps.groups import ARRAYS, UNITS_PER_WORKER, cost, group, program
+from lm_lab.sweeps.groups import UNITS_PER_WORKER, cost, group, program
 from lm_lab.sweeps.store import plan
 from tests.sweeps.fakes import resolve, study_of
 
@@ -43,9 +43,13 @@ def test_long_units_come_first_and_units_are_stable():
     assert group(PLANNED, workers=4) == group(list(PLANNED), workers=4)
 
 
-def test_only_array_keys_share_a_program():
+def test_runs_that_differ_in_traced_settings_share_a_program():
     base = resolve({})
-    assert all(program(resolve({key: 0.5})) == program(base) for key in ARRAYS)
+    traced = [
+        "seed",
+        *(f"optimizer.{key}" for key in ("peak_rate", "weight_decay", "beta1", "beta2")),
+    ]
+    assert all(program(resolve({key: 0.5})) == program(base) for key in traced)
     assert program(resolve({"train.steps": 11})) != program(base)
     assert base == resolve({})
 

@@ -69,6 +69,7 @@ def test_a_sweep_is_read_as_written(tmp_path):
     write(tmp_path, study, planned, {"command": "lm-lab sweep x", "jax": "0.10.2"})
     record = read(tmp_path)
     assert set(record) == {
+        "version",
         "name",
         "question",
         "command",

@@ -22,13 +22,16 @@ def text(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data.path": "nowhere.txt"}, "config.data.path: no file or folder 'nowhere.txt'"),
+        (
+            {"data.source.path": "nowhere.txt"},
+            "config.data.source.path: no file or folder 'nowhere.txt'",
+        ),
         ({"data.length": 3000}, "config.data.length: the train text has"),
         ({"train.initial": "nowhere"}, "nowhere/config.json: cannot read"),
     ],
 )
 def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message):
-    data = {"source": "text", "path": str(text), "length": 16}
+    data = {"source": {"name": "text", "path": str(text)}, "length": 16}
     experiment, resolved = tiny.resolve({"data": data} | changes)
     with pytest.raises(UserError) as refused:
         plan(experiment)
@@ -40,10 +43,10 @@ def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message
 
 def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
     experiment, resolved = tiny.resolve(
-        {"data": {"source": "text", "path": str(text), "length": 16}}
+        {"data": {"source": {"name": "text", "path": str(text)}, "length": 16}}
     )
     assert resolved["data"]["split"] == "documents"
-    dataset = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer)
+    dataset = loader.open_dataset(experiment.data)
     assert dataset.tail
     whole = text.read_bytes()
     cut = int(0.9 * len(whole))

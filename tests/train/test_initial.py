@@ -11,6 +11,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.runs import checkpoint
+from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
 from lm_lab.types import UserError
 from tests import tiny
@@ -39,23 +40,27 @@ def beginning_with(place: Path, **data: object):
 
 
 def test_what_a_config_does_not_say_is_the_bases(tmp_path):
-    base = base_in(tmp_path / "base", SHAPE | {"data.tokenizer": "words", "data.most_words": 7})
+    base = base_in(
+        tmp_path / "base", SHAPE | {"data.tokenizer": "words", "data.tokenizer.most_words": 7}
+    )
     found = beginning_with(base)
     stored = restore.load_params(base)[1]
     assert (found.family, found.model) == ("decoder", stored)
-    assert (found.data.tokenizer, found.tokenizer.most_words) == ("words", 7)
+    assert (found.data.tokenizer.name, found.data.tokenizer.settings.most_words) == ("words", 7)
     assert initial.read(found)
 
 
 def test_what_was_learnt_is_not_learnt_again(tmp_path):
-    base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.symbols": 4})
-    found = beginning_with(base, symbols=9)
+    base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.source.symbols": 4})
+    found = beginning_with(base, source={"name": "synthetic", "symbols": 9})
     tokenizers = [
-        loader.open_tokenizer(*_settings(place))
+        loader.open_tokenizer(_settings(place))
         for place in (base, _keeping(tmp_path / "next", found))
     ]
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
-    other = configs.override(tiny.config({"data.symbols": 9}), {"data.tokenizer": "characters"})
+    other = configs.override(
+        tiny.config({"data.source.symbols": 9}), {"data.tokenizer": "characters"}
+    )
     assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
 
 
@@ -63,7 +68,7 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
     shutil.rmtree(base / "tokenizer")  # as in the directories of releases that did not keep it
     experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
-    text = loader.open_dataset(experiment.data, experiment.source, experiment.tokenizer).identity
+    text = loader.open_dataset(experiment.data).identity
     for step, there in enumerate([text, "of another text"], 1):
         record = checkpoint.Record(step, "", None, {"text": there}, {})
         checkpoint.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
@@ -78,7 +83,7 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
 
 
 def _settings(place: Path):
-    return loader.read(restore.read_run(place)["data"], "data")
+    return build(loader.Config, restore.read_run(place)["data"], "data")
 
 
 def _keeping(place: Path, experiment) -> Path:
@@ -140,7 +145,7 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     vocabularies.byte_level(tmp_path, "<|endoftext|>")
     named = {
         "data.tokenizer": "hugging_face",
-        "data.tokenizer_file": str(tmp_path / "tokenizer.json"),
+        "data.tokenizer.tokenizer_file": str(tmp_path / "tokenizer.json"),
     }
     _, resolved = tiny.resolve(named)
     old = (
@@ -150,7 +155,7 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     (tmp_path / "tokenizer.json").rename(old / "tokenizer.json")
     (old / "config.json").write_text(json.dumps(resolved))
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(old)), stored=True)
-    assert experiment.tokenizer.tokenizer_file == str(old / "tokenizer.json")
+    assert experiment.data.tokenizer.settings.tokenizer_file == str(old / "tokenizer.json")
 
 
 def test_another_file_than_the_runs_own_is_refused(tmp_path):
@@ -164,7 +169,7 @@ def test_another_file_than_the_runs_own_is_refused(tmp_path):
     for name in ("a", "b"):
         named = {
             "data.tokenizer": "hugging_face",
-            "data.tokenizer_file": str(tmp_path / name / "tokenizer.json"),
+            "data.tokenizer.tokenizer_file": str(tmp_path / name / "tokenizer.json"),
         }
         experiments.append(tiny.resolve(named)[0])
     (tmp_path / "run").mkdir()

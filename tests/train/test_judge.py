@@ -23,7 +23,7 @@ TEXT, LENGTH, END = "naïve text", 4, 256
 def stored(directory, family, objective, **model):
     """A run's directory that was never trained: a config, and parameters as they are drawn."""
     sizes = {"family": family, "width": 16, "depth": 1, **model}
-    data = {"source": "text", "path": "gone.txt", "length": LENGTH}
+    data = {"source": {"name": "text", "path": "gone.txt"}, "length": LENGTH}
     changes = {
         "model": sizes,
         "objective": {"name": objective},
@@ -33,7 +33,7 @@ def stored(directory, family, objective, **model):
     experiment, resolved = tiny.resolve(changes)
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(resolved))
-    state = jax.jit(lambda: unbox(program.start(experiment, experiment.optimizer.hyper(0))))()
+    state = jax.jit(lambda: unbox(program.start(experiment, experiment.update.hyper(0))))()
     params = jax.tree.map(
         lambda x: x * 3, state.params
     )  # far from uniform, so that contexts matter

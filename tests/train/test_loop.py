@@ -15,7 +15,7 @@ from lm_lab.engine.compiled import Compiled
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, program
-from lm_lab.train.experiment import Horizon
+from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
@@ -342,7 +342,7 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
     doomed = {
         "train.steps": 1,
-        "optimizer.warmup_steps": 0,
+        "schedule.warmup_steps": 0,
         "optimizer.peak_rate": 1e30,
         "optimizer.weight_decay": 1e30,
     }
@@ -361,7 +361,7 @@ def test_a_directory_of_another_run_is_refused_untouched(undisturbed):
 
 @pytest.mark.parametrize("step, stop", [(0, 3), (3, 4), (4, 6), (6, 8), (8, 9), (9, 10)])
 def test_calls_end_where_something_is_due(step, stop):
-    horizon = Horizon(
+    horizon = TrainConfig(
         steps=10,
         steps_per_call=3,
         log_every_steps=4,
@@ -373,10 +373,10 @@ def test_calls_end_where_something_is_due(step, stop):
 
 def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     language = {
-        "data.symbols": 8,
-        "data.concentration": 0.2,
-        "data.documents": 256,
-        "data.document_bytes": 1024,
+        "data.source.symbols": 8,
+        "data.source.concentration": 0.2,
+        "data.source.documents": 256,
+        "data.source.document_bytes": 1024,
     }
     changes = language | {
         "data.length": 32,
@@ -385,7 +385,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
         "model.depth": 1,
         "optimizer.peak_rate": 2e-2,
         "optimizer.epsilon": 1e-8,
-        "optimizer.warmup_steps": 10,
+        "schedule.warmup_steps": 10,
         "train.steps": 200,
         "train.batch_size": 32,
         "train.steps_per_call": 20,
@@ -395,7 +395,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
         "train.checkpoint_every_steps": 200,
     }
     runs = runs_in(tmp_path, **changes)
-    floor = synthetic.entropy_rate(runs[0].experiment.source)
+    floor = synthetic.entropy_rate(runs[0].experiment.data.source.settings)
     loop.train(runs)
     exams = [
         line
@@ -412,7 +412,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
 
 
 def test_held_out_text_is_also_judged_as_asked(tmp_path):
-    (result,) = loop.train(runs_in(tmp_path, **{"train.also_examine": ("continuation",)}))
+    (result,) = loop.train(runs_in(tmp_path, **{"train.also_evaluate": ("continuation",)}))
     final = result["final"]
     # Half of the targets, and those with more of a past.
     assert 0 < abs(final["eval/continuation/nll"] / final["eval/heldout/nll"] - 1) < 0.2
@@ -421,10 +421,10 @@ def test_held_out_text_is_also_judged_as_asked(tmp_path):
 def test_an_exam_that_does_not_fit_is_refused():
     with pytest.raises(
         UserError,
-        match=r"config\.train\.also_examine: 'masked' is for models that see the whole text",
+        match=r"config\.train\.also_evaluate: 'masked' is for models that see the whole text",
     ):
-        tiny.resolve({"train.also_examine": ("masked",)})
+        tiny.resolve({"train.also_evaluate": ("masked",)})
     with pytest.raises(
-        UserError, match=r"config\.train\.also_examine: 'seq2seq' reads other windows"
+        UserError, match=r"config\.train\.also_evaluate: 'seq2seq' reads other windows"
     ):
-        tiny.resolve({"train.also_examine": ("seq2seq",)})
+        tiny.resolve({"train.also_evaluate": ("seq2seq",)})

@@ -17,7 +17,7 @@ from tests import tiny
 from tests.cli.cli_helpers import final_arrays
 from tests.cli.cli_helpers import records as records_of
 
-CONSTANT = {"optimizer.schedule": "constant"}
+CONSTANT = {"schedule.name": "constant"}
 
 
 def run_in(directory: Path, **changes) -> Run:
@@ -87,8 +87,8 @@ def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
             r"eight has made 8 steps, and config.train asks for 4; .*--config.train.initial=\S*eight",
         ),
         (
-            {"train.steps": 12, "optimizer.schedule": "cosine"},
-            "holds another run: config.optimizer.schedule is",
+            {"train.steps": 12, "schedule.name": "cosine"},
+            "holds another run: config.schedule.name is",
         ),
     ],
 )
@@ -115,13 +115,15 @@ def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.txt").write_text(text)
-    text = {"source": "text", "length": tiny.LENGTH, "split": "tail"}
-    wanted = trained(tmp_path / "run", data=text | {"path": str(tmp_path / "here" / "a.txt")})
-    assert (
-        trained(tmp_path / "run", data=text | {"path": str(tmp_path / "there" / "a.txt")}) == wanted
-    )
+
+    def reading(place):
+        source = {"name": "text", "path": str(tmp_path / place / "a.txt")}
+        return {"source": source, "length": tiny.LENGTH, "split": "tail"}
+
+    wanted = trained(tmp_path / "run", data=reading("here"))
+    assert trained(tmp_path / "run", data=reading("there")) == wanted
     with pytest.raises(
         UserError, match=r"run was trained on other text than config.data gives; choose another"
     ):
-        trained(tmp_path / "run", data=text | {"path": str(tmp_path / "other" / "a.txt")})
+        trained(tmp_path / "run", data=reading("other"))
     assert math.isfinite(wanted["final"]["eval/heldout/nll"])

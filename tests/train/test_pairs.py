@@ -76,7 +76,7 @@ def test_classes_and_values_are_learnt(tmp_path):
     (tmp_path / "a.tsv").write_text(
         "".join(f"text {number}\t{number % 2}\n" for number in range(80))
     )
-    data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
+    data = {"source": {"name": "labelled", "path": str(tmp_path / "a.tsv")}, "length": 12}
     for name, measured in (("classification", "accuracy"), ("regression", "spearman")):
         changes = {"objective": {"name": name}, "data": data, "train.steps": 2}
         (result,) = loop.train([Run(*tiny.resolve(changes), tmp_path / name)])
@@ -97,7 +97,7 @@ def test_every_family_can_be_asked_for_a_class(family, tmp_path):
     (tmp_path / "a.tsv").write_text(
         "".join(f"text {number}\t{number % 2}\n" for number in range(80))
     )
-    data = {"source": "labelled", "path": str(tmp_path / "a.tsv"), "length": 12}
+    data = {"source": {"name": "labelled", "path": str(tmp_path / "a.tsv")}, "length": 12}
     changes = {
         "model": {"family": family, "width": 16},
         "objective": {"name": "classification"},

@@ -117,7 +117,7 @@ def test_a_horizon_below_one_call_is_refused(horizon):
 
 def test_a_warm_up_beyond_the_horizon_is_refused_at_once():
     with pytest.raises(UserError, match="warmup_steps 9 exceeds the run's 8 steps"):
-        assembled(optimizer__warmup_steps=9)
+        assembled(schedule__warmup_steps=9)
 
 
 def test_counts_are_python_integers_of_any_size():

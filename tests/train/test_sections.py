@@ -2,34 +2,47 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lm_lab import registry
-from lm_lab.train import optimizer
-from lm_lab.train.sections import CHOICES, SETTINGS, choice, deciding, differences, known, spec
+from lm_lab.schema import option_name, plain
+from lm_lab.train.optimizer import Update, same_rates
+from lm_lab.train.sections import Config, deciding, differences, flat, known, modules, spec
 from tests import tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden/defaults.json"
 
 
+def classes(name: str, cls: type) -> Iterator[tuple[str, type]]:
+    """Every settings class that a config may have, by the section and the choices that lead to it."""
+    yield name, cls
+    for field in dataclasses.fields(cls):
+        key = f"{name}.{field.name}" if name else field.name
+        if "section" in field.metadata:
+            yield from classes(key, field.metadata["section"])
+        for option in field.metadata.get("options", ()):
+            yield from classes(f"{key}={option}", field.metadata["options"][option])
+        if "modules" in field.metadata:
+            kind = field.metadata["modules"]
+            for option in kind.names():
+                yield from classes(f"{key}={option}", kind.settings(option, key))
+
+
+def default(field: dataclasses.Field) -> object:
+    if "options" in field.metadata:
+        return {"name": option_name(field, field.default), **plain(field.default)}
+    if "modules" in field.metadata:
+        return field.metadata["default_name"] or "required"
+    return "required" if field.default is dataclasses.MISSING else field.default
+
+
 def defaults() -> dict[str, dict[str, object]]:
     """The defaults of every settings class of a config, required settings as "required"."""
-    classes = dict(SETTINGS)
-    for section, fields in CHOICES.items():
-        for field, kind in fields.items():
-            modules = {name: registry.load(kind, name, "") for name in registry.names(kind)}
-            classes |= {
-                f"{section}.{field}={name}": module.Config for name, module in modules.items()
-            }
-    required = {dataclasses.MISSING: "required"}
     return {
-        name: {
-            field.name: required.get(field.default, field.default)
-            for field in dataclasses.fields(cls)
-        }
-        for name, cls in classes.items()
+        name: {f.name: default(f) for f in dataclasses.fields(cls) if "section" not in f.metadata}
+        for name, cls in classes("", Config)
     }
 
 
@@ -40,13 +53,36 @@ def test_a_changed_default_is_a_decision():
     assert json.loads(json.dumps(defaults())) == json.loads(GOLDEN.read_text())
 
 
+def test_every_setting_of_every_choice_says_what_it_is():
+    undocumented = [
+        f"{name}.{field.name}"
+        for name, cls in classes("", Config)
+        for field in dataclasses.fields(cls)
+        if not field.metadata.get("doc")
+    ]
+    assert not undocumented
+
+
 @pytest.fixture(scope="module")
 def resolved():
     return tiny.resolve()[1]
 
 
+def test_every_key_of_a_resolved_config_is_known_with_its_default(resolved):
+    about = known(resolved)
+    assert set(flat(resolved)) == about.defaults.keys() | {"model.family", "objective.name"}
+    assert known({}).defaults.keys() < about.defaults.keys()
+    assert modules({}) == {
+        "data.source.name": "stdlib",
+        "data.tokenizer.name": "byte",
+        "optimizer.name": "adamw",
+        "schedule.name": "cosine",
+        "adapter.name": "none",
+    }
+
+
 def test_a_key_that_came_later_is_no_difference_at_its_default(resolved):
-    about = known(choice(resolved))
+    about = known(resolved)
     older = {
         **resolved,
         "optimizer": {k: v for k, v in resolved["optimizer"].items() if k != "clip_norm"},
@@ -61,11 +97,13 @@ def test_a_key_that_came_later_is_no_difference_at_its_default(resolved):
 
 
 def test_only_what_differs_from_the_defaults_is_said(resolved):
-    said = spec(resolved, known(choice(resolved)))
+    said = spec(resolved, known(resolved))
     assert said["model.family"] == "decoder"
     assert said["train.steps"] == 8
+    assert said["data.source.name"] == "synthetic"
     assert "seed" not in said
     assert "optimizer.clip_norm" not in said
+    assert "data.source.concentration" not in said
 
 
 def test_kernels_the_mesh_and_rhythms_decide_nothing():
@@ -76,7 +114,7 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
         "model.attention_kernel": "plain",
     }
     plain, other = tiny.resolve()[1], tiny.resolve(keys)[1]
-    about = known(choice(plain))
+    about = known(plain)
     assert deciding(plain, about) == deciding(other, about)
     assert spec(plain, about) != spec(other, about)
 
@@ -92,7 +130,7 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
     ],
 )
 def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
-    found = differences({"model": {"x": stored}}, {"model": {"x": asked}}, known(()))
+    found = differences({"mesh": {"x": stored}}, {"mesh": {"x": asked}}, known({}))
     assert (not found) == same
 
 
@@ -107,5 +145,7 @@ def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
     ],
 )
 def test_schedules_have_the_same_rates_until_their_ends_tell(schedule, until, same):
-    config = optimizer.Config(schedule=schedule, decay_fraction=0.25)
-    assert optimizer.same_rates(config, 8, 16, until) == same
+    settings = {"decay_fraction": 0.25} if schedule == "wsd" else {}
+    experiment, _ = tiny.resolve({"schedule": {"name": schedule, **settings}})
+    update = Update(experiment.optimizer, experiment.schedule)
+    assert same_rates(update, 8, 16, until) == same

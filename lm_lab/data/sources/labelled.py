@@ -1,5 +1,5 @@
-"""Texts with a label, the number of a class or a value: columns of a file, tab- or comma-separated,
-.gz too.
+"""Texts with a number as label (class or value): columns of a
+file, tab- or comma-separated, or .gz.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a line, named file:line; empty texts are left out.
+    """One document a line, named file:line; empty texts are skipped.
 
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose
     label is no number.
@@ -44,7 +44,7 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of the files as they lie on the disk, and of how they are read."""
+    """Digest of the files as stored, and of the settings that decide how they are read."""
     keys = {"path": config.path, "heldout_path": config.heldout_path}
     found = [(key, tables.open_file(key, path)) for key, path in keys.items() if path is not None]
     return files.fingerprint(
@@ -59,7 +59,7 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
     place = tables.column(config.label, header, "label")
     for row in rows:
         text = "\n".join(tables.field(row, each, key) for each in places)
-        label = _number(tables.field(row, place, key), f"config.data.{key}: {row.where}")
+        label = _number(tables.field(row, place, key), f"config.data.source.{key}: {row.where}")
         file, _, line = row.where.rpartition(":")
         if text.strip():
             yield Document(f"{Path(file).name}:{line}", text, label=label, heldout=heldout)
@@ -72,7 +72,7 @@ def _number(text: str, where: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.label"
+            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.source.label"
         )
     return number
 

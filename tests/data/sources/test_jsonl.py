@@ -29,24 +29,30 @@ def test_one_document_a_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"text": ', r"config\.data\.path: .*a\.jsonl:2 is not JSON"),
-        (b"[" * 100_000, r"config\.data\.path: .*a\.jsonl:2 cannot be read \(maximum recursion"),
+        (b'{"text": ', r"config\.data\.source\.path: .*a\.jsonl:2 is not JSON"),
+        (
+            b"[" * 100_000,
+            r"config\.data\.source\.path: .*a\.jsonl:2 cannot be read \(maximum recursion",
+        ),
         (
             b'{"n": %s}' % (b"9" * 5000),
-            r"config\.data\.path: .*a\.jsonl:2 cannot be read \(Exceeds the limit",
+            r"config\.data\.source\.path: .*a\.jsonl:2 cannot be read \(Exceeds the limit",
         ),
-        (b'["text"]', r"config\.data\.path: .*a\.jsonl:2 is not a JSON object"),
+        (b'["text"]', r"config\.data\.source\.path: .*a\.jsonl:2 is not a JSON object"),
         (
             b'{"body": "x"}',
-            r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: 'body'",
+            r"config\.data\.source\.field: .*a\.jsonl:2 has no field 'text'; its fields: 'body'",
         ),
-        (b"{}", r"config\.data\.field: .*a\.jsonl:2 has no field 'text'; its fields: none"),
-        (b'{"text": 3}', r"config\.data\.field: .*a\.jsonl:2: 'text' must be text, not 3"),
+        (b"{}", r"config\.data\.source\.field: .*a\.jsonl:2 has no field 'text'; its fields: none"),
+        (b'{"text": 3}', r"config\.data\.source\.field: .*a\.jsonl:2: 'text' must be text, not 3"),
         (
             b'{"text": "\xff"}',
-            r"config\.data\.path: .*a\.jsonl:2 is not UTF-8 \(byte 0xff at offset 10\)",
+            r"config\.data\.source\.path: .*a\.jsonl:2 is not UTF-8 \(byte 0xff at offset 10\)",
         ),
-        (rb'{"text": "\ud83d"}', r"config\.data\.path: .*a\.jsonl:2 has half of a surrogate pair"),
+        (
+            rb'{"text": "\ud83d"}',
+            r"config\.data\.source\.path: .*a\.jsonl:2 has half of a surrogate pair",
+        ),
     ],
 )
 def test_faulty_line_is_named(tmp_path, line, message):
@@ -57,7 +63,7 @@ def test_faulty_line_is_named(tmp_path, line, message):
 
 def test_empty_file(tmp_path):
     (tmp_path / "a.jsonl").touch()
-    with pytest.raises(UserError, match=r"config\.data\.path: .*is empty"):
+    with pytest.raises(UserError, match=r"config\.data\.source\.path: .*is empty"):
         read(tmp_path / "a.jsonl")
 
 
@@ -66,7 +72,7 @@ def test_empty_file(tmp_path):
 )
 def test_broken_archive(tmp_path, data):
     (tmp_path / "a.jsonl.gz").write_bytes(data)
-    with pytest.raises(UserError, match=r"config\.data\.path: cannot read .*a\.jsonl\.gz"):
+    with pytest.raises(UserError, match=r"config\.data\.source\.path: cannot read .*a\.jsonl\.gz"):
         read(tmp_path)
 
 

@@ -34,27 +34,31 @@ def test_empty_files_in_a_folder_are_left_out(tmp_path):
 @pytest.mark.parametrize("where", ["", "a.txt"])
 def test_nothing_but_emptiness(tmp_path, where):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match=r"config\.data\.path: .*is empty.*give a file"):
+    with pytest.raises(UserError, match=r"config\.data\.source\.path: .*is empty.*give a file"):
         names(tmp_path / where)
 
 
 def test_missing_path(tmp_path):
     with pytest.raises(
-        UserError, match=r"config\.data\.path: no file or folder .*absent.*give an existing one"
+        UserError,
+        match=r"config\.data\.source\.path: no file or folder .*absent.*give an existing one",
     ):
         names(tmp_path / "absent")
 
 
 def test_no_file_of_the_suffix(tmp_path):
     (tmp_path / "a.md").write_text("text")
-    with pytest.raises(UserError, match=r"config\.data\.path: no file below .* ends in \.txt"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.source\.path: no file below .* ends in \.txt"
+    ):
         names(tmp_path)
 
 
 def test_not_utf8_names_the_file_and_the_offset(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(
-        UserError, match=r"config\.data\.path: .*latin\.txt is not UTF-8 \(byte 0xe9 at offset 3\)"
+        UserError,
+        match=r"config\.data\.source\.path: .*latin\.txt is not UTF-8 \(byte 0xe9 at offset 3\)",
     ):
         names(tmp_path)
 
@@ -70,5 +74,5 @@ def test_errors_are_one_line(tmp_path):
 def test_an_empty_path_is_not_the_folder_one_stands_in(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("text")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"config\.data\.path: no file or folder ''"):
+    with pytest.raises(UserError, match=r"config\.data\.source\.path: no file or folder ''"):
         names("")

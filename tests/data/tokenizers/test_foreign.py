@@ -115,7 +115,7 @@ def test_two_models_of_pieces_cut_sources_and_targets(tmp_path):
     [
         ({"tokenizer_file": "none"}, r"tokenizer_file none: cannot read: No such file"),
         ({"tokenizer_file": __file__}, "not a SentencePiece model"),
-        ({"end_token": "<end>"}, "config.data.end_token: the tokenizer has no '<end>'"),
+        ({"end_token": "<end>"}, "config.data.tokenizer.end_token: the tokenizer has no '<end>'"),
         ({"vocab_file": "none"}, "vocab_file none: cannot read"),
         ({"vocab_file": __file__}, "no JSON"),
     ],

@@ -74,5 +74,5 @@ def test_hangul_by_letter():
 
 
 def test_too_many_pieces_are_refused():
-    with pytest.raises(UserError, match=r"config\.data\.pieces: 5000 cannot be learnt"):
+    with pytest.raises(UserError, match=r"config\.data\.tokenizer\.pieces: 5000 cannot be learnt"):
         sentencepiece.learn(sentencepiece.Config(pieces=5000), iter(TRAINED))

@@ -1,0 +1,191 @@
+"""Configs that earlier releases stored, read as those of this one.
+
+config.json and sweep.json say "version": 2; what says none is of version 1. Two tables tell what
+became of its keys, and all else here follows from them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_lab.types import UserError
+
+VERSION = 2
+KEY = "version"
+
+MOVED = {
+    "optimizer.schedule": "schedule.name",
+    "optimizer.warmup_steps": "schedule.warmup_steps",
+    "optimizer.decay_fraction": "schedule.decay_fraction",
+    "optimizer.final_fraction": "schedule.final_fraction",
+    "train.also_examine": "train.also_evaluate",
+    "data.source": "data.source.name",
+    "data.tokenizer": "data.tokenizer.name",
+    "data.path": "data.source.path",
+    "data.field": "data.source.field",
+    "data.heldout_path": "data.source.heldout_path",
+    "data.form": "data.source.form",
+    "data.text": "data.source.text",
+    "data.label": "data.source.label",
+    "data.header": "data.source.header",
+    "data.pattern": "data.source.pattern",
+    "data.columns": "data.source.columns",
+    "data.spell": "data.source.spell",
+    "data.unicode": "data.source.unicode",
+    "data.symbols": "data.source.symbols",
+    "data.order": "data.source.order",
+    "data.concentration": "data.source.concentration",
+    "data.language_seed": "data.source.language_seed",
+    "data.documents": "data.source.documents",
+    "data.document_bytes": "data.source.document_bytes",
+    "data.suffix": "data.source.suffix",
+    "data.hangul": "data.tokenizer.hangul",
+    "data.least_count": "data.tokenizer.least_count",
+    "data.tokenizer_file": "data.tokenizer.tokenizer_file",
+    "data.end_token": "data.tokenizer.end_token",
+    "data.framed": "data.tokenizer.framed",
+    "data.pieces": "data.tokenizer.pieces",
+    "data.kind": "data.tokenizer.kind",
+    "data.target_file": "data.tokenizer.target_file",
+    "data.vocab_file": "data.tokenizer.vocab_file",
+    "data.begin_token": "data.tokenizer.begin_token",
+    "data.sentinels": "data.tokenizer.sentinels",
+    "data.most_words": "data.tokenizer.most_words",
+}
+"""Key of version 1 -> key of version 2. What named a choice has the key of its name."""
+
+READ = {
+    "schedule": {
+        "constant": ("warmup_steps",),
+        "cosine": ("warmup_steps", "final_fraction"),
+        "linear": ("warmup_steps", "final_fraction"),
+        "wsd": ("warmup_steps", "final_fraction", "decay_fraction"),
+    },
+}
+"""Choice of version 2 -> what it may be -> the settings that it reads, by the last parts of their
+keys. Version 1 stored those of all options; what the chosen one does not read is dropped. Options
+of outside packages keep all.
+"""
+
+COMMON = (
+    "vocabulary_file",
+    "length",
+    "context_length",
+    "too_long",
+    "pack",
+    "holdout_fraction",
+    "split",
+    "isolate_documents",
+)  # keys of version 1's data section that are those of no source and no tokenizer
+
+
+def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
+    """The values of a stored config in this version's words. Raises UserError for a later version."""
+    version = _version(values, file)
+    kept = {name: value for name, value in values.items() if name != KEY}
+    return kept if version == VERSION else _from_version_1(kept)
+
+
+def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json holds of the values."""
+    return {KEY: VERSION, **values}
+
+
+def read_sweep(record: Mapping[str, Any], file: Any) -> dict[str, Any]:
+    """A sweep.json in this version's words. Raises UserError for a later version."""
+    if _version(record, file) == VERSION:
+        return dict(record)
+    runs = [
+        {
+            **run,
+            "overrides": {new_key(k): value for k, value in run.get("overrides", {}).items()},
+            "config": _from_version_1(run.get("config", {})),
+        }
+        for run in record.get("runs", ())
+    ]
+    return {**record, "analysis": _renamed(record.get("analysis", {})), "runs": runs, KEY: VERSION}
+
+
+def new_key(key: str) -> str:
+    """What a dotted key of version 1 is called in this one."""
+    return MOVED.get(key, key)
+
+
+def refuse_old(flat: Mapping[str, Any]) -> None:
+    """Raises UserError for a key of version 1 in a config that a user wrote, by dotted key."""
+    outside = "." in str(flat.get("model.family", ""))
+    for key, value in flat.items():
+        short = isinstance(value, str) and new_key(key).startswith(f"{key}.")  # for a choice's name
+        own = outside and key.startswith("model.")
+        if key in MOVED and not short and not own:
+            raise UserError(f"config.{key} is called config.{new_key(key)}; rename it")
+
+
+def _version(values: Mapping[str, Any], file: Any) -> int:
+    version = values.get(KEY, 1)
+    if not isinstance(version, int):
+        return 1  # a file of others, which is refused where it is read
+    if version > VERSION:
+        raise UserError(
+            f"{file}: version {version!r} is of a later release of lm_lab; read it with that one"
+        )
+    return version
+
+
+def _from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the keys of this version; those that have them already stay as they are."""
+    flat = {f"{section}.{key}": value for section, key, value in _leaves(values)}
+    outside = "." in str(flat.get("model.family", ""))  # its keys are its own affair
+    moved = {}
+    for key, value in flat.items():
+        old = not isinstance(value, Mapping) and not (outside and key.startswith("model."))
+        moved[_of_outside_data(new_key(key), flat) if old else key] = value
+    whole = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    return _without_unread(whole | _nested(moved))
+
+
+def _leaves(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """(section, key, value); version 1 had one level of sections."""
+    sections = {name: each for name, each in values.items() if isinstance(each, Mapping)}
+    return [(name, key, value) for name, each in sections.items() for key, value in each.items()]
+
+
+def _of_outside_data(key: str, flat: Mapping[str, Any]) -> str:
+    """The place of a setting of a source or a tokenizer of an outside package."""
+    section, _, name = key.partition(".")
+    if section != "data" or "." in name or name in COMMON:
+        return key
+    choice = "source" if "." in str(flat.get("data.source", "")) else "tokenizer"
+    return f"data.{choice}.{name}"
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of sections."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
+def _without_unread(values: dict[str, Any]) -> dict[str, Any]:
+    for choice, options in READ.items():
+        *path, last = choice.split(".")
+        node: Any = values
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        chosen = node.get(last) if isinstance(node, dict) else None
+        if isinstance(chosen, dict) and (read := options.get(str(chosen.get("name")))) is not None:
+            node[last] = {key: each for key, each in chosen.items() if key in ("name", *read)}
+    return values
+
+
+def _renamed(node: Any) -> Any:
+    """A sweep's analysis, in which keys of configs stand anywhere."""
+    if isinstance(node, Mapping):
+        return {new_key(key): _renamed(each) for key, each in node.items()}
+    if isinstance(node, list):
+        return [_renamed(each) for each in node]
+    return new_key(node) if isinstance(node, str) else node
