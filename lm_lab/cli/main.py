@@ -17,6 +17,7 @@ COMMANDS = {
     "merge": "make one model of a run's adapter and what it was trained on",
     "sweep": "run a study and write its report",
     "report": "write a study's figures and report again, from what is stored",
+    "keys": "every key of a config, with its type, default, range and meaning",
 }
 INTERNAL = ("members",)  # what a sweep's workers run
 
