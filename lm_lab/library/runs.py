@@ -85,7 +85,7 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far, a dict each; pandas.DataFrame(run.metrics) is a table.
 
-        >>> [line["step"] for line in lm_lab.open_run("runs/tiny").metrics if "train/nll" in line]
+        >>> [line["step"] for line in run.metrics if "train/nll" in line]
         [10, 20]
         """
         return records.read_metrics(self.directory)
@@ -102,7 +102,6 @@ class Run:
         `context` is what the encoder reads, where the model has one. Logits at place i of a causal
         model are of the token at i + 1.
 
-        >>> run = lm_lab.open_run("runs/tiny")
         >>> run.logits("abba").shape
         (4, 257)
         """
@@ -116,7 +115,6 @@ class Run:
     ) -> jax.Array:
         """[n D], a vector a text: the last layer's features, pooled over its tokens.
 
-        >>> run = lm_lab.open_run("runs/tiny")
         >>> run.features(["abba", "dada"]).shape
         (2, 16)
         """
@@ -135,7 +133,7 @@ class Run:
 
         Raises UserError for an objective that gives no likelihood of a whole text.
 
-        >>> 0 < lm_lab.open_run("runs/tiny").bits_per_byte("abba" * 20) < 9
+        >>> 0 < run.bits_per_byte("abba" * 20) < 9
         True
         """
         if not text:
@@ -153,9 +151,8 @@ class Run:
         Of a model of pairs a prompt is a source, and only what is written is given back. Raises
         UserError for a model that does not write, or settings that do not exist.
 
-        >>> run = lm_lab.open_run("runs/tiny")
-        >>> len(run.generate("ab", new_tokens=6, temperature=0))
-        8
+        >>> run.generate("ab", new_tokens=6, temperature=0.8, top_k=4, seed=1).startswith("ab")
+        True
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
@@ -171,7 +168,7 @@ class Run:
     def figure(self) -> Figure:
         """Training and held-out loss over steps.
 
-        >>> lm_lab.open_run("runs/tiny").figure().axes[0].get_xlabel()
+        >>> run.figure().axes[0].get_xlabel()
         'step'
         """
         return training_curve(self.metrics, str(self.directory.name))

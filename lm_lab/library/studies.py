@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,55 +17,9 @@ from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
-from lm_lab.runs.files import atomic_write
+from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
-from lm_lab.schema import suggest
-from lm_lab.sweeps import executors, results, store
-from lm_lab.sweeps.algebra import Point
-from lm_lab.sweeps.launch import MakeRunner, Summary, launch
-from lm_lab.sweeps.study import Study
-from lm_lab.train import run as runs
-from lm_lab.train import trust
-from lm_lab.train.preemption import Preempted
-from lm_lab.types import UserError
-
-Row = dict[str, Any]
-HERE = "here"  # the executor that is this process
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep's directory; what it holds is read when it is asked for, also while runs go on.
-
-    >>> sweep = lm_lab.open_sweep("runs/rates")
-    >>> [(row["optimizer.peak_rate"], row["status"]) for row in sweep.rows]
-    [(0.01, 'complete'), (0.02, 'complete')]
-    >>> sweep.run(sweep.rows[0]["name"]).config.optimizer.peak_rate
-    0.01
-    """
-
-    directory: Path
-    trust: tuple[str, ...] = ()  # packages whose code it may name
-
-    @property
-    def study(self) -> Mapping[str, Any]:
-        """sweep.json: name, question, analysis, the runs with their configs, environment."""
-        return store.read(self.directory)
-
-    @property
-    def rows(self) -> list[Row]:
-        """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
-        tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
-        pandas.DataFrame(sweep.rows) is a table, and `fit_law` takes the rows.
-        """
-        return results.collect(self.directory)
-
-    def run(self, name: str) -> Run:
-        """The run of a row, by its "name"."""
-        names = list(results.status(self.directory))
-        if name not in names:
-            raise UserError(f"{self.directory} has no run {name!r}; {suggest(name, names)}")
-        return open_run(store.run_directory(self.directory, name), trust=self.trust)
+        return open_run(run_directory(self.directory, name), trust=self.trust)
 
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
@@ -82,7 +36,7 @@ def open_sweep(directory: str | Path, *, trust: Iterable[str] = ()) -> Sweep:
     """The sweep of a directory; `trust` is as that of `open_run`. Raises UserError where there is
     none.
 
-    >>> lm_lab.open_sweep("runs/rates").study["question"]
+    >>> lm_lab.open_sweep("runs/rates").study.question
     'Which peak rate is best?'
     """
     sweep = Sweep(Path(directory).expanduser(), tuple(trust))
@@ -128,7 +82,7 @@ def launch_study(
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     # what a study names is the user's wish
-    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])
+    trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
     def resolve(overrides: Point) -> dict[str, Any]:
         resolved = configs.resolve(configs.override(study.base, overrides))[1]
@@ -136,7 +90,7 @@ def launch_study(
         return resolved
 
     def review(rows: list[Row]) -> None:
-        if make_runner is not None and trust.RUNNING in trusted:
+        if make_runner is not None and RUNNING in trusted:
             raise UserError(
                 f"study {study.name!r} names what this program or notebook defines (__main__), and "
                 f"worker processes do not have it; give executor={HERE!r}, or write it into a "
@@ -163,7 +117,7 @@ class ThisProcess:
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
         for unit in units:
             try:
-                with trust.trusting(self.trusted):
+                with trusting(self.trusted):
                     train_together(planned_runs(self.directory, unit.names), keeps_process=True)
             except Preempted as stop:
                 raise KeyboardInterrupt(str(stop)) from None
@@ -178,7 +132,7 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
     """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
     whose config names code that is not trusted.
     """
-    planned = {each.name: each for each in store.planned_runs(store.read(directory))}
+    planned = {each.name: each for each in read_sweep(directory).runs}
     found = []
     for name in names:
         if name not in planned:
@@ -186,7 +140,7 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
         trust.check(planned[name].config, directory / "sweep.json")
         config = configs.wrap(planned[name].config)
         experiment, resolved = configs.resolve(config, stored=True)
-        found.append(runs.Run(experiment, resolved, store.run_directory(directory, name)))
+        found.append(runs.Run(experiment, resolved, run_directory(directory, name)))
     return found
 
 
