@@ -19,11 +19,11 @@ from lm_lab.library.drawing import training_curve
 from lm_lab.library.writing import Writer
 from lm_lab.nn.pooling import pool
 from lm_lab.runs import records
+from lm_lab.runs.trust import trusting
 from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.judge import Judge, open_judge
-from lm_lab.train.trust import trusting
 from lm_lab.types import Codec, Inputs, PyTree, UserError
 
 Text = str | Sequence[int] | np.ndarray | jax.Array

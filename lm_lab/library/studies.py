@@ -19,16 +19,63 @@ from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
+from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
+from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
+from lm_lab.schema import suggest
+from lm_lab.sweeps import executors, results
+from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.launch import MakeRunner, Summary, launch
+from lm_lab.sweeps.study import Study
+from lm_lab.train import run as runs
+from lm_lab.train import trust
+from lm_lab.train.preemption import Preempted
+from lm_lab.types import UserError
+
+HERE = "here"  # the executor that is this process
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's directory; what it holds is read when it is asked for, also while runs go on.
+
+    >>> sweep = lm_lab.open_sweep("runs/rates")
+    >>> [(row["optimizer.peak_rate"], row["status"]) for row in sweep.rows]
+    [(0.01, 'complete'), (0.02, 'complete')]
+    >>> sweep.run(sweep.rows[0]["name"]).config.optimizer.peak_rate
+    0.01
+    """
+
+    directory: Path
+    trust: tuple[str, ...] = ()  # packages whose code it may name
+
+    @property
+    def study(self) -> SweepRecord:
+        """sweep.json: name, question, analysis, the runs with their configs, environment."""
+        return read_sweep(self.directory)
+
+    @property
+    def rows(self) -> list[Row]:
+        """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
+        tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
+        pandas.DataFrame(sweep.rows) is a table, and `fit_law` takes the rows.
+        """
+        return results.collect(self.directory)
+
+    def run(self, name: str) -> Run:
+        """The run of a row, by its "name"."""
+        names = list(results.status(self.directory))
+        if name not in names:
+            raise UserError(f"{self.directory} has no run {name!r}; {suggest(name, names)}")
         return open_run(run_directory(self.directory, name), trust=self.trust)
 
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
-        with trust.trusting(self.trust):
+        with trusting(self.trust):
             return report.figures(self.directory)
 
     def report(self) -> Path:
         """Writes report.html with its figures; the path."""
-        with trust.trusting(self.trust):
+        with trusting(self.trust):
             return report.write(self.directory)
 
 

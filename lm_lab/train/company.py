@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.run import Run
+from lm_lab.train.experiment import Experiment
 from lm_lab.train.writer import RunWriter
 
 
@@ -54,14 +54,16 @@ def gather(members: Sequence[RunWriter]) -> Company:
     )
 
 
-def fitted(runs: Sequence[Run], launched: int) -> list[Run]:
-    """The runs, on as many devices as divide them where they are fewer than were launched together."""
-    if len(runs) == launched:
-        return list(runs)
-    population = math.gcd(len(runs), runs[0].experiment.mesh.population)
+def fitted(experiments: Sequence[Experiment], launched: int) -> list[Experiment]:
+    """The experiments, on as many devices as divide them where they are fewer than were launched
+    together.
+    """
+    if len(experiments) == launched:
+        return list(experiments)
+    population = math.gcd(len(experiments), experiments[0].mesh.population)
 
-    def narrowed(run: Run) -> Run:
-        mesh = dataclasses.replace(run.experiment.mesh, population=population)
-        return run._replace(experiment=dataclasses.replace(run.experiment, mesh=mesh))
+    def narrowed(experiment: Experiment) -> Experiment:
+        mesh = dataclasses.replace(experiment.mesh, population=population)
+        return dataclasses.replace(experiment, mesh=mesh)
 
-    return [narrowed(run) for run in runs]
+    return [narrowed(experiment) for experiment in experiments]

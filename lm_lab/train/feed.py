@@ -11,11 +11,11 @@ import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.data.records import RecordBatches
+from lm_lab.engine.state import FROZEN
 from lm_lab.train import initial, metrics
-from lm_lab.train import program as programs
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.metrics import Prepared
-from lm_lab.train.program import Program
+from lm_lab.train.program import Program, hyper_of
 from lm_lab.types import Examples
 
 
@@ -43,8 +43,6 @@ def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) ->
     streams = {seed: cut(dataset.train, seed=seed) for seed in seeds}
     exam = loader.exam(cut(dataset.heldout, seed=0), experiment.train.eval_batches)
     given = initial.read(experiment)
-    initial.check_frozen(program.state.frozen, given)
-    jax.eval_shape(
-        partial(programs.start, experiment), experiment.update.hyper(experiment.seed), given
-    )
+    initial.check_frozen(program.state.slots[FROZEN], given)
+    jax.eval_shape(program.init, hyper_of(experiment), given)
     return Feed(dataset, streams, exam, metrics.prepare(experiment, dataset), given)

@@ -127,11 +127,11 @@ def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     values = dict(stored)
     for key, value in given.items():
         there = stored.get(key)
-        values[key] = value
-        if not isinstance(value, Mapping) or not isinstance(there, Mapping):
-            continue
-        if value.get("name", there.get("name")) == there.get("name"):
+        goes_on = isinstance(value, Mapping) and isinstance(there, Mapping)
+        if goes_on and value.get("name", there.get("name")) == there.get("name"):
             values[key] = _merged(there, value)
+        else:
+            values[key] = value
     return values
 
 

@@ -3,10 +3,8 @@
 What runs of one program may differ in comes from the state, as arrays.
 """
 
-import dataclasses
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import optax
 from jax import Array
 
@@ -22,14 +20,6 @@ class Update(NamedTuple):
 
     optimizer: Chosen
     schedule: Chosen
-
-    def hyper(self, seed: int) -> Hyper:
-        """What goes into the state: the seed, and the settings that are marked traced."""
-        settings = self.optimizer.settings
-        marked = [f.name for f in dataclasses.fields(settings) if f.metadata.get("traced", False)]
-        return Hyper(
-            jnp.uint32(seed), **{name: jnp.float32(getattr(settings, name)) for name in marked}
-        )
 
     def check_steps(self, steps: int) -> None:
         """Raises UserError where the schedule does not fit into a run of so many steps."""
@@ -53,7 +43,7 @@ def make(update: Update, hyper: Hyper, rate: Array | float) -> optax.GradientTra
     """Clipping, then the optimizer at `rate`."""
     name, settings = update.optimizer
     optimizer: Optimizer = registry.load("optimizers", name, "config.optimizer.name")
-    made = optimizer.make(settings, hyper._asdict(), rate, decay_mask)
+    made = optimizer.make(settings, hyper, rate, decay_mask)
     return clipped(settings.clip_norm, made)
 
 

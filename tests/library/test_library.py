@@ -81,7 +81,7 @@ study = lm_lab.Study("mine", "Whose?", base, [{}], {"kind": "isoflop"})
 """
     exec(cell, vars(notebook))
     assert notebook.base.model.family == "__main__:MINE"
-    with pytest.raises(lm_lab.UserError, match="__main__.*worker processes do not have it"):
+    with pytest.raises(lm_lab.UserError, match=r"__main__.*worker processes do not have it"):
         lm_lab.run_study(notebook.study, "runs/mine", workers=1)
 
 
@@ -89,7 +89,8 @@ def test_messages_name_what_was_given():
     for call, says in {
         lambda: lm_lab.make_model("decoder", wdith=3): "decoder.wdith does not exist; did you mean",
         lambda: lm_lab.make_model("decodr"): "family: no models named 'decodr'; did you mean",
-        lambda: lm_lab.load_config(3): "source must be a path, a dict or a ConfigDict",
+        lambda: lm_lab.load_config(3):  # type: ignore[arg-type]
+        "source must be a path, a dict or a ConfigDict",
         lambda: lm_lab.fit_law([{"N": 1}]): "params: the table has no column 'params'; it has N",
         lambda: lm_lab.fit_law([]): "table has no rows",
     }.items():

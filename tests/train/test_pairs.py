@@ -9,6 +9,7 @@ import pytest
 from lm_lab.cli import evaluate as command
 from lm_lab.runs import records
 from lm_lab.train import loop
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.program import assemble
 from lm_lab.train.run import Run
@@ -89,7 +90,7 @@ def test_classes_and_values_are_learnt(tmp_path):
     with pytest.raises(
         UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
     ):
-        loop.build([wrong])
+        compile_program([wrong.experiment])
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])
