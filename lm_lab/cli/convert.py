@@ -184,6 +184,7 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     tokenizer = loader.open_tokenizer(data)
     if not files:
         print(
-            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; left out"
+            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; "
+            "left out"
         )
     return files, {"eos_token_id": tokenizer.end_of_document}

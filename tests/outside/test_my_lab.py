@@ -14,12 +14,12 @@ from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
 from lm_lab.train import loop, restore
 from lm_lab.train.run import Run
-from lm_lab.train.trust import trusting
+from lm_lab.runs.trust import trusting
 from tests import tiny
 from tests.sweeps import fakes
 
 SYNTHETIC = {"name": "synthetic", "order": 1, "documents": 60, "document_bytes": 128}
-PEAK, WARMUP, STEPS = 0.02, 4, 40
+PEAK, WARMUP, STEPS = 2.0, 4, 40
 CHANGES = {
     "model": {"family": "my_lab.bag", "width": 8},
     "objective": {"name": "my_lab.halved"},
@@ -33,7 +33,7 @@ CHANGES = {
         "tokenizer": "my_lab.letters",
         "length": tiny.LENGTH,
     },
-    "optimizer": {"name": "lion", "peak_rate": PEAK},
+    "optimizer": {"name": "my_lab.momentum", "peak_rate": PEAK, "momentum": 0.5},
     "schedule": {"name": "my_lab.inverse_root", "warmup_steps": WARMUP},
     "adapter": {"name": "my_lab.eight_bits", "train": ["mix*", "head*"]},
     "train.steps": STEPS,
