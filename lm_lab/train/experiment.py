@@ -10,7 +10,7 @@ from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import Chosen, reference, setting
-from lm_lab.train import optimizer
+from lm_lab.train.optimizer import Update
 from lm_lab.types import (
     AdapterFunctions,
     Codec,
@@ -164,9 +164,9 @@ class Experiment:
         )
 
     @property
-    def update(self) -> optimizer.Update:
+    def update(self) -> Update:
         """How parameters follow from gradients."""
-        return optimizer.Update(self.optimizer, self.schedule)
+        return Update(self.optimizer, self.schedule)
 
     @property
     def family_contract(self) -> Family:
