@@ -36,6 +36,7 @@ class Run:
 
     directory  where the run lies
     values     its config.json as plain values
+    average    whether `params` are the moving average of the trained ones
     trust      packages whose code it may name
 
     >>> run = lm_lab.open_run("runs/tiny")
@@ -45,6 +46,7 @@ class Run:
 
     directory: Path
     values: Mapping[str, Any]
+    average: bool = False
     trust: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -73,7 +75,7 @@ class Run:
         Raises UserError where there is none, or it does not fit the config.
         """
         with trusting(self.trust):
-            return jax.device_put(restore.load_params(self.directory)[2])
+            return jax.device_put(restore.load_params(self.directory, self.average)[2])
 
     @cached_property
     def tokenizer(self) -> Codec:
@@ -206,15 +208,17 @@ class Run:
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
 
 
-def open_run(directory: str | Path, *, trust: Iterable[str] = ()) -> Run:
+def open_run(directory: str | Path, *, average: bool = False, trust: Iterable[str] = ()) -> Run:
     """The run of a directory, whether it has ended, goes on, or was converted from another library.
 
-    A stored config may come from others, and runs code of packages beside lm_lab only where `trust`
-    names them; what the notebook itself defines is trusted. Raises UserError where there is no run.
+    With `average` its parameters are the moving average that it kept (train.average_decay). A
+    stored config may come from others, and runs code of packages beside lm_lab only where `trust`
+    names them; what the notebook itself defines is trusted. Raises UserError where there is no run,
+    or no average.
 
     >>> lm_lab.open_run("runs/tiny")
     Run('runs/tiny')
     """
     place, packages = Path(directory).expanduser(), tuple(trust)
     with trusting(packages):
-        return Run(place, restore.read_run(place), packages)
+        return Run(place, restore.read_run(place), average, packages)
