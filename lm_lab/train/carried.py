@@ -127,7 +127,7 @@ def check(directory: Path, experiment: Experiment) -> None:
             raise UserError(
                 f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
                 f"{kept}; name that one, or "
-                "choose another --workdir"
+                "choose another directory"
             )
 
 
