@@ -246,7 +246,7 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     """
     counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
     if getattr(config, "feed_forward.name", None) == "experts":
-        counts["experts"] = config.experts
+        counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
         if count > len(found):
             raise UserError(
