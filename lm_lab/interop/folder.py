@@ -20,7 +20,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.interop import architectures, mapping, nearest, tensors, weights
-from lm_lab.interop.fields import Fields, config_of, expect
+from lm_lab.interop.fields import Fields, config_of, expect, flat
 from lm_lab.interop.mapping import Rule
 from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
@@ -245,7 +245,7 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     It comes before anything is made for each layer.
     """
     counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
-    if getattr(config, "feed_forward.name", None) == "experts":
+    if flat(config).get("feed_forward.name") == "experts":
         counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
         if count > len(found):
