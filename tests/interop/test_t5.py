@@ -4,6 +4,7 @@ import pytest
 
 from lm_lab import schema
 from lm_lab.interop import folder, t5
+from lm_lab.interop.fields import config_of
 from lm_lab.models import encoder_decoder
 from lm_lab.types import UserError
 from tests.interop import parity
@@ -105,9 +106,8 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     ],
 )
 def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
-    config = encoder_decoder.Config(
-        **{"vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1} | changes
-    )
+    sizes = {"vocab": 9, "length": 8, "width": 8, "heads": 2, "depth": 1}
+    config = config_of(encoder_decoder.Config, sizes | changes, "config.model")
     with pytest.raises(UserError, match=words):
         folder.save(tmp_path / "out", "encoder_decoder", config, {}, "T5ForConditionalGeneration")
     assert not (tmp_path / "out").exists()
