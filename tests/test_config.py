@@ -49,7 +49,7 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
         values["model"]
     )
-    vocabulary, objective = experiment.vocabulary(), experiment.objective_contract
+    vocabulary, objective = tiny.bound(experiment).vocabulary, tiny.bound(experiment).objective_kind
     added = objective.special_ids(experiment.objective, experiment.data.length, vocabulary)
     assert values["model"]["vocab"] == vocabulary.size + added
     if objective.model_length(experiment.objective, 5, 7) == 5:

@@ -101,7 +101,7 @@ def child(way: str) -> None:
 
     from lm_lab import config as configs
     from lm_lab.train import loop, sharding
-    from lm_lab.train.run import Run
+    from lm_lab.train.run import Run, bind_runs
 
     members, call = MEMBERS.value, STEPS_PER_CALL
     config = configs.override(
@@ -111,7 +111,7 @@ def child(way: str) -> None:
     for seed in range(members):
         experiment, resolved = configs.resolve(configs.override(config, {"seed": seed}))
         runs.append(Run(experiment, resolved, Path()))
-    machine = loop.build(runs, how=None if way in ("one", "devices") else way)
+    machine = loop.build(bind_runs(runs), how=None if way in ("one", "devices") else way)
     with sharding.use(machine.mesh):
         state, examples = machine.start(), machine.examples(0, call)
         state, metrics = jax.block_until_ready(machine.step(state, examples))

@@ -22,16 +22,14 @@ import numpy as np
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab import registry
 from lm_lab.cli import arguments, devices
-from lm_lab.data import loader
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task, bind
 from lm_lab.types import Codec, Examples, Inputs, UserError
 
 FLAGS = flags.FlagValues()
@@ -64,18 +62,19 @@ def run(argv: list[str]) -> int:
         if flag.value is not None
     }
     settings = build(Config, given, "generate")
-    experiment, _ = configs.resolve(configs.wrap(restore.read_run(directory)), stored=True)
+    task = bind(*configs.resolve(configs.wrap(restore.read_run(directory)), stored=True))
+    experiment = task.experiment
     devices.start(experiment.mesh)
-    tokenizer = loader.open_tokenizer(experiment.data)
+    tokenizer = task.codec
     _, _, params = restore.load_params(directory)
-    model, texts = experiment.build_model(), utf8(PROMPTS.value or [""])
-    inputs = prompted(experiment, tokenizer, texts)
+    model, texts = task.model, utf8(PROMPTS.value or [""])
+    inputs = prompted(task, texts)
     stops = list(dict.fromkeys([tokenizer.end_of_document, *carried.ends(directory)]))
     befores = [
         row[there > 0].tolist()
         for row, there in zip(*map(np.asarray, (inputs.tokens, inputs.segments)))
     ]
-    if experiment.consumes == "pairs":
+    if task.objective_kind.consumes == "pairs":
         texts, befores = [f"{text}\t" for text in texts], [[]] * len(texts)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
         if settings.beams > 1:
@@ -99,12 +98,13 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> Inputs:
+def prompted(task: Task, texts: Sequence[str]) -> Inputs:
     """What the model is given to go on from: as its objective has it, or else the text itself.
 
     Raises UserError where the objective learns nothing that could be gone on from.
     """
-    family, objective = experiment.family_contract, experiment.objective_contract
+    tokenizer, experiment, family = task.codec, task.experiment, task.family
+    objective = task.objective_kind
     scope = family.scope_of(experiment.model)
     if scope != "causal":
         why = "no order of words" if scope == "unordered" else "the whole text"
@@ -112,19 +112,19 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
             f"config.model of family {experiment.family} sees {why}, and generates none; name "
             "another run"
         )
-    source = registry.load("data.sources", experiment.data.source.name, "config.data.source")
-    texts = [source.as_source(experiment.data.source.settings, text) for text in texts]
-    encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
+    corpus = task.text.corpus
+    texts = [corpus.source.as_source(corpus.settings, text) for text in texts]
+    encode = tokenizer.of_source if objective.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     if objective.prompt is not None:
         # sources end as those that the model was trained on
-        closing = [end] if experiment.consumes == "pairs" else []
+        closing = [end] if objective.consumes == "pairs" else []
         rows = [[*row, *closing] or [end] for row in ids]
         context, segments = map(jnp.asarray, padded(rows, left=False))
         sizes = segments.astype(jnp.float32)
         examples = Examples(context, sizes, context=context, context_segments=segments)
-        return objective.prompt(experiment.objective, experiment.vocabulary(), examples)
+        return objective.prompt(experiment.objective, task.vocabulary, examples)
     if family.needs_context:
         raise UserError(
             f"config.objective {experiment.objective_name!r} says nothing to go on from; generate "

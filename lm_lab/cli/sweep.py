@@ -23,11 +23,13 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.data.text import Texts
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.launch import launch
 from lm_lab.train import trust
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -56,8 +58,11 @@ def run(argv: list[str]) -> int:
         [study.analysis["kind"]]
     )  # what a study names is the user's wish
 
+    texts = Texts()
+
     def resolve(overrides: Point) -> dict[str, Any]:
-        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        experiment, values = configs.resolve(configs.override(study.base, overrides))
+        resolved = dict(bind(experiment, values, texts).values)
         trusted.update(trust.packages(resolved))
         return resolved
 

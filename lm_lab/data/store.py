@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab import registry
 from lm_lab.data.checking import check_files, damaged
-from lm_lab.data.documents import digest, fingerprint, read
+from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.records import Records
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.runs import durable
@@ -62,55 +61,50 @@ def cache_directory() -> Path:
 
 
 def build(
-    source_name: str,
-    source_config: Any,
+    corpus: Corpus,
     tokenizer: Codec,
     directory: Path | None = None,
     *,
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """The token store of a source, from `directory` (default: cache_directory()), built there if it
+    """The token store of a corpus, from `directory` (default: cache_directory()), built there if it
     is not.
 
-    The source is hashed every time, so a changed text is another store. Any number of processes may
+    The hash of the corpus names it, so a changed text is another store. Any number of processes may
     call this at once: one builds, the others wait. Raises UserError for faulty text, a split that
     leaves a side empty, a directory that cannot be written, and a store whose files are not as its
     manifest says.
     """
-    source = registry.load("data.sources", source_name, "config.data.source")
     directory = cache_directory() if directory is None else directory
     facts = {
         "format": FORMAT,
-        "text": fingerprint(source, source_config),
+        "text": corpus.fingerprint,
         "tokenizer": tokenizer.identity,
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    if source.provides != "stream":
-        facts["records"] = source.provides
+    kind = corpus.source.provides
+    if kind != "stream":
+        facts["records"] = kind
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
         with _writable(directory), _locked(directory, key) as folder:
             if folder is not None:
                 rule = Rule(split, holdout_fraction)
-                written = write(
-                    folder, lambda: read(source, source_config), tokenizer, rule, source.provides
-                )
-                if fingerprint(source, source_config) != facts["text"]:
-                    raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
-                _seal(
-                    folder, facts | _origin(source_name, source_config, tokenizer) | written, path
-                )
+                written = write(folder, corpus.read, tokenizer, rule, kind)
+                if corpus.hash() != facts["text"]:
+                    raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
+                _seal(folder, facts | _origin(corpus, tokenizer) | written, path)
     return _open(path, key)
 
 
-def _origin(source_name: str, source_config: Any, tokenizer: Codec) -> dict[str, Any]:
+def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
     """What a reader of the manifest wants to know and the key does not need."""
     return {
-        "source": source_name,
-        "source_config": dataclasses.asdict(source_config),
+        "source": corpus.name,
+        "source_config": dataclasses.asdict(corpus.settings),
         "vocab": tokenizer.vocab,
         "end_of_document": tokenizer.end_of_document,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},

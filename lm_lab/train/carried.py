@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_lab.data import loader
 from lm_lab.runs import durable
 from lm_lab.runs.files import digest, explained, read_object
 from lm_lab.train.experiment import Experiment
@@ -131,9 +130,9 @@ def check(directory: Path, experiment: Experiment) -> None:
             )
 
 
-def keep(directory: Path, experiment: Experiment) -> None:
-    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError
-    naming the path.
+def keep(directory: Path, experiment: Experiment, learnt: Path | None) -> None:
+    """Copies into the run's directory what it shall keep, whole or not at all: `learnt` is the
+    file of what its tokenizer has learnt. Raises UserError naming the path.
     """
     files = _files(experiment)
     names = [path.name for path in files.values()]
@@ -146,7 +145,8 @@ def keep(directory: Path, experiment: Experiment) -> None:
     ]
     _whole(
         directory / TOKENIZER,
-        {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment),
+        {path.name: path for path in [*beside, *files.values()]}
+        | ({} if learnt is None else {LEARNT: learnt}),
     )
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
@@ -192,11 +192,6 @@ def _files(experiment: Experiment) -> dict[str, Path]:
     fields = [f.name for f in dataclasses.fields(settings) if f.metadata.get("names_file")]
     named = {name: getattr(settings, name) for name in fields}
     return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
-
-
-def _learnt(experiment: Experiment) -> dict[str, Path]:
-    path = loader.learnt_file(experiment.data)
-    return {} if path is None else {LEARNT: path}
 
 
 def _whole(folder: Path, files: Mapping[str, Path]) -> None:

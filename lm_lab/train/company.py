@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.run import Run
+from lm_lab.train.run import BoundRun
 from lm_lab.train.writer import RunWriter
 
 
@@ -54,14 +54,14 @@ def gather(members: Sequence[RunWriter]) -> Company:
     )
 
 
-def fitted(runs: Sequence[Run], launched: int) -> list[Run]:
+def fitted(runs: Sequence[BoundRun], launched: int) -> list[BoundRun]:
     """The runs, on as many devices as divide them where they are fewer than were launched together."""
     if len(runs) == launched:
         return list(runs)
     population = math.gcd(len(runs), runs[0].experiment.mesh.population)
 
-    def narrowed(run: Run) -> Run:
+    def narrowed(run: BoundRun) -> BoundRun:
         mesh = dataclasses.replace(run.experiment.mesh, population=population)
-        return run._replace(experiment=dataclasses.replace(run.experiment, mesh=mesh))
+        return run._replace(task=run.task.replace(mesh=mesh))
 
     return [narrowed(run) for run in runs]

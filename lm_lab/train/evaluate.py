@@ -11,7 +11,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.metrics import measure
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.types import TrainState, UserError
 
 
@@ -60,7 +60,7 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     Raises UserError as training does, and where there is no checkpoint.
     """
     result: dict[str, Any] | None = records.read_result(run.directory)
-    machine = loop.build([run])
+    machine = loop.build(bind_runs([run]))
     with sharding.use(machine.mesh):
         step, state = state_of(run, machine)
         exams = {

@@ -7,44 +7,34 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.data.records import RecordBatches
-from lm_lab.train import initial, metrics
+from lm_lab.train import initial
 from lm_lab.train import program as programs
-from lm_lab.train.experiment import Experiment
-from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program
+from lm_lab.train.task import Task
 from lm_lab.types import Examples
 
 
 class Feed(NamedTuple):
-    """Batches to train on and to be judged by, metrics, and parameters to start with."""
+    """Batches to train on and to be evaluated by."""
 
-    dataset: loader.Dataset
     streams: dict[int, loader.Batches | RecordBatches]  # by seed
     exam: Examples  # [n B ...]
-    metrics: list[Prepared]
-    given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
 
-def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) -> Feed:
-    """What runs of the experiment with these seeds read.
+def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
+    """What runs of the task with these seeds read.
 
     Raises UserError for data that cannot be read, learnt or cut into batches, for metrics that
     cannot be taken, and for parameters in config.train.initial that do not fit the program.
     """
-    dataset = loader.open_dataset(experiment.data)
-    experiment.check_labels(dataset)
-    window, stride = experiment.window()
-    rows = experiment.train.batch_size
-    cut = partial(loader.cut, experiment.data, window=window, stride=stride, batch_size=rows)
-    streams = {seed: cut(dataset.train, seed=seed) for seed in seeds}
-    exam = loader.exam(cut(dataset.heldout, seed=0), experiment.train.eval_batches)
-    given = initial.read(experiment)
-    initial.check_frozen(program.state.frozen, given)
-    jax.eval_shape(
-        partial(programs.start, experiment), experiment.update.hyper(experiment.seed), given
-    )
-    return Feed(dataset, streams, exam, metrics.prepare(experiment, dataset), given)
+    dataset, experiment = task.dataset, task.experiment
+    streams = {seed: task.batches(dataset.train, seed) for seed in seeds}
+    exam = loader.exam(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
+    initial.check_frozen(program.state.frozen, task.initial)
+    hyper = experiment.update.hyper(experiment.seed)
+    jax.eval_shape(partial(programs.start, task), hyper, task.initial)
+    _ = task.metrics
+    return Feed(streams, exam)

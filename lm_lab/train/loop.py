@@ -24,7 +24,7 @@ from lm_lab.train.metrics import Prepared, measure
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.program import Program
 from lm_lab.train.progress import Progress
-from lm_lab.train.run import Run
+from lm_lab.train.run import BoundRun, Run, bind_runs
 from lm_lab.train.watchdog import Watchdog
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import Examples, Hyper, PyTree, Sums, TrainState
@@ -64,7 +64,8 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note"))
         watchdog = stack.enter_context(Watchdog(signals))
-        members = [stack.enter_context(RunWriter(run, alone=len(runs) == 1)) for run in runs]
+        bound, alone = bind_runs(runs), len(runs) == 1
+        members = [stack.enter_context(RunWriter(run, alone)) for run in bound]
         if any(member.result is None for member in members):
             stack.callback(
                 watchdog.begin, "save"
@@ -77,20 +78,22 @@ def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [member.result for member in members if member.result is not None]
 
 
-def build(runs: Sequence[Run], how: str | None = None) -> Machine:
+def build(runs: Sequence[BoundRun], how: str | None = None) -> Machine:
     """The machine of some runs; `how` several become one program, "vmap" or "map", is chosen by the
     device.
 
     Raises UserError for a mesh that does not fit, or data that cannot be read.
     """
-    first = runs[0].experiment
+    task, first = runs[0].task, runs[0].experiment
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
     mesh = sharding.make_mesh(first.mesh)
-    program = programs.assemble(first)
-    sharding.check_split(first.mesh, program.state, getattr(first.model, "heads", None))
+    program = programs.assemble(task)
+    sharding.check_split(
+        first.mesh, program.state, task.family.attention(first.model).heads or None
+    )
     room.check(program.state, mesh, len(runs))
-    feed = open_feed(first, program, {run.experiment.seed for run in runs})
-    given = feed.given
+    feed = open_feed(task, program, {run.experiment.seed for run in runs})
+    given = task.initial
 
     def examples(first_step: int, steps: int) -> Examples:
         chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
@@ -99,9 +102,9 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     shares = bool(given) and bool(jax.tree.leaves(program.state.frozen))
     hyper = _stack([run.experiment.update.hyper(run.experiment.seed) for run in runs])
     shardings = sharding.state_shardings(mesh, program.state, len(runs), shares)
-    start, step = partial(programs.start, first), steps_of.chunk(program.step)
-    adapter = first.build_adapter()
-    exam_sums = examine(program.model, first.exams(), first.precision.compute, adapter)
+    start, step = partial(programs.start, task), steps_of.chunk(program.step)
+    adapter = task.adapter
+    exam_sums = examine(program.model, task.eval_objectives, first.precision.compute, adapter)
 
     def evaluate(state: TrainState, exam: Examples, /) -> dict[str, Sums]:
         return exam_sums(state.params, exam, state.frozen)
@@ -124,14 +127,14 @@ def build(runs: Sequence[Run], how: str | None = None) -> Machine:
     exam = jax.device_put(feed.exam, sharding.examples_sharding(mesh, 1))
     return Machine(
         program,
-        feed.dataset.identity,
+        task.dataset.identity,
         mesh,
         shardings,
         lambda: jit_start(hyper, given),
         Compiled(jit_step),
         Compiled(jit_evaluate, lambda state: (state._replace(opt_state=()), exam)),
         examples,
-        feed.metrics,
+        task.metrics,
         adapter.merge,
         shares,
     )

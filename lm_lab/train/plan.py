@@ -11,9 +11,9 @@ from lm_lab.data.loader import Dataset
 from lm_lab.engine import sharding
 from lm_lab.engine import step as steps_of
 from lm_lab.train import program as programs
-from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import open_feed
 from lm_lab.train.program import Program
+from lm_lab.train.task import Task
 from lm_lab.types import PyTree
 
 COLLECTIVE = re.compile(
@@ -31,21 +31,24 @@ class Plan(NamedTuple):
     collectives: dict[str, int]  # operations in the compiled call, by kind
 
 
-def plan(experiment: Experiment) -> Plan:
-    """Compiles a call of the experiment's program for its mesh, and opens what it reads.
+def plan(task: Task) -> Plan:
+    """Compiles a call of the task's program for its mesh, and opens what it reads.
 
     Raises UserError as training does before its first step.
     """
+    experiment = task.experiment
     sharding.check_fit(
         experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1
     )
     mesh = sharding.make_mesh(experiment.mesh)
-    program = programs.assemble(experiment)
-    sharding.check_split(experiment.mesh, program.state, getattr(experiment.model, "heads", None))
-    feed = open_feed(experiment, program, [experiment.seed])
+    program = programs.assemble(task)
+    sharding.check_split(
+        experiment.mesh, program.state, task.family.attention(experiment.model).heads or None
+    )
+    open_feed(task, program, [experiment.seed])
     shardings = sharding.state_shardings(mesh, program.state, 1)
     state = jax.tree.map(_abstract, sharding.unbox(program.state), shardings)
-    examples = programs.abstract_examples(experiment, experiment.train.batch_size)
+    examples = programs.abstract_examples(task, experiment.train.batch_size)
     calls = min(experiment.train.steps_per_call, program.steps)
     examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((calls, *x.shape), x.dtype), examples)
     with sharding.use(mesh):
@@ -53,7 +56,7 @@ def plan(experiment: Experiment) -> Plan:
         compiled = step.lower(state, examples).compile()
     found = dict(Counter(COLLECTIVE.findall(compiled.as_text())))
     held = memory.state_bytes(state.params, state.opt_state, state.frozen)
-    return Plan(program, feed.dataset, held, memory.compiled_memory(compiled), found)
+    return Plan(program, task.dataset, held, memory.compiled_memory(compiled), found)
 
 
 def _abstract(leaf: Any, placed: Any) -> PyTree:

@@ -13,7 +13,7 @@ from jax import Array
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.engine import sharding
 from lm_lab.engine import step as steps_of
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.types import (
     AdapterFunctions,
     Batch,
@@ -52,22 +52,22 @@ class Program(NamedTuple):
     flops_per_token: dict[str, float]  # by convention, "counted" among them
 
 
-def assemble(experiment: Experiment) -> Program:
+def assemble(task: Task) -> Program:
     """The program of an experiment. Raises UserError where its horizon is shorter than one call."""
-    model, objective = experiment.build_model(), experiment.build_objective()
-    state = jax.eval_shape(partial(start, experiment), experiment.update.hyper(experiment.seed))
-    flops_per_step = _count(experiment, state)
-    targets = experiment.train.batch_size * experiment.data.length
-    steps = _steps(experiment, flops_per_step, targets)
-    experiment.update.check_steps(steps)
-    adapter = experiment.build_adapter()
-    gradient = steps_of.gradients(model, objective, experiment.precision.compute, adapter)
-    gradient = steps_of.accumulate(gradient, experiment.train.microbatches)
-    step = steps_of.train_step(gradient, objective, experiment.update, steps)
-    chosen = getattr(experiment.model, "experts_per_token", 1)
+    model, objective = task.model, task.objective
+    state = jax.eval_shape(partial(start, task), task.experiment.update.hyper(task.experiment.seed))
+    flops_per_step = _count(task, state)
+    targets = task.experiment.train.batch_size * task.experiment.data.length
+    steps = _steps(task, flops_per_step, targets)
+    task.experiment.update.check_steps(steps)
+    adapter = task.adapter
+    gradient = steps_of.gradients(model, objective, task.experiment.precision.compute, adapter)
+    gradient = steps_of.accumulate(gradient, task.experiment.train.microbatches)
+    step = steps_of.train_step(gradient, objective, task.experiment.update, steps)
+    chosen = task.family.experts_per_token(task.experiment.model)
     groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(
-        groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ())
+        groups, task.experiment.data.length, *task.family.attention(task.experiment.model)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
@@ -84,38 +84,34 @@ def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[s
     return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
 
 
-def start(
-    experiment: Experiment, hyper: Hyper, given: Mapping[str, Any] | None = None
-) -> TrainState:
+def start(task: Task, hyper: Hyper, given: Mapping[str, Any] | None = None) -> TrainState:
     """The state before step 0, in the parameters' dtype, boxed; `given` are parameters that it
     starts with.
     """
-    batch = example_batch(experiment)
-    model = (
-        experiment.build_reference()
-    )  # fused kernels refuse float32, and the parameters are the same
-    adapter, dtype = experiment.build_adapter(), experiment.precision.parameters
-    return steps_of.initial_state(model, experiment.update, hyper, batch, dtype, adapter, given)
-
-
-def example_batch(experiment: Experiment) -> Batch:
-    """A batch of zeros of one row: what initialisation needs to know of shapes."""
-    return experiment.build_objective().prepare(
-        jax.random.key(0), _examples(experiment, 1, jnp.zeros)
+    batch = example_batch(task)
+    model = task.reference_model  # fused kernels refuse float32, and the parameters are the same
+    adapter, dtype = task.adapter, task.experiment.precision.parameters
+    return steps_of.initial_state(
+        model, task.experiment.update, hyper, batch, dtype, adapter, given
     )
 
 
-def abstract_examples(experiment: Experiment, rows: int) -> Examples:
+def example_batch(task: Task) -> Batch:
+    """A batch of zeros of one row: what initialisation needs to know of shapes."""
+    return task.objective.prepare(jax.random.key(0), _examples(task, 1, jnp.zeros))
+
+
+def abstract_examples(task: Task, rows: int) -> Examples:
     """Shapes and dtypes of `rows` windows of examples."""
-    return _examples(experiment, rows, jax.ShapeDtypeStruct)
+    return _examples(task, rows, jax.ShapeDtypeStruct)
 
 
-def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
-    shape, data = (rows, experiment.window()[0]), experiment.data
-    records = experiment.consumes != "stream"
+def _examples(task: Task, rows: int, make: Any) -> Examples:
+    shape, data = (rows, task.window[0]), task.experiment.data
+    records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.isolate_documents else None
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
-    if experiment.consumes == "pairs":
+    if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
@@ -123,26 +119,24 @@ def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
     return examples._replace(labels=make((rows,), jnp.float32)) if records else examples
 
 
-def _count(experiment: Experiment, state: TrainState) -> int:
+def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
     twice.
     """
-    model = experiment.build_reference()
-    objective = experiment.build_objective()
-    gradient = steps_of.gradients(
-        model, objective, experiment.precision.compute, experiment.build_adapter()
-    )
-    step = steps_of.train_step(gradient, objective, experiment.update, 1)
+    model = task.reference_model
+    objective = task.objective
+    gradient = steps_of.gradients(model, objective, task.experiment.precision.compute, task.adapter)
+    step = steps_of.train_step(gradient, objective, task.experiment.update, 1)
     return flops.count(
-        step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)
+        step, sharding.unbox(state), abstract_examples(task, task.experiment.train.batch_size)
     ).total
 
 
-def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
+def _steps(task: Task, flops_per_step: int, targets: int) -> int:
     """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from
     start to end.
     """
-    horizon = experiment.train
+    horizon = task.experiment.train
     if horizon.steps is not None:
         return _countable(horizon.steps)
     if horizon.tokens is not None:

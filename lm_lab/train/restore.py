@@ -19,6 +19,7 @@ from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.trees import union
 from lm_lab.runs import checkpoint
@@ -185,10 +186,10 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     if not isinstance(content.get("data"), Mapping):
         return  # which is said where it is read
     data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
-    if data.vocabulary_file is not None or loader.learnt_file(data) is None:
+    if data.vocabulary_file is not None or Text(data).learnt_file is None:
         return
     text = checkpoint.read_record(_newest(directory / "checkpoints"), whole=False).extra.get("text")
-    if text is not None and text != loader.open_dataset(data).identity:
+    if text is not None and text != Text(data).dataset.identity:
         raise UserError(
             f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
             f"{carried.TOKENIZER}/{carried.LEARNT} is not there; put that back, or the text"

@@ -21,7 +21,7 @@ from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
@@ -40,13 +40,15 @@ def stepped(also=False):
     """(state before, state after two steps, metrics) of a run with an adapter."""
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
     experiment = tiny.resolve(changes)[0]
-    before = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))(
+    before = jax.jit(lambda hyper: unbox(programs.start(tiny.bound(experiment), hyper)))(
         experiment.update.hyper(0)
     )
     examples = jax.tree.map(
         lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
     )
-    after, metrics = jax.jit(chunk(programs.assemble(experiment).step))(before, examples)
+    after, metrics = jax.jit(chunk(programs.assemble(tiny.bound(experiment)).step))(
+        before, examples
+    )
     return before, after, metrics
 
 
@@ -72,8 +74,8 @@ def test_what_is_trained_beside_adapters_moves_and_is_not_adapted():
 
 def test_accumulated_is_one_batch():
     experiment = tiny.resolve(LORA | {"adapter.dropout": 0.0})[0]
-    objective, adapter = experiment.build_objective(), experiment.build_adapter()
-    gradient = gradients(experiment.build_model(), objective, "float32", adapter)
+    objective, adapter = tiny.bound(experiment).objective, tiny.bound(experiment).adapter
+    gradient = gradients(tiny.bound(experiment).model, objective, "float32", adapter)
     state = stepped()[1]
     batch = objective.prepare(jax.random.key(0), tiny.examples())
     whole, parts = (
@@ -88,7 +90,7 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
     adapted = DEPTH * rank * (4 * 2 * WIDTH + 2 * 5 * WIDTH)
     attention = 12 * DEPTH * WIDTH * LENGTH
     # Forward and back through every kernel, and all three products of the adapters.
-    assert programs.assemble(tiny.resolve(LORA)[0]).flops_per_step == (
+    assert programs.assemble(tiny.bound(tiny.resolve(LORA)[0])).flops_per_step == (
         ROWS * LENGTH * (4 * (body + head) + 6 * adapted + attention)
     )
     # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a
@@ -104,13 +106,13 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
 def compiled_flops(changes):
     """XLA's count of a gradient."""
     experiment = tiny.resolve(changes)[0]
-    program = programs.assemble(experiment)
+    program = programs.assemble(tiny.bound(experiment))
     state, key = unbox(program.state), jax.random.key(0)
     batch = jax.eval_shape(
-        program.objective.prepare, key, programs.abstract_examples(experiment, ROWS)
+        program.objective.prepare, key, programs.abstract_examples(tiny.bound(experiment), ROWS)
     )
     gradient = gradients(
-        experiment.build_model(), program.objective, "float32", experiment.build_adapter()
+        tiny.bound(experiment).model, program.objective, "float32", tiny.bound(experiment).adapter
     )
     compiled = jax.jit(gradient).lower(state.params, batch, key, state.frozen).compile()
     return (compiled.cost_analysis() or {})["flops"]
@@ -120,8 +122,8 @@ def compiled_flops(changes):
 @pytest.mark.parametrize("shared", [False, True], ids=["own base", "shared base"])
 def test_a_member_of_a_population_is_its_solo_run(how, shared):
     experiment = tiny.resolve(LORA)[0]
-    step = chunk(programs.assemble(experiment).step)
-    begin = jax.jit(lambda hyper: unbox(programs.start(experiment, hyper)))
+    step = chunk(programs.assemble(tiny.bound(experiment)).step)
+    begin = jax.jit(lambda hyper: unbox(programs.start(tiny.bound(experiment), hyper)))
     starts = [begin(experiment.update.hyper(seed)) for seed in (0, 7)]
     if shared:
         starts = [state._replace(frozen=starts[0].frozen) for state in starts]
@@ -173,7 +175,7 @@ def test_what_was_adapted_without_a_beginning_is_found_again_from_its_seed(tmp_p
 
 def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
     experiment, resolved = tiny.resolve({"train.initial": str(base)})
-    state = loop.build([Run(experiment, resolved, tmp_path)]).start()
+    state = loop.build(bind_runs([Run(experiment, resolved, tmp_path)])).start()
     assert same_bits(state.params, restore.load_params(base)[2])
     assert state.frozen == ()
 
@@ -239,7 +241,7 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
 
 def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, tmp_path):
     together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (0, 1)]
-    machine = loop.build(together)
+    machine = loop.build(bind_runs(together))
     assert machine.shares_frozen
     assert jax.tree.leaves(machine.start().frozen)[0].ndim == 2
     train(together)
@@ -291,7 +293,7 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     changes |= {"adapter.also_train": ["head"], "adapter.rank": 2} if adapter == "lora" else {}
     experiment, resolved = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))
     run = Run(experiment, resolved, tmp_path / "run")
-    state = loop.build([run]).start()
+    state = loop.build(bind_runs([run])).start()
     begun = restore.load_params(base)[2]
     assert same_bits(state.frozen["model"]["layers"], begun["layers"])
     head = state.params["params"]["head"] if adapter == "lora" else state.params["head"]

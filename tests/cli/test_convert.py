@@ -14,7 +14,7 @@ from lm_lab.cli import convert, devices
 from lm_lab.cli.main import dispatch, main
 from lm_lab.interop import folder, peft, tensors
 from lm_lab.train import loop, restore
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.cli import cli_helpers
@@ -140,7 +140,7 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     }
     asked = given | {"adapter": {"name": "lora", "continues": True}}
     experiment, resolved = configs.resolve(configs.ConfigDict(asked))
-    state = loop.build([Run(experiment, resolved, Path("run"))]).start()
+    state = loop.build(bind_runs([Run(experiment, resolved, Path("run"))])).start()
     assert tiny.same_bits(state.params["lora"], adapter[1])
     assert tiny.same_bits(state.frozen, folder.load(Path("foreign"))[2])
     assert configs.resolve(configs.ConfigDict(resolved), stored=True)[1] == resolved
@@ -155,7 +155,7 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     with pytest.raises(
         UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"
     ):
-        loop.build([wrong])
+        loop.build(bind_runs([wrong]))
     with pytest.raises(UserError, match=r"config.adapter.continues needs config.train.initial"):
         configs.resolve(configs.override(configs.ConfigDict(asked), {"train.initial": None}))
 

@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.engine import sharding
 from lm_lab.train import loop
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import HEADS, ROUNDING, WIDTH, distance
@@ -26,7 +26,9 @@ MEMBERS = [
 
 def machine(mesh, members=MEMBERS[:1]):
     changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
-    return loop.build([Run(*tiny.resolve(changes | own), Path("unused")) for own in members])
+    return loop.build(
+        bind_runs([Run(*tiny.resolve(changes | own), Path("unused")) for own in members])
+    )
 
 
 def trained(mesh, members=MEMBERS[:1]):

@@ -15,13 +15,14 @@ from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
 
 EXPERIMENT = tiny.resolve()[0]
-OBJECTIVE = EXPERIMENT.build_objective()
+OBJECTIVE = tiny.bound(EXPERIMENT).objective
 STEPS = 3
 
 
 def gradient_of(experiment=EXPERIMENT, microbatches=1):
     return accumulate(
-        gradients(experiment.build_model(), OBJECTIVE, experiment.precision.compute), microbatches
+        gradients(tiny.bound(experiment).model, OBJECTIVE, experiment.precision.compute),
+        microbatches,
     )
 
 
@@ -32,7 +33,7 @@ def step_of(experiment=EXPERIMENT, microbatches=1):
 
 @partial(jax.jit, static_argnums=0)
 def begin(experiment, hyper):
-    return unbox(programs.start(experiment, hyper))
+    return unbox(programs.start(tiny.bound(experiment), hyper))
 
 
 def start(seed=0, experiment=EXPERIMENT, **optimizer):
@@ -113,7 +114,7 @@ def test_the_gradient_is_that_of_the_mean_over_all_targets():
 
     def mean(params):
         sums = OBJECTIVE.loss(
-            EXPERIMENT.build_model().apply({"params": params}, batch.inputs), batch
+            tiny.bound(EXPERIMENT).model.apply({"params": params}, batch.inputs), batch
         )
         return sums["nll"] / sums["weight"]
 
@@ -141,9 +142,9 @@ def test_a_member_of_a_population_is_its_solo_run(how):
     hypers = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *[state.hyper for state in solo_starts]
     )
-    starts = jax.jit(lambda hyper: unbox(jax.vmap(lambda h: programs.start(EXPERIMENT, h))(hyper)))(
-        hypers
-    )
+    starts = jax.jit(
+        lambda hyper: unbox(jax.vmap(lambda h: programs.start(tiny.bound(EXPERIMENT), h))(hyper))
+    )(hypers)
     streams = [stream(seed=index) for index in range(len(MEMBERS))]
     examples = jax.tree.map(lambda *leaves: jnp.stack(leaves), *streams)
     population = jax.jit(populate(chunk(step_of()), how))(starts, examples)
@@ -194,7 +195,7 @@ def test_a_half_precision_gradient_of_a_frequent_token_is_summed_in_float32():
     batch = OBJECTIVE.prepare(jax.random.key(0), frequent)
     rows = {}
     for compute in ("float32", "bfloat16"):
-        gradient = jax.jit(gradients(EXPERIMENT.build_model(), OBJECTIVE, compute))
+        gradient = jax.jit(gradients(tiny.bound(EXPERIMENT).model, OBJECTIVE, compute))
         rows[compute] = gradient(start().params, batch, jax.random.key(0))[0]["embed"]["embedding"][
             0
         ]

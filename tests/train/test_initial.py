@@ -10,6 +10,7 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs import checkpoint
 from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
@@ -54,8 +55,7 @@ def test_what_was_learnt_is_not_learnt_again(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.source.symbols": 4})
     found = beginning_with(base, source={"name": "synthetic", "symbols": 9})
     tokenizers = [
-        loader.open_tokenizer(_settings(place))
-        for place in (base, _keeping(tmp_path / "next", found))
+        Text(_settings(place)).codec for place in (base, _keeping(tmp_path / "next", found))
     ]
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
     other = configs.override(
@@ -68,7 +68,7 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
     shutil.rmtree(base / "tokenizer")  # as in the directories of releases that did not keep it
     experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
-    text = loader.open_dataset(experiment.data).identity
+    text = Text(experiment.data).dataset.identity
     for step, there in enumerate([text, "of another text"], 1):
         record = checkpoint.Record(step, "", None, {"text": there}, {})
         checkpoint.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)

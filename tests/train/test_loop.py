@@ -17,7 +17,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.train import identity, loop, program
 from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
@@ -61,7 +61,7 @@ def runs_in(directory, members=THREE[:1], **changes):
 
 def kept(run):
     """What a run leaves behind, less what a clock says: (state, lines, result)."""
-    abstract = program.abstract_state(program.assemble(run.experiment))
+    abstract = program.abstract_state(program.assemble(tiny.bound(run.experiment)))
     spec = identity.name_of(run.resolved)
     with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:
         found = checkpoints.latest(abstract)
@@ -120,7 +120,7 @@ def kill_at(monkeypatch, number, after):
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
     runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
-    machine, compile_, later = loop.build(runs), Compiled.compile, [0.0]
+    machine, compile_, later = loop.build(bind_runs(runs)), Compiled.compile, [0.0]
 
     def slow(self, *args):
         later[0] += 1000.0
@@ -289,7 +289,7 @@ def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):
 def test_the_records_of_a_run(undisturbed):
     run = undisturbed[0]
     _, lines, result = kept(run)
-    made = program.assemble(run.experiment)
+    made = program.assemble(tiny.bound(run.experiment))
     assert [line["step"] for line in lines] == [2, 4, 4, 6, 8, 8]
     assert ["train/nll" in line for line in lines] == [True, True, False, True, True, False]
     for line in lines:

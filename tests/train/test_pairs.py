@@ -11,7 +11,7 @@ from lm_lab.runs import records
 from lm_lab.train import loop
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.program import assemble
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs
@@ -89,7 +89,7 @@ def test_classes_and_values_are_learnt(tmp_path):
     with pytest.raises(
         UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
     ):
-        loop.build([wrong])
+        loop.build(bind_runs([wrong]))
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from lm_lab.config import override, resolve
 from lm_lab.engine import sharding
 from lm_lab.train import loop
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
@@ -45,7 +45,7 @@ def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
     """As lm_lab/train/loop.py builds and calls it: `config`, which has so many parameters."""
     experiment, resolved = resolve(config(shape, changes))
     steps_per_call = experiment.train.steps_per_call
-    machine = loop.build([Run(experiment, resolved, Path())])
+    machine = loop.build(bind_runs([Run(experiment, resolved, Path())]))
     assert machine.program.params["total"] == params
     with sharding.use(machine.mesh):
         state = machine.start()
