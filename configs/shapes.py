@@ -24,7 +24,7 @@ def get_config(shape: str = "llama") -> ConfigDict:
     modules = {module.__name__.rpartition(".")[2]: module for module in architectures.modules()}
     if shape not in modules:
         raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(modules))}")
-    family = registry.find("models", modules[shape].FAMILY, "family")
+    family = registry.load("models", modules[shape].FAMILY, "family")
     fields = {field.name for field in dataclasses.fields(family.Config)}
     sizes = {name: SIZES[name] for name in SIZES if name in fields}
     of_data = {

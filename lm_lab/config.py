@@ -158,10 +158,8 @@ def _fitted(config: Config) -> Config:
     family = load_value("models", config.model.name, "config.model.family")
     where = f"config.objective.name {name!r}"
     settings = complete(contract, objective, family, config.model.settings, where)
-    wanted, gives = (
-        contract.consumes,
-        load_value("data.sources", source, "config.data.source").provides,
-    )
+    wanted = contract.consumes
+    gives = load_value("data.sources", source, "config.data.source").provides
     if wanted != gives:
         words = {
             "stream": "a stream of text",

@@ -2,7 +2,9 @@
 
 A name is a file of the kind's package ("decoder" among models is lm_lab/models/decoder.py) or the
 dotted path of a module of an outside package ("my_research.models.decoder"). Adding a family, an
-objective, a source or an optimizer is adding a file that ends in one value (contracts.py).
+objective, a source or an optimizer is adding a file that ends in one value (contracts.py). Another
+value of a module stands behind a colon, as in "my_research.losses:FOCAL"; what a notebook defines
+is in the module "__main__".
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from lm_lab import contracts
 from lm_lab.schema import Modules, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "load", "load_value", "modules", "names"]
+__all__ = ["KINDS", "Kind", "is_outside", "load", "load_value", "modules", "name_of", "names"]
 
 T = TypeVar("T")
 
@@ -93,6 +96,7 @@ def load(kind: Kind, name: str, where: str) -> Any:
 def load_value(kind: str, attribute: str, contract: type[T], name: str, where: str) -> T:
     """As `load`, of a kind whose contract stands with what uses it: the value of `attribute`."""
     module = _module(kind, name, where)
+    attribute = name.partition(":")[2] or attribute
     value = vars(module).get(attribute)
     if value is None:
         fault = f"has no {attribute} = {contract.__name__}(...)"
@@ -105,13 +109,35 @@ def load_value(kind: str, attribute: str, contract: type[T], name: str, where: s
     raise UserError(f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}")
 
 
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    return "." in name or ":" in name
+
+
+def name_of(value: contracts.Contract) -> str:
+    """The name by which `load` gives a value of a contract. Raises UserError where no module that
+    is loaded has it in a variable.
+    """
+    kind, usual = next((k, a) for k, (a, contract) in KINDS.items() if type(value) is contract)
+    loaded = [module for module in sys.modules.values() if isinstance(module, ModuleType)]
+    for module in sorted(loaded, key=lambda module: module.__name__ == "__main__"):
+        for attribute, held in list(vars(module).items()):
+            if held is value:
+                short = module.__name__.removeprefix(f"lm_lab.{kind}.")
+                return short if attribute == usual else f"{module.__name__}:{attribute}"
+    raise UserError(
+        f"a value of {type(value).__name__} stands in a config, and no module has it in a variable; "
+        "assign it to one, so that the config can name it"
+    )
+
+
 def _module(kind: str, name: str, where: str) -> ModuleType:
-    if "." not in name:
+    if not is_outside(name):
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
         return importlib.import_module(f"lm_lab.{kind}.{name}")
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(name.partition(":")[0])
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(
             f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"

@@ -37,6 +37,10 @@ targets that were the likeliest.
 class UserError(Exception):
     """A mistake that the user can mend. The message is one line: the key or path, and the remedy."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in the place of a traceback."""
+        return [f"UserError: {self}"]
+
 
 class Examples(NamedTuple):
     """Raw windows of the token store, as the loader gives them; S is what the objective asks for

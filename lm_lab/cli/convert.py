@@ -188,6 +188,7 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     tokenizer = Text(data).codec
     if not files:
         print(
-            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; left out"
+            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; "
+            "left out"
         )
     return files, {"eos_token_id": tokenizer.end_of_document}

@@ -16,8 +16,9 @@ from pathlib import Path
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments, devices
+from lm_lab.cli import arguments
 from lm_lab.engine import sharding
+from lm_lab.library import devices
 from lm_lab.runs import durable
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate

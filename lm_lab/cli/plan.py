@@ -19,10 +19,11 @@ import jax
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments, devices
+from lm_lab.cli import arguments
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Dataset, Split
+from lm_lab.library import devices
 from lm_lab.schema import suggest
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan

@@ -13,23 +13,16 @@ Launching again runs what is missing or failed and redoes nothing. A run that fa
 """
 
 import sys
-from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli import arguments
-from lm_lab.data.text import Texts
+from lm_lab.library.studies import launch_study
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
-from lm_lab.sweeps.algebra import Point
-from lm_lab.sweeps.launch import launch
 from lm_lab.train import trust
-from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -53,27 +46,7 @@ def run(argv: list[str]) -> int:
         values["workers"] = WORKERS.value
     make_runner = executors.choose(executor, values)
     study = studies.load(paths[0])
-    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    trusted = trust.trusted() | trust.packages_of(
-        [study.analysis["kind"]]
-    )  # what a study names is the user's wish
-
-    texts = Texts()
-
-    def resolve(overrides: Point) -> dict[str, Any]:
-        experiment, values = configs.resolve(configs.override(study.base, overrides))
-        resolved = dict(bind(experiment, values, texts).values)
-        trusted.update(trust.packages(resolved))
-        return resolved
-
-    summary = launch(
-        study,
-        directory,
-        resolve,
-        partial(_command, trusted),
-        make_runner,
-        review=partial(analysis.check, settings),
-    )
+    summary, trusted = launch_study(study, directory, make_runner)
     counts = ", ".join(
         f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")
     )
@@ -94,9 +67,3 @@ def _outdated(directory: Path) -> bool:
     page = directory / PAGE
     told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
     return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
-
-
-def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
-    """-P: what lies in the current folder is no module of the workers."""
-    flag = f"--trust={','.join(sorted(trusted))}"
-    return [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]

@@ -14,8 +14,8 @@ import sys
 from absl import flags
 
 from lm_lab import config as configs
-from lm_lab.cli import arguments, devices
-from lm_lab.train.loop import train
+from lm_lab.cli import arguments
+from lm_lab.library.training import train_together
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
@@ -38,10 +38,8 @@ def run(argv: list[str]) -> int:
 
 def train_all(runs: list[Run]) -> int:
     """Trains runs of one program and says how each ended."""
-    devices.start(runs[0].experiment.mesh)
     try:
-        with devices.memory():
-            results = train(runs)
+        results = train_together(runs)
     except Preempted as stop:
         print(f"lm-lab: {stop}", file=sys.stderr)
         return 128 + stop.signal

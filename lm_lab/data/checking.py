@@ -1,7 +1,6 @@
-"""Whether the files of a token store are what its manifest says: each is hashed once, and again
-when it has changed.
+"""Checks the files of a token store against its manifest, and hashes only what changed.
 
-<cache>/<key>.checked      of every file its SHA-256, and the size, time and inode that it had when it was hashed
+<cache>/<key>.checked      the SHA-256 of every file, with its size, time and inode at that moment
 """
 
 import contextlib
@@ -17,18 +16,17 @@ from lm_lab.data.progress import Progress
 from lm_lab.runs import durable
 from lm_lab.types import UserError
 
-CHUNK = 2**22  # bytes; larger ones are hashed no faster
+CHUNK = 2**22  # bytes; larger blocks are hashed no faster
 
 Files = Mapping[str, Mapping[str, Any]]
 """A manifest's "files": name -> {"bytes": size, "sha256": hex}."""
 
 
 def check_files(store: Path, files: Files) -> None:
-    """Raises UserError for a file of another size or content, and OSError for one that cannot be
-    read.
+    """Raises UserError for a file of another size or content, OSError for one that cannot be read.
 
-    Any number of processes may ask at once: one hashes, the others wait. Where the note that it was
-    done cannot be written (a cache that others own), each start hashes again.
+    Any number of processes may call this at once: one hashes, the others wait. If the note about it
+    cannot be written (in a cache of other users), each start hashes again.
     """
     found = _look(store, files)
     wrong = [name for name, entry in files.items() if found[name][1] != entry["bytes"]]
@@ -55,12 +53,12 @@ def check_files(store: Path, files: Files) -> None:
 
 
 def damaged(store: Path, what: str) -> UserError:
-    """The error for a store that is not what it was when it was built."""
+    """The error for a store that changed since it was built."""
     return UserError(f"the token store {store} is damaged ({what}); delete it and run again")
 
 
 def _look(store: Path, files: Files) -> dict[str, list[Any]]:
-    """What tells a file that was hashed from one that has changed since."""
+    """The facts by which a changed file is noticed: size, time and inode."""
     states = {name: (store / name).stat() for name in files}
     return {
         name: [files[name]["sha256"], s.st_size, s.st_mtime_ns, s.st_ino]
@@ -77,8 +75,9 @@ def _noted(note: Path) -> Any:
 
 @contextlib.contextmanager
 def _one_at_a_time(store: Path) -> Iterator[None]:
-    """A lock on the folder itself, which needs nothing to be written; none where the file system
-    has no such locks.
+    """Locks the folder itself, so that nothing needs to be written.
+
+    Does nothing on file systems without such locks.
     """
     descriptor = os.open(store, os.O_RDONLY)
     try:

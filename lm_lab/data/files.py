@@ -1,6 +1,4 @@
-"""Files that the user names in config.data.source.path: found in one order everywhere, read as UTF-8,
-mistakes in one line.
-"""
+"""Files named by config.data.source.path, in a fixed order, read as UTF-8, with one-line errors."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,11 +13,11 @@ KEY = "config.data.source.path"
 
 
 def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """(name, file) of the file at `path`, or of the files below that folder with one of the
-    suffixes, sorted by name.
+    """(name, file) of the file at `path`, or of the folder's files
+    with the suffixes, sorted by name.
 
-    Names are relative to the folder, so that they do not depend on the machine. Raises UserError
-    when there is none.
+    Names are relative to the folder, so that they do not depend on the machine. Raises UserError if
+    there is no file.
     """
     root = Path(path).expanduser()
     if root.is_file():
@@ -43,7 +41,7 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
 
 
 def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Every file below a folder; folders with a name in `skip_folders` are not entered."""
+    """Every file below a folder; folders named in `skip_folders` are not entered."""
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skip_folders]
         for name in names:
@@ -51,7 +49,7 @@ def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Pat
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises UserError when it cannot be read."""
+    """The content of a file. Raises UserError if it cannot be read."""
     try:
         return durable.read_bytes(path)
     except OSError as error:
@@ -61,8 +59,8 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, where: str) -> str:
-    """UTF-8 bytes as text, nothing translated; `where` names them in the UserError that other bytes
-    raise.
+    """Decodes UTF-8 bytes without any translation. Raises UserError,
+    which names `where`, for others.
     """
     try:
         return data.decode()
@@ -75,15 +73,13 @@ def decode(data: bytes, where: str) -> str:
 
 
 def fingerprint(found: list[tuple[str, Path]], *settings: str) -> str:
-    """Digest of the names and contents of files, and of the settings that say how they are read."""
+    """Digest of names and contents of files, and of the settings by which they are read."""
     contents = (part for name, path in found for part in (name, read_bytes(path)))
     return digest([*settings, digest(contents)])
 
 
 def with_text(documents: Iterable[Document], path: str) -> Iterator[Document]:
-    """The documents that are not empty. Raises UserError, naming the path they come from, when all
-    are.
-    """
+    """The documents that are not empty. Raises UserError, which names `path`, if all are."""
     found = False
     for document in documents:
         if document.text:

@@ -1,6 +1,4 @@
-"""Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing at all for work of less
-than a second.
-"""
+"""Progress on stderr: a bar on a terminal, else plain lines; nothing for work under a second."""
 
 import sys
 import time
@@ -12,10 +10,10 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Counts bytes of `total`; use as a context manager, and `add` to it."""
+    """Counts bytes towards `total`; a context manager whose `add` advances it."""
 
     def __init__(self, label: str, total: int | None = None) -> None:
-        """`label` says what is done; `total` is None where it is not known."""
+        """`label` names the work; `total` is None if unknown."""
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             desc=label,
@@ -29,15 +27,15 @@ class Progress:
         self._next_line = float("inf") if terminal else time.monotonic() + QUIET_SECONDS
 
     def __enter__(self) -> "Progress":
-        """The counter itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the bar."""
+        """Closes the bar."""
         self._bar.close()
 
     def add(self, amount: int) -> None:
-        """Say that `amount` more bytes are done."""
+        """Counts `amount` more bytes."""
         self._bar.update(amount)
         self._done += amount
         if time.monotonic() >= self._next_line:

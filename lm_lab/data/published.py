@@ -1,6 +1,4 @@
-"""Published data sets that configs read, each a folder of $LM_LAB_DATA (default: data, where the
-command is given).
-"""
+"""Published data sets that configs read, each a folder of $LM_LAB_DATA (default: ./data)."""
 
 import os
 from pathlib import Path
@@ -15,8 +13,8 @@ ORIGINS = {
 
 
 def file(name: str, *parts: str) -> str:
-    """The path of a data set's file; of a packed one (.gz) that is there unpacked alone, the path
-    of that.
+    """The path of a data set's file; for a .gz of which only the
+    unpacked file exists, that file's path.
     """
     path = _folder() / Path(name, *parts)
     plain = path.with_suffix("")
@@ -24,9 +22,7 @@ def file(name: str, *parts: str) -> str:
 
 
 def origin(path: Path) -> str:
-    """The end of an error line on a path that leads nowhere: where a published data set comes from,
-    or "".
-    """
+    """The end of an error about a missing path: where the published data set comes from, or ""."""
     folder = _folder()
     name = (
         path.relative_to(folder).parts[0]

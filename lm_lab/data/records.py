@@ -1,6 +1,4 @@
-"""Batches of records, as a pure function of the step: pairs of texts, or texts with labels, padded
-to one length.
-"""
+"""Batches of records (pairs of texts, or texts with labels) as a pure function of the step."""
 
 import sys
 from typing import Literal, NamedTuple
@@ -13,28 +11,24 @@ from lm_lab.types import Examples, UserError
 
 TooLong = Literal["refuse", "drop"]
 
-OPEN = 64  # rows that may still take a record
+OPEN = 64  # packing: rows that may still receive a record
 
 
 class Records(NamedTuple):
-    """Where the records of a side lie in its tokens. end_of_document ends the text, and the target
-    too.
-    """
+    """Where the records of a split lie in its tokens; end_of_document ends each text and target."""
 
-    # i64[records, 3]: the first token, the first of the target (the end where there is none), the
-    # end
+    # i64[records, 3]: the first token, the first of the target (without one: the end), the end
     offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
 
 
 class RecordBatches(NamedTuple):
-    """Batches by step, without end: every record that fits once an epoch, each epoch in an order of
-    its own.
+    """Batches by step, without end: every record that fits once an epoch, shuffled for each epoch.
 
-    Records that share a row do so in every epoch; they are its segments 1, 2, ...
+    Packed records share their row in every epoch, as segments 1, 2, ...
     """
 
-    tokens: np.ndarray  # of the side
+    tokens: np.ndarray  # of the split
     bytes_of: np.ndarray  # f32[vocab]
     records: Records
     rows: (
@@ -47,17 +41,20 @@ class RecordBatches(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """Full batches in an epoch."""
         return len(self.rows) // self.batch_size
 
     def at(self, step: int) -> Examples:
-        """The batch of a step, on the host: tokens, bytes and segments [B S], and context [B M] or
-        labels [B].
+        """The batch of a step, on the host: tokens, bytes and segments [B
+        S]; context [B M] or labels [B].
         """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
-        """The batches of `steps` steps, stacked: [steps B ...]. Row i is `at(first_step + i)`."""
+        """The batch of a step, on the host: tokens, bytes, segments [B S], and context or labels.
+
+        The context is [B M], labels are [B].
+        """
         first = first_step * self.batch_size
         picked = np.array(
             [self.order[place] for place in range(first, first + steps * self.batch_size)]
@@ -65,15 +62,13 @@ class RecordBatches(NamedTuple):
         return self._gather(self.rows[picked].reshape(steps, self.batch_size, -1))
 
     def once(self) -> Examples:
-        """Every row once, in their order, [steps B ...]; the last batch is filled up with empty
-        rows.
-        """
+        """Every row once, in order, [steps B ...]; the last batch is filled with empty rows."""
         missing = -len(self.rows) % self.batch_size
         padded = np.pad(self.rows, ((0, missing), (0, 0)), constant_values=-1)
         return self._gather(padded.reshape(-1, self.batch_size, self.rows.shape[1]))
 
     def _gather(self, numbers: np.ndarray) -> Examples:
-        """The records of these numbers [K B P], -1 for none."""
+        """The records with these numbers [K B P]; -1 is none."""
         index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels
@@ -91,8 +86,9 @@ class RecordBatches(NamedTuple):
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, 0 where nothing is; segments, from 1) i32[K B length]: the tokens from first to
-        end [K B P].
+        """(tokens, segments from 1) i32[K B length] of the tokens from first to end [K B P].
+
+        Both are 0 behind the last record.
         """
         stops = np.cumsum(end - first, axis=-1)
         places = np.arange(length)
@@ -117,11 +113,10 @@ def record_batches(
     batch_size: int,
     seed: int | None,
 ) -> RecordBatches:
-    """Batches of the records of a side, shuffled by a seed; of pairs as many in a row as it holds
-    where `pack` says so.
+    """Shuffled batches of the records of a split; `pack` puts several pairs into a row.
 
-    Raises UserError for records that do not fit, and are not to be dropped (those that are dropped
-    are counted on stderr), and where fewer rows are left than a batch has.
+    Raises UserError for records that do not fit, unless they are to be dropped (their number goes
+    to stderr), and if fewer rows remain than a batch has.
     """
     first, middle, end = records.offsets.T
     pairs = bool((middle < end).any())
@@ -166,14 +161,13 @@ def record_batches(
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """i64[n P]: the numbers [m], put into rows of `room` [sides] tokens by their sizes [m sides],
-    and -1 after them.
+    """Packs the numbers [m] into rows i64[n P], followed by -1, by their sizes [m sides].
 
-    Each goes, in a random order that is always the same, to the first row that has room for it.
-    Only the newest rows are looked at, so that the time is linear in m.
+    A row has `room` [sides] tokens. Each number goes, in a fixed random order, to the first row
+    with room for it. Only the newest rows are considered, so that the time is linear in m.
     """
     rows: list[list[int]] = []
-    left = np.empty((0, len(room)), np.int64)  # in the newest rows
+    left = np.empty((0, len(room)), np.int64)  # room left in the newest rows
     for place in np.random.default_rng(0).permutation(len(numbers)):
         fits = np.flatnonzero((left >= sizes[place]).all(-1))
         if len(fits):
@@ -191,12 +185,11 @@ def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarr
 
 
 def endless(count: int, seed: int | None) -> grain.MapDataset:
-    """The numbers below `count`, epoch after epoch, each shuffled anew by the seed; in their order
-    without one.
+    """The numbers below `count`, epoch after epoch, shuffled by the
+    seed; in order if it is None.
     """
     order = grain.MapDataset.range(count)
     if seed is not None:
-        # grain seeds epoch e with seed + e: neighbouring seeds would see each other's epochs if
-        # they were not mixed.
+        # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
         order = order.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     return order.repeat()

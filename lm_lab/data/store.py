@@ -1,13 +1,13 @@
-"""The token store: text tokenized once, kept in a folder named by the hash of all that decides its
-content.
+"""The token store: text tokenized once, in a folder named by the hash of all that decides it.
 
-<cache>/<key>/            complete, for it was renamed into place
-    manifest.json         what it was made from and with, where the splits lie, size and SHA-256 of every file
+<cache>/<key>/            complete: it was renamed into place
+    manifest.json         its sources and settings, the splits, size and SHA-256 of every file
     train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
-    train.index ...       of records: where each lies (data/records.py), train.labels ..., heldout.texts.jsonl
-<cache>/<key>.building/   somebody builds it, or was killed while building: then its lock is free
+    train.index ...       of records: where each lies (data/records.py);
+                          also train.labels ..., heldout.texts.jsonl
+<cache>/<key>.building/   being built, or left by a killed process: then its lock is free
 <cache>/<key>.lock
-<cache>/<key>.checked     its files were hashed, and found to be what the manifest says (data/checking.py)
+<cache>/<key>.checked     notes that its files were hashed and are intact (data/checking.py)
 """
 
 import contextlib
@@ -51,8 +51,8 @@ class Store(NamedTuple):
 
 
 def cache_directory() -> Path:
-    """Where token stores are kept: $LM_LAB_CACHE, else lm_lab in $XDG_CACHE_HOME, else
-    ~/.cache/lm_lab.
+    """The folder of token stores: $LM_LAB_CACHE, else lm_lab in
+    $XDG_CACHE_HOME, else ~/.cache/lm_lab.
     """
     own = os.environ.get("LM_LAB_CACHE")
     shared = os.environ.get("XDG_CACHE_HOME")
@@ -68,13 +68,13 @@ def build(
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """The token store of a corpus, from `directory` (default: cache_directory()), built there if it
-    is not.
+    """Opens the token store of a corpus in `directory` (default:
+    cache_directory()); builds it first.
 
-    The hash of the corpus names it, so a changed text is another store. Any number of processes may
-    call this at once: one builds, the others wait. Raises UserError for faulty text, a split that
-    leaves a side empty, a directory that cannot be written, and a store whose files are not as its
-    manifest says.
+    The hash of the corpus names it, so a changed text gets another store. Any number of processes
+    may call this at once: one builds, the others wait. Raises UserError for faulty text, a split
+    that leaves a side empty, a directory that cannot be written, and a store whose files do not
+    match its manifest.
     """
     directory = cache_directory() if directory is None else directory
     facts = {
@@ -101,7 +101,7 @@ def build(
 
 
 def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
-    """What a reader of the manifest wants to know and the key does not need."""
+    """Facts for the manifest's reader that do not belong to the key."""
     return {
         "source": corpus.name,
         "source_config": dataclasses.asdict(corpus.settings),
@@ -113,8 +113,8 @@ def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _writable(directory: Path) -> Iterator[None]:
-    """Turns what a file system refuses into a UserError. Sources have their own errors for what
-    they read.
+    """Turns errors of the file system into UserError. (Sources raise
+    their own for what they read.)
     """
     try:
         durable.make_folder(directory)
@@ -128,8 +128,8 @@ def _writable(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(directory: Path, key: str) -> Iterator[Path | None]:
-    """An empty folder to build in, held by this process alone; None when another one has built
-    meanwhile.
+    """An empty folder to build in, locked by this process; None if
+    another process built the store.
     """
     with (directory / f"{key}.lock").open("a") as lock:
         if not durable.try_lock(lock.fileno()):
@@ -153,7 +153,7 @@ def _locked(directory: Path, key: str) -> Iterator[Path | None]:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what builders left that were killed: the kernel has freed their locks."""
+    """Removes what killed builders left: the kernel has freed their locks."""
     for folder in directory.glob("*.building"):
         with folder.with_suffix(".lock").open("a") as lock:
             if durable.try_lock(lock.fileno()):
@@ -161,7 +161,7 @@ def _sweep(directory: Path) -> None:
 
 
 def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
-    """Write the manifest, bring the folder to the disk, and give it its name in one step."""
+    """Writes the manifest, flushes the folder to the disk, and renames it into place."""
     facts = {"sha256": _digest(facts), **facts}
     durable.replace(folder / "manifest.json", json.dumps(facts, indent=1).encode())
     folder.rename(path)
@@ -175,7 +175,7 @@ def _digest(facts: dict[str, Any]) -> str:
 def _open(path: Path, key: str) -> Store:
     try:
         manifest = json.loads(durable.read_bytes(path / "manifest.json"))
-        sealed = manifest.pop("sha256", None)  # stores of before it was written have none
+        sealed = manifest.pop("sha256", None)  # early stores have none
         if sealed not in (None, _digest(manifest)):
             raise damaged(path, "SHA-256 of manifest.json")
         check_files(path, manifest["files"])

@@ -1,7 +1,6 @@
-"""A vocabulary of pieces of text over the 256 bytes, which spell whatever no piece stands for:
-nothing is unknown.
+"""A vocabulary of words or characters with the 256 bytes, which spell everything else.
 
-Ids 0 to 255 are bytes, the pieces follow in their order, the last id is end_of_document.
+Ids 0 to 255 are bytes, the entries follow in order, the last id is end_of_document.
 """
 
 import hashlib
@@ -16,13 +15,14 @@ from lm_lab.types import Codec
 
 
 def dump(pieces: list[str]) -> bytes:
-    """Pieces as a tokenizer's `learn` returns them."""
+    """Entries as a tokenizer's `learn` returns them."""
     return json.dumps(pieces).encode()
 
 
 def unknown(learnt: bytes, parts: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
-    """(how many of the parts of a text, cut as `build` does it, are no piece in `learnt`, how many
-    there are).
+    """(number of parts that are not in the vocabulary `learnt`, number of parts).
+
+    The parts are those of a text cut as in `build`.
     """
     known, missing, total = set(json.loads(learnt)), 0, 0
     for piece, _ in parts:
@@ -41,12 +41,11 @@ def build(
     written: Callable[[str], bytes],
     begins_word: Callable[[str], int],
 ) -> Codec:
-    """The tokenizer of the pieces in `learnt`.
+    """The tokenizer of the vocabulary `learnt`.
 
-    `cut` gives a text's (piece, the bytes that spell it where it is unknown), `size` the UTF-8
-    bytes of the original text that a piece stands for, `written` a piece's own bytes, `join` the
-    text of what ids wrote, one after another, and `begins_word` what Codec.words says of a
-    piece.
+    `cut` splits a text into (piece, the bytes that spell it if it has no id), `size` gives the
+    UTF-8 bytes of the original text that a piece stands for, `written` a piece's own bytes, `join`
+    the text of the written bytes of all ids, and `begins_word` the entry of Codec.words.
     """
     pieces: list[str] = json.loads(learnt)
     ids = {piece: 256 + number for number, piece in enumerate(pieces)}

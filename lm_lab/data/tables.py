@@ -1,6 +1,4 @@
-"""Files of rows: tab- or comma-separated, or lines of several files side by side; mistakes answered
-in one line.
-"""
+"""Files of rows: tab- or comma-separated, or aligned lines of several files; one-line errors."""
 
 import codecs
 import csv
@@ -17,14 +15,14 @@ from lm_lab.types import UserError
 
 
 class Row(NamedTuple):
-    """The fields of a line, and where it stands (file:line)."""
+    """The fields of a line, and its place (file:line)."""
 
     where: str
     fields: list[str]
 
 
 def open_file(key: str, path: str) -> Path:
-    """The file of a setting. Raises UserError where there is none."""
+    """The file that a setting names. Raises UserError if it does not exist."""
     file = Path(path).expanduser()
     if not path or not file.is_file():
         raise UserError(
@@ -35,8 +33,9 @@ def open_file(key: str, path: str) -> Path:
 
 
 def lines(key: str, path: str) -> list[str]:
-    """The lines of a UTF-8 file without their ends, and without empty ones at its end. Raises
-    UserError.
+    """The lines of a UTF-8 file without line ends, and without empty lines at its end.
+
+    Raises UserError.
     """
     file = open_file(key, path)
     data = files.read_bytes(file)
@@ -59,13 +58,13 @@ def lines(key: str, path: str) -> list[str]:
 
 
 def tab_separated(key: str, path: str) -> Iterator[Row]:
-    """Rows cut at tabs, and nothing else: quotes stand for themselves."""
+    """Rows split at tabs; quotes have no meaning."""
     for number, line in enumerate(lines(key, path), 1):
         yield Row(f"{path}:{number}", line.split("\t"))
 
 
 def comma_separated(key: str, path: str) -> Iterator[Row]:
-    """Rows of a CSV file, quoted fields with their line ends in them."""
+    """Rows of a CSV file; quoted fields may contain line ends."""
     reader = csv.reader(line + "\n" for line in lines(key, path))
     try:
         for fields in reader:
@@ -77,7 +76,7 @@ def comma_separated(key: str, path: str) -> Iterator[Row]:
 
 
 def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
-    """Rows whose fields are the groups of a regular expression that must match the whole line."""
+    """Rows whose fields are the groups of a regular expression, which must match the whole line."""
     expression = re.compile(pattern)
     for number, line in enumerate(lines(key, path), 1):
         found = expression.fullmatch(line)
@@ -90,7 +89,7 @@ def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
 
 
 def side_by_side(key: str, path: str) -> Iterator[Row]:
-    """Rows whose fields are the lines of several files, "a.en,b.de", which must have as many."""
+    """Rows whose fields are the aligned lines of several files, "a.en,b.de"."""
     names = path.split(",")
     columns = [lines(key, name) for name in names]
     if len({len(column) for column in columns}) > 1:
@@ -104,7 +103,7 @@ def side_by_side(key: str, path: str) -> Iterator[Row]:
 
 
 def column(name: str, header: list[str] | None, key: str) -> int:
-    """The place of a column that is given by its name, or by its number from 1. Raises UserError."""
+    """The index of a column given by name, or by number from 1. Raises UserError."""
     if header is not None and name in header:
         return header.index(name)
     if name.isdecimal() and int(name) > 0:
@@ -118,7 +117,7 @@ def column(name: str, header: list[str] | None, key: str) -> int:
 
 
 def field(row: Row, place: int, key: str) -> str:
-    """A row's field. Raises UserError, with file and line, where it is too short."""
+    """A field of a row. Raises UserError, with file and line, if the row is too short."""
     if place >= len(row.fields):
         raise UserError(
             f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; "

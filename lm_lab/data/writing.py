@@ -1,4 +1,4 @@
-"""Tokenizes documents into the files of a token store, and splits them into train and held-out."""
+"""Tokenizes documents into the files of a token store, split into train and held-out."""
 
 import contextlib
 import hashlib
@@ -20,25 +20,23 @@ CHANGED = "changed while it was read; run again when it is at rest"
 
 
 class Rule(NamedTuple):
-    """How documents are held out, where the source does not say it itself."""
+    """How documents are held out if the source does not say so itself."""
 
     split: SplitRule
     fraction: float
 
 
 class DocumentInfo(NamedTuple):
-    """What the first reading finds out about a document."""
+    """Facts of a document from the first reading."""
 
-    sha256: str  # of all that it holds
+    sha256: str  # of all its content
     bytes: int
-    text: str  # SHA-256 of its text alone: pairs of one source lie on one side
+    text: str  # SHA-256 of its text alone: pairs with one source go to one split
     heldout: bool | None
 
 
 class HashingFile:
-    """A file under construction: counts and hashes what it is given, and is on the disk when it is
-    closed.
-    """
+    """A file being written: counts and hashes its bytes, and is on the disk when it is closed."""
 
     def __init__(self, path: Path) -> None:
         """Creates the file."""
@@ -46,35 +44,34 @@ class HashingFile:
         self._hash, self.name, self.bytes = hashlib.sha256(), path.name, 0
 
     def __enter__(self) -> "HashingFile":
-        """The file itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Flush to the disk and close."""
+        """Flushes to the disk and closes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
+        """Appends bytes."""
         self._file.write(data)
         self._hash.update(data)
         self.bytes += len(data)
 
     def entry(self) -> dict[str, Any]:
-        """The manifest's line on this file."""
+        """The manifest's entry for this file."""
         return {"bytes": self.bytes, "sha256": self._hash.hexdigest()}
 
 
 def write(
     folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
-    """Write tokens, byte table and list of documents into an empty folder, and of records where
-    each lies.
+    """Writes the files of a token store, except its manifest, into an empty folder.
 
-    Returns {"splits", "files", ...} of the manifest. The documents are read twice: once to hash
-    them (which decides the split, and finds mistakes before the work), once to tokenize. Raises
-    UserError when there are too few for the split, or when they change between the two.
+    Returns {"splits", "files", ...} for the manifest. Reads the documents twice: first to hash them
+    (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
+    UserError if there are too few for the split, or if they change in between.
     """
     known = scan(documents)
     held_out = assign_splits(known, rule, kind)
@@ -106,10 +103,10 @@ def write(
 
 
 class RecordFiles:
-    """What is kept of records beside their tokens; of a stream nothing."""
+    """The files that records have in addition to their tokens; a stream has none."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: DataForm) -> None:
-        """Creates the files, to be closed with the stack."""
+        """Creates the files; the stack closes them."""
         sides = () if kind == "stream" else ("train", "heldout")
         names = [
             [f"{side}.index", *([f"{side}.labels"] if kind == "labelled" else [])] for side in sides
@@ -122,7 +119,7 @@ class RecordFiles:
             self.files.append(stack.enter_context(HashingFile(folder / "heldout.texts.jsonl")))
 
     def add(self, document: Document, heldout: bool, place: tuple[int, int, int]) -> None:
-        """Takes in a record that lies at (first token, first of the target, end) of its side."""
+        """Adds a record at (first token, first of the target, end) of its split."""
         if not self._sides:
             return
         index, *labels = self._sides[heldout]
@@ -146,7 +143,7 @@ def scan(documents: Documents) -> list[DocumentInfo]:
 
 
 def document_info(document: Document) -> DocumentInfo:
-    """What is known of a document."""
+    """Hashes and size of a document."""
     data = document.text.encode()
     text = sha256 = hashlib.sha256(data).hexdigest()
     target = b"" if document.target is None else document.target.encode()
@@ -156,10 +153,10 @@ def document_info(document: Document) -> DocumentInfo:
 
 
 def assign_splits(known: list[DocumentInfo], rule: Rule, kind: DataForm) -> list[bool]:
-    """Whether each document is held out; none is of a stream that is cut at its tail, as a single
-    document always is.
+    """Whether each document is held out.
 
-    Raises UserError for an empty side.
+    A stream that is cut at its tail holds out no document; a single document is always cut so.
+    Raises UserError for an empty split.
     """
     stated = [item.heldout for item in known if item.heldout is not None]
     if stated:
@@ -182,9 +179,9 @@ def assign_splits(known: list[DocumentInfo], rule: Rule, kind: DataForm) -> list
 def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream") -> list[bool]:
     """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
 
-    The text alone decides: a document stays on its side when others come or go or it is renamed,
-    and copies of one text never lie on both sides. One text at least goes to each side. Raises
-    UserError when all are copies of one text.
+    Only the text decides: a document stays in its split when others come or go or it is renamed,
+    and copies of a text share a split. Each split gets at least one text. Raises UserError if all
+    are copies of one text.
     """
     hashes = {item.text for item in known}
     if len(hashes) < 2:
@@ -203,9 +200,10 @@ def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream"
 def tokenize(
     documents: Documents, known: list[DocumentInfo], tokenizer: Codec
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
-    """Every document, its name, sha256 and bytes for the listing, and the ids of its text, and of
-    its target if it has one, each with end_of_document. Raises UserError for a document that is not
-    as it was surveyed.
+    """Yields every document, its entry for the listing, and the ids of its text and of its target.
+
+    The ids end with end_of_document. Raises UserError for a document that changed since the first
+    reading.
     """
     with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
         for document, expected in zip(documents(), known):
@@ -221,9 +219,7 @@ def tokenize(
 
 
 def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
-    """The ids of a text, and end_of_document. Raises UserError for one that is outside the
-    vocabulary.
-    """
+    """The ids of a text, and end_of_document. Raises UserError for an id outside the vocabulary."""
     found = np.append(ids, tokenizer.end_of_document)
     if found.min() < 0 or found.max() >= tokenizer.vocab:
         wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
@@ -235,14 +231,14 @@ def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
 
 
 def _ranges(streams: list[HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:
-    """Where each split lies: a file of its own, or a part of the only one."""
+    """The place of each split: a file of its own, or a part of the only file."""
     sizes = [stream.bytes // itemsize for stream in streams]
     if len(streams) == 2:
         pairs = zip(("train", "heldout"), streams, sizes)
         return {
             name: {"file": stream.name, "start": 0, "stop": size} for name, stream, size in pairs
         }
-    # nanoGPT's cut of n characters, int(0.9 n): the end of the last document is not one of them.
+    # nanoGPT's cut of n characters is int(0.9 n); the end of the last document is not counted.
     cut = int((1 - fraction) * (sizes[0] - 1))
     if not 0 < cut < sizes[0]:
         raise UserError(

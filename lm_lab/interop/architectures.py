@@ -1,6 +1,4 @@
-"""From a foreign architecture's name, or a family of ours, to the file of this package that maps
-it.
-"""
+"""Finds the mapping of a foreign architecture, or the mappings of one of our families."""
 
 import importlib
 import pkgutil
@@ -12,7 +10,7 @@ from lm_lab.types import UserError
 
 
 def modules() -> list[ModuleType]:
-    """Every mapping: the files of the package that have ARCHITECTURES."""
+    """Every mapping: the files of this package that have ARCHITECTURES."""
     found = [
         f"lm_lab.interop.{module.name}" for module in pkgutil.iter_modules(lm_lab.interop.__path__)
     ]
@@ -24,8 +22,9 @@ def modules() -> list[ModuleType]:
 
 
 def find(name: str) -> ModuleType:
-    """The mapping of an architecture, or of one without its head. Raises UserError naming all that
-    there are (their names are too alike).
+    """The mapping of an architecture, or of one without its head.
+
+    Raises UserError, which lists all architectures (their names are too similar for a suggestion).
     """
     known = {
         architecture: module
@@ -40,7 +39,7 @@ def find(name: str) -> ModuleType:
 
 
 def of_family(family: str) -> list[ModuleType]:
-    """The mappings that a family can be written as. Raises UserError where there is none."""
+    """The mappings by which a family can be written. Raises UserError if there is none."""
     found = [module for module in modules() if family == module.FAMILY]
     if not found:
         known = sorted({module.FAMILY for module in modules()})

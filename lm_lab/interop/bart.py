@@ -13,7 +13,7 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, beyond, linear, norm, same
+from lm_lab.interop.mapping import Rule, linear, norm, same, skip_rows
 from lm_lab.interop.t5 import read_start, written_start
 from lm_lab.types import UserError
 
@@ -43,7 +43,7 @@ COMMON = {
 }
 FIXED = {**COMMON, "positions": "learned", "embedding_norm": True}
 
-UNUSED = 2  # rows of a table of positions, before that of position 0
+UNUSED = 2  # rows of the position table before that of position 0
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -54,8 +54,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any]:
-    """The fields that BART and the models after it have in common. Both sides have heads and inner
-    features alike.
+    """The settings that BART and its successors share.
+
+    Encoder and decoder have the same numbers of heads and inner features.
     """
     heads, inner = (
         take(foreign, f"encoder_{name}", int) for name in ("attention_heads", "ffn_dim")
@@ -82,7 +83,7 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that BART has not."""
+    """A complete config.json. Raises UserError naming a setting that BART does not have."""
     demand(config, "BART", FIXED)
     return {
         "architectures": [ARCHITECTURES[0]],
@@ -92,9 +93,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, Any]:
-    """The fields of a config.json that BART and the models after it have in common. Raises
-    UserError.
-    """
+    """The config.json fields that BART and its successors share. Raises UserError."""
     demand(config, name, {"features_of_head": config.width // config.heads})
     if config.width % config.heads:
         raise UserError(
@@ -126,18 +125,20 @@ def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, An
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     found = body(config)
     for side, prefix in (("encoder", "encoder_"), ("decoder", "")):
         found.append(
-            beyond(f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED)
+            skip_rows(
+                f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED
+            )
         )
         found += norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
     return found
 
 
 def body(config: Any) -> list[Rule]:
-    """Where the tensors are that BART and the models after it have in common."""
+    """The rules of the tensors that BART and its successors share."""
     offset = Rule(("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],))
     found = [same("embed/embedding", "model.shared.weight"), offset]
     for side, stack, depth in (

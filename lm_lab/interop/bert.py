@@ -12,13 +12,13 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, linear, norm, same, turned
+from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("BertForMaskedLM",)
 FAMILY = "encoder"
 PREFIX = "bert."
-# Buffers, copies of what is tied, and what was trained beside the head: next sentences and the
-# pooler before them.
+# buffers, tied copies, and what was trained beside the head: next-sentence prediction, and the
+# pooler before it
 IGNORED = (
     "bert.embeddings.position_ids",
     "cls.predictions.decoder.*",
@@ -32,7 +32,7 @@ RENAMED = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(
         foreign,
         {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
@@ -59,14 +59,12 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that BERT has not."""
+    """A complete config.json. Raises UserError naming a setting that BERT does not have."""
     return {"architectures": [ARCHITECTURES[0]], "model_type": "bert", **written(config, "BERT")}
 
 
 def written(config: Any, name: str) -> dict[str, Any]:
-    """The fields of a config.json that BERT and the models after it have in common. Raises
-    UserError.
-    """
+    """The config.json fields that BERT and its successors share. Raises UserError."""
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
     demand_all(config, name, wanted | {"positions": "learned", "bias": True}, written=("kinds",))
     if not config.kinds:
@@ -91,24 +89,24 @@ def written(config: Any, name: str) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     head = "cls.predictions"
     found = [*body(config), *linear("transform", f"{head}.transform.dense")]
     found += norm("transform_norm", f"{head}.transform.LayerNorm")
     if config.tied:
         return [*found, same("head/bias", f"{head}.bias")]
-    # An untied head keeps, and does not use, the offset that a tied one has.
+    # A head that is not tied keeps the bias of a tied one, and does not use it.
     offset = Rule(
         ("head/bias",),
         (f"{head}.decoder.bias", f"{head}.bias"),
         lambda used, _: (used,),
         lambda b: (b, b),
     )
-    return [*found, turned("head/kernel", f"{head}.decoder.weight"), offset]
+    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), offset]
 
 
 def body(config: Any) -> list[Rule]:
-    """Where the tensors of the features are, which every architecture on top of BERT has."""
+    """The rules of the features' tensors, which all architectures based on BERT have."""
     layers, layer = tuple(range(config.depth)), "bert.encoder.layer.{layer}"
     found = [
         same("embed/embedding", "bert.embeddings.word_embeddings.weight"),

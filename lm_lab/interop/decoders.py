@@ -1,4 +1,4 @@
-"""What the mappings of decoders have in common."""
+"""Shared parts of the decoders' mappings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +17,9 @@ NO_SPECIALS = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
-}  # their classes would fill in others
+}  # written, because their classes would fill in others
 
-OFFSETS = {  # by the setting `bias`, the products that have one
+OFFSETS = {  # the linear layers with a bias, by the setting `bias`
     "none": (),
     "qkv": ("query", "key", "value"),
     "attention": ("query", "key", "value", "out"),
@@ -29,7 +29,7 @@ OFFSETS = {  # by the setting `bias`, the products that have one
 
 
 def demand_plain_heads(config: Any, architecture: str) -> None:
-    """Raises UserError where heads share keys and values, or do not make up the width."""
+    """Raises UserError if heads share keys and values, or do not make up the width."""
     if config.kv_heads not in (None, config.heads):
         shared = (
             f"model.kv_heads {config.kv_heads} cannot be written as {architecture}, whose heads "
@@ -40,19 +40,19 @@ def demand_plain_heads(config: Any, architecture: str) -> None:
 
 
 def demand_full_width(config: Any, architecture: str) -> None:
-    """Raises UserError where the heads do not make up the width."""
+    """Raises UserError if the heads do not make up the width."""
     if config.heads * config.features_of_head != config.width:
         made = f"model.head_dim {config.features_of_head} cannot be written as {architecture}"
         raise Refused(f"{made}, whose heads make up the width", {"head_dim": None})
 
 
 def read_sizes(foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes that most architectures call alike."""
+    """The sizes that most architectures name alike."""
     return {ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()}
 
 
 def write_sizes(config: Any) -> dict[str, Any]:
-    """The same, of ours."""
+    """The same sizes of our config, under the foreign names."""
     return {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
 
 
@@ -62,10 +62,12 @@ def layer_rules(
     products: Mapping[str, str],
     norms: Mapping[str, str],
     *,
-    less_1: bool = False,
+    minus_one: bool = False,
 ) -> list[Rule]:
-    """Of the products and norms of every layer: ours to theirs within a layer, which there is
-    `stem` with {layer}.
+    """The rules of the linear layers and norms of every layer.
+
+    `products` and `norms` map our names within a layer to theirs; `stem`, with {layer}, precedes
+    these.
     """
     found = []
     for path, layers in config.stacks:
@@ -74,6 +76,10 @@ def layer_rules(
             found += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
         for ours, theirs in norms.items():
             found += norm(
-                f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=config.norm_bias, less_1=less_1
+                f"{path}/{ours}",
+                f"{stem}.{theirs}",
+                layers,
+                bias=config.norm_bias,
+                minus_one=minus_one,
             )
     return found

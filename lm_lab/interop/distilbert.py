@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, linear, norm, same, turned
+from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
 FAMILY = "encoder"
@@ -42,7 +42,7 @@ PRODUCTS = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     return {
         **FIXED,
         **{ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()},
@@ -53,7 +53,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that DistilBERT has not."""
+    """A complete config.json. Raises UserError naming a setting that DistilBERT does not have."""
     demand_all(config, "DistilBERT", FIXED)
     return {
         "architectures": [*ARCHITECTURES],
@@ -69,7 +69,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers, layer = range(config.depth), "distilbert.transformer.layer.{layer}"
     found = [
         same("embed/embedding", "distilbert.embeddings.word_embeddings.weight"),
@@ -83,4 +83,4 @@ def rules(config: Any) -> list[Rule]:
     ]
     for ours, theirs in PRODUCTS.items():
         found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
-    return found if config.tied else [*found, turned("head/kernel", "vocab_projector.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "vocab_projector.weight")]

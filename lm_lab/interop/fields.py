@@ -1,4 +1,4 @@
-"""The fields of a foreign config.json, checked; a mistake names the field."""
+"""Reads the fields of a foreign config.json with checks; an error names the field."""
 
 import dataclasses
 import logging
@@ -11,10 +11,10 @@ from lm_lab.types import UserError
 logger = logging.getLogger(__name__)
 
 _NEEDED = object()
-LARGEST = 2**31 - 1  # of a whole number: no tensor has a side as long
+LARGEST = 2**31 - 1  # largest integer: no tensor has an axis as long
 
-# Settings that every mapping writes, that mean nothing where what they belong to is not there, or
-# that are of training.
+# Settings that every mapping writes, that have no meaning without the part that they belong to, or
+# that matter for training alone.
 WRITTEN = (
     "width",
     "depth",
@@ -37,7 +37,7 @@ WRITTEN += (
 )
 WRITTEN += ("dropout", "scan", "balance_weight")
 
-# Of layers that are not gated: the library's names, and ours.
+# of layers without a gate: the library's names, and ours
 PLAIN_ACTIVATIONS = {
     "gelu_new": "gelu",
     "gelu_pytorch_tanh": "gelu",
@@ -46,31 +46,35 @@ PLAIN_ACTIVATIONS = {
 }
 
 
-# Fields that no mapping reads and that change nothing of what a model computes: what it is called,
-# how a new one is drawn, what generation and other heads begin with, how transformers computes.
+# Fields that no mapping reads and that do not change what a model computes: its name,
+# initialisation, what generation and other heads start from, how transformers computes.
 _NAMES = """
-    _attn_implementation _attn_implementation_autoset _name_or_path architectures chunk_size_feed_forward
-    classif_dropout classifier_dropout dense_act_fn dtype gradient_checkpointing id2label is_encoder_decoder
-    is_gated_act label2id model_type n_ctx name_or_path output_attentions output_hidden_states output_router_logits
-    output_past finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict return_dict_in_generate
-    seq_classif_dropout sinusoidal_pos_embds attention_softmax_in_fp32 cache_implementation classifier_pooling
-    deterministic_flash_attn reference_compile repad_logits_with_grad scale_attention_softmax_in_fp32
-    sparse_pred_ignore_index sparse_prediction tie_weights_ cls_token_id initializer_cutoff_factor
-    router_aux_loss_coef static_position_embeddings summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
+    _attn_implementation _attn_implementation_autoset _name_or_path architectures
+    chunk_size_feed_forward classif_dropout classifier_dropout dense_act_fn dtype
+    gradient_checkpointing id2label is_encoder_decoder is_gated_act label2id model_type n_ctx
+    name_or_path output_attentions output_hidden_states output_router_logits output_past
+    finetuning_task problem_type qa_dropout reorder_and_upcast_attn return_dict
+    return_dict_in_generate seq_classif_dropout sinusoidal_pos_embds attention_softmax_in_fp32
+    cache_implementation classifier_pooling deterministic_flash_attn reference_compile
+    repad_logits_with_grad scale_attention_softmax_in_fp32 sparse_pred_ignore_index
+    sparse_prediction tie_weights_ cls_token_id initializer_cutoff_factor router_aux_loss_coef
+    static_position_embeddings summary_activation summary_first_dropout summary_proj_to_labels
+    summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype
     transformers_version use_associative_scan use_cache use_mambapy residual_in_fp32
 
-    final_w_init_variance_scale init_std initializer_factor initializer_range rescale_prenorm_residual time_step_floor
-    time_step_init_scheme time_step_max time_step_min time_step_scale w_init_variance_scale
+    final_w_init_variance_scale init_std initializer_factor initializer_range
+    rescale_prenorm_residual time_step_floor time_step_init_scheme time_step_max time_step_min
+    time_step_scale w_init_variance_scale
 
-    bad_words_ids begin_suppress_tokens bos_token_id decoder_start_token_id diversity_penalty do_sample early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
-    length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
-    output_scores pad_token_id prefix remove_invalid_values repetition_penalty sep_token_id suppress_tokens temperature
-    top_k top_p typical_p
+    bad_words_ids begin_suppress_tokens bos_token_id decoder_start_token_id diversity_penalty
+    do_sample early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty
+    max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
+    output_scores pad_token_id prefix remove_invalid_values repetition_penalty sep_token_id
+    suppress_tokens temperature top_k top_p typical_p
 """
 HARMLESS = frozenset(_NAMES.split())
-# The same of these, as long as they say so.
+# Likewise, as long as they have these values.
 HARMLESS_AS = {
     **dict.fromkeys(
         ("activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"), 0
@@ -87,7 +91,7 @@ HARMLESS_AS = {
 
 
 class Fields(dict[str, Any]):
-    """A foreign config that knows which of its fields were asked for."""
+    """A foreign config that records which of its fields were read."""
 
     def __init__(self, values: Mapping[str, Any], asked: set[str] | None = None) -> None:
         super().__init__(values)
@@ -102,7 +106,7 @@ class Fields(dict[str, Any]):
         return super().__contains__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """As a dict's."""
+        """As `dict.get`."""
         self.asked.add(name)
         return super().get(name, default)
 
@@ -113,13 +117,13 @@ class Fields(dict[str, Any]):
         return Fields(dict(other) | dict(self.items()), self.asked)
 
     def left(self) -> dict[str, Any]:
-        """The fields that nobody asked for, less the harmless ones."""
+        """The fields that were never read, without the harmless ones."""
         strange = {name: value for name, value in self.items() if name not in self.asked | HARMLESS}
         return {name: value for name, value in strange.items() if not _is_harmless(name, value)}
 
 
 def _is_harmless(name: str, value: Any) -> bool:
-    # None is how transformers says that there is no such thing.
+    # transformers writes None for a missing part
     return name in HARMLESS_AS and (value is None or value == HARMLESS_AS[name])
 
 
@@ -131,8 +135,9 @@ def take(
     *,
     low: float | None = None,
 ) -> Any:
-    """A field's value as the hinted type, not below `low`; the default where it is absent. Raises
-    UserError.
+    """A field's value, of the hinted type and not below `low`; the default if it is absent.
+
+    Raises UserError.
     """
     if name not in foreign and default is not _NEEDED:
         return default
@@ -144,10 +149,9 @@ def take(
 
 
 def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: float = 0.1) -> float:
-    """model.dropout: of what enters the stream, for which the foreign library has a field of each
-    place.
+    """model.dropout, for which the foreign library has one field for each place.
 
-    Where they differ, the first is taken, and the others are named in a warning. Raises UserError.
+    If they differ, the first is used, and a warning names the others. Raises UserError.
     """
     rates = {name: take(foreign, name, float, default, low=0.0) for name in names}
     taken = rates.pop(names[0])
@@ -165,8 +169,9 @@ def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: floa
 def choose(
     foreign: Mapping[str, Any], name: str, known: Mapping[Any, Any], default: Any = _NEEDED
 ) -> Any:
-    """What `known` makes of a field's value; `default`, too, is a key of it. Raises UserError for
-    another value.
+    """The entry of `known` for a field's value (default: the key `default`).
+
+    Raises UserError for another value.
     """
     value = take(foreign, name, str, default)
     if value not in known:
@@ -175,9 +180,7 @@ def choose(
 
 
 def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises UserError for a field that is there and says anything else than the one value that is
-    supported.
-    """
+    """Raises UserError if a field is present with any value other than the one supported."""
     for name, value in wanted.items():
         given = foreign.get(name, value)
         if given != value or isinstance(given, bool) != isinstance(value, bool):
@@ -185,7 +188,9 @@ def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
-    """Raises UserError for a setting of ours that is not the one that the architecture can express."""
+    """Raises UserError for a setting of ours other than the one that
+    the architecture can express.
+    """
     needs = {name: value for name, value in wanted.items() if getattr(config, name) != value}
     for name, value in needs.items():
         given = getattr(config, name)
@@ -198,8 +203,10 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
 def demand_all(
     config: Any, architecture: str, wanted: Mapping[str, Any], written: Collection[str] = ()
 ) -> None:
-    """Raises UserError for a setting that the architecture cannot express: one that is neither as
-    wanted, nor among those that the mapping writes itself, nor at its default.
+    """Raises UserError for a setting that the architecture cannot express.
+
+    A setting passes if it is as in `wanted`, among those that the mapping itself writes, or at its
+    default.
     """
     passed = {*WRITTEN, *written, *wanted}
     others = {
@@ -211,7 +218,7 @@ def demand_all(
 
 
 def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -> Any:
-    """What the architecture calls a setting's value. Raises UserError for one that it has not."""
+    """The architecture's name for a setting's value. Raises UserError if it has none."""
     value, names = getattr(config, name), inverse(known)
     if value not in names:
         raise Refused(
@@ -222,7 +229,7 @@ def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -
 
 
 class Refused(UserError):
-    """A model that an architecture cannot express, and the settings with which it could."""
+    """A model that an architecture cannot express, with the settings that it would need."""
 
     def __init__(self, message: str, needs: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -230,5 +237,5 @@ class Refused(UserError):
 
 
 def inverse(known: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Ours to theirs; where several of theirs are one of ours, the first."""
+    """The inverse mapping, ours to theirs; of several foreign values the first."""
     return {ours: theirs for theirs, ours in reversed(list(known.items()))}

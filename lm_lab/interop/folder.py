@@ -1,5 +1,6 @@
-"""A folder as the transformers library writes it: config.json beside model.safetensors, whole or in
-shards.
+"""Reads and writes a model's folder as transformers has it: config.json and model.safetensors.
+
+The weights may come in shards.
 """
 
 import contextlib
@@ -32,8 +33,8 @@ from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
 
-NAMED = 8  # fields that a warning names, at most
-# Fields that we write under another name, or that are of the files as they were.
+NAMED = 8  # most fields that a warning names
+# fields that we write under another name, or that describe the original files
 REPLACED = (
     "_name_or_path",
     "auto_map",
@@ -44,20 +45,18 @@ REPLACED = (
 )
 ROOM = (
     2**24
-    # numbers that a model may have beyond twice those of its tensors, before the two are set side by
-    # side
+    # most numbers that a model may have beyond twice those of its tensors, before both are compared
 )
 
 
 def load(
     folder: Path, dtype: str = "float32", *, allow_nonfinite: bool = False
 ) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters of the dtype). Raises UserError naming the file and the
-    tensor or field.
+    """(family, its Config, NumPy parameters of the dtype).
 
-    Fields of the config that are not understood, and a head that its config calls the embedding and
-    that is none, are named in a warning. `allow_nonfinite` takes NaN and infinite weights, which
-    are refused else.
+    Fields of the config that are not understood are named in a warning, and so is a head that
+    differs from the embedding although the config ties them. NaN and infinite weights are refused
+    unless `allow_nonfinite`. Raises UserError naming the file and the tensor or field.
     """
     foreign = Fields(read_config(folder) | special_ids(folder))
     with named(folder / "config.json"):
@@ -99,12 +98,12 @@ def save(
     beside: Sequence[Path] = (),
     kept: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes a model whole, with copies of the files `beside`, or nothing; returns the
-    architecture: the one asked for, or the first that fits.
+    """Writes a model atomically, with copies of the files `beside`; returns the architecture.
 
-    `kept` is the config.json that the model was read from, whose special ids and other fields that
-    say nothing of its shape are written again; or special ids alone. Raises UserError where the
-    folder is taken, or naming the setting that the architecture cannot express.
+    That is the one asked for, or the first that fits. `kept` is the config.json that the model was
+    read from, whose special ids and other fields that do not concern its shape are written again;
+    or special ids alone. Raises UserError if the folder is taken, or naming the setting that the
+    architecture cannot express.
     """
     module, foreign = _describe(family, config, architecture)
     foreign = _with_kept(module, foreign, kept or {})
@@ -119,11 +118,11 @@ def save(
 
 
 def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The config that we write, with what is kept of the one that was read."""
+    """The config that we write, with the fields kept from the one that was read."""
     ids = {name: value for name, value in kept.items() if name.endswith("_token_id")}
     if "model_type" not in kept:
         return ours | ids
-    # Where it said nothing of an id, its class has the id that it meant.
+    # If it did not give an id, the default of its class was meant.
     shape = {name: value for name, value in ours.items() if not name.endswith("_token_id")}
     if kept["model_type"] != ours["model_type"]:
         return shape | ids
@@ -178,12 +177,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A draft that becomes the folder, durably, when the block ends, and vanishes when it raises,
-    at a signal too.
+    """A draft that becomes the folder when the block ends, and is deleted if it raises.
 
-    Raises UserError where the folder is there and not empty, or cannot be written.
+    The folder is on the disk before the draft is renamed; a signal deletes the draft too. Raises
+    UserError if the folder is not empty, or cannot be written.
     """
-    place = folder.absolute()  # "." has no name
+    place = folder.absolute()  # the path "." has no name
     draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         with Signals("raise"), explained(folder, "write"):
@@ -198,7 +197,7 @@ def drafted(folder: Path) -> Iterator[Path]:
 
 
 def check_free(folder: Path) -> None:
-    """Raises UserError where a file, or a folder that is not empty, has the name."""
+    """Raises UserError if the name is taken by a file, or by a folder that is not empty."""
     with explained(folder, "write"):
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
             raise UserError(f"{folder} is taken; choose another folder, or delete it")
@@ -206,7 +205,7 @@ def check_free(folder: Path) -> None:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Puts the path before what is wrong with it."""
+    """Prepends the path to the message of a UserError."""
     try:
         yield
     except UserError as error:
@@ -221,7 +220,7 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
 
 
 def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors under the names that their endings have today."""
+    """The tensors, with the endings of their names brought to today's."""
     for old, new in getattr(module, "RENAMED", {}).items():
         found = {
             f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x
@@ -247,8 +246,9 @@ def _name_left(path: Path, foreign: Fields) -> None:
 
 
 def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
-    """Raises UserError where there are fewer tensors than layers or experts: before anything is
-    made for each.
+    """Raises UserError if there are fewer tensors than layers or experts.
+
+    It comes before anything is made for each layer.
     """
     counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
     if getattr(config, "feed_forward_kind", None) == "experts":
@@ -262,8 +262,9 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
 
 
 def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:
-    """Raises UserError where config.json describes a model far larger than the tensors: before
-    memory is asked for.
+    """Raises UserError if config.json describes a model far larger than the tensors.
+
+    It comes before any memory is allocated.
     """
     asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
     if asked > 2 * there + ROOM:
@@ -276,7 +277,7 @@ def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.nd
 def _prefixed(
     module: ModuleType, rules: Sequence[Rule], found: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The tensors under the names of the rules, which a bare model leaves the prefix out of."""
+    """The tensors under the names of the rules; a model without its head lacks the prefix."""
     prefix = getattr(module, "PREFIX", "")
     if not prefix or any(name.startswith(prefix) for name in found):
         return found
@@ -284,7 +285,7 @@ def _prefixed(
     return {name if name in known else f"{prefix}{name}": tensor for name, tensor in found.items()}
 
 
-HEAD = "lm_head.weight"  # which stands before no prefix, also where it is tied, and so in no rule
+HEAD = "lm_head.weight"  # It has no prefix even if it is tied, and so in no rule.
 
 
 def _untied(
@@ -294,10 +295,9 @@ def _untied(
     rules: list[Rule],
     found: Mapping[str, np.ndarray],
 ) -> tuple[Any, list[Rule]]:
-    """(config, rules) of the model that the tensors are: untied where there is a head that is not
-    the embedding.
+    """(config, rules) of the tensors as they are: untied if the head is not the embedding.
 
-    Raises UserError where the architecture has no such head, or another copy of the embedding
+    Raises UserError if the architecture has no such head, or if another copy of the embedding
     differs.
     """
     embedding = _foreign_name(rules, "embed/embedding")

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"use_bidirectional_attention": None})
     activation = take(foreign, "hidden_activation", str | None, None) or take(
         foreign, "hidden_act", str, "gelu"
@@ -43,7 +43,7 @@ def read_shared(foreign: dict[str, Any], activation: str) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Gemma has not."""
+    """A complete config.json. Raises UserError naming a setting that Gemma does not have."""
     return {"architectures": [*ARCHITECTURES], "model_type": "gemma"} | write_shared(
         config, "Gemma"
     )
@@ -66,8 +66,8 @@ def write_shared(
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers = layer_rules(
-        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, llama.NORMS, less_1=True
+        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, llama.NORMS, minus_one=True
     )
-    return [*llama.outer_rules(config, less_1=True), *layers]
+    return [*llama.outer_rules(config, minus_one=True), *layers]

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"use_bidirectional_attention": None})
     return read_shared(
         {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0} | foreign, every=2
@@ -86,7 +86,7 @@ def _kinds(depth: int, every: int | None) -> list[str]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Gemma 2 has not."""
+    """A complete config.json. Raises UserError naming a setting that Gemma 2 does not have."""
     return {"architectures": [*ARCHITECTURES], "model_type": "gemma2"} | write_shared(
         config, "Gemma 2"
     )
@@ -118,8 +118,8 @@ def write_shared(
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers = layer_rules(
-        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS, less_1=True
+        config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS, minus_one=True
     )
-    return [*llama.outer_rules(config, less_1=True), *layers]
+    return [*llama.outer_rules(config, minus_one=True), *layers]

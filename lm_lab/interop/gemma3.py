@@ -28,7 +28,7 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"use_bidirectional_attention": False, "attn_logit_softcapping": None})
     given = take(foreign, "rope_parameters", dict | None, None) or {}
     whole = {"rope_theta": 1e6} | foreign | {"rope_parameters": given.get(FULL)}
@@ -53,7 +53,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Gemma 3 has not."""
+    """A complete config.json. Raises UserError naming a setting that Gemma 3 does not have."""
     wanted = {"qk_norm": "rms", "attention_softcap": None}
     shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("window_rotary_base",))
     whole, base = shared["rope_parameters"], config.window_rotary_base
@@ -63,5 +63,5 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
-    return [*gemma2.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS, less_1=True)]
+    """The rules of its tensors."""
+    return [*gemma2.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS, minus_one=True)]

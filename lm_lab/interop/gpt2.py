@@ -14,7 +14,7 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, fused, same, turned
+from lm_lab.interop.mapping import Rule, fused, same, transposed
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
 BARE = ("GPT2Model",)
@@ -24,7 +24,7 @@ IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(
         foreign,
         {
@@ -53,7 +53,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that GPT-2 has not."""
+    """A complete config.json. Raises UserError naming a setting that GPT-2 does not have."""
     wanted = {"norm": "layer", "norm_bias": True, "positions": "learned", "bias": "all"}
     demand_all(config, "GPT-2", wanted)
     demand_plain_heads(config, "GPT-2")
@@ -78,7 +78,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers = range(config.depth)
     found = [
         same("embed/embedding", "transformer.wte.weight"),
@@ -91,7 +91,7 @@ def rules(config: Any) -> list[Rule]:
                 projections,
                 f"transformer.h.{{layer}}.attn.c_attn.{name}",
                 axis=-1,
-                turned=False,
+                transposed=False,
                 layers=layers,
             )
         )
@@ -112,5 +112,5 @@ def rules(config: Any) -> list[Rule]:
             same(f"norm/{leaf}", f"transformer.ln_f.{name}"),
         ]
     if not config.tied:
-        found.append(turned("head/kernel", "lm_head.weight"))
+        found.append(transposed("head/kernel", "lm_head.weight"))
     return found

@@ -15,7 +15,7 @@ from lm_lab.interop.decoders import (
     write_sizes,
 )
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Arrays, Rule, norm, same, turned
+from lm_lab.interop.mapping import Arrays, Rule, norm, same, transposed
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
 FAMILY = "decoder"
@@ -26,7 +26,7 @@ IGNORED = (  # buffers, and a tied copy
     "gpt_neox.layers.*.attention.rotary_emb.inv_freq",
     "embed_out.weight",
 )
-RENAMED = {"lm_head.weight": "embed_out.weight"}  # as transformers 5 calls it, but in files
+RENAMED = {"lm_head.weight": "embed_out.weight"}  # the name in transformers 5, but not in files
 
 FIXED = {"norm": "layer", "norm_bias": True, "positions": "rotary"}
 LAYER = "gpt_neox.layers.{layer}"
@@ -39,7 +39,7 @@ PRODUCTS = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     parallel = take(foreign, "use_parallel_residual", bool, True)
     old = {"rope_theta": take(foreign, "rotary_emb_base", float, 10_000.0)}
     return {
@@ -58,7 +58,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that GPT-NeoX has not."""
+    """A complete config.json. Raises UserError naming a setting that GPT-NeoX does not have."""
     wanted = FIXED | {"parallel_norms": config.parallel}
     demand_all(config, "GPT-NeoX", wanted, written=("bias", "rotary_share", "parallel"))
     demand_plain_heads(config, "GPT-NeoX")
@@ -79,7 +79,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     norms = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
     found = [
         same("embed/embedding", "gpt_neox.embed_in.weight"),
@@ -89,11 +89,11 @@ def rules(config: Any) -> list[Rule]:
     ]
     if config.bias == "all":
         found.append(_by_head(config, "bias", "bias"))
-    return found if config.tied else [*found, turned("head/kernel", "embed_out.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "embed_out.weight")]
 
 
 def _by_head(config: Any, leaf: str, theirs: str) -> Rule:
-    """Query, key and value as rows [H, 3, K, ...] there."""
+    """Query, key and value, which they store as rows [H, 3, K, ...]."""
 
     def read(x: np.ndarray) -> Arrays:
         parts = x.reshape(config.heads, 3, config.features_of_head, *x.shape[1:])

@@ -55,7 +55,7 @@ PRODUCTS = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     sizes = {ours: take(foreign, theirs, int, low=1) for ours, theirs in SIZES.items()}
     expect(foreign, {"rotary": True, "scale_attn_weights": True})
     turning, size = (
@@ -78,7 +78,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that GPT-J has not."""
+    """A complete config.json. Raises UserError naming a setting that GPT-J does not have."""
     demand_all(config, "GPT-J", FIXED, written=("rotary_share",))
     demand_plain_heads(config, "GPT-J")
     return {
@@ -97,7 +97,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     head = same("head/bias", "lm_head.bias")
     return [
         same("embed/embedding", "transformer.wte.weight"),
@@ -116,7 +116,7 @@ def _turning(config: Any) -> int:
 
 
 def _halved(config: Any, part: str, theirs: str) -> Rule:
-    """Of each head the features that turn, in pairs (2i, 2i + 1) there and (i, i + half) here."""
+    """The rotated features of each head: their pairs (2i, 2i + 1) are ours (i, i + half)."""
     turning, size = _turning(config), config.features_of_head
     of_head = np.concatenate(
         [np.arange(0, turning, 2), np.arange(1, turning, 2), np.arange(turning, size)]

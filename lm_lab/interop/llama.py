@@ -1,11 +1,11 @@
-"""LLaMA (2302.13971, 2407.21783), and what its relatives share with it."""
+"""LLaMA (2302.13971, 2407.21783), and the parts that its relatives share."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
 from lm_lab.interop.fields import choose, demand_all, expect, spell, take
-from lm_lab.interop.mapping import Rule, norm, same, turned
+from lm_lab.interop.mapping import Rule, norm, same, transposed
 from lm_lab.schema import check
 from lm_lab.types import UserError
 
@@ -19,7 +19,7 @@ BIASES = {
     (False, False): "none",
     (True, False): "attention",
     (True, True): "all",
-}  # of attention, of the rest
+}  # of attention, of the other layers
 SHARE = "partial_rotary_factor"
 LAYER = "model.layers.{layer}"
 ATTENTION = {
@@ -33,7 +33,7 @@ NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attenti
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     offsets = take(foreign, "attention_bias", bool, False), take(foreign, "mlp_bias", bool, False)
     if offsets not in BIASES:
         raise UserError("mlp_bias True is not supported without attention_bias")
@@ -41,8 +41,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """The fields that the relatives call alike; `partial`: of which a share of each head may be
-    turned.
+    """The settings that the relatives share; `partial`: only a share of
+    each head may be rotated.
     """
     return {
         **read_sizes(foreign),
@@ -58,10 +58,10 @@ def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, 
 
 
 def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[str, Any]:
-    """How positions turn, in the form of transformers 5 (`rope_parameters`) or of those before it.
+    """The settings of rotary positions, from transformers 5 (`rope_parameters`) or older versions.
 
-    They turn `share` of a head's features, unless the fields say otherwise; None: all, and another
-    share is refused.
+    They rotate `share` of a head's features, unless the fields say otherwise; None: all, and
+    another share is refused.
     """
     name = "rope_parameters" if foreign.get("rope_parameters") is not None else "rope_scaling"
     given = foreign.get(name) or {}
@@ -98,7 +98,7 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that LLaMA has not."""
+    """A complete config.json. Raises UserError naming a setting that LLaMA does not have."""
     if config.width % config.heads:  # which transformers refuses of this relative alone
         raise UserError(
             f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} "
@@ -116,8 +116,9 @@ def write_shared(
     wanted: Mapping[str, Any] | None = None,
     written: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The fields that the relatives call alike. Raises UserError for a setting that is neither
-    LLaMA's, nor as this relative wants it, nor among those that it writes itself.
+    """The config.json fields that the relatives share.
+
+    Raises UserError for a setting that is not LLaMA's, not in `wanted`, and not in `written`.
     """
     demand_all(
         config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written
@@ -149,12 +150,12 @@ def write_rotary(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [*outer_rules(config), *layer_rules(config, LAYER, ATTENTION | FEED_FORWARD, NORMS)]
 
 
-def outer_rules(config: Any, *, less_1: bool = False) -> list[Rule]:
-    """Of the embedding, the last norm and the head."""
+def outer_rules(config: Any, *, minus_one: bool = False) -> list[Rule]:
+    """The rules of the embedding, the last norm and the head."""
     found = [same("embed/embedding", "model.embed_tokens.weight")]
-    found += norm("norm", "model.norm", bias=config.norm_bias, less_1=less_1)
-    return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]
+    found += norm("norm", "model.norm", bias=config.norm_bias, minus_one=minus_one)
+    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.fields import demand, expect, take
-from lm_lab.interop.mapping import Rule, fused, same, turned
+from lm_lab.interop.mapping import Rule, fused, same, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("MambaForCausalLM",)
@@ -15,7 +15,7 @@ BARE = ("MambaModel",)
 FAMILY = "state_space"
 PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
-# PEFT refuses the one, and of the other transformers takes the weight past PEFT's wrapper.
+# PEFT refuses the first; for the second, transformers bypasses PEFT's wrapper.
 NOT_ADAPTED = dict.fromkeys(
     ("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\""
 )
@@ -52,7 +52,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Mamba has not."""
+    """A complete config.json. Raises UserError naming a setting that Mamba does not have."""
     demand(
         config,
         "Mamba",
@@ -92,7 +92,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def taps(ours: str, theirs: str, layers: range) -> Rule:
-    """The weights of a convolution of each feature by itself: [D, 1, W] in torch, [D, W] here."""
+    """The depthwise convolution's weights: [D, 1, W] in torch, [D, W] here."""
 
     def read(x: np.ndarray) -> tuple[np.ndarray, ...]:
         return (x[:, 0],)
@@ -104,7 +104,7 @@ def taps(ours: str, theirs: str, layers: range) -> Rule:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers, ours, theirs = (
         range(config.depth),
         "layers/state_space",
@@ -114,12 +114,12 @@ def rules(config: Any) -> list[Rule]:
         same("embed/embedding", "backbone.embeddings.weight"),
         same("layers/mixer_norm/scale", "backbone.layers.{layer}.norm.weight", layers),
         taps(f"{ours}/convolution/taps", f"{theirs}.conv1d.weight", layers),
-        turned(f"{ours}/select/kernel", f"{theirs}.x_proj.weight", layers),
-        turned(f"{ours}/step/kernel", f"{theirs}.dt_proj.weight", layers),
+        transposed(f"{ours}/select/kernel", f"{theirs}.x_proj.weight", layers),
+        transposed(f"{ours}/step/kernel", f"{theirs}.dt_proj.weight", layers),
         same(f"{ours}/step_bias", f"{theirs}.dt_proj.bias", layers),
         same(f"{ours}/log_rates", f"{theirs}.A_log", layers),
         same(f"{ours}/skip", f"{theirs}.D", layers),
-        turned(f"{ours}/out/kernel", f"{theirs}.out_proj.weight", layers),
+        transposed(f"{ours}/out/kernel", f"{theirs}.out_proj.weight", layers),
         same("norm/scale", "backbone.norm_f.weight"),
     ]
     for leaf, name, is_matrix in (("kernel", "weight", True), ("bias", "bias", False))[
@@ -127,12 +127,12 @@ def rules(config: Any) -> list[Rule]:
     ]:
         parts = [f"{ours}/{part}/{leaf}" for part in ("input", "gate")]
         found.append(
-            fused(parts, f"{theirs}.in_proj.{name}", axis=0, turned=is_matrix, layers=layers)
+            fused(parts, f"{theirs}.in_proj.{name}", axis=0, transposed=is_matrix, layers=layers)
         )
     if config.bias:
         found.append(same(f"{ours}/out/bias", f"{theirs}.out_proj.bias", layers))
     if config.conv_bias:
         found.append(same(f"{ours}/convolution/bias", f"{theirs}.conv1d.bias", layers))
     if not config.tied:
-        found.append(turned("head/kernel", "lm_head.weight"))
+        found.append(transposed("head/kernel", "lm_head.weight"))
     return found

@@ -1,8 +1,7 @@
-"""How tensors of another library become parameters, and parameters tensors: rules that are their
-own inverse's pair.
+"""Rules that map foreign tensors to our parameters, and back.
 
-A path is "layers/attention/query/kernel"; where a rule has layers, that leaf is stacked, and its
-row i is the foreign layer layers[i].
+A path is "layers/attention/query/kernel"; if a rule has layers, that leaf is stacked, and its row i
+is the foreign layer layers[i].
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,21 +19,20 @@ FLOATS = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bflo
 
 
 class Rule(NamedTuple):
-    """Leaves of ours that hold the same numbers as some foreign tensors, and the two ways between
-    them.
+    """Leaves of ours and foreign tensors with the same numbers, and the maps between them.
 
     `read` maps the foreign arrays of one layer, in order, to ours of one layer; `write` is its
     inverse. Both are affine, so that gradients can be mapped too.
     """
 
     ours: tuple[str, ...]
-    theirs: tuple[str, ...]  # with "{layer}" where there are layers
+    theirs: tuple[str, ...]  # with "{layer}" if the rule has layers
     read: Callable[..., Arrays]
     write: Callable[..., Arrays]
     layers: tuple[int, ...] | None = None
 
     def foreign(self) -> Iterator[tuple[str, ...]]:
-        """The names of the foreign tensors of each layer; of the only one without layers."""
+        """The names of the foreign tensors of each layer."""
         for layer in (None,) if self.layers is None else self.layers:
             yield (
                 self.theirs
@@ -44,25 +42,25 @@ class Rule(NamedTuple):
 
 
 def same(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
-    """A tensor that is stored alike."""
+    """A tensor stored in the same way."""
     return Rule((ours,), (theirs,), lambda x: (x,), lambda x: (x,), _tuple(layers))
 
 
-def turned(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
-    """A matrix stored [out, in] there, as torch's Linear does, and [in, out] here."""
+def transposed(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
+    """A matrix stored [out, in] there (torch's Linear), and [in, out] here."""
     return Rule((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,), _tuple(layers))
 
 
-def shifted(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
-    """The scale of a norm, stored less 1 there."""
+def scale_minus_one(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
+    """The scale of a norm, stored minus 1 there."""
     return Rule((ours,), (theirs,), lambda x: (x + 1,), lambda x: (x - 1,), _tuple(layers))
 
 
 def linear(
     ours: str, theirs: str, layers: Sequence[int] | None = None, *, bias: bool = True
 ) -> list[Rule]:
-    """A product stored as torch's Linear, with its offset where it has one."""
-    kernel = turned(f"{ours}/kernel", f"{theirs}.weight", layers)
+    """A linear layer stored as torch's, with its bias if it has one."""
+    kernel = transposed(f"{ours}/kernel", f"{theirs}.weight", layers)
     return [kernel, same(f"{ours}/bias", f"{theirs}.bias", layers)] if bias else [kernel]
 
 
@@ -72,17 +70,15 @@ def norm(
     layers: Sequence[int] | None = None,
     *,
     bias: bool = True,
-    less_1: bool = False,
+    minus_one: bool = False,
 ) -> list[Rule]:
-    """A norm, with its offset where it has one; `less_1`: the scale is stored less 1 there."""
-    scale = (shifted if less_1 else same)(f"{ours}/scale", f"{theirs}.weight", layers)
+    """A norm, with its bias if it has one; `minus_one`: the scale is stored minus 1 there."""
+    scale = (scale_minus_one if minus_one else same)(f"{ours}/scale", f"{theirs}.weight", layers)
     return [scale, same(f"{ours}/bias", f"{theirs}.bias", layers)] if bias else [scale]
 
 
-def beyond(ours: str, theirs: str, unused: int) -> Rule:
-    """A table of positions whose first `unused` rows there stand for none; they are written as
-    zeros.
-    """
+def skip_rows(ours: str, theirs: str, unused: int) -> Rule:
+    """A position table whose first `unused` rows there are no positions; written as zeros."""
 
     def write(x: np.ndarray) -> Arrays:
         return (np.pad(x, ((unused, 0), (0, 0))),)
@@ -95,23 +91,23 @@ def fused(
     theirs: str,
     *,
     axis: int,
-    turned: bool,
+    transposed: bool,
     layers: Sequence[int] | None = None,
     sizes: Sequence[int] | None = None,
 ) -> Rule:
-    """Several of ours side by side in one foreign tensor, along `axis` of it; equally wide, or of
-    the given sizes.
+    """Several leaves side by side in one foreign tensor, along its `axis`.
 
-    `turned`: each part is a matrix [out, in] there.
+    They are equally wide, or of the given sizes. `transposed`: each part is a matrix [out, in]
+    there.
     """
     cuts = len(ours) if sizes is None else list(np.cumsum(sizes)[:-1])
 
     def read(x: np.ndarray) -> Arrays:
         parts = np.split(x, cuts, axis)
-        return tuple(part.T if turned else part for part in parts)
+        return tuple(part.T if transposed else part for part in parts)
 
     def write(*parts: np.ndarray) -> Arrays:
-        return (np.concatenate([part.T if turned else part for part in parts], axis),)
+        return (np.concatenate([part.T if transposed else part for part in parts], axis),)
 
     return Rule(tuple(ours), (theirs,), read, write, _tuple(layers))
 
@@ -130,11 +126,11 @@ def to_ours(
     dtype: Any = np.float32,
     allow_nonfinite: bool = False,
 ) -> PyTree:
-    """Parameters of the dtype from foreign tensors. `shapes` are those of our leaves by path;
-    `optional` are names of tensors that are zeros where they are absent.
+    """Parameters of the dtype from foreign tensors.
 
-    Raises UserError naming a tensor that is missing, too many, of another shape, of no
-    floating-point dtype, or, unless it is allowed, not finite.
+    `shapes` are those of our leaves by path; `optional` tensors are zeros if absent. Raises
+    UserError naming a tensor that is missing, unknown, of another shape, of no floating-point
+    dtype, or, unless allowed, not finite.
     """
     absent = set(optional) - tensors.keys()
     for rule in rules:
@@ -168,8 +164,9 @@ def _cast(name: str, tensor: np.ndarray, dtype: Any, allow_nonfinite: bool) -> n
 
 
 def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
-    """Foreign tensors from parameters, in their dtype. Raises UserError for a parameter that no
-    rule knows.
+    """Foreign tensors from parameters, in their dtype.
+
+    Raises UserError for a parameter without a rule.
     """
     leaves = flatten(params)
     known = {path for rule in rules for path in rule.ours}
@@ -181,7 +178,7 @@ def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
         held = [np.asarray(leaves[path]) for path in rule.ours]
         for row, names in enumerate(rule.foreign()):
             parts = rule.write(*(x if rule.layers is None else x[row] for x in held))
-            # 1 + w rounds in the wider of two dtypes: what leaves has the dtype that came.
+            # 1 + w is computed in the wider dtype, and the result cast back.
             tensors |= {
                 name: np.ascontiguousarray(x, held[0].dtype)
                 for name, x in zip(names, parts, strict=True)
@@ -213,7 +210,9 @@ def _check_tensors(
     tensors: Mapping[str, np.ndarray],
     like: list[tuple[int, ...]],
 ) -> None:
-    """Each has the shape of what our leaves, of shapes `like`, would be written to."""
+    """Checks that each tensor has the shape to which our leaves, of
+    shapes `like`, would be written.
+    """
     wanted = rule.write(*(np.broadcast_to(np.float32(0), shape) for shape in like))
     for name, whole in zip(names, wanted, strict=True):
         tensor = tensors[name]

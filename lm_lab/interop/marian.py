@@ -43,7 +43,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that MarianMT has not."""
+    """A complete config.json. Raises UserError naming a setting that MarianMT does not have."""
     demand(config, "MarianMT", FIXED)
     foreign = bart.written(config, "MarianMT", ACTIVATIONS)
     own = {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": config.vocab}
@@ -51,5 +51,5 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are: positions are computed."""
+    """The rules of its tensors; positions are computed, not stored."""
     return bart.body(config)

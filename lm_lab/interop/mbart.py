@@ -37,14 +37,14 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that mBART has not."""
+    """A complete config.json. Raises UserError naming a setting that mBART does not have."""
     demand(config, "mBART", FIXED)
     named = {"architectures": [*ARCHITECTURES], "model_type": "mbart"}
     return named | bart.written(config, "mBART", PLAIN_ACTIVATIONS)
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     last = {"norm": "model.decoder.layer_norm", "encoder_norm": "model.encoder.layer_norm"}
     return [
         *bart.rules(config),

@@ -12,13 +12,13 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     window = take(foreign, "sliding_window", int | None, 4096)
     return llama.read_shared(foreign) | {"bias": "none", "window": window}
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Mistral has not."""
+    """A complete config.json. Raises UserError naming a setting that Mistral does not have."""
     named = {"architectures": list(ARCHITECTURES), "model_type": "mistral"}
     return (
         named

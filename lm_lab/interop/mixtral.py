@@ -1,8 +1,7 @@
-"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, whose tensors stand in files one
-by one.
+"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, stored one by one.
 
-The weight of the balance loss is a choice of training, counted otherwise there, and is not carried
-over.
+The weight of the balance loss belongs to training and is counted differently there, so it is not
+carried over.
 """
 
 from typing import Any
@@ -23,7 +22,7 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"router_jitter_noise": 0.0})
     experts, chosen = (
         take(foreign, "num_local_experts", int, 8),
@@ -44,7 +43,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Mixtral has not."""
+    """A complete config.json. Raises UserError naming a setting that Mixtral does not have."""
     wanted = {"feed_forward_kind": "experts", "capacity_factor": None}
     shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
     if config.experts_per_token == 1 and config.experts > 1:
@@ -57,7 +56,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     products = {**llama.ATTENTION, "experts/router": "block_sparse_moe.gate"}
     experts = [_experts(config, ours, theirs) for ours, theirs in NAMES.items()]
     return [
@@ -68,7 +67,7 @@ def rules(config: Any) -> list[Rule]:
 
 
 def _experts(config: Any, ours: str, theirs: str) -> Rule:
-    """One kernel of every expert, [out, in] each there, [E, in, out] here."""
+    """One kernel of every expert: [out, in] each there, [E, in, out] here."""
     stem = "model.layers.{layer}.block_sparse_moe.experts"
     return Rule(
         (f"layers/experts/{ours}/kernel",),

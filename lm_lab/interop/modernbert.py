@@ -7,7 +7,7 @@ from typing import Any
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, read_sizes, write_sizes
 from lm_lab.interop.fields import Refused, choose, demand_all, expect, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, fused, norm, same, turned
+from lm_lab.interop.mapping import Rule, fused, norm, same, transposed
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
 
@@ -31,7 +31,7 @@ BASES["window_rotary_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
+    """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(
         foreign,
         {
@@ -58,8 +58,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any]) -> int | None:
-    """global_every. Raises UserError where layers without a window do not come at equal distances
-    from the first.
+    """global_every. Raises UserError unless layers without a window are at equal distances.
+
+    The first layer must be one of them.
     """
     depth, every = (
         take(foreign, "num_hidden_layers", int),
@@ -81,8 +82,8 @@ def _kinds(depth: int, every: int | None) -> list[str]:
 
 
 def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The rotary bases of layers without and with a window, in the form of transformers 5 or of
-    those before it.
+    """The rotary bases of layers without and with a window, from
+    transformers 5 or older versions.
     """
     given, found = take(foreign, "rope_parameters", dict | None, None) or {}, {}
     for ours, (kind, old, default) in BASES.items():
@@ -97,7 +98,7 @@ def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that ModernBERT has not."""
+    """A complete config.json. Raises UserError naming a setting that ModernBERT does not have."""
     demand_all(
         config,
         "ModernBERT",
@@ -134,23 +135,24 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     found = [
         same("embed/embedding", "model.embeddings.tok_embeddings.weight"),
         *norm("embedding_norm", "model.embeddings.norm", bias=config.norm_bias),
         *norm("norm", "model.final_norm", bias=config.norm_bias),
-        turned("transform/kernel", "head.dense.weight"),
+        transposed("transform/kernel", "head.dense.weight"),
         *norm("transform_norm", "head.norm", bias=config.norm_bias),
         same("head/bias", "decoder.bias"),
     ]
     for path, layers in (("first", range(1)), *config.stacks):
         found += _layer(path, layers, config)
-    return found if config.tied else [*found, turned("head/kernel", "decoder.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "decoder.weight")]
 
 
 def _layer(path: str, layers: range, config: Any) -> list[Rule]:
-    """Of the layers that a path holds; the first has no norm before its attention, and is named by
-    its number.
+    """The rules of the layers in a path.
+
+    The first layer has no norm before its attention; its path is named by its number.
     """
     stem, numbers = (
         ("model.layers.0", None) if path == "first" else ("model.layers.{layer}", layers)
@@ -158,10 +160,10 @@ def _layer(path: str, layers: range, config: Any) -> list[Rule]:
     queries = [f"{path}/attention/{part}/kernel" for part in ("query", "key", "value")]
     gated = [f"{path}/feed_forward/{part}/kernel" for part in ("gate", "up")]
     found = [
-        fused(queries, f"{stem}.attn.Wqkv.weight", axis=0, turned=True, layers=numbers),
-        fused(gated, f"{stem}.mlp.Wi.weight", axis=0, turned=True, layers=numbers),
-        turned(f"{path}/attention/out/kernel", f"{stem}.attn.Wo.weight", numbers),
-        turned(f"{path}/feed_forward/down/kernel", f"{stem}.mlp.Wo.weight", numbers),
+        fused(queries, f"{stem}.attn.Wqkv.weight", axis=0, transposed=True, layers=numbers),
+        fused(gated, f"{stem}.mlp.Wi.weight", axis=0, transposed=True, layers=numbers),
+        transposed(f"{path}/attention/out/kernel", f"{stem}.attn.Wo.weight", numbers),
+        transposed(f"{path}/feed_forward/down/kernel", f"{stem}.mlp.Wo.weight", numbers),
         *norm(f"{path}/feed_forward_norm", f"{stem}.mlp_norm", numbers, bias=config.norm_bias),
     ]
     if path == "first":

@@ -1,4 +1,4 @@
-"""Which architecture a model that none can express is nearest to, and the settings that lead there."""
+"""Suggests the nearest architectures for a model that none can express."""
 
 import dataclasses
 from types import ModuleType
@@ -8,12 +8,13 @@ from lm_lab.interop import architectures
 from lm_lab.interop.fields import Refused
 from lm_lab.types import UserError
 
-NAMED = 2  # architectures that an error names, at most
+NAMED = 2  # most architectures that an error names
 
 
 def described(family: str, config: Any, architecture: str | None = None) -> str:
-    """The end of an error line: the nearest architectures (or the one that is asked for), each with
-    the settings that a model of them is trained with; "" where no settings are known.
+    """The end of an error: the nearest architectures and the settings that each requires.
+
+    With `architecture`, only that one; "" if no settings are known.
     """
     found = []
     for module in architectures.of_family(family):
@@ -28,9 +29,7 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
 
 
 def changes(module: ModuleType, config: Any) -> tuple[str, dict[str, Any]] | None:
-    """(architecture, settings to change) with which a mapping can express a model; None where that
-    is not known.
-    """
+    """(architecture, settings to change) so that a mapping can express a model; None if unknown."""
     needs: dict[str, Any] = {}
     fields = {field.name for field in dataclasses.fields(config)}
     while True:

@@ -22,19 +22,19 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     bias = qwen3.BIASES[take(foreign, "attention_bias", bool, False)]
     return llama.read_shared({"rms_norm_eps": 1e-5} | foreign) | FIXED | {"bias": bias}
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that OLMo 2 has not."""
+    """A complete config.json. Raises UserError naming a setting that OLMo 2 does not have."""
     shared = llama.write_shared(config, "OLMo 2", FIXED, written=("bias",))
     own = {"attention_bias": spell(config, "bias", "OLMo 2", qwen3.BIASES)}
     return {"architectures": [*ARCHITECTURES], "model_type": "olmo2"} | shared | own
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     layers = layer_rules(config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS)
     return [*llama.outer_rules(config), *layers]

@@ -18,7 +18,7 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, beyond, norm, same, turned
+from lm_lab.interop.mapping import Rule, norm, same, skip_rows, transposed
 
 ARCHITECTURES = ("OPTForCausalLM",)
 BARE = ("OPTModel",)
@@ -37,11 +37,11 @@ PRODUCTS = {
     "feed_forward/down": "fc2",
 }
 NORMS = {"attention_norm": "self_attn_layer_norm", "feed_forward_norm": "final_layer_norm"}
-UNUSED = 2  # rows of the table of positions, before that of position 0
+UNUSED = 2  # rows of the position table before that of position 0
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     sizes = read_sizes(foreign)
     expect(foreign, {"do_layer_norm_before": True, "layer_norm_elementwise_affine": True})
     expect(foreign, {"word_embed_proj_dim": sizes["width"], "_remove_final_layer_norm": False})
@@ -57,7 +57,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that OPT has not."""
+    """A complete config.json. Raises UserError naming a setting that OPT does not have."""
     demand_all(config, "OPT", FIXED, written=("bias",))
     demand_plain_heads(config, "OPT")
     return {
@@ -74,11 +74,11 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     found = [
         same("embed/embedding", "model.decoder.embed_tokens.weight"),
-        beyond("positions/embedding", "model.decoder.embed_positions.weight", UNUSED),
+        skip_rows("positions/embedding", "model.decoder.embed_positions.weight", UNUSED),
         *layer_rules(config, "model.decoder.layers.{layer}", PRODUCTS, NORMS),
         *norm("norm", "model.decoder.final_layer_norm"),
     ]
-    return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]

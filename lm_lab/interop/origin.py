@@ -1,6 +1,4 @@
-"""Where a model comes from: the directory of a run, a folder of transformers, or a name on the
-Hugging Face hub.
-"""
+"""Loads a model from a run's directory, a transformers folder, or the Hugging Face hub."""
 
 import importlib
 import importlib.util
@@ -22,11 +20,10 @@ WANTED = (*carried.SETTINGS, *carried.NAMES, *WEIGHTS, "additional_chat_template
 def load(
     name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False
 ) -> tuple[str, Any, PyTree]:
-    """(family, its Config, NumPy parameters) of a run's directory, a transformers folder or, if
-    text, a hub's name.
+    """(family, its Config, NumPy parameters) of a run, a transformers folder or a hub's model.
 
-    `dtype` None: a run's own; of a foreign model float32. A foreign model may have NaN and infinite
-    weights where that is allowed. Raises UserError.
+    A name that is text may be a hub's. `dtype` None: a run's own; float32 for a foreign model. A
+    foreign model may have NaN and infinite weights if allowed. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
@@ -39,13 +36,13 @@ def load(
 
 
 def is_run(place: Path) -> bool:
-    """Whether the config.json of a folder is one of ours. Raises UserError where there is none."""
+    """Whether the config.json of a folder is one of ours. Raises UserError if there is none."""
     return "model" in folder.read_config(place)
 
 
 def locate(name: str) -> Path:
-    """The folder of that name, or that into which the hub's model of that name was fetched. Raises
-    UserError.
+    """The folder of that name, or the one into which the hub's model
+    was fetched. Raises UserError.
     """
     place = Path(name).expanduser()
     if place.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
@@ -61,7 +58,7 @@ def locate(name: str) -> Path:
     except (
         OSError,
         ValueError,
-    ) as error:  # what all errors of the hub, and of httpx below it, derive from
+    ) as error:  # the base class of all errors of the hub, and of httpx below it
         raise UserError(
             f"{name}: no such folder, and the hub does not give it: {_first_line(error)}"
         ) from None

@@ -1,4 +1,4 @@
-"""Phi-1, 1.5 (2309.05463) and 2: parallel branches behind one norm, offsets everywhere."""
+"""Phi-1, 1.5 (2309.05463) and 2: parallel branches behind one norm, biases everywhere."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"qk_layernorm": False})
     return {
         **FIXED,
@@ -58,7 +58,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Phi has not."""
+    """A complete config.json. Raises UserError naming a setting that Phi does not have."""
     demand_all(config, "Phi", FIXED, written=("rotary_share",))
     demand_full_width(config, "Phi")
     return {
@@ -78,7 +78,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [
         same("embed/embedding", "model.embed_tokens.weight"),
         *norm("norm", "model.final_layernorm"),

@@ -1,5 +1,5 @@
-"""Phi-3 (2404.14219) and Phi-4: LLaMA's shape, with query, key and value in one product, and gate
-and up in another.
+"""Phi-3 (2404.14219) and Phi-4: LLaMA's shape; query, key and
+value are one matrix, gate and up too.
 """
 
 from typing import Any
@@ -16,16 +16,17 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     found = llama.read_shared({"rms_norm_eps": 1e-5} | foreign, partial=True)
     expect(foreign, {"attention_bias": False})
-    take(foreign, "original_max_position_embeddings", int, 4096)  # of scalings that are refused
+    # by scalings of positions, which are refused
+    take(foreign, "original_max_position_embeddings", int, 4096)
     own = {"bias": "none", "window": take(foreign, "sliding_window", int | None, None)}
     return found | own | {"dropout": take_dropout(foreign, ("resid_pdrop", "embd_pdrop"), 0.0)}
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Phi-3 has not."""
+    """A complete config.json. Raises UserError naming a setting that Phi-3 does not have."""
     named = {"architectures": [*ARCHITECTURES], "model_type": "phi3"}
     shared = llama.write_shared(config, "Phi-3", written=("window", "rotary_share"))
     own = {
@@ -33,13 +34,13 @@ def write_config(config: Any) -> dict[str, Any]:
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
     }
-    # By the length that it was trained at transformers chooses among scalings of positions, of
-    # which there is none.
+    # transformers chooses between two scalings of positions by this length; here there is no
+    # scaling
     return named | shared | own | {"original_max_position_embeddings": config.length}
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     products = {"attention/out": "self_attn.o_proj", "feed_forward/down": "mlp.down_proj"}
     queries, keys = (
         config.features_of_head * heads for heads in (config.heads, config.kv_heads or config.heads)
@@ -53,6 +54,6 @@ def rules(config: Any) -> list[Rule]:
         ours = [f"layers/{part}/{name}/kernel" for name in names]
         stem = f"{llama.LAYER}.{theirs}.weight"
         found.append(
-            fused(ours, stem, axis=0, turned=True, layers=range(config.depth), sizes=sizes)
+            fused(ours, stem, axis=0, transposed=True, layers=range(config.depth), sizes=sizes)
         )
     return found

@@ -1,4 +1,4 @@
-"""Qwen2 (2407.10671): LLaMA's shape with offsets of query, key and value."""
+"""Qwen2 (2407.10671): LLaMA's shape with biases of query, key and value."""
 
 from typing import Any
 
@@ -15,12 +15,15 @@ WINDOWED, FULL = "sliding_attention", "full_attention"
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     return llama.read_shared(foreign) | {"bias": "qkv", "window": read_window(foreign)}
 
 
 def read_window(foreign: dict[str, Any]) -> int | None:
-    """That of all layers: the first max_window_layers have none, unless layer_types says otherwise."""
+    """The window of all layers.
+
+    The first max_window_layers layers have none, unless layer_types says otherwise.
+    """
     depth = take(foreign, "num_hidden_layers", int)
     full = min(take(foreign, "max_window_layers", int, 28, low=0), depth)
     given = take(foreign, "layer_types", list | None, None)
@@ -37,7 +40,7 @@ def read_window(foreign: dict[str, Any]) -> int | None:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Qwen2 has not."""
+    """A complete config.json. Raises UserError naming a setting that Qwen2 does not have."""
     named = {"architectures": list(ARCHITECTURES), "model_type": "qwen2"}
     return (
         named

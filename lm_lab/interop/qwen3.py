@@ -16,7 +16,7 @@ __all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     found = llama.read_shared({"head_dim": 128} | foreign) | {
         "qk_norm": "rms",
         "window": qwen2.read_window(foreign),
@@ -25,7 +25,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that Qwen3 has not."""
+    """A complete config.json. Raises UserError naming a setting that Qwen3 does not have."""
     shared = llama.write_shared(config, "Qwen3", {"qk_norm": "rms"}, written=("bias", "window"))
     own = {
         "attention_bias": spell(config, "bias", "Qwen3", BIASES),
@@ -40,5 +40,5 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [*llama.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_lab.interop.fields import Refused, demand, expect, take
 from lm_lab.interop.mamba import taps
-from lm_lab.interop.mapping import Rule, same, shifted, turned
+from lm_lab.interop.mapping import Rule, same, scale_minus_one, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("RecurrentGemmaForCausalLM",)
@@ -59,9 +59,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any], depth: int) -> int | None:
-    """attention_every of block_types. Raises UserError where attention does not come at equal
-    distances.
-    """
+    """attention_every of block_types. Raises UserError if attention is not at equal distances."""
     given = take(foreign, "block_types", list | None, None) or GRIFFIN
     kinds = (given * depth)[:depth]
     every = kinds.index("attention") + 1 if "attention" in kinds else None
@@ -81,7 +79,7 @@ def _kinds(every: int | None, depth: int) -> list[str]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that RecurrentGemma has not."""
+    """A complete config.json. Raises UserError naming a setting that it does not have."""
     demand(config, "RecurrentGemma", ALWAYS)
     if config.logit_softcap is None:
         missing = "model.logit_softcap None cannot be written as RecurrentGemma, which has one"
@@ -122,13 +120,13 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are: a path of ours holds every attention_every-th layer, or those left
-    over.
+    """The rules of its tensors; a path holds every attention_every-th
+    layer, or the remaining ones.
     """
     groups, rest = config.groups
     found = [
         same("embed/embedding", "model.embed_tokens.weight"),
-        shifted("norm/scale", "model.final_norm.weight"),
+        scale_minus_one("norm/scale", "model.final_norm.weight"),
     ]
     every = config.attention_every or 1
     for place in range(every if groups else 0):
@@ -137,18 +135,20 @@ def rules(config: Any) -> list[Rule]:
     if rest:
         found += _layer("layers", range(config.depth - rest, config.depth), config, attends=False)
     if not config.tied:
-        found.append(turned("head/kernel", "lm_head.weight"))
+        found.append(transposed("head/kernel", "lm_head.weight"))
     return found
 
 
 def _layer(ours: str, layers: range, config: Any, *, attends: bool) -> Iterator[Rule]:
-    """The rules of the layers that a path holds."""
+    """The rules of the layers in a path."""
     theirs = "model.layers.{layer}"
-    yield shifted(f"{ours}/mixer_norm/scale", f"{theirs}.temporal_pre_norm.weight", layers)
-    yield shifted(f"{ours}/feed_forward_norm/scale", f"{theirs}.channel_pre_norm.weight", layers)
+    yield scale_minus_one(f"{ours}/mixer_norm/scale", f"{theirs}.temporal_pre_norm.weight", layers)
+    yield scale_minus_one(
+        f"{ours}/feed_forward_norm/scale", f"{theirs}.channel_pre_norm.weight", layers
+    )
     for part in ("up", "gate", "down"):
         path, name = f"{ours}/feed_forward/{part}", f"{theirs}.mlp_block.{part}_proj"
-        yield turned(f"{path}/kernel", f"{name}.weight", layers)
+        yield transposed(f"{path}/kernel", f"{name}.weight", layers)
         yield same(f"{path}/bias", f"{name}.bias", layers)
     yield from (_attention if attends else _recurrent)(
         ours, f"{theirs}.temporal_block", layers, config
@@ -158,13 +158,13 @@ def _layer(ours: str, layers: range, config: Any, *, attends: bool) -> Iterator[
 def _attention(ours: str, theirs: str, layers: range, config: Any) -> Iterator[Rule]:
     del config
     for part, name in (("query", "q"), ("key", "k"), ("value", "v"), ("out", "o")):
-        yield turned(f"{ours}/attention/{part}/kernel", f"{theirs}.{name}_proj.weight", layers)
+        yield transposed(f"{ours}/attention/{part}/kernel", f"{theirs}.{name}_proj.weight", layers)
     yield same(f"{ours}/attention/out/bias", f"{theirs}.o_proj.bias", layers)
 
 
 def _recurrent(ours: str, theirs: str, layers: range, config: Any) -> Iterator[Rule]:
     for part, name in (("gate", "linear_y"), ("input", "linear_x"), ("out", "linear_out")):
-        yield turned(f"{ours}/recurrent/{part}/kernel", f"{theirs}.{name}.weight", layers)
+        yield transposed(f"{ours}/recurrent/{part}/kernel", f"{theirs}.{name}.weight", layers)
         yield same(f"{ours}/recurrent/{part}/bias", f"{theirs}.{name}.bias", layers)
     yield taps(f"{ours}/recurrent/convolution/taps", f"{theirs}.conv_1d.weight", layers)
     yield same(f"{ours}/recurrent/convolution/bias", f"{theirs}.conv_1d.bias", layers)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lm_lab.interop import bert
 from lm_lab.interop.fields import demand, expect
-from lm_lab.interop.mapping import Rule, beyond
+from lm_lab.interop.mapping import Rule, skip_rows
 
 ARCHITECTURES = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM")
 FAMILY = "encoder"
@@ -20,7 +20,7 @@ IGNORED = (
     "lm_head.decoder.*",
 )  # buffers, and what is tied
 
-UNUSED = 2  # rows of the table of positions: up to that of the padding token, which is 1
+UNUSED = 2  # rows of the position table up to that of the padding token, which is 1
 NAMES = {
     "bert.": "roberta.",
     "cls.predictions.transform.dense": "lm_head.dense",
@@ -30,16 +30,14 @@ NAMES = {
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our encoder. Raises UserError naming a field that is missing or not supported."""
-    expect(
-        foreign, {"hidden_act": "gelu", "pad_token_id": UNUSED - 1}
-    )  # its head has GELU, whatever layers have
+    """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
+    expect(foreign, {"hidden_act": "gelu", "pad_token_id": UNUSED - 1})  # its head always has GELU
     found = bert.read_config(foreign)
     return found | {"length": found["length"] - UNUSED}
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that RoBERTa has not."""
+    """A complete config.json. Raises UserError naming a setting that RoBERTa does not have."""
     demand(config, "RoBERTa", {"activation": "gelu_exact"})
     named = {"architectures": [ARCHITECTURES[0]], "model_type": "roberta"}
     own = {"max_position_embeddings": config.length + UNUSED, "pad_token_id": UNUSED - 1}
@@ -49,10 +47,10 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are: where BERT's are, but for their names."""
+    """The rules of its tensors: BERT's, under other names."""
     found = [rule._replace(theirs=tuple(map(_renamed, rule.theirs))) for rule in bert.rules(config)]
     table = ("positions/embedding", "roberta.embeddings.position_embeddings.weight")
-    return [beyond(*table, UNUSED) if rule.ours == table[:1] else rule for rule in found]
+    return [skip_rows(*table, UNUSED) if rule.ours == table[:1] else rule for rule in found]
 
 
 def _renamed(name: str) -> str:

@@ -42,7 +42,7 @@ __all__ = [
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our decoder. Raises UserError naming a field that is missing or not supported."""
+    """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"mlp_type": "default", "norm_type": "layer_norm"})
     return {
         **FIXED,
@@ -60,7 +60,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that StarCoder2 has not."""
+    """A complete config.json. Raises UserError naming a setting that StarCoder2 does not have."""
     demand_all(config, "StarCoder2", FIXED, written=("bias", "window"))
     demand_full_width(config, "StarCoder2")
     return {
@@ -82,5 +82,5 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     return [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, PRODUCTS, llama.NORMS)]

@@ -1,11 +1,9 @@
-"""T5 (1910.10683), v1.0 and v1.1, as transformers stores it: every layer's parts are numbered, and
-have no offsets.
-"""
+"""T5 (1910.10683), v1.0 and v1.1, as transformers stores it: numbered parts, no biases."""
 
 from typing import Any
 
 from lm_lab.interop.fields import choose, demand, inverse, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, same, turned
+from lm_lab.interop.mapping import Rule, same, transposed
 
 ARCHITECTURES = ("T5ForConditionalGeneration",)
 BARE = ("T5Model",)
@@ -55,13 +53,13 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "start_id": read_start(foreign),
         "dropout": take_dropout(foreign, ("dropout_rate",)),
         "tied": tied,
-        # Older releases of transformers scale what they tie: v1.0.
+        # Older releases of transformers scale the features before a tied head (v1.0).
         "head_scaling": take(foreign, "scale_decoder_outputs", bool, tied),
     }
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that T5 has not."""
+    """A complete config.json. Raises UserError naming a setting that T5 does not have."""
     demand(config, "T5", FIXED)
     return {
         "architectures": [ARCHITECTURES[0]],
@@ -88,22 +86,18 @@ def write_config(config: Any) -> dict[str, Any]:
 
 
 def read_start(foreign: dict[str, Any]) -> int | None:
-    """The id with which the decoder begins; None where there is none, or one that is no row of the
-    embedding.
-    """
+    """The decoder's start id; None if there is none, or if it is no row of the embedding."""
     start = take(foreign, "decoder_start_token_id", int | None, None)
     return start if start is None or 0 <= start < take(foreign, "vocab_size", int) else None
 
 
 def written_start(config: Any) -> int:
-    """The id with which the decoder begins: the model's, or else the one that our objectives add,
-    last of all.
-    """
+    """The decoder's start id: the model's, or the last of those that our objectives add."""
     return config.vocab - 1 if config.start_id is None else config.start_id
 
 
 def rules(config: Any) -> list[Rule]:
-    """Where its tensors are."""
+    """The rules of its tensors."""
     found = [same("embed/embedding", "shared.weight")]
     sides = (
         ("encoder", "encoder_", "encoder", config.depth_of_encoder),
@@ -129,14 +123,14 @@ def rules(config: Any) -> list[Rule]:
             )
             matrices = _feed_forward(config) if part == "feed_forward" else ATTENTION
             found += [
-                turned(
+                transposed(
                     f"{stack}/{part}/{ours}/kernel",
                     f"{layer}.{number}.{name}.{theirs}.weight",
                     layers,
                 )
                 for ours, theirs in matrices.items()
             ]
-    return found if config.tied else [*found, turned("head/kernel", "lm_head.weight")]
+    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
 
 
 ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}

@@ -1,6 +1,4 @@
-"""mT5 (2010.11934): T5 v1.1's shape and names of tensors; no head reads scaled features, whatever
-is tied.
-"""
+"""mT5 (2010.11934): T5 v1.1's shape and names; features are never scaled before the head."""
 
 from typing import Any
 
@@ -31,7 +29,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: Any) -> dict[str, Any]:
-    """A whole config.json. Raises UserError naming a setting that mT5 has not."""
+    """A complete config.json. Raises UserError naming a setting that mT5 does not have."""
     demand(config, "mT5", {"head_scaling": False})
     foreign = t5.write_config(config)
     del foreign["scale_decoder_outputs"]

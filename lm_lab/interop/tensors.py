@@ -1,4 +1,4 @@
-"""The safetensors format, read without trust and written.
+"""The safetensors format: a writer, and a reader that trusts no file.
 
 A file is the length of its header (u64, little endian), the header (JSON: name -> dtype, shape,
 data_offsets), and the tensors' bytes, one after another without a hole.
@@ -32,15 +32,14 @@ DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-HEADER_LIMIT = 100_000_000  # bytes, the format's own
+HEADER_LIMIT = 100_000_000  # bytes, the limit of the format
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor by name, mapped read-only from the file. Raises UserError naming the file, and
-    the tensor at fault.
+    """Every tensor by name, mapped read-only from the file.
 
-    Nothing of the header is believed: sizes are those of the shapes, and the tensors tile the file
-    exactly.
+    The header is not trusted: sizes must follow from shapes, and the tensors must tile the file
+    exactly. Raises UserError naming the file, and the tensor at fault.
     """
     try:
         header, start, size = _header(path)
@@ -61,7 +60,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """(the header, where the tensors begin, the size of the file)."""
+    """(the header, the byte where the tensors begin, the size of the file)."""
     with durable.open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -92,7 +91,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _span(name: str, fields: Any) -> tuple[int, int, str]:
-    """(first byte, end, name) of a tensor, whose fields are what they must be."""
+    """(first byte, end, name) of a tensor, after checks of its fields."""
     if not isinstance(fields, dict) or not all(
         key in fields for key in ("dtype", "shape", "data_offsets")
     ):
@@ -142,7 +141,7 @@ def _check_tiling(spans: list[tuple[int, int, str]], size: int) -> None:
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes the tensors, the wider dtypes first so that each is aligned. Raises OSError."""
+    """Writes the tensors, wider dtypes first so that each is aligned. Raises OSError."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

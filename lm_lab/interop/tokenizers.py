@@ -1,6 +1,4 @@
-"""Which tokenizer of lm_lab reads the files that stand beside a model of transformers, and what is
-special in them.
-"""
+"""Finds the tokenizer for the files beside a model of transformers, and its special tokens."""
 
 import importlib.util
 import json
@@ -19,14 +17,12 @@ from lm_lab.types import UserError
 
 Section = dict[str, Any]
 
-# A text of these begins with <s> where tokenizer_config.json does not say otherwise.
+# Texts of these begin with <s>, unless tokenizer_config.json says otherwise.
 BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
 
 
 def find(folder: Path) -> tuple[Section, str]:
-    """(what a config's data.tokenizer says for the folder's tokenizer, ""); ({}, why there is none)
-    otherwise.
-    """
+    """(a config's data.tokenizer for the folder's tokenizer, ""), or ({}, why there is none)."""
     said = Said(folder)
     reasons = []
     for make in (_of_library, _of_two, _of_one):
@@ -41,12 +37,12 @@ def find(folder: Path) -> tuple[Section, str]:
 
 
 class Said:
-    """What config.json, generation_config.json and tokenizer_config.json of a folder say of a
-    tokenizer.
+    """Facts about the tokenizer in a folder's config.json,
+    generation_config.json, tokenizer_config.json.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads them. Raises UserError for one that is no JSON object."""
+        """Reads the files. Raises UserError for one that is no JSON object."""
         self.model = special_ids(folder) | {
             "model_type": _read(folder / "config.json").get("model_type")
         }
@@ -54,21 +50,19 @@ class Said:
 
     @property
     def end(self) -> int | None:
-        """The id that ends a text; the first where there are several."""
+        """The id that ends a text; the first of several."""
         end = self.model.get("eos_token_id")
         return end[0] if isinstance(end, list) and end else end if isinstance(end, int) else None
 
     def token(self, name: str) -> str | None:
-        """A special token's text, as "eos_token"."""
+        """The text of a special token, such as "eos_token"."""
         found = self.tokenizer.get(name)
         found = found.get("content") if isinstance(found, Mapping) else found
         return found if isinstance(found, str) else None
 
 
 def special_ids(folder: Path) -> dict[str, Any]:
-    """The special ids of a folder: those of config.json, and of generation_config.json where that
-    says none.
-    """
+    """The special ids of config.json, or of generation_config.json where that has none."""
     found: dict[str, Any] = {}
     for name in reversed(SETTINGS):
         ids = {
@@ -83,14 +77,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _try(section: Section) -> None:
-    """Raises UserError where the tokenizer cannot be made."""
+    """Raises UserError if the tokenizer cannot be made."""
     maker = registry.load("data.tokenizers", section["name"], "config.data.tokenizer")
     settings = {name: value for name, value in section.items() if name != "name"}
     maker.make(build(maker.Config, settings, "config.data.tokenizer"), b"")
 
 
 def _of_library(folder: Path, said: Said) -> Iterator[Section]:
-    """By the tokenizers library."""
+    """For a tokenizer that the tokenizers library reads."""
     has_pairs = (folder / "merges.txt").exists()
     for name in ("tokenizer.json", "vocab.txt", *(["vocab.json"] if has_pairs else [])):
         path = folder / name
@@ -103,12 +97,12 @@ def _of_library(folder: Path, said: Said) -> Iterator[Section]:
         end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
         section = {"name": "hugging_face", "tokenizer_file": str(path), "framed": True}
         yield section | {"end_token": end}
-        if end is not None:  # which the file may not call special
+        if end is not None:  # tokens that the file may not mark as special
             yield section
 
 
 def _special(path: Path, number: int | None) -> str | None:
-    """The special token of that id in a tokenizer.json."""
+    """The special token with that id in a tokenizer.json."""
     if number is None or path.name != "tokenizer.json":
         return None
     try:
@@ -118,11 +112,11 @@ def _special(path: Path, number: int | None) -> str | None:
             None,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None  # what is wrong with the file is said by the tokenizer itself
+        return None  # the tokenizer itself reports what is wrong with the file
 
 
 def _of_two(folder: Path, said: Said) -> Iterator[Section]:
-    """MarianMT's two SentencePiece models."""
+    """For MarianMT's two SentencePiece models."""
     names = {
         "tokenizer_file": "source.spm",
         "target_file": "target.spm",
@@ -131,7 +125,7 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
     if not (folder / "source.spm").exists():
         return
     if (folder / "target_vocab.json").exists():
-        return  # ids of sources and of targets apart: two embeddings
+        return  # sources and targets have separate ids, and so two embeddings
     end = said.token("eos_token") or "</s>"
     yield {"name": "sentencepiece_file", "end_token": end} | {
         key: str(folder / names[key]) for key in names
@@ -139,17 +133,17 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
 
 
 def _control(path: Path, number: Any) -> str | None:
-    """The special piece of that id in a SentencePiece model."""
+    """The special piece with that id in a SentencePiece model."""
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     except (OSError, RuntimeError):
-        return None  # what is wrong with the file is said by the tokenizer itself
+        return None  # the tokenizer itself reports what is wrong with the file
     known = isinstance(number, int) and 0 <= number < processor.GetPieceSize()
     return processor.IdToPiece(number) if known and processor.IsControl(number) else None
 
 
 def _of_one(folder: Path, said: Said) -> Iterator[Section]:
-    """One SentencePiece model, whose ids are the model's."""
+    """For one SentencePiece model, whose ids are the model's."""
     for name in ("spiece.model", "tokenizer.model"):
         if not (folder / name).exists():
             continue

@@ -1,9 +1,8 @@
-"""PyTorch's nn.RNN, nn.GRU and nn.LSTM: their tensors, and the layers of a `rnn` model without
-norms and residuals.
+"""PyTorch's nn.RNN, nn.GRU and nn.LSTM, as layers of an `rnn` model without norms and residuals.
 
-Here every layer reads and writes the width of the stream, so input_size must be hidden_size, and
-twice that of a module that is bidirectional. Torch keeps two biases where one is enough: read, they
-are added up (but for what a GRU's reset gate lets through); written, the second is 0.
+Here every layer reads and writes the width of the stream, so input_size must be hidden_size, or
+twice that for a bidirectional module. Torch has two biases where one is enough: reading adds them
+up (except behind a GRU's reset gate), writing sets the second to 0.
 """
 
 import re
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.mapping import Rule, to_ours, to_theirs, turned
+from lm_lab.interop.mapping import Rule, to_ours, to_theirs, transposed
 from lm_lab.nn.cells import CELLS, Name
 from lm_lab.nn.trees import flatten
 from lm_lab.types import PyTree, UserError
@@ -23,12 +22,12 @@ MODULES: dict[tuple[str, str | None], Name] = {
     ("RNN", "tanh"): "elman_tanh",
     ("RNN", "relu"): "elman_relu",
 }
-"""The cells by the module's class and its nonlinearity."""
+"""Cells by the module's class and its nonlinearity."""
 
 
 def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
-    """The model's fields that a module's tensors (its state_dict) tell. Raises UserError naming one
-    that cannot be.
+    """The model's settings from a module's tensors (its state_dict).
+    Raises UserError naming a wrong one.
     """
     names = [re.fullmatch(r"(?:weight|bias)_(?:ih|hh)_l(\d+)(_reverse)?", name) for name in tensors]
     if strange := [name for name, match in zip(tensors, names) if match is None]:
@@ -59,8 +58,8 @@ def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
 
 
 def read(tensors: Mapping[str, np.ndarray], cell: Name) -> PyTree:
-    """The parameters {"layers": ...} of `read_config`'s model. Raises UserError naming a tensor
-    that does not fit.
+    """The parameters {"layers": ...} of `read_config`'s model. Raises
+    UserError naming a wrong tensor.
     """
     fields = read_config(tensors, cell)
     depth, width, bias = fields["depth"], fields["width"], fields["bias"]
@@ -79,8 +78,8 @@ def read(tensors: Mapping[str, np.ndarray], cell: Name) -> PyTree:
 
 
 def write(params: PyTree, cell: Name) -> dict[str, np.ndarray]:
-    """The tensors of a module, from {"layers": ...}. Raises UserError for parameters that torch has
-    no place for.
+    """The tensors of a module from {"layers": ...}. Raises UserError
+    for parameters not in torch.
     """
     leaves = flatten({"layers": params["layers"]})
     ways = 2 if any(path.startswith(WAYS[1]) for path in leaves) else 1
@@ -102,10 +101,10 @@ def _rules(cell: Name, depth: int, ways: int, bias: bool) -> list[Rule]:
 
 
 def _way(cell: Name, path: str, ending: str, layers: Sequence[int], bias: bool) -> list[Rule]:
-    """The rules of one direction: both libraries order an LSTM's and a GRU's gates alike."""
+    """The rules of one direction: both libraries order the gates of LSTM and GRU alike."""
     rules = [
-        turned(f"{path}/input/kernel", f"weight_ih_l{{layer}}{ending}", layers),
-        turned(f"{path}/state/kernel", f"weight_hh_l{{layer}}{ending}", layers),
+        transposed(f"{path}/input/kernel", f"weight_ih_l{{layer}}{ending}", layers),
+        transposed(f"{path}/state/kernel", f"weight_hh_l{{layer}}{ending}", layers),
     ]
     theirs = (f"bias_ih_l{{layer}}{ending}", f"bias_hh_l{{layer}}{ending}")
     if bias and cell == "gru":

@@ -1,6 +1,4 @@
-"""The tensors of a folder as transformers writes it: whole or in shards, as safetensors or
-PyTorch's own.
-"""
+"""The tensors of a transformers folder, whole or in shards, as safetensors or PyTorch files."""
 
 import importlib
 import importlib.util
@@ -18,13 +16,14 @@ from lm_lab.types import UserError
 FILES = (
     "model.safetensors",
     "pytorch_model.bin",
-)  # in this order; each may come in shards, with an index
-LARGEST_TEXT = 100_000_000  # bytes of a JSON file
+)  # tried in this order; each may come in shards, with an index
+LARGEST_TEXT = 100_000_000  # largest JSON file, in bytes
 
 
 def read(folder: Path, files: Sequence[str] = FILES) -> dict[str, np.ndarray]:
-    """Every tensor by name, of the first of the files that is there, whole or in shards; mapped
-    where it is of safetensors. Raises UserError naming the file.
+    """Every tensor by name, from the first of the files that exists, whole or in shards.
+
+    Tensors of safetensors are memory-mapped. Raises UserError naming the file.
     """
     for name in files:
         read = _read_safetensors if name.endswith(".safetensors") else _read_pytorch
@@ -36,9 +35,7 @@ def read(folder: Path, files: Sequence[str] = FILES) -> dict[str, np.ndarray]:
 
 
 def check_file(path: Path) -> None:
-    """Raises UserError for what is no usual file: a pipe, which would never end, or a text of
-    gigabytes.
-    """
+    """Raises UserError for what is no regular file (a pipe would never end), or a huge text."""
     try:
         usual, size = path.is_file(), path.stat().st_size
     except OSError as error:
@@ -78,7 +75,7 @@ def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
 
 
 def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
-    """PyTorch's own format, by its loader that runs no code of the file."""
+    """Reads PyTorch's format by its loader that runs no code of the file."""
     check_file(path)
     if importlib.util.find_spec("torch") is None:
         raise UserError(
@@ -104,7 +101,7 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
-    if tensor.dtype == torch.bfloat16:  # NumPy has none of its own
+    if tensor.dtype == torch.bfloat16:  # NumPy has no bfloat16 of its own
         return tensor.float().numpy()
     try:
         return tensor.numpy()

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from lm_lab import registry
-from lm_lab.report import appendix, page, stored
+from lm_lab.report import appendix, page, stored, style
 from lm_lab.report.contract import Analysis
 from lm_lab.runs.files import atomic_write
 from lm_lab.schema import build, suggest
@@ -28,11 +30,7 @@ def write(directory: Path) -> Path:
     complete run, if the kind of analysis is unknown or of a package that is not trusted
     (train/trust.py), and if the folder cannot be written.
     """
-    sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
-    analysis, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
-    results = analysis.analyse(sweep.rows, settings)
-    report = analysis.report(results, sweep)
+    sweep, results, report = _analysed(directory)
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     name, question = (
         str(sweep.study.get("name", directory.name)),
@@ -52,6 +50,23 @@ def write(directory: Path) -> Path:
             "space"
         ) from None
     return path
+
+
+def figures(directory: Path) -> dict[str, Figure]:
+    """The figures of the report of a sweep directory, by name. Raises UserError as `write`."""
+    _, _, report = _analysed(directory)
+    blocks = [block for section in report.sections for block in section.blocks]
+    with style.applied():
+        return {each.name: each.draw() for each in blocks if isinstance(each, page.Figure)}
+
+
+def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
+    """What is stored in a sweep directory, the analysis of it, and what the report says of that."""
+    sweep, file = stored.read(directory), directory / "sweep.json"
+    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
+    analysis, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
+    results = analysis.analyse(sweep.rows, settings)
+    return sweep, results, analysis.report(results, sweep)
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[Analysis[Any, Any], Any]:

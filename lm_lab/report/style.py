@@ -80,11 +80,20 @@ def applied() -> Iterator[None]:
         yield
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, whichever backend of matplotlib it uses, or none."""
+
+    def _repr_png_(self) -> bytes:
+        with io.BytesIO() as memory:
+            self.savefig(memory, format="png", dpi=self.dpi)
+            return memory.getvalue()
+
+
 def panels(
     width: float, height: float, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """An empty figure of a size in inches, and its axes in reading order; opens no window."""
-    figure = Figure(figsize=(width, height))
+    figure = ShownFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 

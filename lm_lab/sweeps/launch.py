@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from lm_lab.contracts import Outcome, Unit, UnitRunner
 from lm_lab.runs.durable import make_folder
@@ -82,13 +82,15 @@ def launch(
     resolve: Resolve,
     command: Command,
     make_runner: MakeRunner = LOCAL,
-    stream: TextIO | None = None,
     review: Review | None = None,
+    environment: Callable[[], Mapping[str, Any]] = worker_environment,
+    stream: TextIO | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, where `make_runner` says: by default in processes
     of this machine.
 
-    Shows its progress on the stream, by default stderr. Redoes nothing that is complete or
+    `environment` says what the workers will find. Shows its progress on the stream, by default
+    stderr. Redoes nothing that is complete or
     diverged, and retries what failed. A run that fails does not stop the others. Raises UserError,
     with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
     directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the
@@ -106,15 +108,15 @@ def launch(
             _finished(directory, run.name) for run in planned
         ):
             return Summary(_gather(directory), [])
-        environment = worker_environment()
-        write(directory, study, planned, environment)
+        found = environment()
+        write(directory, study, planned, found)
         if len(planned) < len(study.sweep):
             out.write(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
                 "once\n"
             )
         try:
-            runner = make_runner(environment["devices"]["platform"])
+            runner = make_runner(found["devices"]["platform"])
             started = finish(directory, planned, command, runner, out)
         finally:
             rows = _gather(directory)

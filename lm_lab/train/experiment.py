@@ -7,7 +7,7 @@ from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.schema import Chosen, setting
-from lm_lab.train import optimizer
+from lm_lab.train.optimizer import Update
 from lm_lab.types import (
     UserError,
 )
@@ -136,6 +136,6 @@ class Experiment:
         )
 
     @property
-    def update(self) -> optimizer.Update:
+    def update(self) -> Update:
         """How parameters follow from gradients."""
-        return optimizer.Update(self.optimizer, self.schedule)
+        return Update(self.optimizer, self.schedule)

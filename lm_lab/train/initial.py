@@ -127,12 +127,14 @@ def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     values = dict(stored)
     for key, value in given.items():
         there = stored.get(key)
-        goes_on = isinstance(value, Mapping) and isinstance(there, Mapping)
-        if goes_on and value.get("name", there.get("name")) == there.get("name"):
+        values[key] = value
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and _same_option(there, value):
             values[key] = _merged(there, value)
-        else:
-            values[key] = value
     return values
+
+
+def _same_option(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    return given.get("name", stored.get("name")) == stored.get("name")
 
 
 def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:

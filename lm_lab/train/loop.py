@@ -52,17 +52,18 @@ class Machine(NamedTuple):
     shares_frozen: bool  # whether the members have one frozen tree, without their axis
 
 
-def train(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str, Any]]:
     """Trains runs of one program from where their directories stand to their end; the results, one
     a run.
 
     Runs that have ended are left alone. Raises UserError for what the user can mend, before
     anything is stored where that can be known. From the first step on it raises Preempted at
-    SIGTERM, SIGINT and SIGHUP, with everything saved. Where it hangs, the process ends
+    SIGTERM, SIGINT and SIGHUP, with everything saved; a second signal ends the process, or, where
+    that is to be kept (a notebook's), raises KeyboardInterrupt at once. Where it hangs, the process ends
     (watchdog.py).
     """
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals("note"))
+        signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
         watchdog = stack.enter_context(Watchdog(signals))
         bound, alone = bind_runs(runs), len(runs) == 1
         members = [stack.enter_context(RunWriter(run, alone)) for run in bound]

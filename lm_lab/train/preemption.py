@@ -44,7 +44,7 @@ class Signals:
     "leave"   end the process, with a line: where nothing has to be tidied up
     "raise"   Stopped in the main thread, so that the caller can tidy up
     "note"    from `listen` on the first one is `received`, for the caller to save and end; a second one ends the
-              process at once
+              process at once, or, in a process that is to be kept, is a KeyboardInterrupt in the main thread
 
     A main thread inside a library (an import, a compilation, a device that hangs) runs no handler,
     or loses what the handler raises. So the system also writes each signal to a pipe, and a thread
@@ -52,10 +52,13 @@ class Signals:
     main thread alone: elsewhere nothing is caught. An ignored SIGHUP (nohup) stays ignored.
     """
 
-    def __init__(self, then: Literal["leave", "raise", "note"]) -> None:
+    def __init__(
+        self, then: Literal["leave", "raise", "note"], *, keeps_process: bool = False
+    ) -> None:
         self.received: signal.Signals | None = None
-        self._then = then
+        self._then, self._keeps_process = then, keeps_process
         self._raised = -ONE_SECONDS
+        self._noted: float | None = None  # when
         self._answered, self._closed = threading.Event(), threading.Event()
         self._before = {}
 
@@ -90,7 +93,10 @@ class Signals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         """In the main thread, when it comes round to it."""
         if self._then == "note":
-            self.received = self.received or signal.Signals(number)
+            now = time.monotonic()
+            if self._keeps_process and self._noted and now - self._noted > ONE_SECONDS:
+                raise KeyboardInterrupt(f"stopped before the run was saved; {GOES_ON}")
+            self.received, self._noted = self.received or signal.Signals(number), now
         elif self._then == "raise" and time.monotonic() - self._raised > ONE_SECONDS:
             self._raised = time.monotonic()
             self._answered.set()
@@ -104,6 +110,8 @@ class Signals:
                 if number not in NUMBERS or now - last <= ONE_SECONDS:
                     continue
                 received, last = signal.Signals(number), now
+                if noted and self._keeps_process:
+                    continue
                 if noted:
                     leave(
                         128 + number,

@@ -12,15 +12,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from lm_lab.registry import is_outside
 from lm_lab.train.sections import Values, modules
 from lm_lab.types import UserError
 
 OWN = "lm_lab"
+RUNNING = "__main__"  # the program or notebook that runs: naming it runs nothing
 Named = tuple[
     str, Any
 ]  # (key, name of a module), as ("config.model.family", "my_research.models.decoder")
 
-_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted packages", default=frozenset([OWN]))
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar(
+    "trusted packages", default=frozenset([OWN, RUNNING])
+)
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
 
 def trusted() -> set[str]:
     """The packages, lm_lab aside, whose code stored files may name here."""
-    return set(_TRUSTED.get() - {OWN})
+    return set(_TRUSTED.get() - {OWN, RUNNING})
 
 
 def check(values: Values, file: Path) -> None:
@@ -52,13 +56,13 @@ def check_names(named: Iterable[Named], file: Path) -> None:
     for key, name in named:
         if (
             isinstance(name, str)
-            and "." in name
+            and is_outside(name)
             and not any(_within(name, own) for own in _TRUSTED.get())
         ):
             raise UserError(
                 f"{file}: {key} names {name!r}, and a stored file runs no code of other "
                 "packages unasked; if you "
-                f"trust that package, give --trust={name.partition('.')[0]}"
+                f"trust that package, give --trust={_package(name)}"
             )
 
 
@@ -69,7 +73,7 @@ def packages(values: Values) -> set[str]:
 
 def packages_of(names: Iterable[Any]) -> set[str]:
     """The outside packages of modules' names."""
-    return {str(name).partition(".")[0] for name in names if "." in str(name)} - {OWN}
+    return {_package(str(name)) for name in names if is_outside(str(name))} - {OWN}
 
 
 def names_of(values: Values) -> list[Named]:
@@ -84,5 +88,10 @@ def names_of(values: Values) -> list[Named]:
     return [(f"config.{key}", name) for key, name in modules(values).items()] + also
 
 
+def _package(name: str) -> str:
+    """The package of a module's name, as my_research of my_research.losses:FOCAL."""
+    return name.partition(":")[0].partition(".")[0]
+
+
 def _within(name: str, package: str) -> bool:
-    return f"{name}.".startswith(f"{package}.")
+    return f"{name.partition(':')[0]}.".startswith(f"{package}.")

@@ -113,8 +113,8 @@ def new_key(key: str) -> str:
 def refuse_old(flat: Mapping[str, Any]) -> None:
     """Raises UserError for a key of version 1 in a config that a user wrote, by dotted key."""
     outside = "." in str(flat.get("model.family", ""))
-    for key, value in flat.items():
-        short = isinstance(value, str) and new_key(key).startswith(f"{key}.")  # for a choice's name
+    for key in flat:
+        short = new_key(key) == f"{key}.name"  # a choice, which a name is short for
         own = outside and key.startswith("model.")
         if key in MOVED and not short and not own:
             raise UserError(f"config.{key} is called config.{new_key(key)}; rename it")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from lm_lab import config as configs
-from lm_lab.cli import devices
 from lm_lab.cli.main import main
 from lm_lab.runs.files import Lock
 from lm_lab.train import identity
@@ -25,9 +24,6 @@ Refusal = Callable[..., str]
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the user sits: tiny.py, and a run, a sweep and other folders, which must not change."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        devices.sharding, "provide_devices", lambda mesh: None
-    )  # this process has its own
     Path("tiny.py").write_text(cli_helpers.CONFIG)
     for name in ("run", "sweep", "empty"):
         Path(name).mkdir()

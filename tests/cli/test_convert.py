@@ -10,7 +10,7 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.adapters import lora
-from lm_lab.cli import convert, devices
+from lm_lab.cli import convert
 from lm_lab.cli.main import dispatch, main
 from lm_lab.interop import folder, peft, tensors
 from lm_lab.train import loop, restore
@@ -75,9 +75,6 @@ def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, ca
     )
     capsys.readouterr()
     words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
-    monkeypatch.setattr(
-        devices.sharding, "provide_devices", lambda mesh: None
-    )  # this process has its own
     assert dispatch(words) == 0
     assert capsys.readouterr().out.startswith("the cat")
 

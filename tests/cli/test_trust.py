@@ -13,8 +13,8 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab import report
-from lm_lab.cli import sweep
 from lm_lab.cli.main import dispatch
+from lm_lab.library import studies
 from lm_lab.runs import files
 from lm_lab.runs.durable import replace
 from lm_lab.train import restore, trust, versions
@@ -119,8 +119,16 @@ def test_a_sweep_runs_the_code_of_its_study_alone(home: Path):
     assert not (home / "ran").exists()
     with pytest.raises(UserError, match="cannot import"):
         dispatch(["members", "--trust=evil", str(home), "a"])
-    command = sweep._command({"mine", "evil"}, Path("-s"), ["a"])
-    assert command[1:] == ["-P", "-m", "lm_lab", "members", "--trust=evil,mine", "-s", "a"]
+    command = studies._command({"mine", "evil"}, Path("-s"), ["a"])
+    assert command[command.index("-P") :] == [
+        "-P",
+        "-m",
+        "lm_lab",
+        "members",
+        "--trust=evil,mine",
+        "-s",
+        "a",
+    ]
 
 
 @pytest.mark.processes

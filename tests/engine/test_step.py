@@ -10,6 +10,7 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.step import accumulate, chunk, gradients, populate, populate_shared, train_step
+from lm_lab.schema import Chosen
 from lm_lab.train import program as programs
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
@@ -28,7 +29,7 @@ def gradient_of(experiment=EXPERIMENT, microbatches=1):
 
 @cache
 def step_of(experiment=EXPERIMENT, microbatches=1):
-    return train_step(gradient_of(experiment, microbatches), OBJECTIVE, experiment.optimizer, 8)
+    return train_step(gradient_of(experiment, microbatches), OBJECTIVE, experiment.update, 8)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -40,7 +41,9 @@ def start(seed=0, experiment=EXPERIMENT, **optimizer):
     """The state before step 0; of the optimizer's settings, those that live in the state may
     differ.
     """
-    return begin(experiment, replace(experiment.optimizer, **optimizer).hyper(seed))
+    name, settings = experiment.optimizer
+    chosen = Chosen(name, replace(settings, **optimizer))
+    return begin(experiment, experiment.update._replace(optimizer=chosen).hyper(seed))
 
 
 def stream(steps=STEPS, seed=0):

@@ -111,7 +111,7 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
         rule._replace(ours=tuple(f"model/{path}" for path in rule.ours)) for rule in bert.body(ours)
     ]
     for head, theirs in (("pooler", "bert.pooler.dense"), ("head", "classifier")):
-        rules.append(mapping.turned(f"{head}/kernel", f"{theirs}.weight"))
+        rules.append(mapping.transposed(f"{head}/kernel", f"{theirs}.weight"))
         rules.append(mapping.same(f"{head}/bias", f"{theirs}.bias"))
     params = mapping.to_ours(rules, tensors, shapes=shapes)
     logits = jax.jit(lambda p: pooled.apply({"params": p}, inputs))(params)

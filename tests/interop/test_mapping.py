@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 
 from lm_lab.interop import mapping
-from lm_lab.interop.mapping import fused, same, shifted, turned
+from lm_lab.interop.mapping import fused, same, scale_minus_one, transposed
 from lm_lab.nn.trees import flatten
 from lm_lab.types import UserError
 from tests import tiny
 
 RULES = [
     same("embed/embedding", "embed"),
-    turned("layers/out/kernel", "h.{layer}.out", range(2)),
-    shifted("layers/norm/scale", "h.{layer}.norm", (1, 0)),
+    transposed("layers/out/kernel", "h.{layer}.out", range(2)),
+    scale_minus_one("layers/norm/scale", "h.{layer}.norm", (1, 0)),
     fused(
         ("layers/query/kernel", "layers/key/kernel"),
         "h.{layer}.qk",
         axis=0,
-        turned=True,
+        transposed=True,
         layers=range(2),
         sizes=(4, 2),
     ),
-    fused(("head/kernel", "pooler/kernel"), "both", axis=-1, turned=False),
+    fused(("head/kernel", "pooler/kernel"), "both", axis=-1, transposed=False),
 ]
 SHAPES = {
     "embed/embedding": (5, 3),

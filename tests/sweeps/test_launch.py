@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from lm_lab.runs.files import Lock
-from lm_lab.sweeps import launch as module
 from lm_lab.sweeps.algebra import chain, param, product
 from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.sweeps.launch import launch
@@ -32,15 +31,20 @@ def two_workers(platform: str) -> LocalProcesses:
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "worker_environment", lambda: ENVIRONMENT)
+def start(tmp_path):
     (tmp_path / "sweep").mkdir()
 
     def run(sweep, name="fake", resolve=resolve):
         stream = io.StringIO()
         study = study_of(sweep, name)
         summary = launch(
-            study, tmp_path / "sweep", resolve, command_in(tmp_path), two_workers, stream=stream
+            study,
+            tmp_path / "sweep",
+            resolve,
+            command_in(tmp_path),
+            two_workers,
+            environment=lambda: ENVIRONMENT,
+            stream=stream,
         )
         return summary, stream.getvalue()
 
@@ -181,9 +185,10 @@ from pathlib import Path
 from lm_lab.sweeps import launch
 from tests.sweeps.fakes import command_in, resolve, study_of
 from tests.sweeps.test_launch import ENVIRONMENT, WAITING, two_workers
-launch.worker_environment = lambda: ENVIRONMENT
 folder = Path(sys.argv[1])
-launch.launch(study_of(WAITING), folder / "sweep", resolve, command_in(folder), two_workers)
+command, environment = command_in(folder), lambda: ENVIRONMENT
+sweep = folder / "sweep"
+launch.launch(study_of(WAITING), sweep, resolve, command, two_workers, environment=environment)
 """
 WAITING = chain(
     param("model.width", [32, 64]),

@@ -46,6 +46,17 @@ def test_the_first_is_noted_and_the_second_acts_at_once(left):
         wait_for(lambda: left == [128 + signal.SIGTERM])
 
 
+def test_a_process_that_is_to_be_kept_is_interrupted_by_the_second(left):
+    with Signals("note", keeps_process=True) as signals:
+        signals.listen()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        assert signals.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt, match="before the run was saved"):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert left == []
+
+
 def test_a_main_thread_that_runs_no_python_is_ended(left, monkeypatch):
     monkeypatch.setattr(preemption, "ANSWER_SECONDS", 0.05)
     with Signals("raise") as signals:

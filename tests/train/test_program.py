@@ -21,7 +21,7 @@ BYTES = 257
 
 
 def assembled(**changes):
-    sections = ("model", "train", "data", "precision", "optimizer")
+    sections = ("model", "train", "data", "precision", "schedule")
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     assert all(name.split(".")[0] in sections for name in dotted)
     return assemble(tiny.resolve(dotted)[0])

@@ -1,4 +1,4 @@
-"""JSON lines: every line is an object, and one of its fields a document."""
+"""JSON lines: a document in one field of the object on every line."""
 
 import dataclasses
 import gzip
@@ -18,7 +18,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which files to read, and what in them."""
+    """Which files to read, and which field."""
 
     path: str = setting(
         "a .jsonl or .jsonl.gz file, or a folder that is read with all folders below it",
@@ -28,7 +28,7 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a line, named file:line; blank lines and empty texts are left out.
+    """One document a line, named file:line; blank lines and empty texts are skipped.
 
     Raises UserError, with file and line, for a line that is not UTF-8, not a JSON object, or lacks
     the field.
@@ -37,7 +37,7 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of all files as they lie on the disk, and of the field."""
+    """Digest of all files as stored (compressed or not), and of the field."""
     return files.fingerprint(files.find(config.path, SUFFIXES), "jsonl", config.field)
 
 

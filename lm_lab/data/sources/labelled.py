@@ -1,5 +1,5 @@
-"""Texts with a label, the number of a class or a value: columns of a file, tab- or comma-separated,
-.gz too.
+"""Texts with a number as label (class or value): columns of a
+file, tab- or comma-separated, or .gz.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a line, named file:line; empty texts are left out.
+    """One document a line, named file:line; empty texts are skipped.
 
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose
     label is no number.
@@ -44,7 +44,7 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of the files as they lie on the disk, and of how they are read."""
+    """Digest of the files as stored, and of the settings that decide how they are read."""
     keys = {"path": config.path, "heldout_path": config.heldout_path}
     found = [(key, tables.open_file(key, path)) for key, path in keys.items() if path is not None]
     return files.fingerprint(

@@ -1,6 +1,4 @@
-"""Pairs of texts, a source and a target: columns of one file, lines of two, or parts of a line; .gz
-too.
-"""
+"""Pairs of texts (source, target): columns of a file, lines of two, or parts of a line; .gz too."""
 
 import dataclasses
 import re
@@ -17,9 +15,7 @@ from lm_lab.types import Document, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which files to read, and what in them. Raises UserError for a pattern that gives no two
-    groups.
-    """
+    """Which files to read, and how. Raises UserError for a pattern without two groups."""
 
     path: str = setting(
         "the pairs to train on: a file, or two aligned ones as source,target", names_file=True
@@ -45,7 +41,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        """The checks."""
+        """Checks the columns and the pattern."""
         if len(self.columns) != 2:
             raise UserError(
                 f"columns must name two, the source and the target, not {len(self.columns)}"
@@ -58,11 +54,10 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a pair, named file:line; where there is a held-out file, its pairs are the
-    held-out ones.
+    """One document a pair, named file:line; the pairs of a held-out file are held out.
 
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or has an
-    empty side.
+    empty source or target.
     """
     yield from _read(config, "path", config.path, None if config.heldout_path is None else False)
     if config.heldout_path is not None:
@@ -70,7 +65,7 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of the files as they lie on the disk, and of how they are read."""
+    """Digest of the files as stored, and of the settings that decide how they are read."""
     found = []
     for key, paths in (("path", config.path), ("heldout_path", config.heldout_path)):
         names = [] if paths is None else paths.split(",") if config.form == "lines" else [paths]
@@ -82,7 +77,7 @@ def fingerprint(config: Config) -> str:
 
 
 def as_source(config: Config, text: str) -> str:
-    """A text in the form in which a model knows sources."""
+    """A text in the form that the model was trained on as source."""
     given = text if config.unicode == "given" else unicodedata.normalize(config.unicode, text)
     return _spell(given, "source", config)
 

@@ -1,6 +1,4 @@
-"""The source of the Python standard library: real text that is everywhere, with no download (about
-23 MB).
-"""
+"""The source code of the Python standard library: real text without a download (about 23 MB)."""
 
 import dataclasses
 import sysconfig
@@ -12,31 +10,28 @@ from lm_lab.data import files
 from lm_lab.data.documents import digest
 from lm_lab.types import Document, UserError
 
-# A larger file is mostly a table (encodings, topics, test vectors), and would be a large part of
-# the held-out text.
+# A larger file is mostly a table (encodings, topics, test vectors), and could dominate the held-out
+# text.
 LARGEST_BYTES = 100_000
 NOT_OF_THE_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Nothing to choose: the interpreter decides."""
+    """No settings: the interpreter decides."""
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """Every .py file of the running interpreter's library, tests too, below 100 kB, in order of
-    their names.
+    """Every .py file of the interpreter's library below 100 kB, tests included, in order of names.
 
-    Empty files and those that are not UTF-8 (a few tests of encodings) are left out.
+    Skips empty files and those that are not UTF-8 (a few tests of encodings).
     """
     for name, data in _contents(_root()):
         yield Document(name, data.decode())
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of all files, names and contents: another interpreter, or a changed library, is
-    another corpus.
-    """
+    """Digest of all names and contents: another interpreter or library is another corpus."""
     return digest(["stdlib", *(part for item in _contents(_root()) for part in item)])
 
 

@@ -1,6 +1,4 @@
-"""A language with a known entropy rate: a seeded Markov source over letters. It is the floor of a
-loss.
-"""
+"""A seeded Markov source over letters, with a known entropy rate: a lower bound of the loss."""
 
 import dataclasses
 import string
@@ -33,7 +31,7 @@ class Config:
     document_bytes: int = setting("bytes in each document", 4096, low=1, high=2**22)
 
     def __post_init__(self) -> None:
-        """Raises UserError for a table of transitions that is too large to be solved exactly."""
+        """Raises UserError for a transition table too large to be solved exactly."""
         if self.symbols**self.order > LARGEST_TABLE:
             raise UserError(
                 f"symbols ** order must be at most {LARGEST_TABLE}, not "
@@ -42,9 +40,7 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """Documents of `document_bytes` ASCII letters each, independent, begun in the stationary
-    distribution.
-    """
+    """Independent documents of `document_bytes` ASCII letters, from the stationary distribution."""
     table = _table(config)
     letters = np.frombuffer(ALPHABET.encode(), np.uint8)
     for first in range(0, config.documents, DOCUMENTS_AT_ONCE):
@@ -55,17 +51,16 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of the settings and of the table itself, so that another generator of random numbers
-    is seen.
+    """Digest of the settings and of the table itself, so that another
+    random generator is noticed.
     """
     return digest(["synthetic", repr(config), _table(config).tobytes()])
 
 
 def entropy_rate(config: Config) -> float:
-    """Bits per byte that no model can beat on long text (exact, float64).
+    """The least bits per byte of any model on long text (exact, float64).
 
-    A model pays more for the beginning of a document and for its end, which weigh as 1 /
-    document_bytes.
+    The beginning and the end of a document cost a model more, with a weight of 1 / document_bytes.
     """
     return markov.entropy_rate(_table(config))
 

@@ -20,8 +20,8 @@ class Config:
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """The files in order of their names, empty ones left out. Raises UserError for one that is not
-    UTF-8.
+    """The files in order of names, without empty ones. Raises UserError
+    for one that is not UTF-8.
     """
     found = files.find(config.path, (config.suffix,))
     read = (Document(name, files.decode(files.read_bytes(path), str(path))) for name, path in found)
@@ -29,7 +29,7 @@ def documents(config: Config) -> Iterator[Document]:
 
 
 def fingerprint(config: Config) -> str:
-    """Digest of all files, names and contents."""
+    """Digest of the names and contents of all files."""
     return files.fingerprint(files.find(config.path, (config.suffix,)), "text")
 
 

@@ -1,6 +1,4 @@
-"""Bytes: ids 0 to 255 are those of the UTF-8 text, id 256 is the end of a document. Nothing to
-learn, any script.
-"""
+"""UTF-8 bytes: ids 0 to 255 are the bytes, id 256 ends a document. Any script, nothing to learn."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +11,7 @@ from lm_lab.types import Codec
 END_OF_DOCUMENT = 256
 
 _BYTES = [bytes([value]) for value in range(256)]
-# Letters, digits, the underscore, and every byte of a script beyond ASCII.
+# letters, digits, the underscore, and all bytes of scripts beyond ASCII
 WORDS = np.array(
     [byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8
 )
@@ -22,11 +20,11 @@ SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """No settings."""
 
 
 def make(config: Config, learnt: bytes = b"") -> Codec:
-    """The byte tokenizer: vocabulary 257, ids u16."""
+    """The byte tokenizer: 257 ids, as u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
     return Codec("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)

@@ -1,6 +1,4 @@
-"""Unicode characters that the training text has, Hangul by syllable or by letter; others are spelt
-in bytes.
-"""
+"""The Unicode characters of the training text, Hangul by syllable or letter; bytes spell others."""
 
 import dataclasses
 import itertools
@@ -15,7 +13,7 @@ from lm_lab.schema import setting
 from lm_lab.types import Codec
 
 SYLLABLES = range(0xAC00, 0xD7A4)
-LETTERS = range(0x1100, 0x1200)  # conjoining: leads, then vowels, then tails
+LETTERS = range(0x1100, 0x1200)  # conjoining letters: leads, then vowels, then tails
 LEADS = range(0x1100, 0x1160)
 MODERN = [
     chr(first + n)
@@ -26,7 +24,7 @@ MODERN = [
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which characters have an id of their own."""
+    """Which characters have their own id."""
 
     hangul: Literal["syllables", "letters"] = setting(
         "what a Hangul syllable is cut into (letters: NFD)", "syllables"
@@ -35,9 +33,7 @@ class Config:
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
-    """The characters in order of their code points; the letters of Hangul are all among them, or
-    none.
-    """
+    """The characters in order of code points; the letters of Hangul are all among them, or none."""
     counts = Counter(piece for text in texts for piece, _ in _cut(text, "syllables"))
     syllables = SYLLABLES if config.hangul == "letters" else ()
     frequent = {
@@ -47,8 +43,9 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
 
 
 def make(config: Config, learnt: bytes) -> Codec:
-    """The tokenizer. A syllable's bytes are those of its first letter; decode(encode(text)) is the
-    text.
+    """The tokenizer; decode(encode(text)) is the text.
+
+    A syllable's bytes count for its first letter.
     """
     return subword.build(
         f"characters-{config.hangul}",
@@ -62,7 +59,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
-    """(characters of the texts that have no id, all characters)."""
+    """(characters of the texts without an id, all characters)."""
     return subword.unknown(learnt, (part for text in texts for part in _cut(text, config.hangul)))
 
 
@@ -72,8 +69,8 @@ def _cut(text: str, hangul: str) -> Iterator[tuple[str, bytes]]:
             for letter in unicodedata.normalize("NFD", character):
                 yield letter, letter.encode()
         elif ord(character) in LETTERS:
-            # One that stands in the text itself has no piece, so that bytes tell it from a part of
-            # a syllable.
+            # A letter that stands alone in the text has no piece: it is spelt in bytes, to tell it
+            # from a part of a syllable.
             yield "", character.encode()
         else:
             yield character, character.encode()
@@ -86,7 +83,7 @@ def _size(piece: str) -> int:
 
 
 def _join(written: list[bytes]) -> str:
-    """Letters that one id each wrote become syllables; those spelt in bytes stand as they are."""
+    """Joins letters with ids into syllables; those spelt in bytes stay as they are."""
     parts = itertools.groupby(
         written, key=lambda data: len(data) == 3 and ord(data.decode()) in LETTERS
     )

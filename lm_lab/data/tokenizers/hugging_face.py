@@ -31,7 +31,7 @@ ENDS = (
     "</s>",
     "<|eot_id|>",
     "<|im_end|>",
-)  # in this order, where none is named
+)  # tried in this order if no end token is named
 MASKS = ("<mask>", "[MASK]")
 KEY = "config.data.tokenizer.tokenizer_file"
 SPACE = "\u2581"
@@ -52,15 +52,15 @@ class Config:
 
 
 class Library(NamedTuple):
-    """The library's tokenizer, twice: special tokens seen in no text, and the frame of a text."""
+    """The library's tokenizer, twice: without special tokens, and with the frame of a text."""
 
     plain: Any
-    begin: list[int]  # ids that its own rule puts before a text
+    begin: list[int]  # ids that its template puts before a text
     end: list[int]  # and after it
 
 
 def make(config: Config, learnt: bytes = b"") -> Codec:
-    """The tokenizer of the file. Raises UserError where it is missing, or of no known kind."""
+    """The tokenizer of the file. Raises UserError if it is missing or of an unknown kind."""
     path = Path(config.tokenizer_file)
     content = _content(path)
     try:
@@ -106,14 +106,14 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 
 
 def sentinels(special: dict[str, int]) -> tuple[int, ...]:
-    """T5's ids of hidden spans, <extra_id_0>, <extra_id_1>, ..., as far as they go without a gap."""
+    """T5's ids of hidden spans, <extra_id_0>, <extra_id_1>, ..., up to the first gap."""
     numbers = [re.fullmatch(r"<extra_id_(\d+)>", name) for name in special]
     found = {int(match[1]): special[match[0]] for match in numbers if match}
     return tuple(found[number] for number in range(len(found)) if number in found)
 
 
 def _content(path: Path) -> bytes:
-    """The tokenizer.json, or what the library makes of an older form."""
+    """The tokenizer.json, or the library's conversion of an older form."""
     try:
         if path.name == "vocab.txt":
             return _word_piece(path).to_str().encode()
@@ -125,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 
 def _word_piece(path: Path) -> Any:
-    """BERT's, of a list of pieces, and of tokenizer_config.json where there is one."""
+    """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
     beside = path.with_name("tokenizer_config.json")
     said = json.loads(durable.read_bytes(beside)) if beside.exists() else {}
     pieces = durable.read_bytes(path).decode().splitlines()
@@ -143,7 +143,7 @@ def _word_piece(path: Path) -> Any:
 
 
 def _byte_pairs(path: Path) -> Any:
-    """GPT-2's, of its vocabulary and merges."""
+    """GPT-2's form: a vocabulary and merges."""
     library = _imported(path)
     vocab = json.loads(durable.read_bytes(path))
     merges = durable.read_bytes(path.with_name("merges.txt")).decode().splitlines()
@@ -159,7 +159,7 @@ def _byte_pairs(path: Path) -> Any:
 
 
 def _is_byte_level(facts: dict[str, Any]) -> bool:
-    """Whether its letters stand for bytes. Raises UserError for a kind whose text is not known."""
+    """Whether its letters stand for bytes. Raises UserError for a kind that is not supported."""
     parts = facts["pre_tokenizer"] or {}
     levels = [
         part for part in parts.get("pretokenizers", [parts]) if part.get("type") == "ByteLevel"
@@ -181,7 +181,7 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
 
 
 def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]:
-    """What each id stands for: nothing where it is special, or no token at all."""
+    """The text of each id; empty for special ones and for unused ids."""
     model = facts["model"]
     vocab = model["vocab"]
     ids = (
@@ -205,8 +205,9 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]
 
 
 def _of_word_piece(piece: str, goes_on: str) -> bytes:
-    """A piece that goes on with a word, or a word with the space before it, which punctuation has
-    not.
+    """The text of a WordPiece entry: "##x" continues a word, others follow a space.
+
+    Punctuation has no space before it.
     """
     if piece.startswith(goes_on):
         return piece.removeprefix(goes_on).encode()
@@ -214,14 +215,15 @@ def _of_word_piece(piece: str, goes_on: str) -> bytes:
 
 
 def _of_piece(piece: str, fallback: bool) -> bytes:
-    """A piece of SentencePiece's form; <0x41> is a byte."""
+    """The text of a SentencePiece entry; <0x41> is a byte."""
     spelt = re.fullmatch(r"<0x([0-9A-F]{2})>", piece) if fallback else None
     return bytes([int(spelt[1], 16)]) if spelt else piece.replace(SPACE, " ").encode()
 
 
 def _letters() -> dict[str, int]:
-    """The byte that each letter of a byte-level vocabulary stands for: printable ones for
-    themselves, the others, in order, for what follows Latin-1.
+    """The byte of each letter of a byte-level vocabulary.
+
+    Printable bytes stand for themselves; the others, in order, are the letters after Latin-1.
     """
     plain = [
         *range(ord("!"), ord("~") + 1),
@@ -235,8 +237,8 @@ def _letters() -> dict[str, int]:
 
 
 def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
-    """The id that ends a document: the named one, a usual one, or what the file's own rule puts
-    after a text.
+    """The id that ends a document: the named one, a usual one, or
+    the one that the template appends.
     """
     for token in ENDS if named is None else (named,):
         if token in special:
@@ -250,7 +252,7 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
 
 
 def _word(text: bytes) -> int:
-    """What Codec.words says of a piece: 2 where a space stands before its first letter."""
+    """The entry of Codec.words: 2 if a space stands before the first letter."""
     inner = text.lstrip(b" ")
     if not inner or not byte.WORDS[inner[0]]:
         return 0
@@ -264,7 +266,7 @@ def _imported(path: Path) -> Any:
 
 
 def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
-    """The library's tokenizer of the file. Raises UserError where it refuses it."""
+    """The library's tokenizer of the file. Raises UserError if the library refuses it."""
     library = _imported(path)
     whole = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
@@ -284,8 +286,10 @@ def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
 
 
 def _unspoken(model: dict[str, Any], added: Any) -> dict[str, Any]:
-    """The model with its special pieces under names that no text has: a Unigram would find "</s>"
-    in a text. What is unknown stays, for the model asks for it by name.
+    """Renames the model's special entries to names that occur in no text.
+
+    A Unigram would otherwise find "</s>" in a text. The unknown token keeps its name, because the
+    model refers to it.
     """
     hidden = {token["content"]: f"\ufdd0{token['id']}\ufdd1" for token in added if token["special"]}
     hidden.pop(str(model.get("unk_token")), None)

@@ -1,8 +1,7 @@
-"""SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text; the rest is
-spelt in bytes.
+"""SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text, with bytes.
 
-Text is taken as it is: nothing is normalised, no space is added or dropped. The one character that
-does not come back is U+2581, which SentencePiece writes for a space.
+Text is taken as it is: nothing is normalised, no space is added or dropped. Only U+2581 does not
+come back, because SentencePiece writes it for a space.
 """
 
 import dataclasses
@@ -38,8 +37,9 @@ class Config:
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
-    """SentencePiece's model. Repeatable: one thread. Raises UserError where the text has no so many
-    pieces.
+    """SentencePiece's model. One thread makes it repeatable.
+
+    Raises UserError if the text has too few pieces.
     """
     written = io.BytesIO()
     parts = (part for text in texts for line in text.split("\n") for part in _cut(line))
@@ -106,7 +106,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 
 def written_by(processor: Any, number: int) -> bytes:
-    """The text that an id of SentencePiece stands for; that of special ones is empty."""
+    """The text of a SentencePiece id; empty for special ones."""
     piece = processor.IdToPiece(number)
     if processor.IsByte(number):
         return bytes([int(piece[1:-1], 16)])  # <0x41>
@@ -118,7 +118,7 @@ def written_by(processor: Any, number: int) -> bytes:
 
 
 def begins_word(data: bytes) -> int:
-    """What Codec.words says of a piece."""
+    """The entry of Codec.words for a piece."""
     if len(data) == 1:
         return int(byte.WORDS[data[0]])
     return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")

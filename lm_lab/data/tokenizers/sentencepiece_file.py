@@ -1,9 +1,8 @@
-"""A SentencePiece model (1808.06226) that came with a model: T5's, LLaMA 2's, Mistral's, Gemma's,
-MarianMT's.
+"""The SentencePiece model (1808.06226) of a published model: T5, LLaMA 2, Mistral, Gemma, MarianMT.
 
-Its own rules normalise a text (they may join spaces and put one before it), and bytes are counted
-of what they make of it. MarianMT cuts sources by one file and targets by another, and has the ids
-of both in a third.
+Its rules normalise a text (they may join spaces and put one before it); bytes are counted of the
+normalised text. MarianMT splits sources by one file and targets by another, and has the ids of both
+in a third.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ LANGUAGE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which files, and what of their pieces is special."""
+    """Which files, and which pieces are special."""
 
     tokenizer_file: str = setting(
         "path of a SentencePiece model; of pairs with target_file, that of sources", names_file=True
@@ -49,7 +48,7 @@ class Config:
 
 
 def make(config: Config, learnt: bytes = b"") -> Codec:
-    """The tokenizer of the files. Raises UserError where one is missing, or not of its kind."""
+    """The tokenizer of the files. Raises UserError if one is missing or of another kind."""
     source = _processor("tokenizer_file", config.tokenizer_file)
     target = source if config.target_file is None else _processor("target_file", config.target_file)
     ids = _ids(config, target)
@@ -97,7 +96,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 
 
 def _processor(key: str, name: str) -> Any:
-    """SentencePiece's, of a file."""
+    """SentencePiece's processor of a file."""
     try:
         content = durable.read_bytes(Path(name))
     except OSError as error:
@@ -146,7 +145,7 @@ def _id(ids: dict[str, int], key: str, piece: str) -> int:
 
 
 def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
-    """The text that each id stands for; none where it is special."""
+    """The text of each id; empty for special ones."""
     known = {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     special = {"</s>", "<s>", "<pad>", "<unk>"}
     found = [b""] * vocab
@@ -159,7 +158,7 @@ def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
 
 
 def _identity(config: Config) -> str:
-    """The settings, and a digest of each file in place of its name."""
+    """The settings, with a digest of each file in place of its name."""
     facts: dict[str, Any] = dataclasses.asdict(config)
     names: Iterable[str] = [
         name for name in facts if name.endswith("_file") and facts[name] is not None

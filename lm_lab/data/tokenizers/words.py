@@ -26,14 +26,14 @@ from lm_lab.types import Codec
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which words have an id of their own."""
+    """Which words have their own id."""
 
     least_count: int = setting("times that a word must stand in the training text", 2, low=1)
     most_words: int | None = setting("how many, the most frequent ones; None: all", None, low=1)
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
-    """The words, the most frequent first, in alphabetical order where equal."""
+    """The words, most frequent first, in alphabetical order among equals."""
     counts = Counter(word for text in texts for word in text.split(" "))
     ranked = sorted(
         (word for word in counts if counts[word] >= config.least_count),
@@ -43,7 +43,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
 
 
 def make(config: Config, learnt: bytes) -> Codec:
-    """The tokenizer; decode(encode(text)) is the text, whatever its spaces."""
+    """The tokenizer; decode(encode(text)) is the text, with any spaces."""
     del config
     return subword.build(
         "words",
@@ -57,7 +57,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
-    """(words of the texts that have no id, all words)."""
+    """(words of the texts without an id, all words)."""
     del config
     return subword.unknown(learnt, (part for text in texts for part in _cut(text)))
 

@@ -12,13 +12,17 @@ VIRTUAL = 2048  # CPU devices in a process; JAX takes those beyond for another p
 
 
 def start(mesh: sharding.Config) -> None:
-    """Makes the devices of the mesh be there, before any computation. Raises UserError where JAX does not start."""
+    """Makes the devices of the mesh be there, unless JAX has begun to compute: then they are what
+    they are. Raises UserError where JAX does not start.
+    """
     if mesh.devices > VIRTUAL:
         raise UserError(
             f"config.mesh asks for {mesh.devices} devices; at most {VIRTUAL} can be had, lower its "
             "sizes"
         )
-    sharding.provide_devices(mesh)
+    if mesh.devices > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun: a mesh of more devices is refused
+            sharding.provide_devices(mesh)
     try:
         jax.devices()
     except RuntimeError as error:

@@ -1,0 +1,215 @@
+"""A trained run in Python: its model on any text, its records as tables, its curve as a figure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from lm_lab import config as configs
+from lm_lab.data import loader
+from lm_lab.generation import padded
+from lm_lab.generation.logits import Config as GenerationConfig
+from lm_lab.library.drawing import training_curve
+from lm_lab.library.writing import Writer
+from lm_lab.nn.pooling import pool
+from lm_lab.runs import records
+from lm_lab.schema import build
+from lm_lab.train import restore
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.judge import Judge, open_judge
+from lm_lab.types import Codec, Inputs, PyTree, UserError
+
+Text = str | Sequence[int] | np.ndarray | jax.Array
+"""A text, or ids of the run's tokenizer: [L] of one text, [B L] of several of one length."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory, read as it is asked for: nothing is loaded before it is used.
+
+    directory  where the run lies
+    values     its config.json as plain values
+
+    >>> run = lm_lab.open_run("runs/tiny")
+    >>> run.config.model.family, run.result["status"]
+    ('decoder', 'complete')
+    """
+
+    directory: Path
+    values: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r})"
+
+    @property
+    def config(self) -> "configs.ConfigDict":
+        """The config, complete: `load_config`, `bind` and `train_run` take it."""
+        return configs.wrap(self.values)
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The config as typed settings."""
+        return configs.resolve(self.config, stored=True)[0]
+
+    @cached_property
+    def model(self) -> Any:
+        """The Linen module: model.apply({"params": run.params}, Inputs(tokens)) -> logits."""
+        return self.experiment.build_model()
+
+    @cached_property
+    def params(self) -> PyTree:
+        """The parameters of the newest checkpoint that is whole, an adapter merged into them.
+
+        Raises UserError where there is none, or it does not fit the config.
+        """
+        return jax.device_put(restore.load_params(self.directory)[2])
+
+    @cached_property
+    def tokenizer(self) -> Codec:
+        """encode(text) -> ids, decode(ids) -> text."""
+        experiment = self.experiment
+        return loader.open_tokenizer(experiment.data)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl so far, a dict each; pandas.DataFrame(run.metrics) is a table.
+
+        >>> [line["step"] for line in lm_lab.open_run("runs/tiny").metrics if "train/nll" in line]
+        [10, 20]
+        """
+        return records.read_metrics(self.directory)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """result.json: how the run ended, parameters, FLOPs, final losses; {} while it has not."""
+        return records.read_result(self.directory) or {}
+
+    def logits(self, text: Text, context: Text | None = None) -> jax.Array:
+        """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head that says one thing of a
+        text gives [1 C].
+
+        `context` is what the encoder reads, where the model has one. Logits at place i of a causal
+        model are of the token at i + 1.
+
+        >>> run = lm_lab.open_run("runs/tiny")
+        >>> run.logits("abba").shape
+        (4, 257)
+        """
+        ids = self._ids(text)
+        seen = None if context is None else self._ids(context, source=True)
+        logits_BLV = self._apply(self.params, Inputs(ids, context=seen))
+        return logits_BLV if np.ndim(text) == 2 else logits_BLV[0]
+
+    def features(
+        self, texts: Sequence[str], pooling: Literal["mean", "first", "last"] = "mean"
+    ) -> jax.Array:
+        """[n D], a vector a text: the last layer's features, pooled over its tokens.
+
+        >>> run = lm_lab.open_run("runs/tiny")
+        >>> run.features(["abba", "dada"]).shape
+        (2, 16)
+        """
+        if self.experiment.family_contract.needs_context:
+            raise UserError(
+                f"features are of models without a context, and {self.experiment.family} reads one; "
+                "apply run.model's own methods"
+            )
+        rows = [np.asarray(self._ids(text))[0].tolist() for text in texts]
+        tokens, segments = padded(rows, left=False)
+        return self._features(self.params, tokens, segments, pooling)
+
+    def bits_per_byte(self, text: str) -> float:
+        """What a text costs the model: bits a byte, every token judged once, in windows as long as
+        in training. Of a masked objective it is the pseudo-likelihood (1910.14659).
+
+        Raises UserError for an objective that gives no likelihood of a whole text.
+
+        >>> 0 < lm_lab.open_run("runs/tiny").bits_per_byte("abba" * 20) < 9
+        True
+        """
+        if not text:
+            raise UserError("text is empty; give one of a character or more")
+        return self._judge.of(text).bits_per_byte
+
+    @overload
+    def generate(self, prompt: str = "", **settings: Any) -> str: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **settings: Any) -> list[str]: ...
+    def generate(self, prompt: str | Sequence[str] = "", **settings: Any) -> str | list[str]:
+        """The prompt and what the model writes after it; of a list of prompts the list of texts.
+
+        `settings`: new_tokens, temperature, top_k, top_p, beams, seed, ... (`lm-lab keys generate`).
+        Of a model of pairs a prompt is a source, and only what is written is given back. Raises
+        UserError for a model that does not write, or settings that do not exist.
+
+        >>> run = lm_lab.open_run("runs/tiny")
+        >>> len(run.generate("ab", new_tokens=6, temperature=0))
+        8
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
+        of_pairs = self.experiment.consumes == "pairs"
+        texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What `generate` writes with; its `stream` gives a text in pieces as they come."""
+        return Writer(self.directory, self.experiment, self.model, self.params, self.tokenizer)
+
+    def figure(self) -> Figure:
+        """Training and held-out loss over steps.
+
+        >>> lm_lab.open_run("runs/tiny").figure().axes[0].get_xlabel()
+        'step'
+        """
+        return training_curve(self.metrics, str(self.directory.name))
+
+    @cached_property
+    def _apply(self) -> Any:
+        return jax.jit(lambda params, inputs: self.model.apply({"params": params}, inputs))
+
+    @cached_property
+    def _features(self) -> Any:
+        def pooled(params: PyTree, tokens: Any, segments: Any, pooling: Any) -> jax.Array:
+            features_BLD = self.model.apply(
+                {"params": params}, Inputs(tokens, segments), method="features"
+            )
+            return pool(features_BLD, segments, pooling)
+
+        return jax.jit(pooled, static_argnums=3)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return open_judge(self.directory, self.experiment)
+
+    def _ids(self, text: Text, source: bool = False) -> jax.Array:
+        """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""
+        if isinstance(text, str):
+            encode = self.tokenizer.of_source if source else self.tokenizer.encode
+            text = encode(text)
+        ids = np.asarray(text)
+        if not np.issubdtype(ids.dtype, np.integer) or ids.ndim not in (1, 2) or not ids.size:
+            raise UserError(
+                "give a text that is not empty, or ids as whole numbers [L] or [B L], not "
+                f"{ids.dtype} {list(ids.shape)}"
+            )
+        return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
+
+
+def open_run(directory: str | Path) -> Run:
+    """The run of a directory, whether it has ended, goes on, or was converted from another library.
+
+    Raises UserError where there is none.
+
+    >>> lm_lab.open_run("runs/tiny")
+    Run('runs/tiny')
+    """
+    place = Path(directory).expanduser()
+    return Run(place, restore.read_run(place))

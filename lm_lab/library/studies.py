@@ -1,0 +1,206 @@
+"""Studies in Python: launched, and read back as tables and figures."""
+
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lm_lab import config as configs
+from lm_lab import report
+from lm_lab.contracts import Outcome, Unit
+from lm_lab.library.runs import Run, open_run
+from lm_lab.library.training import train_together
+from lm_lab.runs.files import atomic_write
+from lm_lab.runs.records import environment
+from lm_lab.schema import suggest
+from lm_lab.sweeps import executors, results, store
+from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.launch import MakeRunner, Summary, launch
+from lm_lab.sweeps.study import Study
+from lm_lab.train import run as runs
+from lm_lab.train import trust
+from lm_lab.train.preemption import Preempted
+from lm_lab.types import UserError
+
+Row = dict[str, Any]
+HERE = "here"  # the executor that is this process
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's directory; what it holds is read when it is asked for, also while runs go on.
+
+    >>> sweep = lm_lab.open_sweep("runs/rates")
+    >>> [(row["optimizer.peak_rate"], row["status"]) for row in sweep.rows]
+    [(0.01, 'complete'), (0.02, 'complete')]
+    >>> sweep.run(sweep.rows[0]["name"]).config.optimizer.peak_rate
+    0.01
+    """
+
+    directory: Path
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """sweep.json: name, question, analysis, the runs with their configs, environment."""
+        return store.read(self.directory)
+
+    @property
+    def rows(self) -> list[Row]:
+        """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
+        tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
+        pandas.DataFrame(sweep.rows) is a table, and `fit_law` takes the rows.
+        """
+        return results.collect(self.directory)
+
+    def run(self, name: str) -> Run:
+        """The run of a row, by its "name"."""
+        names = list(results.status(self.directory))
+        if name not in names:
+            raise UserError(f"{self.directory} has no run {name!r}; {suggest(name, names)}")
+        return open_run(store.run_directory(self.directory, name))
+
+    def figures(self) -> dict[str, Figure]:
+        """The figures of the study's report, by name. Raises UserError where no run is complete."""
+        return report.figures(self.directory)
+
+    def report(self) -> Path:
+        """Writes report.html with its figures; the path."""
+        return report.write(self.directory)
+
+
+def open_sweep(directory: str | Path) -> Sweep:
+    """The sweep of a directory. Raises UserError where there is none.
+
+    >>> lm_lab.open_sweep("runs/rates").study["question"]
+    'Which peak rate is best?'
+    """
+    sweep = Sweep(Path(directory).expanduser())
+    _ = sweep.study  # read, so that what is wrong with it is said here
+    return sweep
+
+
+def run_study(
+    study: Study, directory: str | Path, executor: str = "local", **settings: Any
+) -> Sweep:
+    """Runs what the directory is missing of a study, and opens it; its `rows` say how each ended.
+
+    `executor` says where the runs are computed (a file of lm_lab/sweeps/executors, or a dotted
+    path), with its own settings: workers=2 are two processes at a time, which import the packages
+    that the configs name from where this process does. "here" trains in this process, where also
+    what a notebook defines is found. Launching again finishes what is missing or failed and redoes
+    nothing. Raises UserError, before anything is run,
+    for a point that is wrong or a directory of another study.
+
+    >>> from lm_lab.sweeps.algebra import param
+    >>> study = lm_lab.Study(
+    ...     name="rates",
+    ...     question="Which peak rate is best?",
+    ...     base=lm_lab.load_config(tiny),
+    ...     sweep=param("optimizer.peak_rate", [0.01, 0.02]),
+    ...     analysis={"kind": "isoflop"},
+    ... )
+    >>> sweep = lm_lab.run_study(study, "runs/rates", executor="here")
+    >>> [row["status"] for row in sweep.rows]
+    ['complete', 'complete']
+    """
+    place = Path(directory).expanduser()
+    runner = None if executor == HERE else executors.choose(executor, settings)
+    launch_study(study, place, runner)
+    return open_sweep(place)
+
+
+def launch_study(
+    study: Study, directory: Path, make_runner: MakeRunner | None
+) -> tuple[Summary, set[str]]:
+    """(how a launch ended, the outside packages that its runs name); without `make_runner` this
+    process trains them. Raises UserError.
+    """
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    # what a study names is the user's wish
+    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])
+
+    def resolve(overrides: Point) -> dict[str, Any]:
+        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        trusted.update(trust.packages(resolved))
+        return resolved
+
+    def review(rows: list[Row]) -> None:
+        if make_runner is not None and trust.RUNNING in trusted:
+            raise UserError(
+                f"study {study.name!r} names what this program or notebook defines (__main__), and "
+                f"worker processes do not have it; give executor={HERE!r}, or write it into a "
+                "module"
+            )
+        analysis.check(settings, rows)
+
+    command = partial(_command, trusted)
+    if make_runner is not None:
+        return launch(study, directory, resolve, command, make_runner, review), trusted
+    here = ThisProcess(directory, trusted)
+    summary = launch(study, directory, resolve, command, lambda _: here, review, environment)
+    return summary, trusted
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Trains the runs of a sweep in this process, those of one program together."""
+
+    directory: Path
+    trusted: Collection[str]
+    workers: int = 1
+
+    def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
+        for unit in units:
+            try:
+                with trust.trusting(self.trusted):
+                    train_together(planned_runs(self.directory, unit.names), keeps_process=True)
+            except Preempted as stop:
+                raise KeyboardInterrupt(str(stop)) from None
+            except Exception as error:  # noqa: BLE001 - a run that fails does not stop the others
+                atomic_write(unit.log, traceback.format_exc())
+                yield Outcome(unit, 1, f"{type(error).__name__}: {error}")
+            else:
+                yield Outcome(unit, 0, "")
+
+
+def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
+    """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
+    whose config names code that is not trusted.
+    """
+    planned = {each.name: each for each in store.planned_runs(store.read(directory))}
+    found = []
+    for name in names:
+        if name not in planned:
+            raise UserError(f"{directory} has no run {name}; {suggest(name, list(planned))}")
+        trust.check(planned[name].config, directory / "sweep.json")
+        config = configs.wrap(planned[name].config)
+        experiment, resolved = configs.resolve(config, stored=True)
+        found.append(runs.Run(experiment, resolved, store.run_directory(directory, name)))
+    return found
+
+
+def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
+    """-P: what lies in the current folder is no module of the workers, but for what is trusted."""
+    flag = f"--trust={','.join(sorted(trusted))}"
+    worker = [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]
+    folders = [folder for name in sorted(trusted) if (folder := _folder_of(name))]
+    if not folders:
+        return worker
+    paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return ["env", f"PYTHONPATH={os.pathsep.join(dict.fromkeys(paths))}", *worker]
+
+
+def _folder_of(package: str) -> str | None:
+    """The folder in which this process finds a package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).absolute()
+    return str(file.parents[1] if spec.submodule_search_locations else file.parent)

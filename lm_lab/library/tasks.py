@@ -1,0 +1,91 @@
+"""What a config describes, for a training loop of one's own."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+
+from lm_lab import config as configs
+from lm_lab.data import loader
+from lm_lab.evaluation.likelihood import likelihood, rates
+from lm_lab.library.configs import Source, init_params, load_config
+from lm_lab.train.experiment import Experiment
+from lm_lab.types import Codec, Examples, ObjectiveFunctions, PyTree
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, what it learns, and the text that it learns it from.
+
+    model      the Linen module: model.apply({"params": params}, batch.inputs) -> logits
+    objective  prepare(key, examples) -> batch, and loss(logits, batch) -> sums: "nll" in nats over
+               the batch, "weight", its targets, and "bytes", the UTF-8 bytes that these stand for
+    """
+
+    config: configs.ConfigDict  # complete, with every default
+    experiment: Experiment  # the same, as typed settings
+    model: Any
+    objective: ObjectiveFunctions
+    dataset: loader.Dataset
+
+    @property
+    def tokenizer(self) -> Codec:
+        """encode(text) -> ids, decode(ids) -> text."""
+        return self.dataset.tokenizer
+
+    def init(self, seed: int = 0) -> PyTree:
+        """The parameters with which a run of that seed begins."""
+        return init_params(self.model, seed)
+
+    def examples(self, step: int) -> Examples:
+        """The windows that a run of the config trains on in a step [B ...]: the same ones always.
+
+        >>> lm_lab.bind(tiny).examples(3).tokens.shape
+        (8, 17)
+        """
+        return jax.tree.map(lambda part: part[0], self._training.chunk(step, 1))
+
+    def evaluate(self, params: PyTree) -> dict[str, float]:
+        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ...
+
+        >>> task = lm_lab.bind(tiny)
+        >>> task.evaluate(task.init())["nll"] > 4
+        True
+        """
+        return rates(jax.device_get(self._evaluate(params, self._heldout)))
+
+    @cached_property
+    def _training(self) -> Any:
+        return self._cut(self.dataset.train, self.experiment.seed)
+
+    @cached_property
+    def _heldout(self) -> Examples:
+        heldout = self._cut(self.dataset.heldout, 0)
+        return loader.exam(heldout, self.experiment.train.eval_batches)
+
+    @cached_property
+    def _evaluate(self) -> Any:
+        compute = self.experiment.precision.compute
+        return jax.jit(likelihood(self.model, self.objective, compute))
+
+    def _cut(self, split: loader.Split, seed: int) -> Any:
+        window, stride = self.experiment.window()
+        rows = self.experiment.train.batch_size
+        data = self.experiment.data
+        return loader.cut(data, split, window=window, stride=stride, batch_size=rows, seed=seed)
+
+
+def bind(source: Source, changes: dict[str, Any] | None = None) -> Task:
+    """The task of a config: its text is read and tokenized, once. `source` and `changes` are as
+    those of `load_config`. Raises UserError for a config that is wrong.
+
+    >>> task = lm_lab.bind(tiny, {"model.depth": 1})
+    >>> task.model.cfg.vocab
+    257
+    """
+    experiment, values = configs.resolve(load_config(source, changes))
+    dataset = loader.open_dataset(experiment.data)
+    experiment.check_labels(dataset)
+    model, objective = experiment.build_model(), experiment.build_objective()
+    return Task(configs.wrap(values), experiment, model, objective, dataset)
