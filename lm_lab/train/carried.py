@@ -130,10 +130,11 @@ def check(directory: Path, experiment: Experiment) -> None:
             )
 
 
-def keep(directory: Path, experiment: Experiment, learnt: Path | None) -> None:
-    """Copies into the run's directory what it shall keep, whole or not at all: `learnt` is the
-    file of what its tokenizer has learnt. Raises UserError naming the path.
+def keep(directory: Path, experiment: Experiment, text: Text) -> None:
+    """Copies into the run's directory what it shall keep of its tokenizer and its origin, whole or
+    not at all. Raises UserError naming the path.
     """
+    learnt = {} if text.learnt_file is None else {LEARNT: text.learnt_file}
     files = _files(experiment)
     names = [path.name for path in files.values()]
     if len(set(names)) < len(names):
@@ -145,8 +146,7 @@ def keep(directory: Path, experiment: Experiment, learnt: Path | None) -> None:
     ]
     _whole(
         directory / TOKENIZER,
-        {path.name: path for path in [*beside, *files.values()]}
-        | ({} if learnt is None else {LEARNT: learnt}),
+        {path.name: path for path in [*beside, *files.values()]} | learnt,
     )
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)

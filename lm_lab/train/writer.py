@@ -194,7 +194,7 @@ class RunWriter:
         newest = next(self._checkpoints.commits(), None)
         kept = history.recall(self.run.directory, step, extra, newest.extra if newest else {})
         self._checkpoints.rewind(step)
-        carried.keep(self.run.directory, self.run.experiment, self.run.task.text.learnt_file)
+        carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._text, self._base, self._company = program, text, base, company

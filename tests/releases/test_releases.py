@@ -23,6 +23,7 @@ from lm_lab.sweeps.results import collect
 from lm_lab.sweeps.store import run_directory
 from lm_lab.train import identity, loop
 from lm_lab.train.run import Run
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 
@@ -54,7 +55,8 @@ WORDS = {OLD: SOURCE, '"warmup_steps": 5})': SCHEDULE}
 
 def asked(release: Path, name: str, **changes) -> Run:
     config = configs.load(str(release / "config.py"))
-    return Run(*configs.resolve(configs.override(config, changes)), release / name)
+    task = bind(*configs.resolve(configs.override(config, changes)))
+    return Run(task.experiment, task.values, release / name)
 
 
 def lines(directory: Path) -> list[str]:
@@ -134,7 +136,7 @@ def test_a_finished_sweep_has_nothing_to_do(release, later_release):
 
 
 def resolve(study, point):
-    return configs.resolve(configs.override(study.base, point))[1]
+    return dict(bind(*configs.resolve(configs.override(study.base, point))).values)
 
 
 @pytest.mark.processes
