@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 
 from lm_lab.contracts import Family
 from lm_lab.registry import load as load_value
+from lm_lab.runs import versions
 from lm_lab.schema import Chosen, build, plain, suggest
-from lm_lab.train import initial, versions
+from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import Config, flat
 from lm_lab.types import UserError

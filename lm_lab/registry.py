@@ -21,10 +21,10 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from lm_lab import contracts
-from lm_lab.schema import Modules, suggest
+from lm_lab.schema import Modules, is_outside, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "is_outside", "load", "load_value", "modules", "name_of", "names"]
+__all__ = ["KINDS", "Kind", "load", "load_value", "modules", "name_of", "names"]
 
 T = TypeVar("T")
 
@@ -107,11 +107,6 @@ def load_value(kind: str, attribute: str, contract: type[T], name: str, where: s
         if fault is None:
             return value
     raise UserError(f"{where}: {module.__name__!r} {fault}; write it like those of lm_lab.{kind}")
-
-
-def is_outside(name: str) -> bool:
-    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
-    return "." in name or ":" in name
 
 
 def name_of(value: contracts.Contract) -> str:

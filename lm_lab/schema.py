@@ -180,6 +180,11 @@ def reference(settings: Any) -> Any:
     return dataclasses.replace(settings, **changes)
 
 
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    return "." in name or ":" in name
+
+
 def suggest(name: str, known: list[str]) -> str:
     """The end of an error line: the nearest known name, else all of them."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -281,6 +286,11 @@ def _refuse_unread(
 
 def _names(cls: type) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    return "." in name or ":" in name
 
 
 def is_text(value: str) -> bool:

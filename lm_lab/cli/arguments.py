@@ -14,9 +14,9 @@ from lm_lab.types import UserError
 
 
 def parse(flag_values: flags.FlagValues, argv: list[str], command: str) -> list[str]:
-    """Parses absl flags afresh; the positional arguments that are left. Raises UserError, also for a flag given twice.
+    """Parses absl flags anew; returns the positional arguments.
 
-    A flag that is defined with allow_overwrite=False, and only such a one, notices that it is given twice.
+    Raises UserError, also for a flag given twice.
     """
     flag_values.unparse_flags()
     try:
@@ -26,14 +26,16 @@ def parse(flag_values: flags.FlagValues, argv: list[str], command: str) -> list[
 
 
 def folder(value: str | None, example: str) -> Path:
-    """The folder that --workdir names. Raises UserError where it names none."""
+    """The folder that --workdir names. Raises UserError if it is missing."""
     if not value:
         raise UserError(f"--workdir=DIR is missing, as in --workdir={example}")
     return path(value, "--workdir=")
 
 
 def path(value: str, flag: str = "") -> Path:
-    """The path that an argument names; the flag stands before it in errors. Raises UserError for what is no path."""
+    """The path that an argument names. Raises UserError, which begins
+    with the flag, for a bad one.
+    """
     if not is_text(value):
         raise UserError(
             f"{flag}{value!a} is no path: it has NUL, or bytes that are no UTF-8; give another"
@@ -47,7 +49,9 @@ def path(value: str, flag: str = "") -> Path:
 
 
 def take_trust(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The packages that --trust=PACKAGE,... names, which every command knows, and the other arguments."""
+    """(the packages that --trust=PACKAGE,... names, the other
+    arguments). Every command takes it.
+    """
     ours = [word for word in argv if re.match("--?trust(=|$)", word)]
     if len(ours) > 1 or "--trust" in ours or "-trust" in ours:
         raise UserError("give --trust=PACKAGE,... once, as in --trust=my_research")
@@ -56,10 +60,8 @@ def take_trust(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
-    """The config that --config=FILE names, with every --config.section.key=value applied, and the other arguments.
-
-    Values are Python literals, or else text. "--config.a.b value" and "--config.a.b", for True, are understood as absl
-    understands them. Raises UserError for a missing file or a key given twice.
+    """(the config of --config=FILE with every
+    --config.section.key=value applied, other arguments).
     """
     given, rest = _split(argv, "config")
     if not given.get(""):
@@ -69,8 +71,9 @@ def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
 
 
 def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
-    """The executor that --executor=NAME chooses, the settings that --executor.key=value gives it,
-    and the other arguments. Raises UserError for one given twice.
+    """(the executor of --executor=NAME, its settings from --executor.key=value, other arguments).
+
+    Raises UserError for one given twice.
     """
     given, rest = _split(argv, "executor")
     name = given.pop("", "local")
@@ -78,7 +81,9 @@ def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
 
 
 def _split(argv: list[str], section: str) -> tuple[dict[str, str], list[str]]:
-    """(dotted key -> text, the rest) of --section.key=text; --section itself has the empty key."""
+    """(dotted key -> text, other arguments) of --section.key=text;
+    --section itself has the key "".
+    """
     given: dict[str, str] = {}
     rest = []
     words = list(reversed(argv))
@@ -101,7 +106,7 @@ def _split(argv: list[str], section: str) -> tuple[dict[str, str], list[str]]:
 
 
 def literal(text: str) -> Any:
-    """The Python literal that a text is, or else the text."""
+    """The value of a text that is a Python literal; else the text itself."""
     try:
         return ast.literal_eval(text)
     except (

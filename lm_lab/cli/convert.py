@@ -1,23 +1,22 @@
-"""lm-lab convert: make a model of transformers one of lm_lab, or the other way.
+"""lm-lab convert: convert a model of transformers to lm_lab, or a run's model to transformers.
 
   lm-lab convert --from=openai-community/gpt2 --to=runs/gpt2
   lm-lab convert --from=runs/a --to=exported/a
 
-  --from=FOLDER               a run's directory, a folder of transformers, or the name of one on the Hugging Face hub
-  --to=FOLDER                 a new one: of a run's model a folder of transformers, of theirs a run's directory
-  --dtype=DTYPE               float32 or bfloat16 (default: as the run has it; of transformers, float32)
-  --architecture=NAME         what a run is written as (default: the first that can express its model)
-  --base=FOLDER               of an adapter as PEFT writes it: a run's directory, folder or hub's name, as for --from,
-                              of the model that it was trained on (default: what its adapter_config.json says)
-  --allow_nonfinite           take weights that are NaN or infinite, which are refused else
+  --from=FOLDER               a run's directory, a transformers folder, or a name on the hub
+  --to=FOLDER                 a new folder: transformers' if --from is a run, else a run's directory
+  --dtype=DTYPE               float32 or bfloat16 (default: the run's; float32 for transformers)
+  --architecture=NAME         the architecture to write (default: the first that fits the model)
+  --base=FOLDER               for a PEFT adapter: the model on which it was trained, as for --from
+                              (default: the one that its adapter_config.json names)
+  --allow_nonfinite           accept weights that are NaN or infinite; without it they are refused
 
-What stands beside the weights goes along both ways: tokenizer files, chat templates, special ids, the settings of
-generation. A run's directory that was made so has a config.json with what is known, and a checkpoint; generate and
-train.initial take it with its tokenizer (a tokenizer.json, vocab.txt, vocab.json with merges.txt, SentencePiece's
-models). Where a tokenizer cannot be read it is said why.
+What belongs to the weights is converted too: tokenizer files, chat templates, special ids, settings
+of generation. The new run's directory has a config.json with what is known, and a checkpoint;
+`generate` and train.initial use it with its tokenizer (tokenizer.json, vocab.txt, vocab.json with
+merges.txt, or SentencePiece's models). If a tokenizer cannot be read, a line says why.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ from lm_lab.data import loader
 from lm_lab.data.text import Text
 from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
+from lm_lab.runs.config import write_config
 from lm_lab.schema import build, plain
-from lm_lab.train import carried, restore, versions
+from lm_lab.train import carried, restore
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
@@ -50,11 +50,11 @@ NONFINITE = flags.DEFINE_bool(
     "allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS
 )
 
-LENGTH = 1024  # of the windows that a run's config names, at most
+LENGTH = 1024  # most windows that a run's config names
 
 
 def run(argv: list[str]) -> int:
-    """Says what was written. Raises UserError, and then nothing was."""
+    """Converts, and prints what was written. If it raises UserError, nothing was written."""
     if extra := arguments.parse(FLAGS, argv, "convert"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab convert --help")
     if not FROM.value or not TO.value:
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> int:
     arguments.path(FROM.value, "--from=")
     place = origin.locate(
         FROM.value
-    )  # as it was given: "./a" is a folder, and "a" may be a name on the hub
+    )  # as given: "./a" is a folder, and "a" may be a name on the hub
     if peft.is_adapter(place):
         return _convert_adapter(place, target)
     if BASE.value:
@@ -93,11 +93,9 @@ def _without(why: str) -> str:
 def _write_run(
     draft: Path, place: Path, family: str, config: Any, params: Any
 ) -> tuple[dict[str, Any], str]:
-    """The files of a run that ended in a foreign model; returns what `describe` does."""
+    """Writes the files of a run that ended in a foreign model; returns the result of `describe`."""
     values, why = describe(place, family, config)
-    (draft / "config.json").write_text(
-        json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
-    )
+    write_config(draft, values)
     restore.write_params(draft, params)
     carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
     carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
@@ -105,7 +103,9 @@ def _write_run(
 
 
 def _convert_adapter(place: Path, target: Path) -> int:
-    """A run that trained the adapter, beside its base: that of --base, or a folder `base` in its own directory."""
+    """A run that trained the adapter, beside its base: that of
+    --base, or a folder `base` inside it.
+    """
     if ARCHITECTURE.value:
         raise UserError("--architecture is for what is written for transformers; leave it out")
     base = _base_of(place)
@@ -126,9 +126,7 @@ def _convert_adapter(place: Path, target: Path) -> int:
         values["adapter"] = {"name": "lora"} | plain(settings)
         values["train"] = values.get("train", {}) | {"initial": str(initial)}
         values["precision"] = values.get("precision", {}) | {"parameters": kept}
-        (draft / "config.json").write_text(
-            json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
-        )
+        write_config(draft, values)
         trained = {"lora": jax.tree.map(lambda x: jnp.asarray(x, kept), adapters)}
         restore.write_params(draft, trained, jax.tree.map(lambda x: jnp.asarray(x, kept), params))
     print(f"{target}: the adapter in {place} of the {family} in {base}")
@@ -174,7 +172,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
 
 
 def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
-    """(files to write beside a run's model, what its config.json shall say): those of its tokenizer and its origin."""
+    """(files to copy beside a run's model, fields for its config.json): of tokenizer and origin."""
     files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
     config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
     if config.exists():

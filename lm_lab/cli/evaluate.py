@@ -1,13 +1,14 @@
-"""lm-lab evaluate: evaluate a run again from its newest checkpoint, and measure what it writes; or judge any text.
+"""lm-lab evaluate: evaluate a run's newest checkpoint again, or the likelihood of any text.
 
   lm-lab evaluate --workdir=runs/scan_simple
   lm-lab evaluate --workdir=runs/a --text=README.md
 
   --workdir=DIR               the run's directory
-  --text=FILE                 instead, what this text costs the model: any UTF-8 file; may be given several times
+  --text=FILE                 evaluate this UTF-8 text instead; may be given several times
 
-What is found replaces what its result.json says, if the run has ended. With --text nothing is written, and the data
-that the run was trained on need not be there: every token of a file is judged once, in windows as long as in training.
+The metrics replace those in result.json if the run has ended. With --text nothing is written, and
+the training data need not exist: every token of a file is evaluated once, in windows of the length
+of training.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.engine import sharding
 from lm_lab.library import devices
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.judge import open_judge
@@ -42,7 +43,7 @@ def run(argv: list[str]) -> int:
     read = {name: text_of(name) for name in TEXTS.value or ()}
     values = restore.read_run(
         directory
-    )  # as it is stored: settings that came later are no other run
+    )  # as stored: settings that were added later make no other run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
         return judge(stored, read)
@@ -57,7 +58,7 @@ def run(argv: list[str]) -> int:
 
 
 def judge(stored: Run, read: Mapping[str, str]) -> int:
-    """Prints what each text costs."""
+    """Prints the likelihood of each text."""
     devices.start(sharding.Config())
     judge = open_judge(stored.directory, bind(stored.experiment, stored.resolved))
     with devices.memory("train with a lower config.train.batch_size"):
@@ -74,13 +75,13 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
 
 
 def text_of(name: str) -> str:
-    """The text of a file. Raises UserError for one that is none."""
+    """The text of a file. Raises UserError if it is no text."""
     try:
         path = Path(name).expanduser()
         if not path.is_file():
             what = "it is no plain file" if path.exists() else "no such file"
             raise UserError(f"--text={name}: {what}; name a text file")
-        text = durable.read_bytes(path).decode()
+        text = reading.read_bytes(path).decode()
     except OSError as error:
         raise UserError(
             f"--text={name}: cannot read it ({error.strerror}); check its permissions"

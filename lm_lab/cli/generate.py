@@ -1,18 +1,19 @@
-"""lm-lab generate: go on with a text, by the model of a trained run.
+"""lm-lab generate: continue a text with the model of a run.
 
   lm-lab generate --workdir=runs/a --prompt="def main(" --temperature=0.8 --top_k=40
 
-  --workdir=DIR               the run's directory; its newest checkpoint is taken
-  --prompt=TEXT               what to go on from; given several times, the texts are written together
+  --workdir=DIR               the run's directory; its newest checkpoint is used
+  --prompt=TEXT               the text to continue; given several times, the texts are one batch
 {settings}
 
-One prompt is written as it comes, several when all are done. A text ends where the model ends its document, or
-with an end id of the settings of generation that it came with. Of a model of pairs a prompt is a source, in the form
-that the files have; a tab stands between it and the target.
+A single prompt is printed token by token, several when all are complete. A text ends at the model's
+end of document, or at an end id of the generation settings that came with the model. For a model of
+pairs a prompt is a source, in the form that the files have; a tab separates it from the target.
 """
 
 import dataclasses
 import sys
+import textwrap
 
 from absl import flags
 
@@ -27,7 +28,7 @@ FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
-PROMPTS = flags.DEFINE_multi_string("prompt", None, "what to go on from", flag_values=FLAGS)
+PROMPTS = flags.DEFINE_multi_string("prompt", None, "the text to continue", flag_values=FLAGS)
 FIELDS = dataclasses.fields(Config)
 SETTINGS = {
     field.name: flags.DEFINE_string(
@@ -37,7 +38,13 @@ SETTINGS = {
 }
 __doc__ = str(__doc__).format(
     settings="\n".join(
-        f"  --{f'{f.name}=...':25} {f.metadata['doc']} (default {f.default})" for f in FIELDS
+        textwrap.fill(
+            f"{f.metadata['doc']} (default {f.default})",
+            width=100,
+            initial_indent=f"  --{f'{f.name}=...':26}",
+            subsequent_indent=" " * 30,
+        )
+        for f in FIELDS
     )
 )
 
@@ -68,7 +75,7 @@ def run(argv: list[str]) -> int:
 
 
 def utf8(texts: list[str]) -> list[str]:
-    """The texts. Raises UserError for one that is none."""
+    """The texts. Raises UserError for one that is not UTF-8."""
     for number, text in enumerate(texts, 1):
         try:
             text.encode()

@@ -1,4 +1,4 @@
-"""lm-lab COMMAND: one file a command."""
+"""The program lm-lab COMMAND; each command is one file of this package."""
 
 import contextlib
 import importlib
@@ -10,15 +10,15 @@ from lm_lab.train.preemption import Signals, Stopped, leave
 
 COMMANDS = {
     "train": "train one run",
-    "evaluate": "evaluate a run again, and measure what it writes; or judge any text",
-    "plan": "what a run would cost, before anything runs",
-    "generate": "go on with a text, by a trained run's model",
-    "convert": "make a model of transformers one of lm_lab, or the other way",
-    "merge": "make one model of a run's adapter and what it was trained on",
+    "evaluate": "evaluate a run again, or the likelihood of any text",
+    "plan": "count what a run would cost, before it runs",
+    "generate": "continue a text with a run's model",
+    "convert": "convert a model from or to transformers",
+    "merge": "merge a run's adapter into its base model",
     "sweep": "run a study and write its report",
-    "report": "write a study's figures and report again, from what is stored",
+    "report": "write a study's report again, from its stored results",
 }
-INTERNAL = ("members",)  # what a sweep's workers run
+INTERNAL = ("members",)  # run by the workers of a sweep
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
 
@@ -26,24 +26,25 @@ USAGE = """lm-lab: which architecture is better, at what compute, and how does i
 
 lm-lab COMMAND --help tells more, with an example.
 
-A run's or sweep's folder may come from others: what its files name outside lm_lab is imported, and so run, only with
---trust=PACKAGE,..., which every command takes. A config file or a study that you launch is trusted as it is.
+A run's or sweep's folder may come from others: modules outside lm_lab that its files name are
+imported, and so run, only with --trust=PACKAGE,..., which every command takes. A config file or a
+study that you launch is trusted.
 
 {exit_codes}"""
 
 EXIT_CODES = """Exit codes:
     0   done
     1   a run diverged or failed, or is in use elsewhere
-    2   a mistake of the user's, in one line
-   75   a run hung and ended itself: the same command goes on from the newest checkpoint
+    2   wrong input: one line says what to change
+   75   a run hung and ended itself; the same command resumes from the newest checkpoint
   128 + a signal's number (143 SIGTERM, 130 Ctrl-C, 129 SIGHUP)
-       told to stop: saved, where a step had been done, and the same command goes on"""
+       stopped by a signal after saving; the same command resumes"""
 
 
 def main() -> None:
     """Runs a command, and ends with its exit code (EXIT_CODES)."""
     try:
-        with Signals("leave"):  # before the imports of the rest, which take seconds
+        with Signals("leave"):  # before the other imports, which take seconds
             _main()
     except Stopped as stop:
         with contextlib.suppress(OSError):
@@ -67,22 +68,25 @@ def _main() -> None:
 
 
 def _tell(error: "sys.UnraisableHookArgs") -> None:
-    """Shows an error that nobody can catch, but for those of tensorstore's threads whose save has failed already: they
-    may be hundreds, and the save's own error says what matters."""
+    """Shows an error that nothing can catch, except those of
+    tensorstore's threads after a failed save.
+
+    There may be hundreds of these, and the error of the save itself tells enough.
+    """
     if str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)
 
 
 def dispatch(argv: list[str]) -> int:
-    """Runs the command that argv names; its exit code."""
+    """Runs the command that argv names; returns its exit code."""
     if not argv or argv[0] in ("--help", "-h", "help"):
         width = max(map(len, COMMANDS)) + 2
         commands = "\n".join(f"  lm-lab {name:{width}}{text}" for name, text in COMMANDS.items())
         print(USAGE.format(commands=commands, exit_codes=EXIT_CODES))
         return 0
     from lm_lab.cli import arguments
+    from lm_lab.runs.trust import trusting
     from lm_lab.schema import suggest
-    from lm_lab.train.trust import trusting
     from lm_lab.types import UserError
 
     name, *rest = argv

@@ -1,24 +1,23 @@
-"""lm-lab merge: make one model of a run's adapter and the parameters that it was trained on.
+"""lm-lab merge: merge a run's adapter into the parameters on which it was trained.
 
   lm-lab merge --workdir=runs/lora --to=runs/merged
   lm-lab merge --workdir=runs/lora --to=exported/adapter --form=peft
 
   --workdir=DIR               the run that trained the adapter
-  --to=FOLDER                 a new one
-  --form=FORM                 run (default): a run's directory, for generate, convert and train.initial;
-                              peft: the adapter alone, for PEFT on the model that convert makes of the base
+  --to=FOLDER                 a new folder
+  --form=FORM                 run (default): a run's directory, for other commands, train.initial;
+                              peft: only the adapter, for PEFT on the base as `convert` writes it
 
-The sum is made in float32; what rounding to the parameters' dtype then loses is said.
+The sum is computed in float32; a line says what rounding it to the parameters' dtype loses.
 """
-
-import json
 
 from absl import flags
 
 from lm_lab.adapters import lora
 from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
-from lm_lab.train import carried, restore, versions
+from lm_lab.runs.config import write_config
+from lm_lab.train import carried, restore
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -30,7 +29,7 @@ FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", f
 
 
 def run(argv: list[str]) -> int:
-    """Says what was written. Raises UserError, and then nothing was."""
+    """Merges, and prints what was written. If it raises UserError, nothing was written."""
     if extra := arguments.parse(FLAGS, argv, "merge"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab merge --help")
     directory = arguments.folder(WORKDIR.value, "runs/lora")
@@ -61,9 +60,7 @@ def run(argv: list[str]) -> int:
     with folder.drafted(target) as draft:
         values = carried.hand_on(directory, draft, restore.read_config(directory))
         values["adapter"], values["train"]["initial"] = {"name": "none"}, None
-        (draft / "config.json").write_text(
-            json.dumps(versions.stamped(values), indent=2) + "\n", "utf-8"
-        )
+        write_config(draft, values)
         restore.write_params(draft, params)
     lost = lora.merge_error(own.settings, adapters, own.frozen)
     print(

@@ -1,16 +1,17 @@
-"""lm-lab plan: what a run would cost, before anything runs.
+"""lm-lab plan: what a run would cost, before it runs.
 
   lm-lab plan --config=configs/decoder_tiny.py
-  lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100" --utilisation=0.4
+  lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100"
 
-  --config=FILE               a config file; its keys are set with --config.section.key=value
-  --device=KIND               estimate the time on this kind of device; default: the one that is here, whose rate is
-                              measured in a second where no vendor states it (a CPU)
+  --config=FILE               a config file; set its keys with --config.section.key=value
+  --device=KIND               estimate the time on this kind of device; default: the local one,
+                              whose rate is measured if no data sheet states it (one second)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
-Parameters by group, FLOPs by the count and by the named conventions, text, steps, tokens, bytes a device, collectives.
-The text is read, and tokenized once, as training would; what training refuses before its first step is refused here.
-The program is compiled for the config's mesh, on virtual devices where there are none; nothing of it is allocated.
+Prints parameters by group, FLOPs by the count and by named conventions, text, steps, tokens, bytes
+a device, and collectives. The text is read and tokenized as in training, and what training would
+refuse before its first step is refused here. The program is compiled for the config's mesh, if need
+be on virtual devices; none of its arrays is allocated.
 """
 
 import math
@@ -131,10 +132,10 @@ def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     peak = device.peak(kind, experiment.precision.compute)
     if peak is None and DEVICE.value is None:
         rate = device.measure(experiment.precision.compute)
-        found = f"{rate:.3g} FLOP/s, of {experiment.precision.compute} products as measured here just now on {kind!r}"
-        sharing = (
-            1 if kind == "cpu" else experiment.mesh.devices
-        )  # CPU devices have one machine between them
+        dtype = experiment.precision.compute
+        found = f"{rate:.3g} FLOP/s, of {dtype} products as measured here just now on {kind!r}"
+        # CPU devices share one machine
+        sharing = 1 if kind == "cpu" else experiment.mesh.devices
         return _duration(flops / (rate * SHARE.value * sharing)), f"at {SHARE.value:.0%} of {found}"
     if peak is None:
         return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"

@@ -1,6 +1,8 @@
-"""lm-lab report: a study's figures and report again, from its stored results alone.
+"""lm-lab report: write a study's figures and report again, from its stored results alone.
 
-lm-lab report runs/isoflop
+  lm-lab report runs/isoflop
+
+The argument is the directory of a sweep.
 """
 
 from lm_lab import report

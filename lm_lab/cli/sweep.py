@@ -3,13 +3,15 @@
   lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop
 
   STUDY                       a file of experiments/, with or without .py
-  --workdir=DIR               where the runs, results.csv, the figures and report.html go
+  --workdir=DIR               for the runs, results.csv, the figures and report.html
   --workers=N                 runs at a time; default: one a core, or one on an accelerator
-  --executor=NAME             where runs are computed: a file of lm_lab/sweeps/executors, or the dotted path of a
-                              module of yours; default: local, processes of this machine
+  --executor=NAME             what computes the runs: a file of lm_lab/sweeps/executors, or your
+                              module by its dotted path; default: local, processes here
   --executor.KEY=VALUE        a setting of it; --workers=N is --executor.workers=N
 
-Launching again runs what is missing or failed and redoes nothing. A run that fails does not stop the others.
+The same command again runs what is missing or failed, and nothing else. A run that fails does not
+stop the others.
+
 """
 
 import sys
@@ -20,9 +22,9 @@ from absl import flags
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.library.studies import launch_study
+from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
-from lm_lab.train import trust
 from lm_lab.types import UserError
 
 PAGE = "report.html"
@@ -34,7 +36,7 @@ WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1,
 
 
 def run(argv: list[str]) -> int:
-    """The exit code: 1 where runs failed or are in use elsewhere. Raises UserError."""
+    """Returns the exit code: 1 if runs failed or are in use elsewhere. Raises UserError."""
     executor, values, rest = arguments.take_executor(argv)
     paths = arguments.parse(FLAGS, rest, "sweep")
     if len(paths) != 1:
@@ -56,14 +58,14 @@ def run(argv: list[str]) -> int:
         return 1
     page = directory / PAGE
     if summary.started or _outdated(directory):
-        with trust.trusting(trusted):
+        with trusting(trusted):
             page = report.write(directory)
     print(f"report: {page}")
     return 0 if summary.finished else 1
 
 
 def _outdated(directory: Path) -> bool:
-    """Whether the report is missing, or older than what it tells of: a launch was killed before it wrote it."""
+    """Whether the report is missing, or older than the results: a launch was killed before it."""
     page = directory / PAGE
     told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
     return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)

@@ -1,12 +1,12 @@
-"""lm-lab train: train one run, or go on with it where it stopped.
+"""lm-lab train: train one run, or resume it where it stopped.
 
   lm-lab train --config=configs/decoder_tiny.py --config.model.depth=4 --workdir=runs/a
 
-  --config=FILE               a config file; its keys are set with --config.section.key=value
+  --config=FILE               a config file; set its keys with --config.section.key=value
   --workdir=DIR               the run's directory: config, metrics, checkpoints, result
 
-The same command goes on from the newest checkpoint. Ctrl-C, SIGTERM and SIGHUP save first, a second one
-ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
+The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM and SIGHUP save first, a second
+one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
 """
 
 import sys
@@ -27,7 +27,7 @@ WORKDIR = flags.DEFINE_string(
 
 
 def run(argv: list[str]) -> int:
-    """The exit code, as lm-lab --help lists them. Raises UserError."""
+    """Returns the exit code, as listed by lm-lab --help. Raises UserError."""
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "train"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")
@@ -37,7 +37,7 @@ def run(argv: list[str]) -> int:
 
 
 def train_all(runs: list[Run]) -> int:
-    """Trains runs of one program and says how each ended."""
+    """Trains runs of one program and prints how each ended."""
     try:
         results = train_together(runs)
     except Preempted as stop:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lm_lab.data.documents import digest
 from lm_lab.data.published import origin
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.types import Document, UserError
 
 KEY = "config.data.source.path"
@@ -51,7 +51,7 @@ def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Pat
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises UserError if it cannot be read."""
     try:
-        return durable.read_bytes(path)
+        return reading.read_bytes(path)
     except OSError as error:
         raise UserError(
             f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out"

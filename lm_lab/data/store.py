@@ -1,34 +1,36 @@
-"""The token store: text tokenized once, in a folder named by the hash of all that decides it.
+"""The token store: text tokenized once, in a sealed folder (runs/sealed.py) named by the hash of
+all that decides its content.
 
-<cache>/<key>/            complete: it was renamed into place
-    manifest.json         its sources and settings, the splits, size and SHA-256 of every file
+<cache>/<key>/            a complete store
+    manifest.json         its origin, the splits, size and SHA-256 of every file
     train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
-    train.index ...       of records: where each lies (data/records.py);
-                          also train.labels ..., heldout.texts.jsonl
-<cache>/<key>.building/   being built, or left by a killed process: then its lock is free
+    train.index ...       for records: where each lies (data/records.py); train.labels ...,
+                          heldout.texts.jsonl
+<cache>/<key>.building/   a draft; its builder holds the lock, unless it was killed
 <cache>/<key>.lock
-<cache>/<key>.checked     notes that its files were hashed and are intact (data/checking.py)
+<cache>/<key>.checked     notes that the files were verified (data/checking.py)
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.data.checking import check_files, damaged
+from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.records import Records
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
-from lm_lab.runs import durable
+from lm_lab.runs import sealed
+from lm_lab.runs.durable import make_folder, new_folder
+from lm_lab.runs.locks import try_lock, waiting_lock
 from lm_lab.types import Codec, UserError
 
 FORMAT = 1
@@ -40,24 +42,19 @@ class Store(NamedTuple):
     path: Path
     key: str  # hex; equal keys are equal tokens, splits and byte counts
     manifest: dict[str, Any]
-    bytes_of: np.ndarray  # u16[vocab]: the UTF-8 bytes that each id stands for
-    train: (
-        np.ndarray
-    )  # ids of all documents, each followed by end_of_document; memory-mapped, read-only
+    bytes_of: np.ndarray  # u16[vocab]: the number of UTF-8 bytes that each id stands for
+    # Ids of all documents, each followed by end_of_document; memory-mapped, read-only.
+    train: np.ndarray
     heldout: np.ndarray
-    records: (
-        dict[str, Records] | None
-    )  # the same tokens as records, by side; None: they are a stream
+    records: dict[str, Records] | None  # the same tokens as records, by split; None: a stream
 
 
 def cache_directory() -> Path:
-    """The folder of token stores: $LM_LAB_CACHE, else lm_lab in
-    $XDG_CACHE_HOME, else ~/.cache/lm_lab.
+    """Where token stores are kept: $LM_LAB_CACHE/tokens, or lm_lab/tokens in $XDG_CACHE_HOME
+    (default: ~/.cache).
     """
-    own = os.environ.get("LM_LAB_CACHE")
-    shared = os.environ.get("XDG_CACHE_HOME")
-    base = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "lm_lab"
-    return base / "tokens"
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("LM_LAB_CACHE") or shared / "lm_lab") / "tokens"
 
 
 def build(
@@ -68,13 +65,12 @@ def build(
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """Opens the token store of a corpus in `directory` (default:
-    cache_directory()); builds it first.
+    """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
+    there first if it is absent.
 
-    The hash of the corpus names it, so a changed text gets another store. Any number of processes
-    may call this at once: one builds, the others wait. Raises UserError for faulty text, a split
-    that leaves a side empty, a directory that cannot be written, and a store whose files do not
-    match its manifest.
+    The hash of the corpus names it, so a changed text is another store. Any number of processes may
+    call this at once: one builds, the others wait. Raises UserError for faulty text, a split with
+    an empty side, a directory that cannot be written, and a damaged store.
     """
     directory = cache_directory() if directory is None else directory
     facts = {
@@ -90,18 +86,20 @@ def build(
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
-        with _writable(directory), _locked(directory, key) as folder:
-            if folder is not None:
+        with _writable(directory), _build_once(directory, key) as draft:
+            if draft is not None:
+                draft.mkdir()
                 rule = Rule(split, holdout_fraction)
-                written = write(folder, corpus.read, tokenizer, rule, kind)
+                written = write(draft, corpus.read, tokenizer, rule, kind)
                 if corpus.hash() != facts["text"]:
                     raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
-                _seal(folder, facts | _origin(corpus, tokenizer) | written, path)
+                origin = _origin(corpus, tokenizer)
+                sealed.write_manifest(draft, facts | origin | written, _digest)
     return _open(path, key)
 
 
 def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
-    """Facts for the manifest's reader that do not belong to the key."""
+    """What the manifest says for its readers, beside what decides the key."""
     return {
         "source": corpus.name,
         "source_config": dataclasses.asdict(corpus.settings),
@@ -113,11 +111,9 @@ def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _writable(directory: Path) -> Iterator[None]:
-    """Turns errors of the file system into UserError. (Sources raise
-    their own for what they read.)
-    """
+    """Turns an OSError of the block into a UserError; sources raise their own."""
     try:
-        durable.make_folder(directory)
+        make_folder(directory)
         yield
     except OSError as error:
         raise UserError(
@@ -127,70 +123,57 @@ def _writable(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, key: str) -> Iterator[Path | None]:
-    """An empty folder to build in, locked by this process; None if
-    another process built the store.
+def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
+    """A folder to draft the store in, which then becomes the store; no other process writes there.
+    None if another process has built the store meanwhile.
     """
-    with (directory / f"{key}.lock").open("a") as lock:
-        if not durable.try_lock(lock.fileno()):
-            print(
-                f"Waiting for another process to build {directory / key}",
-                file=sys.stderr,
-                flush=True,
-            )
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if (directory / key).exists():
+    path = directory / key
+
+    def say() -> None:
+        print(f"Waiting for another process to build {path}", file=sys.stderr, flush=True)
+
+    with waiting_lock(directory / f"{key}.lock", say):
+        if path.exists():
             yield None
             return
-        _sweep(directory)
-        folder = directory / f"{key}.building"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_abandoned(directory)
+        with new_folder(path, directory / f"{key}.building") as draft:
+            yield draft
 
 
-def _sweep(directory: Path) -> None:
-    """Removes what killed builders left: the kernel has freed their locks."""
+def _remove_abandoned(directory: Path) -> None:
+    """Removes the drafts of builders that were killed: nobody holds their locks."""
     for folder in directory.glob("*.building"):
         with folder.with_suffix(".lock").open("a") as lock:
-            if durable.try_lock(lock.fileno()):
+            if try_lock(lock.fileno()):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seal(folder: Path, facts: dict[str, Any], path: Path) -> None:
-    """Writes the manifest, flushes the folder to the disk, and renames it into place."""
-    facts = {"sha256": _digest(facts), **facts}
-    durable.replace(folder / "manifest.json", json.dumps(facts, indent=1).encode())
-    folder.rename(path)
-    durable.fsync(path.parent)
-
-
-def _digest(facts: dict[str, Any]) -> str:
-    return digest([json.dumps(facts, sort_keys=True)])
+def _digest(content: Mapping[str, Any]) -> str:
+    """The fingerprint in the manifest of a token store."""
+    return digest([json.dumps(content, sort_keys=True)])
 
 
 def _open(path: Path, key: str) -> Store:
     try:
-        manifest = json.loads(durable.read_bytes(path / "manifest.json"))
-        sealed = manifest.pop("sha256", None)  # early stores have none
-        if sealed not in (None, _digest(manifest)):
-            raise damaged(path, "SHA-256 of manifest.json")
-        check_files(path, manifest["files"])
+        # The first release wrote no fingerprint into manifests.
+        manifest, files = sealed.read_manifest(path, _digest, required=False)
+        verify_once(path, files)
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
+        has_records = "records" in manifest
+        records = (
+            {name: _records(path, name) for name in manifest["splits"]} if has_records else None
+        )
+    except sealed.Damaged as fault:
+        raise UserError(
+            f"the token store {path} is damaged ({fault}); delete it and run again"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"the token store {path} cannot be read ({error}); delete it and run again"
         ) from None
-    train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
-    kept = (
-        {name: _records(path, name) for name in manifest["splits"]}
-        if "records" in manifest
-        else None
-    )
-    return Store(path, key, manifest, bytes_of, train, heldout, kept)
+    return Store(path, key, manifest, bytes_of, train, heldout, records)
 
 
 def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.store import cache_directory
 from lm_lab.data.writing import Rule, assign_splits, scan
-from lm_lab.runs import durable
+from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
 
 
@@ -129,7 +129,7 @@ def _texts(corpus: Corpus, held_out: list[bool], side: bool) -> Iterator[str]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        sha256, _, found = durable.read_bytes(path).partition(b"\n")
+        sha256, _, found = reading.read_bytes(path).partition(b"\n")
     except OSError:
         return None
     if hashlib.sha256(found).hexdigest().encode() != sha256:

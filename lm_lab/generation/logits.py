@@ -60,7 +60,7 @@ class Config:
         "(False), or when as many as beams have ended (True)",
         "never",
     )
-    seed: int = setting("of the draws", 0, low=0, high=2**32 - 1)
+    seed: int = setting("seed of the samples", 0, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
         drawn = self.temperature != 1 or self.top_k or self.top_p or self.min_p

@@ -24,8 +24,8 @@ from lm_lab.interop.fields import Fields, expect
 from lm_lab.interop.mapping import Rule
 from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
-from lm_lab.runs.durable import fsync, fsync_tree
-from lm_lab.runs.files import explained, read_object
+from lm_lab.runs.durable import explained, new_folder
+from lm_lab.runs.reading import read_object
 from lm_lab.schema import build, suggest
 from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
@@ -182,18 +182,12 @@ def drafted(folder: Path) -> Iterator[Path]:
     The folder is on the disk before the draft is renamed; a signal deletes the draft too. Raises
     UserError if the folder is not empty, or cannot be written.
     """
-    place = folder.absolute()  # the path "." has no name
-    draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        with Signals("raise"), explained(folder, "write"):
-            check_free(folder)
+    place = folder.absolute()  # "." has no name
+    with Signals("raise"), explained(folder, "write"):
+        check_free(folder)
+        with new_folder(place, place.with_name(f".{place.name}.{os.getpid()}.tmp")) as draft:
             draft.mkdir(parents=True)
             yield draft
-            fsync_tree(draft)
-            draft.replace(place)
-            fsync(place.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_free(folder: Path) -> None:

@@ -17,7 +17,7 @@ from lm_lab.adapters import lora
 from lm_lab.interop import folder, mapping, peft_layers, tensors, weights
 from lm_lab.interop.fields import expect, take
 from lm_lab.interop.peft_layers import DOWN, MAGNITUDE, PREFIX, UP, Module
-from lm_lab.runs.files import read_object
+from lm_lab.runs.reading import read_object
 from lm_lab.schema import build
 from lm_lab.types import PyTree, UserError
 

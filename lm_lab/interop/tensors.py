@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.types import UserError
 
 DTYPES = {
@@ -60,8 +60,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+<<<<<<< HEAD
+    """(the header, where the tensors begin, the size of the file)."""
+=======
     """(the header, the byte where the tensors begin, the size of the file)."""
-    with durable.open_to_read(path) as file:
+>>>>>>> runs
+    with reading.open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, HEADER_LIMIT):

@@ -9,8 +9,8 @@ from typing import Any
 import sentencepiece
 
 from lm_lab import registry
-from lm_lab.runs import durable
-from lm_lab.runs.files import read_object
+from lm_lab.runs import reading
+from lm_lab.runs.reading import read_object
 from lm_lab.schema import build
 from lm_lab.train.carried import SETTINGS
 from lm_lab.types import UserError
@@ -106,7 +106,7 @@ def _special(path: Path, number: int | None) -> str | None:
     if number is None or path.name != "tokenizer.json":
         return None
     try:
-        tokens = json.loads(durable.read_bytes(path)).get("added_tokens") or ()
+        tokens = json.loads(reading.read_bytes(path)).get("added_tokens") or ()
         return next(
             (token["content"] for token in tokens if token["id"] == number and token["special"]),
             None,

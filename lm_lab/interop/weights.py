@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop import tensors
-from lm_lab.runs.files import read_object
+from lm_lab.runs.reading import read_object
 from lm_lab.types import UserError
 
 FILES = (

@@ -1,4 +1,4 @@
-"""The devices that a command computes on; what they refuse, in one line."""
+"""Starts the devices of a command, and turns their refusals into one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,12 +8,14 @@ import jax
 from lm_lab.engine import sharding
 from lm_lab.types import UserError
 
-VIRTUAL = 2048  # CPU devices in a process; JAX takes those beyond for another process's
+# largest number of CPU devices in a process; JAX takes more for those of another process
+VIRTUAL = 2048
 
 
 def start(mesh: sharding.Config) -> None:
-    """Makes the devices of the mesh be there, unless JAX has begun to compute: then they are what
-    they are. Raises UserError where JAX does not start.
+    """Starts the devices of the mesh, unless JAX has begun to compute, which fixes its devices.
+
+    Raises UserError if JAX does not start.
     """
     if mesh.devices > VIRTUAL:
         raise UserError(
@@ -35,7 +37,7 @@ def start(mesh: sharding.Config) -> None:
 def memory(
     remedy: str = "lower config.train.batch_size or the model, or raise config.train.microbatches",
 ) -> Iterator[None]:
-    """Turns a device's refusal of memory into a UserError."""
+    """Turns a device's out-of-memory error into a UserError."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,23 +15,26 @@ from matplotlib.figure import Figure
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
-from lm_lab.data.text import Texts
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
-from lm_lab.runs.files import atomic_write
+from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
+<<<<<<< HEAD
+from lm_lab.runs.sweep import SweepRecord, read_sweep, run_directory
+=======
+from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
+>>>>>>> runs
+from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
-from lm_lab.sweeps import executors, results, store
+from lm_lab.sweeps import executors, results
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
-Row = dict[str, Any]
 HERE = "here"  # the executor that is this process
 
 
@@ -49,9 +52,9 @@ class Sweep:
     directory: Path
 
     @property
-    def study(self) -> Mapping[str, Any]:
+    def study(self) -> SweepRecord:
         """sweep.json: name, question, analysis, the runs with their configs, environment."""
-        return store.read(self.directory)
+        return read_sweep(self.directory)
 
     @property
     def rows(self) -> list[Row]:
@@ -66,7 +69,7 @@ class Sweep:
         names = list(results.status(self.directory))
         if name not in names:
             raise UserError(f"{self.directory} has no run {name!r}; {suggest(name, names)}")
-        return open_run(store.run_directory(self.directory, name))
+        return open_run(run_directory(self.directory, name))
 
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
@@ -80,7 +83,7 @@ class Sweep:
 def open_sweep(directory: str | Path) -> Sweep:
     """The sweep of a directory. Raises UserError where there is none.
 
-    >>> lm_lab.open_sweep("runs/rates").study["question"]
+    >>> lm_lab.open_sweep("runs/rates").study.question
     'Which peak rate is best?'
     """
     sweep = Sweep(Path(directory).expanduser())
@@ -126,18 +129,15 @@ def launch_study(
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     # what a study names is the user's wish
-    trusted = trust.trusted() | trust.packages_of([study.analysis["kind"]])
-
-    texts = Texts()
+    trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
     def resolve(overrides: Point) -> dict[str, Any]:
-        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
-        resolved = dict(task.values)
+        resolved = configs.resolve(configs.override(study.base, overrides))[1]
         trusted.update(trust.packages(resolved))
         return resolved
 
     def review(rows: list[Row]) -> None:
-        if make_runner is not None and trust.RUNNING in trusted:
+        if make_runner is not None and RUNNING in trusted:
             raise UserError(
                 f"study {study.name!r} names what this program or notebook defines (__main__), and "
                 f"worker processes do not have it; give executor={HERE!r}, or write it into a "
@@ -164,7 +164,7 @@ class ThisProcess:
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
         for unit in units:
             try:
-                with trust.trusting(self.trusted):
+                with trusting(self.trusted):
                     train_together(planned_runs(self.directory, unit.names), keeps_process=True)
             except Preempted as stop:
                 raise KeyboardInterrupt(str(stop)) from None
@@ -179,7 +179,7 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
     """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
     whose config names code that is not trusted.
     """
-    planned = {each.name: each for each in store.planned_runs(store.read(directory))}
+    planned = {each.name: each for each in read_sweep(directory).runs}
     found = []
     for name in names:
         if name not in planned:
@@ -187,7 +187,7 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
         trust.check(planned[name].config, directory / "sweep.json")
         config = configs.wrap(planned[name].config)
         experiment, resolved = configs.resolve(config, stored=True)
-        found.append(runs.Run(experiment, resolved, store.run_directory(directory, name)))
+        found.append(runs.Run(experiment, resolved, run_directory(directory, name)))
     return found
 
 

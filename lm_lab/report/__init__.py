@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from lm_lab import registry
 from lm_lab.report import appendix, page, stored, style
 from lm_lab.report.contract import Analysis
-from lm_lab.runs.files import atomic_write
+from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.trust import check_names
 from lm_lab.schema import build, suggest
-from lm_lab.train.trust import check_names
 from lm_lab.types import UserError
 
 KIND = "report.analyses"
@@ -28,16 +28,13 @@ def write(directory: Path) -> Path:
 
     The same stored results give the same bytes. Raises UserError if there is no sweep or no
     complete run, if the kind of analysis is unknown or of a package that is not trusted
-    (train/trust.py), and if the folder cannot be written.
+    (runs/trust.py), and if the folder cannot be written.
     """
     sweep, results, report = _analysed(directory)
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
-    name, question = (
-        str(sweep.study.get("name", directory.name)),
-        str(sweep.study.get("question", "")),
-    )
     try:
-        html = page.render(name, question, appendix.facts(sweep), report, directory / "figures")
+        facts, figures = appendix.facts(sweep), directory / "figures"
+        html = page.render(sweep.study.name, sweep.study.question, facts, report, figures)
         record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
@@ -63,8 +60,8 @@ def figures(directory: Path) -> dict[str, Figure]:
 def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
     """What is stored in a sweep directory, the analysis of it, and what the report says of that."""
     sweep, file = stored.read(directory), directory / "sweep.json"
-    check_names([("analysis.kind", (sweep.study.get("analysis") or {}).get("kind"))], file)
-    analysis, settings = read_analysis(sweep.study.get("analysis") or {}, str(file))
+    check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
+    analysis, settings = read_analysis(sweep.study.analysis, str(file))
     results = analysis.analyse(sweep.rows, settings)
     return sweep, results, analysis.report(results, sweep)
 

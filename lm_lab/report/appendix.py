@@ -47,11 +47,7 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
     pairs += [("FLOPs in all", formatting.power(flops))] if flops else []
     pairs += [("of training", formatting.seconds(seconds))] if seconds else []
     pairs += [("of compiling", formatting.seconds(compiling))] if compiling else []
-    return (
-        [*pairs, ("started", str(sweep.study["created"])[:10])]
-        if sweep.study.get("created")
-        else pairs
-    )
+    return [*pairs, ("started", sweep.study.created[:10])]
 
 
 def sections(sweep: Sweep) -> list[Section]:
@@ -189,10 +185,10 @@ def _pair(
 
 def _origin(sweep: Sweep) -> list[Block]:
     blocks: list[Block] = []
-    if sweep.study.get("command"):
+    if sweep.study.command:
         blocks += [
             "This command made it; launched again, it finishes what is missing and redoes nothing.",
-            Code(sweep.study["command"]),
+            Code(sweep.study.command),
         ]
     blocks += [
         "The figures and this page are made from the stored results alone:",
@@ -202,9 +198,9 @@ def _origin(sweep: Sweep) -> list[Block]:
         "The analysis, as the study states it, and the environment in which the sweep was launched:"
     ]
     plain = {
-        "analysis": sweep.study.get("analysis"),
-        "environment": sweep.study.get("environment"),
-        "created": sweep.study.get("created"),
+        "analysis": sweep.study.analysis,
+        "environment": sweep.study.environment,
+        "created": sweep.study.created,
     }
     blocks.append(Code(json.dumps(plain, indent=2, ensure_ascii=False)))
     return [*blocks, "The fitted records behind every number of this page are in analysis.json."]

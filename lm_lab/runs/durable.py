@@ -1,17 +1,42 @@
-"""Files that survive a crash: what the token store and the runs share. Everything here raises
-OSError.
+"""Files and folders that survive a crash: each is there whole, or as it was before.
+
+A write is durable once the file and the folder that lists its name are fsynced; a rename within a
+file system happens in one step. Everything here rests on these two.
 """
 
+import contextlib
 import errno
-import fcntl
+import itertools
 import os
-import stat
-from io import BufferedReader
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from lm_lab.types import UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.ELOOP: "it is a link, and writing would change what it leads to; remove it",
+    errno.ENOLCK: "choose a --workdir on a file system that supports locks",
+}
+
+
+@contextlib.contextmanager
+def explained(path: Path, action: str) -> Iterator[None]:
+    """Turns an OSError of the block into a UserError: the path, what failed, why, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(
+            error.errno or 0, "check its permissions or choose another --workdir"
+        )
+        raise UserError(f"{path}: cannot {action}: {error.strerror or error}; {remedy}") from None
 
 
 def fsync(path: Path) -> None:
-    """Waits until the file's content, or the folder's list of names, is on the disk."""
+    """Waits until a file's content, or a folder's list of names, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -19,27 +44,43 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(path: Path) -> None:
-    """Makes the folder and its parents where missing, so that their names survive a crash too."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        fsync(folder.parent)
-
-
 def fsync_tree(directory: Path) -> None:
-    """fsync of every file below a folder, then of every folder, the deepest first."""
+    """fsync of every file below a folder, then of its folders, deepest first. Raises OSError."""
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
             fsync(Path(folder, name))
         fsync(Path(folder))
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Writes the file so that a reader, or a restart after a crash, sees the old content or the
-    new, never a mix.
+def make_folder(path: Path) -> None:
+    """Makes a folder and its missing parents, and fsyncs their names. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fsync(folder.parent)
 
-    Durable on return: the file and its folder are fsynced.
+
+@contextlib.contextmanager
+def new_folder(folder: Path, draft: Path) -> Iterator[Path]:
+    """Makes a folder whole or not at all: the block makes `draft`, which then becomes `folder`.
+
+    The draft must lie on the same file system. It is removed if the block raises, and what a killed
+    process left of it is removed first. `folder` must not exist, or be empty. Raises OSError.
+    """
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield draft
+        fsync_tree(draft)
+        draft.replace(folder)
+        fsync(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Writes a file; readers, and a restart after a crash, see the old content or the new one.
+
+    Durable on return. Raises OSError.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -55,50 +96,36 @@ def replace(path: Path, data: bytes) -> None:
     fsync(path.parent)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Takes the exclusive flock of an open file, which the kernel frees at the holder's death;
-    False if it is held.
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """`replace`, with text as UTF-8. Raises UserError naming the path."""
+    with explained(path, "write"):
+        replace(path, content.encode() if isinstance(content, str) else content)
+
+
+def set_aside(path: Path, copy: bool = False) -> str:
+    """Renames (or copies) a damaged file to NAME.damaged-1, or the next number that is free.
+
+    Returns the name. Raises UserError.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    with explained(path, "set it aside"):
+        if copy:
+            replace(aside, path.read_bytes())
+        else:
+            path.rename(aside)
+    return aside.name
 
 
-def open_to_read(path: Path) -> BufferedReader:
-    """Opens a file for reading. Raises OSError for all else: a pipe would be waited for, a device
-    never ends.
+def prepare_workdir(path: Path) -> None:
+    """Makes a folder and its missing parents, and proves that files can be written there.
+
+    Raises UserError.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        _check_is_file(os.fstat(descriptor), path)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb")
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises OSError as `open_to_read` does, and where the memory cannot
-    hold it.
-    """
-    with open_to_read(path) as file:
-        size, memory = os.fstat(file.fileno()).st_size, memory_bytes()
-        if size > memory:
-            raise OSError(
-                errno.EFBIG, f"{size:,} bytes, and the machine's memory holds {memory:,}", str(path)
-            )
-        return file.read()
-
-
-def memory_bytes() -> int:
-    """The bytes of memory that the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _check_is_file(status: os.stat_result, path: Path) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    probe = path / f".probe.{os.getpid()}"
+    with explained(path, "write there"):
+        make_folder(path)
+        try:
+            probe.write_bytes(b"\0")
+        finally:
+            probe.unlink(missing_ok=True)

@@ -1,6 +1,4 @@
-"""TensorBoard's event files through tensorboardX, without the PyTorch that it imports wherever
-there is one.
-"""
+"""TensorBoard's event files, by tensorboardX, which is kept from importing PyTorch."""
 
 import contextlib
 import logging
@@ -30,8 +28,7 @@ logger = logging.getLogger(__name__)
 class Events:
     """The event files of a run, written afresh with its `records` so far.
 
-    They are a copy of metrics.jsonl: where they cannot be written, that is said once, and the run
-    goes on without.
+    They are a copy of metrics.jsonl: if they cannot be written, the run warns once and goes on.
     """
 
     def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -43,7 +40,7 @@ class Events:
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
             self._writer = EventsWriter(str(folder / "events"))
-            # A TensorBoard that watched the old file forgets what it read there.
+            # Tells a TensorBoard that watches the folder to forget what it read in the old file.
             start = Event(
                 wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)
             )

@@ -1,5 +1,5 @@
-"""The lines of metrics.jsonl, and what a commit remembers of them: no run ends with a hole in them
-unnoticed.
+"""The lines of metrics.jsonl, and the mark of them that each commit keeps: a run that goes on from
+the commit notices lines that were lost or edited since.
 """
 
 import hashlib
@@ -10,20 +10,20 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from lm_lab.runs import durable
-from lm_lab.runs.files import NUMBER, explained, misfit, set_aside
+from lm_lab.runs.durable import explained, set_aside
+from lm_lab.runs.reading import NUMBER, misfit, read_bytes
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-MARK = "metrics"  # the key of a commit's `extra` under which its mark stands
+MARK = "metrics"  # the key of a commit's `extra` that holds its mark
 
 
 class Mark(NamedTuple):
     """The lines that metrics.jsonl had at a commit."""
 
     lines: int
-    sha256: str  # of these lines
+    sha256: str  # of these lines, in hex
 
     @classmethod
     def of(cls, lines: Sequence[bytes]) -> "Mark":
@@ -32,22 +32,20 @@ class Mark(NamedTuple):
 
     @classmethod
     def read(cls, extra: Mapping[str, Any]) -> "Mark | None":
-        """That of a commit's `extra`; None in one of a release that kept none."""
+        """The mark in a commit's `extra`; early releases kept none."""
         return cls(**extra[MARK]) if MARK in extra else None
 
 
 def read_lines(directory: Path) -> list[bytes]:
-    """The finished lines of metrics.jsonl, each with its newline. Raises UserError where it cannot
-    be read.
-    """
+    """The complete lines of metrics.jsonl, each with its newline. Raises UserError."""
     path = directory / METRICS
     with explained(path, "read"):
-        content = durable.read_bytes(path) if path.exists() else b""
+        content = read_bytes(path) if path.exists() else b""
     return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The record of a line: its step, and numbers or null by name. None where it is none."""
+    """The record of a line (its step, and numbers or null by name), None if it is none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -58,11 +56,10 @@ def parse(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(step, int) and 0 <= step < 2**31 else None
 
 
-def are_whole(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
+def agree(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
     """Whether lines begin with those that a commit of this `extra` was made with.
 
-    Of a commit without a mark: whether all are records, and there are some if something was
-    recorded.
+    For a commit without a mark: whether all are records, and there are some if any were written.
     """
     mark = Mark.read(extra)
     if mark is None:
@@ -70,23 +67,26 @@ def are_whole(lines: Sequence[bytes], extra: Mapping[str, Any]) -> bool:
     return Mark.of(lines[: mark.lines]) == mark
 
 
-def recall(
-    directory: Path, step: int, extra: Mapping[str, Any], newest: Mapping[str, Any]
+def lines_to_keep(
+    directory: Path,
+    lines: Sequence[bytes],
+    step: int,
+    extra: Mapping[str, Any],
+    newest: Mapping[str, Any],
 ) -> list[bytes]:
-    """The lines with which a run goes on from its commit of a step, and of this `extra`; none at
-    step 0.
+    """Those of metrics.jsonl's lines with which a run goes on from its commit of `step`, whose
+    `extra` is given; none at step 0. `newest` is the `extra` of the newest commit.
 
-    Where the lines are not those that the commit was made with, these are what can be read of them.
-    Where they are also not those of the newest commit, whose `extra` is the last argument, or any
-    line is no record, the file is set aside, and one line says so.
+    If the lines disagree with the commit, these are the records up to its step. If they disagree
+    with either commit, or any line is no record, a copy of the file is set aside with a warning.
     """
-    path, lines = directory / METRICS, read_lines(directory)
-    whole, mark = not step or are_whole(lines, extra), Mark.read(extra)
+    intact, mark = not step or agree(lines, extra), Mark.read(extra)
     records = [(line, parse(line)) for line in lines] if step else []
     kept = [line for line, record in records if record and record["step"] <= step]
-    if mark and whole:
-        kept = lines[: mark.lines]
-    if not (whole and are_whole(lines, newest) and all(map(parse, lines))):
+    if mark and intact:
+        kept = list(lines[: mark.lines])
+    if not (intact and agree(lines, newest) and all(map(parse, lines))):
+        path = directory / METRICS
         aside = f"; set aside as {set_aside(path, copy=True)}" if path.exists() else ""
         fault = _fault(lines, Mark.read(newest))
         logger.warning(

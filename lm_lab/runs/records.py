@@ -1,7 +1,6 @@
-"""The records of a run, readable without lm_lab: config, environment, metrics and result in one
-folder.
+"""The records of a run, readable without lm_lab: environment, metrics and result.
 
-JSON knows no NaN and no infinity: a number that is not finite is written as null.
+JSON has no NaN and no infinity: a number that is not finite is written as null.
 """
 
 import hashlib
@@ -22,17 +21,18 @@ from typing import Any
 import jax
 
 from lm_lab.runs import history
+from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.events import Events
-from lm_lab.runs.files import NUMBER, Unreadable, atomic_write, explained, misfit, read_object
 from lm_lab.runs.history import Mark
+from lm_lab.runs.reading import NUMBER, Unreadable, misfit, read_object
 
 logger = logging.getLogger(__name__)
 
-REMEDY = (
-    "train the run again by its command, which sets the file aside and goes on from the "
-    "newest checkpoint"
+_REMEDY = (
+    "train the run again by its command, which sets the file aside and goes on from the newest "
+    "checkpoint"
 )
-RESULT = {
+_RESULT_TYPES = {
     "status": str,
     "steps": int,
     "tokens": NUMBER,
@@ -75,32 +75,31 @@ def environment() -> dict[str, Any]:
 
 
 def write_environment(directory: Path) -> None:
-    """Writes environment.json: that of the newest launch."""
+    """Writes environment.json, which describes the newest launch. Raises UserError."""
     atomic_write(directory / "environment.json", _dump(environment()))
 
 
 def write_result(directory: Path, result: Mapping[str, Any]) -> None:
-    """Writes result.json, atomically and durably: written last, its presence says that the run has
-    ended.
+    """Writes result.json, last of all: its presence says that the run has ended.
+
+    Raises UserError.
     """
     atomic_write(directory / "result.json", _dump(_plain(result)))
 
 
 def read_result(directory: Path) -> dict[str, Any] | None:
-    """The result of a run, or None if it has not ended. Raises Unreadable if the file is not what
-    we write.
-    """
+    """The result of a run, None if it has not ended. Raises Unreadable for a damaged file."""
     path = directory / "result.json"
     if not path.exists():
         return None
-    result = read_object(path, REMEDY)
+    result = read_object(path, _REMEDY)
     if wrong := _fault(result):
-        raise Unreadable(path, f"not the result of a run ({wrong})", REMEDY)
+        raise Unreadable(path, f"not the result of a run ({wrong})", _REMEDY)
     return result
 
 
 def _fault(result: Mapping[str, Any]) -> str | None:
-    """What of a result cannot have been written here."""
+    """Why a result cannot be one that we wrote, None if it can."""
     status = result.get("status")
     ended = status in ("complete", "diverged")
     absent = [
@@ -108,7 +107,7 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     ]
     if absent:
         return f"{absent[0]} is absent"
-    if wrong := misfit(result, RESULT):
+    if wrong := misfit(result, _RESULT_TYPES):
         return wrong
     if not ended and status != "failed":
         return f"status is {json.dumps(status)}"
@@ -118,11 +117,11 @@ def _fault(result: Mapping[str, Any]) -> str | None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """All lines of metrics.jsonl, null as NaN. A last line that a kill cut short is left out.
+    """The records in metrics.jsonl, null as NaN.
 
-    A line that is no record is passed over with a warning.
+    A last line that a kill cut short is left out; any other line that is no record, with a warning.
     """
-    found = []
+    records = []
     for number, line in enumerate(history.read_lines(directory), start=1):
         record = history.parse(line)
         if record is None:
@@ -130,22 +129,22 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
                 "%s, line %d: not a record; left out", directory / history.METRICS, number
             )
         else:
-            found.append(
+            records.append(
                 {name: math.nan if value is None else value for name, value in record.items()}
             )
-    return found
+    return records
 
 
 class Metrics:
-    """The growing metrics.jsonl of a run, and its TensorBoard events, inside `with`.
+    """Appends to the metrics.jsonl of a run and to its TensorBoard events, inside `with`.
 
-    `kept` are the lines with which a resumed run goes on (`history.recall`); others are dropped, so
-    that it leaves the lines of an undisturbed one. Each line reaches the operating system before
-    `write` returns, so kill -9 loses none; `sync`, before a save, guards them against a power cut.
+    `kept` are the lines with which a resumed run goes on (`history.lines_to_keep`); others are
+    dropped, so that the file ends as that of an undisturbed run. Each line reaches the operating
+    system before `write` returns, so kill -9 loses none; `sync`, before a save, guards them against
+    a power cut.
 
     metrics.jsonl is the source of truth: the events are written afresh from it at each start, so
-    that no step appears twice, whatever program reads them. Raises UserError naming the path where
-    writing fails.
+    that no step appears twice there. Raises UserError naming the path where writing fails.
     """
 
     def __init__(self, directory: Path, kept: Sequence[bytes] = ()) -> None:
@@ -179,7 +178,7 @@ class Metrics:
         self._events.write(plain)
 
     def sync(self) -> Mark:
-        """Waits until every line is on the disk; what a commit is to remember of them."""
+        """Waits until every line is on the disk; returns the mark of them for a commit."""
         with explained(Path(self._file.name), "write"):
             os.fsync(self._file.fileno())
         return Mark(self._lines, self._digest.hexdigest())
@@ -190,9 +189,7 @@ def _dump(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: arrays' scalars as Python numbers, tuples as lists, what is not
-    finite as None.
-    """
+    """The value in JSON's types: NumPy and JAX scalars as Python numbers, not finite ones as None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -217,12 +214,10 @@ def _processor() -> str:
 
 
 def _git(file: Path) -> dict[str, Any] | None:
-    """The commit of the tree that tracks the file (an environment inside another project's tree is
-    not it).
-    """
+    """The commit of the tree that tracks the file; a tree that only surrounds it is not asked."""
 
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(file.parent), *words]
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     try:

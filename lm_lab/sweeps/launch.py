@@ -11,31 +11,25 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lm_lab.contracts import Outcome, Unit, UnitRunner
-from lm_lab.runs.durable import make_folder
-from lm_lab.runs.files import Lock, Unreadable, prepare_workdir
+from lm_lab.runs.config import read_config_file
+from lm_lab.runs.durable import make_folder, prepare_workdir
+from lm_lab.runs.locks import Lock
+from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
+from lm_lab.runs.status import FINISHED, newest_loss, result_of, run_status
+from lm_lab.runs.sweep import Planned, Row, run_directory, write_table
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.groups import cost, group
-from lm_lab.sweeps.progress import Counts, Progress, newest_loss
-from lm_lab.sweeps.results import (
-    FINISHED,
-    Row,
-    collect,
-    result_of,
-    rows_of,
-    run_status,
-    write_results,
-)
+from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.results import collect, rows_of
 from lm_lab.sweeps.store import (
-    Planned,
     Resolve,
     adopt,
     check,
     describe,
     is_written,
     plan,
-    run_directory,
     write,
 )
 from lm_lab.sweeps.study import Study
@@ -131,7 +125,7 @@ def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
         folder = run_directory(directory, run.name)
         if (folder / "config.json").is_file():
             with contextlib.suppress(Unreadable):  # which the run itself sets aside
-                found, _ = identity.read_config(folder / "config.json")
+                found, _ = read_config_file(folder / "config.json")
                 if found not in (run.name, identity.name_of(carried.relative(run.config))):
                     raise UserError(
                         f"{folder} holds the run {found}, not {run.name}; move it away, and "
@@ -141,7 +135,7 @@ def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
 
 def _gather(directory: Path) -> list[Row]:
     rows = collect(directory)
-    write_results(directory, rows)
+    write_table(directory, rows)
     return rows
 
 
@@ -220,8 +214,6 @@ def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
     failed = sum(states[run.name] == "failed" for run in ended)
     paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
     places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
-    losses = [
-        newest_loss(place / "metrics.jsonl") for place in places if run_status(place) == "running"
-    ]
+    losses = [newest_loss(place) for place in places if run_status(place) == "running"]
     known = [loss for loss in losses if loss is not None]
     return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)

@@ -1,15 +1,10 @@
 """How far a sweep is: one line that moves in a terminal, plain lines now and then elsewhere."""
 
-import json
-import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, TextIO
-
-TAIL_BYTES = 8192  # of metrics.jsonl: some ten lines
 
 
 class Counts(NamedTuple):
@@ -96,23 +91,6 @@ def _losses(losses: Sequence[float]) -> str:
         f"{min(losses):.3f}" if len(losses) == 1 else f"{min(losses):.3f} .. {max(losses):.3f}"
     )
     return f", loss {between} of {len(losses)} under way"
-
-
-def newest_loss(metrics: Path) -> float | None:
-    """The newest training loss in a metrics.jsonl, in nats a token; None where its end has none."""
-    try:
-        with metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return None
-    for line in reversed(lines):
-        if b'"train/nll"' in line:
-            try:
-                return float(json.loads(line)["train/nll"])
-            except (ValueError, TypeError, KeyError, RecursionError):
-                continue  # half a line, at either end
-    return None
 
 
 def clock(seconds: float) -> str:

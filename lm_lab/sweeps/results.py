@@ -1,52 +1,19 @@
 """What came of a sweep, from its run directories alone: the status of every run, rows, results.csv."""
 
-import csv
-import fcntl
-import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-from lm_lab.runs.files import Unreadable, atomic_write
-from lm_lab.runs.records import read_result
-from lm_lab.sweeps.store import Planned, planned_runs, read, run_directory
-
-Status = Literal["missing", "running", "complete", "diverged", "failed"]
-Row = dict[str, Any]
-
-FINISHED: tuple[Status, ...] = ("complete", "diverged")
-"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
-
-LOCK = "checkpoints/lock"  # held for life by the process that works on the run (runs/checkpoint.py)
+from lm_lab.runs.status import Status, result_of, run_status
+from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
 
 
 def status(directory: Path) -> dict[str, Status]:
     """The state of every run of the sweep by name. Missing: never started, or stopped on the way."""
     return {
         run.name: run_status(run_directory(directory, run.name))
-        for run in planned_runs(read(directory))
+        for run in read_sweep(directory).runs
     }
-
-
-def run_status(directory: Path) -> Status:
-    """The state of one run. A stored failure that is being retried counts as running."""
-    stored = result_of(directory).get("status")
-    if stored in FINISHED:
-        return cast(Status, stored)
-    if _held(directory / LOCK):
-        return "running"
-    return "failed" if stored == "failed" else "missing"
-
-
-def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where it has none yet, or one that is damaged: training sets
-    that aside.
-    """
-    try:
-        return read_result(directory) or {}
-    except Unreadable:
-        return {}
 
 
 def collect(directory: Path) -> list[Row]:
@@ -59,7 +26,7 @@ def collect(directory: Path) -> list[Row]:
     (training) and compile_seconds (apart; None in runs of old, whose seconds hold both). Raises
     UserError where the folder holds no sweep.
     """
-    return rows_of(planned_runs(read(directory)), directory)
+    return rows_of(read_sweep(directory).runs, directory)
 
 
 def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
@@ -71,15 +38,6 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
         dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_evaluate") or ())
     )
     return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
-
-
-def write_results(directory: Path, rows: list[Row]) -> None:
-    """Write the rows as results.csv, atomically: floats by repr, None as nothing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic_write(directory / "results.csv", text.getvalue())
 
 
 def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Row:
@@ -113,18 +71,3 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
     return node
-
-
-def _held(lock: Path) -> bool:
-    """Whether a living process holds the flock. Asks for a shared one and gives it back at once."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -1,7 +1,5 @@
-"""What a sweep directory says will run: runs named by the hash of their resolved configs, and
-sweep.json.
-
-<sweep directory>/sweep.json  the study and its runs       <sweep directory>/runs/<name>/  a run directory each
+"""The runs of a study: named by the hash of their resolved configs, and compared with those that
+the sweep's directory has already.
 """
 
 import dataclasses
@@ -11,37 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs import durable
-from lm_lab.runs.files import atomic_write, misfit
+from lm_lab.runs.sweep import Planned, SweepRecord, read_sweep, write_sweep
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
-from lm_lab.train import versions
-from lm_lab.train.identity import listed_runs, name_of, show
+from lm_lab.train.identity import name_of, show
 from lm_lab.train.sections import Known, deciding, differences, known, modules, spec
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
-RUN = {"name": str, "overrides": dict, "config": dict}  # the types of what sweep.json says of a run
 Resolve = Callable[[Point], Config]
-"""Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError for
-a bad one.
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """One run of a sweep: its name (a hash of its config when it was planned first), what it
-    overrides, and its whole config.
-    """
-
-    name: str
-    overrides: Point
-    config: Config
-
-
-def run_directory(directory: Path, name: str) -> Path:
-    """Where a sweep keeps the run of that name."""
-    return directory / "runs" / name
+"""Overrides -> the resolved, complete config of the run, in plain JSON values. Raises UserError."""
 
 
 def describe(overrides: Point) -> str:
@@ -50,11 +27,9 @@ def describe(overrides: Point) -> str:
 
 
 def plan(study: Study, resolve: Resolve) -> list[Planned]:
-    """The runs of a study in the order of its sweep. Points that resolve to one config are one run,
-    the first's.
+    """The runs of a study, in the order of its sweep; points with equal configs are one run.
 
-    Every point is resolved, so that a mistake in the last one is found before the first one starts;
-    it raises UserError with the point that it concerns.
+    Every point is resolved before any run starts. Raises UserError naming the point that is wrong.
     """
     runs: dict[str, Planned] = {}
     for number, overrides in enumerate(study.sweep, start=1):
@@ -69,113 +44,89 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
 
 
 def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
-    """The same runs under the names that the directory's sweep.json has for them, so that nothing
-    stored is redone.
+    """The runs under the names that the directory's sweep.json has for them, so that nothing stored
+    is done again.
 
-    A run is a stored one if it says the same beyond the defaults, whatever keys a release has
-    added; else if it alone says the same in all that decides the result, as when the mesh was
-    changed.
+    A run is a stored one if both say the same beyond the defaults, whatever keys a release has
+    added; else if they, and no other two, say the same in all that decides the result, as when the
+    mesh was changed.
     """
-    stored = planned_runs(read(directory)) if (directory / "sweep.json").exists() else []
+    stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
+<<<<<<< HEAD
+    # Stored runs that name other modules are none of these, and their modules stay unread.
     named = [modules(run.config) for run in planned]
-    stored = [
-        run for run in stored if modules(run.config) in named
-    ]  # modules that no planned run names stay unread
+=======
+    named = [modules(run.config) for run in planned]
+    # Stored runs that name other modules are none of these, and their modules stay unread.
+>>>>>>> runs
+    stored = [run for run in stored if modules(run.config) in named]
     names: dict[str, str] = {}
-    for tell in (spec, deciding):
-        there = _by_text(tell, [run for run in stored if run.name not in names.values()])
-        here = _by_text(tell, [run for run in planned if run.name not in names])
-        for text, runs in here.items():
-            if len(runs) == len(there.get(text, ())) == 1:
-                names[runs[0].name] = there[text][0].name
+    for view in (spec, deciding):
+        stored_by = _by_view(view, [run for run in stored if run.name not in names.values()])
+        planned_by = _by_view(view, [run for run in planned if run.name not in names])
+        for text, runs in planned_by.items():
+            if len(runs) == len(stored_by.get(text, ())) == 1:
+                names[runs[0].name] = stored_by[text][0].name
     return [dataclasses.replace(run, name=names.get(run.name, run.name)) for run in planned]
 
 
-def _by_text(
-    tell: Callable[[Config, Known], Config], runs: Sequence[Planned]
+def _by_view(
+    view: Callable[[Config, Known], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
-    found: dict[str, list[Planned]] = {}
+    """The runs by the JSON of what `view` takes from their configs."""
+    by_text: dict[str, list[Planned]] = {}
     for run in runs:
-        told = json.dumps(tell(run.config, known(run.config)), sort_keys=True)
-        found.setdefault(told, []).append(run)
-    return found
-
-
-def read(directory: Path) -> dict[str, Any]:
-    """The directory's sweep.json. Raises UserError where there is none, or it is not one."""
-    path = directory / "sweep.json"
-    try:
-        record = json.loads(durable.read_bytes(path))
-        if not {"name", "runs", "created"} <= record.keys():
-            raise ValueError("it lacks name, runs or created")
-        for run in record["runs"]:
-            if misfit(run, RUN) or not RUN.keys() <= run.keys():
-                raise ValueError("a run lacks name, overrides or config")
-    except FileNotFoundError:
-        raise UserError(
-            f"{directory} holds no sweep (no sweep.json); launch one there with lm-lab sweep"
-        ) from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); delete it, and a launch writes it anew"
-        ) from None
-    return versions.read_sweep(record, path)
-
-
-def planned_runs(record: Mapping[str, Any]) -> list[Planned]:
-    """The runs that a sweep.json lists. Raises UserError for one that is none."""
-    runs = listed_runs(record, Path("sweep.json"))
-    return [Planned(run["name"], run["overrides"], run["config"]) for run in runs]
+        text = json.dumps(view(run.config, known(run.config)), sort_keys=True)
+        by_text.setdefault(text, []).append(run)
+    return by_text
 
 
 def write(
     directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]
 ) -> None:
-    """Write sweep.json, atomically; one that is already there keeps its creation time. Raises
-    UserError as `check`.
-    """
+    """Writes sweep.json; one that is already there keeps its date. Raises UserError as `check`."""
     stored = check(directory, study, planned)
-    record = {
-        "name": study.name,
-        **_wishes(study, planned),
-        "command": environment["command"],
-        "environment": dict(environment),
-        "created": stored["created"] if stored else datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    atomic_write(directory / "sweep.json", json.dumps(versions.stamped(record), indent=1) + "\n")
+    sweep = SweepRecord(
+        name=study.name,
+        question=study.question,
+        analysis=dict(study.analysis),
+        runs=list(planned),
+        command=environment["command"],
+        environment=dict(environment),
+        created=stored.created if stored else datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_sweep(directory, sweep)
 
 
 def is_written(directory: Path, study: Study, planned: Sequence[Planned]) -> bool:
     """Whether sweep.json says already what the study asks for. Raises UserError as `check`."""
     stored = check(directory, study, planned)
-    wishes = json.loads(json.dumps(_wishes(study, planned)))
-    return stored is not None and all(stored.get(key) == value for key, value in wishes.items())
+    if stored is None:
+        return False
+    asked = [study.question, dict(study.analysis), [dataclasses.asdict(run) for run in planned]]
+    runs = [dataclasses.asdict(run) for run in stored.runs]
+    return json.loads(json.dumps(asked)) == [stored.question, stored.analysis, runs]
 
 
-def _wishes(study: Study, planned: Sequence[Planned]) -> dict[str, Any]:
-    runs = [dataclasses.asdict(run) for run in planned]
-    return {"question": study.question, "analysis": dict(study.analysis), "runs": runs}
+def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRecord | None:
+    """The directory's sweep.json, if any. Raises UserError where the study does not belong there,
+    naming what differs.
 
-
-def check(directory: Path, study: Study, planned: Sequence[Planned]) -> dict[str, Any] | None:
-    """The directory's sweep.json, if any. UserError, naming what differs, where the study does not
-    belong there.
-
-    A study may grow: it may come back with more runs, another question, another analysis, and
-    nothing stored loses its meaning. Another name, or a stored run that it no longer has, is
-    another study.
+    A study may grow: it may come back with more runs, another question or another analysis, and
+    nothing stored loses its meaning. With another name, or without a stored run, it is another
+    study.
     """
     if (directory / "config.json").exists():
         raise UserError(f"{directory} holds a run, not a sweep; use another --workdir")
     if not (directory / "sweep.json").exists():
         return None
-    stored = read(directory)
-    if stored["name"] != study.name:
+    stored = read_sweep(directory)
+    if stored.name != study.name:
         raise UserError(
-            f"{directory} holds study {stored['name']!r}, not {study.name!r}; use another --workdir"
+            f"{directory} holds study {stored.name!r}, not {study.name!r}; use another --workdir"
         )
     names = {run.name for run in planned}
-    lost = [run for run in planned_runs(stored) if run.name not in names]
+    lost = [run for run in stored.runs if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
         changed = differences(lost[0].config, now.config, known(now.config)) if now else []

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs import durable
-from lm_lab.runs.files import digest, explained, read_object
+from lm_lab.data.text import Text
+from lm_lab.runs.durable import explained, new_folder
+from lm_lab.runs.reading import read_object, sha256_of
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import flat
 from lm_lab.types import UserError
@@ -122,7 +123,7 @@ def check(directory: Path, experiment: Experiment) -> None:
     """Raises UserError where the directory keeps another tokenizer than the run's."""
     for key, path in _files(experiment).items():
         kept = directory / TOKENIZER / path.name
-        if kept.exists() and digest(kept) != digest(path):
+        if kept.exists() and sha256_of(kept) != sha256_of(path):
             raise UserError(
                 f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
                 f"{kept}; name that one, or "
@@ -198,12 +199,8 @@ def _whole(folder: Path, files: Mapping[str, Path]) -> None:
     """A folder with copies of the files, durably; one that is there stays."""
     if not files or folder.exists():
         return
-    draft = folder.with_name(f".{folder.name}.tmp")
-    with explained(folder, "write"):
-        shutil.rmtree(draft, ignore_errors=True)
+    place = folder.with_name(f".{folder.name}.tmp")
+    with explained(folder, "write"), new_folder(folder, place) as draft:
         draft.mkdir()
         for name, path in files.items():
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / name)
-        durable.fsync_tree(draft)
-        draft.replace(folder)
-        durable.fsync(folder.parent)

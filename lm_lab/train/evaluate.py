@@ -8,7 +8,8 @@ from lm_lab.engine import sharding
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.train import identity, loop, restore
+from lm_lab.runs.config import read_config_file
+from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run, bind_runs
@@ -33,7 +34,7 @@ def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
             "training; name its text by "
             f"--text=FILE, or train from it, by --config.train.initial={run.directory}"
         )
-    name, _ = identity.read_config(run.directory / "config.json")
+    name, _ = read_config_file(run.directory / "config.json")
     keep = run.experiment.train.keep_checkpoints
     with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:
         found = checkpoints.latest(abstract)

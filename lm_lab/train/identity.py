@@ -8,17 +8,17 @@ and not the identity.
 """
 
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lm_lab.runs.checkpoint import committed, read_record
-from lm_lab.runs.files import Damaged, Unreadable, atomic_write, explained, read_object
-from lm_lab.train import versions
+from lm_lab.runs.commits import committed, read_record
+from lm_lab.runs.config import hash_of, read_config_file, write_config
+from lm_lab.runs.durable import atomic_write, explained
+from lm_lab.runs.reading import Unreadable
+from lm_lab.runs.sealed import Damaged
 from lm_lab.train.sections import (
     ABSENT,
     END,
@@ -30,8 +30,6 @@ from lm_lab.train.sections import (
 )
 from lm_lab.types import UserError
 
-IDENTITY = "identity"
-MENDS = "name the directory of a run; the command that trained it mends a damaged config.json"
 OTHER = "restore it from a copy, or choose another --workdir"
 
 
@@ -51,38 +49,7 @@ class Claim(NamedTuple):
 
 def name_of(resolved: Values) -> str:
     """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
-    return _digest(spec(resolved, known(resolved)))
-
-
-def read_config(path: Path, remedy: str = MENDS) -> tuple[str, dict[str, Any]]:
-    """(identity, values) of a config.json, in the words of this version. Raises UserError.
-
-    Releases before identities were stored wrote the hash of the complete config into checkpoints.
-    """
-    values = read_object(path, remedy)
-    identity = values.pop(IDENTITY, None)
-    name = identity if isinstance(identity, str) else _digest(values)
-    return name, versions.read_config(values, path)
-
-
-def listed_runs(sweep: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
-    """The runs of a sweep.json: their name, and by "overrides" and "config" what they are.
-
-    Raises UserError for one that is none: a name is that of a folder in runs/, and leads nowhere
-    else.
-    """
-    runs = sweep.get("runs")
-    for number, run in enumerate(runs if isinstance(runs, list) else [runs], 1):
-        fields = run if isinstance(run, dict) else {}
-        name = fields.get("name")
-        plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
-        if not plain or not all(
-            isinstance(fields.get(key, {}), dict) for key in ("overrides", "config")
-        ):
-            raise UserError(
-                f"{file}: run {number} ({str(name)[:80]!r}) is none; restore the file from a copy"
-            )
-    return list(runs or ())
+    return hash_of(spec(resolved, known(resolved)))
 
 
 def claim(directory: Path, resolved: Values) -> Claim:
@@ -95,7 +62,7 @@ def claim(directory: Path, resolved: Values) -> Claim:
         missing = Unreadable(path, "it is missing", OTHER)
         return Claim(_name_by_checkpoints(directory, resolved, missing))
     try:
-        identity, stored = read_config(path, OTHER)
+        identity, stored = read_config_file(path, OTHER)
     except Unreadable as damaged:
         return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
     about = known(resolved)
@@ -117,11 +84,11 @@ def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -
     found = set()
     for folder in committed(directory / "checkpoints"):
         with contextlib.suppress(Damaged):  # which says nothing of whose it is
-            found.add(read_record(folder, whole=False).spec_hash)
+            found.add(read_record(folder, verified=False).spec_hash)
     empty = not found and not (directory / "result.json").exists()
     for name in (
         name_of(resolved),
-        _digest(resolved),
+        hash_of(resolved),
     ):  # the second by releases that hashed the complete config
         if found == {name} or empty:
             return name
@@ -156,11 +123,7 @@ def write(
             with explained(directory, "write there"):
                 (directory / "result.json").unlink(missing_ok=True)
     if claimed.changes or not (directory / "config.json").exists():
-        values = versions.stamped({IDENTITY: claimed.identity, **resolved})
-        atomic_write(
-            directory / "config.json",
-            json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
-        )
+        write_config(directory, resolved, claimed.identity)
 
 
 def show(value: Any) -> str:
@@ -176,10 +139,3 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
     with explained(path, "write"):
         lines = path.read_text("utf-8") if path.exists() else ""
     atomic_write(path, f"{lines}{json.dumps(line)}\n")
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    canonical = json.dumps(
-        values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

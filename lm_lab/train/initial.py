@@ -15,11 +15,12 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.text import Text
+from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.schema import build, plain, reference
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import flat
-from lm_lab.train.trust import packages, packages_of, trusting
+from lm_lab.train.trust import packages
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,9 @@ def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     for key, value in given.items():
         there = stored.get(key)
         values[key] = value
-        if isinstance(value, Mapping) and isinstance(there, Mapping) and _same_option(there, value):
+        if not isinstance(value, Mapping) or not isinstance(there, Mapping):
+            continue
+        if value.get("name", there.get("name")) == there.get("name"):
             values[key] = _merged(there, value)
     return values
 

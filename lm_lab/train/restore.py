@@ -7,7 +7,6 @@ config.json with the `model` section, and one checkpoint with `params`.
 
 import functools
 import hashlib
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,20 +14,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.text import Text
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.trees import union
-from lm_lab.runs import checkpoint
-from lm_lab.runs.files import Damaged
+from lm_lab.runs import arrays, commits
+from lm_lab.runs.config import NAME_A_RUN, read_config_file
 from lm_lab.schema import build
-from lm_lab.train import carried, identity, trust
+from lm_lab.train import carried, trust
 from lm_lab.types import Inputs, PyTree, UserError
-
-logger = logging.getLogger(__name__)
 
 
 class Adapted(NamedTuple):
@@ -50,7 +46,7 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     family, config, folder = _model_of(directory)
     content = read_config(directory)
     if _adapter_of(directory, content)["name"] == "none":
-        params = _read(folder)
+        params = arrays.read_subtree(folder, "params")
     else:
         _, _, own = load_adapter(directory)
         adapter = registry.load("adapters", own.name, "config.adapter.name").make(own.settings)
@@ -81,12 +77,18 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
         base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
     frozen = _pick(base, jax.eval_shape(maker.make(settings).split, jax.random.key(0), base)[1])
-    if checkpoint.read_record(folder, whole=False).extra.get("base") != hash_of(frozen):
+    if commits.read_record(folder, verified=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(
             f"{directory}: its adapter was trained on other parameters than {given} gives now"
         )
-    return family, config, Adapted(content["adapter"]["name"], settings, _read(folder), frozen)
+    return (
+        family,
+        config,
+        Adapted(
+            content["adapter"]["name"], settings, arrays.read_subtree(folder, "params"), frozen
+        ),
+    )
 
 
 def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
@@ -116,7 +118,7 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     config = build(
         module.Config, {name: value for name, value in section.items() if name != "family"}, where
     )
-    return family, config, _newest(directory / "checkpoints")
+    return family, config, commits.newest_intact(directory / "checkpoints")
 
 
 def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
     section = content.get("adapter", {"name": "none"})
     if not isinstance(section, dict) or not isinstance(section.get("name"), str):
         raise UserError(
-            f"{directory / 'config.json'}: config.adapter.name is missing; {identity.MENDS}"
+            f"{directory / 'config.json'}: config.adapter.name is missing; {NAME_A_RUN}"
         )
     return dict(section)
 
@@ -158,7 +160,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The plain values of a run's config.json. Raises UserError, also where they name code that is
     not trusted.
     """
-    values = identity.read_config(directory / "config.json")[1]
+    values = read_config_file(directory / "config.json")[1]
     trust.check(values, directory / "config.json")
     return values
 
@@ -188,7 +190,8 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
     if data.vocabulary_file is not None or Text(data).learnt_file is None:
         return
-    text = checkpoint.read_record(_newest(directory / "checkpoints"), whole=False).extra.get("text")
+    newest = commits.newest_intact(directory / "checkpoints")
+    text = commits.read_record(newest, verified=False).extra.get("text")
     if text is not None and text != Text(data).dataset.identity:
         raise UserError(
             f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
@@ -210,8 +213,8 @@ def is_alone(directory: Path) -> bool:
     """Whether the newest checkpoint that is whole was written by `write_params`: of parameters, and
     of no run.
     """
-    newest = _newest(directory / "checkpoints")
-    return not checkpoint.read_record(newest, whole=False).spec_hash
+    newest = commits.newest_intact(directory / "checkpoints")
+    return not commits.read_record(newest, verified=False).spec_hash
 
 
 @functools.cache
@@ -229,44 +232,10 @@ def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
     """
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()
-    arrays = checkpoint.describe({"params": params})
-    checkpoint.commit(
-        folder,
-        {"params": params},
-        checkpoint.Record(0, "", None, {"base": hash_of(base)}, arrays),
-        keep=1,
-    )
-    (folder / checkpoint.TRASH).rmdir()
-
-
-def _newest(directory: Path) -> Path:
-    """The newest step whose files are what its manifest says."""
-    folders = checkpoint.committed(directory)
-    for folder in folders:
-        try:
-            checkpoint.read_record(folder, whole=True)
-        except Damaged as fault:
-            logger.warning(
-                "checkpoint %s is damaged (%s): falling back to the one before", folder, fault
-            )
-            continue
-        return folder
-    state = "every checkpoint is damaged" if folders else "no checkpoint there"
-    raise UserError(f"{directory}: {state}; train the run, or name another directory")
-
-
-def _read(folder: Path) -> PyTree:
-    """The parameters of a step, and nothing else of its state."""
-    with checkpoint.ONE_AT_A_TIME:
-        path = str(folder.absolute())
-        saved = ocp.metadata(path).metadata
-        target = {
-            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for name, tree in saved.items()
-        }
-        target["params"] = jax.tree.map(
-            lambda leaf: np.empty(leaf.shape, leaf.dtype), saved["params"]
-        )
-        return ocp.load(path, target)["params"]
+    state = {"params": params}
+    record = commits.Record(0, "", None, {"base": hash_of(base)}, arrays.describe(state))
+    commits.commit(folder, state, record, keep=1)
+    (folder / commits.TRASH).rmdir()
 
 
 def _check(folder: Path, params: PyTree, abstract: PyTree) -> None:

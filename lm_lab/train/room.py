@@ -9,7 +9,7 @@ import jax
 
 from lm_lab.compute.memory import bytes_of
 from lm_lab.engine import sharding
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.types import TrainState, UserError
 
 
@@ -30,7 +30,7 @@ def check(state: TrainState, mesh: Any, members: int) -> None:
     needed = each * bytes_of((placed.params, placed.opt_state)) + bytes_of(placed.frozen)
     devices = mesh.devices.flatten()
     if devices[0].platform == "cpu":
-        needed, room = needed * len(devices), durable.memory_bytes()
+        needed, room = needed * len(devices), reading.memory_bytes()
     else:
         room = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
     if needed > room:

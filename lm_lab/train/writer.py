@@ -11,7 +11,8 @@ import numpy as np
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.runs.files import NUMBER, Unreadable, explained, misfit, prepare_workdir, set_aside
+from lm_lab.runs.durable import explained, prepare_workdir, set_aside
+from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity, optimizer
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
@@ -55,6 +56,7 @@ class RunWriter:
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
+        self._lines: list[bytes] | None = None
 
     def __enter__(self) -> "RunWriter":
         directory = self.run.directory
@@ -132,7 +134,7 @@ class RunWriter:
         It is that of the newest commit, or of one up to an interval of checkpoints before it, the
         first with which metrics.jsonl agrees; where it agrees with none, the newest one's.
         """
-        lines, newest = history.read_lines(self.run.directory), None
+        lines, newest = self._read_lines(), None
         for record in self._checkpoints.commits(at_most):
             if wrong := _misfit(record.extra):
                 folder = self.run.directory / f"checkpoints/step_{record.step:08d}"
@@ -144,9 +146,15 @@ class RunWriter:
             newest = newest or place
             if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
                 break
-            if history.are_whole(lines, record.extra):
+            if history.agree(lines, record.extra):
                 return place
         return newest or Place(0, "")
+
+    def _read_lines(self) -> list[bytes]:
+        """The lines of metrics.jsonl, read once before training goes on."""
+        if self._lines is None:
+            self._lines = history.read_lines(self.run.directory)
+        return self._lines
 
     def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """(state, extra) of the commit of a step that `newest` gave."""
@@ -192,7 +200,10 @@ class RunWriter:
                 "now; put those back, or choose another --workdir"
             )
         newest = next(self._checkpoints.commits(), None)
-        kept = history.recall(self.run.directory, step, extra, newest.extra if newest else {})
+        lines, self._lines = self._read_lines(), None
+        kept = history.lines_to_keep(
+            self.run.directory, lines, step, extra, newest.extra if newest else {}
+        )
         self._checkpoints.rewind(step)
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)

@@ -2,7 +2,7 @@
 choice.
 
 The signal comes just before the CALLth call of POINT, a dotted path such as
-lm_lab.runs.checkpoint.seal. Instead of a signal it may HANG there for ever, inside C, where no
+lm_lab.runs.commits.write_manifest. Instead of a signal it may HANG there for ever, inside C, where no
 Python runs; a stall is then one after 1 s instead of minutes.
 """
 

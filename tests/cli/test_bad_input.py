@@ -11,7 +11,7 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.cli.main import main
-from lm_lab.runs.files import Lock
+from lm_lab.runs.locks import Lock
 from lm_lab.train import identity
 from tests.cli import cli_helpers
 
@@ -188,8 +188,8 @@ COMMANDS = {
     "sweep study --workdir=sweep": "sweep holds study 'other', not 'mine'",
     "sweep study --workdir=file": "file",
     "report": "name one sweep directory, as in",
-    "report nowhere": "no sweep.json here; give the --workdir of a sweep",
-    "report empty": "no sweep.json here; give the --workdir of a sweep",
+    "report nowhere": "no sweep.json here; name the directory of a sweep",
+    "report empty": "no sweep.json here; name the directory of a sweep",
     "report sweep": "no results.csv here; finish it with lm-lab sweep",
     "report run": "no sweep.json here",
     "members": "name a sweep directory",
@@ -265,9 +265,7 @@ def test_texts(refusal: Refusal, path: str):
 
 
 SWEEPS = {
-    ("sweep.json", '{"name": "ot'): "sweep/sweep.json: not JSON",
-    ("sweep.json", "[" * 100_000): "sweep/sweep.json: not JSON (maximum recursion depth",
-    ("sweep.json", "[]"): "sweep/sweep.json: must hold an object",
+    ("sweep.json", '{"name": "ot'): "sweep/sweep.json: no JSON",
     (
         "results.csv",
         "name,status\na,complete",
@@ -287,7 +285,7 @@ def test_damaged_records_of_a_sweep(refusal: Refusal, name: str, content: str):
     study = {
         "name": "other",
         "analysis": {"kind": "isoflop"},
-        "runs": [{"name": "a"}],
+        "runs": [{"name": "a", "overrides": {}, "config": {}}],
         "created": "then",
     }
     Path("sweep/sweep.json").write_text(json.dumps(study))

@@ -103,8 +103,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
 ):
     words = ("train", config, f"--workdir={small_disk}/run")
     assert (
-        killed_at("SIGKILL", "lm_lab.runs.checkpoint.commit", 3, *words).returncode
-        == -signal.SIGKILL
+        killed_at("SIGKILL", "lm_lab.runs.commits.commit", 3, *words).returncode == -signal.SIGKILL
     )
     with (small_disk / "filler").open("wb") as filler:
         filler.write(
@@ -122,7 +121,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(
 
 @pytest.mark.processes
 def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, config: str):
-    code = "from lm_lab.train import checkpoint; checkpoint.require_space = lambda *_: None\n"
+    code = "from lm_lab.runs import checkpoint; checkpoint.require_space = lambda *_: None\n"
     code += "from lm_lab.cli.main import main; main()"
     words = ("train", config, f"--workdir={small_disk}/run", "--config.model.width=128")
     command, settings = (

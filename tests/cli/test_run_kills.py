@@ -16,10 +16,13 @@ pytestmark = pytest.mark.processes
 MOMENTS = [
     ("lm_lab.runs.records.write_environment", 1),  # during the start, after config.json
     ("lm_lab.runs.records.Metrics.write", 1),  # before the first line
-    ("lm_lab.runs.checkpoint.write_arrays", 1),  # before the first checkpoint
-    ("lm_lab.runs.checkpoint.seal", 2),  # in the second save, between its arrays and its manifest
-    ("lm_lab.runs.checkpoint.atomic_write", 2),  # a step in place, LAST_GOOD not yet at it
-    ("lm_lab.runs.checkpoint.discard", 1),  # right after a save, old steps not yet removed
+    ("lm_lab.runs.commits.write_arrays", 1),  # before the first checkpoint
+    (
+        "lm_lab.runs.commits.write_manifest",
+        2,
+    ),  # in the second save, between its arrays and its manifest
+    ("lm_lab.runs.commits.point_to", 2),  # a step in place, LAST_GOOD not yet at it
+    ("lm_lab.runs.commits.discard", 1),  # right after a save, old steps not yet removed
     ("lm_lab.runs.records.write_result", 1),  # all done but said
 ]
 
@@ -83,7 +86,7 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
     assert told[-1] == "lm-lab: stalled: ended; the same command goes on from what is stored"
     assert "killed_process.py" in ended.stderr  # the stack says where
 
-    hung = "HANG", "lm_lab.runs.checkpoint.write_arrays", 2
+    hung = "HANG", "lm_lab.runs.commits.write_arrays", 2
     with start(*hung, *words, module="tests.cli.killed_process") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"

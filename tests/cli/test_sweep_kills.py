@@ -92,7 +92,7 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(
         return len(list(tmp_path.glob("runs/*/result.json")))
 
     assert (
-        killed("lm_lab.runs.checkpoint.surplus", 4) == 1
+        killed("lm_lab.runs.commits.surplus", 4) == 1
     )  # diverged; the others are in their second save
     assert killed("lm_lab.runs.records.write_result", 1) == 1  # all are at the last step
     behind = tmp_path / "runs" / names[1] / "checkpoints"
@@ -113,7 +113,7 @@ def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
     names = [row["name"] for row in rows(sweep)][: POPULATION - 1]
     for company, call in ((names[:1], 3), (names[:2], 2), (names[:1], 1), (names, 2)):
         ended = killed_at(
-            "SIGKILL", "lm_lab.runs.checkpoint.surplus", call, "members", tmp_path, *company
+            "SIGKILL", "lm_lab.runs.commits.surplus", call, "members", tmp_path, *company
         )
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert lm_lab("members", tmp_path, names[0]).returncode == 0

@@ -15,9 +15,12 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.cli.main import dispatch
 from lm_lab.library import studies
-from lm_lab.runs import files
+from lm_lab.runs import sealed, versions
 from lm_lab.runs.durable import replace
-from lm_lab.train import restore, trust, versions
+from lm_lab.runs.locks import Lock
+from lm_lab.runs.reading import sha256_of
+from lm_lab.runs.trust import trusting
+from lm_lab.train import restore
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 from tests.report.conftest import write_sweep
@@ -95,7 +98,7 @@ def test_the_run_that_another_begins_with_runs_no_code(home: Path, stored: Calla
         configs.resolve(configs.override(configs.load("tiny.py"), {"train.initial": "run"}))
     with (
         pytest.raises(UserError, match=r"config\.adapter\.name names"),
-        trust.trusting(["evi", "my_research"]),
+        trusting(["evi", "my_research"]),
     ):
         restore.load_params(home / "run")
     assert not (home / "ran").exists()
@@ -167,19 +170,19 @@ def test_a_sweep_reads_no_run_outside_its_folder(home: Path, name: object):
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_a_manifest_covers_its_own_folder_alone(tmp_path: Path, name: str):
     (tmp_path / "secret").touch()
-    forged = {"files": {name: [0, files.digest(tmp_path / "secret")]}}
+    forged = {"files": {name: [0, sha256_of(tmp_path / "secret")]}}
     (tmp_path / "step").mkdir()
-    (tmp_path / "step" / files.MANIFEST).write_text(
-        json.dumps({"sha256": files._fingerprint(forged), **forged})
+    (tmp_path / "step" / sealed.MANIFEST).write_text(
+        json.dumps({"sha256": sealed.fingerprint(forged), **forged})
     )
-    with pytest.raises(files.Damaged, match="no file of the folder"):
-        files.verify_seal(tmp_path / "step")
+    with pytest.raises(sealed.Damaged, match="no file of the folder"):
+        sealed.read_manifest(tmp_path / "step")
 
 
 def test_no_link_leads_a_writer_elsewhere(home: Path):
     (home / "precious").write_text("precious")
     (home / "lock").symlink_to("precious")
-    with pytest.raises(UserError, match="it is a link"), files.Lock(home / "lock"):
+    with pytest.raises(UserError, match="it is a link"), Lock(home / "lock"):
         pass
     (home / "out").symlink_to("precious")
     (home / f".out.{os.getpid()}.tmp").symlink_to("precious")

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lm_lab.data import checking
-from lm_lab.types import UserError
+from lm_lab.runs import sealed
+from lm_lab.runs.sealed import Damaged, FileSum
 
 CONTENT = {"train.tokens": b"a" * 5000, "bytes_of.u16": b"b" * 10}
 
@@ -28,44 +29,41 @@ def place(tmp_path):
 def files():
     """What its manifest says of them."""
     return {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        for name, data in CONTENT.items()
+        name: FileSum(len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENT.items()
     }
 
 
 @pytest.fixture
 def hashed(monkeypatch):
     """The names of the files that are hashed, as they come."""
-    names, original = [], checking._hash
+    names, original = [], sealed.sha256_of
     monkeypatch.setattr(
-        checking, "_hash", lambda path, bar: [names.append(path.name), original(path, bar)][1]
+        sealed, "sha256_of", lambda path, bar: [names.append(path.name), original(path, bar)][1]
     )
     return names
 
 
 def test_hashed_once_however_many_ask(place, files, hashed):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: checking.check_files(place, files), range(8)))
+        list(pool.map(lambda _: checking.verify_once(place, files), range(8)))
     assert hashed == list(CONTENT)
 
 
 def test_hashed_again_when_a_file_or_the_manifest_has_changed(place, files, hashed):
-    checking.check_files(place, files)
+    checking.verify_once(place, files)
     os.utime(place / "train.tokens", ns=(1, 1))
-    checking.check_files(place, files)
+    checking.verify_once(place, files)
     assert hashed == 2 * list(CONTENT)
-    files["train.tokens"]["sha256"] = "0" * 64
-    with pytest.raises(
-        UserError, match=r"damaged \(SHA-256 of train\.tokens\); delete it and run again"
-    ):
-        checking.check_files(place, files)
+    files["train.tokens"] = files["train.tokens"]._replace(sha256="0" * 64)
+    with pytest.raises(Damaged, match=r"train\.tokens: SHA-256 differs"):
+        checking.verify_once(place, files)
 
 
 def test_what_was_damaged_is_refused_each_time(place, files, hashed):
     (place / "train.tokens").write_bytes(b"a" * 4999 + b"b")
     for _ in range(2):
-        with pytest.raises(UserError, match=r"SHA-256 of train\.tokens"):
-            checking.check_files(place, files)
+        with pytest.raises(Damaged, match=r"train\.tokens: SHA-256 differs"):
+            checking.verify_once(place, files)
 
 
 def test_a_cache_that_cannot_be_written_is_read(place, files, hashed, monkeypatch):
@@ -75,13 +73,13 @@ def test_a_cache_that_cannot_be_written_is_read(place, files, hashed, monkeypatc
     monkeypatch.setattr(checking.durable, "replace", refuse)
     monkeypatch.setattr(checking.fcntl, "flock", refuse)
     for _ in range(2):
-        checking.check_files(place, files)
+        checking.verify_once(place, files)
     assert hashed == 2 * list(CONTENT)
 
 
 def test_a_pipe_in_place_of_a_file_is_refused(place, files):
     (place / "train.tokens").unlink()
     os.mkfifo(place / "train.tokens")
-    files["train.tokens"]["bytes"] = 0
-    with pytest.raises(OSError, match="pipe or a device"):
-        checking.check_files(place, files)
+    files["train.tokens"] = files["train.tokens"]._replace(size=0)
+    with pytest.raises(Damaged, match="pipe or a device"):
+        checking.verify_once(place, files)

@@ -16,12 +16,13 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.optimizers import adamw
 from lm_lab.runs import records
+from lm_lab.runs.config import read_config_file
+from lm_lab.runs.sweep import run_directory
 from lm_lab.schema import setting
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
-from lm_lab.sweeps.store import run_directory
-from lm_lab.train import identity, loop
+from lm_lab.train import loop
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
@@ -117,7 +118,7 @@ def test_a_run_moves_to_another_mesh_and_other_rhythms_and_says_so(release):
         "train.keep_checkpoints": [2, 3],
         "train.log_every_steps": [10, 5],
     }
-    _, stored = identity.read_config(run.directory / "config.json")
+    _, stored = read_config_file(run.directory / "config.json")
     assert stored == json.loads(json.dumps(run.resolved))
 
 

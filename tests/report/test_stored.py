@@ -7,6 +7,9 @@ import pytest
 from lm_lab.report import stored
 from lm_lab.types import UserError
 
+RUN = {"name": "a", "overrides": {}, "config": {}}
+STUDY = json.dumps({"name": "s", "runs": [RUN], "created": "then"})
+
 
 def test_rows_come_back_as_the_values_that_they_were(sweep):
     read = stored.read(sweep)
@@ -41,12 +44,10 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path, caplog):
     ("study", "rows", "words"),
     [
         (None, None, "no sweep.json here"),
-        ("{}", None, "no results.csv here"),
-        ("{", "name,status\n", "sweep.json: not JSON"),
-        ("[]", "name,status\n", "must hold an object"),
-        ("{}", "name,status\n", "none of the 0 runs is complete"),
-        ("{}", "name,status\na,failed\n", "none of the 1 runs is complete"),
-        ("{}", "status\ncomplete\n", "a row has no name"),
+        (STUDY, None, "no results.csv here"),
+        ("{", "name,status\n", "sweep.json: no JSON"),
+        (STUDY, "name,status\nb,complete\n", "not the runs of sweep.json"),
+        (STUDY, "name,status\na,failed\n", "none of the 1 runs is complete"),
     ],
 )
 def test_a_directory_without_results_is_one_line(tmp_path, study, rows, words):
@@ -60,7 +61,7 @@ def test_a_directory_without_results_is_one_line(tmp_path, study, rows, words):
 
 
 def _sweep(directory, rows):
-    (directory / "sweep.json").write_text(json.dumps({"runs": []}))
+    (directory / "sweep.json").write_text(STUDY)
     (directory / "results.csv").write_text(rows)
 
 

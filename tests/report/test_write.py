@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.report import curves, stored, write
-from lm_lab.train.trust import trusting
+from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
 
@@ -86,7 +86,7 @@ def test_losses_of_bytes_are_a_byte(report, page):
         curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel()
         == "training loss (nats per byte)"
     )
-    read.study["runs"][-1]["config"]["data"]["tokenizer"]["name"] = "words"
+    read.study.runs[-1].config["data"]["tokenizer"]["name"] = "words"
     assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
 

@@ -1,3 +1,5 @@
+"""What a run finds of its checkpoints: the bits that were saved, or those of the step before."""
+
 import errno
 import json
 import logging
@@ -6,88 +8,25 @@ import os
 import random
 import shutil
 import threading
-from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lm_lab.runs import checkpoint
-from lm_lab.runs.checkpoint import Checkpoints, committed
-from lm_lab.types import Hyper, TrainState, UserError
-
-
-class Moments(NamedTuple):
-    count: jax.Array
-    mean: dict
-
-
-class Nothing(NamedTuple):
-    pass
-
-
-def make_state(step: int) -> TrainState:
-    """A state that is a function of the step, of every dtype and kind of node that a run has."""
-    values = jax.random.normal(jax.random.key(step), (16, 8))
-    params = {
-        "head": {"kernel": values, "bias": None},
-        "half": values.astype(jnp.bfloat16),
-        "layers": [values + 1],
-    }
-    hyper = Hyper(jnp.uint32(2**32 - 1 - step), *(jnp.float32(0.1 * step) for _ in range(4)))
-    moments = Moments(jnp.int32(step), {"nan": jnp.array([math.nan, -0.0, math.inf], jnp.float32)})
-    return TrainState(jnp.int32(step), params, (moments, Nothing(), None), hyper)
-
-
-def abstract(state):
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-
-
-def assert_same_bits(state, expected):
-    assert jax.tree.structure(state) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        assert isinstance(one, jax.Array)
-        assert one.dtype == other.dtype
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
-
-
-def save_steps(directory: Path, steps: list[int], keep: int = 2) -> None:
-    with Checkpoints(directory, keep, "spec") as checkpoints:
-        for step in steps:
-            checkpoints.save(step, make_state(step), {"seconds": step / 3}, None)
-
-
-def latest(checkpoints: Checkpoints, target=None):
-    found = checkpoints.latest(abstract(make_state(0)) if target is None else target)
-    assert found is not None
-    return found
-
-
-def load(directory: Path, target=None, spec_hash: str = "spec"):
-    with Checkpoints(directory, 2, spec_hash) as checkpoints:
-        return latest(checkpoints, target)
-
-
-def steps_of(directory: Path) -> list[int]:
-    return [int(folder.name.removeprefix("step_")) for folder in committed(directory)]
-
-
-@pytest.fixture(scope="module")
-def two_steps(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("saved") / "checkpoints"
-    save_steps(directory, [10, 20])
-    return directory
-
-
-@pytest.fixture
-def directory(two_steps, tmp_path):
-    """A copy of a folder with the steps 10 and 20."""
-    return shutil.copytree(two_steps, tmp_path / "checkpoints")
+from lm_lab.runs import commits
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.runs.commits import committed
+from lm_lab.types import UserError
+from tests.runs.states import (
+    abstract,
+    assert_same_bits,
+    latest,
+    load,
+    make_state,
+    save_steps,
+    steps_of,
+)
 
 
 def assert_falls_back(directory: Path, caplog) -> None:
@@ -95,7 +34,7 @@ def assert_falls_back(directory: Path, caplog) -> None:
     step, state, extra = load(directory)
     assert (step, extra) == (10, {"seconds": 10 / 3})
     assert_same_bits(state, make_state(10))
-    [warning] = [record for record in caplog.records if record.name == checkpoint.__name__]
+    [warning] = [record for record in caplog.records if record.name.startswith("lm_lab.runs.")]
     assert warning.levelno == logging.WARNING
     assert "step_00000020" in warning.getMessage()
     assert "\n" not in warning.getMessage()
@@ -164,74 +103,15 @@ def test_another_spec_is_refused(directory):
         load(directory, spec_hash="other")
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (
-            lambda s: s._replace(step=jax.ShapeDtypeStruct((), jnp.float32)),
-            r"step is int32\[\] in the checkpoint and float32\[\] in this run",
-        ),
-        (
-            lambda s: s._replace(
-                params={**s.params, "half": jax.ShapeDtypeStruct((8, 16), jnp.bfloat16)}
-            ),
-            r"params\.half is bfloat16\[16,8\] in the checkpoint and bfloat16\[8,16\]",
-        ),
-        (
-            lambda s: s._replace(params={**s.params, "more": s.step}),
-            r"params\.more is absent in the checkpoint and int32\[\]",
-        ),
-        (
-            lambda s: s._replace(params={"head": s.params["head"], "half": s.params["half"]}),
-            r"params\.layers\.0 is float32\[16,8\] in the checkpoint and absent",
-        ),
-    ],
-)
-def test_another_shape_or_dtype_or_tree_is_refused(two_steps, change, message):
-    with pytest.raises(UserError, match=message):
-        load(two_steps, change(abstract(make_state(0))))
-
-
-def test_a_sharded_state_is_restored_to_other_devices(tmp_path):
-    def place(state, devices, spec):
-        mesh = jax.make_mesh(
-            (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-        )
-        split = NamedSharding(mesh, spec)
-        return jax.tree.map(
-            lambda x: split if x.ndim == 2 else NamedSharding(mesh, PartitionSpec()), state
-        )
-
-    state = make_state(1)
-    with Checkpoints(tmp_path, 1, "spec") as checkpoints:
-        many = min(8, jax.device_count())
-        checkpoints.save(
-            1, jax.device_put(state, place(state, many, PartitionSpec("data"))), {}, None
-        )
-        for devices, spec in (
-            (many, PartitionSpec(None, "data")),
-            (max(1, many // 2), PartitionSpec("data")),
-        ):
-            shardings = place(state, devices, spec)
-            target = jax.tree.map(
-                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-                abstract(state),
-                shardings,
-            )
-            _, restored, _ = latest(checkpoints, target)
-            assert_same_bits(restored, state)
-            assert jax.tree.map(lambda x: x.sharding, restored) == shardings
-
-
 def test_save_returns_before_the_write_and_owns_its_copy(tmp_path, monkeypatch):
-    gate, started, commit = threading.Event(), threading.Event(), checkpoint.commit
+    gate, started, commit = threading.Event(), threading.Event(), commits.commit
 
     def gated(*arguments):
         started.set()
         assert gate.wait(60)
         commit(*arguments)
 
-    monkeypatch.setattr(checkpoint, "commit", gated)
+    monkeypatch.setattr(commits, "commit", gated)
     expected, extra = make_state(5), {"history": [1]}
     state = jax.tree.map(lambda x: jnp.array(x, copy=True), expected)
     with Checkpoints(tmp_path, 2, "spec") as checkpoints:
@@ -248,30 +128,25 @@ def test_save_returns_before_the_write_and_owns_its_copy(tmp_path, monkeypatch):
     assert stored == {"history": [1]}
 
 
-def test_the_host_copy_shares_no_memory():
-    for array in (jnp.arange(1000.0), np.arange(1000.0), jnp.bfloat16(3)):
-        assert not np.shares_memory(checkpoint.to_host(array), np.asarray(array))
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
 def test_all_is_on_the_disk_before_a_step_takes_its_name(tmp_path, monkeypatch):
-    synced, taken, fsync, rename = set(), [], os.fsync, Path.rename
+    synced, taken, fsync, replace = set(), [], os.fsync, Path.replace
 
     def note_fsync(descriptor):
         fsync(descriptor)
         synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
 
-    def note_rename(source, target):
+    def note_replace(source, target):
         if target.parent == tmp_path:
             assert {source, *source.rglob("*")} <= synced
             taken.append(target)
             synced.clear()
-        return rename(source, target)
+        return replace(source, target)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "rename", note_rename)
+    monkeypatch.setattr(Path, "replace", note_replace)
     save_steps(tmp_path, [1])
-    assert taken == [tmp_path / "step_00000001"]
+    assert taken == [tmp_path / "step_00000001", tmp_path / "LAST_GOOD"]
     assert tmp_path in synced
 
 
@@ -316,14 +191,14 @@ def test_two_writers_are_refused(tmp_path):
         Checkpoints(tmp_path, 2, "spec").__enter__()
 
 
-@pytest.mark.parametrize("stage", ["require_space", "write_arrays", "seal", "fsync"])
+@pytest.mark.parametrize("stage", ["write_arrays", "write_manifest", "new_folder"])
 def test_a_failed_save_is_told_and_loses_nothing(directory, monkeypatch, stage):
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Checkpoints(directory, 2, "spec") as checkpoints:
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, stage, fail)
+            patch.setattr(commits, stage, fail)
             checkpoints.save(30, make_state(30), {}, None)
             with pytest.raises(
                 UserError,
@@ -355,19 +230,11 @@ def test_a_folder_that_became_unwritable_is_told(directory):
     assert load(directory)[0] == 20
 
 
-def test_a_disk_too_small_is_told_before_the_first_byte(directory, monkeypatch):
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
-    monkeypatch.setattr(checkpoint.ocp, "save", None)
-    with pytest.raises(UserError, match=r"No space left on device \(1 MiB needed\)"):
-        save_steps(directory, [30])
-    assert load(directory)[0] == 20
-
-
 def test_an_error_on_its_way_out_is_not_hidden(tmp_path, monkeypatch, caplog):
     def fail(*_):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(checkpoint, "write_arrays", fail)
+    monkeypatch.setattr(commits, "write_arrays", fail)
 
     def diverge():
         with Checkpoints(tmp_path, 2, "spec") as checkpoints:
@@ -390,41 +257,3 @@ def test_the_manifest_is_plain_json(two_steps):
     assert content["spec_hash"] == "spec"
     assert content["arrays"]["params.half"] == "bfloat16[16,8]"
     assert content["arrays"]["opt_state.0.count"] == "int32[]"
-
-
-def test_no_file_names_the_machine_s_path_and_older_ones_that_do_are_read(directory):
-    newest = committed(directory)[0]
-    assert not any(b"/draft_" in path.read_bytes() for path in newest.rglob("*") if path.is_file())
-    fields = checkpoint.read_seal(newest)
-    (newest / checkpoint.MANIFEST).unlink()
-    (newest / "commit_success.txt").write_text(f"Checkpoint commit was successful to {newest}")
-    checkpoint.seal(newest, {name: fields[name] for name in checkpoint.Record._fields})
-    step, state, _ = load(directory)
-    assert step == 20
-    assert_same_bits(state, make_state(20))
-
-
-def test_what_orbax_logs_of_a_failed_save_is_left_out(tmp_path, monkeypatch, caplog):
-    def fail(*_):
-        logging.getLogger("absl").error("a traceback of a hundred lines")
-        raise ValueError("RESOURCE_EXHAUSTED: ... os_error_code='28'")
-
-    monkeypatch.setattr(checkpoint.ocp, "save", fail)
-    with pytest.raises(UserError, match="No space left on device; free some space"):
-        save_steps(tmp_path, [1])
-    assert caplog.text == ""
-    logging.getLogger("absl").error("heard again")
-    assert "heard again" in caplog.text
-
-
-def test_checkpoints_of_several_runs_save_at_the_same_time(tmp_path: Path) -> None:
-    state = {"x": jnp.arange(1000.0), "y": {"z": jnp.ones((64, 64))}}
-    with ExitStack() as stack:
-        runs = [stack.enter_context(Checkpoints(tmp_path / str(i), 2, "spec")) for i in range(4)]
-        for step in range(1, 6):
-            for run in runs:
-                run.save(step, state, {}, None)
-        for run in runs:
-            found = run.latest(jax.eval_shape(lambda: state))
-            assert found is not None
-            assert found[0] == 5

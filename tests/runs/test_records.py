@@ -11,8 +11,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from lm_lab.runs import records
-from lm_lab.runs.files import Unreadable
-from lm_lab.runs.history import recall
+from lm_lab.runs.history import lines_to_keep, read_lines
+from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import (
     Metrics,
     environment,
@@ -32,7 +32,9 @@ def strict(text: str):
 
 
 def write_steps(directory, resume_step, steps):
-    with Metrics(directory, recall(directory, resume_step, {}, {})) as metrics:
+    with Metrics(
+        directory, lines_to_keep(directory, read_lines(directory), resume_step, {}, {})
+    ) as metrics:
         for step in steps:
             metrics.write({"step": step, "tokens": step * 100, "train/nll": 1 / step})
 
@@ -109,7 +111,7 @@ def test_several_lines_of_one_step_are_kept(tmp_path):
     with Metrics(tmp_path) as metrics:
         metrics.write({"step": 3, "train/nll": 1.0})
         metrics.write({"step": 3, "eval/heldout/nll": 2.0})
-    with Metrics(tmp_path, recall(tmp_path, 3, {}, {})):
+    with Metrics(tmp_path, lines_to_keep(tmp_path, read_lines(tmp_path), 3, {}, {})):
         assert len(read_metrics(tmp_path)) == 2
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.runs.files import Lock
+from lm_lab.runs.commits import LOCK
+from lm_lab.runs.locks import Lock
+from lm_lab.runs.sweep import read_sweep, run_directory
 from lm_lab.sweeps.algebra import chain, param, product
 from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.sweeps.launch import launch
-from lm_lab.sweeps.results import LOCK, status
-from lm_lab.sweeps.store import plan, read, run_directory
+from lm_lab.sweeps.results import status
+from lm_lab.sweeps.store import plan
 from lm_lab.types import UserError
 from tests.sweeps.fakes import alive, command_in, invocations, resolve, study_of, wait_for
 
@@ -143,8 +145,8 @@ def test_a_failed_unit_fails_those_of_its_runs_that_have_no_result(start, direct
 def test_a_run_in_use_is_left_alone(start, directory):
     name = names_of(SWEEP)[0]
     run = run_directory(directory, name)
-    (run / LOCK).parent.mkdir(parents=True)
-    with Lock(run / LOCK):
+    (run / "checkpoints").mkdir(parents=True)
+    with Lock(run / "checkpoints" / LOCK):
         summary, printed = start(SWEEP)
         assert [row["name"] for row in summary.having("running")] == [name]
     assert "in use by another process" in printed
@@ -157,7 +159,7 @@ def test_a_study_grows_and_equal_points_run_once(start, directory):
     summary, printed = start(chain(param("seed", [0, 1, 2]), [{}, {"model.width": 16}]))
     assert "5 points are 3 different runs" in printed
     assert summary.started == names_of([{"seed": 2}])
-    assert len(read(directory)["runs"]) == 3
+    assert len(read_sweep(directory).runs) == 3
 
 
 def test_mistakes_touch_nothing(start, directory):

@@ -2,7 +2,7 @@
 
 import io
 
-from lm_lab.sweeps.progress import Counts, Progress, newest_loss, progress_line
+from lm_lab.sweeps.progress import Counts, Progress, progress_line
 
 
 def test_the_line_counts_and_predicts_by_cost():
@@ -35,21 +35,12 @@ def test_one_moving_line_in_a_terminal():
     assert stream.getvalue().count("\r") == 2
 
 
-def test_the_losses_of_what_runs_are_shown(tmp_path):
+def test_the_losses_of_what_runs_are_shown():
     line = progress_line(Counts(1, 0, 3, 0.5, (2.25, 3.5)), seconds=60)
     assert line.startswith("1 of 4 runs, 3 left, loss 2.250 .. 3.500 of 2 under way | ")
     assert ", loss 2.250 of 1 under way | " in progress_line(
         Counts(1, 0, 3, 0.5, (2.25,)), seconds=60
     )
-
-    metrics = tmp_path / "metrics.jsonl"
-    assert newest_loss(metrics) is None
-    early = '{"step": 1, "train/nll": 9.0}\n' * 1000  # more than is read
-    late = '{"step": 2, "train/nll": 2.5}\n{"step": 2, "eval/heldout/nll": 4.0}\n'
-    metrics.write_text(early + late + '{"step": 3, "train/nll"')
-    assert newest_loss(metrics) == 2.5
-    metrics.write_text('{"step": 3, "train/nll": null}\n')
-    assert newest_loss(metrics) is None
 
 
 def test_a_line_wider_than_the_terminal_does_not_wrap(monkeypatch):

@@ -1,14 +1,12 @@
 """Statuses and rows from run directories alone."""
 
-import csv
-import fcntl
 import json
 
 import pytest
 
-from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.sweeps.results import LOCK, collect, run_status, status, write_results
-from lm_lab.sweeps.store import plan, run_directory, write
+from lm_lab.runs.sweep import run_directory
+from lm_lab.sweeps.results import collect, status
+from lm_lab.sweeps.store import plan, write
 from tests.sweeps.fakes import resolve, study_of
 
 RESULT = {
@@ -46,23 +44,6 @@ def test_a_status_comes_from_the_directory(sweep):
     assert list(status(directory).values()) == ["complete", "failed", "diverged"]
 
 
-def test_a_run_is_running_while_its_lock_is_held(tmp_path):
-    (tmp_path / "result.json").write_text('{"status": "failed"}')
-    lock = tmp_path / LOCK
-    lock.parent.mkdir()
-    with lock.open("w") as file:
-        assert run_status(tmp_path) == "failed"
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert run_status(tmp_path) == "running"
-    assert run_status(tmp_path) == "failed"
-
-
-def test_the_lock_is_that_of_the_checkpoints(tmp_path):
-    with Checkpoints(tmp_path / "checkpoints", keep=1, spec_hash="x"):
-        assert run_status(tmp_path) == "running"
-    assert run_status(tmp_path) == "missing"
-
-
 def test_rows_have_every_column(sweep):
     directory, planned = sweep
     store(directory, planned[1], RESULT)
@@ -95,18 +76,6 @@ def test_rows_have_every_column(sweep):
         2.5,
         3.625,
     )
-
-
-def test_the_table_keeps_every_digit(sweep):
-    directory, planned = sweep
-    store(directory, planned[1], RESULT)
-    write_results(directory, collect(directory))
-    with (directory / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == [run.name for run in planned]
-    assert float(rows[1]["seconds"]) == 0.1 + 0.2
-    assert float(rows[1]["compile_seconds"]) == 0.7
-    assert rows[0]["loss"] == ""
 
 
 def test_a_run_with_a_broken_result_has_not_ended(sweep):

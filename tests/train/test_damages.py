@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.runs import files, records
-from lm_lab.runs.checkpoint import committed
+from lm_lab.runs import records, sealed
+from lm_lab.runs.commits import committed
+from lm_lab.runs.reading import sha256_of
 from lm_lab.train import identity, loop
 from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
@@ -126,11 +127,11 @@ def test_lines_that_are_not_those_of_the_checkpoint(run, complete, caplog, damag
 
 def edit_manifest(folder: Path, change) -> None:
     """Of a step, with a SHA-256 that fits."""
-    content = json.loads((folder / files.MANIFEST).read_text())
+    content = json.loads((folder / sealed.MANIFEST).read_text())
     change(content)
     del content["sha256"]
-    (folder / files.MANIFEST).write_text(
-        json.dumps({"sha256": files._fingerprint(content), **content})
+    (folder / sealed.MANIFEST).write_text(
+        json.dumps({"sha256": sealed.fingerprint(content), **content})
     )
 
 
@@ -162,10 +163,10 @@ def test_counters_of_other_types_are_one_line(run):
     edit_manifest(
         run / "checkpoints/step_00000006", lambda content: content["extra"].update(bytes="many")
     )
-    before = files.digest(run / "metrics.jsonl")
+    before = sha256_of(run / "metrics.jsonl")
     with pytest.raises(UserError, match=r'step_00000006: .*bytes is "many".*; delete that folder'):
         train(run)
-    assert files.digest(run / "metrics.jsonl") == before
+    assert sha256_of(run / "metrics.jsonl") == before
 
 
 def test_a_checkpoint_under_the_name_of_another_step_is_passed_over(run, complete, caplog):

@@ -11,7 +11,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.data.text import Text
-from lm_lab.runs import checkpoint
+from lm_lab.runs import commits
 from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
 from lm_lab.train.task import bind
@@ -71,8 +71,8 @@ def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
     experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
     text = Text(experiment.data).dataset.identity
     for step, there in enumerate([text, "of another text"], 1):
-        record = checkpoint.Record(step, "", None, {"text": there}, {})
-        checkpoint.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
+        record = commits.Record(step, "", None, {"text": there}, {})
+        commits.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
         if there == text:
             assert restore.read_run(base)
     for read in (restore.read_run, beginning_with):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lm_lab.contracts import Source
 from lm_lab.data import files
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Document, UserError
 
@@ -50,7 +50,7 @@ def _read(config: Config) -> Iterator[Document]:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with (
-            durable.open_to_read(path) as file,
+            reading.open_to_read(path) as file,
             gzip.open(file) if path.name.endswith(".gz") else file as lines,
         ):
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())

@@ -21,7 +21,7 @@ import numpy as np
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers import byte
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, UserError
 
@@ -119,7 +119,7 @@ def _content(path: Path) -> bytes:
             return _word_piece(path).to_str().encode()
         if path.name == "vocab.json":
             return _byte_pairs(path).to_str().encode()
-        return durable.read_bytes(path)
+        return reading.read_bytes(path)
     except OSError as error:
         raise UserError(f"{KEY} {path}: cannot read: {error.strerror}") from None
 
@@ -127,8 +127,8 @@ def _content(path: Path) -> bytes:
 def _word_piece(path: Path) -> Any:
     """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
     beside = path.with_name("tokenizer_config.json")
-    said = json.loads(durable.read_bytes(beside)) if beside.exists() else {}
-    pieces = durable.read_bytes(path).decode().splitlines()
+    said = json.loads(reading.read_bytes(beside)) if beside.exists() else {}
+    pieces = reading.read_bytes(path).decode().splitlines()
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
@@ -145,8 +145,8 @@ def _word_piece(path: Path) -> Any:
 def _byte_pairs(path: Path) -> Any:
     """GPT-2's form: a vocabulary and merges."""
     library = _imported(path)
-    vocab = json.loads(durable.read_bytes(path))
-    merges = durable.read_bytes(path.with_name("merges.txt")).decode().splitlines()
+    vocab = json.loads(reading.read_bytes(path))
+    merges = reading.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
     made.add_special_tokens(

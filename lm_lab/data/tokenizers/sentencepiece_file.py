@@ -18,7 +18,7 @@ import sentencepiece
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, UserError
 
@@ -98,7 +98,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 def _processor(key: str, name: str) -> Any:
     """SentencePiece's processor of a file."""
     try:
-        content = durable.read_bytes(Path(name))
+        content = reading.read_bytes(Path(name))
     except OSError as error:
         raise UserError(
             f"config.data.tokenizer.{key} {name}: cannot read: {error.strerror}"
@@ -116,7 +116,7 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     if config.vocab_file is None:
         return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     try:
-        found = json.loads(durable.read_bytes(Path(config.vocab_file)))
+        found = json.loads(reading.read_bytes(Path(config.vocab_file)))
     except OSError as error:
         raise UserError(
             f"config.data.tokenizer.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
@@ -164,7 +164,7 @@ def _identity(config: Config) -> str:
         name for name in facts if name.endswith("_file") and facts[name] is not None
     ]
     facts |= {
-        name: hashlib.sha256(durable.read_bytes(Path(facts[name]))).hexdigest() for name in names
+        name: hashlib.sha256(reading.read_bytes(Path(facts[name]))).hexdigest() for name in names
     }
     return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from lm_lab.contracts import EvaluationData, Metric, MetricFunction
-from lm_lab.runs import durable
+from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import PyTree, UserError
 
@@ -149,7 +149,7 @@ def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray
 def _rows(path: str, columns: int) -> list[list[str]]:
     """The words of each line, except section lines, separated by spaces, tabs or commas."""
     try:
-        lines = durable.read_bytes(Path(path)).decode().splitlines()
+        lines = reading.read_bytes(Path(path)).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}; name a text file") from None
     rows = []

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from lm_lab.contracts import Executor, Outcome, Unit
-from lm_lab.runs.durable import make_folder
-from lm_lab.runs.files import explained
+from lm_lab.runs.durable import explained, make_folder
 from lm_lab.schema import setting
 
 POLL_SECONDS = 0.05

@@ -1,0 +1,117 @@
+"""Pytrees of arrays on the disk, written and read by Orbax."""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from lm_lab.types import PyTree, UserError
+
+# Orbax 0.12.8: two calls at once in a process take each other's folders.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def to_host(state: PyTree) -> PyTree:
+    """NumPy copies of the arrays, which share no memory with them."""
+    for leaf in jax.tree.leaves(state):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), state)
+
+
+def describe(state: PyTree) -> dict[str, str]:
+    """Path, dtype and shape of every array: {"params.head.kernel": "bfloat16[128,512]"}."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(
+            path, simple=True, separator="."
+        ): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        for path, leaf in leaves
+    }
+
+
+def write_arrays(folder: Path, state: PyTree) -> None:
+    """Writes host arrays into a folder that does not exist yet. Raises OSError.
+
+    The disk's free space is checked first, because tensorstore is noisy when it runs out.
+    """
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
+    if shutil.disk_usage(folder.parent).free < needed:
+        raise OSError(errno.ENOSPC, f"No space left on device ({needed / 2**20:.0f} MiB needed)")
+    try:
+        with _ONE_AT_A_TIME, _silent_threads():
+            ocp.save(str(folder), state)
+    except ValueError as error:  # tensorstore reports the system's error code in a text
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+    # Nothing reads this file, and it names the path on this machine.
+    (folder / "commit_success.txt").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _silent_threads() -> Iterator[None]:
+    """Keeps Orbax's threads from each printing the error that its caller gets anyway."""
+    orbax = logging.getLogger("absl")
+    level = orbax.level
+    orbax.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        orbax.setLevel(level)
+
+
+def read_arrays(folder: Path, stored: dict[str, str], abstract_state: PyTree) -> PyTree:
+    """The arrays of a folder, of which `stored` is the description, with the shardings of a pytree
+    of jax.ShapeDtypeStruct (the first device where it has none).
+
+    Raises UserError where shapes or dtypes differ: Orbax would cast a wrong dtype without a word.
+    """
+    wanted = describe(abstract_state)
+    for name in wanted.keys() | stored.keys():
+        saved, asked = stored.get(name, "absent"), wanted.get(name, "absent")
+        if saved != asked:
+            raise UserError(
+                f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose "
+                "another --workdir"
+            )
+    default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=leaf.sharding or default
+        ),
+        abstract_state,
+    )
+    with _ONE_AT_A_TIME:
+        state = ocp.load(str(folder), target)
+    jax.tree.map(_check_restored, state, target)
+    return state
+
+
+def read_subtree(folder: Path, name: str) -> PyTree:
+    """NumPy arrays, as they were saved, of one entry of a state; the others are not read."""
+    with _ONE_AT_A_TIME:
+        path = str(folder.absolute())
+        saved = ocp.metadata(path).metadata
+        target = {key: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree) for key, tree in saved.items()}
+        target[name] = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved[name])
+        return ocp.load(path, target)[name]
+
+
+def _check_restored(array: jax.Array, target: jax.ShapeDtypeStruct) -> None:
+    same = (array.shape, array.dtype) == (target.shape, target.dtype)
+    if not same or not array.sharding.is_equivalent_to(target.sharding, array.ndim):
+        raise RuntimeError(
+            f"Orbax gave {array.dtype}{array.shape} on {array.sharding} where {target} was "
+            "asked for"
+        )

@@ -1,0 +1,53 @@
+<<<<<<< HEAD
+"""The config of a run as it is stored: in config.json, and for each run of a sweep in sweep.json.
+
+Configs of earlier versions are read in the words of this one (versions.py).
+"""
+=======
+"""config.json, in the directory of a run."""
+>>>>>>> runs
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_lab.runs import versions
+from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.reading import read_object
+
+IDENTITY = "identity"  # the key of config.json under which the name of the run stands
+NAME_A_RUN = "name the directory of a run; the command that trained it mends a damaged config.json"
+
+
+def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[str, Any]]:
+    """(identity, values) of a config.json, in the keys of this version. Raises UserError, ending
+    in the remedy.
+
+    Releases before identities were stored wrote the hash of the complete config into checkpoints.
+    """
+    content = read_object(path, remedy)
+    identity = content.pop(IDENTITY, None)
+    name = identity if isinstance(identity, str) else hash_of(content)
+    return name, versions.read_config(content, path)
+
+
+def write_config(directory: Path, values: Mapping[str, Any], identity: str = "") -> None:
+    """Writes the config.json of a run, atomically; of a model alone, which has no identity, too.
+
+    Raises UserError.
+    """
+    content = {IDENTITY: identity, **values} if identity else values
+    text = (
+        json.dumps(versions.stamped(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    )
+    atomic_write(directory / "config.json", text)
+
+
+def hash_of(values: Mapping[str, Any]) -> str:
+    """The first 12 hex digits of the SHA-256 of plain values."""
+    canonical = json.dumps(
+        values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,0 +1,57 @@
+"""How far a run is, by its directory alone."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lm_lab.runs.commits import LOCK
+from lm_lab.runs.history import METRICS
+from lm_lab.runs.locks import is_locked
+from lm_lab.runs.reading import Unreadable
+from lm_lab.runs.records import read_result
+
+Status = Literal["missing", "running", "complete", "diverged", "failed"]
+
+FINISHED: tuple[Status, ...] = ("complete", "diverged")
+"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
+
+_TAIL_BYTES = 8192  # of metrics.jsonl: some ten lines
+
+
+def run_status(directory: Path) -> Status:
+    """The status of a run. "missing": never started, or stopped on the way.
+
+    A stored failure that is being retried counts as running.
+    """
+    stored = result_of(directory).get("status")
+    if stored in FINISHED:
+        return cast(Status, stored)
+    if is_locked(directory / "checkpoints" / LOCK):
+        return "running"
+    return "failed" if stored == "failed" else "missing"
+
+
+def result_of(directory: Path) -> dict[str, Any]:
+    """The run's result.json; empty if it has none yet, or a damaged one, which training sets aside."""
+    try:
+        return read_result(directory) or {}
+    except Unreadable:
+        return {}
+
+
+def newest_loss(directory: Path) -> float | None:
+    """The newest training loss in metrics.jsonl, in nats a token; None if its end has none."""
+    try:
+        with (directory / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
+    for line in reversed(lines):
+        if b'"train/nll"' in line:
+            try:
+                return float(json.loads(line)["train/nll"])
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue  # the first and the last line may be cut
+    return None

@@ -1,0 +1,167 @@
+"""A sweep directory: a study, its runs, and a table of their results.
+
+sweep.json     the study, and for every run its name, overrides and complete config
+results.csv    a row for every run
+runs/<name>/   the directory of a run
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_lab.runs import versions
+from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.reading import Unreadable, misfit, read_object
+from lm_lab.types import UserError
+
+Row = dict[str, Any]
+
+_RESTORE = "restore the file from a copy"
+_LAUNCH = "launch lm-lab sweep again to write it anew"
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A run of a sweep: its name (the hash of its config when it was first planned), the settings
+    that it overrides, by dotted key, and its complete config.
+    """
+
+    name: str
+    overrides: dict[str, Any]
+    config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """The content of a sweep.json, in its order."""
+
+    name: str  # of the study
+    question: str = ""
+    analysis: dict[str, Any] = dataclasses.field(default_factory=dict)
+    runs: list[Planned]
+    command: str = ""  # the command line that launched it
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    created: str  # date and time in ISO 8601
+
+
+TYPES: dict[str, type] = {
+    "name": str,
+    "question": str,
+    "analysis": dict,
+    "runs": list,
+    "command": str,
+    "environment": dict,
+    "created": str,
+}
+
+
+def run_directory(directory: Path, name: str) -> Path:
+    """Where a sweep keeps the run of that name."""
+    return directory / "runs" / name
+
+
+def read_sweep(directory: Path) -> SweepRecord:
+    """The sweep.json of a directory. Raises UserError where there is none, or it is damaged."""
+    path = directory / "sweep.json"
+    if not path.exists():
+        raise UserError(
+            f"{directory}: no sweep.json here; name the directory of a sweep, or launch one there "
+            "with lm-lab sweep"
+        )
+    content = read_object(path, _RESTORE)
+    absent = [name for name in ("name", "runs", "created") if name not in content]
+    if fault := misfit(content, TYPES) or (absent and f"{absent[0]} is absent"):
+        raise Unreadable(path, f"not a sweep ({fault})", _RESTORE)
+    for number, run in enumerate(content["runs"], 1):
+        _check_run(path, number, run)
+    content = versions.read_sweep(content, path)
+    fields = {name: content[name] for name in TYPES if name in content}
+<<<<<<< HEAD
+    runs = [Planned(run["name"], run["overrides"], run["config"]) for run in content["runs"]]
+=======
+    keys = [field.name for field in dataclasses.fields(Planned)]
+    runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
+>>>>>>> runs
+    return SweepRecord(**{**fields, "runs": runs})
+
+
+def write_sweep(directory: Path, sweep: SweepRecord) -> None:
+    """Writes sweep.json atomically. Raises UserError."""
+<<<<<<< HEAD
+    content = json.dumps(versions.stamped(dataclasses.asdict(sweep)), indent=1) + "\n"
+    atomic_write(directory / "sweep.json", content)
+
+
+def _check_run(path: Path, number: int, run: Any) -> None:
+    """Raises UserError unless a run of a sweep.json has all that a run has; its name must be that of
+    a folder in runs/, and lead nowhere else.
+=======
+    content = versions.stamped(dataclasses.asdict(sweep))
+    atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def _check_run(path: Path, number: int, run: Any) -> None:
+    """Raises UserError for what is no run. A name must be that of a folder in runs/, and lead
+    nowhere else.
+>>>>>>> runs
+    """
+    fields = run if isinstance(run, dict) else {}
+    name, overrides, config = (fields.get(key) for key in ("name", "overrides", "config"))
+    is_plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
+    if not is_plain or not isinstance(overrides, dict) or not isinstance(config, dict):
+        raise Unreadable(path, f"run {number} ({str(name)[:80]!r}) is none", _RESTORE)
+
+
+def write_table(directory: Path, rows: Sequence[Row]) -> None:
+    """Writes results.csv atomically: floats by repr, None as nothing. Raises UserError."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(directory / "results.csv", text.getvalue())
+
+
+def read_table(directory: Path) -> list[Row]:
+    """The rows of results.csv: numbers as numbers, empty cells as None, keys of this version.
+
+    Raises UserError for a table that is absent, cut short, or none.
+    """
+    path = directory / "results.csv"
+    if not path.is_file():
+        raise UserError(f"{directory}: no results.csv here; finish it with lm-lab sweep")
+    try:
+        lines = path.read_text(encoding="utf-8")
+        rows = [
+            {versions.new_key(key): _value(key, cell) for key, cell in row.items()}
+            for row in csv.DictReader(lines.splitlines(True))
+        ]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not a table ({error}); {_LAUNCH}") from None
+    if not all(row.get("name") for row in rows):
+        raise UserError(f"{path}: a row has no name; {_LAUNCH}")
+    if not lines.endswith("\n"):
+        raise UserError(f"{path}: cut short; {_LAUNCH}")
+    return rows
+
+
+def _value(key: str, cell: Any) -> Any:
+    """A cell as the value that was written. Names stay text: all of their hex digits may be decimal
+    ones.
+    """
+    if key in ("name", "status", "message") or not isinstance(cell, str):
+        return cell
+    if cell in ("", "None"):
+        return None
+    if cell in ("True", "False"):
+        return cell == "True"
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell

@@ -1,0 +1,35 @@
+"""How far a run is, by its directory alone."""
+
+import fcntl
+
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.runs.commits import LOCK
+from lm_lab.runs.status import newest_loss, run_status
+
+
+def test_a_run_is_running_while_its_lock_is_held(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "failed"}')
+    lock = tmp_path / "checkpoints" / LOCK
+    lock.parent.mkdir()
+    with lock.open("w") as file:
+        assert run_status(tmp_path) == "failed"
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run_status(tmp_path) == "running"
+    assert run_status(tmp_path) == "failed"
+
+
+def test_the_lock_is_that_of_the_checkpoints(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints", keep=1, spec_hash="x"):
+        assert run_status(tmp_path) == "running"
+    assert run_status(tmp_path) == "missing"
+
+
+def test_the_newest_loss_is_read_from_the_end(tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    assert newest_loss(tmp_path) is None
+    early = '{"step": 1, "train/nll": 9.0}\n' * 1000  # more than is read
+    late = '{"step": 2, "train/nll": 2.5}\n{"step": 2, "eval/heldout/nll": 4.0}\n'
+    metrics.write_text(early + late + '{"step": 3, "train/nll"')
+    assert newest_loss(tmp_path) == 2.5
+    metrics.write_text('{"step": 3, "train/nll": null}\n')
+    assert newest_loss(tmp_path) is None
