@@ -180,11 +180,6 @@ def reference(settings: Any) -> Any:
     return dataclasses.replace(settings, **changes)
 
 
-def is_outside(name: str) -> bool:
-    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
-    return "." in name or ":" in name
-
-
 def suggest(name: str, known: list[str]) -> str:
     """The end of an error line: the nearest known name, else all of them."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

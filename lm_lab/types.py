@@ -163,27 +163,10 @@ class ObjectiveFunctions(NamedTuple):
     loss: Callable[[Array, Batch], Sums]
 
 
-class Hyper(NamedTuple):
-    """Hyper-parameters that runs of one program may differ in: arrays, so that they can be vmapped."""
-
-    seed: Array  # u32[]
-    peak_rate: Array  # f32[]
-    weight_decay: Array  # f32[]
-    beta1: Array  # f32[]
-    beta2: Array  # f32[]
-
-
-class TrainState(NamedTuple):
-    """Everything that a step reads and writes; with the batch of the same step, it decides the next
-    state.
-    """
-
-    step: Array  # i32[]
-    params: PyTree  # what is trained
-    opt_state: PyTree
-    hyper: Hyper
-    # what is not, and is not saved: parameters that an adapter leaves as they are
-    frozen: PyTree = ()
+Hyper = Mapping[str, Array]
+"""Settings that runs of one program may differ in (`traced=True`), by field name, as arrays:
+{"seed": u32[], "peak_rate": f32[], ...}.
+"""
 
 
 class AdapterFunctions(NamedTuple):
@@ -200,6 +183,3 @@ class AdapterFunctions(NamedTuple):
     merge: Callable[
         [PyTree, PyTree], PyTree
     ]  # (trained, frozen) -> parameters that do the same alone
-
-
-Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]

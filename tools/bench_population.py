@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from absl import app, flags
 
@@ -96,30 +95,35 @@ def measure(processes: list[subprocess.Popen]) -> float:
 
 
 def child(way: str) -> None:
-    """Builds the machine, says so, and answers each line with a rate."""
+    """Builds the program, says so, and answers each line with a rate."""
     import jax
 
     from lm_lab import config as configs
-    from lm_lab.train import loop, sharding
-    from lm_lab.train.run import Run, bind_runs
+    from lm_lab.data.text import Texts
+    from lm_lab.engine import sharding
+    from lm_lab.train.compiled import compile_program
+    from lm_lab.train.task import bind
 
     members, call = MEMBERS.value, STEPS_PER_CALL
     config = configs.override(
         configs.ConfigDict(), settings(jax.device_count() if way == "devices" else 1)
     )
-    runs = []
-    for seed in range(members):
-        experiment, resolved = configs.resolve(configs.override(config, {"seed": seed}))
-        runs.append(Run(experiment, resolved, Path()))
-    machine = loop.build(bind_runs(runs), how=None if way in ("one", "devices") else way)
-    with sharding.use(machine.mesh):
-        state, examples = machine.start(), machine.examples(0, call)
-        state, metrics = jax.block_until_ready(machine.step(state, examples))
+    texts = Texts()
+    tasks = [
+        bind(*configs.resolve(configs.override(config, {"seed": seed})), texts)
+        for seed in range(members)
+    ]
+    compiled = compile_program(tasks, how=None if way in ("one", "devices") else way)
+    with sharding.use(compiled.mesh):
+        state = compiled.start()
+        examples = compiled.engine.batch(0, call, state)
+        state, metrics = jax.block_until_ready(compiled.engine.step(state, examples))
         print("ready", flush=True)
         for _ in sys.stdin:
             begin, calls = time.monotonic(), 0
             while time.monotonic() - begin < SECONDS.value:
-                state, metrics = machine.step(state, machine.examples(calls * call, call))
+                examples = compiled.engine.batch(calls * call, call, state)
+                state, metrics = compiled.engine.step(state, examples)
                 jax.block_until_ready(metrics)
                 calls += 1
             tokens = calls * call * members * BATCH.value * LENGTH.value

@@ -144,9 +144,9 @@ def _base_of(place: Path) -> Path:
 
 
 def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:
-    """(what the config.json of a run says that ended in this model, why its tokenizer is not read or "").
+    """(config.json of a run that ended in this model, why its tokenizer cannot be read or "").
 
-    With a tokenizer it is all that generation asks for: the objective is the one that the family was made for.
+    With a tokenizer it has all that generation needs; the objective is the one usual for its family.
     """
     model = {"family": family} | plain(config)
     tokenizer, why = tokenizers.find(place)

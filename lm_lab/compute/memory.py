@@ -1,5 +1,6 @@
 """Memory in bytes of a train state, from its shapes, and of a compiled program, from XLA's plan."""
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,14 +20,13 @@ def _shard(leaf: Any) -> tuple[int, ...]:
     return leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
 
 
-def state_bytes(params: PyTree, opt_state: PyTree, frozen: PyTree = ()) -> dict[str, int]:
-    """Bytes on one device by category; gradients have the trained parameters' shapes and dtypes."""
-    held = {
-        "parameters": bytes_of(params),
-        "gradients": bytes_of(params),
-        "optimizer": bytes_of(opt_state),
-    }
-    return held | ({"frozen": bytes_of(frozen)} if jax.tree.leaves(frozen) else {})
+def state_bytes(params: PyTree, opt_state: PyTree, slots: Mapping[str, PyTree]) -> dict[str, int]:
+    """Bytes on one device by category, those of slots by their names; gradients are of the trained
+    parameters' shapes and dtypes.
+    """
+    held = {"parameters": params, "gradients": params, "optimizer": opt_state}
+    held |= {name: tree for name, tree in slots.items() if jax.tree.leaves(tree)}
+    return {name: bytes_of(tree) for name, tree in held.items()}
 
 
 class Memory(NamedTuple):

@@ -1,9 +1,6 @@
-"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes, and `jit` with
-shardings.
-"""
+"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes."""
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -14,8 +11,9 @@ from flax.linen import spmd
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
 from lm_lab.schema import setting
-from lm_lab.types import PyTree, Step, TrainState, UserError
+from lm_lab.types import PyTree, UserError
 
 AXES = ("population", "data", "fsdp", "tensor")
 
@@ -99,7 +97,7 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
 
     `state` is abstract and boxed. What else an axis does not divide stays whole on each device.
     """
-    held = (state.params, state.frozen)
+    held = (state.params, state.slots[FROZEN])
     leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
     attends = any("attention" in jax.tree_util.keystr(path) for path, _ in leaves)
     if heads is not None and attends and heads % config.tensor:
@@ -135,13 +133,10 @@ def unbox(tree: PyTree) -> PyTree:
     return nn.meta.unbox(tree)
 
 
-def state_shardings(
-    mesh: Mesh, boxed: TrainState, members: int, shared_frozen: bool = False
-) -> TrainState:
+def state_shardings(mesh: Mesh, boxed: TrainState) -> TrainState:
     """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
 
-    A dimension that its mesh axes do not divide stays whole. With several members a leading axis is
-    spread over "population", but for what is frozen and shared.
+    A dimension that its mesh axes do not divide stays whole.
     """
     specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
 
@@ -149,13 +144,25 @@ def state_shardings(
         axes = [
             axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)
         ]
-        return NamedSharding(mesh, P(*(["population"] if members > 1 else []), *axes))
+        return NamedSharding(mesh, P(*axes))
 
-    placed = jax.tree.map(sharding, unbox(boxed), specs, is_leaf=_is_spec)
-    return (
-        placed._replace(frozen=state_shardings(mesh, boxed, 1).frozen)
-        if shared_frozen and members > 1
-        else placed
+    return jax.tree.map(sharding, unbox(boxed), specs, is_leaf=_is_spec)
+
+
+def population_shardings(placed: TrainState, slots: Slots) -> TrainState:
+    """The shardings of a population's state, by those of one run: members over "population"."""
+
+    def with_members(placed: NamedSharding) -> NamedSharding:
+        return NamedSharding(placed.mesh, P("population", *placed.spec))
+
+    own, shared = divide(placed, slots)
+    return unite(jax.tree.map(with_members, own), shared)
+
+
+def abstract(tree: PyTree, placed: PyTree) -> PyTree:
+    """Shapes, dtypes and shardings of a tree of arrays or ShapeDtypeStructs."""
+    return jax.tree.map(
+        lambda leaf, own: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=own), tree, placed
     )
 
 
@@ -164,31 +171,23 @@ def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:
     return math.prod(mesh.shape[name] for name in names)
 
 
-def examples_sharding(mesh: Mesh, members: int) -> NamedSharding:
-    """For examples [P] K B S: members over "population", rows over "data" and "fsdp"."""
-    return NamedSharding(mesh, P(*(["population"] if members > 1 else []), None, ("data", "fsdp")))
+def examples_sharding(mesh: Mesh) -> NamedSharding:
+    """For examples P K B S: members over "population", rows over "data" and "fsdp"."""
+    return NamedSharding(mesh, P("population", None, ("data", "fsdp")))
 
 
-def jit_step(step: Step, mesh: Mesh, state: PyTree, members: int) -> Callable[..., Any]:
-    """The compiled (state, examples) -> (state, metrics) on the mesh, reusing the state's memory."""
-    inputs = (state, examples_sharding(mesh, members))
-    return jax.jit(
-        ruled(step, mesh), in_shardings=inputs, out_shardings=(state, None), donate_argnums=0
-    )
-
-
-def ruled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """The function traced with the rules that give logical axes their meaning; one device needs
-    none.
-    """
-
-    def with_rules(*args: Any) -> Any:
-        with nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext():
-            return function(*args)
-
-    return with_rules
+def eval_set_sharding(mesh: Mesh) -> NamedSharding:
+    """For batches n B S that all members are evaluated on: rows over "data" and "fsdp"."""
+    return NamedSharding(mesh, P(None, ("data", "fsdp")))
 
 
 def use(mesh: Mesh) -> AbstractContextManager[Any]:
-    """The context in which compiled functions of the mesh are traced and called."""
+    """The context in which functions on the mesh are compiled and called."""
     return jax.set_mesh(mesh)
+
+
+def rules(mesh: Mesh) -> AbstractContextManager[Any]:
+    """The context in which logical axes in a traced function mean axes of the mesh; one device
+    needs none.
+    """
+    return nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext()

@@ -1,9 +1,8 @@
-"""The train step and the transformers of it: each pure, each with a law that
-tests/train/test_step.py states.
-"""
+"""The train step and its transformers. Each is pure, and has a law in tests/engine/test_step.py."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,13 @@ import optax
 from jax import Array, lax
 
 from lm_lab.adapters import none
-from lm_lab.train import initial, optimizer
-from lm_lab.types import (
-    AdapterFunctions,
-    Batch,
-    Examples,
-    Hyper,
-    ObjectiveFunctions,
-    PyTree,
-    Step,
-    Sums,
-    TrainState,
-)
+from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
+from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, ObjectiveFunctions, PyTree, Sums
 
 Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
+Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
+Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
+How = Literal["map", "vmap"]
 WHOLE = none.make(none.Config())
 
 
@@ -34,8 +26,8 @@ def gradients(
     """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
     in dtype `compute`.
 
-    To it is added what the objective calls "penalty", and what layers sow in "losses", f32[B] each,
-    once for each of the row's targets; the sums have both as "penalty".
+    Added to the nll are what the objective calls "penalty", and what layers sow in "losses", f32[B]
+    each, once for each of the row's targets; the sums have both as "penalty".
     """
 
     def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
@@ -81,102 +73,104 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
 
 
 def train_step(
-    gradient: Gradients, objective: ObjectiveFunctions, config: optimizer.Update, steps: int
+    gradient: Gradients,
+    prepare: Callable[[Array, Examples], Batch],
+    optimizer: Optimizer,
+    rate_factor: Callable[[Array], Array],
+    slots: Slots,
 ) -> Step:
-    """One step of a run of `steps`: (state, examples) -> (state, metrics).
+    """One step of one run: (state, examples) -> (state, metrics).
 
-    The key is a function of the seed and the step. Sums become means here, once, for the whole
-    batch.
+    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key is a function of
+    the seed and the step. Sums become means here, once, for the whole batch.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
-        key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
+        key = jax.random.fold_in(jax.random.key(state.hyper["seed"]), state.step)
         corruption, dropout = jax.random.split(key)
-        grads, sums = gradient(
-            state.params, objective.prepare(corruption, examples), dropout, state.frozen
-        )
-        count = jnp.where(
-            sums["weight"] > 0, sums["weight"], 1.0
-        )  # a batch of padding moves nothing, and is no NaN
+        batch = prepare(corruption, examples)
+        grads, sums = gradient(state.params, batch, dropout, state.slots[FROZEN])
+        # A batch of padding moves nothing, and is no NaN.
+        count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
-        rate = state.hyper.peak_rate * optimizer.rate_factor(config, state.step, steps)
-        update = optimizer.make(config, state.hyper, rate).update
-        updates, opt_state = update(grads, state.opt_state, state.params)
+        rate = state.hyper["peak_rate"] * rate_factor(state.step)
+        updates, opt_state = optimizer(state.hyper, rate).update(
+            grads, state.opt_state, state.params
+        )
         # Computed in float32, kept in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
+        after = TrainState(state.step + 1, params, opt_state, state.hyper, state.slots)
         metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
-        return TrainState(state.step + 1, params, opt_state, state.hyper, state.frozen), metrics
+        return _update_slots(after, slots), metrics
 
     return step
+
+
+def _update_slots(state: TrainState, slots: Slots) -> TrainState:
+    trees = {
+        name: slot.update(state.slots[name], state) if slot.update else state.slots[name]
+        for name, slot in slots.items()
+    }
+    return state._replace(slots=trees)
 
 
 def chunk(step: Step) -> Step:
     """Many steps in one call, over examples with a leading axis of steps: equals one by one, and
     reuses memory.
     """
-    return lambda state, examples: lax.scan(step, state, examples)
+    return partial(lax.scan, step)
 
 
-def populate(step: Step, how: str, shared_frozen: bool = False) -> Step:
-    """One step of every member of a population, over a leading axis of members: equals solo runs.
+def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
+    """The function of every member, over the leading axis P of its argument.
 
     "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one
-    after another. Where the members share what is frozen, that has no such axis.
+    member after another, in the bits of its solo run.
     """
-    if not shared_frozen:
-        return _each(step, how)
+    if how == "vmap":
+        return jax.vmap(function, spmd_axis_name="population")
+    return partial(lax.map, function)
+
+
+def populate(step: Step, how: How, slots: Slots) -> Step:
+    """The step of every member: (state [P], examples [P ...]) -> (state [P], metrics [P]). Equals
+    solo runs.
+    """
 
     def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
-        def own(member: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
-            after, metrics = step(member._replace(frozen=state.frozen), examples)
-            return after._replace(frozen=()), metrics
+        own, shared = divide(state, slots)
 
-        after, metrics = _each(own, how)(state._replace(frozen=()), examples)
-        return after._replace(frozen=state.frozen), metrics
+        def member(own: tuple[TrainState, Examples]) -> tuple[TrainState, Sums]:
+            after, metrics = step(unite(own[0], shared), own[1])
+            return divide(after, slots)[0], metrics
+
+        after, metrics = _each(member, how)((own, examples))
+        return unite(after, shared), metrics
 
     return populated
 
 
-def _each(function: Callable[[Any, Any], Any], how: str) -> Callable[[Any, Any], Any]:
-    if how == "vmap":
-        return jax.vmap(function, spmd_axis_name="population")
-    return lambda members, own: lax.map(lambda member: function(*member), (members, own))
-
-
-def populate_shared(
-    function: Callable[[Any, Any], Any], how: str, shared_frozen: bool = False
-) -> Callable[[Any, Any], Any]:
-    """The function of each member's first argument and of the second, which all share; as
-    `populate` of what is frozen in the first.
+def populate_init(init: Init, slots: Slots) -> Init:
+    """(hyper [P], given) -> the states of all members, one after another: that compiles in half the
+    time of a vmap. What members share is that of the first.
     """
-    if shared_frozen:
-        return lambda state, shared: populate_shared(
-            lambda member, one: function(member._replace(frozen=state.frozen), one), how
-        )(state._replace(frozen=()), shared)
-    if how == "vmap":
-        return jax.vmap(function, in_axes=(0, None), spmd_axis_name="population")
-    return lambda members, shared: lax.map(lambda member: function(member, shared), members)
+
+    def populated(hyper: Hyper, given: PyTree) -> TrainState:
+        own = lax.map(lambda hyper: divide(init(hyper, given), slots)[0], hyper)
+        if not any(slot.shared for slot in slots.values()):
+            return own
+        first = jax.tree.map(lambda leaf: leaf[0], hyper)
+        return unite(own, divide(init(first, given), slots)[1])
+
+    return populated
 
 
-def initial_state(
-    model: Any,
-    config: optimizer.Update,
-    hyper: Hyper,
-    example: Batch,
-    dtype: str,
-    adapter: AdapterFunctions = WHOLE,
-    given: Mapping[str, Array] | None = None,
-) -> TrainState:
-    """The state before step 0, as a function of hyper.seed and of the parameters that are `given`,
-    by path.
+def populate_evaluate(evaluate: Evaluate, how: How, slots: Slots) -> Evaluate:
+    """The evaluation of every member on one eval set: (state [P], examples) -> sums [P] by name."""
 
-    Leaves carry the logical axes that the model gave them.
-    """
-    key = jax.random.key(hyper.seed)
-    params = initial.filled(model.init(key, example.inputs)["params"], given or {})
-    params = jax.tree.map(lambda x: x.astype(dtype), params)
-    trained, frozen = adapter.split(jax.random.fold_in(key, 1), params)
-    trained = initial.continued(trained, given or {})
-    opt_state = optimizer.make(config, hyper, 0.0).init(trained)
-    return TrainState(jnp.int32(0), trained, opt_state, hyper, frozen)
+    def populated(state: TrainState, eval_set: Examples) -> dict[str, Sums]:
+        own, shared = divide(state._replace(opt_state=()), slots)
+        return _each(lambda member: evaluate(unite(member, shared), eval_set), how)(own)
+
+    return populated

@@ -60,11 +60,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:
-<<<<<<< HEAD
-    """(the header, where the tensors begin, the size of the file)."""
-=======
     """(the header, the byte where the tensors begin, the size of the file)."""
->>>>>>> runs
     with reading.open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")

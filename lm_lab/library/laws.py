@@ -10,11 +10,7 @@ from matplotlib.figure import Figure
 
 from lm_lab.report import formatting, style
 from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
-<<<<<<< HEAD
-from lm_lab.runs.reading import read_bytes
-=======
 from lm_lab.runs import reading
->>>>>>> runs
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
@@ -160,11 +156,7 @@ def rows_of(table: Table) -> list[Row]:
 
 def _read(path: Path) -> list[Row]:
     try:
-<<<<<<< HEAD
-        lines = read_bytes(path).decode().splitlines()
-=======
         lines = reading.read_bytes(path).decode().splitlines()
->>>>>>> runs
         return list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"table: cannot read {path}: {error}; name a CSV file") from None

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs import versions
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
@@ -44,13 +43,8 @@ class Sweep:
     def unit(self) -> str:
         """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
         sections = [run.config.get("data", {}) for run in self.study.runs]
-<<<<<<< HEAD
-        names = {chosen_name(data.get("tokenizer"), "name", None) for data in sections}
-        return "byte" if names == {"byte"} else "token"
-=======
         is_bytes = sections and all(_is_byte(data.get("tokenizer")) for data in sections)
         return "byte" if is_bytes else "token"
->>>>>>> runs
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -90,10 +84,6 @@ def read(directory: Path) -> Sweep:
         raise UserError(
             f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"
         )
-<<<<<<< HEAD
-    rows = [{versions.new_key(key): value for key, value in row.items()} for row in rows]
-=======
->>>>>>> runs
     sweep = Sweep(directory, study, rows)
     if not sweep.finished:
         raise UserError(

@@ -1,11 +1,4 @@
-<<<<<<< HEAD
-"""The config of a run as it is stored: in config.json, and for each run of a sweep in sweep.json.
-
-Configs of earlier versions are read in the words of this one (versions.py).
-"""
-=======
 """config.json, in the directory of a run."""
->>>>>>> runs
 
 import hashlib
 import json

@@ -81,26 +81,13 @@ def read_sweep(directory: Path) -> SweepRecord:
         _check_run(path, number, run)
     content = versions.read_sweep(content, path)
     fields = {name: content[name] for name in TYPES if name in content}
-<<<<<<< HEAD
-    runs = [Planned(run["name"], run["overrides"], run["config"]) for run in content["runs"]]
-=======
     keys = [field.name for field in dataclasses.fields(Planned)]
     runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
->>>>>>> runs
     return SweepRecord(**{**fields, "runs": runs})
 
 
 def write_sweep(directory: Path, sweep: SweepRecord) -> None:
     """Writes sweep.json atomically. Raises UserError."""
-<<<<<<< HEAD
-    content = json.dumps(versions.stamped(dataclasses.asdict(sweep)), indent=1) + "\n"
-    atomic_write(directory / "sweep.json", content)
-
-
-def _check_run(path: Path, number: int, run: Any) -> None:
-    """Raises UserError unless a run of a sweep.json has all that a run has; its name must be that of
-    a folder in runs/, and lead nowhere else.
-=======
     content = versions.stamped(dataclasses.asdict(sweep))
     atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
 
@@ -108,7 +95,6 @@ def _check_run(path: Path, number: int, run: Any) -> None:
 def _check_run(path: Path, number: int, run: Any) -> None:
     """Raises UserError for what is no run. A name must be that of a folder in runs/, and lead
     nowhere else.
->>>>>>> runs
     """
     fields = run if isinstance(run, dict) else {}
     name, overrides, config = (fields.get(key) for key in ("name", "overrides", "config"))

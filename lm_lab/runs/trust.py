@@ -58,11 +58,7 @@ def packages_of(names: Iterable[Any]) -> set[str]:
 
 
 def _package(name: str) -> str:
-<<<<<<< HEAD
-    """The package of a module's name, as my_research of my_research.losses:FOCAL."""
-=======
     """The package of a module's name: my_research of my_research.losses:FOCAL."""
->>>>>>> runs
     return name.partition(":")[0].partition(".")[0]
 
 

@@ -8,11 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-<<<<<<< HEAD
-from lm_lab.sweeps.store import Planned
-=======
 from lm_lab.runs.sweep import Planned
->>>>>>> runs
 from lm_lab.train.sections import flat, known
 
 UNITS_PER_WORKER = (

@@ -52,13 +52,8 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     mesh was changed.
     """
     stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
-<<<<<<< HEAD
-    # Stored runs that name other modules are none of these, and their modules stay unread.
-    named = [modules(run.config) for run in planned]
-=======
     named = [modules(run.config) for run in planned]
     # Stored runs that name other modules are none of these, and their modules stay unread.
->>>>>>> runs
     stored = [run for run in stored if modules(run.config) in named]
     names: dict[str, str] = {}
     for view in (spec, deciding):

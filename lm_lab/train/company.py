@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.run import BoundRun
+from lm_lab.train.task import Task
 from lm_lab.train.writer import RunWriter
 
 
@@ -54,14 +54,15 @@ def gather(members: Sequence[RunWriter]) -> Company:
     )
 
 
-def fitted(runs: Sequence[BoundRun], launched: int) -> list[BoundRun]:
-    """The runs, on as many devices as divide them where they are fewer than were launched together."""
-    if len(runs) == launched:
-        return list(runs)
-    population = math.gcd(len(runs), runs[0].experiment.mesh.population)
+def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:
+    """The tasks, on as many devices as divide them where they are fewer than were launched
+    together.
+    """
+    if len(tasks) == launched:
+        return list(tasks)
+    population = math.gcd(len(tasks), tasks[0].experiment.mesh.population)
 
-    def narrowed(run: BoundRun) -> BoundRun:
-        mesh = dataclasses.replace(run.experiment.mesh, population=population)
-        return run._replace(task=run.task.replace(mesh=mesh))
+    def narrowed(task: Task) -> Task:
+        return task.replace(mesh=dataclasses.replace(task.experiment.mesh, population=population))
 
-    return [narrowed(run) for run in runs]
+    return [narrowed(task) for task in tasks]

@@ -2,32 +2,26 @@
 
 from typing import Any
 
-import jax
-
 from lm_lab.engine import sharding
+from lm_lab.engine.state import TrainState
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import read_config_file
-from lm_lab.train import loop, restore
-from lm_lab.train import program as programs
+from lm_lab.train import restore
+from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.metrics import measure
-from lm_lab.train.run import Run, bind_runs
-from lm_lab.types import TrainState, UserError
+from lm_lab.train.run import Run
+from lm_lab.train.task import bind
+from lm_lab.types import UserError
 
 
-def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
+def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
     """(step, state) of the run's newest checkpoint. Raises UserError where it has none, or is in
     use.
     """
     if not (run.directory / "checkpoints").is_dir():
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
-    abstract = programs.abstract_state(machine.program)
-    abstract = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        abstract,
-        programs.saved(machine.shardings),
-    )
     if restore.is_alone(run.directory):
         raise UserError(
             f"{run.directory} holds a model that convert or merge wrote, and no state of "
@@ -37,17 +31,18 @@ def state_of(run: Run, machine: loop.Machine) -> tuple[int, TrainState]:
     name, _ = read_config_file(run.directory / "config.json")
     keep = run.experiment.train.keep_checkpoints
     with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:
-        found = checkpoints.latest(abstract)
-    if found is None:
+        newest = checkpoints.latest(compiled.checkpoint_form())
+    if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
-    step, saved, extra = found
-    if extra.get("text", machine.text) != machine.text:
+    step, held, extra = newest
+    text = compiled.feed.dataset.identity
+    if extra.get("text", text) != text:
         raise UserError(
             f"{run.directory}: config.data gives other text than it was trained on; give it "
             "that text"
         )
-    state = loop.with_frozen(machine, saved)
-    if extra.get("base", "") != restore.hash_of(state.frozen):
+    state = compiled.load([held])
+    if extra.get("base", "") != compiled.bases(state)[0]:
         raise UserError(
             f"{run.directory}: config.train.initial gives other parameters than it was trained on"
         )
@@ -61,17 +56,18 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     Raises UserError as training does, and where there is no checkpoint.
     """
     result: dict[str, Any] | None = records.read_result(run.directory)
-    machine = loop.build(bind_runs([run]))
-    with sharding.use(machine.mesh):
-        step, state = state_of(run, machine)
-        exams = {
-            name: rates(sums) for name, sums in jax.device_get(machine.evaluate(state)).items()
-        }
-        whole = machine.whole(state.params, state.frozen)
-        exams["heldout"] |= measure(machine.metrics, whole, at_end=True)
-    found = {
-        f"eval/{exam}/{name}": value for exam, own in exams.items() for name, value in own.items()
+    compiled = compile_program([bind(run.experiment, run.resolved)])
+    with sharding.use(compiled.mesh):
+        step, state = state_of(run, compiled)
+        sums = compiled.evaluate(state)[0]
+        values = {name: rates(own) for name, own in sums.items()}
+        params = compiled.merged_params(state, 0)
+        values["heldout"] |= measure(compiled.feed.metrics, params, at_end=True)
+    final = {
+        f"eval/{evaluation}/{name}": value
+        for evaluation, own in values.items()
+        for name, value in own.items()
     }
     if result is not None and result.get("steps") == step:
-        records.write_result(run.directory, {**result, "final": {**result["final"], **found}})
-    return step, found
+        records.write_result(run.directory, {**result, "final": {**result["final"], **final}})
+    return step, final

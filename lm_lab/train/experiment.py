@@ -64,6 +64,13 @@ class TrainConfig:
     eval_every_steps: int | None = setting(
         "steps between evaluations; None: at the end only", None, low=1, changes_result=False
     )
+    average_decay: float | None = setting(
+        "decay of a moving average of the parameters, evaluated beside them; None: no average",
+        None,
+        low=0.0,
+        high=0.9999999,
+        traced=True,
+    )
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )

@@ -3,25 +3,29 @@ same here.
 """
 
 from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from lm_lab.data import loader
 from lm_lab.data.records import RecordBatches
+from lm_lab.engine.state import FROZEN
 from lm_lab.train import initial
-from lm_lab.train import program as programs
-from lm_lab.train.program import Program
+from lm_lab.train.metrics import Prepared
+from lm_lab.train.program import Program, hyper_of
 from lm_lab.train.task import Task
 from lm_lab.types import Examples
 
 
 class Feed(NamedTuple):
-    """Batches to train on and to be evaluated by."""
+    """Batches to train on and to be judged by, metrics, and parameters to start with."""
 
+    dataset: loader.Dataset
     streams: dict[int, loader.Batches | RecordBatches]  # by seed
     exam: Examples  # [n B ...]
+    metrics: list[Prepared]
+    given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
@@ -33,8 +37,6 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     dataset, experiment = task.dataset, task.experiment
     streams = {seed: task.batches(dataset.train, seed) for seed in seeds}
     exam = loader.exam(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
-    initial.check_frozen(program.state.frozen, task.initial)
-    hyper = experiment.update.hyper(experiment.seed)
-    jax.eval_shape(partial(programs.start, task), hyper, task.initial)
-    _ = task.metrics
-    return Feed(streams, exam)
+    initial.check_frozen(program.state.slots[FROZEN], task.initial)
+    jax.eval_shape(program.init, hyper_of(experiment), task.initial)
+    return Feed(dataset, streams, exam, task.metrics, task.initial)

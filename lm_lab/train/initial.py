@@ -129,9 +129,7 @@ def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     for key, value in given.items():
         there = stored.get(key)
         values[key] = value
-        if not isinstance(value, Mapping) or not isinstance(there, Mapping):
-            continue
-        if value.get("name", there.get("name")) == there.get("name"):
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and _same_option(there, value):
             values[key] = _merged(there, value)
     return values
 

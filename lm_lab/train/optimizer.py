@@ -3,15 +3,13 @@
 What runs of one program may differ in comes from the state, as arrays.
 """
 
-import dataclasses
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import optax
 from jax import Array
 
 from lm_lab import registry, schedules
-from lm_lab.contracts import Schedule
+from lm_lab.contracts import Optimizer, Schedule
 from lm_lab.optimizers import clipped, decay_mask
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper
@@ -22,14 +20,6 @@ class Update(NamedTuple):
 
     optimizer: Chosen
     schedule: Chosen
-
-    def hyper(self, seed: int) -> Hyper:
-        """What goes into the state: the seed, and the settings that are marked traced."""
-        settings = self.optimizer.settings
-        marked = [f.name for f in dataclasses.fields(settings) if f.metadata.get("traced", False)]
-        return Hyper(
-            jnp.uint32(seed), **{name: jnp.float32(getattr(settings, name)) for name in marked}
-        )
 
     def check_steps(self, steps: int) -> None:
         """Raises UserError where the schedule does not fit into a run of so many steps."""
@@ -52,8 +42,8 @@ def same_rates(update: Update, steps: int, other_steps: int, until: int) -> bool
 def make(update: Update, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
     """Clipping, then the optimizer at `rate`."""
     name, settings = update.optimizer
-    optimizer = registry.load("optimizers", name, "config.optimizer.name")
-    made = optimizer.make(settings, hyper._asdict(), rate, decay_mask)
+    optimizer: Optimizer = registry.load("optimizers", name, "config.optimizer.name")
+    made = optimizer.make(settings, hyper, rate, decay_mask)
     return clipped(settings.clip_norm, made)
 
 

@@ -2,19 +2,17 @@
 
 import re
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from lm_lab.compute import memory
 from lm_lab.data.loader import Dataset
 from lm_lab.engine import sharding
-from lm_lab.engine import step as steps_of
 from lm_lab.train import program as programs
-from lm_lab.train.feed import open_feed
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
-from lm_lab.types import PyTree
 
 COLLECTIVE = re.compile(
     r"= \S+ (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
@@ -36,28 +34,14 @@ def plan(task: Task) -> Plan:
 
     Raises UserError as training does before its first step.
     """
-    experiment = task.experiment
-    sharding.check_fit(
-        experiment.mesh, experiment.train.batch_size // experiment.train.microbatches, 1
-    )
-    mesh = sharding.make_mesh(experiment.mesh)
-    program = programs.assemble(task)
-    sharding.check_split(
-        experiment.mesh, program.state, task.family.attention(experiment.model).heads or None
-    )
-    open_feed(task, program, [experiment.seed])
-    shardings = sharding.state_shardings(mesh, program.state, 1)
-    state = jax.tree.map(_abstract, sharding.unbox(program.state), shardings)
-    examples = programs.abstract_examples(task, experiment.train.batch_size)
-    calls = min(experiment.train.steps_per_call, program.steps)
-    examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((calls, *x.shape), x.dtype), examples)
-    with sharding.use(mesh):
-        step = sharding.jit_step(steps_of.chunk(program.step), mesh, shardings, 1)
-        compiled = step.lower(state, examples).compile()
-    found = dict(Counter(COLLECTIVE.findall(compiled.as_text())))
-    held = memory.state_bytes(state.params, state.opt_state, state.frozen)
-    return Plan(program, task.dataset, held, memory.compiled_memory(compiled), found)
-
-
-def _abstract(leaf: Any, placed: Any) -> PyTree:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed)
+    compiled = compile_program([task], check_room=False)
+    program, train = compiled.program, task.experiment.train
+    calls = min(train.steps_per_call, program.steps)
+    examples = programs.abstract_examples(task, train.batch_size)
+    examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, calls, *x.shape), x.dtype), examples)
+    with sharding.use(compiled.mesh):
+        step = compiled.engine.step.compile(compiled.abstract_state(), examples)
+    collectives = dict(Counter(COLLECTIVE.findall(step.as_text() or "")))
+    state = compiled.abstract
+    held = memory.state_bytes(state.params, state.opt_state, state.slots)
+    return Plan(program, compiled.feed.dataset, held, memory.compiled_memory(step), collectives)

@@ -1,7 +1,8 @@
-"""What a run compiles to: its step as a pure function, and what that costs. Nothing here touches
+"""What a run computes: its engine as pure functions, and what a step costs. Nothing here touches
 the disk.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,89 +12,125 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
+from lm_lab.contracts import Model
 from lm_lab.engine import sharding
-from lm_lab.engine import step as steps_of
+from lm_lab.engine.average import AVERAGE, average_slot
+from lm_lab.engine.program import evaluate_slots
+from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
+from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
+from lm_lab.evaluation.likelihood import examine
+from lm_lab.train import initial, optimizer
+from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
-from lm_lab.types import (
-    AdapterFunctions,
-    Batch,
-    Examples,
-    Hyper,
-    ObjectiveFunctions,
-    PyTree,
-    Step,
-    TrainState,
-    UserError,
-)
-
-
-class Saved(NamedTuple):
-    """What a checkpoint holds of a TrainState: all but what is frozen."""
-
-    step: Array
-    params: PyTree
-    opt_state: PyTree
-    hyper: Hyper
+from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
 
 
 class Program(NamedTuple):
-    """Runs that differ only in Hyper share one."""
+    """What runs compute that differ only in their traced settings; all functions are of one run."""
 
-    model: Any
-    objective: ObjectiveFunctions
-    step: Step  # one step of one run
+    init: Init
+    step: Step
+    evaluate: Evaluate
+    slots: Slots
+    state: TrainState  # abstract and boxed: shapes, dtypes and logical axes
+    adapter: AdapterFunctions
     steps: int
-    flops_per_step: (
-        int  # counted: matrix products, forward and backward, full attention, nothing recomputed
-    )
+    # counted: matrix products, forward and backward, full attention, nothing recomputed
+    flops_per_step: int
     targets_per_step: int
-    state: TrainState  # of one run, abstract and boxed: shapes, dtypes and logical axes
     params: dict[str, int]  # by group
     flops_per_token: dict[str, float]  # by convention, "counted" among them
 
+    def merged_params(self, state: TrainState) -> PyTree:
+        """The parameters of the model at a state of one run, its adapter merged into them."""
+        return self.adapter.merge(state.params, state.slots[FROZEN])
+
+
+def hyper_of(experiment: Experiment) -> Hyper:
+    """The traced settings of a run, as arrays; those that are None are left out."""
+    settings = (experiment.update.optimizer.settings, experiment.train)
+    traced = {
+        field.name: getattr(own, field.name)
+        for own in settings
+        for field in dataclasses.fields(own)
+        if field.metadata.get("traced", False)
+    }
+    numbers = {name: jnp.float32(value) for name, value in traced.items() if value is not None}
+    return {"seed": jnp.uint32(experiment.seed), **numbers}
+
+
+def slots_of(experiment: Experiment) -> Slots:
+    """What the state holds beside parameters and optimizer state. Runs that begin with the
+    parameters of another share those that they do not train.
+    """
+    slots = {FROZEN: frozen_slot(shared=experiment.train.initial is not None)}
+    return slots | ({} if experiment.train.average_decay is None else {AVERAGE: average_slot()})
+
 
 def assemble(task: Task) -> Program:
-    """The program of an experiment. Raises UserError where its horizon is shorter than one call."""
-    model, objective = task.model, task.objective
-    state = jax.eval_shape(partial(start, task), task.experiment.update.hyper(task.experiment.seed))
+    """The program of a task. Raises UserError where its horizon is shorter than one call."""
+    experiment, adapter = task.experiment, task.adapter
+    slots = slots_of(experiment)
+    init = _init(task, slots)
+    state = jax.eval_shape(init, hyper_of(experiment), {})
     flops_per_step = _count(task, state)
-    targets = task.experiment.train.batch_size * task.experiment.data.length
-    steps = _steps(task, flops_per_step, targets)
-    task.experiment.update.check_steps(steps)
-    adapter = task.adapter
-    gradient = steps_of.gradients(model, objective, task.experiment.precision.compute, adapter)
-    gradient = steps_of.accumulate(gradient, task.experiment.train.microbatches)
-    step = steps_of.train_step(gradient, objective, task.experiment.update, steps)
-    chosen = task.family.experts_per_token(task.experiment.model)
+    targets = experiment.train.batch_size * experiment.data.length
+    steps = _steps(experiment, flops_per_step, targets)
+    experiment.update.check_steps(steps)
+    evaluation = examine(task.model, task.eval_objectives, experiment.precision.compute, adapter)
+    chosen = task.family.experts_per_token(experiment.model)
     groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(
-        groups, task.experiment.data.length, *task.family.attention(task.experiment.model)
+        groups, experiment.data.length, *task.family.attention(experiment.model)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
-    return Program(model, objective, step, steps, flops_per_step, targets, state, groups, per_token)
+    step = _step(task, task.model, slots, steps)
+    evaluate = evaluate_slots(evaluation, slots)
+    sizes = (steps, flops_per_step, targets, groups, per_token)
+    return Program(init, step, evaluate, slots, state, adapter, *sizes)
+
+
+def _step(task: Task, model: Model, slots: Slots, steps: int) -> Step:
+    """One step of a run of `steps`."""
+    experiment, objective = task.experiment, task.objective
+    update = experiment.update
+    gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
+    return train_step(
+        accumulate(gradient, experiment.train.microbatches),
+        objective.prepare,
+        partial(optimizer.make, update),
+        lambda step: optimizer.rate_factor(update, step, steps),
+        slots,
+    )
 
 
 def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[str, int]:
     """Parameters of the model by group; where some are frozen, also how many are trained, adapters
     among them.
     """
-    whole = jax.eval_shape(adapter.merge, state.params, state.frozen)
+    whole = jax.eval_shape(adapter.merge, state.params, state.slots[FROZEN])
     groups = parameters.by_group(whole, chosen)
-    if not jax.tree.leaves(state.frozen):
+    if not jax.tree.leaves(state.slots[FROZEN]):
         return groups
     return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
 
 
-def start(task: Task, hyper: Hyper, given: Mapping[str, Any] | None = None) -> TrainState:
-    """The state before step 0, in the parameters' dtype, boxed; `given` are parameters that it
-    starts with.
+def _init(task: Task, slots: Slots) -> Init:
+    """(hyper, given) -> the state before step 0, in the parameters' dtype, boxed; `given` are
+    parameters by path, which stand in the place of those that are drawn.
     """
-    batch = example_batch(task)
-    model = task.reference_model  # fused kernels refuse float32, and the parameters are the same
-    adapter, dtype = task.adapter, task.experiment.precision.parameters
-    return steps_of.initial_state(
-        model, task.experiment.update, hyper, batch, dtype, adapter, given
-    )
+    batch, experiment = example_batch(task), task.experiment
+    dtype = experiment.precision.parameters
+    # Fused kernels refuse float32, and the parameters are the same.
+    model, adapter = task.reference_model, task.adapter
+
+    def parameters(key: Array, given: Mapping[str, Array]) -> tuple[PyTree, PyTree]:
+        drawn = initial.filled(model.init(key, batch.inputs)["params"], given)
+        drawn = jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
+        trained, frozen = adapter.split(jax.random.fold_in(key, 1), drawn)
+        return initial.continued(trained, given), frozen
+
+    return initial_state(parameters, partial(optimizer.make, experiment.update), slots)
 
 
 def example_batch(task: Task) -> Batch:
@@ -123,20 +160,19 @@ def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
     twice.
     """
-    model = task.reference_model
-    objective = task.objective
-    gradient = steps_of.gradients(model, objective, task.experiment.precision.compute, task.adapter)
-    step = steps_of.train_step(gradient, objective, task.experiment.update, 1)
+    experiment = task.experiment
+    reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
+    step = _step(reference, task.reference_model, slots_of(experiment), 1)
     return flops.count(
-        step, sharding.unbox(state), abstract_examples(task, task.experiment.train.batch_size)
+        step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
     ).total
 
 
-def _steps(task: Task, flops_per_step: int, targets: int) -> int:
+def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
     """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from
     start to end.
     """
-    horizon = task.experiment.train
+    horizon = experiment.train
     if horizon.steps is not None:
         return _countable(horizon.steps)
     if horizon.tokens is not None:
@@ -161,13 +197,3 @@ def _countable(steps: int) -> int:
             "ask for fewer"
         )
     return steps
-
-
-def saved(state: TrainState) -> Saved:
-    """What a checkpoint holds of the state (or of a tree of its form)."""
-    return Saved(state.step, state.params, state.opt_state, state.hyper)
-
-
-def abstract_state(program: Program) -> Saved:
-    """Shapes and dtypes of what the checkpoints of one run hold."""
-    return saved(sharding.unbox(program.state))

@@ -70,13 +70,14 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     settings = build(maker.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
     if initial is None:
-        base = _drawn(registry.load("models", family, "family").Model(config), content["seed"])
+        base = _drawn(family, config, content["seed"])
     elif section.get("continues"):
         base = load_beginning(Path(initial).expanduser())[2]
     else:
         base = load_params(carried.base_of(directory, initial))[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
-    frozen = _pick(base, jax.eval_shape(maker.make(settings).split, jax.random.key(0), base)[1])
+    split = maker.make(settings).split
+    frozen = jax.jit(lambda base: split(jax.random.key(0), base)[1])(base)
     if commits.read_record(folder, verified=False).extra.get("base") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(
@@ -131,20 +132,18 @@ def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
     return dict(section)
 
 
-def _drawn(model: Any, seed: int) -> PyTree:
+def _drawn(family: str, config: Any, seed: int) -> PyTree:
     """The parameters with which a run of the seed begins."""
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    inputs = Inputs(tokens, context=tokens if model.cfg.reads_context else None)
+    model, inputs = _short(family, config)
     return jax.jit(lambda: unbox(model.init(jax.random.key(jnp.uint32(seed)), inputs)["params"]))()
 
 
-def _pick(tree: PyTree, like: PyTree) -> PyTree:
-    """The leaves of a tree of dicts that another one has too."""
-    return (
-        {name: _pick(tree[name], own) for name, own in like.items()}
-        if isinstance(like, dict)
-        else tree
-    )
+def _short(family: str, config: Any) -> tuple[Any, Inputs]:
+    """A model, and the shortest inputs that it takes."""
+    contract = registry.load("models", family, "config.model.family")
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    context = tokens if contract.needs_context else None
+    return contract.Model(config), Inputs(tokens, context=context)
 
 
 def hash_of(frozen: PyTree) -> str:
@@ -220,9 +219,7 @@ def is_alone(directory: Path) -> bool:
 @functools.cache
 def abstract_params(family: str, config: Any) -> PyTree:
     """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""
-    model = registry.load("models", family, "config.model.family").Model(config)
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    inputs = Inputs(tokens, context=tokens if config.reads_context else None)
+    model, inputs = _short(family, config)
     return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
 
 

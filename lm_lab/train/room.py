@@ -3,38 +3,36 @@ anything is compiled.
 """
 
 import math
-from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from lm_lab.compute.memory import bytes_of
 from lm_lab.engine import sharding
+from lm_lab.engine.state import FROZEN, divide
 from lm_lab.runs import reading
-from lm_lab.types import TrainState, UserError
+from lm_lab.train.program import Program
+from lm_lab.types import UserError
 
 
-def check(state: TrainState, mesh: Any, members: int) -> None:
-    """Raises UserError where the states of all members (of one it is given, abstract and boxed) are
-    larger than the memory of their devices.
+def check(program: Program, mesh: Mesh, members: int) -> None:
+    """Raises UserError where the states of all members are larger than the memory of their devices.
 
     What a step needs beside (activations, gradients, copies) the compiler plans, and is not
     counted. The devices of a CPU share the machine's memory.
     """
-    held = sharding.unbox(state)
-    placed = jax.tree.map(
-        lambda leaf, own: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=own),
-        held,
-        sharding.state_shardings(mesh, state, 1),
-    )
-    each = math.ceil(members / mesh.shape["population"])  # members may share what is frozen
-    needed = each * bytes_of((placed.params, placed.opt_state)) + bytes_of(placed.frozen)
+    state = sharding.unbox(program.state)
+    placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state))
+    own, shared = divide(placed, program.slots)
+    each = math.ceil(members / mesh.shape["population"])
+    needed = each * bytes_of(own) + bytes_of(shared)
     devices = mesh.devices.flatten()
     if devices[0].platform == "cpu":
         needed, room = needed * len(devices), reading.memory_bytes()
     else:
         room = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
     if needed > room:
-        count = sum(leaf.size for leaf in jax.tree.leaves((held.params, held.frozen)))
+        count = sum(leaf.size for leaf in jax.tree.leaves((state.params, state.slots[FROZEN])))
         runs = f" in {members} runs" if members > 1 else ""
         raise UserError(
             f"config.model: {count:,} parameters and the optimizer's state take "

@@ -19,10 +19,10 @@ def packages(values: Values) -> set[str]:
 def names_of(values: Values) -> list[Named]:
     """All that a config names modules by."""
     train = values.get("train")
-    names = train.get("also_evaluate") if isinstance(train, dict) else None
+    exams = train.get("also_evaluate") if isinstance(train, dict) else None
     also = (
-        [("config.train.also_evaluate", name) for name in names]
-        if isinstance(names, (list, tuple))
+        [("config.train.also_evaluate", name) for name in exams]
+        if isinstance(exams, (list, tuple))
         else []
     )
     return [(f"config.{key}", name) for key, name in modules(values).items()] + also

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,16 @@ from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.engine.sharding import unbox
+from lm_lab.engine.state import frozen_slot
 from lm_lab.engine.step import accumulate, chunk, gradients, populate
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.commits import committed, read_record
-from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
+from lm_lab.train import restore
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
@@ -39,21 +41,18 @@ def stepped(also=False):
     """(state before, state after two steps, metrics) of a run with an adapter."""
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
     experiment = tiny.resolve(changes)[0]
-    before = jax.jit(lambda hyper: unbox(programs.start(tiny.bound(experiment), hyper)))(
-        experiment.update.hyper(0)
-    )
+    program = programs.assemble(tiny.bound(experiment))
+    before = jax.jit(lambda hyper: unbox(program.init(hyper, {})))(programs.hyper_of(experiment))
     examples = jax.tree.map(
         lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
     )
-    after, metrics = jax.jit(chunk(programs.assemble(tiny.bound(experiment)).step))(
-        before, examples
-    )
+    after, metrics = jax.jit(chunk(program.step))(before, examples)
     return before, after, metrics
 
 
 def test_only_adapters_move_and_only_they_have_moments():
     before, after, metrics = stepped()
-    assert same_bits(after.frozen, before.frozen)
+    assert same_bits(after.slots, before.slots)
     assert not any(
         same_bits(a, b)
         for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True)
@@ -67,7 +66,7 @@ def test_what_is_trained_beside_adapters_moves_and_is_not_adapted():
     before, after, _ = stepped(also=True)
     assert list(flatten(after.params["params"])) == ["head/kernel"]
     assert not same_bits(after.params["params"], before.params["params"])
-    assert "head" not in before.frozen
+    assert "head" not in before.slots["frozen"]
     assert "head" not in before.params["lora"]
 
 
@@ -78,7 +77,9 @@ def test_accumulated_is_one_batch():
     state = stepped()[1]
     batch = objective.prepare(jax.random.key(0), tiny.examples())
     whole, parts = (
-        jax.jit(accumulate(gradient, m))(state.params, batch, jax.random.key(0), state.frozen)
+        jax.jit(accumulate(gradient, m))(
+            state.params, batch, jax.random.key(0), state.slots["frozen"]
+        )
         for m in (1, 4)
     )
     assert distance(parts, whole) < ROUNDING
@@ -105,32 +106,35 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
 def compiled_flops(changes):
     """XLA's count of a gradient."""
     experiment = tiny.resolve(changes)[0]
-    program = programs.assemble(tiny.bound(experiment))
-    state, key = unbox(program.state), jax.random.key(0)
+    state, objective = (
+        unbox(programs.assemble(tiny.bound(experiment)).state),
+        tiny.bound(experiment).objective,
+    )
+    key = jax.random.key(0)
     batch = jax.eval_shape(
-        program.objective.prepare, key, programs.abstract_examples(tiny.bound(experiment), ROWS)
+        objective.prepare, key, programs.abstract_examples(tiny.bound(experiment), ROWS)
     )
     gradient = gradients(
-        tiny.bound(experiment).model, program.objective, "float32", tiny.bound(experiment).adapter
+        tiny.bound(experiment).model, objective, "float32", tiny.bound(experiment).adapter
     )
-    compiled = jax.jit(gradient).lower(state.params, batch, key, state.frozen).compile()
+    compiled = jax.jit(gradient).lower(state.params, batch, key, state.slots["frozen"]).compile()
     return (compiled.cost_analysis() or {})["flops"]
 
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
 @pytest.mark.parametrize("shared", [False, True], ids=["own base", "shared base"])
 def test_a_member_of_a_population_is_its_solo_run(how, shared):
-    experiment = tiny.resolve(LORA)[0]
-    step = chunk(programs.assemble(tiny.bound(experiment)).step)
-    begin = jax.jit(lambda hyper: unbox(programs.start(tiny.bound(experiment), hyper)))
-    starts = [begin(experiment.update.hyper(seed)) for seed in (0, 7)]
+    program = programs.assemble(tiny.bound(tiny.resolve(LORA)[0]))
+    step, slots = chunk(program.step), {"frozen": frozen_slot(shared)}
+    begin = jax.jit(lambda hyper: unbox(program.init(hyper, {})))
+    starts = [begin(programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])) for seed in (0, 7)]
     if shared:
-        starts = [state._replace(frozen=starts[0].frozen) for state in starts]
+        starts = [state._replace(slots=starts[0].slots) for state in starts]
     examples = [jax.tree.map(lambda x: x[None], tiny.examples(seed=seed)) for seed in (0, 7)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
     if shared:
-        stacked = stacked._replace(frozen=starts[0].frozen)
-    together, _ = jax.jit(populate(step, how, shared))(
+        stacked = stacked._replace(slots=starts[0].slots)
+    together, _ = jax.jit(populate(step, how, slots))(
         stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples)
     )
     for index, (own, text) in enumerate(zip(starts, examples)):
@@ -173,10 +177,11 @@ def test_what_was_adapted_without_a_beginning_is_found_again_from_its_seed(tmp_p
 
 
 def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
-    experiment, resolved = tiny.resolve({"train.initial": str(base)})
-    state = loop.build(bind_runs([Run(experiment, resolved, tmp_path)])).start()
+    state = member(
+        compile_program([tiny.bound(tiny.resolve({"train.initial": str(base)})[0])]).start(), 0
+    )
     assert same_bits(state.params, restore.load_params(base)[2])
-    assert state.frozen == ()
+    assert not jax.tree.leaves(state.slots)
 
 
 def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, monkeypatch):
@@ -240,9 +245,9 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
 
 def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, tmp_path):
     together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (0, 1)]
-    machine = loop.build(bind_runs(together))
-    assert machine.shares_frozen
-    assert jax.tree.leaves(machine.start().frozen)[0].ndim == 2
+    compiled = compile_program([tiny.bound(run.experiment) for run in together])
+    assert compiled.program.slots["frozen"].shared
+    assert jax.tree.leaves(compiled.start().slots)[0].ndim == 2
     train(together)
     train([tuned(tmp_path / "solo", base, seed=1)])
     assert same_bits(*(restore.load_params(tmp_path / name)[2] for name in ("member1", "solo")))
@@ -263,13 +268,15 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
     assert sharded["final"]["eval/heldout/nll"] == pytest.approx(
         solo["final"]["eval/heldout/nll"], rel=1e-4
     )
-    place = partial(
-        loop.build, [run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)]
+    experiment = tiny.resolve(LORA | {"train.initial": str(base)} | changes)[0]
+    shardings = flatten(compile_program([tiny.bound(experiment)]).placed.params["lora"])
+    assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(
+        "population", None, "fsdp", None
     )
-    shardings = flatten(place().shardings.params["lora"])
-    assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(None, "fsdp", None)
-    assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(None, None, "tensor")
-    assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P(None, "tensor")
+    assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(
+        "population", None, None, "tensor"
+    )
+    assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P("population", None, "tensor")
 
 
 @pytest.mark.parametrize("adapter", ["freeze", "lora"])
@@ -292,10 +299,10 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     changes |= {"adapter.also_train": ["head"], "adapter.rank": 2} if adapter == "lora" else {}
     experiment, resolved = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))
     run = Run(experiment, resolved, tmp_path / "run")
-    state = loop.build(bind_runs([run])).start()
+    state = compile_program([tiny.bound(experiment)]).start()
     begun = restore.load_params(base)[2]
-    assert same_bits(state.frozen["model"]["layers"], begun["layers"])
+    assert same_bits(state.slots["frozen"]["model"]["layers"], begun["layers"])
     head = state.params["params"]["head"] if adapter == "lora" else state.params["head"]
-    assert head["kernel"].shape == (WIDTH, 2)
+    assert head["kernel"].shape == (1, WIDTH, 2)
     final = train([run])[0]["final"]
     assert final["eval/heldout/accuracy"] == 1.0

@@ -14,7 +14,8 @@ from lm_lab.cli import convert
 from lm_lab.cli.main import dispatch, main
 from lm_lab.interop import folder, peft, tensors
 from lm_lab.train import loop, restore
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.compiled import compile_program
+from lm_lab.train.run import Run
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.cli import cli_helpers
@@ -137,9 +138,9 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     }
     asked = given | {"adapter": {"name": "lora", "continues": True}}
     experiment, resolved = configs.resolve(configs.ConfigDict(asked))
-    state = loop.build(bind_runs([Run(experiment, resolved, Path("run"))])).start()
-    assert tiny.same_bits(state.params["lora"], adapter[1])
-    assert tiny.same_bits(state.frozen, folder.load(Path("foreign"))[2])
+    state = compile_program([tiny.bound(experiment)]).start()
+    assert tiny.same_bits(tiny.member(state.params["lora"], 0), adapter[1])
+    assert tiny.same_bits(state.slots["frozen"], folder.load(Path("foreign"))[2])
     assert configs.resolve(configs.ConfigDict(resolved), stored=True)[1] == resolved
     loop.train([Run(experiment, resolved, Path("run"))])
     own = restore.load_adapter(Path("run"))[2].trained["lora"]["layers"]["attention"]
@@ -152,7 +153,7 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     with pytest.raises(
         UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"
     ):
-        loop.build(bind_runs([wrong]))
+        compile_program([tiny.bound(wrong.experiment)])
     with pytest.raises(UserError, match=r"config.adapter.continues needs config.train.initial"):
         configs.resolve(configs.override(configs.ConfigDict(asked), {"train.initial": None}))
 

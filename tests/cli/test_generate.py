@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.cli.generate import utf8
 from lm_lab.data.tokenizers import byte, hugging_face
-from lm_lab.library.writing import prompted
+from lm_lab.library.writing import pieces, prompted
 from lm_lab.train import carried
 from lm_lab.types import UserError
 from tests import tiny, vocabularies
@@ -57,7 +57,7 @@ def test_what_is_streamed_is_the_whole_text():
         [0xA9, 0xFF],
         [0xC3],
     ]  # a whole letter in two steps, and bytes that are none at the end
-    shown = "".join(settled_text(tokenizer, (np.array([step]) for step in steps), []))
+    shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps), []))
     assert shown == tokenizer.decode([number for step in steps for number in step])
 
 
@@ -74,9 +74,7 @@ def test_no_streamed_byte_is_taken_back_and_the_space_after_the_prompt_stays(tmp
         e_acute,
     ):
         kept = ids[: ids.index(end)] if end in ids else ids
-        shown = list(
-            settled_text(tokenizer, (np.array([[number]]) for number in ids), [end], [a, a])
-        )
+        shown = list(pieces(tokenizer, (np.array([[number]]) for number in ids), [end], [a, a]))
         assert "".join(["a a", *shown]) == tokenizer.decode([a, a, *kept])
     assert tokenizer.decode([a, *e_acute, bad]) == "a\ufffd\ufffd\ufffd"
 
@@ -88,7 +86,7 @@ def test_a_text_ends_with_any_end_id_of_the_model_that_the_run_came_from(tmp_pat
         (tmp_path / "foreign" / f"{name}.json").write_text(json.dumps({"eos_token_id": named}))
         assert carried.ends(tmp_path) == expected
     tokenizer = byte.make(byte.Config())
-    assert "".join(settled_text(tokenizer, iter([np.array([[*b"ab;c"]])]), [256, ord(";")])) == "ab"
+    assert "".join(pieces(tokenizer, iter([np.array([[*b"ab;c"]])]), [256, ord(";")])) == "ab"
 
 
 def test_a_prompt_of_other_bytes_is_named():

@@ -79,7 +79,7 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
     tmp_path: Path, config: str, undisturbed: Path
 ):
     words = ("train", config, f"--workdir={tmp_path}")
-    ended = killed_at("HANG", "lm_lab.engine.compiled.Compiled.__call__", 4, *words)
+    ended = killed_at("HANG", "lm_lab.engine.program.Compiled.__call__", 4, *words)
     assert ended.returncode == 75
     told = [line for line in ended.stderr.splitlines() if line.startswith("lm-lab: ")]
     assert told[0].startswith("lm-lab: stalled: waiting for the step for 1 s, usually ")
@@ -98,7 +98,7 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
 
 
 @pytest.mark.parametrize(
-    "point", ["lm_lab.config.resolve", "lm_lab.engine.compiled.Compiled.compile"]
+    "point", ["lm_lab.config.resolve", "lm_lab.engine.program.Compiled.compile"]
 )
 def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: str, point: str):
     with start(

@@ -1,13 +1,10 @@
 """A run sharded over devices is the run on one; each axis of the mesh does what it says."""
 
-from pathlib import Path
-
 import jax
 import pytest
 
 from lm_lab.engine import sharding
-from lm_lab.train import loop
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.compiled import compile_program
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import HEADS, ROUNDING, WIDTH, distance
@@ -24,19 +21,18 @@ MEMBERS = [
 ]
 
 
-def machine(mesh, members=MEMBERS[:1]):
+def compiled(mesh, members=MEMBERS[:1]):
     changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
-    return loop.build(
-        bind_runs([Run(*tiny.resolve(changes | own), Path("unused")) for own in members])
-    )
+    return compile_program([tiny.bound(tiny.resolve(changes | own)[0]) for own in members])
 
 
 def trained(mesh, members=MEMBERS[:1]):
     """(state, metrics, held-out sums) after three steps, on the devices."""
-    built = machine(mesh, members)
+    built = compiled(mesh, members)
     with sharding.use(built.mesh):
-        state, metrics = built.step(built.start(), built.examples(0, STEPS))
-        return state, metrics, built.evaluate(state)
+        state = built.start()
+        state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
+        return state, metrics, built.engine.evaluate(state, built.feed.exam)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +49,11 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
     assert distance((state, metrics, sums), alone) < ROUNDING
     fsdp, tensor = mesh.get("fsdp", 1), mesh.get("tensor", 1)
     wanted = {
-        "embed": (VOCAB // tensor, WIDTH // fsdp),
-        "head": (WIDTH // fsdp, VOCAB // tensor),
-        "up": (2, WIDTH // fsdp, 4 * WIDTH // tensor),
-        "down": (2, 4 * WIDTH // tensor, WIDTH // fsdp),
-        "attention_norm": (2, WIDTH // fsdp),
+        "embed": (1, VOCAB // tensor, WIDTH // fsdp),
+        "head": (1, WIDTH // fsdp, VOCAB // tensor),
+        "up": (1, 2, WIDTH // fsdp, 4 * WIDTH // tensor),
+        "down": (1, 2, 4 * WIDTH // tensor, WIDTH // fsdp),
+        "attention_norm": (1, 2, WIDTH // fsdp),
     }
     mu = state.opt_state[1][0].mu
     for params in (state.params, mu):
@@ -76,9 +72,9 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
 
 def test_a_population_over_devices_is_its_solo_runs(alone):
     state, metrics, sums = trained({"population": 4, "data": 2}, MEMBERS)
-    assert distance(tiny.member((state, metrics, sums), 0), alone) < ROUNDING
+    assert distance(tiny.member((state, metrics, sums), 0), tiny.member(alone, 0)) < ROUNDING
     last = tiny.member((state, metrics, sums), 3)
-    assert distance(last, trained({}, MEMBERS[3:])) < ROUNDING
+    assert distance(last, tiny.member(trained({}, MEMBERS[3:]), 0)) < ROUNDING
     kernel = state.params["head"]["kernel"]
     assert kernel.shape == (4, WIDTH, VOCAB)
     assert kernel.addressable_shards[0].data.shape == (1, WIDTH, VOCAB)
@@ -86,25 +82,27 @@ def test_a_population_over_devices_is_its_solo_runs(alone):
 
 @pytest.mark.parametrize("mesh, constraints", [({}, False), ({"data": 2}, True)])
 def test_activations_are_constrained_where_there_are_devices_to_choose_from(mesh, constraints):
-    built = machine(mesh)
+    built = compiled(mesh)
     with sharding.use(built.mesh):
         state = jax.eval_shape(built.start)
-        jaxpr = str(jax.make_jaxpr(built.step.jitted)(state, built.examples(0, 1)))
+        examples = built.engine.batch(0, 1, state)
+        with sharding.rules(built.mesh):
+            jaxpr = str(jax.make_jaxpr(built.engine.step.jitted)(state, examples))
     assert ("sharding_constraint" in jaxpr) == constraints
 
 
 def test_every_call_finds_the_program_compiled():
-    built = machine({"fsdp": 2})
+    built = compiled({"fsdp": 2})
     with sharding.use(built.mesh):
         state = built.start()
         for first in range(0, 6, 2):
-            state, _ = built.step(state, built.examples(first, 2))
-    assert len(built.step.programs) == 1  # a state of other shardings would be refused
+            state, _ = built.engine.step(state, built.engine.batch(first, 2, state))
+    assert len(built.engine.step.programs) == 1  # a state of other shardings would be refused
 
 
 def test_a_dimension_that_the_mesh_does_not_divide_stays_whole(alone):
     state, *_ = trained({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
-    assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (WIDTH, 257)
+    assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (1, WIDTH, 257)
     assert (
         state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1]
         == WIDTH // 2

@@ -1,7 +1,7 @@
 """The laws of the transformers of a step."""
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,23 @@ import numpy as np
 import pytest
 
 from lm_lab.engine.sharding import unbox
-from lm_lab.engine.step import accumulate, chunk, gradients, populate, populate_shared, train_step
-from lm_lab.schema import Chosen
+from lm_lab.engine.state import Slot, TrainState
+from lm_lab.engine.step import (
+    accumulate,
+    chunk,
+    gradients,
+    populate,
+    populate_evaluate,
+    populate_init,
+)
 from lm_lab.train import program as programs
+from lm_lab.train.program import hyper_of
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
 
 EXPERIMENT = tiny.resolve()[0]
 OBJECTIVE = tiny.bound(EXPERIMENT).objective
+PROGRAM = programs.assemble(tiny.bound(EXPERIMENT))
 STEPS = 3
 
 
@@ -29,21 +38,23 @@ def gradient_of(experiment=EXPERIMENT, microbatches=1):
 
 @cache
 def step_of(experiment=EXPERIMENT, microbatches=1):
-    return train_step(gradient_of(experiment, microbatches), OBJECTIVE, experiment.update, 8)
+    train = replace(experiment.train, microbatches=microbatches)
+    return programs.assemble(tiny.bound(replace(experiment, train=train))).step
 
 
-@partial(jax.jit, static_argnums=0)
-def begin(experiment, hyper):
-    return unbox(programs.start(tiny.bound(experiment), hyper))
+@cache
+def begin(experiment):
+    init = programs.assemble(tiny.bound(experiment)).init
+    return jax.jit(lambda hyper: unbox(init(hyper, {})))
 
 
 def start(seed=0, experiment=EXPERIMENT, **optimizer):
     """The state before step 0; of the optimizer's settings, those that live in the state may
     differ.
     """
-    name, settings = experiment.optimizer
-    chosen = Chosen(name, replace(settings, **optimizer))
-    return begin(experiment, experiment.update._replace(optimizer=chosen).hyper(seed))
+    settings = replace(experiment.optimizer.settings, **optimizer)
+    chosen = experiment.optimizer._replace(settings=settings)
+    return begin(experiment)(hyper_of(replace(experiment, seed=seed, optimizer=chosen)))
 
 
 def stream(steps=STEPS, seed=0):
@@ -145,12 +156,11 @@ def test_a_member_of_a_population_is_its_solo_run(how):
     hypers = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *[state.hyper for state in solo_starts]
     )
-    starts = jax.jit(
-        lambda hyper: unbox(jax.vmap(lambda h: programs.start(tiny.bound(EXPERIMENT), h))(hyper))
-    )(hypers)
+    init = populate_init(PROGRAM.init, PROGRAM.slots)
+    starts = jax.jit(lambda hyper: unbox(init(hyper, {})))(hypers)
     streams = [stream(seed=index) for index in range(len(MEMBERS))]
     examples = jax.tree.map(lambda *leaves: jnp.stack(leaves), *streams)
-    population = jax.jit(populate(chunk(step_of()), how))(starts, examples)
+    population = jax.jit(populate(chunk(step_of()), how, PROGRAM.slots))(starts, examples)
     solo = jax.jit(chunk(step_of()))
     for index, (own, text) in enumerate(zip(solo_starts, streams)):
         assert same_bits(member(starts, index), own)
@@ -163,16 +173,24 @@ def test_a_member_of_a_population_is_its_solo_run(how):
 
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
-def test_a_shared_argument_is_every_members(how):
-    function = populate_shared(lambda x, shared: x * shared, how)
-    assert function(jnp.arange(3.0), jnp.arange(2.0)).tolist() == [[0, 0], [0, 1], [0, 2]]
+def test_members_are_evaluated_on_one_eval_set_and_read_what_they_share(how):
+    slots = {"own": Slot(lambda *_: 0), "base": Slot(lambda *_: 0, shared=True)}
+    state = TrainState(
+        jnp.arange(3.0), {}, {}, {}, {"own": jnp.arange(3.0), "base": jnp.float32(10)}
+    )
+
+    def evaluate(state, eval_set):
+        return state.step * eval_set + state.slots["own"] + state.slots["base"]
+
+    sums = populate_evaluate(evaluate, how, slots)(state, jnp.arange(2.0))
+    assert sums.tolist() == [[10, 10], [11, 12], [12, 14]]
 
 
 def test_the_key_is_a_function_of_seed_and_step():
     dropping = tiny.resolve({"model.dropout": 0.5, "optimizer.peak_rate": 1e-30})[0]
     step, text = jax.jit(step_of(dropping)), member(stream(), 0)
     first, at_one, other = start(), start()._replace(step=jnp.int32(1)), start()
-    other = other._replace(hyper=other.hyper._replace(seed=jnp.uint32(5)))
+    other = other._replace(hyper={**other.hyper, "seed": jnp.uint32(5)})
     losses = [float(step(state, text)[1]["nll"]) for state in (first, first, at_one, other)]
     assert losses[0] == losses[1]
     assert len(set(losses)) == 3

@@ -10,7 +10,6 @@ import numpy as np
 
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.commits import committed, step_of
-from lm_lab.types import Hyper, TrainState
 
 
 class Moments(NamedTuple):
@@ -22,7 +21,14 @@ class Nothing(NamedTuple):
     pass
 
 
-def make_state(step: int) -> TrainState:
+class State(NamedTuple):
+    step: jax.Array
+    params: dict
+    opt_state: tuple
+    hyper: dict
+
+
+def make_state(step: int) -> State:
     """A state that is a function of the step, of every dtype and kind of node that a run has."""
     values = jax.random.normal(jax.random.key(step), (16, 8))
     params = {
@@ -30,9 +36,9 @@ def make_state(step: int) -> TrainState:
         "half": values.astype(jnp.bfloat16),
         "layers": [values + 1],
     }
-    hyper = Hyper(jnp.uint32(2**32 - 1 - step), *(jnp.float32(0.1 * step) for _ in range(4)))
+    hyper = {"seed": jnp.uint32(2**32 - 1 - step), "rate": jnp.float32(0.1 * step)}
     moments = Moments(jnp.int32(step), {"nan": jnp.array([math.nan, -0.0, math.inf], jnp.float32)})
-    return TrainState(jnp.int32(step), params, (moments, Nothing(), None), hyper)
+    return State(jnp.int32(step), params, (moments, Nothing(), None), hyper)
 
 
 def abstract(state):

@@ -13,6 +13,7 @@ from lm_lab.runs import records, sealed
 from lm_lab.runs.commits import committed
 from lm_lab.runs.reading import sha256_of
 from lm_lab.train import identity, loop
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
@@ -20,7 +21,7 @@ from tests import tiny
 from tests.cli.cli_helpers import assert_same_run, final_arrays
 from tests.cli.cli_helpers import records as records_of
 
-MADE: list = []  # the machine of all runs here
+MADE: list = []  # the compiled program of all runs here
 
 
 class Killed(Exception):
@@ -28,13 +29,14 @@ class Killed(Exception):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def machine(tmp_path_factory):
+def program(tmp_path_factory):
     """Built once: compiling is most of a tiny run's time."""
-    build = loop.build
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
         patch.setattr(
-            loop, "build", lambda runs: MADE[0] if MADE else MADE.append(build(runs)) or MADE[0]
+            loop,
+            "compile_program",
+            lambda runs: MADE[0] if MADE else MADE.append(compile_program(runs)) or MADE[0],
         )
         yield
     MADE.clear()
@@ -45,7 +47,7 @@ def train(directory: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory, machine) -> Path:
+def complete(tmp_path_factory, program) -> Path:
     """A run that nobody disturbed: 8 steps, lines at 2, 4, 4, 6, 8, 8."""
     directory = tmp_path_factory.mktemp("runs") / "complete"
     train(directory)
@@ -53,7 +55,7 @@ def complete(tmp_path_factory, machine) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory, machine) -> Path:
+def stopped(tmp_path_factory, program) -> Path:
     """One that was killed after its save of step 6; it has that of step 4 too."""
     directory = tmp_path_factory.mktemp("runs") / "stopped"
     save = RunWriter.save

@@ -12,8 +12,9 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.evaluation import texts
-from lm_lab.train import program, restore
+from lm_lab.train import restore
 from lm_lab.train.judge import open_judge
+from lm_lab.train.program import assemble, hyper_of
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -33,9 +34,8 @@ def stored(directory, family, objective, **model):
     experiment, resolved = tiny.resolve(changes)
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(resolved))
-    state = jax.jit(
-        lambda: unbox(program.start(tiny.bound(experiment), experiment.update.hyper(0)))
-    )()
+    init, hyper = assemble(tiny.bound(experiment)).init, hyper_of(experiment)
+    state = jax.jit(lambda: unbox(init(hyper, {})))()
     params = jax.tree.map(
         lambda x: x * 3, state.params
     )  # far from uniform, so that contexts matter

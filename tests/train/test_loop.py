@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from lm_lab.data.sources import synthetic
-from lm_lab.engine.compiled import Compiled
+from lm_lab.engine.program import Compiled
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.state import saved
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.train import identity, loop, program
+from lm_lab.train import identity, loop, program, throughput
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
@@ -31,20 +34,19 @@ class Killed(Exception):
 
 
 @pytest.fixture(autouse=True)
-def machines(monkeypatch):
-    """Machines are built once for the same runs: compiling is most of a tiny run's time."""
-    build = loop.build
+def programs(monkeypatch):
+    """Programs are compiled once for the same runs: that is most of a tiny run's time."""
 
-    def remembered(runs):
-        key = tuple(repr(run.experiment) for run in runs)
-        if key not in MACHINES:
-            MACHINES[key] = build(runs)
-        return MACHINES[key]
+    def remembered(tasks):
+        key = tuple(repr(task.experiment) for task in tasks)
+        if key not in PROGRAMS:
+            PROGRAMS[key] = compile_program(tasks)
+        return PROGRAMS[key]
 
-    monkeypatch.setattr(loop, "build", remembered)
+    monkeypatch.setattr(loop, "compile_program", remembered)
 
 
-MACHINES: dict = {}
+PROGRAMS: dict = {}
 THREE = (
     {"seed": 0},
     {"seed": 1, "optimizer.peak_rate": 3e-3},
@@ -61,7 +63,8 @@ def runs_in(directory, members=THREE[:1], **changes):
 
 def kept(run):
     """What a run leaves behind, less what a clock says: (state, lines, result)."""
-    abstract = program.abstract_state(program.assemble(tiny.bound(run.experiment)))
+    made = program.assemble(tiny.bound(run.experiment))
+    abstract = saved(unbox(made.state), made.slots)
     spec = identity.name_of(run.resolved)
     with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:
         found = checkpoints.latest(abstract)
@@ -120,28 +123,29 @@ def kill_at(monkeypatch, number, after):
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
     runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
-    machine, compile_, later = loop.build(bind_runs(runs)), Compiled.compile, [0.0]
+    tasks = [tiny.bound(run.experiment) for run in runs]
+    compiled, compile_, later = loop.compile_program(tasks), Compiled.compile, [0.0]
 
     def slow(self, *args):
         later[0] += 1000.0
-        compile_(self, *args)
+        return compile_(self, *args)
 
     monkeypatch.setattr(Compiled, "compile", slow)
     monkeypatch.setattr(
-        loop, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+        throughput, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
     )
     with monkeypatch.context() as patch:
         kill_at(patch, 2, after=True)
         with pytest.raises(Killed):
             loop.train(runs)
-    machine.step.programs.clear()
-    machine.evaluate.programs.clear()
+    compiled.engine.step.programs.clear()
+    compiled.engine.evaluate.programs.clear()
     (result,) = loop.train(runs)
     # The first process compiled the step and the exam, the second both shapes of the step and the
     # exam.
     assert 5000 <= result["compile_seconds"] < 5500
     assert 0 < result["seconds"] < 500
-    assert result["tokens_per_second"] > 4 * machine.program.targets_per_step / 500
+    assert result["tokens_per_second"] > 4 * compiled.program.targets_per_step / 500
 
 
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
@@ -236,9 +240,9 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
             loop.train(runs[:1])
     companies, train = [], loop._train
 
-    def noted(machine, company, *rest):
+    def noted(compiled, company, *rest):
         companies.append((len(company.members), company.step, company.until))
-        train(machine, company, *rest)
+        train(compiled, company, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_train", noted)
@@ -276,7 +280,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undi
 
 
 def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):
-    monkeypatch.setattr(loop, "build", None)
+    monkeypatch.setattr(loop, "compile_program", None)
     before = {
         path: path.stat().st_mtime_ns
         for run in undisturbed

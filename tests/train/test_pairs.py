@@ -9,9 +9,10 @@ import pytest
 from lm_lab.cli import evaluate as command
 from lm_lab.runs import records
 from lm_lab.train import loop
+from lm_lab.train.compiled import compile_program
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.program import assemble
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs
@@ -89,7 +90,7 @@ def test_classes_and_values_are_learnt(tmp_path):
     with pytest.raises(
         UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
     ):
-        loop.build(bind_runs([wrong]))
+        compile_program([tiny.bound(wrong.experiment)])
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])
@@ -103,7 +104,7 @@ def test_every_family_can_be_asked_for_a_class(family, tmp_path):
         "objective": {"name": "classification"},
         "data": data,
     }
-    program = assemble(tiny.resolve(changes)[0])
+    program = assemble(tiny.bound(tiny.resolve(changes)[0]))
     assert program.params["head"] >= 2 * 16 + 2
     assert program.flops_per_step > 6 * program.params["matmul_body"] * tiny.ROWS
 

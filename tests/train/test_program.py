@@ -24,7 +24,7 @@ def assembled(**changes):
     sections = ("model", "train", "data", "precision", "schedule")
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     assert all(name.split(".")[0] in sections for name in dotted)
-    return assemble(tiny.resolve(dotted)[0])
+    return assemble(tiny.bound(tiny.resolve(dotted)[0]))
 
 
 CLOSED_FORM = (
@@ -84,7 +84,7 @@ def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     changes = {"model": model, "objective": {"name": LEARNS.get(family, "causal")}}
     experiment = configs.resolve(ConfigDict(tiny.RUN | changes))[0]
     gradient = gradients(tiny.bound(experiment).model, tiny.bound(experiment).objective, "float32")
-    state = unbox(assemble(experiment).state)
+    state = unbox(assemble(tiny.bound(experiment)).state)
     prepare = tiny.bound(experiment).objective.prepare
     batch = jax.eval_shape(
         prepare, jax.random.key(0), programs.abstract_examples(tiny.bound(experiment), ROWS)

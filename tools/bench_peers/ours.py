@@ -1,6 +1,5 @@
 """lm_lab's own contender: the program of `lm-lab train`, trained by the rule of bench_peers/shape.py."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,8 +10,8 @@ from ml_collections import ConfigDict
 
 from lm_lab.config import override, resolve
 from lm_lab.engine import sharding
-from lm_lab.train import loop
-from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.compiled import compile_program
+from lm_lab.train.task import bind
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
@@ -43,19 +42,19 @@ def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
 
 def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
     """As lm_lab/train/loop.py builds and calls it: `config`, which has so many parameters."""
-    experiment, resolved = resolve(config(shape, changes))
-    steps_per_call = experiment.train.steps_per_call
-    machine = loop.build(bind_runs([Run(experiment, resolved, Path())]))
-    assert machine.program.params["total"] == params
-    with sharding.use(machine.mesh):
-        state = machine.start()
-    examples = machine.examples(0, steps_per_call)
+    task = bind(*resolve(config(shape, changes)))
+    steps_per_call = task.experiment.train.steps_per_call
+    compiled = compile_program([task])
+    assert compiled.program.params["total"] == params
+    with sharding.use(compiled.mesh):
+        state = compiled.start()
+    examples = compiled.engine.batch(0, steps_per_call, state)
 
     def take_turn() -> None:
         nonlocal state
-        with sharding.use(machine.mesh):
+        with sharding.use(compiled.mesh):
             for _ in range(shape.steps // steps_per_call):
-                state, metrics = machine.step(state, examples)
+                state, metrics = compiled.engine.step(state, examples)
         jax.block_until_ready(metrics)
 
     return timed(take_turn)

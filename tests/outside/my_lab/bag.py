@@ -24,6 +24,7 @@ class Model(nn.Module):
     cfg: Config
 
     def setup(self):
+        assert self.cfg.vocab is not None
         self.embed = Embedding(self.cfg.vocab, self.cfg.width)
         self.mix = Linear(self.cfg.width, "expand")
         self.head = Linear(self.cfg.vocab, "readout")

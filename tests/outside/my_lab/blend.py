@@ -1,45 +1,43 @@
-"""A source: folders of text in given shares, taken in turn."""
+"""A source: documents of two others, in turn and in given shares."""
 
 from dataclasses import dataclass
+from itertools import islice
 
+from lm_lab import registry
 from lm_lab.contracts import Source
 from lm_lab.data.documents import digest
-from lm_lab.data.sources.text import SOURCE as TEXT
-from lm_lab.schema import setting
+from lm_lab.schema import Chosen, module, setting
+
+KIND = "data.sources"
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of the source."""
+    """The settings of the source, and of those that it takes documents from."""
 
-    folders: tuple[str, ...] = setting("folders of text")
-    shares: tuple[int, ...] = setting("documents that each gives in its turn")
+    first: Chosen = module("one source", registry.modules(KIND), "stdlib")
+    second: Chosen = module("another source", registry.modules(KIND), "stdlib")
+    share: int = setting("documents of the first for each of the second", 1, low=1)
 
 
-def _sources(config):
-    return [TEXT.Config(folder) for folder in config.folders]
+def _loaded(config):
+    return [
+        (registry.load(KIND, chosen.name, f"config.data.source.{key}"), chosen.settings)
+        for key, chosen in (("first", config.first), ("second", config.second))
+    ]
 
 
 def documents(config):
-    """Documents in turn, until the first folder that has too few for one more."""
-    streams = [TEXT.documents(source) for source in _sources(config)]
-    while True:
-        turn = [
-            list(_some(stream, share)) for stream, share in zip(streams, config.shares, strict=True)
-        ]
-        if any(len(part) < share for part, share in zip(turn, config.shares, strict=True)):
-            return
-        for part in turn:
-            yield from part
-
-
-def _some(stream, count):
-    return (document for _, document in zip(range(count), stream))
+    """`share` documents of the first, then one of the second, until one of the two is empty."""
+    first, second = (source.documents(settings) for source, settings in _loaded(config))
+    while len(turn := [*islice(first, config.share), *islice(second, 1)]) == config.share + 1:
+        yield from turn
 
 
 def fingerprint(config):
-    """Digest of all folders and of the shares."""
-    return digest([str(config.shares), *map(TEXT.fingerprint, _sources(config))])
+    """Digest of both texts, and of the share."""
+    prints = [source.fingerprint(settings) for source, settings in _loaded(config)]
+    return digest([str(config.share), *prints])
 
 
 SOURCE = Source(Config, documents, fingerprint)

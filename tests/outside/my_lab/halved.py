@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from lm_lab.contracts import Objective
+from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.objectives.causal import OBJECTIVE as CAUSAL
 from lm_lab.types import ObjectiveFunctions
 
@@ -18,4 +18,10 @@ def make(config, length, vocabulary):
     return ObjectiveFunctions(prepare, causal.loss)
 
 
-OBJECTIVE = Objective(CAUSAL.Config, make, scope="causal", window=CAUSAL.window)
+OBJECTIVE = Objective(
+    CAUSAL.Config,
+    make,
+    scope="causal",
+    window=CAUSAL.window,
+    metrics=lambda config: (MetricChoice("my_lab.weights"),),
+)

@@ -1,0 +1,118 @@
+"""The engine as a value, for one run, for the members of a population, and on devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import stages
+from jax.sharding import Mesh
+
+from lm_lab.engine import sharding
+from lm_lab.engine.state import Init, Slots, TrainState
+from lm_lab.engine.step import (
+    Evaluate,
+    How,
+    Step,
+    chunk,
+    populate,
+    populate_evaluate,
+    populate_init,
+)
+from lm_lab.types import Examples, PyTree, Sums
+
+
+class Engine(NamedTuple):
+    """What training is made of. The first three are pure; `batch` reads what is trained on."""
+
+    init: Init  # (hyper, arrays to start with) -> the state before step 0
+    step: Step  # (state, examples) -> (state, metrics)
+    evaluate: Evaluate  # (state, eval set) -> sums by name
+    # (first step, steps, state) -> the examples of these steps; of text a function of the step
+    # alone, of rollouts one of the state
+    batch: Callable[[int, int, TrainState], Examples]
+
+
+def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> Evaluate:
+    """(state, eval set) -> the sums of `evaluation`, a function of (params, eval set, frozen), and
+    under NAME_SLOT those of every slot that is evaluated in the place of the parameters.
+    """
+
+    def evaluate(state: TrainState, eval_set: Examples) -> dict[str, Sums]:
+        frozen = state.slots[sharding.FROZEN]
+        sums = evaluation(state.params, eval_set, frozen)
+        for name in (name for name, slot in slots.items() if slot.evaluated):
+            params = like(state.slots[name], state.params)
+            own = evaluation(params, eval_set, frozen)
+            sums |= {f"{evaluated}_{name}": values for evaluated, values in own.items()}
+        return sums
+
+    return evaluate
+
+
+def like(tree: PyTree, params: PyTree) -> PyTree:
+    """The tree in the dtypes of the parameters that it stands in for."""
+    return jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), tree, params)
+
+
+def of_members(engine: Engine, how: How, slots: Slots) -> Engine:
+    """The engine of one run for all members of a population, many steps in a call; `batch` is that
+    of the population as it is.
+    """
+    return Engine(
+        populate_init(engine.init, slots),
+        populate(chunk(engine.step), how, slots),
+        populate_evaluate(engine.evaluate, how, slots),
+        engine.batch,
+    )
+
+
+class Compiled:
+    """A jitted function of (state, examples), compiled ahead of its calls so that the two are timed
+    apart: once for each shape of the examples.
+    """
+
+    def __init__(self, jitted: Any, mesh: Mesh) -> None:
+        self.jitted, self._mesh = jitted, mesh
+        self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
+
+    def is_ready(self, examples: Examples) -> bool:
+        """Whether a call with these examples compiles nothing."""
+        return _shapes(examples) in self.programs
+
+    def compile(self, state: TrainState, examples: Examples) -> stages.Compiled:
+        """Makes it ready, which may take minutes."""
+        with sharding.rules(self._mesh):
+            lowered = self.jitted.lower(state, examples)
+        self.programs[_shapes(examples)] = compiled = lowered.compile()
+        return compiled
+
+    def __call__(self, state: TrainState, examples: Examples) -> Any:
+        """The function's value."""
+        if not self.is_ready(examples):
+            self.compile(state, examples)
+        return self.programs[_shapes(examples)](state, examples)
+
+
+def _shapes(examples: Examples) -> Any:
+    leaves, structure = jax.tree.flatten(examples)
+    return structure, tuple(leaf.shape for leaf in leaves)
+
+
+class CompiledEngine(NamedTuple):
+    """An engine on a mesh: `step` reuses the memory of the state that it is given."""
+
+    init: Callable[..., TrainState]
+    step: Compiled
+    evaluate: Compiled
+    batch: Callable[[int, int, TrainState], Examples]
+
+
+def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
+    """The engine on a mesh, with the state's leaves `placed` there."""
+    inputs = (placed, sharding.examples_sharding(mesh))
+    init = jax.jit(
+        lambda hyper, given: sharding.unbox(engine.init(hyper, given)), out_shardings=placed
+    )
+    step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, None), donate_argnums=0)
+    evaluate = jax.jit(engine.evaluate)
+    return CompiledEngine(init, Compiled(step, mesh), Compiled(evaluate, mesh), engine.batch)

@@ -1,0 +1,110 @@
+"""The train state, and the slots by which it is extended.
+
+Inside the engine every leaf has a leading axis of members, P, also where a run is alone; a slot
+that all members share has none.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from lm_lab.types import Hyper, PyTree
+
+FROZEN = "frozen"
+"""The slot of the parameters that an adapter leaves as they are; empty where all are trained."""
+
+
+class TrainState(NamedTuple):
+    """Everything that a step reads and writes. With the examples of the same step it decides the
+    next state.
+    """
+
+    step: Array  # i32[]
+    params: PyTree  # what is trained
+    opt_state: PyTree
+    hyper: Hyper
+    slots: dict[str, PyTree]
+
+
+class Slot(NamedTuple):
+    """A tree that the state carries beside parameters and optimizer state, and what becomes of it.
+
+    Its leaves keep the logical axes of the parameters that they are made from, and are sharded like
+    those.
+    """
+
+    init: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen parameters) -> the tree at step 0
+    # (tree, state after the step) -> the tree after the step; None: it never changes
+    update: Callable[[PyTree, TrainState], PyTree] | None = None
+    saved: bool = True  # in checkpoints; otherwise `init` makes it anew when a run goes on
+    shared: bool = False  # one tree for all members, without their axis; never updated or saved
+    evaluated: bool = False  # in the place of the trained parameters, as an evaluation of its own
+
+
+Slots = Mapping[str, Slot]
+Optimizer = Callable[[Hyper, Array | float], optax.GradientTransformation]  # (hyper, learning rate)
+Init = Callable[[Hyper, PyTree], TrainState]  # (hyper, arrays to start with)
+
+
+def frozen_slot(shared: bool) -> Slot:
+    """Parameters that are not trained: what they are follows from how the run began."""
+    return Slot(lambda trained, frozen: frozen, saved=False, shared=shared)
+
+
+def initial_state(
+    parameters: Callable[[Array, PyTree], tuple[PyTree, PyTree]], optimizer: Optimizer, slots: Slots
+) -> Init:
+    """(hyper, given) -> the state of one run before step 0.
+
+    `parameters` makes (trained, frozen) from a key and the given arrays. Leaves carry the logical
+    axes that the model gave them.
+    """
+
+    def init(hyper: Hyper, given: PyTree) -> TrainState:
+        trained, frozen = parameters(jax.random.key(hyper["seed"]), given)
+        opt_state = optimizer(hyper, 0.0).init(trained)
+        trees = {name: slot.init(trained, frozen) for name, slot in slots.items()}
+        return TrainState(jnp.int32(0), trained, opt_state, hyper, trees)
+
+    return init
+
+
+def divide(state: TrainState, slots: Slots) -> tuple[TrainState, dict[str, PyTree]]:
+    """(the state without the slots that members share, those slots)."""
+    shared = {name: tree for name, tree in state.slots.items() if slots[name].shared}
+    own = {name: tree for name, tree in state.slots.items() if not slots[name].shared}
+    return state._replace(slots=own), shared
+
+
+def unite(state: TrainState, shared: Mapping[str, PyTree]) -> TrainState:
+    """The state with the slots that `divide` took out."""
+    return state._replace(slots={**state.slots, **shared})
+
+
+def member(state: TrainState, index: int, slots: Slots) -> TrainState:
+    """The state of one member of a population."""
+    own, shared = divide(state, slots)
+    return unite(jax.tree.map(lambda leaf: leaf[index], own), shared)
+
+
+def saved(state: TrainState, slots: Slots) -> dict[str, PyTree]:
+    """What a checkpoint holds of a state, or of a tree of its form: all but slots that are made
+    anew.
+    """
+    held = {name: tree for name, tree in state._asdict().items() if name != "slots"}
+    trees = {name: state.slots[name] for name in saved_slots(slots)}
+    return {**held, "slots": trees} if trees else held
+
+
+def saved_slots(slots: Slots) -> list[str]:
+    """The names of the slots that checkpoints hold."""
+    return [name for name, slot in slots.items() if slot.saved and not slot.shared]
+
+
+def loaded(held: Mapping[str, PyTree], unsaved: Mapping[str, PyTree]) -> TrainState:
+    """The state of what `saved` gave and the slots that it left out."""
+    return TrainState(**{**held, "slots": {**held.get("slots", {}), **unsaved}})

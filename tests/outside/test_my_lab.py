@@ -1,0 +1,120 @@
+"""What a researcher adds from outside in one file each, trained, launched and reported: my_lab."""
+
+import io
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_lab.data import loader
+from lm_lab.sweeps import executors
+from lm_lab.sweeps import launch as launching
+from lm_lab.sweeps.algebra import param
+from lm_lab.train import loop, restore
+from lm_lab.train.run import Run
+from lm_lab.train.trust import trusting
+from tests import tiny
+from tests.sweeps import fakes
+
+SYNTHETIC = {"name": "synthetic", "order": 1, "documents": 60, "document_bytes": 128}
+PEAK, WARMUP, STEPS = 0.02, 4, 40
+CHANGES = {
+    "model": {"family": "my_lab.bag", "width": 8},
+    "objective": {"name": "my_lab.halved"},
+    "data": {
+        "source": {
+            "name": "my_lab.blend",
+            "first": {**SYNTHETIC, "symbols": 4},
+            "second": {**SYNTHETIC, "symbols": 4, "language_seed": 1},
+            "share": 2,
+        },
+        "tokenizer": "my_lab.letters",
+        "length": tiny.LENGTH,
+    },
+    "optimizer": {"name": "lion", "peak_rate": PEAK},
+    "schedule": {"name": "my_lab.inverse_root", "warmup_steps": WARMUP},
+    "adapter": {"name": "my_lab.eight_bits", "train": ["mix*", "head*"]},
+    "train.steps": STEPS,
+}
+
+
+@pytest.fixture(autouse=True)
+def my_lab(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(experiment, result, folder) of a run that all of my_lab has a part in."""
+    folder = tmp_path_factory.mktemp("outside") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        experiment, resolved = tiny.resolve(CHANGES)
+        (result,) = loop.train([Run(experiment, resolved, folder)])
+    return experiment, result, folder
+
+
+def test_a_family_an_objective_and_an_optimizer_train(trained):
+    _, result, _ = trained
+    assert result["status"] == "complete"
+    assert result["params"]["total"] == 2 * 257 * 8 + 8 * 8
+    # A uniform guess is log 257 = 5.5; the text has four symbols, log 4 = 1.4.
+    assert result["final"]["eval/heldout/nll"] < 4
+    # Of the readout forward and both gradients; of the mix none of its input, which is not trained.
+    assert result["flops_per_token"]["counted"] == 2 * (3 * 8 * 257 + 2 * 8 * 8)
+
+
+def test_a_schedule_sets_the_rate(trained):
+    _, _, folder = trained
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["rate"] for line in lines if "rate" in line}
+    assert len(rates) == STEPS // 2
+    for end, rate in rates.items():  # the line of `end` steps has the rate of step end - 1
+        assert rate == pytest.approx(PEAK * min(end / WARMUP, (WARMUP / end) ** 0.5), rel=1e-5)
+
+
+def test_a_source_mixes_others_and_a_tokenizer_cuts_them(trained):
+    experiment, _, _ = trained
+    codec = loader.open_tokenizer(experiment.data)
+    assert codec.decode(codec.encode("ABc")) == "abc"
+    settings = experiment.data.source.settings
+    from my_lab import blend
+
+    names = [document.text[:8] for document in blend.documents(settings)][:6]
+    first, second = (
+        [document.text[:8] for document in source.documents(chosen)]
+        for source, chosen in blend._loaded(settings)
+    )
+    assert names == [*first[:2], second[0], *first[2:4], second[1]]
+
+
+def test_a_metric_is_taken_of_the_trained_model(trained):
+    assert 0 < trained[1]["final"]["eval/heldout/root_mean_square"] < 10
+
+
+def test_an_adapter_stores_what_is_frozen_in_eight_bits(trained):
+    with trusting(["my_lab"]):
+        _, _, adapter = restore.load_adapter(trained[2])
+        _, _, params = restore.load_params(trained[2])
+    steps = adapter.frozen["steps"]["embed"]["embedding"]
+    assert steps.dtype == jnp.int8
+    assert jnp.abs(steps).max(0).tolist() == [127] * 8  # the largest entry of each column
+    sizes = adapter.frozen["sizes"]["embed"]["embedding"]
+    np.testing.assert_array_equal(params["embed"]["embedding"], steps * sizes)
+
+
+@pytest.mark.processes
+def test_an_executor_runs_a_sweep(tmp_path, monkeypatch):
+    environment = {"command": "lm-lab sweep", "devices": {"platform": "cpu"}}
+    monkeypatch.setattr(launching, "worker_environment", lambda: environment)
+    queue = executors.choose("my_lab.in_turn", {"queue": "long"})
+    study = fakes.study_of(param("seed", [0, 1]))
+    command = fakes.command_in(tmp_path)
+    summary = launching.launch(
+        study, tmp_path / "sweep", fakes.resolve, command, queue, stream=io.StringIO()
+    )
+    assert summary.finished
+    log = tmp_path / "sweep" / "runs" / summary.rows[0]["name"] / "log.txt"
+    assert log.read_text() == "queue long\n"
