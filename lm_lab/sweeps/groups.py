@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_lab.runs.sweep import Planned
-from lm_lab.train.sections import flat, known
+from lm_lab.train.sections import flat, key_table
 
 UNITS_PER_WORKER = (
     2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
@@ -36,7 +36,7 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
 
 def program(config: dict[str, Any]) -> str:
     """A key that is equal for runs whose configs differ only in settings that are marked traced."""
-    traced = known(config).traced
+    traced = key_table(config).traced
     rest = {key: value for key, value in flat(config).items() if key not in traced}
     return json.dumps(rest, sort_keys=True)
 

@@ -13,7 +13,14 @@ from lm_lab.runs.sweep import Planned, SweepRecord, read_sweep, write_sweep
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.identity import name_of, show
-from lm_lab.train.sections import Known, deciding, differences, known, modules, spec
+from lm_lab.train.sections import (
+    KeyTable,
+    deciding,
+    differences,
+    key_table,
+    names_modules_of,
+    spec,
+)
 from lm_lab.types import UserError
 
 Config = dict[str, Any]
@@ -52,9 +59,9 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     mesh was changed.
     """
     stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
-    named = [modules(run.config) for run in planned]
+    configs = [run.config for run in planned]
     # Stored runs that name other modules are none of these, and their modules stay unread.
-    stored = [run for run in stored if modules(run.config) in named]
+    stored = [run for run in stored if names_modules_of(run.config, configs)]
     names: dict[str, str] = {}
     for view in (spec, deciding):
         stored_by = _by_view(view, [run for run in stored if run.name not in names.values()])
@@ -66,12 +73,12 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def _by_view(
-    view: Callable[[Config, Known], Config], runs: Sequence[Planned]
+    view: Callable[[Config, KeyTable], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
     """The runs by the JSON of what `view` takes from their configs."""
     by_text: dict[str, list[Planned]] = {}
     for run in runs:
-        text = json.dumps(view(run.config, known(run.config)), sort_keys=True)
+        text = json.dumps(view(run.config, key_table(run.config)), sort_keys=True)
         by_text.setdefault(text, []).append(run)
     return by_text
 
@@ -124,7 +131,7 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
     lost = [run for run in stored.runs if run.name not in names]
     if lost:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
-        changed = differences(lost[0].config, now.config, known(now.config)) if now else []
+        changed = differences(lost[0].config, now.config, key_table(now.config)) if now else []
         difference = "".join(
             f" (config.{each.key} was {show(each.stored)}, is {show(each.asked)})"
             for each in changed[:1]

@@ -25,7 +25,7 @@ from lm_lab.train.sections import (
     Difference,
     Values,
     differences,
-    known,
+    key_table,
     spec,
 )
 from lm_lab.types import UserError
@@ -49,7 +49,7 @@ class Claim(NamedTuple):
 
 def name_of(resolved: Values) -> str:
     """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
-    return hash_of(spec(resolved, known(resolved)))
+    return hash_of(spec(resolved, key_table(resolved)))
 
 
 def claim(directory: Path, resolved: Values) -> Claim:
@@ -65,16 +65,16 @@ def claim(directory: Path, resolved: Values) -> Claim:
         identity, stored = read_config_file(path, OTHER)
     except Unreadable as damaged:
         return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
-    about = known(resolved)
-    changes = differences(stored, json.loads(json.dumps(resolved)), about)
+    table = key_table(resolved)
+    changes = differences(stored, json.loads(json.dumps(resolved)), table)
     for change in changes:
-        if change.key not in about.free | about.files and change.key not in END:
+        if change.key not in table.harmless | table.files and change.key not in END:
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "
                 f"{show(change.asked)} here; give the same, or choose another --workdir"
             )
-    return Claim(identity, tuple(changes), any(change.key in about.files for change in changes))
+    return Claim(identity, tuple(changes), any(change.key in table.files for change in changes))
 
 
 def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -> str:

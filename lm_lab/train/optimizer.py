@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from lm_lab import registry, schedules
-from lm_lab.contracts import Optimizer, Schedule
+from lm_lab.contracts import Schedule
 from lm_lab.optimizers import clipped, decay_mask
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper
@@ -42,7 +42,7 @@ def same_rates(update: Update, steps: int, other_steps: int, until: int) -> bool
 def make(update: Update, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
     """Clipping, then the optimizer at `rate`."""
     name, settings = update.optimizer
-    optimizer: Optimizer = registry.load("optimizers", name, "config.optimizer.name")
+    optimizer = registry.load("optimizers", name, "config.optimizer.name")
     made = optimizer.make(settings, hyper, rate, decay_mask)
     return clipped(settings.clip_norm, made)
 

@@ -6,14 +6,14 @@ stored before.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, chosen_name, keys, module, section, setting
+from lm_lab.schema import Chosen, chosen_name, keys, module, option_name, section, setting
 from lm_lab.train.experiment import Precision, TrainConfig
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
@@ -47,11 +47,11 @@ class Config:
 SECTIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "seed")
 
 
-class Known(NamedTuple):
+class KeyTable(NamedTuple):
     """What the settings classes say of the keys that a config has, by dotted key."""
 
     defaults: Flat  # plain values; keys that must be given are absent
-    free: frozenset[str]  # keys that do not decide the result of a run
+    harmless: frozenset[str]  # keys that do not decide the result of a run
     files: frozenset[str]  # keys that name files of text, whose content decides it
     traced: frozenset[str]  # keys of numbers that live in the train state as arrays
 
@@ -78,66 +78,83 @@ def flat(values: Values, prefix: str = "") -> Flat:
     return leaves
 
 
-def modules(values: Values) -> dict[str, str]:
-    """The names of the modules that a config names, by dotted key, defaults where it names none.
-    Imports none of them.
+def modules(values: Values) -> Iterator[tuple[str, str]]:
+    """(dotted key, name) of every module that a config names, by default too.
+
+    A module is imported, to see what its own settings name, only once the next pair is asked for:
+    a reader of values of unknown origin refuses a name before that.
     """
-    return dict(_modules(Config, values, ""))
+    return _modules(Config, values, "")
 
 
-def _modules(cls: type, values: Any, prefix: str) -> list[tuple[str, str]]:
-    named = []
+def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    given = values if isinstance(values, Mapping) else {}
     for field in dataclasses.fields(cls):
-        key = f"{prefix}{field.name}"
-        value = values.get(field.name) if isinstance(values, Mapping) else None
-        if "section" in field.metadata:
-            named += _modules(field.metadata["section"], value, f"{key}.")
-        elif "modules" in field.metadata:
-            tag = field.metadata["tag"]
-            name = chosen_name(value, tag, field.metadata["default_name"])
-            named += [(f"{key}.{tag}", name)] if name is not None else []
-    return named
+        key, value, mark = f"{prefix}{field.name}", given.get(field.name), field.metadata
+        if "section" in mark:
+            yield from _modules(mark["section"], value, f"{key}.")
+        elif "modules" in mark:
+            name = chosen_name(value, mark["tag"], mark["default_name"])
+            if name is not None:
+                yield f"{key}.{mark['tag']}", name
+                settings = mark["modules"].settings(name, f"config.{key}.{mark['tag']}")
+                yield from _modules(settings, value, f"{key}.")
+        elif "options" in mark:
+            name = chosen_name(value, "name", option_name(field, field.default))
+            if name in mark["options"]:
+                yield from _modules(mark["options"][name], value, f"{key}.")
+            elif name is not None:
+                yield f"{key}.name", name
 
 
-def known(values: Values) -> Known:
+def names_modules_of(values: Values, others: Sequence[Values]) -> bool:
+    """Whether a config names the same modules as one of the others. Imports none but theirs."""
+    named, allowed = {}, [dict(modules(other)) for other in others]
+    for key, name in modules(values):
+        named[key] = name
+        if not any(each.get(key) == name for each in allowed):
+            return False
+    return named in allowed
+
+
+def key_table(values: Values) -> KeyTable:
     """What is known of the keys of a config. Imports the modules that it names: pass no names of
     unknown origin.
     """
-    found = list(keys(Config, values))
+    every = list(keys(Config, values))
 
     def marked(name: str, default: bool) -> frozenset[str]:
-        return frozenset(k.key for k in found if k.field.metadata.get(name, default))
+        return frozenset(each.key for each in every if each.field.metadata.get(name, default))
 
-    defaults = {k.key: k.default for k in found if k.default is not dataclasses.MISSING}
-    every = frozenset(each.key for each in found)
-    free = every - marked("changes_result", True)
-    return Known(defaults, free, marked("names_file", False), marked("traced", False))
+    defaults = {k.key: k.default for k in every if k.default is not dataclasses.MISSING}
+    harmless = frozenset(each.key for each in every) - marked("changes_result", True)
+    return KeyTable(defaults, harmless, marked("names_file", False), marked("traced", False))
 
 
-def spec(values: Values, about: Known) -> Flat:
+def spec(values: Values, table: KeyTable) -> Flat:
     """What a config says beyond the defaults."""
     return {
         key: value
         for key, value in flat(values).items()
-        if not same(value, about.defaults.get(key, ABSENT))
+        if not same(value, table.defaults.get(key, ABSENT))
     }
 
 
-def deciding(values: Values, about: Known) -> Flat:
+def deciding(values: Values, table: KeyTable) -> Flat:
     """What of the spec decides the result of the run, the content of files apart."""
     return {
         key: value
-        for key, value in spec(values, about).items()
-        if key not in about.free | about.files
+        for key, value in spec(values, table).items()
+        if key not in table.harmless | table.files
     }
 
 
-def differences(stored: Values, asked: Values, about: Known) -> list[Difference]:
+def differences(stored: Values, asked: Values, table: KeyTable) -> list[Difference]:
     """All keys in which two configs differ; a key that one of them lacks has its default there."""
     there, here = flat(stored), flat(asked)
     every = [*here, *(key for key in there if key not in here)]
     pairs = [
-        Difference(key, *(side.get(key, about.defaults.get(key, ABSENT)) for side in (there, here)))
+        Difference(key, *(side.get(key, table.defaults.get(key, ABSENT)) for side in (there, here)))
         for key in every
     ]
     return [pair for pair in pairs if not same(pair.stored, pair.asked)]

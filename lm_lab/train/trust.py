@@ -1,5 +1,6 @@
-"""The modules that a stored config names, and whether their packages are trusted (runs/trust.py)."""
+"""The modules that a config names, and whether their packages are trusted (runs/trust.py)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from lm_lab.runs.trust import Named, check_names, packages_of
@@ -16,13 +17,11 @@ def packages(values: Values) -> set[str]:
     return packages_of(name for _, name in names_of(values))
 
 
-def names_of(values: Values) -> list[Named]:
-    """All that a config names modules by."""
+def names_of(values: Values) -> Iterator[Named]:
+    """All that a config names modules by; see sections.modules for when they are imported."""
     train = values.get("train")
-    exams = train.get("also_evaluate") if isinstance(train, dict) else None
-    also = (
-        [("config.train.also_evaluate", name) for name in exams]
-        if isinstance(exams, (list, tuple))
-        else []
-    )
-    return [(f"config.{key}", name) for key, name in modules(values).items()] + also
+    also = train.get("also_evaluate") if isinstance(train, dict) else None
+    for name in also if isinstance(also, (list, tuple)) else ():
+        yield "config.train.also_evaluate", name
+    for key, name in modules(values):
+        yield f"config.{key}", name

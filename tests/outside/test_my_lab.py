@@ -8,18 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.data import loader
+from lm_lab.data.text import Text
+from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
-from lm_lab.train import loop, restore
+from lm_lab.train import loop, restore, trust
 from lm_lab.train.run import Run
-from lm_lab.train.trust import trusting
+from lm_lab.types import UserError
 from tests import tiny
 from tests.sweeps import fakes
 
 SYNTHETIC = {"name": "synthetic", "order": 1, "documents": 60, "document_bytes": 128}
-PEAK, WARMUP, STEPS = 0.02, 4, 40
+PEAK, WARMUP, STEPS = 2.0, 4, 40
 CHANGES = {
     "model": {"family": "my_lab.bag", "width": 8},
     "objective": {"name": "my_lab.halved"},
@@ -33,7 +34,7 @@ CHANGES = {
         "tokenizer": "my_lab.letters",
         "length": tiny.LENGTH,
     },
-    "optimizer": {"name": "lion", "peak_rate": PEAK},
+    "optimizer": {"name": "my_lab.momentum", "peak_rate": PEAK, "momentum": 0.5},
     "schedule": {"name": "my_lab.inverse_root", "warmup_steps": WARMUP},
     "adapter": {"name": "my_lab.eight_bits", "train": ["mix*", "head*"]},
     "train.steps": STEPS,
@@ -77,7 +78,7 @@ def test_a_schedule_sets_the_rate(trained):
 
 def test_a_source_mixes_others_and_a_tokenizer_cuts_them(trained):
     experiment, _, _ = trained
-    codec = loader.open_tokenizer(experiment.data)
+    codec = Text(experiment.data).codec
     assert codec.decode(codec.encode("ABc")) == "abc"
     settings = experiment.data.source.settings
     from my_lab import blend
@@ -103,6 +104,16 @@ def test_an_adapter_stores_what_is_frozen_in_eight_bits(trained):
     assert jnp.abs(steps).max(0).tolist() == [127] * 8  # the largest entry of each column
     sizes = adapter.frozen["sizes"]["embed"]["embedding"]
     np.testing.assert_array_equal(params["embed"]["embedding"], steps * sizes)
+
+
+def test_a_stored_file_names_no_untrusted_module_within_the_settings_of_a_trusted_one(trained):
+    values = json.loads((trained[2] / "config.json").read_text())
+    values["data"]["source"]["second"] = "evil.source"
+    with (
+        trusting(["my_lab"]),
+        pytest.raises(UserError, match=r"data\.source\.second\.name names 'evil\.source'"),
+    ):
+        trust.check(values, Path("config.json"))
 
 
 @pytest.mark.processes

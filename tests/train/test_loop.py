@@ -1,8 +1,6 @@
-"""Runs, end to end: what is resumed ends in the same bits, and one that diverges stops no other."""
+"""Runs, end to end: what they record, how they diverge, and what they are evaluated by."""
 
 import math
-import os
-import signal
 import time
 from types import SimpleNamespace
 
@@ -12,113 +10,15 @@ import pytest
 
 from lm_lab.data.sources import synthetic
 from lm_lab.engine.program import Compiled
-from lm_lab.engine.sharding import unbox
-from lm_lab.engine.state import saved
 from lm_lab.runs import records
-from lm_lab.runs.checkpoint import Checkpoints
-from lm_lab.train import identity, loop, program, throughput
-from lm_lab.train.compiled import compile_program
+from lm_lab.train import loop, program, throughput
 from lm_lab.train.experiment import TrainConfig
-from lm_lab.train.preemption import Preempted
-from lm_lab.train.run import Run
-from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
+from tests.train.launched import THREE, Killed, kept, kill_at, runs_in
 
-PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
-
-
-class Killed(Exception):
-    """The process would be gone."""
-
-
-@pytest.fixture(autouse=True)
-def programs(monkeypatch):
-    """Programs are compiled once for the same runs: that is most of a tiny run's time."""
-
-    def remembered(tasks):
-        key = tuple(repr(task.experiment) for task in tasks)
-        if key not in PROGRAMS:
-            PROGRAMS[key] = compile_program(tasks)
-        return PROGRAMS[key]
-
-    monkeypatch.setattr(loop, "compile_program", remembered)
-
-
-PROGRAMS: dict = {}
-THREE = (
-    {"seed": 0},
-    {"seed": 1, "optimizer.peak_rate": 3e-3},
-    {"seed": 2, "optimizer.weight_decay": 0.5},
-)
-
-
-def runs_in(directory, members=THREE[:1], **changes):
-    return [
-        Run(*tiny.resolve(changes | own), directory / f"run{index}")
-        for index, own in enumerate(members)
-    ]
-
-
-def kept(run):
-    """What a run leaves behind, less what a clock says: (state, lines, result)."""
-    made = program.assemble(tiny.bound(run.experiment))
-    abstract = saved(unbox(made.state), made.slots)
-    spec = identity.name_of(run.resolved)
-    with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:
-        found = checkpoints.latest(abstract)
-    assert found is not None
-    lines = [dict(line) for line in records.read_metrics(run.directory)]
-    result = dict(records.read_result(run.directory) or {})
-    for record in (*lines, result):
-        for name in PACE:
-            record.pop(name, None)
-    return (found[0], jax.device_get(found[1])), lines, result
-
-
-def assert_same(runs, undisturbed):
-    for one, other in zip(runs, undisturbed, strict=True):
-        (step, state), lines, result = kept(one)
-        (wanted_step, wanted_state), wanted_lines, wanted_result = kept(other)
-        assert step == wanted_step
-        assert same_bits(state, wanted_state)
-        assert lines == wanted_lines
-        assert result == wanted_result
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Three runs trained together from start to end."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
-    runs = runs_in(tmp_path_factory.mktemp("undisturbed"), THREE)
-    results = loop.train(runs)
-    patch.undo()
-    assert [result["status"] for result in results] == ["complete"] * 3
-    return runs
-
-
-def newest(run):
-    """The name of its newest checkpoint, None where there is none."""
-    return max((path.name for path in (run.directory / "checkpoints").glob("step_*")), default=None)
-
-
-def kill_at(monkeypatch, number, after):
-    """Makes the given save raise, before or after it has been handed over; the members save in
-    turn.
-    """
-    save, count = RunWriter.save, iter(range(1, 1000))
-
-    def dying(self, *args):
-        now = next(count)
-        if now == number and not after:
-            raise Killed
-        save(self, *args)
-        if now == number:
-            raise Killed
-
-    monkeypatch.setattr(RunWriter, "save", dying)
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
@@ -146,137 +46,6 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
     assert 5000 <= result["compile_seconds"] < 5500
     assert 0 < result["seconds"] < 500
     assert result["tokens_per_second"] > 4 * compiled.program.targets_per_step / 500
-
-
-@pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
-def test_a_run_killed_and_started_again_ends_in_the_same_bits(
-    tmp_path, monkeypatch, undisturbed, number, after
-):
-    runs = runs_in(tmp_path)
-    with monkeypatch.context() as patch:
-        kill_at(patch, number, after)
-        with pytest.raises(Killed):
-            loop.train(runs)
-    assert records.read_result(runs[0].directory) is None
-    loop.train(runs)
-    assert_same(runs, undisturbed[:1])
-
-
-def test_a_run_killed_again_and_again_ends_in_the_same_bits(tmp_path, monkeypatch, undisturbed):
-    runs = runs_in(tmp_path)
-    for _ in range(4):  # each time it gets one save further
-        with monkeypatch.context() as patch:
-            kill_at(patch, 1, after=True)
-            with pytest.raises(Killed):
-                loop.train(runs)
-    loop.train(runs)
-    assert_same(runs, undisturbed[:1])
-
-
-@pytest.mark.parametrize(
-    "number", [2, 6, 8]
-)  # the second member's first save, the third's second, the second's third
-def test_members_whose_newest_checkpoints_differ_go_on_from_what_all_have(
-    tmp_path, monkeypatch, undisturbed, number
-):
-    runs = runs_in(tmp_path, THREE)
-    with monkeypatch.context() as patch:
-        kill_at(patch, number, after=False)
-        with pytest.raises(Killed):
-            loop.train(runs)
-    assert len({newest(run) for run in runs}) == 2
-    loop.train(runs)
-    assert_same(runs, undisturbed)
-
-
-def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed):
-    runs = runs_in(tmp_path, THREE)
-    for run, saves in ((runs[0], 1), (runs[1], 2)):
-        with monkeypatch.context() as patch:
-            kill_at(patch, saves, after=True)
-            with pytest.raises(Killed):
-                loop.train([run])
-    loop.train(runs[2:])
-    loop.train(runs)
-    assert_same(runs, undisturbed)
-
-
-def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(
-    tmp_path, monkeypatch, undisturbed
-):
-    runs = runs_in(tmp_path, THREE)
-    for company, saves in (([0], 3), ([0, 1], 2), ([1, 2], 2), ([0, 2], 1)):
-        with monkeypatch.context() as patch:
-            kill_at(patch, saves, after=True)
-            with pytest.raises(Killed):
-                loop.train([runs[index] for index in company])
-    loop.train(runs[:1])
-    loop.train(runs)
-    assert_same(runs, undisturbed)
-
-
-def test_a_member_that_was_stopped_loses_no_step_to_one_that_has_not_begun(
-    tmp_path, monkeypatch, undisturbed
-):
-    runs = runs_in(tmp_path, THREE)
-    with monkeypatch.context() as patch:
-        kill_at(patch, 1, after=True)
-        with pytest.raises(Killed):
-            loop.train(runs[:1])
-    with monkeypatch.context() as patch:
-        kill_at(patch, 1, after=False)
-        with pytest.raises(Killed):
-            loop.train(runs)
-    assert newest(runs[0]) == "step_00000002"
-    loop.train(runs)
-    assert_same(runs, undisturbed)
-
-
-def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, undisturbed):
-    runs = runs_in(tmp_path, THREE)
-    with monkeypatch.context() as patch:
-        kill_at(patch, 3, after=True)
-        with pytest.raises(Killed):
-            loop.train(runs[:1])
-    companies, train = [], loop._train
-
-    def noted(compiled, company, *rest):
-        companies.append((len(company.members), company.step, company.until))
-        train(compiled, company, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_train", noted)
-        kill_at(patch, 2, after=True)
-        with pytest.raises(Killed):
-            loop.train(runs)
-        patch.undo()
-        patch.setattr(loop, "_train", noted)
-        loop.train(runs)
-    assert companies == [(2, 0, 6), (2, 2, 6), (3, 6, None)]
-    assert_same(runs, undisturbed)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, monkeypatch, undisturbed, number):
-    runs = runs_in(tmp_path, **{"train.checkpoint_every_steps": 100})
-    log = RunWriter.log
-
-    def interrupted(self, first_step, *args):
-        if first_step == 2:
-            os.kill(os.getpid(), number)
-        log(self, first_step, *args)
-
-    before = signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        patch.setattr(RunWriter, "log", interrupted)
-        with pytest.raises(Preempted, match=f"{number.name} at step 6: saved"):
-            loop.train(runs)
-    assert signal.getsignal(number) == before
-    assert (
-        newest(runs[0]) == "step_00000006"
-    )  # that came while the evaluation of step 4 was under way
-    loop.train(runs)
-    assert_same(runs, undisturbed[:1])
 
 
 def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):

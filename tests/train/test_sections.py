@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
-from lm_lab.schema import option_name, plain
+from lm_lab import config as configs
+from lm_lab.data import loader
+from lm_lab.schema import build, option_name, plain
 from lm_lab.train.optimizer import Update, same_rates
-from lm_lab.train.sections import Config, deciding, differences, flat, known, modules, spec
+from lm_lab.train.sections import Config, deciding, differences, flat, key_table, modules, spec
+from lm_lab.types import UserError
 from tests import tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden/defaults.json"
@@ -63,16 +67,42 @@ def test_every_setting_of_every_choice_says_what_it_is():
     assert not undocumented
 
 
+LEAST = {"model": {"family": "rnn"}, "objective": {"name": "causal"}, "train": {"steps": 1}}
+
+
+def unread() -> Iterator[tuple[str, str, str, str]]:
+    """(choice, tag, option, key of another option) for every module that a config may name."""
+    for path, cls in (("", Config), ("data.", loader.Config)):
+        for field in dataclasses.fields(cls):
+            kind = field.metadata.get("modules")
+            names = kind.names() if kind else []
+            keys = {
+                name: {f.name for f in dataclasses.fields(kind.settings(name, ""))}
+                for name in names
+            }
+            for name in names:
+                for other in sorted(set().union(*keys.values()) - keys[name])[:2]:
+                    yield f"{path}{field.name}", field.metadata["tag"], name, other
+
+
+@pytest.mark.parametrize("choice, tag, option, key", list(unread()))
+def test_a_setting_that_the_chosen_module_does_not_read_is_an_error(choice, tag, option, key):
+    values = configs.override(ConfigDict(LEAST), {choice: {tag: option, key: 1}})
+    line = rf"^config\.{choice}\.{key} is read with .*, not with {option}; leave it out$"
+    with pytest.raises(UserError, match=line):
+        build(Config, values.to_dict(), "config")
+
+
 @pytest.fixture(scope="module")
 def resolved():
     return tiny.resolve()[1]
 
 
 def test_every_key_of_a_resolved_config_is_known_with_its_default(resolved):
-    about = known(resolved)
-    assert set(flat(resolved)) == about.defaults.keys() | {"model.family", "objective.name"}
-    assert known({}).defaults.keys() < about.defaults.keys()
-    assert modules({}) == {
+    table = key_table(resolved)
+    assert set(flat(resolved)) == table.defaults.keys() | {"model.family", "objective.name"}
+    assert key_table({}).defaults.keys() < table.defaults.keys()
+    assert dict(modules({})) == {
         "data.source.name": "stdlib",
         "data.tokenizer.name": "byte",
         "optimizer.name": "adamw",
@@ -82,22 +112,22 @@ def test_every_key_of_a_resolved_config_is_known_with_its_default(resolved):
 
 
 def test_a_key_that_came_later_is_no_difference_at_its_default(resolved):
-    about = known(resolved)
+    table = key_table(resolved)
     older = {
         **resolved,
         "optimizer": {k: v for k, v in resolved["optimizer"].items() if k != "clip_norm"},
     }
     del older["adapter"]
-    assert not differences(older, resolved, about)
-    assert spec(older, about) == spec(resolved, about)
+    assert not differences(older, resolved, table)
+    assert spec(older, table) == spec(resolved, table)
     changed = {**resolved, "optimizer": {**resolved["optimizer"], "clip_norm": None}}
-    assert [(each.key, each.stored, each.asked) for each in differences(older, changed, about)] == [
+    assert [(each.key, each.stored, each.asked) for each in differences(older, changed, table)] == [
         ("optimizer.clip_norm", 1.0, None)
     ]
 
 
 def test_only_what_differs_from_the_defaults_is_said(resolved):
-    said = spec(resolved, known(resolved))
+    said = spec(resolved, key_table(resolved))
     assert said["model.family"] == "decoder"
     assert said["train.steps"] == 8
     assert said["data.source.name"] == "synthetic"
@@ -114,9 +144,9 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
         "model.attention_kernel": "plain",
     }
     plain, other = tiny.resolve()[1], tiny.resolve(keys)[1]
-    about = known(plain)
-    assert deciding(plain, about) == deciding(other, about)
-    assert spec(plain, about) != spec(other, about)
+    table = key_table(plain)
+    assert deciding(plain, table) == deciding(other, table)
+    assert spec(plain, table) != spec(other, table)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +160,7 @@ def test_kernels_the_mesh_and_rhythms_decide_nothing():
     ],
 )
 def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
-    found = differences({"mesh": {"x": stored}}, {"mesh": {"x": asked}}, known({}))
+    found = differences({"mesh": {"x": stored}}, {"mesh": {"x": asked}}, key_table({}))
     assert (not found) == same
 
 

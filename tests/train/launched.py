@@ -1,0 +1,93 @@
+"""Tiny runs that are launched, killed and compared."""
+
+import jax
+
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.state import saved
+from lm_lab.runs import records
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.train import identity, program
+from lm_lab.train.compiled import CompiledProgram, compile_program
+from lm_lab.train.run import Run
+from lm_lab.train.writer import RunWriter
+from tests import tiny
+from tests.tiny import same_bits
+
+PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
+PROGRAMS: dict[tuple[str, ...], CompiledProgram] = {}
+
+
+def compile_once(tasks):
+    """The program of these tasks, compiled once in a process: that is most of a tiny run's
+    time.
+    """
+    key = tuple(repr(task.experiment) for task in tasks)
+    if key not in PROGRAMS:
+        PROGRAMS[key] = compile_program(tasks)
+    return PROGRAMS[key]
+
+
+class Killed(Exception):
+    """The process would be gone."""
+
+
+THREE = (
+    {"seed": 0},
+    {"seed": 1, "optimizer.peak_rate": 3e-3},
+    {"seed": 2, "optimizer.weight_decay": 0.5},
+)
+
+
+def runs_in(directory, members=THREE[:1], **changes):
+    return [
+        Run(*tiny.resolve(changes | own), directory / f"run{index}")
+        for index, own in enumerate(members)
+    ]
+
+
+def kept(run):
+    """What a run leaves behind, less what a clock says: (state, lines, result)."""
+    made = program.assemble(tiny.bound(run.experiment))
+    abstract = saved(unbox(made.state), made.slots)
+    spec = identity.name_of(run.resolved)
+    with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:
+        found = checkpoints.latest(abstract)
+    assert found is not None
+    lines = [dict(line) for line in records.read_metrics(run.directory)]
+    result = dict(records.read_result(run.directory) or {})
+    for record in (*lines, result):
+        for name in PACE:
+            record.pop(name, None)
+    return (found[0], jax.device_get(found[1])), lines, result
+
+
+def assert_same(runs, undisturbed):
+    for one, other in zip(runs, undisturbed, strict=True):
+        (step, state), lines, result = kept(one)
+        (wanted_step, wanted_state), wanted_lines, wanted_result = kept(other)
+        assert step == wanted_step
+        assert same_bits(state, wanted_state)
+        assert lines == wanted_lines
+        assert result == wanted_result
+
+
+def newest(run):
+    """The name of its newest checkpoint, None where there is none."""
+    return max((path.name for path in (run.directory / "checkpoints").glob("step_*")), default=None)
+
+
+def kill_at(monkeypatch, number, after):
+    """Makes the given save raise, before or after it has been handed over; the members save in
+    turn.
+    """
+    save, count = RunWriter.save, iter(range(1, 1000))
+
+    def dying(self, *args):
+        now = next(count)
+        if now == number and not after:
+            raise Killed
+        save(self, *args)
+        if now == number:
+            raise Killed
+
+    monkeypatch.setattr(RunWriter, "save", dying)
