@@ -18,12 +18,14 @@ from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
+from lm_lab.cli.key_table import entries, render
 from lm_lab.library import devices
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
+__doc__ = "\n".join([str(__doc__), "Keys, as KEY = DEFAULT:", "", *render(entries())])
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
