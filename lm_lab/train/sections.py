@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, chosen_name, keys, module, option_name, section, setting
+from lm_lab.schema import (
+    Chosen,
+    chosen_name,
+    keys,
+    module,
+    option_classes,
+    option_name,
+    section,
+    setting,
+)
 from lm_lab.train.experiment import Precision, TrainConfig
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
@@ -101,10 +110,11 @@ def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
                 yield from _modules(settings, value, f"{key}.")
         elif "options" in mark:
             name = chosen_name(value, "name", option_name(field, field.default))
-            if name in mark["options"]:
-                yield from _modules(mark["options"][name], value, f"{key}.")
-            elif name is not None:
+            if name is not None and name not in mark["options"]:
                 yield f"{key}.name", name
+            classes = option_classes(field, name, f"config.{key}")
+            if name in classes:
+                yield from _modules(classes[name], value, f"{key}.")
 
 
 def names_modules_of(values: Values, others: Sequence[Values]) -> bool:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from lm_lab.data import loader
+from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
 from lm_lab.train import loop, restore
 from lm_lab.train.run import Run
-from lm_lab.runs.trust import trusting
 from tests import tiny
 from tests.sweeps import fakes
 
