@@ -2,7 +2,7 @@
 
 Command:  lm-lab train --config=configs/lion_tiny.py --workdir=runs/lion_tiny
 Cost:     about a minute on 4 CPU cores
-Result:   TODO
+Result:   2.54 bits per byte on held-out text (one seed, rate and decay not searched)
 """
 
 from ml_collections import ConfigDict

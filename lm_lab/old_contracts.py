@@ -15,14 +15,7 @@ def checked(module: str, made: Any) -> ObjectiveFunctions:
     def prepare(key: Any, examples: Any) -> Batch:
         return _require(module, "prepare", made.prepare(key, examples), Batch)
 
-    def loss(logits: Any, batch: Batch) -> Any:
-        sums = made.loss(logits, batch)
-        lacks = [name for name in ("nll", "weight") if name not in sums]
-        if lacks:
-            raise UserError(f"{module!r} has a loss that gives no {lacks[0]!r}")
-        return sums
-
-    return ObjectiveFunctions(prepare, loss)
+    return ObjectiveFunctions(prepare, made.loss)
 
 
 def checked_adapter(module: str, made: Any) -> AdapterFunctions:

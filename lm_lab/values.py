@@ -28,7 +28,7 @@ def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
     try:
         converted = _convert(value, hint)
         if converted is _REFUSED:
-            raise UserError(f"{where} must be {_words(hint)}, not {shown(value)}")
+            raise UserError(f"{where} must be {expected(hint)}, not {shown(value)}")
         numbers = converted if isinstance(converted, tuple) else (converted,)
         for number in numbers:
             if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -71,14 +71,15 @@ def shown(value: Any) -> str:
     return text if len(text := repr(value)) <= 200 else f"{text[:200]}..."
 
 
-def _words(hint: Any) -> str:
+def expected(hint: Any) -> str:
+    """What a value must be by its type, in words: "a whole number or None"."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_words(option) for option in get_args(hint))
+        return " or ".join(expected(option) for option in get_args(hint))
     if origin is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if origin is tuple:
-        return f"a list, each {_words(get_args(hint)[0])}"
+        return f"a list, each {expected(get_args(hint)[0])}"
     names = {
         int: "a whole number",
         float: "a number",

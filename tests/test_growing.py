@@ -83,7 +83,7 @@ OBJECTIVES = {
     ),
     "no weight": (
         ("causal.loss)", "lambda *_: {'nll': 0.0})"),
-        "has a loss that gives no 'weight'",
+        "its loss gives no 'weight'",
     ),
     "no Batch": (
         ("batch._replace", "dict"),

@@ -9,6 +9,7 @@
   --architecture=NAME         the architecture to write (default: the first that fits the model)
   --base=FOLDER               for a PEFT adapter: the model on which it was trained, as for --from
                               (default: the one that its adapter_config.json names)
+  --average                   of a run: the moving average of its parameters, if it kept one
   --allow_nonfinite           accept weights that are NaN or infinite; without it they are refused
 
 What belongs to the weights is converted too: tokenizer files, chat templates, special ids, settings
@@ -48,6 +49,10 @@ NONFINITE = flags.DEFINE_bool(
     "allow_nonfinite", False, "NaN and infinite weights", flag_values=FLAGS
 )
 
+AVERAGE = flags.DEFINE_bool(
+    "average", False, "the moving average of a run's parameters", flag_values=FLAGS
+)
+
 LENGTH = 1024  # most windows that a run's config names
 
 
@@ -69,7 +74,11 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"--base is for the folder of an adapter, and {place} is none; leave it out"
         )
-    family, config, params = origin.load(place, DTYPE.value, allow_nonfinite=NONFINITE.value)
+    if AVERAGE.value and not origin.is_run(place):
+        raise UserError(f"--average is for runs, and {place} is none; leave it out")
+    family, config, params = origin.load(
+        place, DTYPE.value, allow_nonfinite=NONFINITE.value, average=AVERAGE.value
+    )
     if origin.is_run(place):
         architecture = folder.save(
             target, family, config, params, ARCHITECTURE.value, *kept_in(place)

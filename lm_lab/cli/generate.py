@@ -4,6 +4,7 @@
 
   --workdir=DIR               the run's directory; its newest checkpoint is used
   --prompt=TEXT               the text to continue; given several times, the texts are one batch
+  --average                   with the moving average of the parameters, if the run kept one
 {settings}
 
 A single prompt is printed token by token, several when all are complete. A text ends at the model's
@@ -29,6 +30,9 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
 PROMPTS = flags.DEFINE_multi_string("prompt", None, "the text to continue", flag_values=FLAGS)
+AVERAGE = flags.DEFINE_bool(
+    "average", False, "the moving average of the parameters", flag_values=FLAGS
+)
 FIELDS = dataclasses.fields(Config)
 SETTINGS = {
     field.name: flags.DEFINE_string(
@@ -60,7 +64,7 @@ def run(argv: list[str]) -> int:
         if flag.value is not None
     }
     settings = build(Config, given, "generate")
-    texts, trained = utf8(PROMPTS.value or [""]), open_run(directory)
+    texts, trained = utf8(PROMPTS.value or [""]), open_run(directory, average=AVERAGE.value)
     devices.start(trained.experiment.mesh)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):
         if settings.beams > 1 or len(texts) > 1:

@@ -7,6 +7,7 @@
   --to=FOLDER                 a new folder
   --form=FORM                 run (default): a run's directory, for other commands, train.initial;
                               peft: only the adapter, for PEFT on the base as `convert` writes it
+  --average                   the moving average of what was trained, if the run kept one
 
 The sum is computed in float32; a line says what rounding it to the parameters' dtype loses.
 """
@@ -27,6 +28,10 @@ WORKDIR = flags.DEFINE_string(
 TO = flags.DEFINE_string("to", None, "what is written", allow_overwrite=False, flag_values=FLAGS)
 FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", flag_values=FLAGS)
 
+AVERAGE = flags.DEFINE_bool(
+    "average", False, "the moving average of the parameters", flag_values=FLAGS
+)
+
 
 def run(argv: list[str]) -> int:
     """Merges, and prints what was written. If it raises UserError, nothing was written."""
@@ -37,7 +42,7 @@ def run(argv: list[str]) -> int:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
     target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
-    family, config, own = restore.load_adapter(directory)
+    family, config, own = restore.load_adapter(directory, AVERAGE.value)
     if own.name != "lora":
         raise UserError(
             f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it "
@@ -56,7 +61,7 @@ def run(argv: list[str]) -> int:
             "parameters"
         )
         return 0
-    _, _, params = restore.load_params(directory)
+    _, _, params = restore.load_params(directory, AVERAGE.value)
     with folder.drafted(target) as draft:
         values = carried.hand_on(directory, draft, restore.read_config(directory))
         values["adapter"], values["train"]["initial"] = {"name": "none"}, None

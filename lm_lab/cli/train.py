@@ -10,16 +10,22 @@ one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit code
 """
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
-from lm_lab.library.training import train_together
+from lm_lab.cli.key_table import entries, render
+from lm_lab.library import devices
+from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
+__doc__ = "\n".join([str(__doc__), "Keys, as KEY = DEFAULT:", "", *render(entries())])
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
@@ -33,16 +39,28 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab train --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     experiment, resolved = configs.resolve(config)
-    return train_all([Run(experiment, resolved, directory)])
+    runs = [Run(experiment, resolved, directory)]
+    with on_devices(runs):
+        results = train(runs)
+    return show(runs, results)
 
 
-def train_all(runs: list[Run]) -> int:
-    """Trains runs of one program and prints how each ended."""
+@contextmanager
+def on_devices(runs: Sequence[Run]) -> Iterator[None]:
+    """The block trains runs of one program: it ends the process with the exit code of a signal that
+    stopped it.
+    """
+    devices.start(runs[0].experiment.mesh)
     try:
-        results = train_together(runs)
+        with devices.memory():
+            yield
     except Preempted as stop:
         print(f"lm-lab: {stop}", file=sys.stderr)
-        return 128 + stop.signal
+        sys.exit(128 + stop.signal)
+
+
+def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:
+    """Prints how each run ended; the exit code."""
     for each, result in zip(runs, results):
         final = ", ".join(
             f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name

@@ -11,7 +11,16 @@ from jax import Array, lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
-from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, ObjectiveFunctions, PyTree, Sums
+from lm_lab.types import (
+    AdapterFunctions,
+    Batch,
+    Examples,
+    Hyper,
+    ObjectiveFunctions,
+    PyTree,
+    Sums,
+    UserError,
+)
 
 Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
@@ -36,11 +45,18 @@ def gradients(
             variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"]
         )
         sums = objective.loss(logits, batch)
+        _check_sums(sums)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
         return sums["nll"] + sums.get("penalty", 0.0), sums
 
     return jax.grad(summed, has_aux=True)
+
+
+def _check_sums(sums: Sums) -> None:
+    for name in ("nll", "weight"):
+        if name not in sums:
+            raise UserError(f"config.objective.name: its loss gives no {name!r}; return it too")
 
 
 def _penalty(sown: PyTree, batch: Batch) -> Array:

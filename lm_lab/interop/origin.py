@@ -18,16 +18,21 @@ WANTED = (*carried.SETTINGS, *carried.NAMES, *WEIGHTS, "additional_chat_template
 
 
 def load(
-    name: str | Path, dtype: str | None = None, *, allow_nonfinite: bool = False
+    name: str | Path,
+    dtype: str | None = None,
+    *,
+    allow_nonfinite: bool = False,
+    average: bool = False,
 ) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters) of a run, a transformers folder or a hub's model.
 
     A name that is text may be a hub's. `dtype` None: a run's own; float32 for a foreign model. A
-    foreign model may have NaN and infinite weights if allowed. Raises UserError.
+    foreign model may have NaN and infinite weights if allowed. `average`: of a run the moving
+    average of its parameters. Raises UserError.
     """
     place = locate(name) if isinstance(name, str) else name
     if is_run(place):
-        family, config, params = restore.load_params(place)
+        family, config, params = restore.load_params(place, average)
         cast = (
             params if dtype is None else jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
         )

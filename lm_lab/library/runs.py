@@ -1,6 +1,6 @@
 """A trained run in Python: its model on any text, its records as tables, its curve as a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from lm_lab.library.drawing import training_curve
 from lm_lab.library.writing import Writer
 from lm_lab.nn.pooling import pool
 from lm_lab.runs import records
+from lm_lab.runs.trust import trusting
 from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
@@ -35,6 +36,8 @@ class Run:
 
     directory  where the run lies
     values     its config.json as plain values
+    average    whether `params` are the moving average of the trained ones
+    trust      packages whose code it may name
 
     >>> run = lm_lab.open_run("runs/tiny")
     >>> run.config.model.family, run.result["status"]
@@ -43,6 +46,8 @@ class Run:
 
     directory: Path
     values: Mapping[str, Any]
+    average: bool = False
+    trust: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
@@ -55,7 +60,8 @@ class Run:
     @cached_property
     def experiment(self) -> Experiment:
         """The config as typed settings."""
-        return configs.resolve(self.config, stored=True)[0]
+        with trusting(self.trust):
+            return configs.resolve(self.config, stored=True)[0]
 
     @cached_property
     def model(self) -> Any:
@@ -68,7 +74,8 @@ class Run:
 
         Raises UserError where there is none, or it does not fit the config.
         """
-        return jax.device_put(restore.load_params(self.directory)[2])
+        with trusting(self.trust):
+            return jax.device_put(restore.load_params(self.directory, self.average)[2])
 
     @cached_property
     def tokenizer(self) -> Codec:
@@ -80,7 +87,7 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far, a dict each; pandas.DataFrame(run.metrics) is a table.
 
-        >>> [line["step"] for line in lm_lab.open_run("runs/tiny").metrics if "train/nll" in line]
+        >>> [line["step"] for line in run.metrics if "train/nll" in line]
         [10, 20]
         """
         return records.read_metrics(self.directory)
@@ -97,7 +104,6 @@ class Run:
         `context` is what the encoder reads, where the model has one. Logits at place i of a causal
         model are of the token at i + 1.
 
-        >>> run = lm_lab.open_run("runs/tiny")
         >>> run.logits("abba").shape
         (4, 257)
         """
@@ -111,7 +117,6 @@ class Run:
     ) -> jax.Array:
         """[n D], a vector a text: the last layer's features, pooled over its tokens.
 
-        >>> run = lm_lab.open_run("runs/tiny")
         >>> run.features(["abba", "dada"]).shape
         (2, 16)
         """
@@ -130,7 +135,7 @@ class Run:
 
         Raises UserError for an objective that gives no likelihood of a whole text.
 
-        >>> 0 < lm_lab.open_run("runs/tiny").bits_per_byte("abba" * 20) < 9
+        >>> 0 < run.bits_per_byte("abba" * 20) < 9
         True
         """
         if not text:
@@ -148,9 +153,8 @@ class Run:
         Of a model of pairs a prompt is a source, and only what is written is given back. Raises
         UserError for a model that does not write, or settings that do not exist.
 
-        >>> run = lm_lab.open_run("runs/tiny")
-        >>> len(run.generate("ab", new_tokens=6, temperature=0))
-        8
+        >>> run.generate("ab", new_tokens=6, temperature=0.8, top_k=4, seed=1).startswith("ab")
+        True
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
@@ -166,7 +170,7 @@ class Run:
     def figure(self) -> Figure:
         """Training and held-out loss over steps.
 
-        >>> lm_lab.open_run("runs/tiny").figure().axes[0].get_xlabel()
+        >>> run.figure().axes[0].get_xlabel()
         'step'
         """
         return training_curve(self.metrics, str(self.directory.name))
@@ -187,7 +191,8 @@ class Run:
 
     @cached_property
     def _judge(self) -> Judge:
-        return open_judge(self.directory, self.experiment)
+        with trusting(self.trust):
+            return open_judge(self.directory, self.experiment)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""
@@ -203,13 +208,17 @@ class Run:
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
 
 
-def open_run(directory: str | Path) -> Run:
+def open_run(directory: str | Path, *, average: bool = False, trust: Iterable[str] = ()) -> Run:
     """The run of a directory, whether it has ended, goes on, or was converted from another library.
 
-    Raises UserError where there is none.
+    With `average` its parameters are the moving average that it kept (train.average_decay). A
+    stored config may come from others, and runs code of packages beside lm_lab only where `trust`
+    names them; what the notebook itself defines is trusted. Raises UserError where there is no run,
+    or no average.
 
     >>> lm_lab.open_run("runs/tiny")
     Run('runs/tiny')
     """
-    place = Path(directory).expanduser()
-    return Run(place, restore.read_run(place))
+    place, packages = Path(directory).expanduser(), tuple(trust)
+    with trusting(packages):
+        return Run(place, restore.read_run(place), average, packages)

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ class Sweep:
     """
 
     directory: Path
+    trust: tuple[str, ...] = ()  # packages whose code it may name
 
     @property
     def study(self) -> SweepRecord:
@@ -65,24 +66,27 @@ class Sweep:
         names = list(results.status(self.directory))
         if name not in names:
             raise UserError(f"{self.directory} has no run {name!r}; {suggest(name, names)}")
-        return open_run(run_directory(self.directory, name))
+        return open_run(run_directory(self.directory, name), trust=self.trust)
 
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
-        return report.figures(self.directory)
+        with trusting(self.trust):
+            return report.figures(self.directory)
 
     def report(self) -> Path:
         """Writes report.html with its figures; the path."""
-        return report.write(self.directory)
+        with trusting(self.trust):
+            return report.write(self.directory)
 
 
-def open_sweep(directory: str | Path) -> Sweep:
-    """The sweep of a directory. Raises UserError where there is none.
+def open_sweep(directory: str | Path, *, trust: Iterable[str] = ()) -> Sweep:
+    """The sweep of a directory; `trust` is as that of `open_run`. Raises UserError where there is
+    none.
 
     >>> lm_lab.open_sweep("runs/rates").study.question
     'Which peak rate is best?'
     """
-    sweep = Sweep(Path(directory).expanduser())
+    sweep = Sweep(Path(directory).expanduser(), tuple(trust))
     _ = sweep.study  # read, so that what is wrong with it is said here
     return sweep
 
@@ -113,8 +117,8 @@ def run_study(
     """
     place = Path(directory).expanduser()
     runner = None if executor == HERE else executors.choose(executor, settings)
-    launch_study(study, place, runner)
-    return open_sweep(place)
+    _, trusted = launch_study(study, place, runner)
+    return open_sweep(place, trust=trusted)
 
 
 def launch_study(

@@ -41,7 +41,7 @@ class Task:
     def examples(self, step: int) -> Examples:
         """The windows that a run of the config trains on in a step [B ...]: the same ones always.
 
-        >>> lm_lab.bind(tiny).examples(3).tokens.shape
+        >>> task.examples(3).tokens.shape
         (8, 17)
         """
         return jax.tree.map(lambda part: part[0], self._training.chunk(step, 1))
@@ -49,7 +49,6 @@ class Task:
     def evaluate(self, params: PyTree) -> dict[str, float]:
         """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ...
 
-        >>> task = lm_lab.bind(tiny)
         >>> task.evaluate(task.init())["nll"] > 4
         True
         """

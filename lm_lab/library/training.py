@@ -11,6 +11,7 @@ from lm_lab.library.runs import Run, open_run
 from lm_lab.train import run as runs
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.trust import packages
 
 
 def train_run(
@@ -28,12 +29,12 @@ def train_run(
     20
     """
     place = Path(directory).expanduser()
-    planned = runs.Run(*configs.resolve(load_config(source, changes)), place)
+    experiment, resolved = configs.resolve(load_config(source, changes))
     try:
-        train_together([planned], keeps_process=True)
+        train_together([runs.Run(experiment, resolved, place)], keeps_process=True)
     except Preempted:
         raise KeyboardInterrupt(f"{place}: saved; the same call goes on from there") from None
-    return open_run(place)
+    return open_run(place, trust=packages(resolved))  # what it names is the caller's wish
 
 
 def train_together(

@@ -17,6 +17,8 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.engine.average import AVERAGE
+from lm_lab.engine.program import like
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.trees import union
 from lm_lab.runs import arrays, commits
@@ -35,9 +37,9 @@ class Adapted(NamedTuple):
     frozen: PyTree
 
 
-def load_params(directory: Path) -> tuple[str, Any, PyTree]:
+def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTree]:
     """(family, its Config, NumPy parameters as they were saved) of the newest checkpoint that is
-    whole.
+    whole; with `average` the moving average that the run kept of them.
 
     An adapter that the run trained is merged into them. Raises UserError naming the file where the
     directory has no run or no checkpoint, or the two do not fit.
@@ -45,16 +47,16 @@ def load_params(directory: Path) -> tuple[str, Any, PyTree]:
     family, config, folder = _model_of(directory)
     content = read_config(directory)
     if _adapter_of(directory, content)["name"] == "none":
-        params = arrays.read_subtree(folder, "params")
+        params = _trained(folder, average)
     else:
-        _, _, own = load_adapter(directory)
+        _, _, own = load_adapter(directory, average)
         adapter = registry.load("adapters", own.name, "config.adapter.name").make(own.settings)
         params = jax.device_get(adapter.merge(own.trained, own.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
 
 
-def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
+def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adapted]:
     """(family, its Config, adapter) of a run that trained one, as `load_params`.
 
     Raises UserError where it trained none, or where the parameters that it left as they were have
@@ -85,10 +87,22 @@ def load_adapter(directory: Path) -> tuple[str, Any, Adapted]:
     return (
         family,
         config,
-        Adapted(
-            content["adapter"]["name"], settings, arrays.read_subtree(folder, "params"), frozen
-        ),
+        Adapted(content["adapter"]["name"], settings, _trained(folder, average), frozen),
     )
+
+
+def _trained(folder: Path, average: bool) -> PyTree:
+    """What a checkpoint holds of trained parameters, or their moving average in their dtypes."""
+    params = arrays.read_subtree(folder, "params")
+    if not average:
+        return params
+    saved = commits.read_record(folder, verified=False).arrays
+    if not any(name.startswith(f"slots.{AVERAGE}.") for name in saved):
+        raise UserError(
+            f"{folder} keeps no average of parameters; train the run with "
+            "--config.train.average_decay, or leave out --average"
+        )
+    return like(arrays.read_subtree(folder, "slots")[AVERAGE], params)
 
 
 def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:

@@ -5,6 +5,7 @@ from the defaults identifies the run: a setting that a later release adds change
 stored before.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from lm_lab.schema import (
     setting,
 )
 from lm_lab.train.experiment import Precision, TrainConfig
+from lm_lab.types import UserError
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
 
@@ -91,7 +93,8 @@ def modules(values: Values) -> Iterator[tuple[str, str]]:
     """(dotted key, name) of every module that a config names, by default too.
 
     A module is imported, to see what its own settings name, only once the next pair is asked for:
-    a reader of values of unknown origin refuses a name before that.
+    a reader of values of unknown origin refuses a name before that. What cannot be imported names
+    nothing more.
     """
     return _modules(Config, values, "")
 
@@ -106,15 +109,14 @@ def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
             name = chosen_name(value, mark["tag"], mark["default_name"])
             if name is not None:
                 yield f"{key}.{mark['tag']}", name
-                settings = mark["modules"].settings(name, f"config.{key}.{mark['tag']}")
-                yield from _modules(settings, value, f"{key}.")
+                with contextlib.suppress(UserError):
+                    yield from _modules(mark["modules"].settings(name, key), value, f"{key}.")
         elif "options" in mark:
             name = chosen_name(value, "name", option_name(field, field.default))
             if name is not None and name not in mark["options"]:
                 yield f"{key}.name", name
-            classes = option_classes(field, name, f"config.{key}")
-            if name in classes:
-                yield from _modules(classes[name], value, f"{key}.")
+            with contextlib.suppress(UserError, KeyError):
+                yield from _modules(option_classes(field, name, key)[name or ""], value, f"{key}.")
 
 
 def names_modules_of(values: Values, others: Sequence[Values]) -> bool:

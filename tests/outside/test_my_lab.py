@@ -13,8 +13,9 @@ from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
-from lm_lab.train import loop, restore
+from lm_lab.train import loop, restore, trust
 from lm_lab.train.run import Run
+from lm_lab.types import UserError
 from tests import tiny
 from tests.sweeps import fakes
 
@@ -103,6 +104,16 @@ def test_an_adapter_stores_what_is_frozen_in_eight_bits(trained):
     assert jnp.abs(steps).max(0).tolist() == [127] * 8  # the largest entry of each column
     sizes = adapter.frozen["sizes"]["embed"]["embedding"]
     np.testing.assert_array_equal(params["embed"]["embedding"], steps * sizes)
+
+
+def test_a_stored_file_names_no_untrusted_module_within_the_settings_of_a_trusted_one(trained):
+    values = json.loads((trained[2] / "config.json").read_text())
+    values["data"]["source"]["second"] = "evil.source"
+    with (
+        trusting(["my_lab"]),
+        pytest.raises(UserError, match=r"data\.source\.second\.name names 'evil\.source'"),
+    ):
+        trust.check(values, Path("config.json"))
 
 
 @pytest.mark.processes

@@ -57,5 +57,5 @@ def test_it_is_sharded_as_the_parameters_are_and_averages_adapters_alone():
 
 
 def test_a_run_without_one_is_told_apart(undisturbed):
-    with pytest.raises(UserError, match=r"keeps no average; .*config\.train\.average_decay"):
+    with pytest.raises(UserError, match=r"keeps no average of .*config\.train\.average_decay"):
         restore.load_params(undisturbed[0].directory, average=True)

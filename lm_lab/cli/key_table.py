@@ -1,0 +1,165 @@
+"""The keys of a config as a table of text, from the dataclasses that read them."""
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_type_hints
+
+from lm_lab.generation.logits import Config as GenerationConfig
+from lm_lab.schema import option_name, suggest
+from lm_lab.train.sections import Config
+from lm_lab.types import UserError
+from lm_lab.values import expected
+
+COLUMNS, KEY_COLUMNS = 100, 32
+REQUIRED = "(required)"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+OTHERS: dict[str, type] = {"generate": GenerationConfig}  # settings that are no config's
+
+
+class Entry(NamedTuple):
+    """A line of the table: a key with its default and its meaning, or (no key) a heading."""
+
+    key: str  # dotted, as it is set
+    default: str
+    text: str
+    indent: int = 0
+
+
+def heading(text: str, indent: int = 0) -> Entry:
+    """A line that says what follows."""
+    return Entry("", "", text, indent)
+
+
+def section_of(name: str) -> list[Entry]:
+    """The keys of a section, or of what one of its choices names: "train", "model.decoder",
+    "data.source.text". Raises UserError where there is none.
+    """
+    if name in OTHERS:
+        return [heading(_first_sentence(OTHERS[name].__doc__)), *_entries(OTHERS[name], "")]
+    cls, prefix, parts = Config, "", name.split(".")
+    while parts:
+        part, *parts = parts
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if part not in fields:
+            known = [*fields, *(OTHERS if cls is Config else ())]
+            raise UserError(f"config.{prefix}{part} does not exist; {suggest(part, known)}")
+        field, key = fields[part], f"{prefix}{part}"
+        if "section" in field.metadata:
+            cls, prefix = field.metadata["section"], f"{key}."
+        elif "modules" in field.metadata and parts:
+            return _of_module(field, ".".join(parts), key)
+        else:
+            return list(_of_field(field, get_type_hints(cls)[part], prefix))
+    return [heading(_first_sentence(cls.__doc__)), *_entries(cls, prefix)]
+
+
+def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -> list[Entry]:
+    """What a module reads that a field names."""
+    cls = field.metadata["modules"].settings(name, f"config.{key}")
+    module = sys.modules[cls.__module__]
+    about = f"{key}.{field.metadata['tag']}={name}: {_first_sentence(module.__doc__)}"
+    return [heading(about, indent), *_entries(cls, f"{key}.", indent)]
+
+
+def entries(deep: bool = False) -> list[Entry]:
+    """All sections with what they choose among; `deep`: with the keys of every choice too."""
+    return list(_entries(Config, "", deep=deep))
+
+
+def matching(found: list[Entry], word: str) -> list[Entry]:
+    """The entries with the word in their key or meaning, below the headings under which they stand.
+    Raises UserError where there is none.
+    """
+    kept: list[Entry] = []
+    above: Entry | None = None
+    for each in found:
+        if not each.key:
+            above = each
+        elif word.lower() in f"{each.key} {each.text}".lower():
+            kept += [above] if above else []
+            kept, above = [*kept, each], None
+    if not kept:
+        raise UserError(f"--grep={word}: no key has that word; lm-lab keys lists the sections")
+    return kept
+
+
+def _entries(cls: type, prefix: str, indent: int = 0, deep: bool = False) -> Iterator[Entry]:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        yield from _of_field(field, hints[field.name], prefix, indent, deep)
+
+
+def _of_field(
+    field: dataclasses.Field, hint: Any, prefix: str, indent: int = 0, deep: bool = False
+) -> Iterator[Entry]:
+    """The lines of one field of a settings class."""
+    key, about = f"{prefix}{field.name}", field.metadata
+    if "section" in about:
+        yield heading(f"{key}: {about['doc']}", indent)
+        yield from _entries(about["section"], f"{key}.", indent, deep)
+    elif "modules" in about:
+        names = about["modules"].names()
+        text = f"{about['doc']} ({', '.join(names)})"
+        if not prefix:
+            yield heading(f"{key}: lm-lab keys {key}.NAME tells what each reads", indent)
+        yield Entry(f"{key}.{about['tag']}", about["default_name"] or REQUIRED, text, indent)
+        for name in names if deep else ():
+            yield from _of_module(field, name, key, indent + 1)
+    elif "options" in about:
+        default = option_name(field, field.default)
+        text = f"{about['doc']} ({', '.join(about['options'])})"
+        yield Entry(f"{key}.name", default, text, indent)
+        for name, settings in about["options"].items():
+            if dataclasses.fields(settings):
+                yield heading(f"with {key}.name={name}:", indent + 1)
+                yield from _entries(settings, f"{key}.", indent + 1, deep)
+    else:
+        yield Entry(key, _default(field.default), f"{about['doc']} ({_kind(field, hint)})", indent)
+
+
+def _kind(field: dataclasses.Field, hint: Any) -> str:
+    """Type and range, as in "whole number, 1 to 8"."""
+    low, above, high = (field.metadata.get(name) for name in ("low", "above", "high"))
+    shown = [expected(hint).removeprefix("a ")]
+    if low is not None and high is not None:
+        shown.append(f"{low:.10g} to {high:.10g}")
+    else:
+        limits = zip((">=", ">", "<="), (low, above, high))
+        shown += [f"{sign}{NO_BREAK}{limit:.10g}" for sign, limit in limits if limit is not None]
+    return ", ".join(shown)
+
+
+def _default(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return REQUIRED
+    if isinstance(value, tuple):
+        return str(list(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _first_sentence(docstring: str | None) -> str:
+    return " ".join((docstring or "").split()).split(". ")[0].removesuffix(".")
+
+
+def render(found: list[Entry]) -> list[str]:
+    """The table, COLUMNS wide: keys on the left, meanings wrapped beside them."""
+    lines: list[str] = []
+    for each in found:
+        indent = " " * (2 * each.indent)
+        if not each.key:
+            lines += [
+                "",
+                *textwrap.wrap(each.text, COLUMNS, initial_indent=indent, subsequent_indent=indent),
+            ]
+            continue
+        left = f"{indent}{each.key} = {each.default}"
+        if len(left) > KEY_COLUMNS - 2:
+            lines.append(left)
+            left = ""
+        wrapped = textwrap.wrap(each.text, COLUMNS - KEY_COLUMNS)
+        wrapped = [line.replace(NO_BREAK, " ") for line in wrapped]
+        lines.append(f"{left:{KEY_COLUMNS}}{wrapped[0]}")
+        lines += [f"{'':{KEY_COLUMNS}}{line}" for line in wrapped[1:]]
+    return lines[1:] if lines and not lines[0] else lines

@@ -1,0 +1,49 @@
+"""`lm-lab keys`: every setting that a config can have is listed, in lines that fit."""
+
+import pytest
+
+from lm_lab.cli import key_table, keys
+from lm_lab.train.sections import flat
+from lm_lab.types import UserError
+from tests import tiny
+
+
+def test_every_key_of_a_resolved_config_is_listed():
+    listed = {entry.key for entry in key_table.entries(deep=True)}
+    assert set(flat(tiny.resolve()[1])) <= listed
+
+
+def test_lines_fit():
+    lines = key_table.render(key_table.entries(deep=True))
+    assert max(map(len, lines)) <= key_table.COLUMNS
+
+
+def test_a_key_has_its_default_meaning_type_and_range(capsys):
+    assert keys.run(["optimizer.lion"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "optimizer.name=lion: Lion" in printed
+    assert "optimizer.beta1 = 0.9 share of the momentum" in printed
+    assert "(number, 0 to 0.9999999)" in printed
+
+
+def test_words_are_found_under_what_reads_them(capsys):
+    keys.run(["--grep=warm-up"])
+    printed = capsys.readouterr().out
+    assert "optimizer.peak_rate" in printed
+    assert "optimizer.name=lion" in printed
+    assert "model" not in printed
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["modle"], "config.modle does not exist; did you mean 'model'"),
+        (["model.decodr"], "no models named 'decodr'; did you mean 'decoder'"),
+        (["data.lenth"], "config.data.lenth does not exist; did you mean 'length'"),
+        (["--grep=zebra"], "no key has that word"),
+        (["model", "data"], "name one section"),
+    ],
+)
+def test_what_does_not_exist_is_said(words, says):
+    with pytest.raises(UserError, match=says):
+        keys.run(words)
