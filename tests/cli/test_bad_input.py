@@ -161,7 +161,8 @@ COMMANDS = {
     "--config.adapter.targets=()": "nothing would be",
     "train --config=tiny.py --workdir=new --config.data.tokenizer=hugging_face "
     "--config.data.tokenizer.tokenizer_file=pipe.py": (
-        "config.data.tokenizer.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not a file"
+        "config.data.tokenizer.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not "
+        "a file"
     ),
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
     "plan --config=tiny.py --utilisation=nan": "--utilisation=nan must be a share of the peak",

@@ -246,8 +246,8 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
     if named is None and after:
         return after[-1]
     raise UserError(
-        f"config.data.tokenizer.end_token: none of its special tokens is {named or 'a usual end'}; name "
-        "one of them"
+        f"config.data.tokenizer.end_token: none of its special tokens is {named or 'a usual end'}; "
+        "name one of them"
     )
 
 
