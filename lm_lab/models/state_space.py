@@ -65,9 +65,6 @@ class Config:
         "heads of keys and values, G, each for H / G queries; None: H", 1, low=1
     )
     positions: Scheme = positions_setting(Rotary(share=0.5))
-    length: int | None = setting(
-        "longest sequence that learned positions allow; None: the data's", None, low=1
-    )
     feed_forward_dim: int | None = setting(
         "gated inner features, F; None: 3 D for rg_lru, no such layer for mamba", None, low=1
     )
@@ -116,6 +113,8 @@ class Config:
             raise UserError(
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor"
             )
+        if self.positions.limits_length:
+            raise UserError("learned positions limit the length of a text; choose other positions")
         self.positions.check(self.sizes)
 
     @property
@@ -139,12 +138,7 @@ class Config:
     @property
     def sizes(self) -> Sizes:
         """What positions need to know."""
-        return Sizes(self.width, self.heads, self.width // self.heads, self.length)
-
-    @property
-    def max_length(self) -> int | None:
-        """The longest sequence that the parameters allow."""
-        return self.length if self.groups[0] and self.positions.limits_length else None
+        return Sizes(self.width, self.heads, self.width // self.heads)
 
     @property
     def groups(self) -> tuple[int, int]:
@@ -313,6 +307,5 @@ FAMILY = Family(
     Config,
     Model,
     scope="causal",
-    max_length=lambda cfg: cfg.max_length,
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
 )

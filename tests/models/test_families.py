@@ -36,7 +36,8 @@ def has(family, *fields):
 HYBRID = {"attention_every": 2, "window": LENGTH // 3}
 
 
-FEW = {"state_space": ("alibi", "learned")}  # attention is one layer of two: a scheme of each kind
+# Schemes that are tried where attention is one layer of two: of each kind one.
+FEW = {"state_space": ("alibi", "sinusoidal")}
 
 
 def variants(family):
