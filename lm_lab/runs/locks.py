@@ -42,7 +42,7 @@ class Lock:
             name = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
             raise UserError(
                 f"{self._path.parent} is in use by {name or 'another process'}; wait for it, stop "
-                "it, or choose another --workdir"
+                "it, or choose another directory"
             )
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
