@@ -4,6 +4,7 @@ name for a typo.
 
 import dataclasses
 import difflib
+import importlib
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -72,14 +73,22 @@ def setting(
 
 
 def choice(
-    doc: str, options: Mapping[str, type], default: Any, *, changes_result: bool = True
+    doc: str,
+    options: Mapping[str, type],
+    default: Any,
+    *,
+    changes_result: bool = True,
+    outside: str | None = None,
 ) -> Any:
     """A field that holds one of several settings classes, by name: an instance of the one chosen.
 
     A config says {"name": "rotary", "base": 1e4}, or "rotary" for all of its defaults. `default`
-    is an instance of one of the classes. The settings of the other options are errors.
+    is an instance of one of the classes. The settings of the other options are errors. With
+    `outside`, a name may also be the dotted path of a module whose attribute of that name is such a
+    class, defined there.
     """
     metadata = {"doc": doc, "options": dict(options), "changes_result": changes_result}
+    metadata["outside"] = outside
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -107,7 +116,24 @@ def section(doc: str, cls: type) -> Any:
 def option_name(field: dataclasses.Field, chosen: Any) -> str:
     """The name of the option of a `choice` field that a value is an instance of."""
     options: Mapping[str, type] = field.metadata["options"]
-    return next(name for name, cls in options.items() if type(chosen) is cls)
+    names = (name for name, cls in options.items() if type(chosen) is cls)
+    return next(names, type(chosen).__module__)
+
+
+def _options(field: dataclasses.Field, name: Any, where: str) -> Mapping[str, type]:
+    """The classes of a `choice` field by name, with that of an outside package if `name` is one.
+    Raises UserError where its module has none.
+    """
+    options, attribute = field.metadata["options"], field.metadata["outside"]
+    if attribute is None or not isinstance(name, str) or "." not in name:
+        return options
+    try:
+        cls = vars(importlib.import_module(name)).get(attribute)
+    except (ImportError, TypeError) as error:  # TypeError: a relative name
+        raise UserError(f"{where}: cannot import {name!r} ({error})") from None
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == name):
+        raise UserError(f"{where}: {name!r} has no {attribute}, a dataclass that is defined there")
+    return {**options, name: cls}
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -157,9 +183,9 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
     name = chosen_name(value, tag, default.get(tag))
     if "modules" in field.metadata and name is not None:
         yield from keys(field.metadata["modules"].settings(name, key), value, f"{key}.")
-    elif name in field.metadata.get("options", ()):
+    elif "options" in field.metadata and (options := _options(field, name, key)).get(name or ""):
         own = default if name == default[tag] else {}
-        for each in keys(field.metadata["options"][name], value, f"{key}."):
+        for each in keys(options[name or ""], value, f"{key}."):
             yield each._replace(default=own.get(each.key.removeprefix(f"{key}."), each.default))
 
 
@@ -207,7 +233,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
         elif "modules" in field.metadata:
             checked[name] = _named(values.get(name), field, key)
         elif name in values and "options" in field.metadata:
-            checked[name] = _chosen(values[name], field.metadata["options"], key)
+            checked[name] = _chosen(values[name], field, key)
         elif name in values:
             checked[name] = check(values[name], hints[name], key, field.metadata)
         elif field.default is field.default_factory is dataclasses.MISSING:
@@ -243,10 +269,15 @@ def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
     return Chosen(name, build(cls, settings, where, tag))
 
 
-def _chosen(value: Any, options: Mapping[str, type], where: str) -> Any:
-    if type(value) in options.values():
+def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:
+    """What a `choice` field holds; what a value leaves out is as in the default, if that is of the
+    same name.
+    """
+    if dataclasses.is_dataclass(value):
         return value
-    name = chosen_name(value, "name", None)
+    default = _plain(field, field.default)
+    name = chosen_name(value, "name", default["name"]) if value is not None else None
+    options = _options(field, name, where)
     if name is None:
         raise UserError(f"{where} must be a name, or a section with one, of {', '.join(options)}")
     if name not in options:
@@ -254,6 +285,8 @@ def _chosen(value: Any, options: Mapping[str, type], where: str) -> Any:
     settings = _settings_of(value, "name")
     others = {other: partial(lambda cls: cls, cls) for other, cls in options.items()}
     _refuse_unread(settings, options[name], name, others, where)
+    if name == default.pop("name"):
+        settings = default | settings
     return build(options[name], settings, where, "name")
 
 
