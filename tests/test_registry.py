@@ -48,7 +48,8 @@ def test_a_model_of_an_outside_package_is_found_by_its_path(monkeypatch):
         (".decoder", "config.model.family: cannot import '.decoder'"),
         (
             "os.path",
-            "config.model.family: 'posixpath' has no FAMILY = Family(...); write it like those of lm_lab.models",
+            "config.model.family: 'posixpath' has no FAMILY = Family(...); write it like those of "
+            "lm_lab.models",
         ),
     ],
 )

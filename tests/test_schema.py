@@ -52,8 +52,8 @@ def test_values_become_the_types_of_their_fields(given, kept):
         ({"widht": 3}, "config.s.widht does not exist; did you mean 'width'?"),
         (
             {"zzzzzz": 3},
-            "config.s.zzzzzz does not exist; known: fast, kind, name, paths, rate, steps, "
-            "weights, width",
+            "config.s.zzzzzz does not exist; known: fast, kind, name, paths, rate, steps, weights, "
+            "width",
         ),
         ({"width": "3"}, "config.s.width must be a whole number, not '3'"),
         ({"width": 3.5}, "config.s.width must be a whole number, not 3.5"),

@@ -1,10 +1,12 @@
-"""How fast each family generates, and how much it has to remember, against the length of the context.
+"""Speed of generation and size of the cache of each family, against the length of the context.
 
-    python tools/bench_generation.py --contexts=64,256,1024,4096 --rounds=3 --figure=docs/generation.png
+    python tools/bench_generation.py --contexts=64,256,1024,4096 --rounds=3 \\
+        --figure=docs/generation.png
 
-A model of every family at one width and depth reads a context of random bytes, and then writes, one compiled scan of
---new_tokens tokens. Tokens a second are those of all rows together, without the reading; bytes of cache are a row's.
-Families take turns in every round; medians and, in brackets, the extremes.
+A model of every family at one width and depth reads a context of random bytes, and then writes
+--new_tokens tokens in one compiled scan. Tokens a second are those of all rows together, without
+the reading; bytes of cache are a row's. Families take turns in every round; the table shows medians
+and, in brackets, the extremes.
 """
 
 import statistics
@@ -61,14 +63,11 @@ class Contender:
         self.label, self.context = label, context
         settings = dict(CONTENDERS[label])
         module = registry.load("models", settings.pop("family"), "family")
-        self._model = module.Model(
-            module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
-        )
+        config = module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
+        self._model = module.Model(config)
         self._config = Config(new_tokens=NEW.value)
         tokens = np.random.default_rng(0).integers(0, 256, (ROWS.value, context)).tolist()
-        if (
-            self._model.cfg.reads_context
-        ):  # what it goes on from is the encoder's; the decoder starts with one token
+        if config.reads_context:  # the encoder reads the prompt; the decoder starts with one token
             prompt = generation.prompts([[0]] * ROWS.value, tokens)
         else:
             prompt = generation.prompts(tokens)
@@ -88,7 +87,7 @@ class Contender:
         return ROWS.value * NEW.value / (time.perf_counter() - begin)
 
     def measure(self) -> None:
-        """A round."""
+        """Times one round."""
         self.rates.append(self._run())
 
 
@@ -133,22 +132,22 @@ def draw(found: list[Contender], path: str) -> None:
     """Two panels over the context: tokens a second, and bytes of cache a row."""
     with style.applied():
         figure, (left, right) = style.panels(style.PAGE_INCHES, 3.1, 2)
-        for place, (label, look) in enumerate(styles(list(CONTENDERS)).items()):
+        for place, (label, mark) in enumerate(styles(list(CONTENDERS)).items()):
             own = sorted(
                 (item for item in found if item.label == label), key=lambda item: item.context
             )
             contexts = [item.context for item in own]
-            # Those drawn later are thinner, so that one that lies on another leaves it to be seen.
+            # Later lines are thinner, so that a line below another stays visible.
             width = 1 - place / (len(CONTENDERS) - 1)
             line = {
-                "color": look["color"],
+                "color": mark["color"],
                 "linewidth": 0.9 + 1.9 * width,
                 "markersize": 2.5 + 3.0 * width,
             }
             rates = [statistics.median(item.rates) for item in own]
-            left.plot(contexts, rates, look["marker"] + "-", label=label, **line)  # pyright: ignore[reportArgumentType]
+            left.plot(contexts, rates, mark["marker"] + "-", label=label, **line)  # pyright: ignore[reportArgumentType]
             sizes = [item.cache_bytes for item in own]
-            right.plot(contexts, sizes, look["marker"] + "-", **line)  # pyright: ignore[reportArgumentType]
+            right.plot(contexts, sizes, mark["marker"] + "-", **line)  # pyright: ignore[reportArgumentType]
         contexts = sorted({float(item.context) for item in found})
         quantities = [
             [rate for item in found for rate in item.rates],

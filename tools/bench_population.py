@@ -1,12 +1,15 @@
-"""How fast a population of small runs trains, by how it is placed: aggregate tokens a second, ways in turn.
+"""Training speed of a population of small runs by its placement, in aggregate tokens a second.
 
     python tools/bench_population.py --width=64 --depth=2 --members=8 --rounds=3
 
 one          one run after another, each on all cores: what a loop over `lm-lab train` does
 vmap, map    one program of all members on all cores
-devices      one program, members spread over one host device a core (vmap, sharded over "population")
-processes    a process a core, each with its share of the members as `map`: what `lm-lab sweep` does on a CPU
-Every way runs in processes of its own, warm, and is timed between two points that all of them reach together.
+devices      one program, members spread over one host device a core (vmap over "population")
+processes    a process a core, each with its share of the members as `map`: what `lm-lab sweep`
+             does on a CPU
+
+Every way runs in its own processes, warm, and is timed between two points that all of them reach
+together.
 """
 
 import json
@@ -15,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Literal
 
 from absl import app, flags
 
@@ -25,6 +29,7 @@ BATCH = flags.DEFINE_integer("batch_size", 16, "windows a step")
 MEMBERS = flags.DEFINE_integer("members", 8, "runs in the population")
 SECONDS = flags.DEFINE_float("seconds", 4.0, "measured in a round, at least")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of all ways")
+HOW: dict[str, Literal["vmap", "map"]] = {"vmap": "vmap", "map": "map"}
 WAYS = flags.DEFINE_list("ways", ["one", "vmap", "map", "devices", "processes"], "what to measure")
 FLAGS = flags.FLAGS
 CHILD = flags.DEFINE_string("child", None, "internal: the way that this process runs")
@@ -95,7 +100,7 @@ def measure(processes: list[subprocess.Popen]) -> float:
 
 
 def child(way: str) -> None:
-    """Builds the program, says so, and answers each line with a rate."""
+    """Builds the program, prints "ready", and answers each line on stdin with a rate."""
     import jax
 
     from lm_lab import config as configs
@@ -109,7 +114,7 @@ def child(way: str) -> None:
     experiments = [
         configs.resolve(configs.override(config, {"seed": seed}))[0] for seed in range(members)
     ]
-    compiled = compile_program(experiments, how=None if way in ("one", "devices") else way)
+    compiled = compile_program(experiments, how=HOW.get(way))
     with sharding.use(compiled.mesh):
         state = compiled.start()
         examples = compiled.engine.batch(0, call, state)

@@ -1,9 +1,10 @@
-"""How a metric of a run grew, and where it would end: a figure, and the fit y = a - b / x^c of its evaluations.
+"""The growth of a run's metric and its limit: a figure, and the fit y = a - b / x^c.
 
-    python tools/curve.py runs/multi30k_de --metric=eval/heldout/bleu --to=100000 --published=41.02 --figure=bleu.png
+    python tools/curve.py runs/multi30k_de --metric=eval/heldout/bleu --to=100000 \\
+        --published=41.02 --figure=bleu.png
 
-The interval is that of residuals drawn anew; it says nothing of another schedule of the rate, under which the later
-evaluations would lie higher or lower.
+The interval resamples the residuals; it does not cover another schedule of the rate, which would
+move the later evaluations.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def bands(x: np.ndarray, y: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """[3 places]: the fit, and the ends of its interval."""
+    """The fit and the ends of its interval, [3 places]."""
     best = fit(x, y)
     residuals = (y - law(x, *best)) * np.sqrt(len(x) / (len(x) - 3))
     random = np.random.default_rng(0)

@@ -66,8 +66,7 @@ _CALLS = {
     "custom_vjp_call_jaxpr", "custom_vmap_call", "custom_partitioning", "xla_metadata_call",
 }  # fmt: skip
 _KERNELS = re.compile(
-    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic"
-    "|triton|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
+    "pallas_call|ffi_call|custom_call|cudnn|dot_product_attention|scaled_(dot|matmul)|mosaic|triton|rnn_(fwd|bwd)|call_tf|call_exported|pure_callback|custom_fusion"
 )
 _SOLVERS = re.compile(
     r"cholesky|eigh?|lu|qr|geqrf|householder_product|svd|schur|hessenberg|tridiagonal|fft|\w*_solve"

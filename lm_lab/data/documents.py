@@ -16,8 +16,8 @@ def read(source: Source, config: Any) -> Iterator[Document]:
         fault = _fault(document, source.provides)
         if fault:
             raise UserError(
-                f"config.data.source: document {number} of {source.documents.__module__!r} {fault}; mend the "
-                "source"
+                f"config.data.source: document {number} of {source.documents.__module__!r} "
+                f"{fault}; mend the source"
             )
         yield document
 

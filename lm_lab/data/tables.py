@@ -82,8 +82,8 @@ def matched(key: str, path: str, pattern: str) -> Iterator[Row]:
         found = expression.fullmatch(line)
         if found is None:
             raise UserError(
-                f"config.data.source.{key}: {path}:{number} does not match {pattern!r}; mend the line "
-                "or the pattern"
+                f"config.data.source.{key}: {path}:{number} does not match {pattern!r}; mend the "
+                "line or the pattern"
             )
         yield Row(f"{path}:{number}", list(found.groups()))
 
@@ -120,7 +120,7 @@ def field(row: Row, place: int, key: str) -> str:
     """A field of a row. Raises UserError, with file and line, if the row is too short."""
     if place >= len(row.fields):
         raise UserError(
-            f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not {place + 1}; "
-            "mend the line"
+            f"config.data.source.{key}: {row.where} has {len(row.fields)} columns, not "
+            f"{place + 1}; mend the line"
         )
     return row.fields[place]

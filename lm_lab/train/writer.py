@@ -22,7 +22,7 @@ from lm_lab.types import PyTree, UserError
 logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
-OTHER = "choose another --workdir"
+OTHER = "choose another directory"
 COUNTERS = {  # what a commit holds beside the state
     "steps": int,
     "text": str,
@@ -63,7 +63,7 @@ class RunWriter:
         directory = self.run.directory
         prepare_workdir(directory)
         if (directory / "sweep.json").exists():
-            raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
+            raise UserError(f"{directory} holds a sweep, not a run; choose another directory")
         self._claim = identity.claim(directory, self.run.resolved)
         carried.check(directory, self.run.experiment)
         broken = self._take_up_result()
@@ -198,7 +198,7 @@ class RunWriter:
             raise UserError(
                 f"{self.run.directory}: its adapter was trained on other parameters than "
                 "config.train.initial gives "
-                "now; put those back, or choose another --workdir"
+                "now; put those back, or choose another directory"
             )
         newest = next(self._checkpoints.commits(), None)
         lines, self._lines = self._read_lines(), None
@@ -239,7 +239,7 @@ class RunWriter:
         directory, before = self.run.directory, extra.get("steps", steps)
         anew = (
             f"to begin another run with its parameters: --config.train.initial={directory} "
-            "and another --workdir"
+            "and another directory"
         )
         if self._ended is not None and not step:
             raise UserError(f"{directory} is complete and has no checkpoint to go on from; {OTHER}")

@@ -71,9 +71,8 @@ def test_bfloat16_is_kept_or_asked_for(place):
 def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, capsys):
     write_tokenizer(place / "foreign/tokenizer.json")
     convert.run(["--from=foreign", "--to=runs/a"])
-    assert (
-        restore.read_config(Path("runs/a"))["data"]["tokenizer_file"] == "tokenizer/tokenizer.json"
-    )
+    tokenizer = restore.read_config(Path("runs/a"))["data"]["tokenizer"]
+    assert tokenizer["tokenizer_file"] == "tokenizer/tokenizer.json"
     capsys.readouterr()
     words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
     assert dispatch(words) == 0

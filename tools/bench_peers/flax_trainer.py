@@ -1,4 +1,4 @@
-"""What the Flax contenders share: optax's AdamW by the rule of bench_peers/shape.py, and one call a step."""
+"""Shared by the Flax contenders: AdamW as in bench_peers/shape.py, and one call a step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -56,6 +56,7 @@ def trainer(
 
     def take_turn() -> None:
         nonlocal state
+        metrics = None
         for _ in range(shape.steps):
             state, metrics = step(state, windows)
         jax.block_until_ready(metrics)

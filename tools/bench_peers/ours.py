@@ -51,6 +51,7 @@ def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
 
     def take_turn() -> None:
         nonlocal state
+        metrics = None
         with sharding.use(compiled.mesh):
             for _ in range(shape.steps // steps_per_call):
                 state, metrics = compiled.engine.step(state, examples)

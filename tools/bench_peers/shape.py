@@ -1,7 +1,7 @@
-"""What all contenders of the training benchmarks share: the models' shapes and the optimizer's settings.
+"""Shared by all contenders of the training benchmarks: shapes of models, optimizer settings.
 
-A contender must have exactly the parameters that are counted here. float32; global-norm clipping, then AdamW with
-linear warm-up and cosine decay. No jax and no torch here.
+A contender must have exactly the parameters counted here. float32; global-norm clipping, then AdamW
+with linear warm-up and cosine decay. This file imports neither jax nor torch.
 """
 
 from typing import NamedTuple

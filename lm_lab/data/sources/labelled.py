@@ -72,7 +72,8 @@ def _number(text: str, where: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{where} has the label {text!r}, and it must be a number; mend it or config.data.source.label"
+            f"{where} has the label {text!r}, and it must be a number; mend it or "
+            "config.data.source.label"
         )
     return number
 

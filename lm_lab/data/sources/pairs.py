@@ -91,7 +91,8 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
         source, target = (tables.field(row, place, key).strip() for place in places)
         if not source or not target:
             raise UserError(
-                f"config.data.source.{key}: {row.where} has an empty source or target; mend the line"
+                f"config.data.source.{key}: {row.where} has an empty source or target; mend the "
+                "line"
             )
         file, _, line = row.where.rpartition(":")
         source, target = as_source(config, source), _spell(target, "target", config)
@@ -107,8 +108,8 @@ def _rows(config: Config, key: str, path: str) -> Iterator[tables.Row]:
         return tables.matched(key, path, config.pattern)
     if path.count(",") != 1:
         raise UserError(
-            f"config.data.source.{key}: form 'lines' needs two aligned files as source,target (or a "
-            "pattern)"
+            f"config.data.source.{key}: form 'lines' needs two aligned files as source,target (or "
+            "a pattern)"
         )
     return tables.side_by_side(key, path)
 

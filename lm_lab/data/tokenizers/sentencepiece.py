@@ -64,7 +64,8 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-200:]
         raise UserError(
-            f"config.data.tokenizer.pieces: {config.pieces} cannot be learnt from this text ({reason})"
+            f"config.data.tokenizer.pieces: {config.pieces} cannot be learnt from this text "
+            f"({reason})"
         ) from None
     return written.getvalue()
 

@@ -56,8 +56,8 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
 def _require(name: str, rows: np.ndarray, least: int) -> None:
     if len(rows) < least:
         raise UserError(
-            f"config.objective.{name}: {len(rows)} lines of it have only words with an id; "
-            "give more"
+            f"config.objective.{name}: {len(rows)} lines of it have only words with an id; give "
+            "more"
         )
 
 

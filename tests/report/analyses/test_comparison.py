@@ -86,23 +86,22 @@ def test_a_best_rate_at_an_end_is_said():
         (lambda row: True, "decoder leads by more than seed noise explains."),
         (
             lambda row: row["optimizer.peak_rate"] >= 1,
-            "Of the runs that were tried: decoder leads by more than seed noise explains, but "
-            "the best peak rate lies "
-            "at the edge of its grid for every contender: another search may change the order.",
+            "Of the runs that were tried: decoder leads by more than seed noise explains, but the "
+            "best peak rate lies at the edge of its grid for every contender: another search may "
+            "change the order.",
         ),
         (
             lambda row: row["optimizer.peak_rate"] >= 1 and row["params"] == 1000,
             "but the best peak rate lies at the edge of its grid for every contender; one size "
-            "alone was tried of "
-            "every contender: another search may change the order.",
+            "alone was tried of every contender: another search may change the order.",
         ),
         (
             lambda row: (
                 row["model.family"] == "decoder"
                 or (row["optimizer.peak_rate"], row["params"]) == (1, 1000)
             ),
-            "but one peak rate alone was tried of lstm; one size alone was tried of lstm: "
-            "another search",
+            "but one peak rate alone was tried of lstm; one size alone was tried of lstm: another "
+            "search",
         ),
         (
             lambda row: row["model.family"] == "rnn" or row["params"] >= 1000,
@@ -143,9 +142,8 @@ def test_every_contender_is_in_the_legend_of_the_rates():
 def test_the_clock_is_that_of_training_with_compiling_apart():
     [words_] = text._clock(analyse(rows(), SETTINGS).at(BUDGETS[-1]))
     assert words_ == (
-        "By the clock the order is another one: a run of lstm trained for 5 s, and one of "
-        "decoder for 10 s; "
-        "compiling, 40 s and 4 s, is not in it."
+        "By the clock the order is another one: a run of lstm trained for 5 s, and one of decoder "
+        "for 10 s; compiling, 40 s and 4 s, is not in it."
     )
     table = text.table(analyse(rows(), SETTINGS))
     shown = dict(zip(table.header, table.rows[-1]))
