@@ -146,9 +146,10 @@ def new_key(key: str) -> str:
 def refuse_old(flat: Mapping[str, Any]) -> None:
     """Raises UserError for a key of version 1 in a config that a user wrote, by dotted key."""
     outside = "." in str(flat.get("model.family", ""))
+    names = set(MOVED.values())
     for key, value in flat.items():
-        is_choice = any(new.startswith(f"{key}.") for new in MOVED.values())
-        short = isinstance(value, str) and is_choice  # for the choice's name
+        # a name is short for a choice
+        short = new_key(key) == f"{key}.name" or (isinstance(value, str) and f"{key}.name" in names)
         own = outside and key.startswith("model.")
         if key in MOVED and not short and not own:
             raise UserError(f"config.{key} is called config.{new_key(key)}; rename it")
