@@ -214,7 +214,7 @@ class RunWriter:
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
-        self._examined = -1
+        self._evaluated_step = -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._opened.close()
         self._opened = self._stack.enter_context(ExitStack())
@@ -302,7 +302,7 @@ class RunWriter:
                 for name, value in own.items()
             }
             self._final |= exam
-            self._examined = step
+            self._evaluated_step = step
             self._metrics.write({**self._position(step), **exam})
 
     def save(self, step: int, state: PyTree) -> None:
@@ -320,7 +320,7 @@ class RunWriter:
             extra |= {history.MARK: lines._asdict(), "company": self._company}
             if self._base:
                 extra["base"] = self._base
-            score = self._final["eval/heldout/nll"] if self._examined == step else None
+            score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
             self._checkpoints.save(step, state, extra, score)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from lm_lab.runs import records
 from lm_lab.train import loop
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.writer import RunWriter
