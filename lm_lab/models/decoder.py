@@ -284,7 +284,9 @@ class Model(nn.Module):
             self.head = OutputBias(cfg.vocab)
 
     def features(self, inputs: Inputs) -> Array:
-        """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        """Normalised features [B L D], in the dtype of the parameters, of
+        inputs.tokens i32[B L].
+        """
         info, (groups, rest) = (
             self.causal_info(inputs),
             groups_of(self.cfg.depth, self.cfg.global_every),

@@ -261,7 +261,9 @@ class Model(nn.Module):
             self.head = Linear(cfg.vocab, "readout")
 
     def features(self, inputs: Inputs) -> Array:
-        """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        """Normalised features [B L D], in the dtype of the parameters, of
+        inputs.tokens i32[B L].
+        """
         groups, rest = self.cfg.groups
         segments, info = self.segments(inputs), self.causal_info(inputs) if groups else None
         x_BLD = self.embed(inputs.tokens)

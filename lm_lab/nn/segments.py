@@ -73,7 +73,8 @@ class Segments(nn.Module):
 
 
 def resets(ids_BL: Array, last_B: Array) -> tuple[Array, Array]:
-    """(bool[B, L], True at the first token of each segment; the last id i32[B] that is not padding).
+    """(bool[B, L], True at the first token of each segment; the
+    last id i32[B] that is not padding).
 
     `last_B` is that id of the tokens before this call, 0 if there were none.
     """

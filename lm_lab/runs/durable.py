@@ -25,7 +25,9 @@ _REMEDIES = {
 
 @contextlib.contextmanager
 def explained(path: Path, action: str) -> Iterator[None]:
-    """Turns an OSError of the block into a UserError: the path, what failed, why, and the remedy."""
+    """Turns an OSError of the block into a UserError: the path, what
+    failed, why, and the remedy.
+    """
     try:
         yield
     except OSError as error:

@@ -65,7 +65,9 @@ def waiting_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def try_lock(descriptor: int, shared: bool = False) -> bool:
-    """Takes the exclusive (or a shared) flock of an open file; False if another process holds it."""
+    """Takes the exclusive (or a shared) flock of an open file; False if
+    another process holds it.
+    """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

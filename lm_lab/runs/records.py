@@ -189,7 +189,9 @@ def _dump(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy and JAX scalars as Python numbers, not finite ones as None."""
+    """The value in JSON's types: NumPy and JAX scalars as Python numbers,
+    not finite ones as None.
+    """
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -33,7 +33,9 @@ def run_status(directory: Path) -> Status:
 
 
 def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty if it has none yet, or a damaged one, which training sets aside."""
+    """The run's result.json; empty if it has none yet, or a damaged one,
+    which training sets aside.
+    """
     try:
         return read_result(directory) or {}
     except Unreadable:

@@ -1,4 +1,6 @@
-"""What came of a sweep, from its run directories alone: the status of every run, rows, results.csv."""
+"""What came of a sweep, from its run directories alone: the status of every
+run, rows, results.csv.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +11,9 @@ from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
 
 
 def status(directory: Path) -> dict[str, Status]:
-    """The state of every run of the sweep by name. Missing: never started, or stopped on the way."""
+    """The state of every run of the sweep by name. Missing: never started,
+    or stopped on the way.
+    """
     return {
         run.name: run_status(run_directory(directory, run.name))
         for run in read_sweep(directory).runs

@@ -2,7 +2,7 @@
 again, anywhere.
 
     tokenizer/    the files of its tokenizer, and `learnt`, what a tokenizer learnt from the text
-    foreign/      config.json and generation_config.json of the model of transformers that it goes back to
+    foreign/      config.json and generation_config.json of the transformers model that it came from
 
 config.json names the tokenizer's files relative to the directory.
 """
@@ -125,9 +125,8 @@ def check(directory: Path, experiment: Experiment) -> None:
         kept = directory / TOKENIZER / path.name
         if kept.exists() and sha256_of(kept) != sha256_of(path):
             raise UserError(
-                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
-                f"{kept}; name that one, or "
-                "choose another --workdir"
+                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began "
+                f"with, {kept}; name that one, or choose another --workdir"
             )
 
 

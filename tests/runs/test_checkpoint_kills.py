@@ -1,4 +1,6 @@
-"""Checkpoints of processes that are killed, or that the system refuses to serve, while they save."""
+"""Checkpoints of processes that are killed, or that the system refuses to
+serve, while they save.
+"""
 
 import contextlib
 import random
@@ -22,7 +24,8 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.types import UserError
 
 def state(step):
-    return {"x": np.random.default_rng(step).standard_normal(50_000, np.float32), "step": np.int32(step)}
+    values = np.random.default_rng(step).standard_normal(50_000, np.float32)
+    return {"x": values, "step": np.int32(step)}
 
 def save_for_ever(directory):
     with Checkpoints(directory, 2, "spec") as checkpoints:
