@@ -35,7 +35,7 @@ def load(path: str) -> ConfigDict:
     if file.suffix != ".py" or not file.is_file():
         there = sorted(file.parent.glob("*.py")) if file.parent.is_dir() else []
         near = [str(other) for other in there if other.is_file()]
-        raise UserError(f"--config: no Python file {name!r}; {suggest(name, near)}")
+        raise UserError(f"config: no Python file {name!r}; {suggest(name, near)}")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -44,18 +44,18 @@ def load(path: str) -> ConfigDict:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise UserError(
-                f"--config: {name} has no get_config(); define it, and return a ConfigDict"
+                f"config: {name} has no get_config(); define it, and return a ConfigDict"
             )
         config = module.get_config(*([argument] if argument else []))
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
         raise UserError(
-            f"--config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}"
+            f"config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}"
         ) from None
     if not isinstance(config, ConfigDict):
         raise UserError(
-            f"--config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict"
+            f"config: get_config() of {name} returns a {type(config).__name__}, not a ConfigDict"
         )
     return config
 

@@ -231,5 +231,5 @@ def test_a_config_file_that_fails_is_one_line(tmp_path, text, message):
     (tmp_path / "names.py").touch()
     if text is not None:
         (tmp_path / "named.py").write_text(text)
-    with pytest.raises(UserError, match=f"--config: .*{message}"):
+    with pytest.raises(UserError, match=f"config: .*{message}"):
         configs.load(str(tmp_path / "named.py"))

@@ -298,3 +298,9 @@ def test_a_wheel_holds_every_file_of_the_package():
             if not (path.parent / "__init__.py").exists()
         ]
     )
+
+
+def test_messages_below_the_command_line_name_no_flag_for_a_directory():
+    """The library says the same: there a directory is an argument."""
+    below = [name for name in PACKAGE if not name.startswith("lm_lab/cli/")]
+    none([f"{name}: --workdir" for name in below if "--workdir" in (ROOT / name).read_text()])

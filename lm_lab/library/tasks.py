@@ -1,6 +1,7 @@
 """What a config describes, for a training loop of one's own."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.library.configs import Source, init_params, load_config
+from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Codec, Examples, ObjectiveFunctions, PyTree
 
@@ -53,6 +55,20 @@ class Task:
         True
         """
         return rates(jax.device_get(self._evaluate(params, self._heldout)))
+
+    def program(self, seeds: Sequence[int] = ()) -> CompiledProgram:
+        """What `train_run` trains with, without a directory: optimizer, schedule, adapter and mesh
+        of the config; one member for each of the seeds, or one with the config's.
+
+        start() gives the state before step 0, engine.batch(step, steps, state) the examples of
+        some steps, engine.step(state, examples) the state after them and metrics [P steps], and
+        merged_params(state, member) the parameters of one. `step` uses up the state it is given.
+
+        >>> task.program(seeds=[0, 1]).members
+        2
+        """
+        seeds = seeds or [self.experiment.seed]
+        return compile_program([replace(self.experiment, seed=seed) for seed in seeds])
 
     @cached_property
     def _training(self) -> Any:

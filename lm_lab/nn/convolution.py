@@ -26,11 +26,12 @@ class CausalConvolution(nn.Module):
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
         weights = inner_param(self, "taps", init, features, self.kernel_size).astype(x_BLD.dtype)
         tail = jnp.zeros((rows, reach, features), x_BLD.dtype)
+        cached_tail = None
         if is_decoding(self):
             cached_tail = self.variable("cache", "tail", jnp.zeros, tail.shape, tail.dtype)
             tail = cached_tail.value
         padded = jnp.concatenate([tail, x_BLD], axis=1)
-        if is_decoding(self):
+        if cached_tail is not None:
             cached_tail.value = padded[:, length:]
         y_BLD = x_BLD * weights[:, -1]
         for i in range(reach):

@@ -63,11 +63,12 @@ class Segments(nn.Module):
     def _same_segment(self, ids_BL: Array) -> Array:
         reach, length = self.kernel_size - 1, ids_BL.shape[1]
         tail = jnp.zeros((ids_BL.shape[0], reach), jnp.int32)
+        cached_tail = None
         if is_decoding(self):
             cached_tail = self.variable("cache", "tail", jnp.zeros, tail.shape, jnp.int32)
             tail = cached_tail.value
         padded = jnp.concatenate([tail, ids_BL], axis=1)
-        if is_decoding(self):
+        if cached_tail is not None:
             cached_tail.value = padded[:, length:]
         return jnp.stack([padded[:, i : i + length] == ids_BL for i in range(reach)])
 

@@ -83,7 +83,7 @@ def read_arrays(folder: Path, stored: dict[str, str], abstract_state: PyTree) ->
         if saved != asked:
             raise UserError(
                 f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose "
-                "another --workdir"
+                "another directory"
             )
     default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(

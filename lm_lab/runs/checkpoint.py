@@ -166,7 +166,7 @@ class Checkpoints:
         if self._foreign_hash:
             raise UserError(
                 f"{self._directory} holds checkpoints of another config (hash "
-                f"{self._foreign_hash}, this run has {self._spec_hash}); choose another --workdir"
+                f"{self._foreign_hash}, this run has {self._spec_hash}); choose another directory"
             )
         raise UserError(
             f"{self._directory}: every checkpoint is damaged; delete the folder to start from "

@@ -156,8 +156,7 @@ def surplus(directory: Path, keep: int) -> list[Path]:
 
 
 def discard(directory: Path, folder: Path, delete: bool = True) -> None:
-    """Moves a step to trash/ in one rename, so that a kill never
-    leaves half of it, then deletes it.
+    """Moves a step to trash/ in one rename, so that a kill never leaves half of it; then deletes.
 
     Raises OSError.
     """

@@ -19,20 +19,18 @@ _REMEDIES = {
     errno.EDQUOT: "free some space",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
     errno.ELOOP: "it is a link, and writing would change what it leads to; remove it",
-    errno.ENOLCK: "choose a --workdir on a file system that supports locks",
+    errno.ENOLCK: "choose a directory on a file system that supports locks",
 }
 
 
 @contextlib.contextmanager
 def explained(path: Path, action: str) -> Iterator[None]:
-    """Turns an OSError of the block into a UserError: the path, what
-    failed, why, and the remedy.
-    """
+    """Turns an OSError of the block into a UserError: the path, what failed, why, a remedy."""
     try:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(
-            error.errno or 0, "check its permissions or choose another --workdir"
+            error.errno or 0, "check its permissions or choose another directory"
         )
         raise UserError(f"{path}: cannot {action}: {error.strerror or error}; {remedy}") from None
 

@@ -42,7 +42,7 @@ class Lock:
             name = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
             raise UserError(
                 f"{self._path.parent} is in use by {name or 'another process'}; wait for it, stop "
-                "it, or choose another --workdir"
+                "it, or choose another directory"
             )
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
@@ -65,9 +65,7 @@ def waiting_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def try_lock(descriptor: int, shared: bool = False) -> bool:
-    """Takes the exclusive (or a shared) flock of an open file; False if
-    another process holds it.
-    """
+    """Takes the exclusive (or a shared) flock of an open file; False if another process has it."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

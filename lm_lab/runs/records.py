@@ -189,8 +189,8 @@ def _dump(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy and JAX scalars as Python numbers,
-    not finite ones as None.
+    """The value in JSON's types: scalars of NumPy and JAX as Python numbers, NaN and infinity as
+    None.
     """
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

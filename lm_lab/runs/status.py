@@ -33,9 +33,7 @@ def run_status(directory: Path) -> Status:
 
 
 def result_of(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty if it has none yet, or a damaged one,
-    which training sets aside.
-    """
+    """The run's result.json; empty if it is absent, or damaged, when training sets it aside."""
     try:
         return read_result(directory) or {}
     except Unreadable:

@@ -1,6 +1,4 @@
-"""What came of a sweep, from its run directories alone: the status of every
-run, rows, results.csv.
-"""
+"""The results of a sweep, from its run directories alone: statuses and rows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +9,7 @@ from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
 
 
 def status(directory: Path) -> dict[str, Status]:
-    """The state of every run of the sweep by name. Missing: never started,
-    or stopped on the way.
-    """
+    """The status of every run of the sweep, by name. Raises UserError."""
     return {
         run.name: run_status(run_directory(directory, run.name))
         for run in read_sweep(directory).runs
@@ -21,30 +17,29 @@ def status(directory: Path) -> dict[str, Status]:
 
 
 def collect(directory: Path) -> list[Row]:
-    """A row for every run of the sweep, in its order; what a run does not know yet is None.
+    """A row for every run of the sweep, in its order; None stands for what is not there yet.
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
-    params_body, params_total; tokens (D); flops (C, counted); loss (nats a token, held out);
-    bits_per_byte (held out), and NAME_bits_per_byte for every exam of train.also_evaluate; seconds
-    (training) and compile_seconds (apart; None in runs of old, whose seconds hold both). Raises
-    UserError where the folder holds no sweep.
+    params_body, params_total; tokens (D); flops (C, counted); loss (held out, nats a token);
+    bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; seconds
+    of training; compile_seconds (None in runs of early releases, whose seconds include them).
+    Raises UserError where the directory holds no sweep.
     """
     return rows_of(read_sweep(directory).runs, directory)
 
 
 def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
-    """The rows of `collect`, of runs whether they have begun or not."""
+    """The rows of `collect`, for runs whether they have begun or not."""
     keys = list(
         dict.fromkeys([*(key for run in runs for key in run.overrides), "optimizer.peak_rate"])
     )
-    exams = list(
-        dict.fromkeys(exam for run in runs for exam in _at(run.config, "train.also_evaluate") or ())
-    )
-    return [_row(run, keys, exams, run_directory(directory, run.name)) for run in runs]
+    objectives = [name for run in runs for name in _at(run.config, "train.also_evaluate") or ()]
+    also = list(dict.fromkeys(objectives))
+    return [_row(run, keys, also, run_directory(directory, run.name)) for run in runs]
 
 
-def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Row:
+def _row(run: Planned, keys: list[str], also: list[str], directory: Path) -> Row:
     result = result_of(directory)
     params, final = result.get("params") or {}, result.get("final") or {}
     state = run_status(directory)
@@ -64,13 +59,14 @@ def _row(run: Planned, keys: list[str], exams: list[str], directory: Path) -> Ro
         "flops": result.get("flops"),
         "loss": final.get("eval/heldout/nll"),
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
-        **{f"{exam}_bits_per_byte": final.get(f"eval/{exam}/bits_per_byte") for exam in exams},
+        **{f"{name}_bits_per_byte": final.get(f"eval/{name}/bits_per_byte") for name in also},
         "seconds": result.get("seconds"),
         "compile_seconds": result.get("compile_seconds"),
     }
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, None where there is none."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None

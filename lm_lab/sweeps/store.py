@@ -119,13 +119,13 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
     study.
     """
     if (directory / "config.json").exists():
-        raise UserError(f"{directory} holds a run, not a sweep; use another --workdir")
+        raise UserError(f"{directory} holds a run, not a sweep; use another directory")
     if not (directory / "sweep.json").exists():
         return None
     stored = read_sweep(directory)
     if stored.name != study.name:
         raise UserError(
-            f"{directory} holds study {stored.name!r}, not {study.name!r}; use another --workdir"
+            f"{directory} holds study {stored.name!r}, not {study.name!r}; use another directory"
         )
     names = {run.name for run in planned}
     lost = [run for run in stored.runs if run.name not in names]
@@ -138,6 +138,6 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
         )
         raise UserError(
             f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "
-            f"{describe(lost[0].overrides)}{difference}; use another --workdir, or only add points"
+            f"{describe(lost[0].overrides)}{difference}; use another directory, or only add points"
         )
     return stored

@@ -30,7 +30,7 @@ from lm_lab.train.sections import (
 )
 from lm_lab.types import UserError
 
-OTHER = "restore it from a copy, or choose another --workdir"
+OTHER = "restore it from a copy, or choose another directory"
 
 
 class Claim(NamedTuple):
@@ -74,7 +74,7 @@ def claim(directory: Path, resolved: Values) -> Claim:
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "
-                f"{show(change.asked)} here; give the same, or choose another --workdir"
+                f"{show(change.asked)} here; give the same, or choose another directory"
             )
     return Claim(identity, tuple(changes), any(change.key in table.files for change in changes))
 

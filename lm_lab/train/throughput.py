@@ -87,7 +87,7 @@ class ThroughputMeter:
     def show_evaluation(self) -> None:
         """Shows the held-out loss, the mean of the runs that go on."""
         going = [writer.held_out for writer in self._writers if writer.result is None]
-        self._progress.examined(_mean(going))
+        self._progress.show_evaluation(_mean(going))
 
     def pause(self) -> None:
         """What has passed since the last time was no training."""

@@ -1,6 +1,4 @@
-"""The modules that a stored config names, and whether their packages are
-trusted (runs/trust.py).
-"""
+"""The modules that a config names, and whether their packages are trusted (runs/trust.py)."""
 
 from collections.abc import Iterator
 from pathlib import Path

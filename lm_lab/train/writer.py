@@ -24,7 +24,7 @@ from lm_lab.types import PyTree, UserError
 logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
-OTHER = "choose another --workdir"
+OTHER = "choose another directory"
 COUNTERS = {  # what a commit holds beside the state
     "steps": int,
     "text": str,
@@ -65,7 +65,7 @@ class RunWriter:
         directory = self.run.directory
         prepare_workdir(directory)
         if (directory / "sweep.json").exists():
-            raise UserError(f"{directory} holds a sweep, not a run; choose another --workdir")
+            raise UserError(f"{directory} holds a sweep, not a run; choose another directory")
         self._claim = identity.claim(directory, self.run.resolved)
         carried.check(directory, self.run.experiment)
         broken = self._take_up_result()
@@ -200,7 +200,7 @@ class RunWriter:
             raise UserError(
                 f"{self.run.directory}: its adapter was trained on other parameters than "
                 "config.train.initial gives "
-                "now; put those back, or choose another --workdir"
+                "now; put those back, or choose another directory"
             )
         newest = next(self._checkpoints.commits(), None)
         lines, self._lines = self._read_lines(), None
@@ -217,7 +217,7 @@ class RunWriter:
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
         self._since_log: Sums = dict(extra.get("since_log", {}))
         self._final: dict[str, float] = dict(extra.get("final", {}))
-        self._examined = -1
+        self._evaluated_step = -1
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._opened.close()
         self._opened = self._stack.enter_context(ExitStack())
@@ -241,7 +241,7 @@ class RunWriter:
         directory, before = self.run.directory, extra.get("steps", steps)
         anew = (
             f"to begin another run with its parameters: --config.train.initial={directory} "
-            "and another --workdir"
+            "and another directory"
         )
         if self._ended is not None and not step:
             raise UserError(f"{directory} is complete and has no checkpoint to go on from; {OTHER}")
@@ -305,7 +305,7 @@ class RunWriter:
                 for name, value in own.items()
             }
             self._final |= exam
-            self._examined = step
+            self._evaluated_step = step
             self._metrics.write({**self._position(step), **exam})
 
     def save(self, step: int, state: PyTree) -> None:
@@ -323,7 +323,7 @@ class RunWriter:
             extra |= {history.MARK: lines._asdict(), "company": self._company}
             if self._base:
                 extra["base"] = self._base
-            score = self._final["eval/heldout/nll"] if self._examined == step else None
+            score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
             self._checkpoints.save(step, state, extra, score)
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ KEYS = {
     "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you "
     "mean 'decoder'",
     "--config.model.family=my.models": "put its package on PYTHONPATH",
-    "--config.model.family=os.path": "has no Config; write it like those of lm_lab.models",
+    "--config.model.family=os.path": "has no FAMILY = Family(...); write it like those of lm_lab",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
@@ -127,7 +127,7 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 
 COMMANDS = {
     "trian": "did you mean 'train'",
-    "--workdir=x": "known: convert, evaluate, generate, merge, plan, report, sweep, train",
+    "--workdir=x": "known: convert, evaluate, generate, keys, merge, plan, report, sweep, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
     "train --config --workdir=new": "--config=FILE is missing, as in",
@@ -150,7 +150,7 @@ COMMANDS = {
     "train --config=tiny.py --workdir=run "
     "--config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
     "train --config=tiny.py "
-    "--workdir=sweep": "sweep holds a sweep, not a run; choose another --workdir",
+    "--workdir=sweep": "sweep holds a sweep, not a run; choose another directory",
     "train --config=tiny.py "
     "--workdir=a\0b": "--workdir='a\\x00b' is no path: it has NUL, or bytes that are no UTF-8",
     "train --config=tiny.py --workdir=a\udcff": "--workdir='a\\udcff' is no path",
@@ -182,10 +182,10 @@ COMMANDS = {
     "sweep study --workdir=new --workers=0": "--workers=0",
     "sweep study --workdir=new --workers=many": "--workers=many",
     "sweep study --workdir=new --executor=lokal": "did you mean 'local'?",
-    "sweep study --workdir=new --executor.wokers=2": "--executor.wokers does not exist",
-    "sweep study --workdir=new --executor.workers=0": "--executor.workers must be at least 1",
+    "sweep study --workdir=new --executor.wokers=2": "executor.wokers does not exist",
+    "sweep study --workdir=new --executor.workers=0": "executor.workers must be at least 1",
     "sweep study --workdir=new --config=tiny.py": "see lm-lab sweep --help",
-    "sweep study --workdir=run": "run holds a run, not a sweep; use another --workdir",
+    "sweep study --workdir=run": "run holds a run, not a sweep; use another directory",
     "sweep study --workdir=sweep": "sweep holds study 'other', not 'mine'",
     "sweep study --workdir=file": "file",
     "report": "name one sweep directory, as in",
@@ -300,7 +300,7 @@ def test_a_run_in_use(refusal: Refusal):
     with Lock(Path("run/checkpoints/lock")):
         message = refusal("train", "--config=tiny.py", "--workdir=run")
     assert "run/checkpoints is in use by pid" in message
-    assert "choose another --workdir" in message
+    assert "choose another directory" in message
 
 
 def test_a_sweep_in_use(refusal: Refusal):

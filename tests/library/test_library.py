@@ -40,6 +40,8 @@ def test_the_guide_runs_and_so_do_the_examples(notebook: types.ModuleType):
     """One test, so that what the guide trained is there for the examples."""
     for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
         exec(compile(block, str(GUIDE), "exec"), vars(notebook))
+    run, scores = notebook.run, notebook.scores
+    assert scores["nll"] == run.result["final"]["eval/heldout/nll"]
     documented = [name for name in lm_lab.__all__ if name not in WITHOUT_EXAMPLE]
     assert [each for name in documented for each in failing_examples(name, vars(notebook))] == []
 

@@ -1,6 +1,4 @@
-"""Checkpoints of processes that are killed, or that the system refuses to
-serve, while they save.
-"""
+"""Checkpoints of processes that are killed, or refused by the system, while they save."""
 
 import contextlib
 import random
@@ -24,8 +22,8 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.types import UserError
 
 def state(step):
-    values = np.random.default_rng(step).standard_normal(50_000, np.float32)
-    return {"x": values, "step": np.int32(step)}
+    x = np.random.default_rng(step).standard_normal(50_000, np.float32)
+    return {"x": x, "step": np.int32(step)}
 
 def save_for_ever(directory):
     with Checkpoints(directory, 2, "spec") as checkpoints:

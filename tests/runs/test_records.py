@@ -40,9 +40,7 @@ def write_steps(directory, resume_step, steps):
 
 
 def events(directory) -> list:
-    """The events of all TensorBoard files, read by the format: length,
-    checksum, record, checksum.
-    """
+    """The events of all TensorBoard files: each is length, checksum, record, checksum."""
     found = []
     for path in sorted((directory / "tensorboard").iterdir()):
         data, start = path.read_bytes(), 0

@@ -12,5 +12,5 @@ def choose(name: str, settings: Mapping[str, object]) -> Callable[[str], UnitRun
     """The executor of a name, or dotted path, with these settings: a function of the platform of
     this machine's devices. Raises UserError for one that does not exist, or a wrong setting.
     """
-    executor = registry.load("sweeps.executors", name, "--executor")
-    return functools.partial(executor.make, build(executor.Config, settings, "--executor"))
+    executor = registry.load("sweeps.executors", name, "executor")
+    return functools.partial(executor.make, build(executor.Config, settings, "executor"))
