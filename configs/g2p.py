@@ -29,7 +29,7 @@ MODEL = {
     "width": 128,
     "depth": 2,
     "heads": 4,
-    "feed_forward": 256,
+    "feed_forward_dim": 256,
     "norm": "layer",
     "norm_bias": True,
     "positions": "sinusoidal",

@@ -14,11 +14,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(
-        {"family": "decoder", "width": 128, "depth": 4, "heads": 4, "feed_forward": 256}
+        {"family": "decoder", "width": 128, "depth": 4, "heads": 4, "feed_forward_dim": 256}
     )
-    config.model.feed_forward_kind = "experts"
-    config.model.experts = 8
-    config.model.experts_per_token = 2
+    config.model.feed_forward = {"name": "experts", "count": 8, "per_token": 2}
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3})

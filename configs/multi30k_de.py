@@ -18,7 +18,7 @@ TINY = {
     "width": 128,
     "depth": 4,
     "heads": 4,
-    "feed_forward": 256,
+    "feed_forward_dim": 256,
     "norm": "layer",
     "norm_bias": True,
     "positions": "sinusoidal",

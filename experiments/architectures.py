@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from lm_lab import registry
 from lm_lab.compute.ladder import centre, widths_near
 from lm_lab.compute.parameters import by_group
+from lm_lab.interop.fields import config_of
 from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
 from lm_lab.train.restore import abstract_params
@@ -31,7 +32,7 @@ SMALLEST_CENTRE = (
 # What makes a contender, beside its width; and the peak rates it is tried at, times 1 / width.
 CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "decoder": (
-        {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward_kind": "dense"},
+        {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward.name": "dense"},
         (0.16, 0.4, 1.0),
     ),
     "mixture of experts": (
@@ -39,8 +40,8 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
             "family": "decoder",
             "depth": 2,
             "heads": HEADS,
-            "feed_forward_kind": "experts",
-            "experts": 4,
+            "feed_forward.name": "experts",
+            "feed_forward.count": 4,
         },
         (0.16, 0.4, 1.0),
     ),
@@ -49,16 +50,16 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
         (0.1, 0.25, 0.6),
     ),
     "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.25, 0.6, 1.5)),
-    "Mamba": ({"family": "state_space", "block": "mamba", "depth": 2}, (0.4, 1.0, 2.5)),
+    "Mamba": ({"family": "state_space", "block.name": "mamba", "depth": 2}, (0.4, 1.0, 2.5)),
     "Griffin": (
         {
             "family": "state_space",
-            "block": "rg_lru",
+            "block.name": "rg_lru",
             "depth": 3,
             "attention_every": 3,
             "heads": HEADS,
             "window": 64,
-            "rotary_share": 1.0,
+            "positions.share": 1.0,
         },
         (0.2, 0.6, 1.8),
     ),
@@ -116,7 +117,7 @@ def contender(name: str, budget: float) -> Sweep:
 def told_apart(name: str) -> dict[str, Any]:
     """The overrides that its runs share and no other contender's have."""
     fields = CONTENDERS[name][0]
-    names = ("family", "feed_forward_kind", "block")
+    names = ("family", "feed_forward.name", "block.name")
     return {f"model.{key}": fields[key] for key in names if key in fields}
 
 
@@ -125,5 +126,6 @@ def matmul_parameters(name: str, width: int) -> int:
     """What a token is multiplied with, the head included."""
     fields = dict(CONTENDERS[name][0])
     family = fields.pop("family")
-    made = registry.load("models", family, "family").Config(width=width, vocab=VOCAB, **fields)
-    return by_group(abstract_params(family, made), getattr(made, "experts_per_token", 1))["matmul"]
+    contract = registry.load("models", family, "family")
+    made = config_of(contract.Config, {"width": width, "vocab": VOCAB, **fields}, "config.model")
+    return by_group(abstract_params(family, made), contract.experts_per_token(made))["matmul"]

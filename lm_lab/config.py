@@ -118,7 +118,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     model = config.to_dict().get("model")
     its_own = stored or (isinstance(model, Mapping) and "length" in model)
     family, settings = parsed.model
-    settings = _complete(settings, _needs(parsed), grows=not its_own)
+    longest = load_value("models", family, "config.model.family").max_length(settings)
+    settings = _complete(settings, _needs(parsed), longest, grows=not its_own)
     parsed = replace(parsed, model=Chosen(family, settings))
     experiment = Experiment(
         seed=parsed.seed,
@@ -188,7 +189,7 @@ def _needs(config: Config) -> dict[str, int]:
     return {"vocab": tokenizer.vocab + specials, "length": length}
 
 
-def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
+def _complete(model: Any, needs: Mapping[str, int], longest: int | None, *, grows: bool) -> Any:
     """The model's settings with the vocabulary and length filled in. A length that is another
     run's, not the config's own, grows where positions are not learned. Raises UserError where one
     is too small, or a size is beyond what arrays have here.
@@ -198,7 +199,7 @@ def _complete(model: Any, needs: Mapping[str, int], *, grows: bool) -> Any:
             raise UserError(f"config.model.{field.name} must be below 2**31, not {size:.3g}")
     for name, least in needs.items():
         given_size = getattr(model, name, least)  # a family may have no use for it
-        unlearned = grows and name == "length" and getattr(model, "positions", None) != "learned"
+        unlearned = grows and name == "length" and longest is None
         if given_size is None or (unlearned and given_size < least):
             model = dataclasses.replace(model, **{name: least})
         elif given_size < least:

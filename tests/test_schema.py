@@ -128,7 +128,7 @@ def test_a_choice_is_an_instance_of_its_option_and_returns_from_plain_values(giv
     [
         (3, "config.model.positions must be a name, or a section with one, of rotary, learned"),
         (
-            {"base": 5},
+            {"name": 5},
             "config.model.positions must be a name, or a section with one, of rotary, learned",
         ),
         ("rotery", "config.model.positions: no option named 'rotery'; did you mean 'rotary'?"),

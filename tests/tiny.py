@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.engine.sharding import unbox
+from lm_lab.interop.fields import config_of
 from lm_lab.types import Examples, Inputs
 
 WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS, CONTEXT = 16, 2, 2, 32, 16, 8, 11
@@ -79,9 +80,8 @@ def model(family: str = "decoder", **changes: Any) -> Any:
         "length": LENGTH,
         "scan": True,
     }
-    return module.Model(
-        module.Config(**{name: size for name, size in sizes.items() if name in known} | changes)
-    )
+    values = {name: size for name, size in sizes.items() if name in known} | changes
+    return module.Model(config_of(module.Config, values, "config.model"))
 
 
 def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:

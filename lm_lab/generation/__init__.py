@@ -90,14 +90,10 @@ def longer(inputs: Inputs, tokens: int) -> Inputs:
 
 def check_length(model: Any, tokens: int) -> None:
     """Raises UserError if the model has learned positions for fewer tokens."""
-    cfg = model.cfg
-    if (
-        getattr(cfg, "positions", None) == "learned"
-        and cfg.length is not None
-        and tokens > cfg.length
-    ):
+    longest = getattr(model.cfg, "max_length", None)
+    if longest is not None and tokens > longest:
         raise UserError(
-            f"prompt and new tokens are {tokens}, and the model has positions for {cfg.length}; "
+            f"prompt and new tokens are {tokens}, and the model has positions for {longest}; "
             "ask for fewer"
         )
 

@@ -34,14 +34,14 @@ COMMON = {
     "norm_bias": True,
     "norm_epsilon": 1e-5,
     "norm_position": "post",
-    "feed_forward_kind": "dense",
+    "feed_forward.name": "dense",
     "bias": True,
     "score_scaling": True,
     "tied": True,
     "head_scaling": False,
     "head_bias": True,
 }
-FIXED = {**COMMON, "positions": "learned", "embedding_norm": True}
+FIXED = {**COMMON, "positions.name": "learned", "embedding_norm": True}
 
 UNUSED = 2  # rows of the position table before that of position 0
 
@@ -72,7 +72,7 @@ def sizes(foreign: dict[str, Any], activations: dict[str, str]) -> dict[str, Any
         "depth": take(foreign, "decoder_layers", int),
         "encoder_depth": take(foreign, "encoder_layers", int),
         "heads": heads,
-        "feed_forward": inner,
+        "feed_forward_dim": inner,
         "vocab": take(foreign, "vocab_size", int),
         "length": take(foreign, "max_position_embeddings", int, 1024),
         "embedding_scaling": take(foreign, "scale_embedding", bool, False),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lm_lab.interop.decoders import demand_full_width
 from lm_lab.interop.fields import (
     PLAIN_ACTIVATIONS,
     Refused,
@@ -41,7 +42,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "width": take(foreign, "hidden_size", int),
         "depth": take(foreign, "num_hidden_layers", int),
         "heads": take(foreign, "num_attention_heads", int),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "vocab": take(foreign, "vocab_size", int),
         "length": take(foreign, "max_position_embeddings", int),
         "kinds": take(foreign, "type_vocab_size", int, 2, low=1),
@@ -50,7 +51,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-12),
         "norm_position": "post",
         "embedding_norm": True,
-        "positions": "learned",
+        "positions.name": "learned",
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu"),
         "bias": True,
         "tied": take(foreign, "tie_word_embeddings", bool, True),
@@ -66,7 +67,10 @@ def write_config(config: Any) -> dict[str, Any]:
 def written(config: Any, name: str) -> dict[str, Any]:
     """The config.json fields that BERT and its successors share. Raises UserError."""
     wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
-    demand_all(config, name, wanted | {"positions": "learned", "bias": True}, written=("kinds",))
+    demand_all(
+        config, name, wanted | {"positions.name": "learned", "bias": True}, written=("kinds",)
+    )
+    demand_full_width(config, name)
     if not config.kinds:
         raise Refused(
             f"model.kinds 0 cannot be written as {name}, which has at least 1", {"kinds": 2}

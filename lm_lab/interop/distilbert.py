@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lm_lab.interop.decoders import demand_full_width
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
 
@@ -20,14 +21,14 @@ FIXED = {
     "norm_epsilon": 1e-12,
     "norm_position": "post",
     "embedding_norm": True,
-    "positions": "learned",
+    "positions.name": "learned",
     "bias": True,
 }
 SIZES = {
     "width": "dim",
     "depth": "n_layers",
     "heads": "n_heads",
-    "feed_forward": "hidden_dim",
+    "feed_forward_dim": "hidden_dim",
     "vocab": "vocab_size",
     "length": "max_position_embeddings",
 }
@@ -55,6 +56,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that DistilBERT does not have."""
     demand_all(config, "DistilBERT", FIXED)
+    demand_full_width(config, "DistilBERT")
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "distilbert",

@@ -1,13 +1,14 @@
 """Reads the fields of a foreign config.json with checks; an error names the field."""
 
-import dataclasses
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from lm_lab.schema import check
+from lm_lab.schema import build, keys, plain
 from lm_lab.types import UserError
+from lm_lab.values import check
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _NEEDED = object()
@@ -23,19 +24,18 @@ WRITTEN = (
     "head_dim",
     "vocab",
     "length",
-    "feed_forward",
+    "feed_forward_dim",
     "activation",
     "tied",
 )
-WRITTEN += ("norm_epsilon", "rotary_base", "rotary_scaling", "rotary_factor", "rotary_length")
-WRITTEN += (
-    "rotary_low_factor",
-    "rotary_high_factor",
-    "experts",
-    "experts_per_token",
-    "capacity_factor",
+WRITTEN += ("norm_epsilon", "dropout", "scan", "positions.base")
+WRITTEN += tuple(
+    f"positions.scaling.{name}"
+    for name in ("name", "factor", "low_factor", "high_factor", "length")
 )
-WRITTEN += ("dropout", "scan", "balance_weight")
+WRITTEN += tuple(
+    f"feed_forward.{name}" for name in ("count", "per_token", "capacity_factor", "balance_weight")
+)
 
 # of layers without a gate: the library's names, and ours
 PLAIN_ACTIVATIONS = {
@@ -179,6 +179,38 @@ def choose(
     return known[value]
 
 
+def flat(config: Any) -> dict[str, Any]:
+    """Our settings by dotted keys, as "positions.name"."""
+    return dict(_leaves(plain(config), ""))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def config_of(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Our settings of dotted keys. Raises UserError for those that are wrong."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return build(cls, tree, where)
+
+
+def changed(config: T, needs: Mapping[str, Any]) -> T:
+    """Our settings with others by dotted keys; a choice that changes has no settings of the old."""
+    choices = [key.removesuffix("name") for key in needs if key.endswith(".name")]
+    kept = {key: value for key, value in flat(config).items() if not key.startswith(tuple(choices))}
+    return config_of(type(config), {**kept, **needs}, "config.model")
+
+
 def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises UserError if a field is present with any value other than the one supported."""
     for name, value in wanted.items():
@@ -191,9 +223,13 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
     """Raises UserError for a setting of ours other than the one that
     the architecture can express.
     """
-    needs = {name: value for name, value in wanted.items() if getattr(config, name) != value}
+    settings = flat(config)
+    given_of = {
+        name: settings.get(name) if "." in name else getattr(config, name) for name in wanted
+    }
+    needs = {name: value for name, value in wanted.items() if given_of[name] != value}
     for name, value in needs.items():
-        given = getattr(config, name)
+        given = given_of[name]
         raise Refused(
             f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}",
             needs,
@@ -210,9 +246,9 @@ def demand_all(
     """
     passed = {*WRITTEN, *written, *wanted}
     others = {
-        field.name: field.default
-        for field in dataclasses.fields(config)
-        if field.metadata["changes_result"] and field.name not in passed
+        key.key: key.default
+        for key in keys(type(config), plain(config))
+        if key.field.metadata["changes_result"] and key.key not in passed
     }
     demand(config, architecture, {**wanted, **others})
 

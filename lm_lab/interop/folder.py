@@ -20,13 +20,13 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.interop import architectures, mapping, nearest, tensors, weights
-from lm_lab.interop.fields import Fields, expect
+from lm_lab.interop.fields import Fields, config_of, expect, flat
 from lm_lab.interop.mapping import Rule
 from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.durable import explained, new_folder
 from lm_lab.runs.reading import read_object
-from lm_lab.schema import build, suggest
+from lm_lab.schema import suggest
 from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
@@ -64,7 +64,7 @@ def load(
         _check_code(foreign)
         expect(foreign, {"quantization_config": None})
         family = registry.load("models", module.FAMILY, "family")
-        config = build(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
+        config = config_of(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
         _name_left(folder / "config.json", foreign)
     found = _renamed(module, weights.read(folder))
     with named(folder):
@@ -245,8 +245,8 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     It comes before anything is made for each layer.
     """
     counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
-    if getattr(config, "feed_forward_kind", None) == "experts":
-        counts["experts"] = config.experts
+    if flat(config).get("feed_forward.name") == "experts":
+        counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
         if count > len(found):
             raise UserError(

@@ -37,7 +37,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "rope_parameters": given.get(WINDOWED),
     }
     turned = llama.read_rotary(local)
-    expect(turned, {"rotary_scaling": "none"})
+    expect(turned, {"positions.scaling.name": "none"})
     every = take(
         foreign,
         "sliding_window_pattern",
@@ -47,16 +47,16 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     )
     found = gemma2.read_shared(whole, every) | {
         "qk_norm": "rms",
-        "window_rotary_base": turned["rotary_base"],
+        "positions.window_base": turned["positions.base"],
     }
-    return found if found["window"] else found | {"window_rotary_base": None}
+    return found if found["window"] else found | {"positions.window_base": None}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Gemma 3 does not have."""
     wanted = {"qk_norm": "rms", "attention_softcap": None}
-    shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("window_rotary_base",))
-    whole, base = shared["rope_parameters"], config.window_rotary_base
+    shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("positions.window_base",))
+    whole, base = shared["rope_parameters"], config.positions.window_base
     local = whole if base is None else {"rope_type": "default", "rope_theta": base}
     named = {"architectures": [*ARCHITECTURES], "model_type": "gemma3_text"}
     return named | shared | {"rope_parameters": {FULL: whole, WINDOWED: local}}

@@ -37,14 +37,14 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "width": take(foreign, "n_embd", int),
         "depth": take(foreign, "n_layer", int),
         "heads": take(foreign, "n_head", int),
-        "feed_forward": take(foreign, "n_inner", int | None, None)
+        "feed_forward_dim": take(foreign, "n_inner", int | None, None)
         or 4 * take(foreign, "n_embd", int),
         "vocab": take(foreign, "vocab_size", int),
         "length": take(foreign, "n_positions", int),
         "norm": "layer",
         "norm_bias": True,
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
-        "positions": "learned",
+        "positions.name": "learned",
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "bias": "all",
         "tied": take(foreign, "tie_word_embeddings", bool, True),
@@ -54,7 +54,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that GPT-2 does not have."""
-    wanted = {"norm": "layer", "norm_bias": True, "positions": "learned", "bias": "all"}
+    wanted = {"norm": "layer", "norm_bias": True, "positions.name": "learned", "bias": "all"}
     demand_all(config, "GPT-2", wanted)
     demand_plain_heads(config, "GPT-2")
     return {

@@ -28,7 +28,7 @@ IGNORED = (  # buffers, and a tied copy
 )
 RENAMED = {"lm_head.weight": "embed_out.weight"}  # the name in transformers 5, but not in files
 
-FIXED = {"norm": "layer", "norm_bias": True, "positions": "rotary"}
+FIXED = {"norm": "layer", "norm_bias": True, "positions.name": "rotary"}
 LAYER = "gpt_neox.layers.{layer}"
 BIASES = {True: "all", False: "feed_forward"}
 PRODUCTS = {
@@ -46,7 +46,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         **FIXED,
         **read_sizes(foreign),
         **llama.read_rotary(old | foreign, take(foreign, "rotary_pct", float, 0.25)),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu"),
         "bias": BIASES[take(foreign, "attention_bias", bool, True)],
@@ -60,7 +60,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that GPT-NeoX does not have."""
     wanted = FIXED | {"parallel_norms": config.parallel}
-    demand_all(config, "GPT-NeoX", wanted, written=("bias", "rotary_share", "parallel"))
+    demand_all(config, "GPT-NeoX", wanted, written=("bias", "positions.share", "parallel"))
     demand_plain_heads(config, "GPT-NeoX")
     return {
         "architectures": [*ARCHITECTURES],

@@ -32,9 +32,9 @@ IGNORED += ("lm_head.weight",)  # a tied copy
 FIXED = {
     "norm": "layer",
     "norm_bias": True,
-    "positions": "rotary",
-    "rotary_base": 10_000.0,
-    "rotary_scaling": "none",
+    "positions.name": "rotary",
+    "positions.base": 10_000.0,
+    "positions.scaling.name": "none",
     "bias": "feed_forward",
     "head_bias": True,
     "parallel": True,
@@ -66,10 +66,10 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return {
         **FIXED,
         **sizes,
-        "rotary_share": share
+        "positions.share": share
         if int(share * size) == turning
         else math.nextafter(share, 1),  # rounded up
-        "feed_forward": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
+        "feed_forward_dim": take(foreign, "n_inner", int | None, None) or 4 * sizes["width"],
         "norm_epsilon": take(foreign, "layer_norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
@@ -79,7 +79,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that GPT-J does not have."""
-    demand_all(config, "GPT-J", FIXED, written=("rotary_share",))
+    demand_all(config, "GPT-J", FIXED, written=("positions.share",))
     demand_plain_heads(config, "GPT-J")
     return {
         "architectures": [*ARCHITECTURES],
@@ -112,7 +112,7 @@ def rules(config: Any) -> list[Rule]:
 
 
 def _turning(config: Any) -> int:
-    return int(config.rotary_share * config.features_of_head)
+    return int(config.positions.share * config.features_of_head)
 
 
 def _halved(config: Any, part: str, theirs: str) -> Rule:

@@ -6,8 +6,9 @@ from typing import Any
 from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
 from lm_lab.interop.fields import choose, demand_all, expect, spell, take
 from lm_lab.interop.mapping import Rule, norm, same, transposed
-from lm_lab.schema import check
+from lm_lab.nn.positions import Llama3, Unscaled
 from lm_lab.types import UserError
+from lm_lab.values import check
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 FAMILY = "decoder"
@@ -48,7 +49,7 @@ def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, 
         **read_sizes(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
         "head_dim": take(foreign, "head_dim", int | None, None),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm": "rms",
         "norm_epsilon": take(foreign, "rms_norm_eps", float, 1e-6),
         "activation": choose(foreign, "hidden_act", ACTIVATIONS, "silu"),
@@ -72,21 +73,29 @@ def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[
         expect({SHARE: factor}, {SHARE: 1.0})
     kind = given.get("rope_type", given.get("type", "default"))
     base = given.get("rope_theta", foreign.get("rope_theta", 10_000.0))
-    found = {"positions": "rotary", "rotary_base": check(base, float, "rope_theta", {"low": 1.0})}
+    found = {
+        "positions.name": "rotary",
+        "positions.base": check(base, float, "rope_theta", {"low": 1.0}),
+    }
     if share is not None:
-        found["rotary_share"] = factor
+        found["positions.share"] = factor
     if kind == "default":
         return found
     if kind not in ("linear", "llama3"):
         raise UserError(
             f"{name}.rope_type {kind!r} is not supported; known: default, linear, llama3"
         )
-    found |= {"rotary_scaling": kind, "rotary_factor": _number(given, name, "factor", float)}
+    found |= {
+        "positions.scaling.name": kind,
+        "positions.scaling.factor": _number(given, name, "factor", float),
+    }
     if kind == "llama3":
         found |= {
-            "rotary_low_factor": _number(given, name, "low_freq_factor", float),
-            "rotary_high_factor": _number(given, name, "high_freq_factor", float),
-            "rotary_length": _number(given, name, "original_max_position_embeddings", int),
+            "positions.scaling.low_factor": _number(given, name, "low_freq_factor", float),
+            "positions.scaling.high_factor": _number(given, name, "high_freq_factor", float),
+            "positions.scaling.length": _number(
+                given, name, "original_max_position_embeddings", int
+            ),
         }
     return found
 
@@ -121,7 +130,10 @@ def write_shared(
     Raises UserError for a setting that is not LLaMA's, not in `wanted`, and not in `written`.
     """
     demand_all(
-        config, architecture, {"norm": "rms", "positions": "rotary"} | dict(wanted or {}), written
+        config,
+        architecture,
+        {"norm": "rms", "positions.name": "rotary"} | dict(wanted or {}),
+        written,
     )
     return {
         **write_sizes(config),
@@ -137,14 +149,20 @@ def write_shared(
 
 def write_rotary(config: Any) -> dict[str, Any]:
     """`rope_parameters`, as transformers 5 reads it."""
-    found = {"rope_theta": config.rotary_base, "rope_type": "default", SHARE: config.rotary_share}
-    if config.rotary_scaling != "none":
-        found |= {"rope_type": config.rotary_scaling, "factor": config.rotary_factor}
-    if config.rotary_scaling == "llama3":
+    found = {
+        "rope_theta": config.positions.base,
+        "rope_type": "default",
+        SHARE: config.positions.share,
+    }
+    scaling = config.positions.scaling
+    if not isinstance(scaling, Unscaled):
+        kind = "llama3" if isinstance(scaling, Llama3) else "linear"
+        found |= {"rope_type": kind, "factor": scaling.factor}
+    if isinstance(scaling, Llama3):
         found |= {
-            "low_freq_factor": config.rotary_low_factor,
-            "high_freq_factor": config.rotary_high_factor,
-            "original_max_position_embeddings": config.rotary_length,
+            "low_freq_factor": scaling.low_factor,
+            "high_freq_factor": scaling.high_factor,
+            "original_max_position_embeddings": scaling.length,
         }
     return found
 

@@ -35,12 +35,12 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     if isinstance(rank, str) and rank != "auto":
         raise UserError(f"time_step_rank {rank!r} is neither a number nor 'auto'")
     return {
-        "block": "mamba",
+        "block.name": "mamba",
         "width": width,
         "depth": take(foreign, "num_hidden_layers", int),
         "recurrent_width": inner,
-        "state": take(foreign, "state_size", int, 16),
-        "step_rank": -(-width // 16) if rank == "auto" else rank,
+        "block.state": take(foreign, "state_size", int, 16),
+        "block.step_rank": -(-width // 16) if rank == "auto" else rank,
         "convolution": take(foreign, "conv_kernel", int, 4),
         "vocab": take(foreign, "vocab_size", int),
         "norm": "rms",
@@ -57,9 +57,9 @@ def write_config(config: Any) -> dict[str, Any]:
         config,
         "Mamba",
         {
-            "block": "mamba",
+            "block.name": "mamba",
             "attention_every": None,
-            "feed_forward": None,
+            "feed_forward_dim": None,
             "norm": "rms",
             "logit_softcap": None,
             "embedding_scaled": False,
@@ -76,7 +76,7 @@ def write_config(config: Any) -> dict[str, Any]:
         "num_hidden_layers": config.depth,
         "expand": config.inner // config.width,
         "intermediate_size": config.inner,
-        "state_size": config.state,
+        "state_size": config.block.state,
         "time_step_rank": config.rank,
         "conv_kernel": config.convolution,
         "vocab_size": config.vocab,

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ACTIVATIONS = {**PLAIN_ACTIVATIONS, "swish": "silu", "silu": "silu"}
-FIXED = {**bart.COMMON, "positions": "sinusoidal", "embedding_norm": False}
+FIXED = {**bart.COMMON, "positions.name": "sinusoidal", "embedding_norm": False}
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

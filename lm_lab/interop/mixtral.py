@@ -36,22 +36,25 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return llama.read_shared({"rope_theta": 1e6, "rms_norm_eps": 1e-5} | foreign) | {
         "bias": "none",
         "window": take(foreign, "sliding_window", int | None, None),
-        "feed_forward_kind": "experts",
-        "experts": experts,
-        "experts_per_token": chosen,
+        "feed_forward.name": "experts",
+        "feed_forward.count": experts,
+        "feed_forward.per_token": chosen,
     }
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Mixtral does not have."""
-    wanted = {"feed_forward_kind": "experts", "capacity_factor": None}
+    wanted = {"feed_forward.name": "experts", "feed_forward.capacity_factor": None}
     shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
-    if config.experts_per_token == 1 and config.experts > 1:
+    if config.experts_per_token == 1 and config.feed_forward.count > 1:
         raise UserError(
-            "model.experts_per_token 1 cannot be written as Mixtral, where its gate is 1"
+            "model.feed_forward.per_token 1 cannot be written as Mixtral, where its gate is 1"
         )
     named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
-    own = {"num_local_experts": config.experts, "num_experts_per_tok": config.experts_per_token}
+    own = {
+        "num_local_experts": config.feed_forward.count,
+        "num_experts_per_tok": config.experts_per_token,
+    }
     return named | shared | own | {"sliding_window": config.window}
 
 
@@ -71,7 +74,7 @@ def _experts(config: Any, ours: str, theirs: str) -> Rule:
     stem = "model.layers.{layer}.block_sparse_moe.experts"
     return Rule(
         (f"layers/experts/{ours}/kernel",),
-        tuple(f"{stem}.{expert}.{theirs}.weight" for expert in range(config.experts)),
+        tuple(f"{stem}.{expert}.{theirs}.weight" for expert in range(config.feed_forward.count)),
         lambda *kernels: (np.stack([kernel.T for kernel in kernels]),),
         lambda kernels: tuple(kernel.T for kernel in kernels),
         tuple(range(config.depth)),

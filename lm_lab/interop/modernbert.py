@@ -5,7 +5,7 @@ without offsets.
 from typing import Any
 
 from lm_lab.interop import llama
-from lm_lab.interop.decoders import NO_SPECIALS, read_sizes, write_sizes
+from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, read_sizes, write_sizes
 from lm_lab.interop.fields import Refused, choose, demand_all, expect, spell, take, take_dropout
 from lm_lab.interop.mapping import Rule, fused, norm, same, transposed
 from lm_lab.interop.qwen2 import FULL, WINDOWED
@@ -21,13 +21,13 @@ FIXED = {
     "norm": "layer",
     "norm_position": "pre",
     "embedding_norm": True,
-    "positions": "rotary",
+    "positions.name": "rotary",
     "bare_first": True,
     "bias": False,
 }
 ACTIVATIONS = {"gelu": "geglu_exact"}
-BASES = {"rotary_base": (FULL, "global_rope_theta", 160_000.0)}
-BASES["window_rotary_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
+BASES = {"positions.base": (FULL, "global_rope_theta", 160_000.0)}
+BASES["positions.window_base"] = (WINDOWED, "local_rope_theta", 10_000.0)
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return {
         **FIXED,
         **read_sizes(foreign),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_bias": take(foreign, "norm_bias", bool, False),
         "norm_epsilon": take(foreign, "norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_activation", ACTIVATIONS, "gelu"),
@@ -92,8 +92,8 @@ def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
             "rope_parameters": given.get(kind),
         }
         rotary = llama.read_rotary(fields)
-        expect(rotary, {"rotary_scaling": "none"})
-        found[ours] = rotary["rotary_base"]
+        expect(rotary, {"positions.scaling.name": "none"})
+        found[ours] = rotary["positions.base"]
     return found
 
 
@@ -103,13 +103,14 @@ def write_config(config: Any) -> dict[str, Any]:
         config,
         "ModernBERT",
         FIXED,
-        written=("norm_bias", "window", "global_every", "window_rotary_base"),
+        written=("norm_bias", "window", "global_every", "positions.window_base"),
     )
+    demand_full_width(config, "ModernBERT")
     if config.window is None:
         raise Refused(
             "model.window None cannot be written as ModernBERT, which has one", {"window": 64}
         )
-    bases = (config.rotary_base, config.window_rotary_base or config.rotary_base)
+    bases = (config.positions.base, config.positions.window_base or config.positions.base)
     rotary = {
         kind: {"rope_type": "default", "rope_theta": base}
         for kind, base in zip((FULL, WINDOWED), bases)

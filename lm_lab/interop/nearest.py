@@ -1,11 +1,10 @@
 """Suggests the nearest architectures for a model that none can express."""
 
-import dataclasses
 from types import ModuleType
 from typing import Any
 
 from lm_lab.interop import architectures
-from lm_lab.interop.fields import Refused
+from lm_lab.interop.fields import Refused, changed, flat
 from lm_lab.types import UserError
 
 NAMED = 2  # most architectures that an error names
@@ -31,12 +30,10 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
 def changes(module: ModuleType, config: Any) -> tuple[str, dict[str, Any]] | None:
     """(architecture, settings to change) so that a mapping can express a model; None if unknown."""
     needs: dict[str, Any] = {}
-    fields = {field.name for field in dataclasses.fields(config)}
+    fields = flat(config).keys()
     while True:
         try:
-            return module.write_config(dataclasses.replace(config, **needs))["architectures"][
-                0
-            ], needs
+            return module.write_config(changed(config, needs))["architectures"][0], needs
         except Refused as refusal:
             if refusal.needs.keys() & needs.keys() or not refusal.needs.keys() <= fields:
                 return None

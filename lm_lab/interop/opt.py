@@ -26,7 +26,7 @@ FAMILY = "decoder"
 PREFIX = "model."
 IGNORED = ("lm_head.weight",)  # a tied copy
 
-FIXED = {"norm": "layer", "norm_bias": True, "norm_epsilon": 1e-5, "positions": "learned"}
+FIXED = {"norm": "layer", "norm_bias": True, "norm_epsilon": 1e-5, "positions.name": "learned"}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {
     "attention/query": "self_attn.q_proj",
@@ -48,7 +48,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     return {
         **FIXED,
         **sizes,
-        "feed_forward": take(foreign, "ffn_dim", int),
+        "feed_forward_dim": take(foreign, "ffn_dim", int),
         "activation": choose(foreign, "activation_function", PLAIN_ACTIVATIONS, "relu"),
         "bias": BIASES[take(foreign, "enable_bias", bool, True)],
         "tied": take(foreign, "tie_word_embeddings", bool, True),

@@ -26,7 +26,7 @@ ARCHITECTURES = ("PhiForCausalLM",)
 FIXED = {
     "norm": "layer",
     "norm_bias": True,
-    "positions": "rotary",
+    "positions.name": "rotary",
     "bias": "all",
     "head_bias": True,
     "parallel": True,
@@ -49,7 +49,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         **read_sizes(foreign),
         **llama.read_rotary(foreign, 0.5),
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_epsilon": take(foreign, "layer_norm_eps", float, 1e-5),
         "activation": choose(foreign, "hidden_act", PLAIN_ACTIVATIONS, "gelu_new"),
         "tied": take(foreign, "tie_word_embeddings", bool, False),
@@ -59,7 +59,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Phi does not have."""
-    demand_all(config, "Phi", FIXED, written=("rotary_share",))
+    demand_all(config, "Phi", FIXED, written=("positions.share",))
     demand_full_width(config, "Phi")
     return {
         "architectures": [*ARCHITECTURES],

@@ -28,7 +28,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Phi-3 does not have."""
     named = {"architectures": [*ARCHITECTURES], "model_type": "phi3"}
-    shared = llama.write_shared(config, "Phi-3", written=("window", "rotary_share"))
+    shared = llama.write_shared(config, "Phi-3", written=("window", "positions.share"))
     own = {
         "sliding_window": config.window,
         "resid_pdrop": config.dropout,

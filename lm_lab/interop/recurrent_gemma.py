@@ -16,7 +16,7 @@ PREFIX = "model."
 IGNORED = ("*lm_head.weight", "*rotary_emb.inv_freq", "*normalizer")
 
 ALWAYS = {
-    "block": "rg_lru",
+    "block.name": "rg_lru",
     "norm": "rms",
     "bias": True,
     "conv_bias": True,
@@ -46,11 +46,11 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         "window": take(foreign, "attention_window_size", int, 2048),
         "heads": heads,
         "kv_heads": take(foreign, "num_key_value_heads", int | None, None) or heads,
-        "rotary_base": take(
+        "positions.base": take(
             rotary, "rope_theta", float, take(foreign, "rope_theta", float, 10_000.0)
         ),
-        "rotary_share": take(rotary, "partial_rotary_factor", float, share),
-        "feed_forward": take(foreign, "intermediate_size", int, low=2) // 2,
+        "positions.share": take(rotary, "partial_rotary_factor", float, share),
+        "feed_forward_dim": take(foreign, "intermediate_size", int, low=2) // 2,
         "vocab": take(foreign, "vocab_size", int),
         "norm_epsilon": take(foreign, "rms_norm_eps", float, 1e-6),
         "logit_softcap": take(foreign, "logits_soft_cap", float, 30.0),
@@ -91,8 +91,8 @@ def write_config(config: Any) -> dict[str, Any]:
     every = config.attention_every
     rotary = {
         "rope_type": "default",
-        "rope_theta": config.rotary_base,
-        "partial_rotary_factor": config.rotary_share,
+        "rope_theta": config.positions.base,
+        "partial_rotary_factor": config.positions.share,
     }
     return {
         "architectures": [ARCHITECTURES[0]],

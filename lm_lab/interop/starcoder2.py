@@ -24,7 +24,7 @@ from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("Starcoder2ForCausalLM",)
 BARE = ("Starcoder2Model",)
-FIXED = {"norm": "layer", "norm_bias": True, "positions": "rotary"}
+FIXED = {"norm": "layer", "norm_bias": True, "positions.name": "rotary"}
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", **PLAIN_ACTIVATIONS}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {**llama.ATTENTION, "feed_forward/up": "mlp.c_fc", "feed_forward/down": "mlp.c_proj"}
@@ -49,7 +49,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         **read_sizes(foreign),
         **llama.read_rotary(foreign),
         "kv_heads": take(foreign, "num_key_value_heads", int, 2),
-        "feed_forward": take(foreign, "intermediate_size", int),
+        "feed_forward_dim": take(foreign, "intermediate_size", int),
         "norm_epsilon": take(foreign, "norm_epsilon", float, 1e-5),
         "activation": choose(foreign, "hidden_act", ACTIVATIONS, "gelu_pytorch_tanh"),
         "bias": BIASES[take(foreign, "use_bias", bool, True)],

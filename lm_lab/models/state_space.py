@@ -1,13 +1,12 @@
 """State-space decoders: Mamba (2312.00752), and Griffin and Hawk (2402.19427) as RecurrentGemma
 (2404.07839) has them.
 
-Either mixes with local attention, in every attention_every-th layer; what is left over are layers
-without.
+Either mixes with local attention, in every attention_every-th layer; layers left over have none.
 """
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,31 +19,39 @@ from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
 from lm_lab.nn.feed_forward import FeedForward
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.positions import Rotary
+from lm_lab.nn.positions import Rotary, Scheme, Sizes, positions_setting
 from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
-from lm_lab.schema import setting
+from lm_lab.nn.transformer import View
+from lm_lab.schema import choice, setting
 from lm_lab.types import Inputs, Scope, UserError
 
 
 @dataclass(frozen=True)
+class Mamba:
+    """A selective scan (2312.00752)."""
+
+    state: int = setting("numbers of state a feature, S", 16, low=1)
+    step_rank: int | None = setting("rank of the step sizes; None: D / 16, rounded up", None, low=1)
+
+
+@dataclass(frozen=True)
+class RgLru:
+    """Griffin's real-gated linear recurrent unit (2402.19427)."""
+
+
+@dataclass(frozen=True)
 class Config:
-    """The fields of a config's model section. Raises UserError for settings that do not go
-    together.
+    """The settings of a config's model section. Raises UserError for a combination that does not
+    work.
     """
 
-    block: Literal["mamba", "rg_lru"] = setting(
-        "what mixes tokens: a selective scan, or Griffin's gated unit", "mamba"
-    )
+    block: Mamba | RgLru = choice("what mixes tokens", {"mamba": Mamba, "rg_lru": RgLru}, Mamba())
     width: int = setting("residual stream, D", 128, low=1, high=WIDEST)
     depth: int = setting("layers, N", 4, low=1, high=DEEPEST)
     recurrent_width: int | None = setting(
         "features with a state; None: 2 D for mamba, D for rg_lru", None, low=1
-    )
-    state: int = setting("mamba: numbers of state a feature, S", 16, low=1)
-    step_rank: int | None = setting(
-        "mamba: rank of the step sizes; None: D / 16, rounded up", None, low=1
     )
     convolution: int = setting(
         "tokens that the convolution before the recurrence sees, W", 4, low=1
@@ -57,13 +64,8 @@ class Config:
     kv_heads: int | None = setting(
         "heads of keys and values, G, each for H / G queries; None: H", 1, low=1
     )
-    rotary_base: float = setting(
-        "slowest wavelength of rotary positions, over 2 pi", 10_000.0, low=1.0
-    )
-    rotary_share: float = setting(
-        "of a head's features that rotary positions turn", 0.5, low=0.0, high=1.0
-    )
-    feed_forward: int | None = setting(
+    positions: Scheme = positions_setting(Rotary(share=0.5))
+    feed_forward_dim: int | None = setting(
         "gated inner features, F; None: 3 D for rg_lru, no such layer for mamba", None, low=1
     )
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
@@ -96,7 +98,7 @@ class Config:
     reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.block == "rg_lru" and self.inner % self.heads:
+        if isinstance(self.block, RgLru) and self.inner % self.heads:
             raise UserError(
                 f"recurrent_width {self.inner} is not divisible by heads {self.heads}; choose a "
                 "multiple"
@@ -111,26 +113,32 @@ class Config:
             raise UserError(
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor"
             )
-        if int(self.rotary_share * (self.width // self.heads)) % 2:
-            raise UserError(
-                f"rotary_share {self.rotary_share} of {self.width // self.heads} features is "
-                "odd; change it"
-            )
+        if self.positions.limits_length:
+            raise UserError("learned positions limit the length of a text; choose other positions")
+        self.positions.check(self.sizes)
 
     @property
     def inner(self) -> int:
         """Features with a state, with the default filled in."""
-        return self.recurrent_width or (2 * self.width if self.block == "mamba" else self.width)
+        return self.recurrent_width or (
+            2 * self.width if isinstance(self.block, Mamba) else self.width
+        )
 
     @property
     def hidden(self) -> int | None:
         """F, with its default filled in; None where layers have no feed-forward part."""
-        return self.feed_forward or (None if self.block == "mamba" else 3 * self.width)
+        return self.feed_forward_dim or (None if isinstance(self.block, Mamba) else 3 * self.width)
 
     @property
     def rank(self) -> int:
-        """Of the step sizes, with the default filled in."""
-        return self.step_rank or math.ceil(self.width / 16)
+        """Rank of Mamba's step sizes, with the default filled in."""
+        rank = self.block.step_rank if isinstance(self.block, Mamba) else None
+        return rank or math.ceil(self.width / 16)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What positions need to know."""
+        return Sizes(self.width, self.heads, self.width // self.heads)
 
     @property
     def groups(self) -> tuple[int, int]:
@@ -154,7 +162,7 @@ class Config:
             self.width // self.heads,
             kv_heads=self.kv_heads,
             out_bias=self.bias,
-            rotary=Rotary(self.rotary_base, share=self.rotary_share),
+            positions=self.positions,
             window=self.window,
         )
 
@@ -173,38 +181,35 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None
+        self, x_BLD: Array, segments: SegmentInfo, view: View | None
     ) -> tuple[Array, None]:
         cfg = self.cfg
         scale = (
             cfg.depth * (1 if cfg.hidden is None else 2)
         ) ** -0.5  # branches add up to unit variance at first
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, info, scale))
+        x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, view, scale))
         if cfg.hidden is not None:
             feed_forward = FeedForward(cfg.hidden, "geglu", scale, cfg.bias, name="feed_forward")
             x_BLD += drop(feed_forward(cfg.make_norm("feed_forward_norm")(x_BLD)))
         return constrain(x_BLD), None
 
-    def _mix(
-        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None, scale: float
-    ) -> Array:
+    def _mix(self, x_BLD: Array, segments: SegmentInfo, view: View | None, scale: float) -> Array:
         cfg = self.cfg
         if self.attends:
-            assert info is not None
-            return Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")(
-                x_BLD, info
-            )
+            assert view is not None
+            attention = Attention(cfg.attention, scale, cfg.attention_kernel, name="attention")
+            return attention(x_BLD, *view)
         kernel_size, kernel, bias, conv_bias = (
             cfg.convolution,
             cfg.scan_kernel,
             cfg.bias,
             cfg.conv_bias,
         )
-        if cfg.block == "mamba":
+        if isinstance(cfg.block, Mamba):
             mixer = Selective(
                 cfg.inner,
-                cfg.state,
+                cfg.block.state,
                 cfg.rank,
                 kernel_size,
                 scale,
@@ -227,12 +232,12 @@ class Group(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: Array, segments: SegmentInfo, info: AttentionInfo | None
+        self, x_BLD: Array, segments: SegmentInfo, view: View | None
     ) -> tuple[Array, None]:
         size = self.cfg.attention_every or 1
         for index in range(size):
             x_BLD, _ = Block(self.cfg, index == size - 1, name=f"block_{index}")(
-                x_BLD, segments, info
+                x_BLD, segments, view
             )
         return x_BLD, None
 
@@ -253,6 +258,8 @@ class Model(nn.Module):
         self.drop = nn.Dropout(cfg.dropout)
         if groups:
             self.causal_info = CausalInfo(cfg.window)
+            if (table := cfg.positions.module(cfg.sizes)) is not None:
+                self.positions = table
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
         if rest:
             self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -264,19 +271,29 @@ class Model(nn.Module):
         """Normalised features [B L D], in the dtype of the parameters, of
         inputs.tokens i32[B L].
         """
-        groups, rest = self.cfg.groups
-        segments, info = self.segments(inputs), self.causal_info(inputs) if groups else None
+        cfg, (groups, rest) = self.cfg, self.cfg.groups
+        segments = self.segments(inputs)
+        view = self._view(self.causal_info(inputs)) if groups else None
         x_BLD = self.embed(inputs.tokens)
-        if (
-            self.cfg.embedding_scaled
-        ):  # by the root in bfloat16, which is what Gemma's checkpoints were trained with
-            x_BLD *= jnp.bfloat16(self.cfg.width**0.5).astype(x_BLD.dtype)
+        if cfg.embedding_scaled:  # the root in bfloat16, as Gemma's checkpoints were trained
+            x_BLD *= jnp.bfloat16(cfg.width**0.5).astype(x_BLD.dtype)
+        if view is not None:
+            if cfg.positions.scales_embedding:
+                x_BLD *= cfg.width**0.5
+            x_BLD = cfg.positions.embed(x_BLD, view.info.positions_BL, self._table())
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:
-            x_BLD, _ = self.groups(x_BLD, segments, info)
+            x_BLD, _ = self.groups(x_BLD, segments, view)
         if rest:
-            x_BLD, _ = self.layers(x_BLD, segments, info)
+            x_BLD, _ = self.layers(x_BLD, segments, view)
         return self.norm(x_BLD)
+
+    def _table(self) -> Any:
+        return getattr(self, "positions", None)
+
+    def _view(self, info: AttentionInfo) -> View:
+        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self._table())
+        return View(info, bias)
 
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""

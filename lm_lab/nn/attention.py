@@ -13,7 +13,7 @@ from lm_lab.nn.attention_info import AttentionInfo, make_mask
 from lm_lab.nn.cache import is_decoding, update_cache
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.norm import Kind, Norm
-from lm_lab.nn.positions import Rotary, rotate
+from lm_lab.nn.positions import Scheme
 from lm_lab.types import Scope, UserError
 
 Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
@@ -169,10 +169,9 @@ class AttentionShape(NamedTuple):
     norm_epsilon: float = 1e-6
     scale: float | None = None  # of the scores; None: K^-1/2
     softcap: float | None = None
-    rotary: Rotary | None = None  # how positions turn queries and keys
-    window: int | None = (
-        None  # tokens that a query sees, and so all that is cached; a mask is to say the same
-    )
+    positions: Scheme = Scheme()  # which turns queries and keys
+    # tokens that a query sees, and so all that is cached; a mask must say the same
+    window: int | None = None
 
 
 class Attention(nn.Module):
@@ -201,8 +200,8 @@ class Attention(nn.Module):
         shape = self.shape
         unit = 1.0 if shape.scale is None else shape.head_dim**-0.5 / shape.scale
         q_BLHK = self._normed("query", self._project("query", x_BLD, shape.heads, unit))
-        if shape.rotary is not None:
-            q_BLHK = rotate(q_BLHK, info.positions_BL, shape.rotary)
+        if not self.cross:
+            q_BLHK = self._rotate(q_BLHK, info)
         k, v = self._context(context_BMD) if self.cross else self._self(x_BLD, info)
         mixed_BLHK = attend(
             q_BLHK,
@@ -227,8 +226,7 @@ class Attention(nn.Module):
     def _self(self, x_BLD: Array, info: AttentionInfo) -> tuple[Array, Array]:
         """Keys and values [B M G K] of x; while decoding, of the tokens before it too."""
         k, v = self._keys_and_values(x_BLD)
-        if self.shape.rotary is not None:
-            k = rotate(k, info.positions_BL, self.shape.rotary)
+        k = self._rotate(k, info)
         if info.start is None:
             return k, v
         capacity = min(k.shape[1], self.shape.window or k.shape[1])
@@ -263,6 +261,10 @@ class Attention(nn.Module):
         groups = self.shape.kv_heads or self.shape.heads
         k, v = (self._project(name, x_BMD, groups) for name in ("key", "value"))
         return self._normed("key", k), v
+
+    def _rotate(self, x_BLHK: Array, info: AttentionInfo) -> Array:
+        windowed = self.shape.window is not None
+        return self.shape.positions.rotate(x_BLHK, info.positions_BL, windowed=windowed)
 
     def _normed(self, name: str, x_BLHK: Array) -> Array:
         shape = self.shape

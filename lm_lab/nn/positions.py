@@ -1,7 +1,14 @@
-"""How a model knows where a token stands."""
+"""Position schemes: how a model knows where a token stands.
+
+A scheme is a frozen dataclass of settings that overrides what it does of `Scheme`: it adds
+something to the embeddings, turns queries and keys, or adds something to attention scores. All
+attention families take all of SCHEMES, and one of an outside package by the dotted path of a module
+that ends in `POSITIONS = ItsScheme`.
+"""
 
 import math
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,62 +16,233 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.nn.linear import Embedding
-
-Scaling = Literal["none", "linear", "llama3"]
-
-
-class Rotary(NamedTuple):
-    """How fast the pairs of a head turn."""
-
-    base: float = 10_000.0
-    scaling: Scaling = "none"
-    factor: float = 1.0  # by which what is scaled turns more slowly
-    low_factor: float = (
-        1.0  # llama3: pairs that turn less often than this in `length` tokens are scaled in full,
-    )
-    high_factor: float = (
-        4.0  # those that turn more often than this are not, and those between in part
-    )
-    length: int = 8192  # llama3: the length that positions were learnt at
-    share: float = 1.0  # of a head's features that turn: the first ones
+from lm_lab.schema import choice, setting
+from lm_lab.types import UserError
 
 
-def rates(rotary: Rotary, pairs: int) -> Array:
-    """Radians a token f32[pairs]: base^(-i/pairs), slowed for longer sequences.
+class Sizes(NamedTuple):
+    """What a scheme may need to know of the model."""
 
-    "linear" divides all of them (2306.15595); "llama3" the slow ones only (2407.21783, in Meta's
-    published code).
+    width: int  # D
+    heads: int  # H
+    head_dim: int  # K
+    length: int | None = None  # longest sequence, for tables of positions
+    bidirectional: bool = False  # whether keys on both sides are seen
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """No notion of order beyond the mask; the base of all schemes.
+
+    `table` below is the module that `module` made, whose parameters are the model's "positions".
     """
-    rates = rotary.base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
-    if rotary.scaling == "linear":
-        return rates / rotary.factor
-    if rotary.scaling == "llama3":
-        turns = rotary.length * rates / (2 * math.pi)
-        kept = jnp.clip(
-            (turns - rotary.low_factor) / (rotary.high_factor - rotary.low_factor), 0, 1
-        )
-        return rates * (kept + (1 - kept) / rotary.factor)
-    return rates
+
+    scales_embedding: ClassVar[bool] = False  # whether embeddings must have entries of unit size
+    limits_length: ClassVar[bool] = False  # whether there are parameters for each position
+
+    def check(self, sizes: Sizes) -> None:
+        """Raises UserError for a model that this scheme cannot serve."""
+
+    def module(self, sizes: Sizes) -> nn.Module | None:
+        """What has learned parameters, if anything."""
+        del sizes
+        return None
+
+    def embed(self, x_BLD: Array, positions_BL: Array, table: Any) -> Array:
+        """The stream [B L D] with positions i32[1|B, L] added."""
+        del positions_BL, table
+        return x_BLD
+
+    def rotate(self, x_BLHK: Array, positions_BL: Array, *, windowed: bool) -> Array:
+        """Queries or keys [B L H K], turned by their positions; `windowed`: of a layer with a
+        window.
+        """
+        del positions_BL, windowed
+        return x_BLHK
+
+    def bias(self, distance_LM: Array, heads: int, table: Any) -> Array | None:
+        """f32[1 H L M], added to attention scores; distance: slot of the query less the key's."""
+        del distance_LM, heads, table
+        return None
 
 
-def rotate(x_BLHK: Array, positions_BL: Array, rotary: Rotary) -> Array:
-    """Rotary positions (2104.09864), halves convention: pairs (i, i + K/2) turn by position * rate
-    i.
+@dataclass(frozen=True)
+class Unscaled:
+    """Rotary positions as they are."""
 
-    Angles and their cosines are float32 whatever the dtype of x; K, the features that turn, must be
-    even.
+    def scale(self, rates_P: Array) -> Array:
+        """Radians a token of each pair."""
+        return rates_P
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """All pairs turn more slowly (2306.15595)."""
+
+    factor: float = setting("by which all pairs turn more slowly", 1.0, low=1.0)
+
+    def scale(self, rates_P: Array) -> Array:
+        """Radians a token of each pair."""
+        return rates_P / self.factor
+
+
+@dataclass(frozen=True)
+class Llama3:
+    """Slow pairs turn more slowly (2407.21783, in Meta's published code). Raises UserError for a
+    low_factor that is not below high_factor.
     """
-    turning = int(rotary.share * x_BLHK.shape[-1])
-    if turning < x_BLHK.shape[-1]:
-        turned = rotate(x_BLHK[..., :turning], positions_BL, rotary._replace(share=1.0))
+
+    factor: float = setting("by which slow pairs turn more slowly", 1.0, low=1.0)
+    low_factor: float = setting("pairs with fewer turns in `length` are scaled in full", 1.0, low=0)
+    high_factor: float = setting("pairs with more turns in `length` are not scaled", 4.0, low=0)
+    length: int = setting("tokens of the sequences that positions were trained on", 8192, low=1)
+
+    def __post_init__(self) -> None:
+        if self.low_factor >= self.high_factor:
+            raise UserError(
+                f"low_factor {self.low_factor} is not below high_factor {self.high_factor}"
+            )
+
+    def scale(self, rates_P: Array) -> Array:
+        """Radians a token of each pair."""
+        turns_P = self.length * rates_P / (2 * math.pi)
+        kept_P = jnp.clip((turns_P - self.low_factor) / (self.high_factor - self.low_factor), 0, 1)
+        return rates_P * (kept_P + (1 - kept_P) / self.factor)
+
+
+SCALINGS = {"none": Unscaled, "linear": LinearScaling, "llama3": Llama3}
+
+
+@dataclass(frozen=True)
+class Rotary(Scheme):
+    """Rotary positions (2104.09864), in the convention of halves: features i and i + K/2 turn
+    together, by base^(-2i/K) radians a token.
+    """
+
+    base: float = setting("slowest wavelength, over 2 pi", 10_000.0, low=1.0)
+    window_base: float | None = setting(
+        "base of layers with a window, unscaled; None: as all", None, low=1.0
+    )
+    share: float = setting("of a head's features that turn: the first ones", 1.0, low=0.0, high=1.0)
+    scaling: Unscaled | LinearScaling | Llama3 = choice(
+        "how longer sequences are reached than positions were trained on", SCALINGS, Unscaled()
+    )
+
+    def check(self, sizes: Sizes) -> None:
+        """Raises UserError where an odd number of features would turn."""
+        if sizes.head_dim % 2 and self.share == 1:
+            raise UserError(
+                f"rotary positions need an even width / heads or head_dim, not {sizes.head_dim}"
+            )
+        if int(self.share * sizes.head_dim) % 2:
+            raise UserError(
+                f"positions.share {self.share} of {sizes.head_dim} features is odd; change it"
+            )
+
+    def rates(self, pairs: int, *, windowed: bool = False) -> Array:
+        """Radians a token f32[pairs]: base^(-i/pairs), scaled."""
+        own = windowed and self.window_base is not None
+        base = self.window_base if own else self.base
+        assert base is not None
+        rates_P = base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
+        return rates_P if own else self.scaling.scale(rates_P)
+
+    def rotate(self, x_BLHK: Array, positions_BL: Array, *, windowed: bool = False) -> Array:
+        """Angles and their cosines are float32, whatever the dtype of x."""
+        features = x_BLHK.shape[-1]
+        turning = int(self.share * features)
+        half = turning // 2
+        rates_P = self.rates(half, windowed=windowed)
+        angles = positions_BL[..., None, None].astype(jnp.float32) * rates_P
+        cos, sin = jnp.cos(angles), jnp.sin(angles)
+        left = x_BLHK[..., :half].astype(jnp.float32)
+        right = x_BLHK[..., half:turning].astype(jnp.float32)
+        turned = jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
+        turned = turned.astype(x_BLHK.dtype)
+        if turning == features:
+            return turned
         return jnp.concatenate([turned, x_BLHK[..., turning:]], axis=-1)
-    half = turning // 2
-    angles = positions_BL[..., None, None].astype(jnp.float32) * rates(rotary, half)
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    left, right = x_BLHK[..., :half].astype(jnp.float32), x_BLHK[..., half:].astype(jnp.float32)
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(
-        x_BLHK.dtype
-    )
+
+
+@dataclass(frozen=True)
+class Learned(Scheme):
+    """A learned vector for each position, added to the embeddings (1810.04805)."""
+
+    limits_length: ClassVar[bool] = True
+
+    def module(self, sizes: Sizes) -> nn.Module:
+        """The table f32[length, D]."""
+        assert sizes.length is not None, "resolve the config first"
+        return Embedding(sizes.length, sizes.width)
+
+    def embed(self, x_BLD: Array, positions_BL: Array, table: Any) -> Array:
+        """Adds the rows of the positions."""
+        return x_BLD + table(positions_BL)
+
+
+@dataclass(frozen=True)
+class Sinusoidal(Scheme):
+    """Fixed sines and cosines, added to the embeddings (1706.03762)."""
+
+    scales_embedding: ClassVar[bool] = True
+
+    def check(self, sizes: Sizes) -> None:
+        """Raises UserError for an odd width."""
+        if sizes.width % 2:
+            raise UserError(f"sinusoidal positions need an even width, not {sizes.width}")
+
+    def embed(self, x_BLD: Array, positions_BL: Array, table: Any) -> Array:
+        """Adds entries between -1 and 1."""
+        return x_BLD + sinusoidal(positions_BL, x_BLD.shape[-1]).astype(x_BLD.dtype)
+
+
+@dataclass(frozen=True)
+class Alibi(Scheme):
+    """A penalty on scores that grows with distance, with a slope for each head (2108.12409)."""
+
+    def bias(self, distance_LM: Array, heads: int, table: Any) -> Array:
+        """-slope * |distance|."""
+        return alibi_bias(distance_LM, heads)
+
+
+@dataclass(frozen=True)
+class Relative(Scheme):
+    """A learned number for each head and bucket of distances, added to scores (T5, 1910.10683).
+    Raises UserError for buckets that cannot be shared out.
+    """
+
+    buckets: int = setting("buckets of distances", 32, low=4)
+    reach: int = setting("distance from which on all are in one bucket", 128, low=2, high=2**20)
+
+    def __post_init__(self) -> None:
+        if self.buckets % 4 or self.reach <= self.buckets // 2:
+            raise UserError(
+                f"buckets {self.buckets} must be a multiple of 4, and reach {self.reach} more than "
+                "half of them"
+            )
+
+    def module(self, sizes: Sizes) -> nn.Module:
+        """The table f32[buckets, H]."""
+        return RelativeBias(sizes.heads, sizes.bidirectional, self.buckets, self.reach)
+
+    def bias(self, distance_LM: Array, heads: int, table: Any) -> Array:
+        """The number of each distance's bucket."""
+        return table(distance_LM)
+
+
+SCHEMES: dict[str, type[Scheme]] = {
+    "rotary": Rotary,
+    "learned": Learned,
+    "sinusoidal": Sinusoidal,
+    "alibi": Alibi,
+    "relative": Relative,
+    "none": Scheme,
+}
+
+
+def positions_setting(default: Scheme) -> Any:
+    """The `positions` field of a family."""
+    return choice("how order is seen", SCHEMES, default, outside="POSITIONS")
 
 
 def alibi_slopes(heads: int) -> list[float]:

@@ -18,6 +18,27 @@ MOVED = {
     "optimizer.decay_fraction": "schedule.decay_fraction",
     "optimizer.final_fraction": "schedule.final_fraction",
     "train.also_examine": "train.also_evaluate",
+    "model.positions": "model.positions.name",
+    "model.rotary_base": "model.positions.base",
+    "model.window_rotary_base": "model.positions.window_base",
+    "model.rotary_share": "model.positions.share",
+    "model.rotary_scaling": "model.positions.scaling.name",
+    "model.rotary_factor": "model.positions.scaling.factor",
+    "model.rotary_low_factor": "model.positions.scaling.low_factor",
+    "model.rotary_high_factor": "model.positions.scaling.high_factor",
+    "model.rotary_length": "model.positions.scaling.length",
+    "model.relative_buckets": "model.positions.buckets",
+    "model.relative_reach": "model.positions.reach",
+    "model.feed_forward": "model.feed_forward_dim",
+    "model.feed_forward_kind": "model.feed_forward.name",
+    "model.experts": "model.feed_forward.count",
+    "model.experts_per_token": "model.feed_forward.per_token",
+    "model.capacity_factor": "model.feed_forward.capacity_factor",
+    "model.balance_weight": "model.feed_forward.balance_weight",
+    "model.experts_kernel": "model.feed_forward.kernel",
+    "model.block": "model.block.name",
+    "model.state": "model.block.state",
+    "model.step_rank": "model.block.step_rank",
     "data.source": "data.source.name",
     "data.tokenizer": "data.tokenizer.name",
     "data.path": "data.source.path",
@@ -60,6 +81,18 @@ READ = {
         "linear": ("warmup_steps", "final_fraction"),
         "wsd": ("warmup_steps", "final_fraction", "decay_fraction"),
     },
+    "model.positions": {
+        "rotary": ("base", "window_base", "share", "scaling"),
+        "relative": ("buckets", "reach"),
+        **dict.fromkeys(("learned", "sinusoidal", "alibi", "none"), ()),
+    },
+    "model.positions.scaling": {
+        "none": (),
+        "linear": ("factor",),
+        "llama3": ("factor", "low_factor", "high_factor", "length"),
+    },
+    "model.feed_forward": {"dense": ()},
+    "model.block": {"mamba": ("state", "step_rank"), "rg_lru": ()},
 }
 """Choice of version 2 -> what it may be -> the settings that it reads, by the last parts of their
 keys. Version 1 stored those of all options; what the chosen one does not read is dropped. Options
@@ -115,8 +148,10 @@ def new_key(key: str) -> str:
 def refuse_old(flat: Mapping[str, Any]) -> None:
     """Raises UserError for a key of version 1 in a config that a user wrote, by dotted key."""
     outside = "." in str(flat.get("model.family", ""))
-    for key in flat:
-        short = new_key(key) == f"{key}.name"  # a choice, which a name is short for
+    names = set(MOVED.values())
+    for key, value in flat.items():
+        # a name is short for a choice
+        short = new_key(key) == f"{key}.name" or (isinstance(value, str) and f"{key}.name" in names)
         own = outside and key.startswith("model.")
         if key in MOVED and not short and not own:
             raise UserError(f"config.{key} is called config.{new_key(key)}; rename it")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lm_lab.interop import bert, folder, mapping
+from lm_lab.interop.fields import config_of
 from lm_lab.models import encoder
 from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import flatten
@@ -100,7 +101,7 @@ def test_a_pooled_encoder_is_the_classifier_of_transformers(tmp_path):
     config = foreign("wide", num_labels=3)
     reference = parity.randomised(lambda: transformers.BertForSequenceClassification(config))
     tensors = {name: tensor.detach().numpy() for name, tensor in reference.state_dict().items()}
-    ours = encoder.Config(**bert.read_config(config.to_dict()))
+    ours = config_of(encoder.Config, bert.read_config(config.to_dict()), "BERT")
     pooled = Pooled(encoder.Model(ours), 3, "first_tanh")
     text = np.random.default_rng(1).integers(0, ours.vocab, (parity.ROWS, parity.LENGTH))
     real = np.arange(parity.LENGTH) < np.asarray(parity.RAGGED)[:, None]

@@ -79,7 +79,7 @@ def test_it_is_the_model_of_transformers(name, tmp_path):
         parity.check_all(twin, tmp_path)
 
 
-ROTARY = {"positions": "rotary", "rotary_base": 500.0}
+ROTARY = {"positions.name": "rotary", "positions.base": 500.0}
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,12 @@ ROTARY = {"positions": "rotary", "rotary_base": 500.0}
         ({"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}}, {}),
         (
             {"rope_theta": 500.0, "rope_scaling": {"type": "linear", "factor": 2}},
-            {"rotary_scaling": "linear", "rotary_factor": 2.0},
+            {"positions.scaling.name": "linear", "positions.scaling.factor": 2.0},
         ),
-        ({"rope_parameters": LINEAR}, {"rotary_scaling": "linear", "rotary_factor": 2.0}),
+        (
+            {"rope_parameters": LINEAR},
+            {"positions.scaling.name": "linear", "positions.scaling.factor": 2.0},
+        ),
     ],
 )
 def test_positions_are_read_in_the_form_of_every_release(foreign, ours):

@@ -3,6 +3,7 @@
 import pytest
 
 from lm_lab.interop import mamba
+from lm_lab.interop.fields import config_of
 from lm_lab.models.state_space import Config
 from lm_lab.types import UserError
 from tests.interop import parity
@@ -60,4 +61,4 @@ def test_what_is_not_supported_is_named(change, line):
 )
 def test_what_mamba_has_not_is_not_written(change):
     with pytest.raises(UserError, match=f"model.{next(iter(change))}"):
-        mamba.write_config(Config(vocab=8, **change))
+        mamba.write_config(config_of(Config, {"vocab": 8, **change}, "config.model"))

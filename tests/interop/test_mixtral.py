@@ -91,7 +91,9 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
 
 
 def test_a_mixture_finds_its_architecture_and_comes_back(tmp_path):
-    model = tiny.model(activation="swiglu", feed_forward_kind="experts", experts=4)
+    model = tiny.model(
+        activation="swiglu", **{"feed_forward.name": "experts", "feed_forward.count": 4}
+    )
     params = jax.device_get(tiny.params_of(model, Inputs(tiny.tokens())))
     assert folder.save(tmp_path / "out", "decoder", model.cfg, params) == "MixtralForCausalLM"
     assert json.loads((tmp_path / "out/config.json").read_text())["num_local_experts"] == 4
@@ -105,9 +107,11 @@ def test_what_mixtral_has_not_is_named(tmp_path):
         mixtral.read_config(SHAPES["wide"] | {"num_experts_per_tok": 1})
     with pytest.raises(UserError, match=r"router_jitter_noise 0\.1 is not supported"):
         mixtral.read_config(SHAPES["wide"] | {"router_jitter_noise": 0.1})
-    model = tiny.model(activation="swiglu", feed_forward_kind="experts", capacity_factor=2.0)
+    model = tiny.model(
+        activation="swiglu", **{"feed_forward.name": "experts", "feed_forward.capacity_factor": 2.0}
+    )
     params = tiny.params_of(model, Inputs(tiny.tokens()))
     with pytest.raises(
-        UserError, match=r"model\.capacity_factor 2\.0 cannot be written as Mixtral"
+        UserError, match=r"model\.feed_forward\.capacity_factor 2\.0 cannot be written as Mixtral"
     ):
         folder.save(tmp_path / "out", "decoder", model.cfg, params, "MixtralForCausalLM")

@@ -3,6 +3,7 @@
 import pytest
 
 from lm_lab.interop import recurrent_gemma
+from lm_lab.interop.fields import config_of
 from lm_lab.models.state_space import Config
 from lm_lab.types import UserError
 from tests.interop import parity
@@ -105,6 +106,6 @@ def test_what_is_not_supported_is_named(change):
 )
 def test_what_it_has_not_is_not_written(change):
     usual = {**recurrent_gemma.ALWAYS, "logit_softcap": 30.0, "vocab": 8}
-    assert recurrent_gemma.write_config(Config(**usual))["vocab_size"] == 8
+    assert recurrent_gemma.write_config(config_of(Config, usual, "config.model"))["vocab_size"] == 8
     with pytest.raises(UserError, match=f"model.{next(iter(change))}"):
-        recurrent_gemma.write_config(Config(**{**usual, **change}))
+        recurrent_gemma.write_config(config_of(Config, {**usual, **change}, "config.model"))

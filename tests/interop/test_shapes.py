@@ -9,6 +9,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.interop import architectures, folder, nearest
 from lm_lab.models import decoder, encoder
+from lm_lab.nn.positions import Learned
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import UserError
 from tests.interop import parity
@@ -69,7 +70,7 @@ def test_a_model_that_none_is_names_the_nearest(family, config, line, tmp_path):
 
 
 def test_the_settings_that_are_named_lead_there(tmp_path):
-    plain = decoder.Config(vocab=9, length=8, norm="layer", positions="learned")
+    plain = decoder.Config(vocab=9, length=8, norm="layer", positions=Learned())
     with pytest.raises(
         UserError, match=r"norm_bias False cannot .*; nearest, .* GPT2LMHeadModel by .*bias=all$"
     ):

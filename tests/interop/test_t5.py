@@ -96,7 +96,10 @@ def test_mt5_is_the_model_of_transformers(shape, tmp_path):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"positions": "sinusoidal"}, "model.positions 'sinusoidal' cannot be written as T5"),
+        (
+            {"positions.name": "sinusoidal"},
+            "model.positions.name 'sinusoidal' cannot be written as T5",
+        ),
         ({"activation": "silu"}, "model.activation 'silu' cannot be written as T5"),
         ({"bias": True}, "model.bias True cannot be written as T5"),
     ],
@@ -112,9 +115,9 @@ def test_what_t5_has_not_cannot_be_written(changes, words, tmp_path):
 
 def test_what_we_have_not_cannot_be_read():
     with pytest.raises(
-        UserError, match=r"T5.relative_reach must be at most 1048576"
+        UserError, match=r"T5.positions.reach must be at most 1048576"
     ):  # a table of so many entries
-        schema.build(encoder_decoder.Config, {"relative_reach": 2**20 + 1}, "T5")
+        schema.build(encoder_decoder.Config, {"positions": {"reach": 2**20 + 1}}, "T5")
     with pytest.raises(UserError, match="feed_forward_proj 'tanh' is not supported"):
         t5.read_config({**SHAPES["v1.0"], "feed_forward_proj": "tanh"})
 

@@ -13,6 +13,7 @@ from lm_lab import config as configs
 from lm_lab.cli import convert
 from lm_lab.data import loader
 from lm_lab.interop import architectures, folder, nearest, origin, tokenizers
+from lm_lab.interop.fields import config_of
 from lm_lab.registry import load
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
@@ -61,9 +62,9 @@ def foreign(place: Path, name: str) -> Path:
         for setting in SIZES
         if setting in family.Config.__dataclass_fields__
     }
-    way = nearest.changes(module, family.Config(**known))
+    way = nearest.changes(module, config_of(family.Config, known, "config.model"))
     assert way is not None
-    config = family.Config(**known, **way[1])
+    config = config_of(family.Config, {**known, **way[1]}, "config.model")
     draw = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32),

@@ -9,7 +9,9 @@ from lm_lab.compute import conventions, flops
 from lm_lab.compute.parameters import by_group
 from lm_lab.engine import step
 from lm_lab.engine.sharding import unbox
+from lm_lab.interop.fields import config_of
 from lm_lab.models.decoder import Config
+from lm_lab.nn.positions import Alibi, LinearScaling, Rotary
 from lm_lab.objectives import causal
 from lm_lab.types import Inputs, UserError, Vocabulary
 from tests import tiny
@@ -31,11 +33,12 @@ def affine(x, own):
 
 def turned(x, place, cfg, local):
     """Of one head [L K], in a layer with a window or without."""
-    turning = int(cfg.rotary_share * x.shape[-1])
-    half, own_base = turning // 2, local and cfg.window_rotary_base
-    rate = (own_base or cfg.rotary_base) ** (-2 * np.arange(half) / turning)
-    if cfg.rotary_scaling == "linear" and not own_base:
-        rate = rate / cfg.rotary_factor
+    rotary = cfg.positions
+    turning = int(rotary.share * x.shape[-1])
+    half, own_base = turning // 2, local and rotary.window_base
+    rate = (own_base or rotary.base) ** (-2 * np.arange(half) / turning)
+    if isinstance(rotary.scaling, LinearScaling) and not own_base:
+        rate = rate / rotary.scaling.factor
     z = (x[:, :half] + 1j * x[:, half:turning]) * np.exp(1j * place[:, None] * rate)
     return np.concatenate([z.real, z.imag, x[:, turning:]], -1)
 
@@ -83,19 +86,19 @@ def numpy_decoder(params, tokens, cfg):
                     normed(x, own[f"{n}_norm"], cfg.qk_norm)
                     for x, n in ((q_h, "query"), (k_h, "key"))
                 )
-            if cfg.positions == "rotary":
+            if isinstance(cfg.positions, Rotary):
                 q_h, k_h = (turned(x, place, cfg, local) for x in (q_h, k_h))
             scores = q_h @ k_h.T * (cfg.attention_scale or dim**-0.5)
             if cfg.attention_softcap:
                 scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
-            if cfg.positions == "alibi":
+            if isinstance(cfg.positions, Alibi):
                 scores -= 2.0 ** (-8 * (head + 1) / cfg.heads) * (place[:, None] - place)
             weights = np.where(seen, np.exp(scores), 0)
             mixed.append(weights / weights.sum(-1, keepdims=True) @ v_h)
         return affine(np.concatenate(mixed, -1), own["out"])
 
     x = p["embed"]["embedding"][tokens] * (np.sqrt(cfg.width) if cfg.embedding_scaling else 1)
-    if cfg.positions == "learned":
+    if cfg.max_length:
         x = x + p["positions"]["embedding"][:length]
     for layer in range(cfg.depth):
         path, numbers = next((path, numbers) for path, numbers in cfg.stacks if layer in numbers)
@@ -137,7 +140,7 @@ SHAPES = {
         "heads": 6,
         "kv_heads": 2,
         "head_dim": 4,
-        "rotary_base": 100.0,
+        "positions.base": 100.0,
         "window": 5,
     },
     "gemma": {
@@ -151,16 +154,16 @@ SHAPES = {
         "parallel": True,
         "bias": "qkv",
         "qk_norm": "layer",
-        "rotary_scaling": "linear",
-        "rotary_factor": 3.0,
+        "positions.scaling.name": "linear",
+        "positions.scaling.factor": 3.0,
     },
     "gemma3": {
         "depth": 5,
         "window": 4,
         "global_every": 2,
-        "window_rotary_base": 30.0,
-        "rotary_scaling": "linear",
-        "rotary_factor": 3.0,
+        "positions.window_base": 30.0,
+        "positions.scaling.name": "linear",
+        "positions.scaling.factor": 3.0,
         "norm_position": "both",
         "embedding_scaling": True,
         "attention_scale": 0.2,
@@ -170,7 +173,7 @@ SHAPES = {
         "parallel_norms": True,
         "norm": "layer",
         "norm_bias": True,
-        "rotary_share": 0.25,
+        "positions.share": 0.25,
         "bias": "feed_forward",
         "head_bias": True,
     },
@@ -269,28 +272,28 @@ def test_order_is_seen_where_positions_are(scheme):
         ),
         ({"head_dim": 5}, "or head_dim, not 5"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
-        ({"rotary_share": 0.2, "head_dim": 16}, r"rotary_share 0\.2 of 16 features is odd"),
-        ({"global_every": 2}, "global_every and window_rotary_base are for models with a window"),
+        ({"positions.share": 0.2, "head_dim": 16}, r"positions.share 0\.2 of 16 features is odd"),
+        ({"global_every": 2}, "global_every is for models with a window"),
         ({"parallel_norms": True}, "parallel_norms is for parallel branches"),
         (
             {"parallel": True, "norm_position": "both"},
             "norm_position both is for branches one after another",
         ),
-        ({"feed_forward_kind": "experts", "experts": 1}, "experts_per_token 2 is above experts 1"),
-        ({"rotary_factor": 2.0}, "rotary_factor 2.0 needs rotary_scaling"),
+        ({"feed_forward.name": "experts", "feed_forward.count": 1}, "per_token 2 is above count 1"),
+        ({"positions.scaling.factor": 2.0}, "factor is read with linear or llama3, not with none"),
         (
-            {"rotary_scaling": "linear", "positions": "none"},
-            "rotary_scaling is for positions rotary, not none",
+            {"positions.scaling.name": "linear", "positions.name": "none"},
+            "scaling is read with rotary, not with none",
         ),
         (
-            {"rotary_scaling": "llama3", "rotary_low_factor": 4.0},
-            "rotary_low_factor 4.0 is not below",
+            {"positions.scaling.name": "llama3", "positions.scaling.low_factor": 4.0},
+            "low_factor 4.0 is not below",
         ),
     ],
 )
 def test_impossible_shapes_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        Config(**changes)
+        config_of(Config, changes, "config.model")
 
 
 def test_geometry():
@@ -300,16 +303,24 @@ def test_geometry():
     assert Config(width=48, heads=3, activation="geglu").inner == 128
     assert Config(width=48, heads=3, activation="relu").inner == 192
     assert Config(width=48, heads=3).inner == 192
-    assert Config(width=48, heads=3, feed_forward=7).inner == 7
+    assert Config(width=48, heads=3, feed_forward_dim=7).inner == 7
 
 
-MIXTURE = {"feed_forward_kind": "experts", "experts": 4, "experts_per_token": 2, "feed_forward": 24}
+MIXTURE = {
+    "feed_forward.name": "experts",
+    "feed_forward.count": 4,
+    "feed_forward.per_token": 2,
+    "feed_forward_dim": 24,
+}
 
 
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 def test_a_mixture_costs_what_its_active_parameters_do(activation):
     model = tiny.model(
-        **MIXTURE, activation=activation, experts_kernel="ragged", attention_kernel="plain"
+        **MIXTURE,
+        **{"feed_forward.kernel": "ragged"},
+        activation=activation,
+        attention_kernel="plain",
     )
     params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
     groups = by_group(params, 2)
@@ -340,7 +351,7 @@ def test_layers_without_a_window_cost_and_count_what_the_others_do():
 
 
 def test_microbatches_of_a_mixture_add_up_to_the_whole_with_its_penalty():
-    model = tiny.model(**MIXTURE, balance_weight=0.5)
+    model = tiny.model(**MIXTURE, **{"feed_forward.balance_weight": 0.5})
     objective = causal.make(causal.Config(), LENGTH, Vocabulary(VOCAB, 0, None, None))
     segments = jnp.where(jnp.arange(LENGTH + 1) < jnp.arange(4, 4 + tiny.ROWS)[:, None], 1, 0)
     batch = objective.prepare(jax.random.key(0), tiny.examples(segments=segments))

@@ -8,6 +8,7 @@ import pytest
 from lm_lab.compute import conventions
 from lm_lab.compute.flops import count
 from lm_lab.compute.parameters import by_group
+from lm_lab.interop.fields import config_of
 from lm_lab.models.encoder import Config
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -96,7 +97,7 @@ def test_kinds_not_given_are_the_first():
 @pytest.mark.parametrize("scan", [False, True])
 def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
     rows, inner = TOKENS.shape[0], 40
-    model = tiny.model("encoder", tied=tied, scan=scan, kinds=2, feed_forward=inner)
+    model = tiny.model("encoder", tied=tied, scan=scan, kinds=2, feed_forward_dim=inner)
     params = jax.eval_shape(lambda: tiny.params_of(model, Inputs(TOKENS)))
     counted = count(
         jax.value_and_grad(lambda p: model.apply({"params": p}, Inputs(TOKENS)).sum()), params
@@ -134,10 +135,10 @@ def test_features_drop_only_where_a_key_is_given():
         ({"width": 10, "heads": 4}, "width 10 is not divisible by heads 4"),
         ({"width": 12, "heads": 4, "positions": "rotary"}, "even width / heads"),
         ({"norm": "rms"}, "norm_bias is for norm layer"),
-        ({"global_every": 3}, "are for models with a window"),
+        ({"global_every": 3}, "is for models with a window"),
         ({"bare_first": True}, "bare_first is for norm_position pre"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        Config(**changes)
+        config_of(Config, changes, "config.model")

@@ -10,6 +10,7 @@ import pytest
 from lm_lab.compute import conventions
 from lm_lab.compute.flops import count
 from lm_lab.compute.parameters import by_group
+from lm_lab.interop.fields import config_of
 from lm_lab.models.encoder_decoder import Config
 from lm_lab.nn.positions import relative_buckets, sinusoidal
 from lm_lab.types import Inputs, UserError
@@ -43,10 +44,10 @@ T5 = {
     "encoder_depth": 1,
     "tied": True,
     "head_scaling": True,
-    "relative_buckets": 8,
-    "relative_reach": 9,
+    "positions.buckets": 8,
+    "positions.reach": 9,
 }
-T5_1_1 = {"activation": "geglu", "feed_forward": 20}
+T5_1_1 = {"activation": "geglu", "feed_forward_dim": 20}
 
 
 def built(**changes):
@@ -106,12 +107,12 @@ class Formulas:
         x = p["embed"]["embedding"][tokens] * (np.sqrt(WIDTH) if cfg.embedding_scaling else 1)
         places = np.arange(len(tokens))
         bias = nothing = np.zeros((HEADS, 1, 1))
-        if cfg.positions == "learned":
+        if cfg.max_length:
             x = x + p[f"{prefix}positions"]["embedding"][places]
-        elif cfg.positions == "sinusoidal":
+        elif cfg.positions.scales_embedding:
             x = x + np.asarray(sinusoidal(jnp.asarray(places), WIDTH), np.float64)
         else:
-            sizes = {"buckets": cfg.relative_buckets, "reach": cfg.relative_reach}
+            sizes = {"buckets": cfg.positions.buckets, "reach": cfg.positions.reach}
             buckets = relative_buckets(
                 places[:, None] - places, bidirectional=context is None, **sizes
             )
@@ -265,10 +266,10 @@ def test_a_text_without_a_context_is_refused():
         ({"width": 10, "heads": 4}, "width 10 is not divisible by heads 4"),
         ({"width": 9, "heads": 3, "positions": "sinusoidal"}, "even width, not 9"),
         ({"norm_bias": True}, "norm_bias is for norm layer"),
-        ({"relative_buckets": 6}, "must be a multiple of 4"),
-        ({"relative_reach": 16}, "relative_reach 16 more than half"),
+        ({"positions.buckets": 6}, "must be a multiple of 4"),
+        ({"positions.reach": 16}, "reach 16 more than half"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        Config(**changes)
+        config_of(Config, changes, "config.model")

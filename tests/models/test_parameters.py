@@ -12,12 +12,12 @@ from lm_lab.engine.sharding import unbox
 from tests import tiny
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/parameters.json").read_text())
-CASES = {
+CASES: dict[str, tuple[str, dict]] = {
     "decoder": ("decoder", {}),
     "decoder_gpt2": (
         "decoder",
         {
-            "positions": "learned",
+            "positions": {"name": "learned"},
             "norm": "layer",
             "norm_bias": True,
             "bias": "all",
@@ -26,19 +26,17 @@ CASES = {
             "dropout": 0.2,
         },
     ),
-    "decoder_alibi": ("decoder", {"positions": "alibi", "scan": False, "bias": "qkv"}),
-    "decoder_relative": ("decoder", {"positions": "relative", "head_bias": True}),
+    "decoder_alibi": ("decoder", {"positions": {"name": "alibi"}, "scan": False, "bias": "qkv"}),
+    "decoder_relative": ("decoder", {"positions": {"name": "relative"}, "head_bias": True}),
     "decoder_sinusoidal": (
         "decoder",
-        {"positions": "sinusoidal", "feed_forward": 24, "activation": "geglu"},
+        {"positions": {"name": "sinusoidal"}, "feed_forward_dim": 24, "activation": "geglu"},
     ),
     "decoder_experts": (
         "decoder",
         {
-            "feed_forward_kind": "experts",
-            "experts": 4,
+            "feed_forward": {"name": "experts", "count": 4, "capacity_factor": 1.5},
             "activation": "swiglu",
-            "capacity_factor": 1.5,
         },
     ),
     "decoder_gemma": (
@@ -50,7 +48,7 @@ CASES = {
             "head_dim": 8,
             "window": 5,
             "global_every": 2,
-            "window_rotary_base": 100.0,
+            "positions": {"window_base": 100.0},
             "qk_norm": "rms",
             "qk_norm_over": "head",
             "norm_position": "both",
@@ -74,7 +72,7 @@ CASES = {
             "norm": "layer",
             "norm_bias": True,
             "bias": "all",
-            "rotary_share": 0.5,
+            "positions": {"share": 0.5},
             "dropout": 0.1,
         },
     ),
@@ -82,9 +80,7 @@ CASES = {
         "decoder",
         {
             "parallel": True,
-            "rotary_scaling": "llama3",
-            "rotary_factor": 8.0,
-            "rotary_length": 64,
+            "positions": {"scaling": {"name": "llama3", "factor": 8.0, "length": 64}},
             "bias": "attention",
         },
     ),
@@ -93,12 +89,11 @@ CASES = {
         "encoder",
         {
             "depth": 6,
-            "positions": "rotary",
+            "positions": {"name": "rotary", "window_base": 100.0},
             "norm_position": "pre",
             "norm_bias": False,
             "window": 4,
             "global_every": 3,
-            "window_rotary_base": 100.0,
             "bare_first": True,
             "tied": False,
             "bias": False,
@@ -108,16 +103,15 @@ CASES = {
     "encoder_none": (
         "encoder",
         {
-            "positions": "none",
+            "positions": {"name": "none"},
             "embedding_norm": False,
             "scan": False,
-            "feed_forward_kind": "experts",
-            "experts": 4,
+            "feed_forward": {"name": "experts", "count": 4},
         },
     ),
     "encoder_decoder": (
         "encoder_decoder",
-        {"dropout": 0.1, "relative_buckets": 8, "relative_reach": 9},
+        {"dropout": 0.1, "positions": {"buckets": 8, "reach": 9}},
     ),
     "encoder_decoder_2017": (
         "encoder_decoder",
@@ -125,7 +119,7 @@ CASES = {
             "norm": "layer",
             "norm_bias": True,
             "norm_position": "post",
-            "positions": "sinusoidal",
+            "positions": {"name": "sinusoidal"},
             "bias": True,
             "score_scaling": True,
             "embedding_scaling": True,
@@ -139,7 +133,7 @@ CASES = {
             "norm": "layer",
             "norm_bias": True,
             "norm_position": "post",
-            "positions": "learned",
+            "positions": {"name": "learned"},
             "embedding_norm": True,
             "activation": "gelu_exact",
             "bias": True,
@@ -152,7 +146,7 @@ CASES = {
     ),
     "encoder_decoder_experts": (
         "encoder_decoder",
-        {"feed_forward_kind": "experts", "experts": 4, "tied": True, "head_scaling": True},
+        {"feed_forward": {"name": "experts", "count": 4}, "tied": True, "head_scaling": True},
     ),
     "mamba": ("state_space", {"dropout": 0.1}),
     "mamba_hybrid": (
@@ -161,16 +155,15 @@ CASES = {
             "depth": 5,
             "attention_every": 2,
             "window": 5,
-            "state": 4,
-            "step_rank": 3,
-            "feed_forward": 24,
+            "block": {"state": 4, "step_rank": 3},
+            "feed_forward_dim": 24,
             "heads": 2,
         },
     ),
     "griffin": (
         "state_space",
         {
-            "block": "rg_lru",
+            "block": {"name": "rg_lru"},
             "depth": 5,
             "attention_every": 2,
             "window": 5,

@@ -5,6 +5,7 @@ import pytest
 
 from lm_lab.compute import flops
 from lm_lab.compute.parameters import by_group
+from lm_lab.interop.fields import config_of
 from lm_lab.models.state_space import Config
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -12,12 +13,12 @@ from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
 TOKENS = tiny.tokens()
 GRIFFIN = {
-    "block": "rg_lru",
+    "block.name": "rg_lru",
     "attention_every": 3,
     "depth": 5,
     "window": 5,
 }  # one group of three, and two left over
-MAMBA = {"recurrent_width": 24, "state": 5, "step_rank": 3, "convolution": 3}
+MAMBA = {"recurrent_width": 24, "block.state": 5, "block.step_rank": 3, "convolution": 3}
 
 
 def sigmoid(x):
@@ -208,7 +209,7 @@ def test_parameters_and_flops_of_griffin_are_the_closed_form():
     groups = {
         "recurrent": 4 * (recurrent + vectors),
         "attention": attends,
-        "feed_forward": feed_forward,
+        "feed_forward_dim": feed_forward,
     }
     check_costs(GRIFFIN, groups, 4 * recurrent + attends + feed_forward, 12 * WIDTH * LENGTH)
 
@@ -237,12 +238,15 @@ def check_costs(changes, groups, kernels, attention):
         ),
         ({"attention_every": 2, "width": 30}, "width 30 is not divisible by heads 4"),
         ({"attention_every": 2, "kv_heads": 3}, "heads 4 is not divisible by kv_heads 3"),
-        ({"attention_every": 2, "rotary_share": 0.1}, "rotary_share 0.1 of 32 features is odd"),
+        (
+            {"attention_every": 2, "positions.share": 0.1},
+            "positions.share 0.1 of 32 features is odd",
+        ),
     ],
 )
 def test_impossible_shapes_are_refused(changes, line):
     with pytest.raises(UserError, match=line):
-        Config(**changes)
+        config_of(Config, changes, "config.model")
 
 
 def test_the_stream_begins_with_logits_of_unit_size():

@@ -5,13 +5,13 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.positions import (
+    LinearScaling,
+    Llama3,
     RelativeBias,
     Rotary,
     alibi_bias,
     alibi_slopes,
-    rates,
     relative_buckets,
-    rotate,
     sinusoidal,
 )
 from tests import tiny
@@ -22,7 +22,7 @@ X, Y = (jnp.float32(RNG.normal(size=(1, 1, 3, 8))) for _ in range(2))
 
 
 def at(x, position):
-    return rotate(x, jnp.full((1, 1), position), Rotary())
+    return Rotary().rotate(x, jnp.full((1, 1), position))
 
 
 def test_position_0_is_the_identity():
@@ -50,34 +50,34 @@ def test_pairs_turn_by_the_papers_rates():
 
 def llama3_rates(rotary, pairs):
     """As Meta published it, with a branch for each case, in float64."""
-    found = []
+    found, scaling = [], rotary.scaling
     for pair in range(pairs):
         rate = rotary.base ** (-pair / pairs)
         wavelength = 2 * np.pi / rate
-        if wavelength < rotary.length / rotary.high_factor:
+        if wavelength < scaling.length / scaling.high_factor:
             found.append(rate)
-        elif wavelength > rotary.length / rotary.low_factor:
-            found.append(rate / rotary.factor)
+        elif wavelength > scaling.length / scaling.low_factor:
+            found.append(rate / scaling.factor)
         else:
-            part = (rotary.length / wavelength - rotary.low_factor) / (
-                rotary.high_factor - rotary.low_factor
+            part = (scaling.length / wavelength - scaling.low_factor) / (
+                scaling.high_factor - scaling.low_factor
             )
-            found.append((1 - part) * rate / rotary.factor + part * rate)
+            found.append((1 - part) * rate / scaling.factor + part * rate)
     return np.asarray(found)
 
 
 def test_scaled_rates_are_the_published_ones():
-    llama3 = Rotary(500_000.0, "llama3", 8.0, 1.0, 4.0, 8192)  # LLaMA 3.1's
+    llama3 = Rotary(500_000.0, scaling=Llama3(8.0, 1.0, 4.0, 8192))  # LLaMA 3.1's
     wanted = llama3_rates(llama3, 64)
     slowed = wanted * 500_000.0 ** (np.arange(64) / 64)
     assert np.isclose(slowed, 1).sum() > 20
     assert np.isclose(slowed, 1 / 8).sum() > 20
     assert ((slowed < 0.99) & (slowed > 0.13)).any()
     np.testing.assert_allclose(
-        rates(llama3, 64), wanted, rtol=2e-6
+        llama3.rates(64), wanted, rtol=2e-6
     )  # 500,000^x is 13 x a rounding of its exponent
-    linear = Rotary(scaling="linear", factor=4.0)
-    assert distance(rotate(X, jnp.full((1, 1), 8), linear), at(X, 2)) < ROUNDING
+    linear = Rotary(scaling=LinearScaling(4.0))
+    assert distance(linear.rotate(X, jnp.full((1, 1), 8)), at(X, 2)) < ROUNDING
 
 
 def test_alibi_slopes_are_the_papers():
@@ -161,6 +161,6 @@ def test_a_relative_bias_is_that_of_its_bucket(queries, keys, first):
 def test_a_share_of_the_features_turns_as_a_smaller_head_would():
     x = jax.random.normal(jax.random.key(0), (2, 5, 3, 16))
     slots = jnp.arange(5)[None]
-    turned = rotate(x, slots, Rotary(share=0.5))
+    turned = Rotary(share=0.5).rotate(x, slots)
     assert (turned[..., 8:] == x[..., 8:]).all()
-    assert (turned[..., :8] == rotate(x[..., :8], slots, Rotary())).all()
+    assert (turned[..., :8] == Rotary().rotate(x[..., :8], slots)).all()

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,6 +115,19 @@ def test_a_stored_file_names_no_untrusted_module_within_the_settings_of_a_truste
         pytest.raises(UserError, match=r"data\.source\.second\.name names 'evil\.source'"),
     ):
         trust.check(values, Path("config.json"))
+
+
+def test_a_position_scheme_is_added_to_scores():
+    texts = tiny.inputs("decoder", tiny.tokens())
+
+    def logits(scheme):
+        experiment, _ = tiny.resolve({"model.positions": scheme})
+        model = experiment.build_model()
+        return jax.jit(model.apply)({"params": tiny.params_of(model, texts)}, texts)
+
+    flat = logits({"name": "my_lab.logarithmic", "strength": 0.0})
+    assert tiny.distance(flat, logits("none")) < tiny.ROUNDING
+    assert tiny.distance(flat, logits("my_lab.logarithmic")) > 100 * tiny.ROUNDING
 
 
 @pytest.mark.processes
