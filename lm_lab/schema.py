@@ -318,5 +318,7 @@ def _names(cls: type) -> set[str]:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
+    """Whether a name is that of a module beyond lm_lab's own: a dotted
+    path, or one with a colon.
+    """
     return "." in name or ":" in name

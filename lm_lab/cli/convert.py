@@ -155,7 +155,8 @@ def _base_of(place: Path) -> Path:
 def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:
     """(config.json of a run that ended in this model, why its tokenizer cannot be read or "").
 
-    With a tokenizer it has all that generation needs; the objective is the one usual for its family.
+    With a tokenizer it has all that generation needs; the objective
+    is the one usual for its family.
     """
     model = {"family": family} | plain(config)
     tokenizer, why = tokenizers.find(place)

@@ -107,14 +107,18 @@ def cut(
 
 
 def exam(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
-    """What an evaluation reads [steps B ...]: some batches of a stream, of records each one once."""
+    """What an evaluation reads [steps B ...]: some batches of a stream, of
+    records each one once.
+    """
     if isinstance(heldout, RecordBatches):
         return heldout.once()
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
 
 
 class Batches(NamedTuple):
-    """Batches by step, without end: every window once an epoch, each epoch in an order of its own."""
+    """Batches by step, without end: every window once an epoch, each epoch
+    in an order of its own.
+    """
 
     split: Split
     window: int

@@ -57,8 +57,9 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_model(family: str, **settings: Any) -> Any:
-    """The Linen module of a family, by its settings (`lm-lab keys model.decoder` lists them): `vocab`
-    must be given, and `length`, the longest sequence where positions are learned, is 1024 if not.
+    """The Linen module of a family, by its settings (`lm-lab keys model.decoder` lists them):
+    `vocab` must be given, and `length`, the longest sequence where positions are learned, is 1024
+    if not.
 
     apply({"params": params}, Inputs(tokens)) gives logits f32[B L V], and
     apply(..., method="features") what stands before the readout, [B L D].

@@ -102,8 +102,8 @@ class Run:
         return records.read_result(self.directory) or {}
 
     def logits(self, text: Text, context: Text | None = None) -> jax.Array:
-        """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head that says one thing of a
-        text gives [1 C].
+        """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head that
+        says one thing of a text gives [1 C].
 
         `context` is what the encoder reads, where the model has one. Logits at place i of a causal
         model are of the token at i + 1.
@@ -126,8 +126,8 @@ class Run:
         """
         if self.task.family.needs_context:
             raise UserError(
-                f"features are of models without a context, and {self.experiment.family} reads one; "
-                "apply run.model's own methods"
+                f"features are of models without a context, and {self.experiment.family} reads "
+                "one; apply run.model's own methods"
             )
         rows = [np.asarray(self._ids(text))[0].tolist() for text in texts]
         tokens, segments = padded(rows, left=False)
@@ -153,9 +153,9 @@ class Run:
     def generate(self, prompt: str | Sequence[str] = "", **settings: Any) -> str | list[str]:
         """The prompt and what the model writes after it; of a list of prompts the list of texts.
 
-        `settings`: new_tokens, temperature, top_k, top_p, beams, seed, ... (`lm-lab keys generate`).
-        Of a model of pairs a prompt is a source, and only what is written is given back. Raises
-        UserError for a model that does not write, or settings that do not exist.
+        `settings`: new_tokens, temperature, top_k, top_p, beams, seed, ... (`lm-lab keys
+        generate`). Of a model of pairs a prompt is a source, and only what is written is given
+        back. Raises UserError for a model that does not write, or settings that do not exist.
 
         >>> run.generate("ab", new_tokens=6, temperature=0.8, top_k=4, seed=1).startswith("ab")
         True

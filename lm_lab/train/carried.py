@@ -121,9 +121,8 @@ def check(directory: Path, experiment: Experiment) -> None:
         kept = directory / TOKENIZER / path.name
         if kept.exists() and sha256_of(kept) != sha256_of(path):
             raise UserError(
-                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
-                f"{kept}; name that one, or "
-                "choose another directory"
+                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began "
+                f"with, {kept}; name that one, or choose another directory"
             )
 
 

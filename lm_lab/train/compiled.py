@@ -54,7 +54,9 @@ class CompiledProgram(NamedTuple):
         return self.program.merged_params(own)
 
     def bases(self, state: TrainState) -> list[str]:
-        """Of each member the hash of the parameters that are not trained; "" where there are none."""
+        """Of each member the hash of the parameters that are not trained;
+        "" where there are none.
+        """
         if self.program.slots[FROZEN].shared:
             return [restore.hash_of(state.slots[FROZEN])] * self.members
         return [restore.hash_of(own) for own in split(state.slots[FROZEN], self.members)]

@@ -179,9 +179,9 @@ def _check_tokenizer(experiment: Experiment, text: Text) -> None:
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     """The parameters (boxed or not) with what is given in their place.
 
-    A model that stands within another (nn/pooling.py) is given its own. Whole modules at the top may
-    be new, or be left out: a head. Raises UserError naming what else is missing, too much, or of
-    another shape.
+    A model that stands within another (nn/pooling.py) is given its own. Whole modules at the top
+    may be new, or be left out: a head. Raises UserError naming what else is missing, too much, or
+    of another shape.
     """
     own = leaves(params)
     if any(path.startswith("model/") for path in own) and not any(

@@ -24,8 +24,8 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
     Runs that have ended are left alone. Raises UserError for what the user can mend, before
     anything is stored where that can be known. From the first step on it raises Preempted at
     SIGTERM, SIGINT and SIGHUP, with everything saved; a second signal ends the process, or, where
-    that is to be kept (a notebook's), raises KeyboardInterrupt at once. Where it hangs, the process ends
-    (watchdog.py).
+    that is to be kept (a notebook's), raises KeyboardInterrupt at once. Where it hangs, the process
+    ends (watchdog.py).
     """
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note", keeps_process=keeps_process))

@@ -26,8 +26,8 @@ class Call(NamedTuple):
 class ThroughputMeter:
     """Logs finished calls with the seconds that they took, and shows progress.
 
-    The clock runs from one `log` or `pause` to the next: what is between a `log` and a `pause` is no
-    training.
+    The clock runs from one `log` or `pause` to the next: what is between a
+    `log` and a `pause` is no training.
     """
 
     def __init__(self, compiled: CompiledProgram, writers: list[RunWriter], step: int) -> None:

@@ -1,4 +1,6 @@
-"""One run among those trained together: its directory, its counters, its checkpoints and its end."""
+"""One run among those trained together: its directory, its counters, its
+checkpoints and its end.
+"""
 
 import logging
 from collections.abc import Mapping

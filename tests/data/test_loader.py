@@ -1,4 +1,6 @@
-"""Batches are a function of the step: every target once an epoch, on any host, after any restart."""
+"""Batches are a function of the step: every target once an epoch, on any
+host, after any restart.
+"""
 
 import itertools
 import os
@@ -163,7 +165,8 @@ from lm_lab.schema import Chosen
 source = synthetic.Config(documents=30, document_bytes=100)
 data = Text(loader.Config(source=Chosen("synthetic", source)), Path(sys.argv[1])).dataset
 batches = loader.batches(data.train, window=9, batch_size=4, seed=3, shuffle=True)
-print(*[hashlib.sha256(batches.at(step).tokens.tobytes()).hexdigest() for step in eval(sys.argv[2])])
+rows = (batches.at(step).tokens.tobytes() for step in eval(sys.argv[2]))
+print(*[hashlib.sha256(row).hexdigest() for row in rows])
 """
 
 

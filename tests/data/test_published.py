@@ -1,4 +1,6 @@
-"""Data sets that configs name: found below LM_LAB_DATA, packed or not, or named with their origin."""
+"""Data sets that configs name: found below LM_LAB_DATA, packed or not, or
+named with their origin.
+"""
 
 from pathlib import Path
 

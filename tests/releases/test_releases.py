@@ -1,7 +1,7 @@
 """What earlier releases stored goes on: runs and sweeps, finished or killed in the middle.
 
-0.1.0.tar.xz    runs of 40 steps: complete, and killed after a commit at 20; a sweep of 8 runs: complete (without its
-                checkpoints), and killed with commits at steps 10 and 20
+0.1.0.tar.xz    runs of 40 steps: complete, and killed after a commit at 20; a sweep of 8 runs:
+                complete (without its checkpoints), and killed with commits at steps 10 and 20
 Made by commit 9f16dae with jax 0.10.2 on a CPU; locks and TensorBoard files are left out.
 """
 

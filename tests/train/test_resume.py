@@ -1,4 +1,6 @@
-"""Runs that are killed and started again, alone or together, end in the bits of undisturbed ones."""
+"""Runs that are killed and started again, alone or together, end in the
+bits of undisturbed ones.
+"""
 
 import os
 import signal

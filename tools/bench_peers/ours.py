@@ -1,4 +1,6 @@
-"""lm_lab's own contender: the program of `lm-lab train`, trained by the rule of bench_peers/shape.py."""
+"""lm_lab's own contender: the program of `lm-lab train`, trained by
+the rule of bench_peers/shape.py.
+"""
 
 from typing import Any
 

@@ -153,7 +153,8 @@ def _identity(config: Config) -> str:
     facts |= {
         name: hashlib.sha256(reading.read_bytes(Path(facts[name]))).hexdigest() for name in names
     }
-    return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"
+    content = json.dumps(facts, sort_keys=True).encode()
+    return f"sentencepiece_file-{hashlib.sha256(content).hexdigest()[:32]}"
 
 
 TOKENIZER = Tokenizer(Config, make)
