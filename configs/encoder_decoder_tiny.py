@@ -1,8 +1,10 @@
-"""A small byte-level T5 that restores hidden spans of the source of the Python standard library (1910.10683).
+"""A small byte-level T5 that restores hidden spans of the source of the
+Python standard library (1910.10683).
 
 Command:  lm-lab train --config=configs/encoder_decoder_tiny.py --workdir=runs/encoder_decoder_tiny
 Cost:     three and a half minutes on 4 busy CPU cores, 2.1e13 FLOPs
-Result:   held out, 4.76 bits per byte of the hidden spans, with the sentinels that say where each ends
+Result:   held out, 4.76 bits per byte of the hidden spans, with the sentinels that say where each
+          ends
 """
 
 from ml_collections import ConfigDict

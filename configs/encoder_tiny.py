@@ -1,8 +1,10 @@
-"""A small byte-level encoder that fills in masked tokens of the source of the Python standard library.
+"""A small byte-level encoder that fills in masked tokens of the
+source of the Python standard library.
 
 Command:  lm-lab train --config=configs/encoder_tiny.py --workdir=runs/encoder_tiny
 Cost:     three and a half minutes on 4 busy CPU cores, 1.4e13 FLOPs
-Result:   held out, 3.00 bits per byte of masked tokens, and 3.08 of pseudo-likelihood (one batch, token by token)
+Result:   held out, 3.00 bits per byte of masked tokens, and 3.08 of pseudo-likelihood (one batch,
+          token by token)
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,19 @@
-"""Grapheme to phoneme, SIGMORPHON 2020 task 1: a language's spelling to its sounds, learnt from 3,600 words.
+"""Grapheme to phoneme, SIGMORPHON 2020 task 1: a language's spelling to
+its sounds, learnt from 3,600 words.
 
-g2p.py:kor and so on; Hangul is spelt in letters (NFD). Read on the development set, for the test set is not at hand.
+g2p.py:kor and so on; Hangul is spelt in letters (NFD). Read on the
+development set, for the test set is not at hand.
 
-Published: word error rate of the LSTM baseline on the test sets, 16.8 % over 15 languages (Gorman et al. 2020,
-           10.18653/v1/2020.sigmorphon-1.2); from memory, kor 46.9, gre 18.9, hun 5.3 % (all 15 so
-           remembered have the published mean)
+Published: word error rate of the LSTM baseline on the test sets, 16.8 % over 15 languages (Gorman
+           et al. 2020, 10.18653/v1/2020.sigmorphon-1.2); from memory, kor 46.9, gre 18.9, hun 5.3 %
+           (all 15 so remembered have the published mean)
 Command:   lm-lab train --config=configs/g2p.py:kor --workdir=runs/g2p_kor
-           with task1/data of github.com/sigmorphon/2020 in data/sigmorphon2020_g2p (LM_LAB_DATA for data)
+           with task1/data of github.com/sigmorphon/2020 in data/sigmorphon2020_g2p (LM_LAB_DATA for
+           data)
 Cost:      6 to 10 minutes on one busy CPU core
-Result:    on the development sets, one seed: kor 20.2 % (in syllables, as the baseline had it, 40.7), gre 22.0 (by NFD
-           25.3), hun 8.2 (NFD 7.3); a difference of 2 to 4 is within the noise of 450 words
+Result:    on the development sets, one seed: kor 20.2 % (in syllables, as the baseline had it,
+           40.7), gre 22.0 (by NFD 25.3), hun 8.2 (NFD 7.3); a difference of 2 to 4 is within the
+           noise of 450 words
 """
 
 from ml_collections import ConfigDict

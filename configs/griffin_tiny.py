@@ -1,4 +1,5 @@
-"""A small byte-level Griffin (2402.19427): two recurrent layers and one of local attention, and one left over.
+"""A small byte-level Griffin (2402.19427): two recurrent layers and one
+of local attention, and one left over.
 
 Command:  lm-lab train --config=configs/griffin_tiny.py --workdir=runs/griffin_tiny
 Cost:     about a minute on 4 CPU cores

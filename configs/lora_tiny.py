@@ -1,11 +1,15 @@
-"""The small decoder of decoder_tiny.py, of Python source, adapted to Tiny Shakespeare by low-rank adapters of rank 8.
+"""The small decoder of decoder_tiny.py, of Python source, adapted to Tiny
+Shakespeare by low-rank adapters of rank 8.
 
 Command:  lm-lab train --config=configs/decoder_tiny.py --workdir=runs/decoder_tiny
           lm-lab train --config=configs/lora_tiny.py --workdir=runs/lora_tiny
-          with input.txt of github.com/karpathy/char-rnn, in data/tinyshakespeare (LM_LAB_DATA for data)
-Cost:     two minutes on 4 busy CPU cores, 5.5e12 FLOPs (full fine-tuning 7.0e12, and no slower on a CPU)
-Result:   held out, 2.60 bits per byte, from 4.16 before; 73,728 parameters are trained beside 853,376. Full fine-tuning
-          (--config.adapter="{'name':'none'}", peak_rate 1e-3) reaches 2.52.
+          with input.txt of github.com/karpathy/char-rnn, in data/tinyshakespeare (LM_LAB_DATA for
+          data)
+Cost:     two minutes on 4 busy CPU cores, 5.5e12 FLOPs (full fine-tuning 7.0e12, and no slower on a
+          CPU)
+Result:   held out, 2.60 bits per byte, from 4.16 before; 73,728 parameters are trained beside
+          853,376. Full fine-tuning (--config.adapter="{'name':'none'}", peak_rate 1e-3) reaches
+          2.52.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""configs/decoder_tiny.py with a mixture of 8 experts, 2 of them a token, each half as wide as the dense layer: the
-active parameters are as many.
+"""configs/decoder_tiny.py with a mixture of 8 experts, 2 of them a token, each half as wide as the
+dense layer: the active parameters are as many.
 
 Command:  lm-lab train --config=configs/moe_tiny.py --workdir=runs/moe_tiny
 Cost:     about two minutes on 4 CPU cores
-Result:   2.143 held-out bits per byte, where configs/decoder_tiny.py reaches 2.240 with as many FLOPs (7.04e12
-          and 7.01e12) and a third of the parameters; one seed each
+Result:   2.143 held-out bits per byte, where configs/decoder_tiny.py reaches 2.240 with as many
+          FLOPs (7.04e12 and 7.01e12) and a third of the parameters; one seed each
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,5 @@
-"""A small byte-level LSTM on the source of the Python standard library, beside configs/decoder_tiny.py.
+"""A small byte-level LSTM on the source of the Python standard
+library, beside configs/decoder_tiny.py.
 
 Command:  lm-lab train --config=configs/rnn_small.py --workdir=runs/rnn_small
 Cost:     about a minute on 4 CPU cores

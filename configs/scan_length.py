@@ -1,4 +1,5 @@
-"""SCAN, length split (1711.00350): trained on actions of up to 22, tested on longer ones, of 24 to 48.
+"""SCAN, length split (1711.00350): trained on actions of up to 22,
+tested on longer ones, of 24 to 48.
 
 The same models as on the simple split (scan_length.py:rnn for the LSTM), and their collapse.
 
@@ -6,8 +7,8 @@ Published: LSTM 13.8 % (1711.00350)
 Command:   lm-lab train --config=configs/scan_length.py --workdir=runs/scan_length
            with length_split of github.com/brendenlake/SCAN in data/scan (LM_LAB_DATA for data)
 Cost:      4 minutes on one CPU core; LSTM 8
-Result:    14.8 % exact match with the LSTM and 0.1 % with the decoder, of all 3,920 test commands; 100 and 99.7 % on
-           the simple split
+Result:    14.8 % exact match with the LSTM and 0.1 % with the decoder, of all 3,920 test commands;
+           100 and 99.7 % on the simple split
 """
 
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""SCAN, simple split (1711.00350): commands to actions, trained and tested on like ones, read by exact match.
+"""SCAN, simple split (1711.00350): commands to actions, trained and
+tested on like ones, read by exact match.
 
 The source stands in one row before the target, for a decoder or (scan_simple.py:rnn) an LSTM.
 

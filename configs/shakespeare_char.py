@@ -1,10 +1,13 @@
-"""nanoGPT's CPU recipe on Tiny Shakespeare: 4 layers, 4 heads, width 128, context 64, batch 12, 2,000 steps.
+"""nanoGPT's CPU recipe on Tiny Shakespeare: 4 layers, 4 heads, width
+128, context 64, batch 12, 2,000 steps.
 
 Published: 1.88 nats a character on the validation tenth (nanoGPT's README).
 Command:   lm-lab train --config=configs/shakespeare_char.py --workdir=runs/shakespeare
-           with input.txt of github.com/karpathy/char-rnn, in data/tinyshakespeare (LM_LAB_DATA for data)
+           with input.txt of github.com/karpathy/char-rnn, in data/tinyshakespeare (LM_LAB_DATA for
+           data)
 Cost:      about a minute on 4 CPU cores
-Result:    1.666 nats a character after 2,000 steps, with rotary positions and RMSNorm where nanoGPT has neither
+Result:    1.666 nats a character after 2,000 steps, with rotary positions and RMSNorm where nanoGPT
+           has neither
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,14 @@
-"""A small byte-level model of any architecture that lm-lab convert writes for transformers, on the source of the Python
-standard library: what the architecture fixes is so, the rest as the family has it.
+"""A small byte-level model of any architecture that lm-lab convert writes for transformers, on the
+source of the Python standard library: what the architecture fixes is so, the rest as the family has
+it.
 
 Command:  lm-lab train --config=configs/shapes.py:llama --workdir=runs/llama
           lm-lab convert --from=runs/llama --to=exported/llama
-          with any file of lm_lab/interop that is a mapping in the place of llama: gpt2, bert, t5, bart, mamba ...
+          with any file of lm_lab/interop that is a mapping in the place of llama: gpt2, bert, t5,
+          bart, mamba ...
 Cost:     one to three minutes on 4 CPU cores
-Result:   a folder that transformers loads with no key missing and none left over (tests/interop/test_shapes.py)
+Result:   a folder that transformers loads with no key missing and none left over
+          (tests/interop/test_shapes.py)
 """
 
 import dataclasses

@@ -1,9 +1,10 @@
 """Which architecture makes the best use of a small training budget?
 
-Six contenders at matched training FLOPs (counted from each one's own program), on the source of the Python standard
-library in bytes. Each is sized by the ladder at every budget, with the matrix parameters that would be best for a
-decoder there, and its peak rate is tuned, two seeds a cell. All sit one exam: bits per byte of the second half of a
-window of 128 bytes, given the first (objectives/continuation.py).
+Six contenders at matched training FLOPs (counted from each one's own program), on the source of the
+Python standard library in bytes. Each is sized by the ladder at every budget, with the matrix
+parameters that would be best for a decoder there, and its peak rate is tuned, two seeds a cell. All
+sit one exam: bits per byte of the second half of a window of 128 bytes, given the first
+(objectives/continuation.py).
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
 Answer:   architectures.md, beside this file
@@ -68,7 +69,10 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
 def study() -> Study:
     return Study(
         name="architectures",
-        question="Which architecture makes the best use of a small training budget on bytes of source code?",
+        question=(
+            "Which architecture makes the best use of a small training budget on bytes of source "
+            "code?"
+        ),
         base=base(),
         sweep=chain(*(contender(name, budget) for budget in BUDGETS for name in CONTENDERS)),
         analysis={

@@ -1,7 +1,8 @@
 """How should a small byte-level decoder spend its compute: on parameters or on data?
 
-An isoFLOP study (2203.15556, approaches 2 and 3) of two-layer decoders of context 64 on the source of the Python
-standard library. Three budgets are fitted; the fourth is predicted from them and then looked at.
+An isoFLOP study (2203.15556, approaches 2 and 3) of two-layer decoders of context 64 on the source
+of the Python standard library. Three budgets are fitted; the fourth is predicted from them and then
+looked at.
 
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Answer:   isoflop_demo.md, beside this file
@@ -28,7 +29,9 @@ RATES = (0.16, 0.4, 1.0)  # times 1 / width
 def study() -> Study:
     return Study(
         name="isoflop_demo",
-        question="How should a small byte-level decoder split its compute between parameters and data?",
+        question=(
+            "How should a small byte-level decoder split its compute between parameters and data?"
+        ),
         base=base(),
         sweep=chain(*(budget(flops, SIZES) for flops in BUDGETS), budget(HELD_OUT, HELD_OUT_SIZES)),
         analysis={"kind": "isoflop", "held_out_budget": HELD_OUT, "predictor": "surface"},

@@ -304,4 +304,6 @@ class Executor(NamedTuple, Generic[ConfigT]):
     make: Callable[[ConfigT, str], UnitRunner]
 
 
-Contract = Family | Objective | Adapter | Source | Tokenizer | Optimizer | Schedule | Metric
+Contract = (
+    Family | Objective | Adapter | Source | Tokenizer | Optimizer | Schedule | Metric | Executor
+)

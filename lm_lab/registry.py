@@ -121,8 +121,8 @@ def name_of(value: contracts.Contract) -> str:
                 short = module.__name__.removeprefix(f"lm_lab.{kind}.")
                 return short if attribute == usual else f"{module.__name__}:{attribute}"
     raise UserError(
-        f"a value of {type(value).__name__} stands in a config, and no module has it in a variable; "
-        "assign it to one, so that the config can name it"
+        f"a value of {type(value).__name__} stands in a config, and no module has it in a "
+        "variable; assign it to one, so that the config can name it"
     )
 
 

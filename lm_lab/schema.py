@@ -5,13 +5,12 @@ name for a typo.
 import dataclasses
 import difflib
 import importlib
-import math
-import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from lm_lab.types import UserError
+from lm_lab.values import check, shown
 
 T = TypeVar("T")
 
@@ -120,7 +119,7 @@ def option_name(field: dataclasses.Field, chosen: Any) -> str:
     return next(names, type(chosen).__module__)
 
 
-def _options(field: dataclasses.Field, name: Any, where: str) -> Mapping[str, type]:
+def option_classes(field: dataclasses.Field, name: Any, where: str) -> Mapping[str, type]:
     """The classes of a `choice` field by name, with that of an outside package if `name` is one.
     Raises UserError where its module has none.
     """
@@ -183,7 +182,9 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
     name = chosen_name(value, tag, default.get(tag))
     if "modules" in field.metadata and name is not None:
         yield from keys(field.metadata["modules"].settings(name, key), value, f"{key}.")
-    elif "options" in field.metadata and (options := _options(field, name, key)).get(name or ""):
+    elif "options" in field.metadata and (options := option_classes(field, name, key)).get(
+        name or ""
+    ):
         own = default if name == default[tag] else {}
         for each in keys(options[name or ""], value, f"{key}."):
             yield each._replace(default=own.get(each.key.removeprefix(f"{key}."), each.default))
@@ -246,7 +247,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
 
 def _section(value: Any, cls: type, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise UserError(f"{where} must be a section with fields, not {_shown(value)}")
+        raise UserError(f"{where} must be a section with fields, not {shown(value)}")
     return build(cls, value, where)
 
 
@@ -258,7 +259,7 @@ def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
     tag, default = field.metadata["tag"], field.metadata["default_name"]
     key = where if isinstance(value, str) else f"{where}.{tag}"
     if not isinstance(value, (str, Mapping, type(None))):
-        raise UserError(f"{where} must be a section with fields, not {_shown(value)}")
+        raise UserError(f"{where} must be a section with fields, not {shown(value)}")
     name = chosen_name(value, tag, default)
     if name is None:
         raise UserError(f"{key} must name one of: {', '.join(modules.names())}")
@@ -277,7 +278,7 @@ def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:
         return value
     default = _plain(field, field.default)
     name = chosen_name(value, "name", default["name"]) if value is not None else None
-    options = _options(field, name, where)
+    options = option_classes(field, name, where)
     if name is None:
         raise UserError(f"{where} must be a name, or a section with one, of {', '.join(options)}")
     if name not in options:
@@ -317,97 +318,7 @@ def _names(cls: type) -> set[str]:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is that of a module beyond lm_lab's own: a dotted path, or one with a colon."""
-    return "." in name or ":" in name
-
-
-def is_text(value: str) -> bool:
-    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a
-    text.
+    """Whether a name is that of a module beyond lm_lab's own: a dotted
+    path, or one with a colon.
     """
-    try:
-        value.encode()
-    except (
-        UnicodeEncodeError
-    ):  # half of a surrogate pair: Python's stand-in for a byte that is no UTF-8
-        return False
-    return "\0" not in value
-
-
-def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
-    """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
-    try:
-        converted = _convert(value, hint)
-        if converted is _REFUSED:
-            raise UserError(f"{where} must be {expected(hint)}, not {_shown(value)}")
-        numbers = converted if isinstance(converted, tuple) else (converted,)
-        for number in numbers:
-            if isinstance(number, (int, float)) and not isinstance(number, bool):
-                _check_range(number, where, limits)
-    except OverflowError:  # a whole number beyond every float
-        raise UserError(f"{where} must be finite, not a number of more than 300 digits") from None
-    return converted
-
-
-_REFUSED = object()
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        options = [_convert(value, option) for option in get_args(hint)]
-        return next((option for option in options if option is not _REFUSED), _REFUSED)
-    if origin is Literal:
-        return value if value in get_args(hint) else _REFUSED
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            return _REFUSED
-        items = [_convert(item, get_args(hint)[0]) for item in value]
-        return _REFUSED if any(item is _REFUSED for item in items) else tuple(items)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if hint is str and isinstance(value, str) and not is_text(value):
-        return _REFUSED
-    if hint is type(None):
-        return None if value is None else _REFUSED
-    return value if type(value) is hint else _REFUSED
-
-
-def _shown(value: Any) -> str:
-    """The value in a line: its beginning, where it is long."""
-    if isinstance(value, str) and not is_text(value):
-        return f"{ascii(value)[:200]}, with NUL or bytes that are no UTF-8"
-    return text if len(text := repr(value)) <= 200 else f"{text[:200]}..."
-
-
-def expected(hint: Any) -> str:
-    """What a value must be by its type, in words: "a whole number or None"."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(expected(option) for option in get_args(hint))
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if origin is tuple:
-        return f"a list, each {expected(get_args(hint)[0])}"
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "True or False",
-        type(None): "None",
-    }
-    return names.get(hint, str(hint))
-
-
-def _check_range(number: float, where: str, limits: Mapping[str, Any]) -> None:
-    low, above, high = (limits.get(name) for name in ("low", "above", "high"))
-    if not math.isfinite(number):
-        raise UserError(f"{where} must be finite, not {number}")
-    if low is not None and number < low:
-        raise UserError(f"{where} must be at least {low}, not {number}")
-    if above is not None and number <= above:
-        raise UserError(f"{where} must be above {above}, not {number}")
-    if high is not None and number > high:
-        raise UserError(f"{where} must be at most {high}, not {number}")
+    return "." in name or ":" in name

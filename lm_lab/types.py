@@ -35,7 +35,9 @@ targets that were the likeliest.
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The message is one line: the key or path, and the remedy."""
+    """A mistake that the user can mend. The message is one line: the key or
+    path, and the remedy.
+    """
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows in the place of a traceback."""

@@ -83,7 +83,9 @@ def test_functions_are_short():
 
 
 def undocumented(tree: ast.Module) -> Iterator[str]:
-    """The module and its public functions and classes, where no docstring says what they are for."""
+    """The module and its public functions and classes, where no docstring
+    says what they are for.
+    """
     if tree.body and not ast.get_docstring(tree):
         yield "the module"
     for node in tree.body:
@@ -133,7 +135,9 @@ def test_nothing_names_a_path_of_one_machine():
 
 
 def library_names(tree: ast.Module) -> set[str]:
-    """The dotted names of LIBRARIES that a file uses, aliases resolved: `jnp.sum` is jax.numpy.sum."""
+    """The dotted names of LIBRARIES that a file uses, aliases resolved:
+    `jnp.sum` is jax.numpy.sum.
+    """
     aliases, used = {}, set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,10 +1,12 @@
-"""Training tokens a second of the encoder: lm_lab's compiled step against transformers' BERT in PyTorch, in turns.
+"""Training tokens a second of the encoder: lm_lab's compiled step against
+transformers' BERT in PyTorch, in turns.
 
-    python tools/bench_encoder.py                      # both sizes, 5 rounds: about 15 minutes on 4 cores
+    python tools/bench_encoder.py    # both sizes, 5 rounds: about 15 minutes on 4 cores
     python tools/bench_encoder.py --size=128x4 --rounds=9 --modes=eager
 
-One shape of model (BERT's, GELU exact, two kinds of segments, tied head, no dropout) and one rule of training; turns as
-in tools/bench_training.py. lm_lab draws its masks at every step, the other has them given.
+One shape of model (BERT's, GELU exact, two kinds of segments, tied head, no dropout) and one rule
+of training; turns as in tools/bench_training.py. lm_lab draws its masks at every step, the other
+has them given.
 """
 
 from argparse import Namespace

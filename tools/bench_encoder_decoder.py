@@ -1,11 +1,13 @@
-"""Training targets a second of the encoder-decoder: lm_lab's compiled step against transformers' T5, in turns.
+"""Training targets a second of the encoder-decoder: lm_lab's compiled
+step against transformers' T5, in turns.
 
-    python tools/bench_encoder_decoder.py                      # both sizes, 5 rounds: about 20 minutes on 4 cores
+    python tools/bench_encoder_decoder.py    # both sizes, 5 rounds: about 20 minutes on 4 cores
     python tools/bench_encoder_decoder.py --size=128x4 --rounds=9 --modes eager
 
-One shape of model (T5 v1.0: as many layers of each side, relative positions, ReLU, tied head, no dropout) and one rule
-of training; turns as in tools/bench_training.py. A context and its text are a length each, and a target is a token of
-the text: a target costs about twice what one of a decoder does.
+One shape of model (T5 v1.0: as many layers of each side, relative positions, ReLU, tied head, no
+dropout) and one rule of training; turns as in tools/bench_training.py. A context and its text are a
+length each, and a target is a token of the text: a target costs about twice what one of a decoder
+does.
 """
 
 from argparse import Namespace

@@ -105,7 +105,8 @@ def main(argv: list[str]) -> None:
                 contender.measure()
         found += contenders
     print(
-        f"{jax.devices()[0].device_kind}, {ROWS.value} rows, width {WIDTH.value}, depth {DEPTH.value}, {DTYPE.value}\n"
+        f"{jax.devices()[0].device_kind}, {ROWS.value} rows, "
+        f"width {WIDTH.value}, depth {DEPTH.value}, {DTYPE.value}\n"
     )
     print("\n".join(table(found)))
     if FIGURE.value:

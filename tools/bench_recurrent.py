@@ -1,10 +1,12 @@
-"""Training tokens a second of an LSTM and a GRU: lm_lab's step against torch's and flax's layers, in turns.
+"""Training tokens a second of an LSTM and a GRU: lm_lab's step against
+torch's and flax's layers, in turns.
 
-    python tools/bench_recurrent.py                             # every size and cell: about 10 minutes
+    python tools/bench_recurrent.py    # every size and cell: about 10 minutes
     taskset -c 0 python tools/bench_recurrent.py --size=256x2   # on one core
     python tools/bench_recurrent.py --torch-python=other_env/bin/python
 
-The same model, batch and optimizer (tools/bench_peers/shape.py); turns as in tools/bench_training.py.
+The same model, batch and optimizer (tools/bench_peers/shape.py);
+turns as in tools/bench_training.py.
 """
 
 from argparse import Namespace

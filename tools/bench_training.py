@@ -1,6 +1,7 @@
-"""Training tokens a second: lm_lab's compiled step against a plain Flax step and a GPT-2 in PyTorch, in turns.
+"""Training tokens a second: lm_lab's compiled step against a plain Flax
+step and a GPT-2 in PyTorch, in turns.
 
-    python tools/bench_training.py                                  # both sizes, 5 rounds: about 10 minutes on 4 cores
+    python tools/bench_training.py    # both sizes, 5 rounds: about 10 minutes on 4 cores
     python tools/bench_training.py --size=128x4 --rounds=9
     python tools/bench_training.py --torch-python=other_env/bin/python
 

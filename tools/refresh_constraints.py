@@ -3,8 +3,9 @@
 
     tools/refresh_constraints.py python3.11 python3.12
 
-Give every interpreter that lm_lab supports, oldest first. Where they install different releases, a line says from which
-Python to which it holds; a Python newer than the last takes the last one's. Run ./tools/test with each afterwards.
+Give every interpreter that lm_lab supports, oldest first. Where they install different releases, a
+line says from which Python to which it holds; a Python newer than the last takes the last one's.
+Run ./tools/test with each afterwards.
 """
 
 import os
@@ -15,7 +16,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
-HEADING = "# The releases that ./tools/demo and ./tools/test install. Made by tools/refresh_constraints.py.\n"
+HEADING = (
+    "# The releases that ./tools/demo and ./tools/test install. "
+    "Made by tools/refresh_constraints.py.\n"
+)
 LIST = """
 import importlib.metadata, sys
 print(*sys.version_info[:2])
@@ -36,7 +40,9 @@ def main() -> None:
 
 
 def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
-    """(Python's version, package -> release), as pip resolves them in an environment that is then thrown away."""
+    """(Python's version, package -> release), as pip resolves them in an
+    environment that is then thrown away.
+    """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([interpreter, "-m", "venv", folder], check=True)
         python = f"{folder}/bin/python"
@@ -68,7 +74,9 @@ def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
 
 
 def merge(releases: dict[tuple[int, int], dict[str, str]]) -> list[str]:
-    """One line for a package that is the same everywhere, else a line for each Python that has it."""
+    """One line for a package that is the same everywhere, else a line for
+    each Python that has it.
+    """
     versions = sorted(releases)
     lines = []
     for name in sorted({name for pins in releases.values() for name in pins}, key=str.lower):

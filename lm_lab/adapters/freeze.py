@@ -1,4 +1,6 @@
-"""Some parameters are trained and the rest stay as they are: the linear probe, with the head alone."""
+"""Some parameters are trained and the rest stay as they are: the linear
+probe, with the head alone.
+"""
 
 from dataclasses import dataclass
 from typing import Any

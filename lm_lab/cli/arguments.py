@@ -9,8 +9,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
-from lm_lab.schema import is_text
 from lm_lab.types import UserError
+from lm_lab.values import is_text
 
 
 def parse(flag_values: flags.FlagValues, argv: list[str], command: str) -> list[str]:

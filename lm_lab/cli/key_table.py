@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
 from lm_lab.generation.logits import Config as GenerationConfig
-from lm_lab.schema import expected, option_name, suggest
+from lm_lab.schema import option_name, suggest
 from lm_lab.train.sections import Config
 from lm_lab.types import UserError
+from lm_lab.values import expected
 
 COLUMNS, KEY_COLUMNS = 100, 32
 REQUIRED = "(required)"

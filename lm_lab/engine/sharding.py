@@ -77,7 +77,9 @@ def make_mesh(config: Config) -> Mesh:
 
 
 def check_fit(config: Config, rows: int, members: int) -> None:
-    """Raises UserError where the mesh does not divide the rows of a (micro)batch, or the members."""
+    """Raises UserError where the mesh does not divide the rows of a
+    (micro)batch, or the members.
+    """
     if rows % (config.data * config.fsdp):
         raise UserError(
             f"config.mesh: data {config.data} x fsdp {config.fsdp} do not divide the {rows} "

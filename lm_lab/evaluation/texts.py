@@ -33,7 +33,9 @@ def windows(
 
 
 def disjoint_windows(tokens: np.ndarray, bytes_of: np.ndarray, size: int) -> Examples:
-    """Windows [W S] of `size` tokens without overlap, the last one padded (segment 0) at its end."""
+    """Windows [W S] of `size` tokens without overlap, the last one padded
+    (segment 0) at its end.
+    """
     missing = -len(tokens) % size
     ids = np.pad(tokens, (0, missing)).astype(np.int32).reshape(-1, size)
     segments = np.pad(np.ones(len(tokens), np.int32), (0, missing)).reshape(-1, size)

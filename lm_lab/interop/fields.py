@@ -4,8 +4,9 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from lm_lab.schema import build, check, keys, plain
+from lm_lab.schema import build, keys, plain
 from lm_lab.types import UserError
+from lm_lab.values import check
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_
 from lm_lab.interop.fields import choose, demand_all, expect, spell, take
 from lm_lab.interop.mapping import Rule, norm, same, transposed
 from lm_lab.nn.positions import Llama3, Unscaled
-from lm_lab.schema import check
 from lm_lab.types import UserError
+from lm_lab.values import check
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 FAMILY = "decoder"

@@ -1,5 +1,6 @@
 """Configs and models in Python: from a file, a dict or another run to what can be applied."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_model(family: str, **settings: Any) -> Any:
-    """The Linen module of a family, by its settings (`lm-lab keys model.decoder` lists them).
+    """The Linen module of a family, by its settings (`lm-lab keys model.decoder` lists them):
+    `vocab` must be given, and `length`, the longest sequence where positions are learned, is 1024
+    if not.
 
     apply({"params": params}, Inputs(tokens)) gives logits f32[B L V], and
     apply(..., method="features") what stands before the readout, [B L D].
@@ -68,7 +71,11 @@ def make_model(family: str, **settings: Any) -> Any:
     (2, 8, 32)
     """
     found = registry.load("models", family, "family")
-    return found.Model(build(found.Config, settings, family))
+    if settings.get("vocab") is None:
+        raise UserError(f"{family}.vocab is missing: rows of the embedding, V")
+    fields = {field.name for field in dataclasses.fields(found.Config)}
+    lengths = {"length": 1024} if "length" in fields else {}
+    return found.Model(build(found.Config, lengths | settings, family))
 
 
 def init_params(model: Any, seed: int = 0) -> PyTree:

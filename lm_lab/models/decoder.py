@@ -111,7 +111,9 @@ class Model(TransformerModel):
             self.global_info = CausalInfo()
 
     def features(self, inputs: Inputs) -> Array:
-        """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        """Normalised features [B L D], in the dtype of the parameters, of
+        inputs.tokens i32[B L].
+        """
         cfg, info = self.cfg, self.causal_info(inputs)
         x_BLD = self.embed(inputs.tokens)
         for scales in (cfg.embedding_scaling, cfg.positions.scales_embedding):

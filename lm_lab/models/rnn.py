@@ -99,7 +99,9 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """Tokens to features to logits. It trains (drops features) where it is given a "dropout" key."""
+    """Tokens to features to logits. It trains (drops features) where it is
+    given a "dropout" key.
+    """
 
     cfg: Config
 

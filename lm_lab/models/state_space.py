@@ -268,7 +268,9 @@ class Model(nn.Module):
             self.head = Linear(cfg.vocab, "readout")
 
     def features(self, inputs: Inputs) -> Array:
-        """Normalised features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
+        """Normalised features [B L D], in the dtype of the parameters, of
+        inputs.tokens i32[B L].
+        """
         cfg, (groups, rest) = self.cfg, self.cfg.groups
         segments = self.segments(inputs)
         view = self._view(self.causal_info(inputs)) if groups else None

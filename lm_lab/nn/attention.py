@@ -47,12 +47,12 @@ def attend(
     heads (2305.13245).
 
     mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for
-    all keys, as `scope` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied by
-    `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). segments_BL are segment ids, set only
-    if the mask is what None means, within segments. Returns [B L H K]; softmax in float32. "auto" takes splash
-    attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU, where they can run;
-    else "rows" for long texts on a CPU, and "plain", with all scores in memory. Raises UserError
-    where the one asked for cannot run.
+    all keys, as `scope` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied
+    by `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). segments_BL are segment ids,
+    set only if the mask is what None means, within segments. Returns [B L H K]; softmax in float32.
+    "auto" takes splash attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU,
+    where they can run; else "rows" for long texts on a CPU, and "plain", with all scores in memory.
+    Raises UserError where the one asked for cannot run.
     """
     simple, length = mask is None or segments_BL is not None, q_BLHK.shape[1]
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
@@ -178,9 +178,9 @@ class Attention(nn.Module):
     """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of
     the way back.
 
-    `mask_scope` is what attention sees where there is no mask. Queries are drawn so that scores have unit
-    size at first. While decoding, keys and values of earlier calls are in the cache; those of a
-    context are cached once it is given, and later calls give None.
+    `mask_scope` is what attention sees where there is no mask. Queries are drawn so that scores
+    have unit size at first. While decoding, keys and values of earlier calls are in the cache;
+    those of a context are cached once it is given, and later calls give None.
     """
 
     shape: AttentionShape

@@ -10,8 +10,8 @@ from lm_lab.nn.segments import SegmentInfo
 
 
 class CausalConvolution(nn.Module):
-    """[B L D] -> [B L D]: each feature is a weighted sum over its own last `kernel_size` (W) tokens,
-    as far as they are of the same segment.
+    """[B L D] -> [B L D]: each feature is a weighted sum over its own last `kernel_size` (W)
+    tokens, as far as they are of the same segment.
 
     The weights are f32[D, W], the current token's last. Written as W products and sums, which is
     faster than XLA's convolution for a small W. While decoding, the last W - 1 inputs are cached.
@@ -26,11 +26,12 @@ class CausalConvolution(nn.Module):
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
         weights = inner_param(self, "taps", init, features, self.kernel_size).astype(x_BLD.dtype)
         tail = jnp.zeros((rows, reach, features), x_BLD.dtype)
+        cached_tail = None
         if is_decoding(self):
             cached_tail = self.variable("cache", "tail", jnp.zeros, tail.shape, tail.dtype)
             tail = cached_tail.value
         padded = jnp.concatenate([tail, x_BLD], axis=1)
-        if is_decoding(self):
+        if cached_tail is not None:
             cached_tail.value = padded[:, length:]
         y_BLD = x_BLD * weights[:, -1]
         for i in range(reach):

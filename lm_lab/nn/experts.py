@@ -40,7 +40,8 @@ class Experts(nn.Module):
 
     With a capacity factor an expert takes the first factor k L / E tokens of a row that choose it
     (2006.16668), so documents of one row are no longer alone; what it drops stays as it is in the
-    stream. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B] is sown in "losses".
+    stream. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B]
+    is sown in "losses".
     """
 
     mixture: Mixture
@@ -107,8 +108,8 @@ def choose(router_probs_BLE: Array, chosen: int) -> tuple[Array, Array]:
 
 
 def load_balancing_loss(router_probs_BLE: Array, chosen_BLk: Array, real_BL: Array | None) -> Array:
-    """f32[B], E sum_e (share of the row's choices) (mean probability) (2101.03961): 1 where experts are
-    chosen alike.
+    """f32[B], E sum_e (share of the row's choices) (mean probability)
+    (2101.03961): 1 where experts are chosen alike.
     """
     real_BL1 = (
         jnp.ones_like(router_probs_BLE[..., :1])

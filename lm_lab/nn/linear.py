@@ -223,7 +223,9 @@ class Embedding(nn.Module):
 
 
 class OutputBias(nn.Module):
-    """What a head that is the embedding's transpose adds to each token's logit: [... V] -> [... V]."""
+    """What a head that is the embedding's transpose adds to each token's
+    logit: [... V] -> [... V].
+    """
 
     features: int
 

@@ -60,6 +60,7 @@ class Recurrent(nn.Module):
         # Time is the leading axis before the product, where the stream is narrower than the gates.
         x_LBG = Linear(cell.gates * size, "expand", name="input")(x_BLD.swapaxes(0, 1))
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
+        cached = None
         if uses_cache:
             cached = self.variable("cache", "carry", lambda: start)
             start = cached.value
@@ -67,7 +68,7 @@ class Recurrent(nn.Module):
         state_kernel = gather(state_kernel)
         out: Any = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, marks)
         h_LBD, end = out
-        if uses_cache:
+        if cached is not None:
             cached.value = end
         return h_LBD.swapaxes(0, 1)
 

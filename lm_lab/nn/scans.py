@@ -211,9 +211,9 @@ def selective_scan(
 ) -> tuple[Array, Array]:
     """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
 
-    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are in memory for a
-    chunk of tokens at a time, forward and backward, which computes them again from those between
-    chunks. `keep` has no derivative.
+    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are in memory
+    for a chunk of tokens at a time, forward and backward, which computes them again from those
+    between chunks. `keep` has no derivative.
     """
     results: Any = _selective_scan(kernel, rates_SD, start_BSD, tokens)
     return results

@@ -63,17 +63,19 @@ class Segments(nn.Module):
     def _same_segment(self, ids_BL: Array) -> Array:
         reach, length = self.kernel_size - 1, ids_BL.shape[1]
         tail = jnp.zeros((ids_BL.shape[0], reach), jnp.int32)
+        cached_tail = None
         if is_decoding(self):
             cached_tail = self.variable("cache", "tail", jnp.zeros, tail.shape, jnp.int32)
             tail = cached_tail.value
         padded = jnp.concatenate([tail, ids_BL], axis=1)
-        if is_decoding(self):
+        if cached_tail is not None:
             cached_tail.value = padded[:, length:]
         return jnp.stack([padded[:, i : i + length] == ids_BL for i in range(reach)])
 
 
 def resets(ids_BL: Array, last_B: Array) -> tuple[Array, Array]:
-    """(bool[B, L], True at the first token of each segment; the last id i32[B] that is not padding).
+    """(bool[B, L], True at the first token of each segment; the
+    last id i32[B] that is not padding).
 
     `last_B` is that id of the tokens before this call, 0 if there were none.
     """

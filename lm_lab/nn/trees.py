@@ -9,7 +9,9 @@ from lm_lab.types import PyTree
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path: {"layers/attention/query/kernel": ...}; the boxes of logical axes are leaves."""
+    """Leaves by path: {"layers/attention/query/kernel": ...}; the boxes of
+    logical axes are leaves.
+    """
     return flatten_dict(tree, sep="/")
 
 

@@ -123,7 +123,9 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
 
 
 def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
-    """The decoder reads the start id and the target without its last token, the encoder the source."""
+    """The decoder reads the start id and the target without its last token,
+    the encoder the source.
+    """
     del config
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments

@@ -18,7 +18,9 @@ def clipped(
 
 
 def decay_mask(params: PyTree) -> PyTree:
-    """True for kernels and embeddings, by name: a stacked norm scale is f32[N D] and is no matrix."""
+    """True for kernels and embeddings, by name: a stacked norm scale is
+    f32[N D] and is no matrix.
+    """
 
     def is_matrix(path: tuple, _: Array) -> bool:
         return any(getattr(key, "key", None) in DECAYED for key in path)

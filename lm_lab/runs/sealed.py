@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from lm_lab.runs import durable
 from lm_lab.runs.reading import read_bytes, sha256_of
-from lm_lab.schema import is_text
+from lm_lab.values import is_text
 
 MANIFEST = "manifest.json"
 

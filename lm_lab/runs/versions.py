@@ -112,7 +112,9 @@ COMMON = (
 
 
 def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
-    """The values of a stored config in this version's words. Raises UserError for a later version."""
+    """The values of a stored config in this version's words. Raises
+    UserError for a later version.
+    """
     version = _version(values, file)
     kept = {name: value for name, value in values.items() if name != KEY}
     return kept if version == VERSION else _from_version_1(kept)

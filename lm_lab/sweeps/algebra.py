@@ -3,7 +3,8 @@
 >>> sizes = prefix("model", together(param("width", [16, 32]), param("heads", [2, 4])))
 >>> sizes
 [{'model.width': 16, 'model.heads': 2}, {'model.width': 32, 'model.heads': 4}]
->>> for point in chain(product(sizes, param("seed", [0, 1])), [{"model.width": 64, "model.heads": 4, "seed": 0}]):
+>>> large = [{"model.width": 64, "model.heads": 4, "seed": 0}]
+>>> for point in chain(product(sizes, param("seed", [0, 1])), large):
 ...     print(point)
 {'model.width': 16, 'model.heads': 2, 'seed': 0}
 {'model.width': 16, 'model.heads': 2, 'seed': 1}

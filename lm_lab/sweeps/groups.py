@@ -35,9 +35,12 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
 
 
 def program(config: dict[str, Any]) -> str:
-    """A key that is equal for runs whose configs differ only in settings that are marked traced."""
+    """A key that is equal for runs whose configs differ only in settings that are marked traced.
+
+    One that is None switches something off, and makes another program than a number.
+    """
     traced = key_table(config).traced
-    rest = {key: value for key, value in flat(config).items() if key not in traced}
+    rest = {key: value for key, value in flat(config).items() if value is None or key not in traced}
     return json.dumps(rest, sort_keys=True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lm_lab.runs.status import Status, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
+from lm_lab.values import table_value
 
 
 def status(directory: Path) -> dict[str, Status]:
@@ -48,7 +49,7 @@ def _row(run: Planned, keys: list[str], also: list[str], directory: Path) -> Row
         "status": state,
         "message": None if state == "running" else result.get("message"),
         **{
-            key: run.overrides[key] if key in run.overrides else _at(run.config, key)
+            key: table_value(run.overrides[key] if key in run.overrides else _at(run.config, key))
             for key in keys
         },
         "budget_flops": _at(run.config, "train.budget_flops"),

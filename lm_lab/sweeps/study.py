@@ -29,7 +29,7 @@ class Study:
     question   one sentence, printed at the top of the report
     base       the config that every run starts from
     sweep      the points: flat dicts of dotted overrides (see algebra.py)
-    analysis   {"kind": "isoflop", ...}: plain fields that the report's analysis of that kind understands
+    analysis   {"kind": "isoflop", ...}: settings of that kind of analysis, as plain values
     """
 
     name: str

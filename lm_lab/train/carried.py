@@ -1,8 +1,7 @@
-"""What a run's directory keeps of its tokenizer and its origin, so that it can be read, and written
-again, anywhere.
+"""Copies of files that a run's directory keeps, so that the run can be moved and exported.
 
     tokenizer/    the files of its tokenizer, and `learnt`, what a tokenizer learnt from the text
-    foreign/      config.json and generation_config.json of the model of transformers that it goes back to
+    foreign/      config.json and generation_config.json of the transformers model that it began as
 
 config.json names the tokenizer's files relative to the directory.
 """
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs.durable import explained, new_folder
 from lm_lab.runs.reading import read_object, sha256_of
 from lm_lab.train.experiment import Experiment
@@ -48,21 +47,19 @@ SETTINGS = ("config.json", "generation_config.json")
 
 
 def files_in(folder: Path, names: Iterable[str] = NAMES) -> list[Path]:
-    """What of these names there is in a folder."""
+    """The files of these names that are in a folder."""
     return [folder / name for name in names if (folder / name).exists()]
 
 
 def copy(paths: Iterable[Path], folder: Path) -> None:
-    """Copies files and folders into a folder, which is made where there is something to copy.
-    Raises OSError.
-    """
+    """Copies files and folders into a folder, made only if there are any. Raises OSError."""
     for path in paths:
         folder.mkdir(exist_ok=True)
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
 
 
 def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose tokenizer's files are those that the run's directory keeps."""
+    """The config with the tokenizer's files named as the run's directory keeps them."""
     if "data" not in resolved:
         return dict(resolved)
 
@@ -77,19 +74,20 @@ def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def _with_files(change: Callable[[str, Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """The data section with `change(key, value)` of its values and of its tokenizer's."""
     values = {key: change(key, value) for key, value in data.items()}
-    if isinstance(own := data.get(TOKENIZER), Mapping):
-        values[TOKENIZER] = {key: change(key, value) for key, value in own.items()}
+    if isinstance(settings := data.get(TOKENIZER), Mapping):
+        values[TOKENIZER] = {key: change(key, value) for key, value in settings.items()}
     return values
 
 
 def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What the config.json of a run's directory says, with the files that it keeps in the place of
-    relative names, and of paths that no longer lead anywhere; so with the run that it began with,
-    where that lies beside it.
+    """The values of a run's config.json with paths that lead to files.
+
+    Relative names, and paths that do not exist here, are replaced by those of the copies that the
+    directory keeps. The run in `train.initial` is looked for in and beside the directory too.
     """
     values = dict(stored)
     if isinstance(data := values.get("data"), Mapping):
-        values["data"] = _with_files(partial(_found, directory), data)
+        values["data"] = _with_files(partial(_located, directory), data)
         learnt = directory / TOKENIZER / LEARNT
         if values["data"].get(VOCABULARY) is None and learnt.exists():
             values["data"][VOCABULARY] = str(learnt)
@@ -98,7 +96,7 @@ def anchored(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _found(directory: Path, key: str, value: Any) -> Any:
+def _located(directory: Path, key: str, value: Any) -> Any:
     if not key.endswith(ENDING) or not isinstance(value, str):
         return value
     places = (
@@ -111,9 +109,7 @@ def _found(directory: Path, key: str, value: Any) -> Any:
 
 
 def base_of(directory: Path, initial: str) -> Path:
-    """The run that the directory's began with: where it was, or, where it is no longer, in the
-    directory or beside.
-    """
+    """Where the run in `train.initial` is: at that path, or else in the directory or beside it."""
     place = Path(initial).expanduser()
     places = (place, directory / place.name, directory.absolute().parent / place.name)
     return next((each for each in places if each.exists()), place)
@@ -125,16 +121,16 @@ def check(directory: Path, experiment: Experiment) -> None:
         kept = directory / TOKENIZER / path.name
         if kept.exists() and sha256_of(kept) != sha256_of(path):
             raise UserError(
-                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began with, "
-                f"{kept}; name that one, or "
-                "choose another directory"
+                f"config.data.tokenizer.{key}: {path} is not the tokenizer that the run began "
+                f"with, {kept}; name that one, or choose another directory"
             )
 
 
-def keep(directory: Path, experiment: Experiment) -> None:
-    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError
-    naming the path.
+def keep(directory: Path, experiment: Experiment, text: Text) -> None:
+    """Copies into the run's directory what it shall keep of its tokenizer and its origin, whole or
+    not at all. Raises UserError naming the path.
     """
+    learnt = {} if text.learnt_file is None else {LEARNT: text.learnt_file}
     files = _files(experiment)
     names = [path.name for path in files.values()]
     if len(set(names)) < len(names):
@@ -146,7 +142,7 @@ def keep(directory: Path, experiment: Experiment) -> None:
     ]
     _whole(
         directory / TOKENIZER,
-        {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment),
+        {path.name: path for path in [*beside, *files.values()]} | learnt,
     )
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
@@ -154,24 +150,24 @@ def keep(directory: Path, experiment: Experiment) -> None:
 
 
 def ends(directory: Path) -> list[int]:
-    """The ids that end a text by the settings of the model that a run's goes back to: those of
-    generation come first, as in transformers. Raises UserError for a file that is no JSON object.
+    """The ids that end a text by the transformers model that the run began as; [] if it has none.
+
+    generation_config.json comes before config.json, as in transformers. Raises UserError for a file
+    that is no JSON object.
     """
     for path in reversed(files_in(directory / FOREIGN, SETTINGS)):
-        named = read_object(path, "mend it, or leave it out").get("eos_token_id")
-        if named is not None:
-            return [
-                number
-                for number in (named if isinstance(named, list) else [named])
-                if type(number) is int
-            ]
+        ids = read_object(path, "mend it, or leave it out").get("eos_token_id")
+        if ids is not None:
+            listed = ids if isinstance(ids, list) else [ids]
+            return [number for number in listed if type(number) is int]
     return []
 
 
 def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies what a run's directory keeps into another one, which is drafted for the same model;
-    the values that its config.json says, with files named relative to that. Raises UserError naming
-    the path.
+    """Copies the files that a run's directory keeps into another one, drafted for the same model.
+
+    Returns the values of config.json with files named relative to the target. Raises UserError
+    naming the path.
     """
     values = anchored(source, stored)
     files = flat(values.get("data", {})).items()
@@ -192,11 +188,6 @@ def _files(experiment: Experiment) -> dict[str, Path]:
     fields = [f.name for f in dataclasses.fields(settings) if f.metadata.get("names_file")]
     named = {name: getattr(settings, name) for name in fields}
     return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
-
-
-def _learnt(experiment: Experiment) -> dict[str, Path]:
-    path = loader.learnt_file(experiment.data)
-    return {} if path is None else {LEARNT: path}
 
 
 def _whole(folder: Path, files: Mapping[str, Path]) -> None:

@@ -1,5 +1,5 @@
-"""Which of some unfinished runs are trained together next: kills, and launches in other company,
-leave them at different steps.
+"""Which of several unfinished runs are trained together next. They may be at different steps, after
+a kill or an earlier launch with other runs.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.train.writer import RunWriter
 
 
@@ -17,7 +17,7 @@ class Company(NamedTuple):
 
     members: list[RunWriter]
     step: int  # at which all of them begin
-    until: int | None  # at which others wait for them; None where nobody does
+    until: int | None  # the step at which others wait for them; None if nobody waits
 
     @property
     def name(self) -> str:
@@ -33,11 +33,11 @@ def name_of(members: Sequence[RunWriter]) -> str:
 
 
 def gather(members: Sequence[RunWriter]) -> Company:
-    """Those that are furthest behind, until they reach the next, so that nobody loses a step.
+    """The members that are furthest behind, until they reach the next ones: nobody loses a step.
 
-    All of them where they are at one step, or were trained together and a kill came while they
-    saved: they then begin at the newest step that all have, and end in the bits of an undisturbed
-    company also where these depend on its size, as on an accelerator.
+    All members, if they are at one step, or were trained together and killed while they saved. They
+    then begin at the newest step that all of them have, and end in the same bits as undisturbed,
+    even if the bits depend on the number of members, as on an accelerator.
     """
     newest = [member.newest() for member in members]
     first, last = min(place.step for place in newest), max(place.step for place in newest)
@@ -54,16 +54,15 @@ def gather(members: Sequence[RunWriter]) -> Company:
     )
 
 
-def fitted(experiments: Sequence[Experiment], launched: int) -> list[Experiment]:
-    """The experiments, on as many devices as divide them where they are fewer than were launched
+def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:
+    """The tasks, on as many devices as divide them where they are fewer than were launched
     together.
     """
-    if len(experiments) == launched:
-        return list(experiments)
-    population = math.gcd(len(experiments), experiments[0].mesh.population)
+    if len(tasks) == launched:
+        return list(tasks)
+    population = math.gcd(len(tasks), tasks[0].experiment.mesh.population)
 
-    def narrowed(experiment: Experiment) -> Experiment:
-        mesh = dataclasses.replace(experiment.mesh, population=population)
-        return dataclasses.replace(experiment, mesh=mesh)
+    def narrowed(task: Task) -> Task:
+        return task.replace(mesh=dataclasses.replace(task.experiment.mesh, population=population))
 
-    return [narrowed(experiment) for experiment in experiments]
+    return [narrowed(task) for task in tasks]

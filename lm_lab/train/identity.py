@@ -4,7 +4,7 @@ config.json holds the resolved config and, as "identity", the name that the run 
 birth; every checkpoint repeats it. A later release, another mesh or more steps change the config
 and not the identity.
 
-    changes.jsonl   a line for every launch that went on with another config: step, and [before, after] by key
+    changes.jsonl   a line for each launch with a changed config: step, and [before, after] by key
 """
 
 import contextlib
@@ -48,7 +48,9 @@ class Claim(NamedTuple):
 
 
 def name_of(resolved: Values) -> str:
-    """The name of a run: 12 hex digits of the SHA-256 of what its config says beyond the defaults."""
+    """The name of a run: 12 hex digits of the SHA-256 of what its config
+    says beyond the defaults.
+    """
     return hash_of(spec(resolved, key_table(resolved)))
 
 

@@ -43,8 +43,9 @@ class Signals:
 
     "leave"   end the process, with a line: where nothing has to be tidied up
     "raise"   Stopped in the main thread, so that the caller can tidy up
-    "note"    from `listen` on the first one is `received`, for the caller to save and end; a second one ends the
-              process at once, or, in a process that is to be kept, is a KeyboardInterrupt in the main thread
+    "note"    from `listen` on the first one is `received`, for the caller to save and end; a second
+              one ends the process at once, or, in a process that is to be kept, is a
+              KeyboardInterrupt in the main thread
 
     A main thread inside a library (an import, a compilation, a device that hangs) runs no handler,
     or loses what the handler raises. So the system also writes each signal to a pipe, and a thread

@@ -54,7 +54,7 @@ class Progress:
         self._step, self._figures = step, describe(loss, tokens_per_second, utilisation)
         self._show()
 
-    def examined(self, held_out: float) -> None:
+    def show_evaluation(self, held_out: float) -> None:
         """Shows a held-out loss, in nats a token, here and in what follows."""
         self._held_out = f"held-out {held_out:.3f}, "
         self._show()

@@ -5,6 +5,7 @@ from the defaults identifies the run: a setting that a later release adds change
 stored before.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,18 @@ from typing import Any, NamedTuple
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, chosen_name, keys, module, option_name, section, setting
+from lm_lab.schema import (
+    Chosen,
+    chosen_name,
+    keys,
+    module,
+    option_classes,
+    option_name,
+    section,
+    setting,
+)
 from lm_lab.train.experiment import Precision, TrainConfig
+from lm_lab.types import UserError
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
 
@@ -82,7 +93,8 @@ def modules(values: Values) -> Iterator[tuple[str, str]]:
     """(dotted key, name) of every module that a config names, by default too.
 
     A module is imported, to see what its own settings name, only once the next pair is asked for:
-    a reader of values of unknown origin refuses a name before that.
+    a reader of values of unknown origin refuses a name before that. What cannot be imported names
+    nothing more.
     """
     return _modules(Config, values, "")
 
@@ -97,14 +109,14 @@ def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
             name = chosen_name(value, mark["tag"], mark["default_name"])
             if name is not None:
                 yield f"{key}.{mark['tag']}", name
-                settings = mark["modules"].settings(name, f"config.{key}.{mark['tag']}")
-                yield from _modules(settings, value, f"{key}.")
+                with contextlib.suppress(UserError):
+                    yield from _modules(mark["modules"].settings(name, key), value, f"{key}.")
         elif "options" in mark:
             name = chosen_name(value, "name", option_name(field, field.default))
-            if name in mark["options"]:
-                yield from _modules(mark["options"][name], value, f"{key}.")
-            elif name is not None:
+            if name is not None and name not in mark["options"]:
                 yield f"{key}.name", name
+            with contextlib.suppress(UserError, KeyError):
+                yield from _modules(option_classes(field, name, key)[name or ""], value, f"{key}.")
 
 
 def names_modules_of(values: Values, others: Sequence[Values]) -> bool:

@@ -26,8 +26,8 @@ class Call(NamedTuple):
 class ThroughputMeter:
     """Logs finished calls with the seconds that they took, and shows progress.
 
-    The clock runs from one `log` or `pause` to the next: what is between a `log` and a `pause` is no
-    training.
+    The clock runs from one `log` or `pause` to the next: what is between a
+    `log` and a `pause` is no training.
     """
 
     def __init__(self, compiled: CompiledProgram, writers: list[RunWriter], step: int) -> None:
@@ -87,7 +87,7 @@ class ThroughputMeter:
     def show_evaluation(self) -> None:
         """Shows the held-out loss, the mean of the runs that go on."""
         going = [writer.held_out for writer in self._writers if writer.result is None]
-        self._progress.examined(_mean(going))
+        self._progress.show_evaluation(_mean(going))
 
     def pause(self) -> None:
         """What has passed since the last time was no training."""

@@ -29,7 +29,8 @@ def get_config():
     config = ConfigDict()
     config.model = ConfigDict({"family": "decoder", "width": 16, "depth": 1, "heads": 2})
     config.objective = ConfigDict({"name": "causal"})
-    config.data = ConfigDict({"source": {"name": "synthetic", "documents": 64, "document_bytes": 256}, "length": 16})
+    source = {"name": "synthetic", "documents": 64, "document_bytes": 256}
+    config.data = ConfigDict({"source": source, "length": 16})
     config.optimizer = ConfigDict({"peak_rate": 3e-3, "clip_norm": None})
     config.schedule = ConfigDict({"warmup_steps": 5})
     config.train = ConfigDict({
@@ -106,7 +107,9 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def stored(folder: Path) -> dict[str, bytes]:
-    """Every file below the folder and its content; locks, which name their last holder, left out."""
+    """Every file below the folder and its content; locks, which name their
+    last holder, left out.
+    """
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in folder.rglob("*")

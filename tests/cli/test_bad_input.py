@@ -79,7 +79,7 @@ KEYS = {
     "--config.model.family=decodr": "config.model.family: no models named 'decodr'; did you "
     "mean 'decoder'",
     "--config.model.family=my.models": "put its package on PYTHONPATH",
-    "--config.model.family=os.path": "has no FAMILY = Family(...); write it like those of lm_lab.models",
+    "--config.model.family=os.path": "has no FAMILY = Family(...); write it like those of lm_lab",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
     "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
@@ -112,7 +112,7 @@ KEYS = {
     "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
     "--config.mesh.tensor=16": "config.mesh asks for 16 devices",
     "--config.mesh.tensor=100000": "config.mesh asks for 100000 devices",
-    "--config.data.source.path=x": "read with jsonl or labelled or pairs or text, not with synthetic",
+    "--config.data.source.path=x": "with jsonl or labelled or pairs or text, not with synthetic",
     "--wrkdir=x": "Did you mean: workdir",
     "--workdir=x": "flag --workdir=x: already defined as new",
     "--config=tiny.py": "--config is given twice; give it once",

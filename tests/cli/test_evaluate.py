@@ -1,4 +1,6 @@
-"""Texts that are given to `lm-lab evaluate`: what is none is one line, before anything is computed."""
+"""Texts that are given to `lm-lab evaluate`: what is none is one line,
+before anything is computed.
+"""
 
 import os
 

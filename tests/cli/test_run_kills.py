@@ -1,4 +1,6 @@
-"""A run that is killed at any moment, or told to stop, ends in the bits of one that was left alone."""
+"""A run that is killed at any moment, or told to stop, ends in the bits of
+one that was left alone.
+"""
 
 import os
 import random

@@ -25,7 +25,8 @@ def study():
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
     three = product(param("seed", [0, 1, 2]), param("optimizer.peak_rate", [3e-3]))
-    odd = [{"optimizer.peak_rate": 1e30}, {"model.width": 8}, {"mesh.data": 3}]  # diverges, completes, fails
+    # the first diverges, the second completes, the third fails
+    odd = [{"optimizer.peak_rate": 1e30}, {"model.width": 8}, {"mesh.data": 3}]
     return Study("tiny", "Does it end?", tiny.get_config(), chain(three, odd), {"kind": "isoflop"})
 """
 POPULATION = (

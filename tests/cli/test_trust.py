@@ -28,6 +28,8 @@ from tests.report.conftest import write_sweep
 MARK = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
 NAMES = (
     "model.family",
+    "model.positions.name",
+    "model.positions",
     "objective.name",
     "adapter.name",
     "data.source",

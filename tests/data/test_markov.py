@@ -47,7 +47,9 @@ def test_stationary_stays(order):
 
 
 def conditional_entropy(drawn, symbols, order):
-    """The plug-in estimate, in bits, of the next symbol's entropy given the last `order` symbols."""
+    """The plug-in estimate, in bits, of the next symbol's entropy given the
+    last `order` symbols.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(drawn, order + 1, axis=1).reshape(
         -1, order + 1
     )

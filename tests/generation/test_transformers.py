@@ -62,9 +62,17 @@ def theirs(twin, prompts, **settings):
     text, beams = torch.as_tensor(prompts), settings.get("beams", 1)
     with torch.no_grad():
         found = twin.reference.generate(
-            text, attention_mask=torch.ones_like(text), do_sample=False, max_new_tokens=NEW, eos_token_id=STOP,
-            pad_token_id=STOP, num_return_sequences=beams, return_dict_in_generate=True, output_scores=True, **named,
-        )  # fmt: skip
+            text,
+            attention_mask=torch.ones_like(text),
+            do_sample=False,
+            max_new_tokens=NEW,
+            eos_token_id=STOP,
+            pad_token_id=STOP,
+            num_return_sequences=beams,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **named,
+        )
     new = found.sequences.numpy()[:, text.shape[1] :]
     return [until(row) for row in new], None if beams == 1 else found.sequences_scores.numpy()
 

@@ -33,17 +33,31 @@ TWO = {
 MODELS = {
     "Qwen3": (
         GROUPED | {"head_dim": 12},
-        SHARED | {"head_dim": 6, "attention_bias": True, "use_sliding_window": True, "sliding_window": 4}
+        SHARED
+        | {"head_dim": 6, "attention_bias": True, "use_sliding_window": True, "sliding_window": 4}
         | {"max_window_layers": 0, "tie_word_embeddings": True},
     ),
     "OPT": (
         WIDE | {"ffn_dim": 48},
-        DEEP | {"ffn_dim": 20, "activation_function": "gelu", "enable_bias": False, "tie_word_embeddings": False},
+        DEEP
+        | {
+            "ffn_dim": 20,
+            "activation_function": "gelu",
+            "enable_bias": False,
+            "tie_word_embeddings": False,
+        },
     ),
     "Phi3": (
         GROUPED | {"sliding_window": 5},
-        DEEP | {"intermediate_size": 20, "tie_word_embeddings": True}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75}},
+        DEEP
+        | {"intermediate_size": 20, "tie_word_embeddings": True}
+        | {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 100.0,
+                "partial_rotary_factor": 0.75,
+            }
+        },
     ),
     "Starcoder2": (
         GROUPED | {"sliding_window": 5},
@@ -55,35 +69,69 @@ MODELS = {
     ),
     "GPTNeoX": (
         WIDE | {"intermediate_size": 48},
-        DEEP | {"intermediate_size": 20, "use_parallel_residual": False, "attention_bias": False}
+        DEEP
+        | {"intermediate_size": 20, "use_parallel_residual": False, "attention_bias": False}
         | {"tie_word_embeddings": True, "hidden_act": "relu"}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 1.0}},
+        | {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 50.0,
+                "partial_rotary_factor": 1.0,
+            }
+        },
     ),
     "GPTJ": (
-        {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 40, "n_positions": 16, "rotary_dim": 4},
-        {"n_embd": 12, "n_layer": 3, "n_head": 2, "vocab_size": 23, "n_positions": 11, "rotary_dim": 6}
+        {
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "vocab_size": 40,
+            "n_positions": 16,
+            "rotary_dim": 4,
+        },
+        {
+            "n_embd": 12,
+            "n_layer": 3,
+            "n_head": 2,
+            "vocab_size": 23,
+            "n_positions": 11,
+            "rotary_dim": 6,
+        }
         | {"n_inner": 20, "tie_word_embeddings": True},
     ),
     "Phi": (
         GROUPED,
-        SHARED | {"tie_word_embeddings": True}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.7}},
+        SHARED
+        | {"tie_word_embeddings": True}
+        | {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 50.0,
+                "partial_rotary_factor": 0.7,
+            }
+        },
     ),
     "Gemma2": (
-        GROUPED | {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 4, "num_hidden_layers": 3}
+        GROUPED
+        | {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 4, "num_hidden_layers": 3}
         | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-        SHARED | {"head_dim": 4, "layer_types": ["full_attention"] * 3, "attn_logit_softcapping": None},
+        SHARED
+        | {"head_dim": 4, "layer_types": ["full_attention"] * 3, "attn_logit_softcapping": None},
     ),
     "Gemma3": (
-        GROUPED | {"head_dim": 8, "sliding_window": 4, "num_hidden_layers": 5}
-        | {"layer_types": ["sliding_attention", "full_attention"] * 2 + ["sliding_attention"], "rope_parameters": TWO},
+        GROUPED
+        | {"head_dim": 8, "sliding_window": 4, "num_hidden_layers": 5}
+        | {
+            "layer_types": ["sliding_attention", "full_attention"] * 2 + ["sliding_attention"],
+            "rope_parameters": TWO,
+        },
         SHARED | {"head_dim": 6, "sliding_window": 4, "final_logit_softcapping": 3.0},
     ),
     "Olmo2": (
         GROUPED,
         SHARED | {"attention_bias": True, "tie_word_embeddings": True},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Folders of transformers: whole files and shards, their mistakes, and state whole or not at all."""
+"""Folders of transformers: whole files and shards, their mistakes, and
+state whole or not at all.
+"""
 
 import contextlib
 import json

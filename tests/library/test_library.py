@@ -89,7 +89,10 @@ study = lm_lab.Study("mine", "Whose?", base, [{}], {"kind": "isoflop"})
 
 def test_messages_name_what_was_given():
     for call, says in {
-        lambda: lm_lab.make_model("decoder", wdith=3): "decoder.wdith does not exist; did you mean",
+        lambda: lm_lab.make_model("decoder"): "decoder.vocab is missing",
+        lambda: lm_lab.make_model(
+            "decoder", vocab=8, wdith=3
+        ): "decoder.wdith does not exist; did you mean",
         lambda: lm_lab.make_model("decodr"): "family: no models named 'decodr'; did you mean",
         lambda: lm_lab.load_config(3):  # type: ignore[arg-type]
         "source must be a path, a dict or a ConfigDict",

@@ -180,7 +180,9 @@ def test_a_cache_is_no_larger_for_a_longer_text(changes):
 
 @pytest.mark.parametrize("changes", [MAMBA, GRIFFIN], ids=["mamba", "griffin"])
 def test_padding_between_two_parts_of_a_document_leaves_the_states_alone(changes):
-    """With a convolution over one token, which counts places, and no attention, whose window does."""
+    """With a convolution over one token, which counts places, and no
+    attention, whose window does.
+    """
     model = tiny.model("state_space", **{**changes, "convolution": 1, "attention_every": None})
     params = tiny.params_of(model, Inputs(TOKENS))
     logits = jax.jit(lambda *inputs: model.apply({"params": params}, Inputs(*inputs)))

@@ -26,7 +26,9 @@ def prepared(config, given, key=0):
 
 
 def places_apart(weights):
-    """How often a neighbour stands so many places after its word, [B L 2W] of pairs being counted."""
+    """How often a neighbour stands so many places after its word, [B L 2W]
+    of pairs being counted.
+    """
     return np.asarray(weights).reshape(ROWS, LENGTH, -1)
 
 

@@ -1,7 +1,7 @@
 """What earlier releases stored goes on: runs and sweeps, finished or killed in the middle.
 
-0.1.0.tar.xz    runs of 40 steps: complete, and killed after a commit at 20; a sweep of 8 runs: complete (without its
-                checkpoints), and killed with commits at steps 10 and 20
+0.1.0.tar.xz    runs of 40 steps: complete, and killed after a commit at 20; a sweep of 8 runs:
+                complete (without its checkpoints), and killed with commits at steps 10 and 20
 Made by commit 9f16dae with jax 0.10.2 on a CPU; locks and TensorBoard files are left out.
 """
 
@@ -24,6 +24,7 @@ from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
 from lm_lab.train import loop
 from lm_lab.train.run import Run
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 
@@ -55,7 +56,8 @@ WORDS = {OLD: SOURCE, '"warmup_steps": 5})': SCHEDULE}
 
 def asked(release: Path, name: str, **changes) -> Run:
     config = configs.load(str(release / "config.py"))
-    return Run(*configs.resolve(configs.override(config, changes)), release / name)
+    task = bind(*configs.resolve(configs.override(config, changes)))
+    return Run(task.experiment, task.values, release / name)
 
 
 def lines(directory: Path) -> list[str]:
@@ -135,7 +137,7 @@ def test_a_finished_sweep_has_nothing_to_do(release, later_release):
 
 
 def resolve(study, point):
-    return configs.resolve(configs.override(study.base, point))[1]
+    return dict(bind(*configs.resolve(configs.override(study.base, point))).values)
 
 
 @pytest.mark.processes

@@ -24,7 +24,8 @@ WORKER = """
 import fcntl, json, os, pathlib, sys, time
 
 directory = pathlib.Path(sys.argv[1])
-configs = {run["name"]: run["config"] for run in json.loads((directory / "sweep.json").read_text())["runs"]}
+stored = json.loads((directory / "sweep.json").read_text())
+configs = {run["name"]: run["config"] for run in stored["runs"]}
 for name in sys.argv[2:]:
     run, config = directory / "runs" / name, configs[name]
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)

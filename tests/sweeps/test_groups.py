@@ -51,6 +51,8 @@ def test_runs_that_differ_in_traced_settings_share_a_program():
     ]
     assert all(program(resolve({key: 0.5})) == program(base) for key in traced)
     assert program(resolve({"train.steps": 11})) != program(base)
+    averaged = [program(resolve({"train.average_decay": decay})) for decay in (None, 0.9, 0.99)]
+    assert averaged[0] != averaged[1] == averaged[2]
     assert base == resolve({})
 
 

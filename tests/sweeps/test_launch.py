@@ -1,4 +1,6 @@
-"""A sweep from end to end with fake workers: finished, resumed after every fault, nothing redone."""
+"""A sweep from end to end with fake workers: finished, resumed after every
+fault, nothing redone.
+"""
 
 import collections
 import csv

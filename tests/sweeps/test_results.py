@@ -84,3 +84,10 @@ def test_a_run_with_a_broken_result_has_not_ended(sweep):
     path = run_directory(directory, planned[0].name) / "result.json"
     path.write_text("{half")
     assert [row["status"] for row in collect(directory)] == ["missing"] * 3
+
+
+def test_a_choice_is_its_name_with_its_settings(tmp_path):
+    schedules = ["wsd", {"name": "wsd", "decay_fraction": 0.5}]
+    study = study_of([{"schedule": schedule, "seed": n} for n, schedule in enumerate(schedules)])
+    write(tmp_path, study, plan(study, resolve), {"command": ""})
+    assert [row["schedule"] for row in collect(tmp_path)] == ["wsd", "wsd(decay_fraction=0.5)"]

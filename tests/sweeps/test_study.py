@@ -12,7 +12,8 @@ from lm_lab.sweeps.algebra import param
 from lm_lab.sweeps.study import Study
 
 def study():
-    return Study("demo", "Which?", ConfigDict({"seed": 0}), param("seed", [0, 1]), {"kind": "isoflop"})
+    sweep = param("seed", [0, 1])
+    return Study("demo", "Which?", ConfigDict({"seed": 0}), sweep, {"kind": "isoflop"})
 """
 
 

@@ -84,7 +84,7 @@ def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
     [
         (
             {"train.steps": 4},
-            r"eight has made 8 steps, and config.train asks for 4; .*--config.train.initial=\S*eight",
+            r"eight has made 8 steps, and config.train asks for 4; .*config.train.initial=\S*eight",
         ),
         (
             {"train.steps": 12, "schedule.name": "cosine"},

@@ -68,7 +68,7 @@ def test_a_log_says_that_it_compiles_and_the_held_out_loss(clock, capsys):
         clock[0] += 60
     clock[0] += 1
     bar.update(10, 2.0, 10.0, None)
-    bar.examined(1.5)
+    bar.show_evaluation(1.5)
     clock[0] += 10
     bar.update(20, 1.9, 10.0, None)
     bar.close()
@@ -86,6 +86,6 @@ def test_a_bar_says_so_too(monkeypatch):
     with bar.compiling():
         assert terminal.getvalue().endswith("compiling]")
     bar.update(50, 1.5, 10.0, None)
-    bar.examined(1.25)
+    bar.show_evaluation(1.25)
     bar.close()
     assert "held-out 1.250, loss 1.500" in terminal.getvalue().split("\r")[-1]

@@ -1,10 +1,13 @@
-"""Runs that are killed and started again, alone or together, end in the bits of undisturbed ones."""
+"""Runs that are killed and started again, alone or together, end in the
+bits of undisturbed ones.
+"""
 
 import os
 import signal
 
 import pytest
 
+from lm_lab.runs import records
 from lm_lab.train import loop
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.writer import RunWriter

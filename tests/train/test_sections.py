@@ -20,7 +20,9 @@ GOLDEN = Path(__file__).parents[1] / "golden/defaults.json"
 
 
 def classes(name: str, cls: type) -> Iterator[tuple[str, type]]:
-    """Every settings class that a config may have, by the section and the choices that lead to it."""
+    """Every settings class that a config may have, by the section and the
+    choices that lead to it.
+    """
     yield name, cls
     for field in dataclasses.fields(cls):
         key = f"{name}.{field.name}" if name else field.name

@@ -1,4 +1,6 @@
-"""A language model of flax.linen's nn.RNN over its own cells, trained by bench_peers/flax_trainer.py."""
+"""A language model of flax.linen's nn.RNN over its own cells, trained by
+bench_peers/flax_trainer.py.
+"""
 
 from typing import Any
 

@@ -34,7 +34,9 @@ def trainer(
     loss: Callable[[Array, Array], Array],
     metric: Callable[[dict], Array | None] = lambda _: None,
 ) -> Turn:
-    """Turns of a model that has so many parameters, by its loss(logits, targets); a metric is of the gradients."""
+    """Turns of a model that has so many parameters, by its loss(logits,
+    targets); a metric is of the gradients.
+    """
     update = optimizer()
     windows = np.random.default_rng(0).integers(
         settings.VOCAB, size=(shape.batch_size, shape.length + 1), dtype=np.int32

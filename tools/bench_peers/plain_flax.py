@@ -1,7 +1,9 @@
-"""A plain Flax step in the structure of google-deepmind/nanodo (model.py, loss.py, train.py; Apache-2.0).
+"""A plain Flax step in the structure of google-deepmind/nanodo
+(model.py, loss.py, train.py; Apache-2.0).
 
-Kept of it: Dense and DenseGeneral without biases, jax.nn.gelu and softmax, a Python loop over blocks, one call a step
-with the state donated, loss as a weighted mean. Left out, in its favour: optax.MultiSteps and the internal metrics.
+Kept of it: Dense and DenseGeneral without biases, jax.nn.gelu and softmax, a Python loop over
+blocks, one call a step with the state donated, loss as a weighted mean. Left out, in its favour:
+optax.MultiSteps and the internal metrics.
 """
 
 from functools import partial

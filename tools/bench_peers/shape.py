@@ -38,7 +38,9 @@ GATES = {"lstm": 4, "gru": 3}  # of each recurrent cell
 
 
 def gpt_params(shape: Shape) -> int:
-    """Parameters of a GPT: pre-norm, LayerNorm, learned positions, GELU (tanh form), no biases, tied head."""
+    """Parameters of a GPT: pre-norm, LayerNorm, learned positions, GELU
+    (tanh form), no biases, tied head.
+    """
     width = shape.width
     norms = (2 * shape.depth + 1) * width
     return (VOCAB + shape.length) * width + 12 * shape.depth * width**2 + norms
@@ -62,9 +64,11 @@ def t5_params(shape: Shape) -> int:
 
 
 def rnn_params(shape: Shape, cell: str, biases: int = 4) -> int:
-    """Parameters of an RNN: layers without norms, residuals or dropout, an untied head without bias.
+    """Parameters of an RNN: layers without norms, residuals or
+    dropout, an untied head without bias.
 
-    Biases are a layer's, of its width each: four are one for each gate, and in a GRU one more for the candidate.
+    Biases are a layer's, of its width each: four are one for each gate, and
+    in a GRU one more for the candidate.
     """
     width = shape.width
     return 2 * VOCAB * width + shape.depth * (2 * GATES[cell] * width**2 + biases * width)

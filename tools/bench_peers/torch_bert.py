@@ -1,4 +1,5 @@
-"""transformers' BERT in PyTorch, with its own loss; eager or compiled; trained by bench_peers/torch_trainer.py:
+"""transformers' BERT in PyTorch, with its own loss; eager or compiled; trained by
+bench_peers/torch_trainer.py:
 
     python -m bench_peers.torch_bert SHAPE eager|compiled
 

@@ -1,5 +1,5 @@
-"""A GPT-2 in PyTorch, in the structure of karpathy/nanoGPT (MIT): one product for q, k and v, fused attention;
-eager or compiled; trained by bench_peers/torch_trainer.py, in a process of its own:
+"""A GPT-2 in PyTorch, in the structure of karpathy/nanoGPT (MIT): one product for q, k and v, fused
+attention; eager or compiled; trained by bench_peers/torch_trainer.py, in a process of its own:
 
     python -m bench_peers.torch_gpt SHAPE eager|compiled
 """

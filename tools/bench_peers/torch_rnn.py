@@ -1,4 +1,5 @@
-"""A language model of torch's nn.LSTM or nn.GRU, trained by bench_peers/torch_trainer.py in a process of its own:
+"""A language model of torch's nn.LSTM or nn.GRU, trained by
+bench_peers/torch_trainer.py in a process of its own:
 
 python -m bench_peers.torch_rnn SHAPE lstm|gru
 """

@@ -1,9 +1,10 @@
-"""transformers' T5 in PyTorch, with its own loss; eager or compiled; trained by bench_peers/torch_trainer.py:
+"""transformers' T5 in PyTorch, with its own loss; eager or compiled; trained by
+bench_peers/torch_trainer.py:
 
     python -m bench_peers.torch_t5 SHAPE eager|compiled
 
-A row of random tokens is cut in halves, of which the second is learnt given the first, as in lm_lab's objective
-`continuation`.
+A row of random tokens is cut in halves, of which the second is learnt given the first, as in
+lm_lab's objective `continuation`.
 """
 
 # pyright: reportMissingImports=false

@@ -1,7 +1,8 @@
-"""What the PyTorch contenders share: fused AdamW by the rule of bench_peers/shape.py, and a process that takes turns.
+"""What the PyTorch contenders share: fused AdamW by the rule of
+bench_peers/shape.py, and a process that takes turns.
 
-Each is a process of its own, so that it may live in another environment than jax's. It prints "ready", then takes a
-turn for every line that it reads, and prints the seconds.
+Each is a process of its own, so that it may live in another environment than jax's. It prints
+"ready", then takes a turn for every line that it reads, and prints the seconds.
 """
 
 # pyright: reportMissingImports=false
@@ -31,7 +32,9 @@ def count(model: nn.Module) -> int:
 
 
 class Trainer:
-    """Takes turns of so many steps, each of which lowers loss(), a function of the model's parameters."""
+    """Takes turns of so many steps, each of which lowers loss(), a
+    function of the model's parameters.
+    """
 
     def __init__(self, model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
         self.loss, self.steps, self.step, self.params = loss, steps, 0, list(model.parameters())
@@ -59,7 +62,9 @@ class Trainer:
 
 
 def serve(build: Callable[[str, str], Trainer]) -> None:
-    """Builds the trainer from the two arguments of the command line, and answers as the module says."""
+    """Builds the trainer from the two arguments of the command
+    line, and answers as the module says.
+    """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     trainer = build(*sys.argv[1:])

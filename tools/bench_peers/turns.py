@@ -1,7 +1,8 @@
-"""Contenders in turns: every one takes a turn in every round, in an order that reverses from round to round.
+"""Contenders in turns: every one takes a turn in every round, in an
+order that reverses from round to round.
 
-While one works, the others sleep. A machine that is shared makes tokens a second wander, so believe the ratios: each is
-of two turns of one round.
+While one works, the others sleep. A machine that is shared makes tokens a second wander, so believe
+the ratios: each is of two turns of one round.
 """
 
 import argparse
@@ -35,7 +36,9 @@ def timed(take_turn: Callable[[], None]) -> Turn:
 def torch_turns(
     python: str | None, module: str, size: str, modes: dict[str, str], stack: ExitStack
 ) -> dict[str, Turn]:
-    """Those of a module of bench_peers in every mode, by its label; none without an interpreter that has torch."""
+    """Those of a module of bench_peers in every mode, by its label; none
+    without an interpreter that has torch.
+    """
     if python is None:
         print(
             "no torch here: pip install -e .[interop], or give --torch-python; going on without",
@@ -97,7 +100,9 @@ def run(
     contenders: Callable[[str, Namespace, ExitStack], dict[str, Turn]],
     flags: Namespace,
 ) -> None:
-    """Compares the contenders of a kind of model at every size that is asked for, and prints a table of each."""
+    """Compares the contenders of a kind of model at every size that is
+    asked for, and prints a table of each.
+    """
     for size in shapes if flags.size == "all" else [flags.size]:
         with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
             os.environ["LM_LAB_CACHE"] = cache

@@ -34,6 +34,7 @@ ENDS = (
 )  # tried in this order if no end token is named
 MASKS = ("<mask>", "[MASK]")
 KEY = "config.data.tokenizer.tokenizer_file"
+MEND = "mend it, or fetch it again"
 SPACE = "\u2581"
 
 
@@ -127,7 +128,7 @@ def _content(path: Path) -> bytes:
 def _word_piece(path: Path) -> Any:
     """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
     beside = path.with_name("tokenizer_config.json")
-    said = json.loads(reading.read_bytes(beside)) if beside.exists() else {}
+    said = reading.read_object(beside, MEND) if beside.exists() else {}
     pieces = reading.read_bytes(path).decode().splitlines()
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
@@ -145,7 +146,7 @@ def _word_piece(path: Path) -> Any:
 def _byte_pairs(path: Path) -> Any:
     """GPT-2's form: a vocabulary and merges."""
     library = _imported(path)
-    vocab = json.loads(reading.read_bytes(path))
+    vocab = reading.read_object(path, MEND)
     merges = reading.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)

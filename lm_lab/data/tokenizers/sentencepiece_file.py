@@ -115,21 +115,8 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     """The id of every piece."""
     if config.vocab_file is None:
         return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
-    try:
-        found = json.loads(reading.read_bytes(Path(config.vocab_file)))
-    except OSError as error:
-        raise UserError(
-            f"config.data.tokenizer.vocab_file {config.vocab_file}: cannot read: {error.strerror}"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"config.data.tokenizer.vocab_file {config.vocab_file}: no JSON ({error})"
-        ) from None
-    if (
-        not isinstance(found, dict)
-        or not found
-        or not all(type(number) is int for number in found.values())
-    ):
+    found = reading.read_object(Path(config.vocab_file), "name a JSON file of pieces and ids")
+    if not found or not all(type(number) is int for number in found.values()):
         raise UserError(
             f"config.data.tokenizer.vocab_file {config.vocab_file}: must give each piece its id"
         )
@@ -166,7 +153,8 @@ def _identity(config: Config) -> str:
     facts |= {
         name: hashlib.sha256(reading.read_bytes(Path(facts[name]))).hexdigest() for name in names
     }
-    return f"sentencepiece_file-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}"
+    content = json.dumps(facts, sort_keys=True).encode()
+    return f"sentencepiece_file-{hashlib.sha256(content).hexdigest()[:32]}"
 
 
 TOKENIZER = Tokenizer(Config, make)

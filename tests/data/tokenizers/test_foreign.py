@@ -116,7 +116,7 @@ def test_two_models_of_pieces_cut_sources_and_targets(tmp_path):
         ({"tokenizer_file": "none"}, r"tokenizer_file none: cannot read: No such file"),
         ({"tokenizer_file": __file__}, "not a SentencePiece model"),
         ({"end_token": "<end>"}, "config.data.tokenizer.end_token: the tokenizer has no '<end>'"),
-        ({"vocab_file": "none"}, "vocab_file none: cannot read"),
+        ({"vocab_file": "none"}, "none: cannot read"),
         ({"vocab_file": __file__}, "no JSON"),
     ],
 )
@@ -128,3 +128,12 @@ def test_mistakes_are_named(settings, message, tmp_path):
                 **{"tokenizer_file": str(tmp_path / "spiece.model"), **settings}
             )
         )
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "tokenizer_config.json"])
+def test_a_damaged_file_of_an_older_form_is_named(name, tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\n")
+    (tmp_path / name).write_text("{")
+    file = "vocab.json" if name == "vocab.json" else "vocab.txt"
+    with pytest.raises(UserError, match=rf"{name}: no JSON .*; mend it, or fetch it again"):
+        hugging_face.make(hugging_face.Config(str(tmp_path / file)))

@@ -60,7 +60,9 @@ def test_ids_are_those_of_the_library(file):
 
 
 def library_ids(tokenizer):
-    """The ids whose text is whole characters; the others are single bytes, or end amid a character."""
+    """The ids whose text is whole characters; the others are single bytes,
+    or end amid a character.
+    """
     whole = [
         i
         for i in range(tokenizer.vocab)

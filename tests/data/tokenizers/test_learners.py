@@ -1,4 +1,6 @@
-"""Tokenizers that learn: nothing is unknown, everything comes back, bytes are counted as declared."""
+"""Tokenizers that learn: nothing is unknown, everything comes back, bytes
+are counted as declared.
+"""
 
 import pytest
 

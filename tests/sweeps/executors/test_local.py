@@ -154,7 +154,10 @@ from lm_lab.contracts import Unit
 from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.train.preemption import Signals, Stopped
 folder = Path(sys.argv[1])
-units = [Unit((n,), ("sh", "-c", f"echo $$ > {folder}/{n}; exec sleep 60"), folder / f"{n}.txt") for n in ("a", "b")]
+def unit(name):
+    command = ("sh", "-c", f"echo $$ > {folder}/{name}; exec sleep 60")
+    return Unit((name,), command, folder / f"{name}.txt")
+units = [unit("a"), unit("b")]
 try:
     with Signals("raise"):
         list(LocalProcesses(2).run(units))

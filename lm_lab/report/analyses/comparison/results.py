@@ -14,6 +14,7 @@ from lm_lab.report.stored import Row, budget
 from lm_lab.scaling.records import Estimate
 from lm_lab.schema import setting, suggest
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
 RATE = "optimizer.peak_rate"
 FARTHEST = 1e4  # shares of compute above it, or below its inverse, are not reported
@@ -172,7 +173,11 @@ def of(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
 def _planned(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
     """All runs of a contender."""
     shared = settings.arms[arm]
-    return [row for row in rows if all(row.get(key) == value for key, value in shared.items())]
+    return [
+        row
+        for row in rows
+        if all(row.get(key) == table_value(value) for key, value in shared.items())
+    ]
 
 
 def _places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:

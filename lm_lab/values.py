@@ -1,0 +1,115 @@
+"""Plain values, as JSON and config files have them: checked against types and ranges, and shown in
+a line or a table.
+"""
+
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from lm_lab.types import UserError
+
+
+def is_text(value: str) -> bool:
+    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a
+    text.
+    """
+    try:
+        value.encode()
+    except (
+        UnicodeEncodeError
+    ):  # half of a surrogate pair: Python's stand-in for a byte that is no UTF-8
+        return False
+    return "\0" not in value
+
+
+def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
+    """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
+    try:
+        converted = _convert(value, hint)
+        if converted is _REFUSED:
+            raise UserError(f"{where} must be {expected(hint)}, not {shown(value)}")
+        numbers = converted if isinstance(converted, tuple) else (converted,)
+        for number in numbers:
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                _check_range(number, where, limits)
+    except OverflowError:  # a whole number beyond every float
+        raise UserError(f"{where} must be finite, not a number of more than 300 digits") from None
+    return converted
+
+
+_REFUSED = object()
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        options = [_convert(value, option) for option in get_args(hint)]
+        return next((option for option in options if option is not _REFUSED), _REFUSED)
+    if origin is Literal:
+        return value if value in get_args(hint) else _REFUSED
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return _REFUSED
+        items = [_convert(item, get_args(hint)[0]) for item in value]
+        return _REFUSED if any(item is _REFUSED for item in items) else tuple(items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is str and isinstance(value, str) and not is_text(value):
+        return _REFUSED
+    if hint is type(None):
+        return None if value is None else _REFUSED
+    return value if type(value) is hint else _REFUSED
+
+
+def shown(value: Any) -> str:
+    """The value in a line: its beginning, where it is long."""
+    if isinstance(value, str) and not is_text(value):
+        return f"{ascii(value)[:200]}, with NUL or bytes that are no UTF-8"
+    return text if len(text := repr(value)) <= 200 else f"{text[:200]}..."
+
+
+def expected(hint: Any) -> str:
+    """What a value must be by its type, in words: "a whole number or None"."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(expected(option) for option in get_args(hint))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if origin is tuple:
+        return f"a list, each {expected(get_args(hint)[0])}"
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "True or False",
+        type(None): "None",
+    }
+    return names.get(hint, str(hint))
+
+
+def _check_range(number: float, where: str, limits: Mapping[str, Any]) -> None:
+    low, above, high = (limits.get(name) for name in ("low", "above", "high"))
+    if not math.isfinite(number):
+        raise UserError(f"{where} must be finite, not {number}")
+    if low is not None and number < low:
+        raise UserError(f"{where} must be at least {low}, not {number}")
+    if above is not None and number <= above:
+        raise UserError(f"{where} must be above {above}, not {number}")
+    if high is not None and number > high:
+        raise UserError(f"{where} must be at most {high}, not {number}")
+
+
+def table_value(value: Any) -> Any:
+    """A plain value in a cell of a table: a choice is its name, with its settings if it has any.
+
+    >>> table_value({"name": "rotary", "base": 5e5}), table_value({"name": "alibi"}), table_value(3)
+    ('rotary(base=500000.0)', 'alibi', 3)
+    """
+    if not isinstance(value, Mapping):
+        return value
+    settings = {key: table_value(each) for key, each in value.items() if key != "name"}
+    text = ", ".join(f"{key}={each}" for key, each in settings.items())
+    return f"{value.get('name', '')}({text})" if text else str(value.get("name", ""))
