@@ -14,12 +14,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lm_lab.data import loader
+from lm_lab.contracts import Family
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
 from lm_lab.schema import Chosen, build, plain, suggest
 from lm_lab.train import initial
-from lm_lab.train.experiment import Experiment, complete, vocabulary
+from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import Config, flat
 from lm_lab.types import UserError
 
@@ -105,9 +105,11 @@ def wrap(values: Mapping[str, Any]) -> ConfigDict:
 
 
 def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, dict[str, Any]]:
-    """A config as a typed Experiment, and as plain values, complete with every default. What it
-    leaves out of model, tokenizer and an adapter that goes on is that of the run that train.initial
-    names, unless the config is a `stored` one, complete before.
+    """A config as a typed Experiment, and as plain values, complete with every default but for the
+    model's vocabulary, which train.task.bind fills in: no text is read here.
+
+    What it leaves out of model, tokenizer and an adapter that goes on is that of the run that
+    train.initial names, unless the config is a `stored` one, complete before.
 
     Raises UserError for a key that does not exist (with the nearest that does), a missing one, a
     wrong type, a value out of range, or values that do not go together.
@@ -118,8 +120,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     model = config.to_dict().get("model")
     its_own = stored or (isinstance(model, Mapping) and "length" in model)
     family, settings = parsed.model
-    longest = load_value("models", family, "config.model.family").max_length(settings)
-    settings = _complete(settings, _needs(parsed), longest, grows=not its_own)
+    contract = load_value("models", family, "config.model.family")
+    settings = _with_length(contract, settings, _length(parsed), grows=not its_own)
     parsed = replace(parsed, model=Chosen(family, settings))
     experiment = Experiment(
         seed=parsed.seed,
@@ -136,7 +138,6 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
         mesh=parsed.mesh,
         precision=parsed.precision,
     )
-    experiment.exams()
     return experiment, plain(parsed)
 
 
@@ -177,34 +178,30 @@ def _fitted(config: Config) -> Config:
     return replace(config, objective=Chosen(name, settings))
 
 
-def _needs(config: Config) -> dict[str, int]:
-    """The vocabulary and the length that data and objective ask of a model."""
-    (name, settings), data = config.objective, config.data
-    contract = load_value("objectives", name, "config.objective.name")
-    family = load_value("models", config.model.name, "config.model.family")
-    tokenizer = loader.open_tokenizer(data)
-    ids = vocabulary(tokenizer, family, config.model.settings)
-    specials = contract.special_ids(settings, data.length, ids)
-    length = contract.model_length(settings, data.length, data.context_length or data.length)
-    return {"vocab": tokenizer.vocab + specials, "length": length}
+def _length(config: Config) -> int:
+    """The longest sequence that the objective makes the model read."""
+    name, settings = config.objective
+    contract, data = load_value("objectives", name, "config.objective.name"), config.data
+    return contract.model_length(settings, data.length, data.context_length or data.length)
 
 
-def _complete(model: Any, needs: Mapping[str, int], longest: int | None, *, grows: bool) -> Any:
-    """The model's settings with the vocabulary and length filled in. A length that is another
-    run's, not the config's own, grows where positions are not learned. Raises UserError where one
-    is too small, or a size is beyond what arrays have here.
+def _with_length(family: Family, model: Any, least: int, *, grows: bool) -> Any:
+    """The model's settings with the length filled in, where the family has one. A length that is
+    another run's, not the config's own, grows where no parameters depend on it. Raises UserError
+    where it is too small, or a size is beyond what arrays have here.
     """
     for field in dataclasses.fields(model):
         if isinstance(size := getattr(model, field.name), int) and abs(size) >= 2**31:
             raise UserError(f"config.model.{field.name} must be below 2**31, not {size:.3g}")
-    for name, least in needs.items():
-        given_size = getattr(model, name, least)  # a family may have no use for it
-        unlearned = grows and name == "length" and longest is None
-        if given_size is None or (unlearned and given_size < least):
-            model = dataclasses.replace(model, **{name: least})
-        elif given_size < least:
-            raise UserError(
-                f"config.model.{name} {given_size} is below the data's {least}; raise it or "
-                "leave it out"
-            )
+    if "length" not in {field.name for field in dataclasses.fields(model)}:
+        return model
+    if model.length is None or (
+        grows and model.length < least and family.max_length(model) is None
+    ):
+        return dataclasses.replace(model, length=least)
+    if model.length < least:
+        raise UserError(
+            f"config.model.length {model.length} is below the data's {least}; raise it or leave "
+            "it out"
+        )
     return model

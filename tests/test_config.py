@@ -10,6 +10,7 @@ from lm_lab.data.sources import synthetic
 from lm_lab.schema import plain
 from lm_lab.train.program import assemble
 from lm_lab.train.sections import SECTIONS
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -30,7 +31,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_of_the_project_opens_with_its_facts_resolves_and_assembles(path, request):
     experiment, values = configs.resolve(config_of(path, request))
-    assert assemble(experiment).steps > 0
+    assert assemble(bind(experiment, values)).steps > 0
     assert json.loads(json.dumps(values)) == values
     opening = path.read_text().split('"""')[1]
     assert all(fact in opening for fact in ("Command:", "Cost:"))
@@ -49,9 +50,12 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
     assert {field.name for field in dataclasses.fields(experiment.model)} | {"family"} == set(
         values["model"]
     )
-    vocabulary, objective = experiment.vocabulary(), experiment.objective_contract
+    task = bind(experiment, values)
+    objective, vocabulary = task.objective_kind, task.vocabulary
     added = objective.special_ids(experiment.objective, experiment.data.length, vocabulary)
-    assert values["model"]["vocab"] == vocabulary.size + added
+    assert task.experiment.model.vocab == vocabulary.size + added
+    assert task.values["model"] == plain(task.experiment.model) | {"family": experiment.family}
+    assert bind(task.experiment, task.values).values == task.values
     if objective.model_length(experiment.objective, 5, 7) == 5:
         assert values["model"].get("length", values["data"]["length"]) == values["data"]["length"]
 

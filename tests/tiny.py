@@ -12,6 +12,7 @@ from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.engine.sharding import unbox
 from lm_lab.interop.fields import config_of
+from lm_lab.train.task import Task, bind
 from lm_lab.types import Examples, Inputs
 
 WIDTH, DEPTH, HEADS, VOCAB, LENGTH, ROWS, CONTEXT = 16, 2, 2, 32, 16, 8, 11
@@ -62,8 +63,14 @@ def config(changes: dict[str, Any] | None = None) -> ConfigDict:
 
 
 def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-    """The experiment of `config`, and its plain values."""
-    return configs.resolve(config(changes))
+    """The experiment of `config`, complete, and its plain values."""
+    task = bind(*configs.resolve(config(changes)))
+    return task.experiment, dict(task.values)
+
+
+def bound(experiment: Any) -> Task:
+    """The task of an experiment that is complete."""
+    return bind(experiment, {"model": {"vocab": experiment.model.vocab}})
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:

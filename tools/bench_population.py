@@ -104,17 +104,21 @@ def child(way: str) -> None:
     import jax
 
     from lm_lab import config as configs
+    from lm_lab.data.text import Texts
     from lm_lab.engine import sharding
     from lm_lab.train.compiled import compile_program
+    from lm_lab.train.task import bind
 
     members, call = MEMBERS.value, STEPS_PER_CALL
     config = configs.override(
         configs.ConfigDict(), settings(jax.device_count() if way == "devices" else 1)
     )
-    experiments = [
-        configs.resolve(configs.override(config, {"seed": seed}))[0] for seed in range(members)
+    texts = Texts()
+    tasks = [
+        bind(*configs.resolve(configs.override(config, {"seed": seed})), texts)
+        for seed in range(members)
     ]
-    compiled = compile_program(experiments, how=HOW.get(way))
+    compiled = compile_program(tasks, how=HOW.get(way))
     with sharding.use(compiled.mesh):
         state = compiled.start()
         examples = compiled.engine.batch(0, call, state)

@@ -28,11 +28,13 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.config import write_config
 from lm_lab.schema import build, plain
 from lm_lab.train import carried, restore
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -173,7 +175,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
         "train": {"steps": 1},
     }
     try:
-        _, resolved = configs.resolve(configs.wrap(sections))
+        resolved = dict(bind(*configs.resolve(configs.wrap(sections))).values)
     except UserError as error:
         return {"model": model}, str(error)
     return carried.relative(resolved), ""
@@ -191,7 +193,7 @@ def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
     if "data" not in stored:
         return files, {}
     data = build(loader.Config, stored["data"], f"{place / 'config.json'}: config.data")
-    tokenizer = loader.open_tokenizer(data)
+    tokenizer = Text(data).codec
     if not files:
         print(
             f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; "

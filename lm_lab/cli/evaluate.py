@@ -25,6 +25,7 @@ from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.judge import open_judge
 from lm_lab.train.run import Run
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
 def judge(stored: Run, read: Mapping[str, str]) -> int:
     """Prints the likelihood of each text."""
     devices.start(sharding.Config())
-    judge = open_judge(stored.directory, stored.experiment)
+    judge = open_judge(stored.directory, bind(stored.experiment, stored.resolved))
     with devices.memory("train with a lower config.train.batch_size"):
         for name, text in read.items():
             cost = judge.of(text)

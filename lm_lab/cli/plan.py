@@ -28,6 +28,7 @@ from lm_lab.library import devices
 from lm_lab.schema import suggest
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -54,9 +55,10 @@ def run(argv: list[str]) -> int:
             f"--device={DEVICE.value}: no peak is known of it; "
             f"{suggest(DEVICE.value.lower(), known)}"
         )
-    experiment, _ = configs.resolve(config)
+    task = bind(*configs.resolve(config))
+    experiment = task.experiment
     devices.start(experiment.mesh)
-    print("\n".join(describe(experiment, plan(experiment))))
+    print("\n".join(describe(experiment, plan(task))))
     return 0
 
 

@@ -2,35 +2,46 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
-from lm_lab.contracts import Source
+from lm_lab import registry
 from lm_lab.types import DataForm, Document, UserError
 
 
-def read(source: Source, config: Any) -> Iterator[Document]:
-    """The documents of a source. Raises UserError for one that is not what the source says that it
-    gives.
-    """
-    for number, document in enumerate(source.documents(config), 1):
-        fault = _fault(document, source.provides)
-        if fault:
+class Corpus:
+    """The documents of a source with given settings. They are hashed at most once."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        """Loads the source; reads nothing. Raises UserError where there is none of this name."""
+        self.name, self.settings = name, settings
+        self.source = registry.load("data.sources", name, "config.data.source")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the documents, as it was when it was first asked for. Raises UserError."""
+        return self.hash()
+
+    def hash(self) -> str:
+        """A hash of the documents as they are; much cheaper than reading them. Raises UserError."""
+        found = self.source.fingerprint(self.settings)
+        if not isinstance(found, str):
             raise UserError(
-                f"config.data.source: document {number} of {source.documents.__module__!r} "
-                f"{fault}; mend the source"
+                f"config.data.source: fingerprint of {self.name!r} gives a "
+                f"{type(found).__name__}, not text"
             )
-        yield document
+        return found
 
-
-def fingerprint(source: Source, config: Any) -> str:
-    """What the source says of its text. Raises UserError where that is no text."""
-    found = source.fingerprint(config)
-    if not isinstance(found, str):
-        raise UserError(
-            f"config.data.source: fingerprint of {source.documents.__module__!r} gives a "
-            f"{type(found).__name__}, not text"
-        )
-    return found
+    def read(self) -> Iterator[Document]:
+        """The documents. Raises UserError for one that is not what the source provides."""
+        for number, document in enumerate(self.source.documents(self.settings), 1):
+            fault = _fault(document, self.source.provides)
+            if fault:
+                raise UserError(
+                    f"config.data.source: document {number} of {self.name!r} {fault}; mend the "
+                    "source"
+                )
+            yield document
 
 
 def _fault(document: Any, kind: DataForm) -> str | None:

@@ -3,7 +3,6 @@ gives.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,10 +11,7 @@ import jax
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.data import vocabularies
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
-from lm_lab.data.store import build
-from lm_lab.data.writing import Rule
 from lm_lab.schema import Chosen, module, setting
 from lm_lab.types import Codec, Examples, UserError
 
@@ -83,69 +79,6 @@ class Dataset(NamedTuple):
         bool  # whether what is held out is the end of the text, and not whole documents or records
     )
     texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
-
-
-def open_tokenizer(config: Config) -> Codec:
-    """The tokenizer of a config; one that learns has learnt from the text, now or before, or from
-    another.
-    """
-    return vocabularies.tokenizer(
-        *config.tokenizer,
-        *config.source,
-        Rule(config.split, config.holdout_fraction),
-        config.vocabulary_file,
-    )
-
-
-def learnt_file(config: Config) -> Path | None:
-    """The file of what a config's tokenizer has learnt; None for one that learns nothing."""
-    name = config.tokenizer.name
-    if registry.load("data.tokenizers", name, "config.data.tokenizer").learn is None:
-        return None
-    if config.vocabulary_file is not None:
-        return Path(config.vocabulary_file)
-    rule = Rule(config.split, config.holdout_fraction)
-    return vocabularies.learnt(*config.tokenizer, *config.source, rule)
-
-
-def open_dataset(config: Config, directory: Path | None = None) -> Dataset:
-    """Open the token store of a config, building it first if need be (in `directory`, default: the
-    user's cache).
-
-    Says on stderr where the end is held out of a text that was to be split by documents and is a
-    single one. Raises UserError as lm_lab.data.store.build does.
-    """
-    tokenizer = open_tokenizer(config)
-    store = build(
-        *config.source,
-        tokenizer,
-        directory,
-        split=config.split,
-        holdout_fraction=config.holdout_fraction,
-    )
-    table = store.bytes_of.astype(np.float32)
-    train, heldout = (
-        Split(
-            name,
-            tokens,
-            table,
-            tokenizer.end_of_document,
-            config.isolate_documents,
-            (store.records or {}).get(name),
-        )
-        for name, tokens in (("train", store.train), ("heldout", store.heldout))
-    )
-    tail = store.manifest["splits"]["heldout"]["file"] == store.manifest["splits"]["train"]["file"]
-    if tail and config.split == "documents":
-        cut = (
-            f"the last {100 * config.holdout_fraction:g} % of it is held out "
-            "(config.data.holdout_fraction)"
-        )
-        print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
-    texts = store.path / "heldout.texts.jsonl"
-    return Dataset(
-        tokenizer.vocab, store.bytes_of, tokenizer, store.key, train, heldout, tail, texts
-    )
 
 
 def cut(

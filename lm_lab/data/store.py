@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab import registry
 from lm_lab.data.checking import verify_once
-from lm_lab.data.documents import digest, fingerprint, read
+from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.records import Records
 from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
 from lm_lab.runs import sealed
@@ -59,32 +58,31 @@ def cache_directory() -> Path:
 
 
 def build(
-    source_name: str,
-    source_config: Any,
+    corpus: Corpus,
     tokenizer: Codec,
     directory: Path | None = None,
     *,
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
 ) -> Store:
-    """Opens the token store of a source in `directory` (default: cache_directory()), and builds it
+    """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
     there first if it is absent.
 
-    The source is hashed every time, so a changed text is another store. Any number of processes may
+    The hash of the corpus names it, so a changed text is another store. Any number of processes may
     call this at once: one builds, the others wait. Raises UserError for faulty text, a split with
     an empty side, a directory that cannot be written, and a damaged store.
     """
-    source = registry.load("data.sources", source_name, "config.data.source")
     directory = cache_directory() if directory is None else directory
     facts = {
         "format": FORMAT,
-        "text": fingerprint(source, source_config),
+        "text": corpus.fingerprint,
         "tokenizer": tokenizer.identity,
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    if source.provides != "stream":
-        facts["records"] = source.provides
+    kind = corpus.source.provides
+    if kind != "stream":
+        facts["records"] = kind
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
@@ -92,21 +90,19 @@ def build(
             if draft is not None:
                 draft.mkdir()
                 rule = Rule(split, holdout_fraction)
-                written = write(
-                    draft, lambda: read(source, source_config), tokenizer, rule, source.provides
-                )
-                if fingerprint(source, source_config) != facts["text"]:
-                    raise UserError(f"config.data.source: the text of {source_name!r} {CHANGED}")
-                origin = _origin(source_name, source_config, tokenizer)
+                written = write(draft, corpus.read, tokenizer, rule, kind)
+                if corpus.hash() != facts["text"]:
+                    raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
+                origin = _origin(corpus, tokenizer)
                 sealed.write_manifest(draft, facts | origin | written, _digest)
     return _open(path, key)
 
 
-def _origin(source_name: str, source_config: Any, tokenizer: Codec) -> dict[str, Any]:
+def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
     """What the manifest says for its readers, beside what decides the key."""
     return {
-        "source": source_name,
-        "source_config": dataclasses.asdict(source_config),
+        "source": corpus.name,
+        "source_config": dataclasses.asdict(corpus.settings),
         "vocab": tokenizer.vocab,
         "end_of_document": tokenizer.end_of_document,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab import registry
-from lm_lab.contracts import Source
-from lm_lab.data.documents import digest, fingerprint, read
+from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.store import cache_directory
 from lm_lab.data.writing import Rule, assign_splits, scan
 from lm_lab.runs import durable, reading
@@ -24,12 +23,11 @@ from lm_lab.types import Codec, UserError
 def tokenizer(
     name: str,
     config: Any,
-    source_name: str,
-    source_config: Any,
+    corpus: Corpus,
     rule: Rule,
     learnt_file: str | None = None,
 ) -> Codec:
-    """The tokenizer of this name; one that learns does it from the text of the source that is
+    """The tokenizer of this name; one that learns does it from the text of the corpus that is
     trained on (from all of a stream that is cut at its tail), or takes what is in the file that was
     `learnt` before.
 
@@ -39,9 +37,7 @@ def tokenizer(
     maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
     if maker.learn is None:
         return _whole(name, maker.make(config, b""))
-    path = (
-        Path(learnt_file) if learnt_file else learnt(name, config, source_name, source_config, rule)
-    )
+    path = Path(learnt_file) if learnt_file else learnt(name, config, corpus, rule)
     found = _read(path)
     if found is None:
         raise UserError(
@@ -50,17 +46,16 @@ def tokenizer(
     return _whole(name, maker.make(config, found))
 
 
-def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: Rule) -> Path:
-    """The file of what a tokenizer learns from a source, written first if need be. Raises UserError
+def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
+    """The file of what a tokenizer learns from a corpus, written first if need be. Raises UserError
     as `tokenizer`.
     """
     maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
     assert maker.learn is not None
-    source = registry.load("data.sources", source_name, "config.data.source")
     facts = {
         "tokenizer": name,
         "config": dataclasses.asdict(config),
-        "text": fingerprint(source, source_config),
+        "text": corpus.fingerprint,
         "rule": rule,
         "version": maker.version,
     }
@@ -69,8 +64,8 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = assign_splits(scan(lambda: read(source, source_config)), rule, source.provides)
-        found = maker.learn(config, _texts(source, source_config, held_out, False))
+        held_out = assign_splits(scan(corpus.read), rule, corpus.source.provides)
+        found = maker.learn(config, _texts(corpus, held_out, False))
         if not isinstance(found, bytes):
             raise UserError(
                 f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
@@ -78,9 +73,7 @@ def learnt(name: str, config: Any, source_name: str, source_config: Any, rule: R
             )
         _write(path, found)
         if maker.unknown is not None:
-            texts = [
-                _texts(source, source_config, held_out, side) for side in (False, any(held_out))
-            ]
+            texts = [_texts(corpus, held_out, side) for side in (False, any(held_out))]
             _warn(name, *(maker.unknown(config, found, side) for side in texts))
     return path
 
@@ -125,9 +118,9 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     print(words, file=sys.stderr, flush=True)
 
 
-def _texts(source: Source, source_config: Any, held_out: list[bool], side: bool) -> Iterator[str]:
+def _texts(corpus: Corpus, held_out: list[bool], side: bool) -> Iterator[str]:
     """The texts, and targets, of the documents of a side."""
-    for document, held in zip(read(source, source_config), held_out):
+    for document, held in zip(corpus.read(), held_out):
         if held == side:
             yield document.text
             if document.target is not None:

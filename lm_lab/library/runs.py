@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lm_lab import config as configs
-from lm_lab.data import loader
 from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
@@ -24,6 +23,7 @@ from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.judge import Judge, open_judge
+from lm_lab.train.task import Task, bind
 from lm_lab.types import Codec, Inputs, PyTree, UserError
 
 Text = str | Sequence[int] | np.ndarray | jax.Array
@@ -58,15 +58,20 @@ class Run:
         return configs.wrap(self.values)
 
     @cached_property
+    def task(self) -> Task:
+        """The config as typed settings, with all that it names loaded and opened."""
+        with trusting(self.trust):
+            return bind(*configs.resolve(self.config, stored=True))
+
+    @property
     def experiment(self) -> Experiment:
         """The config as typed settings."""
-        with trusting(self.trust):
-            return configs.resolve(self.config, stored=True)[0]
+        return self.task.experiment
 
-    @cached_property
+    @property
     def model(self) -> Any:
         """The Linen module: model.apply({"params": run.params}, Inputs(tokens)) -> logits."""
-        return self.experiment.build_model()
+        return self.task.model
 
     @cached_property
     def params(self) -> PyTree:
@@ -77,11 +82,10 @@ class Run:
         with trusting(self.trust):
             return jax.device_put(restore.load_params(self.directory, self.average)[2])
 
-    @cached_property
+    @property
     def tokenizer(self) -> Codec:
         """encode(text) -> ids, decode(ids) -> text."""
-        experiment = self.experiment
-        return loader.open_tokenizer(experiment.data)
+        return self.task.codec
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -120,7 +124,7 @@ class Run:
         >>> run.features(["abba", "dada"]).shape
         (2, 16)
         """
-        if self.experiment.family_contract.needs_context:
+        if self.task.family.needs_context:
             raise UserError(
                 f"features are of models without a context, and {self.experiment.family} reads "
                 "one; apply run.model's own methods"
@@ -158,14 +162,14 @@ class Run:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
-        of_pairs = self.experiment.consumes == "pairs"
+        of_pairs = self.task.objective_kind.consumes == "pairs"
         texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
         return texts[0] if isinstance(prompt, str) else texts
 
     @cached_property
     def writer(self) -> Writer:
         """What `generate` writes with; its `stream` gives a text in pieces as they come."""
-        return Writer(self.directory, self.experiment, self.model, self.params, self.tokenizer)
+        return Writer(self.directory, self.task, self.params)
 
     def figure(self) -> Figure:
         """Training and held-out loss over steps.
@@ -192,7 +196,7 @@ class Run:
     @cached_property
     def _judge(self) -> Judge:
         with trusting(self.trust):
-            return open_judge(self.directory, self.experiment)
+            return open_judge(self.directory, self.task)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
+from lm_lab.data.text import Texts
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
 from lm_lab.runs.durable import atomic_write
@@ -29,6 +30,7 @@ from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 HERE = "here"  # the executor that is this process
@@ -131,8 +133,11 @@ def launch_study(
     # what a study names is the user's wish
     trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
+    texts = Texts()
+
     def resolve(overrides: Point) -> dict[str, Any]:
-        resolved = configs.resolve(configs.override(study.base, overrides))[1]
+        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
+        resolved = dict(task.values)
         trusted.update(trust.packages(resolved))
         return resolved
 

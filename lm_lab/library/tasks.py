@@ -1,7 +1,7 @@
 """What a config describes, for a training loop of one's own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.library.configs import Source, init_params, load_config
+from lm_lab.train import task as tasks
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Codec, Examples, ObjectiveFunctions, PyTree
@@ -30,6 +31,7 @@ class Task:
     model: Any
     objective: ObjectiveFunctions
     dataset: loader.Dataset
+    bound: tasks.Task  # what else the config names, loaded and opened
 
     @property
     def tokenizer(self) -> Codec:
@@ -68,27 +70,21 @@ class Task:
         2
         """
         seeds = seeds or [self.experiment.seed]
-        return compile_program([replace(self.experiment, seed=seed) for seed in seeds])
+        return compile_program([self.bound.replace(seed=seed) for seed in seeds])
 
     @cached_property
     def _training(self) -> Any:
-        return self._cut(self.dataset.train, self.experiment.seed)
+        return self.bound.batches(self.dataset.train, self.experiment.seed)
 
     @cached_property
     def _heldout(self) -> Examples:
-        heldout = self._cut(self.dataset.heldout, 0)
+        heldout = self.bound.batches(self.dataset.heldout, 0)
         return loader.exam(heldout, self.experiment.train.eval_batches)
 
     @cached_property
     def _evaluate(self) -> Any:
         compute = self.experiment.precision.compute
         return jax.jit(likelihood(self.model, self.objective, compute))
-
-    def _cut(self, split: loader.Split, seed: int) -> Any:
-        window, stride = self.experiment.window()
-        rows = self.experiment.train.batch_size
-        data = self.experiment.data
-        return loader.cut(data, split, window=window, stride=stride, batch_size=rows, seed=seed)
 
 
 def bind(source: Source, changes: dict[str, Any] | None = None) -> Task:
@@ -100,7 +96,6 @@ def bind(source: Source, changes: dict[str, Any] | None = None) -> Task:
     257
     """
     experiment, values = configs.resolve(load_config(source, changes))
-    dataset = loader.open_dataset(experiment.data)
-    experiment.check_labels(dataset)
-    model, objective = experiment.build_model(), experiment.build_objective()
-    return Task(configs.wrap(values), experiment, model, objective, dataset)
+    task = tasks.bind(experiment, values)
+    config = configs.wrap(task.values)
+    return Task(config, task.experiment, task.model, task.objective, task.dataset, task)

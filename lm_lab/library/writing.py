@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from lm_lab import registry
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.train import carried
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.types import Codec, Examples, Inputs, PyTree, UserError
 
 
@@ -21,10 +20,8 @@ class Writer(NamedTuple):
     """A run's model as a writer of texts."""
 
     directory: Path
-    experiment: Experiment
-    model: Any
+    task: Task
     params: PyTree
-    tokenizer: Codec
 
     def texts(self, given: Sequence[str], settings: Config) -> list[tuple[str, str]]:
         """Each prompt as it is shown (of a model of pairs with a tab behind it), and what follows.
@@ -34,11 +31,13 @@ class Writer(NamedTuple):
         inputs, shown, befores = self._begin(given)
         if settings.beams > 1:
             found, lengths, _ = beam_search(
-                self.model, self._variables, inputs, settings, self._stops
+                self.task.model, self._variables, inputs, settings, self._stops
             )
             tokens, lengths = found[:, 0], lengths[:, 0]
         else:
-            tokens, lengths = generate(self.model, self._variables, inputs, settings, self._stops)
+            tokens, lengths = generate(
+                self.task.model, self._variables, inputs, settings, self._stops
+            )
         return [
             (text, self._beyond(before, row[:length].tolist()))
             for text, before, row, length in zip(shown, befores, tokens, lengths)
@@ -47,16 +46,16 @@ class Writer(NamedTuple):
     def stream(self, given: str, settings: Config) -> Iterator[str]:
         """The same of one prompt, without beams, in pieces as they come."""
         inputs, shown, befores = self._begin([given])
-        steps = stream(self.model, self._variables, inputs, settings, self._stops)
-        text = pieces(self.tokenizer, steps, self._stops, befores[0])
+        steps = stream(self.task.model, self._variables, inputs, settings, self._stops)
+        text = pieces(self.task.codec, steps, self._stops, befores[0])
         first = next(text, "")  # where the model refuses, nothing is written
         yield from (shown[0], first)
         yield from text
 
     def _begin(self, given: Sequence[str]) -> tuple[Inputs, list[str], list[list[int]]]:
         """(what the model is given, the texts as shown, the ids before what is written)."""
-        inputs = prompted(self.experiment, self.tokenizer, given)
-        if self.experiment.consumes == "pairs":
+        inputs = prompted(self.task, given)
+        if self.task.objective_kind.consumes == "pairs":
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)
         rows = zip(np.asarray(inputs.tokens), np.asarray(inputs.segments))
         return inputs, list(given), [row[there > 0].tolist() for row, there in rows]
@@ -68,19 +67,20 @@ class Writer(NamedTuple):
     @property
     def _stops(self) -> list[int]:
         ends = carried.ends(self.directory)
-        return list(dict.fromkeys([self.tokenizer.end_of_document, *ends]))
+        return list(dict.fromkeys([self.task.codec.end_of_document, *ends]))
 
     def _beyond(self, before: Sequence[int], ids: Sequence[int]) -> str:
-        decode = self.tokenizer.decode
+        decode = self.task.codec.decode
         return _beyond(decode(before), decode([*before, *ids]))
 
 
-def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> Inputs:
+def prompted(task: Task, texts: Sequence[str]) -> Inputs:
     """What the model is given to go on from: as its objective has it, or else the text itself.
 
     Raises UserError where the objective learns nothing that could be gone on from.
     """
-    family, objective = experiment.family_contract, experiment.objective_contract
+    experiment, family, objective = task.experiment, task.family, task.objective_kind
+    tokenizer, corpus = task.codec, task.text.corpus
     scope = family.scope_of(experiment.model)
     if scope != "causal":
         why = "no order of words" if scope == "unordered" else "the whole text"
@@ -88,19 +88,18 @@ def prompted(experiment: Experiment, tokenizer: Codec, texts: Sequence[str]) -> 
             f"config.model of family {experiment.family} sees {why}, and generates none; name "
             "another run"
         )
-    source = registry.load("data.sources", experiment.data.source.name, "config.data.source")
-    texts = [source.as_source(experiment.data.source.settings, text) for text in texts]
-    encode = tokenizer.of_source if experiment.consumes == "pairs" else tokenizer.encode
+    texts = [corpus.source.as_source(corpus.settings, text) for text in texts]
+    encode = tokenizer.of_source if objective.consumes == "pairs" else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     if objective.prompt is not None:
         # sources end as those that the model was trained on
-        closing = [end] if experiment.consumes == "pairs" else []
+        closing = [end] if objective.consumes == "pairs" else []
         rows = [[*row, *closing] or [end] for row in ids]
         context, segments = map(jnp.asarray, padded(rows, left=False))
         sizes = segments.astype(jnp.float32)
         examples = Examples(context, sizes, context=context, context_segments=segments)
-        return objective.prompt(experiment.objective, experiment.vocabulary(), examples)
+        return objective.prompt(experiment.objective, task.vocabulary, examples)
     if family.needs_context:
         raise UserError(
             f"config.objective {experiment.objective_name!r} says nothing to go on from; generate "

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs.durable import explained, new_folder
 from lm_lab.runs.reading import read_object, sha256_of
 from lm_lab.train.experiment import Experiment
@@ -126,10 +126,11 @@ def check(directory: Path, experiment: Experiment) -> None:
             )
 
 
-def keep(directory: Path, experiment: Experiment) -> None:
-    """Copies into the run's directory what it shall keep, whole or not at all. Raises UserError
-    naming the path.
+def keep(directory: Path, experiment: Experiment, text: Text) -> None:
+    """Copies into the run's directory what it shall keep of its tokenizer and its origin, whole or
+    not at all. Raises UserError naming the path.
     """
+    learnt = {} if text.learnt_file is None else {LEARNT: text.learnt_file}
     files = _files(experiment)
     names = [path.name for path in files.values()]
     if len(set(names)) < len(names):
@@ -141,7 +142,7 @@ def keep(directory: Path, experiment: Experiment) -> None:
     ]
     _whole(
         directory / TOKENIZER,
-        {path.name: path for path in [*beside, *files.values()]} | _learnt(experiment),
+        {path.name: path for path in [*beside, *files.values()]} | learnt,
     )
     if experiment.train.initial is not None:
         kept = files_in(Path(experiment.train.initial) / FOREIGN, SETTINGS)
@@ -187,11 +188,6 @@ def _files(experiment: Experiment) -> dict[str, Path]:
     fields = [f.name for f in dataclasses.fields(settings) if f.metadata.get("names_file")]
     named = {name: getattr(settings, name) for name in fields}
     return {name: Path(path).expanduser() for name, path in named.items() if path is not None}
-
-
-def _learnt(experiment: Experiment) -> dict[str, Path]:
-    path = loader.learnt_file(experiment.data)
-    return {} if path is None else {LEARNT: path}
 
 
 def _whole(folder: Path, files: Mapping[str, Path]) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.train.writer import RunWriter
 
 
@@ -54,16 +54,15 @@ def gather(members: Sequence[RunWriter]) -> Company:
     )
 
 
-def fitted(experiments: Sequence[Experiment], launched: int) -> list[Experiment]:
-    """The experiments, on as many devices as divide them where they are fewer than were launched
+def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:
+    """The tasks, on as many devices as divide them where they are fewer than were launched
     together.
     """
-    if len(experiments) == launched:
-        return list(experiments)
-    population = math.gcd(len(experiments), experiments[0].mesh.population)
+    if len(tasks) == launched:
+        return list(tasks)
+    population = math.gcd(len(tasks), tasks[0].experiment.mesh.population)
 
-    def narrowed(experiment: Experiment) -> Experiment:
-        mesh = dataclasses.replace(experiment.mesh, population=population)
-        return dataclasses.replace(experiment, mesh=mesh)
+    def narrowed(task: Task) -> Task:
+        return task.replace(mesh=dataclasses.replace(task.experiment.mesh, population=population))
 
-    return [narrowed(experiment) for experiment in experiments]
+    return [narrowed(task) for task in tasks]

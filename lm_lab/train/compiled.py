@@ -14,9 +14,9 @@ from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved
 from lm_lab.engine.step import How
 from lm_lab.train import program as programs
 from lm_lab.train import restore, room
-from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
+from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, PyTree, Sums
 
 
@@ -90,22 +90,25 @@ class CompiledProgram(NamedTuple):
 
 
 def compile_program(
-    runs: Sequence[Experiment], how: How | None = None, check_room: bool = True
+    tasks: Sequence[Task], how: How | None = None, check_room: bool = True
 ) -> CompiledProgram:
-    """The program of some runs on their mesh; `how` several become one, "vmap" or "map", is chosen
+    """The program of some tasks on their mesh; `how` several become one, "vmap" or "map", is chosen
     by the device.
 
     Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_room`
     for states that are larger than the memory at hand.
     """
-    first = runs[0]
+    task, runs = tasks[0], [task.experiment for task in tasks]
+    first = task.experiment
     sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
     mesh = sharding.make_mesh(first.mesh)
-    program = programs.assemble(first)
-    sharding.check_split(first.mesh, program.state, getattr(first.model, "heads", None))
+    program = programs.assemble(task)
+    sharding.check_split(
+        first.mesh, program.state, task.family.attention(first.model).heads or None
+    )
     if check_room:
         room.check(program, mesh, len(runs))
-    feed = open_feed(first, program, {run.seed for run in runs})
+    feed = open_feed(task, program, {run.seed for run in runs})
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:
         del state  # text is read in an order of its own

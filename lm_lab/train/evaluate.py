@@ -12,6 +12,7 @@ from lm_lab.train import restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 
@@ -55,7 +56,7 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     Raises UserError as training does, and where there is no checkpoint.
     """
     result: dict[str, Any] | None = records.read_result(run.directory)
-    compiled = compile_program([run.experiment])
+    compiled = compile_program([bind(run.experiment, run.resolved)])
     with sharding.use(compiled.mesh):
         step, state = state_of(run, compiled)
         sums = compiled.evaluate(state)[0]

@@ -3,21 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lm_lab import old_contracts as contracts
-from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.nn.pooling import Pooled
-from lm_lab.schema import Chosen, reference, setting
+from lm_lab.schema import Chosen, setting
 from lm_lab.train.optimizer import Update
 from lm_lab.types import (
-    AdapterFunctions,
-    Codec,
-    DataForm,
-    ObjectiveFunctions,
     UserError,
-    Vocabulary,
 )
 
 
@@ -43,19 +35,6 @@ def complete(objective: Objective, settings: Any, family: Family, model: Any, wh
             "the two"
         )
     return objective.complete(settings, ModelInfo(scope, reads))
-
-
-def _window(objective: Objective, settings: Any, length: int) -> tuple[int, int]:
-    """(tokens in a window, tokens from one window to the next); a record is a row."""
-    return (
-        objective.window(settings, length) if objective.consumes == "stream" else (length, length)
-    )
-
-
-def vocabulary(tokenizer: Codec, family: Family, model: Any) -> Vocabulary:
-    """What objectives know of the tokenizer, and of the model's special ids."""
-    text = (tokenizer.vocab, tokenizer.end_of_document, tokenizer.words, tokenizer.sentence_ends)
-    return Vocabulary(*text, family.start_id(model), tokenizer.mask, tokenizer.sentinels)
 
 
 @dataclass(frozen=True)
@@ -167,85 +146,3 @@ class Experiment:
     def update(self) -> Update:
         """How parameters follow from gradients."""
         return Update(self.optimizer, self.schedule)
-
-    @property
-    def family_contract(self) -> Family:
-        """The architecture."""
-        return registry.load("models", self.family, "config.model.family")
-
-    @property
-    def objective_contract(self) -> Objective:
-        """What is learnt."""
-        return registry.load("objectives", self.objective_name, "config.objective.name")
-
-    def build_model(self) -> Any:
-        """The family's Linen module, with the head that the objective asks for."""
-        return self._headed(self.family_contract.Model(self.model))
-
-    def build_reference(self) -> Any:
-        """The same model as the mathematics has it: nothing computed twice, no fused kernel."""
-        return self._headed(self.family_contract.Model(reference(self.model)))
-
-    def _headed(self, model: Any) -> Any:
-        head = self.objective_contract.head
-        return model if head is None else Pooled(model, *head(self.objective))
-
-    def check_labels(self, dataset: loader.Dataset) -> None:
-        """Raises UserError for labels that the objective cannot learn."""
-        for split in (dataset.train, dataset.heldout):
-            if split.records is not None and split.records.labels is not None:
-                self.objective_contract.check_labels(self.objective, split.records.labels)
-
-    def build_objective(self) -> ObjectiveFunctions:
-        """The objective's pair of pure functions."""
-        made = self.objective_contract.make(self.objective, self.data.length, self.vocabulary())
-        return contracts.checked(self.objective_name, made)
-
-    def exams(self) -> dict[str, ObjectiveFunctions]:
-        """What the held-out text is judged by: as it is trained, and as train.also_evaluate asks.
-
-        Raises UserError for an objective that the model or the windows do not fit.
-        """
-        exams = {"heldout": self.build_objective()}
-        for name in self.train.also_evaluate:
-            other = registry.load("objectives", name, "config.train.also_evaluate")
-            settings = complete(
-                other,
-                other.Config(),
-                self.family_contract,
-                self.model,
-                f"config.train.also_evaluate: {name!r}",
-            )
-            if (
-                other.consumes != self.consumes
-                or _window(other, settings, self.data.length) != self.window()
-            ):
-                raise UserError(
-                    f"config.train.also_evaluate: {name!r} reads other windows than the run; "
-                    "leave it out"
-                )
-            exams[name] = contracts.checked(
-                name, other.make(settings, self.data.length, self.vocabulary())
-            )
-        return exams
-
-    def build_adapter(self) -> AdapterFunctions:
-        """The adapter's pure functions."""
-        adapter = registry.load("adapters", self.adapter_name, "config.adapter.name")
-        return contracts.checked_adapter(self.adapter_name, adapter.make(self.adapter))
-
-    def vocabulary(self) -> Vocabulary:
-        """What objectives know of the run's tokenizer and model."""
-        codec = loader.open_tokenizer(self.data)
-        return vocabulary(codec, self.family_contract, self.model)
-
-    def window(self) -> tuple[int, int]:
-        """(tokens in a window, tokens from one window to the next), as the objective asks; records
-        are rows.
-        """
-        return _window(self.objective_contract, self.objective, self.data.length)
-
-    @property
-    def consumes(self) -> DataForm:
-        """What the objective learns from."""
-        return self.objective_contract.consumes

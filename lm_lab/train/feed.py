@@ -3,7 +3,6 @@ same here.
 """
 
 from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,10 +11,10 @@ import numpy as np
 from lm_lab.data import loader
 from lm_lab.data.records import RecordBatches
 from lm_lab.engine.state import FROZEN
-from lm_lab.train import initial, metrics
-from lm_lab.train.experiment import Experiment
+from lm_lab.train import initial
 from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program, hyper_of
+from lm_lab.train.task import Task
 from lm_lab.types import Examples
 
 
@@ -29,20 +28,15 @@ class Feed(NamedTuple):
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
 
-def open_feed(experiment: Experiment, program: Program, seeds: Iterable[int]) -> Feed:
-    """What runs of the experiment with these seeds read.
+def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
+    """What runs of the task with these seeds read.
 
     Raises UserError for data that cannot be read, learnt or cut into batches, for metrics that
     cannot be taken, and for parameters in config.train.initial that do not fit the program.
     """
-    dataset = loader.open_dataset(experiment.data)
-    experiment.check_labels(dataset)
-    window, stride = experiment.window()
-    rows = experiment.train.batch_size
-    cut = partial(loader.cut, experiment.data, window=window, stride=stride, batch_size=rows)
-    streams = {seed: cut(dataset.train, seed=seed) for seed in seeds}
-    exam = loader.exam(cut(dataset.heldout, seed=0), experiment.train.eval_batches)
-    given = initial.read(experiment)
-    initial.check_frozen(program.state.slots[FROZEN], given)
-    jax.eval_shape(program.init, hyper_of(experiment), given)
-    return Feed(dataset, streams, exam, metrics.prepare(experiment, dataset), given)
+    dataset, experiment = task.dataset, task.experiment
+    streams = {seed: task.batches(dataset.train, seed) for seed in seeds}
+    exam = loader.exam(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
+    initial.check_frozen(program.state.slots[FROZEN], task.initial)
+    jax.eval_shape(program.init, hyper_of(experiment), task.initial)
+    return Feed(dataset, streams, exam, task.metrics, task.initial)

@@ -14,6 +14,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.schema import build, plain, reference
 from lm_lab.train import carried, restore
@@ -34,7 +35,7 @@ OF_TRAINING = {
 }  # settings of an adapter that do not say what it computes
 
 
-def read(experiment: Experiment) -> dict[str, np.ndarray]:
+def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
     With adapter.continues they are those that its adapter was trained beside, and the adapter's
@@ -44,10 +45,10 @@ def read(experiment: Experiment) -> dict[str, np.ndarray]:
     if experiment.train.initial is None:
         return {}
     with trusting(packages_of(experiment.modules)):
-        return _read(experiment, Path(experiment.train.initial))
+        return _read(experiment, text, Path(experiment.train.initial))
 
 
-def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
+def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.ndarray]:
     adapter = registry.load("adapters", experiment.adapter_name, "config.adapter.name")
     if adapter.continues(experiment.adapter):
         family, config, params, own = restore.load_beginning(directory)
@@ -65,7 +66,7 @@ def _read(experiment: Experiment, directory: Path) -> dict[str, np.ndarray]:
     if other:
         wanted = " ".join(f"--config.model.{key}={there[key]}" for key in other)
         raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
-    _check_tokenizer(experiment)
+    _check_tokenizer(experiment, text)
     return leaves(params)
 
 
@@ -147,12 +148,12 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
         )
     restore.check_learnt(directory, stored)
     config = build(loader.Config, section, f"{directory / 'config.json'}: config.data")
-    learnt = loader.learnt_file(config)
+    learnt = Text(config).learnt_file
     kept = {"tokenizer": plain(config)["tokenizer"]}
     return kept if learnt is None else kept | {"vocabulary_file": str(learnt)}
 
 
-def _check_tokenizer(experiment: Experiment) -> None:
+def _check_tokenizer(experiment: Experiment, text: Text) -> None:
     """Raises UserError where the run that this one begins with has another tokenizer. One that
     learnt from a text that is gone, before runs kept what was learnt, is taken at its word.
     """
@@ -162,12 +163,11 @@ def _check_tokenizer(experiment: Experiment) -> None:
         return
     try:
         stored = build(loader.Config, section, f"{directory / 'config.json'}: config.data")
-        there = loader.open_tokenizer(stored)
+        there = Text(stored).codec
     except UserError as error:
         logger.warning("the tokenizer of %s cannot be compared: %s", directory, error)
         return
-    here = loader.open_tokenizer(experiment.data)
-    if there.identity != here.identity:
+    if there.identity != text.codec.identity:
         raise UserError(
             f"config.data.tokenizer {experiment.data.tokenizer.name!r} is not that of {KEY}, "
             f"which has {stored.tokenizer.name!r}; leave out "

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data import loader
 from lm_lab.evaluation import texts
 from lm_lab.evaluation.likelihood import likelihood
 from lm_lab.evaluation.metrics.pseudo_likelihood import pseudo_likelihood
 from lm_lab.train import restore
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, UserError
 
 
@@ -38,32 +37,31 @@ class Judge(NamedTuple):
     context: str  # what each token was given, as a sentence
 
 
-def open_judge(directory: Path, experiment: Experiment) -> Judge:
+def open_judge(directory: Path, task: Task) -> Judge:
     """The judge of texts by the newest checkpoint of a run; its data are not read, and nothing is
     written.
 
     Raises UserError where its objective says nothing of a whole text.
     """
-    make = _maker(experiment)
-    tokenizer = loader.open_tokenizer(experiment.data)
+    make, tokenizer = _maker(task), task.codec
     _, _, params = restore.load_params(directory)
-    evaluate, cut, kind, context = make(experiment)
+    evaluate, cut, kind, context = make(task)
     table = tokenizer.bytes_of.astype(np.float32)
     jit_evaluate, params = jax.jit(evaluate), jax.device_put(params)
 
     def cost(text: str) -> Cost:
         tokens = np.asarray(tokenizer.encode(text))
         rows = cut(tokens, table, tokenizer.end_of_document)
-        sums = texts.add_up(jit_evaluate, params, rows, experiment.train.batch_size)
+        sums = texts.add_up(jit_evaluate, params, rows, task.experiment.train.batch_size)
         assert sums["weight"] == len(tokens)
         return Cost(sums["nll"], len(tokens), len(text.encode()))
 
     return Judge(cost, kind, context)
 
 
-def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
+def _maker(task: Task) -> Callable[[Task], tuple]:
     """How the objective judges texts. Raises UserError where it does not."""
-    contract = experiment.objective_contract
+    contract = task.objective_kind
     if contract.text_likelihood is not None:
         return _by_likelihood
     if contract.pseudo_likelihood:
@@ -72,27 +70,27 @@ def _maker(experiment: Experiment) -> Callable[[Experiment], tuple]:
         "pairs": "learns targets given their sources",
         "labelled": "learns labels of texts",
         "stream": "restores or relates parts of a text",
-    }[experiment.consumes]
+    }[contract.consumes]
     raise UserError(
-        f"config.objective.name {experiment.objective_name!r} {why}, and gives no likelihood of "
+        f"config.objective.name {task.experiment.objective_name!r} {why}, and gives no likelihood of "
         "a whole text; "
         "name a run of causal, prefix, continuation or masked"
     )
 
 
-def _by_likelihood(experiment: Experiment) -> tuple:
+def _by_likelihood(task: Task) -> tuple:
     """Windows overlap: what is given in one was judged in those before."""
-    scoring = experiment.objective_contract.text_likelihood
+    scoring = task.objective_kind.text_likelihood
     assert scoring is not None
-    size, settings = experiment.window()[0], experiment.objective
-    given = scoring.given(settings, experiment.data.length)
+    size, settings = task.window[0], task.experiment.objective
+    given = scoring.given(settings, task.experiment.data.length)
 
     def prepare(key: jax.Array, examples: Examples) -> Batch:
         del key
         return scoring.batch(settings, examples, given)
 
-    objective = ObjectiveFunctions(prepare, experiment.build_objective().loss)
-    evaluate = likelihood(experiment.build_model(), objective, experiment.precision.compute)
+    objective = ObjectiveFunctions(prepare, task.objective.loss)
+    evaluate = likelihood(task.model, objective, task.experiment.precision.compute)
 
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
         return texts.windows(tokens, table, end, size, given)
@@ -105,11 +103,11 @@ def _by_likelihood(experiment: Experiment) -> tuple:
     )
 
 
-def _by_pseudo_likelihood(experiment: Experiment) -> tuple:
+def _by_pseudo_likelihood(task: Task) -> tuple:
     """Windows lie side by side: a token is given all others of its own."""
-    size = experiment.window()[0]
+    size = task.window[0]
     evaluate: Any = pseudo_likelihood(
-        experiment.build_model(), experiment.vocabulary(), experiment.precision.compute
+        task.model, task.vocabulary, task.experiment.precision.compute
     )
 
     def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:

@@ -11,7 +11,7 @@ from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.metrics import measure
 from lm_lab.train.preemption import Preempted, Signals
-from lm_lab.train.run import Run
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.throughput import ThroughputMeter
 from lm_lab.train.watchdog import Watchdog
 from lm_lab.train.writer import RunWriter
@@ -30,14 +30,15 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
         watchdog = stack.enter_context(Watchdog(signals))
-        writers = [stack.enter_context(RunWriter(run, alone=len(runs) == 1)) for run in runs]
+        alone = len(runs) == 1
+        writers = [stack.enter_context(RunWriter(run, alone)) for run in bind_runs(runs)]
         if any(writer.result is None for writer in writers):
             # For the last save the writers wait as they are left.
             stack.callback(watchdog.begin, "save")
         while todo := [writer for writer in writers if writer.result is None]:
             company = gather(todo)
             compiled = compile_program(
-                fitted([writer.run.experiment for writer in company.members], len(runs))
+                fitted([writer.run.task for writer in company.members], len(runs))
             )
             with sharding.use(compiled.mesh):
                 _train(compiled, company, signals, watchdog)

@@ -11,8 +11,8 @@ from lm_lab.data.loader import Dataset
 from lm_lab.engine import sharding
 from lm_lab.train import program as programs
 from lm_lab.train.compiled import compile_program
-from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program
+from lm_lab.train.task import Task
 
 COLLECTIVE = re.compile(
     r"= \S+ (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
@@ -29,15 +29,15 @@ class Plan(NamedTuple):
     collectives: dict[str, int]  # operations in the compiled call, by kind
 
 
-def plan(experiment: Experiment) -> Plan:
-    """Compiles a call of the experiment's program for its mesh, and opens what it reads.
+def plan(task: Task) -> Plan:
+    """Compiles a call of the task's program for its mesh, and opens what it reads.
 
     Raises UserError as training does before its first step.
     """
-    compiled = compile_program([experiment], check_room=False)
-    program, train = compiled.program, experiment.train
+    compiled = compile_program([task], check_room=False)
+    program, train = compiled.program, task.experiment.train
     calls = min(train.steps_per_call, program.steps)
-    examples = programs.abstract_examples(experiment, train.batch_size)
+    examples = programs.abstract_examples(task, train.batch_size)
     examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, calls, *x.shape), x.dtype), examples)
     with sharding.use(compiled.mesh):
         step = compiled.engine.step.compile(compiled.abstract_state(), examples)

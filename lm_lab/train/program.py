@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
+from lm_lab.contracts import Model
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.program import evaluate_slots
@@ -20,6 +21,7 @@ from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation.likelihood import examine
 from lm_lab.train import initial, optimizer
 from lm_lab.train.experiment import Experiment
+from lm_lab.train.task import Task
 from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
 
 
@@ -65,34 +67,34 @@ def slots_of(experiment: Experiment) -> Slots:
     return slots | ({} if experiment.train.average_decay is None else {AVERAGE: average_slot()})
 
 
-def assemble(experiment: Experiment) -> Program:
-    """The program of an experiment. Raises UserError where its horizon is shorter than one call."""
-    slots, adapter = slots_of(experiment), experiment.build_adapter()
-    init = _init(experiment, slots)
+def assemble(task: Task) -> Program:
+    """The program of a task. Raises UserError where its horizon is shorter than one call."""
+    experiment, adapter = task.experiment, task.adapter
+    slots = slots_of(experiment)
+    init = _init(task, slots)
     state = jax.eval_shape(init, hyper_of(experiment), {})
-    flops_per_step = _count(experiment, state)
+    flops_per_step = _count(task, state)
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
     experiment.update.check_steps(steps)
-    evaluation = examine(
-        experiment.build_model(), experiment.exams(), experiment.precision.compute, adapter
-    )
-    chosen = getattr(experiment.model, "experts_per_token", 1)
+    evaluation = examine(task.model, task.eval_objectives, experiment.precision.compute, adapter)
+    chosen = task.family.experts_per_token(experiment.model)
     groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(
-        groups, experiment.data.length, *getattr(experiment.model, "attention_geometry", ())
+        groups, experiment.data.length, *task.family.attention(experiment.model)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
-    step = _step(experiment, experiment.build_model(), slots, steps)
+    step = _step(task, task.model, slots, steps)
     evaluate = evaluate_slots(evaluation, slots)
     sizes = (steps, flops_per_step, targets, groups, per_token)
     return Program(init, step, evaluate, slots, state, adapter, *sizes)
 
 
-def _step(experiment: Experiment, model: Any, slots: Slots, steps: int) -> Step:
+def _step(task: Task, model: Model, slots: Slots, steps: int) -> Step:
     """One step of a run of `steps`."""
-    objective, update = experiment.build_objective(), experiment.update
-    gradient = gradients(model, objective, experiment.precision.compute, experiment.build_adapter())
+    experiment, objective = task.experiment, task.objective
+    update = experiment.update
+    gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
@@ -113,13 +115,14 @@ def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[s
     return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
 
 
-def _init(experiment: Experiment, slots: Slots) -> Init:
+def _init(task: Task, slots: Slots) -> Init:
     """(hyper, given) -> the state before step 0, in the parameters' dtype, boxed; `given` are
     parameters by path, which stand in the place of those that are drawn.
     """
-    batch, dtype = example_batch(experiment), experiment.precision.parameters
+    batch, experiment = example_batch(task), task.experiment
+    dtype = experiment.precision.parameters
     # Fused kernels refuse float32, and the parameters are the same.
-    model, adapter = experiment.build_reference(), experiment.build_adapter()
+    model, adapter = task.reference_model, task.adapter
 
     def parameters(key: Array, given: Mapping[str, Array]) -> tuple[PyTree, PyTree]:
         drawn = initial.filled(model.init(key, batch.inputs)["params"], given)
@@ -130,24 +133,22 @@ def _init(experiment: Experiment, slots: Slots) -> Init:
     return initial_state(parameters, partial(optimizer.make, experiment.update), slots)
 
 
-def example_batch(experiment: Experiment) -> Batch:
+def example_batch(task: Task) -> Batch:
     """A batch of zeros of one row: what initialisation needs to know of shapes."""
-    return experiment.build_objective().prepare(
-        jax.random.key(0), _examples(experiment, 1, jnp.zeros)
-    )
+    return task.objective.prepare(jax.random.key(0), _examples(task, 1, jnp.zeros))
 
 
-def abstract_examples(experiment: Experiment, rows: int) -> Examples:
+def abstract_examples(task: Task, rows: int) -> Examples:
     """Shapes and dtypes of `rows` windows of examples."""
-    return _examples(experiment, rows, jax.ShapeDtypeStruct)
+    return _examples(task, rows, jax.ShapeDtypeStruct)
 
 
-def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
-    shape, data = (rows, experiment.window()[0]), experiment.data
-    records = experiment.consumes != "stream"
+def _examples(task: Task, rows: int, make: Any) -> Examples:
+    shape, data = (rows, task.window[0]), task.experiment.data
+    records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.isolate_documents else None
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
-    if experiment.consumes == "pairs":
+    if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
@@ -155,15 +156,15 @@ def _examples(experiment: Experiment, rows: int, make: Any) -> Examples:
     return examples._replace(labels=make((rows,), jnp.float32)) if records else examples
 
 
-def _count(experiment: Experiment, state: TrainState) -> int:
+def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
     twice.
     """
-    whole = dataclasses.replace(experiment.train, microbatches=1)
-    reference = dataclasses.replace(experiment, train=whole)
-    step = _step(reference, experiment.build_reference(), slots_of(experiment), 1)
+    experiment = task.experiment
+    reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
+    step = _step(reference, task.reference_model, slots_of(experiment), 1)
     return flops.count(
-        step, sharding.unbox(state), abstract_examples(experiment, experiment.train.batch_size)
+        step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
     ).total
 
 

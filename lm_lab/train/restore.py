@@ -17,6 +17,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.engine.average import AVERAGE
 from lm_lab.engine.program import like
 from lm_lab.engine.sharding import unbox
@@ -200,11 +201,11 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     if not isinstance(content.get("data"), Mapping):
         return  # which is said where it is read
     data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
-    if data.vocabulary_file is not None or loader.learnt_file(data) is None:
+    if data.vocabulary_file is not None or Text(data).learnt_file is None:
         return
     newest = commits.newest_intact(directory / "checkpoints")
     text = commits.read_record(newest, verified=False).extra.get("text")
-    if text is not None and text != loader.open_dataset(data).identity:
+    if text is not None and text != Text(data).dataset.identity:
         raise UserError(
             f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
             f"{carried.TOKENIZER}/{carried.LEARNT} is not there; put that back, or the text"

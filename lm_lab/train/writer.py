@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.data import loader
 from lm_lab.evaluation.likelihood import rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
@@ -18,7 +17,7 @@ from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity, optimizer
 from lm_lab.train.program import Program
-from lm_lab.train.run import Run
+from lm_lab.train.run import BoundRun
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ class RunWriter:
     Raises UserError where the directory cannot be written, holds another run, or is in use.
     """
 
-    def __init__(self, run: Run, alone: bool = True) -> None:
+    def __init__(self, run: BoundRun, alone: bool = True) -> None:
         self.run = run._replace(resolved=carried.relative(run.resolved))
         # A kill may find a member one commit ahead of the others: it then still has the one that
         # they share.
@@ -106,9 +105,9 @@ class RunWriter:
         """Whether a run that has ended is asked for another end. Raises UserError where it cannot
         have one.
         """
-        directory, experiment = self.run.directory, self.run.experiment
+        directory = self.run.directory
         if self._claim.other_files:
-            dataset = loader.open_dataset(experiment.data)
+            dataset = self.run.task.dataset
             if result.get("text", dataset.identity) != dataset.identity:
                 raise UserError(
                     f"{directory} was trained on other text than config.data gives; {OTHER}"
@@ -208,7 +207,7 @@ class RunWriter:
             self.run.directory, lines, step, extra, newest.extra if newest else {}
         )
         self._checkpoints.rewind(step)
-        carried.keep(self.run.directory, self.run.experiment)
+        carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._text, self._base, self._company = program, text, base, company

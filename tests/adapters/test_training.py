@@ -41,7 +41,7 @@ def stepped(also=False):
     """(state before, state after two steps, metrics) of a run with an adapter."""
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
     experiment = tiny.resolve(changes)[0]
-    program = programs.assemble(experiment)
+    program = programs.assemble(tiny.bound(experiment))
     before = jax.jit(lambda hyper: unbox(program.init(hyper, {})))(programs.hyper_of(experiment))
     examples = jax.tree.map(
         lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
@@ -72,8 +72,8 @@ def test_what_is_trained_beside_adapters_moves_and_is_not_adapted():
 
 def test_accumulated_is_one_batch():
     experiment = tiny.resolve(LORA | {"adapter.dropout": 0.0})[0]
-    objective, adapter = experiment.build_objective(), experiment.build_adapter()
-    gradient = gradients(experiment.build_model(), objective, "float32", adapter)
+    objective, adapter = tiny.bound(experiment).objective, tiny.bound(experiment).adapter
+    gradient = gradients(tiny.bound(experiment).model, objective, "float32", adapter)
     state = stepped()[1]
     batch = objective.prepare(jax.random.key(0), tiny.examples())
     whole, parts = (
@@ -90,7 +90,7 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
     adapted = DEPTH * rank * (4 * 2 * WIDTH + 2 * 5 * WIDTH)
     attention = 12 * DEPTH * WIDTH * LENGTH
     # Forward and back through every kernel, and all three products of the adapters.
-    assert programs.assemble(tiny.resolve(LORA)[0]).flops_per_step == (
+    assert programs.assemble(tiny.bound(tiny.resolve(LORA)[0])).flops_per_step == (
         ROWS * LENGTH * (4 * (body + head) + 6 * adapted + attention)
     )
     # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a
@@ -106,10 +106,17 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
 def compiled_flops(changes):
     """XLA's count of a gradient."""
     experiment = tiny.resolve(changes)[0]
-    state, objective = unbox(programs.assemble(experiment).state), experiment.build_objective()
+    state, objective = (
+        unbox(programs.assemble(tiny.bound(experiment)).state),
+        tiny.bound(experiment).objective,
+    )
     key = jax.random.key(0)
-    batch = jax.eval_shape(objective.prepare, key, programs.abstract_examples(experiment, ROWS))
-    gradient = gradients(experiment.build_model(), objective, "float32", experiment.build_adapter())
+    batch = jax.eval_shape(
+        objective.prepare, key, programs.abstract_examples(tiny.bound(experiment), ROWS)
+    )
+    gradient = gradients(
+        tiny.bound(experiment).model, objective, "float32", tiny.bound(experiment).adapter
+    )
     compiled = jax.jit(gradient).lower(state.params, batch, key, state.slots["frozen"]).compile()
     return (compiled.cost_analysis() or {})["flops"]
 
@@ -117,7 +124,7 @@ def compiled_flops(changes):
 @pytest.mark.parametrize("how", ["map", "vmap"])
 @pytest.mark.parametrize("shared", [False, True], ids=["own base", "shared base"])
 def test_a_member_of_a_population_is_its_solo_run(how, shared):
-    program = programs.assemble(tiny.resolve(LORA)[0])
+    program = programs.assemble(tiny.bound(tiny.resolve(LORA)[0]))
     step, slots = chunk(program.step), {"frozen": frozen_slot(shared)}
     begin = jax.jit(lambda hyper: unbox(program.init(hyper, {})))
     starts = [begin(programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])) for seed in (0, 7)]
@@ -170,7 +177,9 @@ def test_what_was_adapted_without_a_beginning_is_found_again_from_its_seed(tmp_p
 
 
 def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
-    state = member(compile_program([tiny.resolve({"train.initial": str(base)})[0]]).start(), 0)
+    state = member(
+        compile_program([tiny.bound(tiny.resolve({"train.initial": str(base)})[0])]).start(), 0
+    )
     assert same_bits(state.params, restore.load_params(base)[2])
     assert not jax.tree.leaves(state.slots)
 
@@ -236,7 +245,7 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
 
 def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, tmp_path):
     together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (0, 1)]
-    compiled = compile_program([run.experiment for run in together])
+    compiled = compile_program([tiny.bound(run.experiment) for run in together])
     assert compiled.program.slots["frozen"].shared
     assert jax.tree.leaves(compiled.start().slots)[0].ndim == 2
     train(together)
@@ -260,7 +269,7 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
         solo["final"]["eval/heldout/nll"], rel=1e-4
     )
     experiment = tiny.resolve(LORA | {"train.initial": str(base)} | changes)[0]
-    shardings = flatten(compile_program([experiment]).placed.params["lora"])
+    shardings = flatten(compile_program([tiny.bound(experiment)]).placed.params["lora"])
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(
         "population", None, "fsdp", None
     )
@@ -290,7 +299,7 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     changes |= {"adapter.also_train": ["head"], "adapter.rank": 2} if adapter == "lora" else {}
     experiment, resolved = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))
     run = Run(experiment, resolved, tmp_path / "run")
-    state = compile_program([experiment]).start()
+    state = compile_program([tiny.bound(experiment)]).start()
     begun = restore.load_params(base)[2]
     assert same_bits(state.slots["frozen"]["model"]["layers"], begun["layers"])
     head = state.params["params"]["head"] if adapter == "lora" else state.params["head"]

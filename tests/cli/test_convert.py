@@ -137,7 +137,7 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     }
     asked = given | {"adapter": {"name": "lora", "continues": True}}
     experiment, resolved = configs.resolve(configs.ConfigDict(asked))
-    state = compile_program([experiment]).start()
+    state = compile_program([tiny.bound(experiment)]).start()
     assert tiny.same_bits(tiny.member(state.params["lora"], 0), adapter[1])
     assert tiny.same_bits(state.slots["frozen"], folder.load(Path("foreign"))[2])
     assert configs.resolve(configs.ConfigDict(resolved), stored=True)[1] == resolved
@@ -152,7 +152,7 @@ def test_training_goes_on_with_an_adapter_where_it_is_asked_for(place, adapter):
     with pytest.raises(
         UserError, match=r"has an adapter with rank 2, and config.adapter.rank is 4; leave it out"
     ):
-        compile_program([wrong.experiment])
+        compile_program([tiny.bound(wrong.experiment)])
     with pytest.raises(UserError, match=r"config.adapter.continues needs config.train.initial"):
         configs.resolve(configs.override(configs.ConfigDict(asked), {"train.initial": None}))
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lm_lab.cli.generate import utf8
-from lm_lab.data import loader
 from lm_lab.data.tokenizers import byte, hugging_face
 from lm_lab.library.writing import pieces, prompted
 from lm_lab.train import carried
@@ -27,7 +26,7 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     source = {"name": "pairs", "path": path, "spell": "source", "unicode": "NFD"}
     config.data = {**PAIRS, "source": source}
     experiment = tiny.configs.resolve(config)[0]
-    tokenizer = loader.open_tokenizer(experiment.data)
+    tokenizer = Text(experiment.data).codec
     given = prompted(experiment, tokenizer, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
     expected = [
         *tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(),

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
+from lm_lab.data.text import Text
 from lm_lab.interop import peft
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
@@ -58,10 +59,10 @@ def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path,
     moved = [tmp_path / "elsewhere" / name for name in ("base", "lora", "merged")]
     for place, target in zip((*runs, tmp_path / "merged"), moved):
         shutil.copytree(place, target)
-    there = loader.open_tokenizer(_read(runs[0]))
+    there = Text(_read(runs[0])).codec
     monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(vocabularies, "_texts", lambda *_: pytest.fail("it learns again"))
-    assert [loader.open_tokenizer(_read(place)).identity for place in moved] == 3 * [there.identity]
+    assert [Text(_read(place)).codec.identity for place in moved] == 3 * [there.identity]
     assert not any(
         str(runs[0]) in (place / "config.json").read_text() for place in (moved[0], moved[2])
     )

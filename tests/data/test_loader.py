@@ -13,6 +13,7 @@ import pytest
 
 from lm_lab.data import loader
 from lm_lab.data.sources import synthetic, text
+from lm_lab.data.text import Text
 from lm_lab.schema import Chosen
 from lm_lab.types import UserError
 
@@ -129,7 +130,7 @@ def test_just_enough_text_for_a_batch():
 
 def test_dataset_of_a_config(tmp_path):
     source = synthetic.Config(documents=30, document_bytes=100)
-    data = loader.open_dataset(loader.Config(source=Chosen("synthetic", source)), tmp_path)
+    data = Text(loader.Config(source=Chosen("synthetic", source)), tmp_path).dataset
     assert (data.vocab, data.bytes_of.shape) == (257, (257,))
     assert len(data.train.tokens) + len(data.heldout.tokens) == 30 * 101
     for split, shuffle in itertools.product((data.train, data.heldout), (True, False)):
@@ -141,7 +142,7 @@ def test_dataset_of_a_config(tmp_path):
 def test_identity_follows_the_text(tmp_path):
     def identity():
         source = Chosen("text", text.Config(str(tmp_path / "a.txt")))
-        return loader.open_dataset(loader.Config(source=source, split="tail"), tmp_path).identity
+        return Text(loader.Config(source=source, split="tail"), tmp_path).dataset.identity
 
     (tmp_path / "a.txt").write_text("some text")
     first = identity()
@@ -152,7 +153,7 @@ def test_identity_follows_the_text(tmp_path):
 
 def test_unknown_tokenizer_has_a_suggestion(tmp_path):
     with pytest.raises(UserError, match=r"config\.data\.tokenizer.*did you mean 'byte'"):
-        loader.open_dataset(loader.Config(tokenizer=Chosen("bytes", None)), tmp_path)
+        _ = Text(loader.Config(tokenizer=Chosen("bytes", None)), tmp_path).dataset
 
 
 RESTART = """
@@ -162,7 +163,7 @@ from lm_lab.data import loader
 from lm_lab.data.sources import synthetic
 from lm_lab.schema import Chosen
 source = synthetic.Config(documents=30, document_bytes=100)
-data = loader.open_dataset(loader.Config(source=Chosen("synthetic", source)), Path(sys.argv[1]))
+data = Text(loader.Config(source=Chosen("synthetic", source)), Path(sys.argv[1])).dataset
 batches = loader.batches(data.train, window=9, batch_size=4, seed=3, shuffle=True)
 rows = (batches.at(step).tokens.tobytes() for step in eval(sys.argv[2]))
 print(*[hashlib.sha256(row).hexdigest() for row in rows])
@@ -187,7 +188,7 @@ def test_a_step_has_one_batch_in_any_process_and_order(tmp_path):
 @pytest.mark.data
 def test_tinyshakespeare_is_split_as_in_nanogpt(shared_data, tmp_path):
     source = Chosen("text", text.Config(str(shared_data / "tinyshakespeare" / "input.txt")))
-    data = loader.open_dataset(loader.Config(source=source, split="tail"), tmp_path)
+    data = Text(loader.Config(source=source, split="tail"), tmp_path).dataset
     # nanoGPT, data/shakespeare_char/readme.md: 1,003,854 and 111,540 tokens; ours ends in
     # end_of_document.
     assert (len(data.train.tokens), len(data.heldout.tokens)) == (1_003_854, 111_540 + 1)

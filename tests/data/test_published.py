@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lm_lab import config as configs
-from lm_lab.data import loader, published
+from lm_lab.data import published
+from lm_lab.data.text import Text
 from lm_lab.types import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -32,7 +33,7 @@ def test_a_missing_data_set_is_named_with_its_origin(tmp_path, monkeypatch, name
 
     def opened():
         experiment, _ = configs.resolve(configs.load(str(CONFIGS / f"{name}.py")))
-        return loader.open_dataset(experiment.data)
+        return Text(experiment.data).dataset
 
     with pytest.raises(UserError) as caught:
         opened()

@@ -7,6 +7,7 @@ import pytest
 
 from lm_lab.data import loader
 from lm_lab.data.sources import labelled, pairs
+from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import Chosen
 from lm_lab.types import UserError
@@ -31,7 +32,7 @@ def dataset(source, tmp_path):
 def open_pairs(source, tmp_path, **changes):
     section = {"length": 40, "context_length": 30, **changes}
     config = loader.Config(source=Chosen("pairs", source), **section)
-    return loader.open_dataset(config, tmp_path / "cache")
+    return Text(config, tmp_path / "cache").dataset
 
 
 def cut(dataset, side="train", **changes):
@@ -173,7 +174,7 @@ def test_labels_travel_with_their_texts(tmp_path):
     )
     source = Chosen("labelled", labelled.Config(str(tmp_path / "a.tsv")))
     config = loader.Config(source=source, length=12)
-    dataset = loader.open_dataset(config, tmp_path / "cache")
+    dataset = Text(config, tmp_path / "cache").dataset
     batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
     batch = batches.at(1)
     assert batch.context is None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lm_lab.data import store
+from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic, text
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import UserError
@@ -43,7 +44,7 @@ def texts(tokens):
 
 
 def test_splits_hold_every_document_once_and_whole(corpus, tmp_path):
-    built = store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3)
+    built = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache", holdout_fraction=0.3)
     train, heldout = texts(built.train), texts(built.heldout)
     assert sorted(train + heldout) == sorted(document.text for document in text.documents(corpus))
     assert not set(train) & set(heldout)
@@ -52,7 +53,9 @@ def test_splits_hold_every_document_once_and_whole(corpus, tmp_path):
 
 def test_split_ignores_names_order_and_other_documents(corpus, tmp_path):
     before = texts(
-        store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout
+        store.build(
+            Corpus("text", corpus), TOKENIZER, tmp_path / "cache", holdout_fraction=0.3
+        ).heldout
     )
     folder = Path(corpus.path)
     for number in range(0, 40, 3):
@@ -60,7 +63,9 @@ def test_split_ignores_names_order_and_other_documents(corpus, tmp_path):
     for file in list(folder.iterdir()):
         file.rename(folder / f"renamed-{file.name}")
     after = texts(
-        store.build("text", corpus, TOKENIZER, tmp_path / "cache", holdout_fraction=0.3).heldout
+        store.build(
+            Corpus("text", corpus), TOKENIZER, tmp_path / "cache", holdout_fraction=0.3
+        ).heldout
     )
     assert set(after) == {held for held in before if int(held.split(":")[0].split()[1]) % 3}
 
@@ -70,7 +75,10 @@ def test_each_side_gets_a_document(tmp_path, fraction):
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "b.txt").write_text("second")
     built = store.build(
-        "text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=fraction
+        Corpus("text", text.Config(str(tmp_path))),
+        TOKENIZER,
+        tmp_path / "cache",
+        holdout_fraction=fraction,
     )
     assert sorted(texts(built.train) + texts(built.heldout)) == ["first", "second"]
     assert len(texts(built.train)) == 1
@@ -80,7 +88,10 @@ def test_copies_of_a_text_lie_on_one_side(tmp_path):
     for number in range(60):
         (tmp_path / f"{number}.txt").write_text(f"text {number % 20}")
     built = store.build(
-        "text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache", holdout_fraction=0.5
+        Corpus("text", text.Config(str(tmp_path))),
+        TOKENIZER,
+        tmp_path / "cache",
+        holdout_fraction=0.5,
     )
     assert not set(texts(built.train)) & set(texts(built.heldout))
 
@@ -89,7 +100,7 @@ def test_tail_is_cut_as_nanogpt_cuts(tmp_path):
     (tmp_path / "one.txt").write_text("0123456789" * 10 + "abcde")
     config = text.Config(str(tmp_path / "one.txt"))
     built = store.build(
-        "text", config, TOKENIZER, tmp_path / "cache", split="tail", holdout_fraction=0.1
+        Corpus("text", config), TOKENIZER, tmp_path / "cache", split="tail", holdout_fraction=0.1
     )
     assert len(built.train) == int(0.9 * 105)
     assert (
@@ -103,7 +114,7 @@ def test_copies_of_one_text_cannot_be_split_by_document(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text("all in one")
     with pytest.raises(UserError, match=r"config\.data\.split.*'tail'"):
-        store.build("text", text.Config(str(tmp_path)), TOKENIZER, tmp_path / "cache")
+        store.build(Corpus("text", text.Config(str(tmp_path))), TOKENIZER, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.building"))
 
 
@@ -120,7 +131,7 @@ def test_text_too_short_for_a_tail(tmp_path):
 
 
 def test_manifest_describes_the_files(corpus, tmp_path):
-    built = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+    built = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     manifest = json.loads((built.path / "manifest.json").read_text())
     assert set(manifest["files"]) == {file.name for file in built.path.iterdir()} - {
         "manifest.json"
@@ -143,16 +154,16 @@ def test_manifest_describes_the_files(corpus, tmp_path):
 
 
 def test_built_once(corpus, tmp_path, monkeypatch):
-    first = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+    first = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=lambda config: 1 / 0))
-    second = store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+    second = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     assert first.key == second.key
     np.testing.assert_array_equal(first.train, second.train)
 
 
 def test_another_text_tokenizer_or_split_is_another_store(corpus, tmp_path):
     def key(tokenizer=TOKENIZER, **settings):
-        return store.build("text", corpus, tokenizer, tmp_path / "cache", **settings).key
+        return store.build(Corpus("text", corpus), tokenizer, tmp_path / "cache", **settings).key
 
     keys = [
         key(),
@@ -175,7 +186,7 @@ def test_text_that_changes_while_it_is_read_is_refused(corpus, tmp_path, monkeyp
     restless = text.SOURCE._replace(fingerprint=lambda config: next(prints))
     monkeypatch.setattr(text, "SOURCE", restless)
     with pytest.raises(UserError, match=r"changed while it was read; run again"):
-        store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+        store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
@@ -188,7 +199,7 @@ def test_document_that_differs_at_the_second_reading_is_refused(corpus, tmp_path
 
     monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=restless))
     with pytest.raises(UserError, match=r"00\.txt changed while it was read"):
-        store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+        store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
 
 
 def flip_a_bit(file, place):
@@ -199,7 +210,7 @@ def flip_a_bit(file, place):
 
 @pytest.mark.parametrize("damage", ["cut", "lost", "manifest", "flipped", "flipped digit"])
 def test_damage_is_seen(corpus, tmp_path, damage):
-    path = store.build("text", corpus, TOKENIZER, tmp_path / "cache").path
+    path = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache").path
     if damage == "flipped":
         flip_a_bit(path / "train.tokens", 100)
     elif damage == "flipped digit":
@@ -214,14 +225,14 @@ def test_damage_is_seen(corpus, tmp_path, damage):
     else:
         (path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=rf"{path.name}.*delete it and run again"):
-        store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+        store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
 
 
 def test_cache_that_cannot_be_written(corpus, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot write the token store.*LM_LAB_CACHE"):
-        store.build("text", corpus, TOKENIZER)
+        store.build(Corpus("text", corpus), TOKENIZER)
 
 
 def test_where_the_cache_is(monkeypatch):
@@ -237,7 +248,7 @@ def test_where_the_cache_is(monkeypatch):
 
 def test_unknown_source_has_a_suggestion(tmp_path):
     with pytest.raises(UserError, match=r"config\.data\.source.*did you mean 'stdlib'"):
-        store.build("stdlb", None, TOKENIZER, tmp_path)
+        store.build(Corpus("stdlb", None), TOKENIZER, tmp_path)
 
 
 SLOW_SOURCE = """
@@ -260,7 +271,7 @@ from lm_lab.data import store
 from lm_lab.data.sources import synthetic
 from lm_lab.data.tokenizers import byte
 config = synthetic.Config(documents=40, document_bytes=64)
-built = store.build("slow.source", config, byte.make(byte.Config()), Path(sys.argv[1]))
+built = store.build(Corpus("slow.source", config), byte.make(byte.Config()), Path(sys.argv[1]))
 print(built.key, len(built.train), flush=True)
 """
 
@@ -342,6 +353,6 @@ def test_leftovers_of_another_store_are_swept_unless_held(corpus, builders, tmp_
         assert living.poll() is None, living.communicate()
         time.sleep(0.005)
     (tmp_path / "cache" / "dead.building").mkdir()
-    store.build("text", corpus, TOKENIZER, tmp_path / "cache")
+    store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("*.building"))) == 1  # of the living one
     finish(living)

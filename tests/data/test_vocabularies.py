@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.data import store, vocabularies
+from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import pairs
 from lm_lab.data.tokenizers import byte, words
 from lm_lab.data.writing import Rule
@@ -24,7 +25,7 @@ def source(tmp_path, monkeypatch):
 
 
 def learn(source, **settings):
-    return vocabularies.tokenizer("words", words.Config(**settings), "pairs", source, RULE)
+    return vocabularies.tokenizer("words", words.Config(**settings), Corpus("pairs", source), RULE)
 
 
 def kept():
@@ -97,4 +98,4 @@ def test_a_cache_that_cannot_be_written(source, tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_that_learns_nothing_reads_nothing():
-    assert vocabularies.tokenizer("byte", byte.Config(), "pairs", None, RULE).vocab == 257
+    assert vocabularies.tokenizer("byte", byte.Config(), Corpus("pairs", None), RULE).vocab == 257

@@ -38,7 +38,8 @@ def test_it_is_in_float32_whatever_the_parameters_are():
 
 def test_runs_without_one_hold_and_save_nothing_of_it():
     with_one, without = (
-        programs.assemble(tiny.resolve({"train.average_decay": decay})[0]) for decay in (0.9, None)
+        programs.assemble(tiny.bound(tiny.resolve({"train.average_decay": decay})[0]))
+        for decay in (0.9, None)
     )
     assert "average" in saved(with_one.state, with_one.slots)["slots"]
     assert "slots" not in saved(without.state, without.slots)

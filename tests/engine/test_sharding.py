@@ -23,7 +23,7 @@ MEMBERS = [
 
 def compiled(mesh, members=MEMBERS[:1]):
     changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
-    return compile_program([tiny.resolve(changes | own)[0] for own in members])
+    return compile_program([tiny.bound(tiny.resolve(changes | own)[0]) for own in members])
 
 
 def trained(mesh, members=MEMBERS[:1]):

@@ -24,26 +24,27 @@ from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
 
 EXPERIMENT = tiny.resolve()[0]
-OBJECTIVE = EXPERIMENT.build_objective()
-PROGRAM = programs.assemble(EXPERIMENT)
+OBJECTIVE = tiny.bound(EXPERIMENT).objective
+PROGRAM = programs.assemble(tiny.bound(EXPERIMENT))
 STEPS = 3
 
 
 def gradient_of(experiment=EXPERIMENT, microbatches=1):
     return accumulate(
-        gradients(experiment.build_model(), OBJECTIVE, experiment.precision.compute), microbatches
+        gradients(tiny.bound(experiment).model, OBJECTIVE, experiment.precision.compute),
+        microbatches,
     )
 
 
 @cache
 def step_of(experiment=EXPERIMENT, microbatches=1):
     train = replace(experiment.train, microbatches=microbatches)
-    return programs.assemble(replace(experiment, train=train)).step
+    return programs.assemble(tiny.bound(replace(experiment, train=train))).step
 
 
 @cache
 def begin(experiment):
-    init = programs.assemble(experiment).init
+    init = programs.assemble(tiny.bound(experiment)).init
     return jax.jit(lambda hyper: unbox(init(hyper, {})))
 
 
@@ -127,7 +128,7 @@ def test_the_gradient_is_that_of_the_mean_over_all_targets():
 
     def mean(params):
         sums = OBJECTIVE.loss(
-            EXPERIMENT.build_model().apply({"params": params}, batch.inputs), batch
+            tiny.bound(EXPERIMENT).model.apply({"params": params}, batch.inputs), batch
         )
         return sums["nll"] / sums["weight"]
 
@@ -215,7 +216,7 @@ def test_a_half_precision_gradient_of_a_frequent_token_is_summed_in_float32():
     batch = OBJECTIVE.prepare(jax.random.key(0), frequent)
     rows = {}
     for compute in ("float32", "bfloat16"):
-        gradient = jax.jit(gradients(EXPERIMENT.build_model(), OBJECTIVE, compute))
+        gradient = jax.jit(gradients(tiny.bound(EXPERIMENT).model, OBJECTIVE, compute))
         rows[compute] = gradient(start().params, batch, jax.random.key(0))[0]["embed"]["embedding"][
             0
         ]

@@ -11,7 +11,7 @@ from tests.tiny import ROUNDING, VOCAB, distance
 
 
 def built(**changes):
-    objective = tiny.resolve()[0].build_objective()
+    objective = tiny.bound(tiny.resolve()[0]).objective
     model = tiny.model(**changes)
     params = tiny.params_of(model, Inputs(tiny.tokens()))
     parts = [tiny.examples(seed=seed) for seed in range(3)]

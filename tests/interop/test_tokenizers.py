@@ -12,6 +12,7 @@ import pytest
 from lm_lab import config as configs
 from lm_lab.cli import convert
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.interop import architectures, folder, nearest, origin, tokenizers
 from lm_lab.interop.fields import config_of
 from lm_lab.registry import load
@@ -96,13 +97,13 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert "without" not in capsys.readouterr().out
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(run)), stored=True)
     assert experiment.model.vocab == VOCAB  # no id is added beside those that the model has
-    tokenizer = loader.open_tokenizer(experiment.data)
+    tokenizer = Text(experiment.data).codec
     ids = tokenizer.encode("the cat sat")
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids
     assert str(tmp_path) not in (run / "config.json").read_text()  # all paths are the run's own
     if experiment.model.reads_context:
-        assert experiment.vocabulary().start == 3
+        assert tiny.bound(experiment).vocabulary.start == 3
     assert (
         convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"])
         == 0
@@ -169,7 +170,7 @@ def test_older_forms_are_read_as_tokenizer_json_is(tmp_path):
 def _made(place: Path):
     section, why = tokenizers.find(place)
     assert not why
-    return loader.open_tokenizer(build(loader.Config, {"tokenizer": section}, "data"))
+    return Text(build(loader.Config, {"tokenizer": section}, "data")).codec
 
 
 def _made_without(place: Path):

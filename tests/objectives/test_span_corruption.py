@@ -157,7 +157,7 @@ def test_a_run_learns_it(objective, ids, tmp_path):
 @pytest.mark.parametrize("objective", ["span_corruption", "denoising"])
 def test_isolated_documents_do_not_see_each_other(objective):
     experiment, _ = tiny.resolve({"model.family": "encoder_decoder", "objective.name": objective})
-    model, prepare = experiment.build_model(), jax.jit(experiment.build_objective().prepare)
+    model, prepare = tiny.bound(experiment).model, jax.jit(tiny.bound(experiment).objective.prepare)
     tokens = tiny.tokens(2, tiny.LENGTH)
     segments = jnp.where(jnp.arange(tiny.LENGTH) < 9, 1, 2) * jnp.ones_like(tokens)
     # The same corruption of a text whose first document is another.

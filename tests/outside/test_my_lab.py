@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
@@ -79,7 +79,7 @@ def test_a_schedule_sets_the_rate(trained):
 
 def test_a_source_mixes_others_and_a_tokenizer_cuts_them(trained):
     experiment, _, _ = trained
-    codec = loader.open_tokenizer(experiment.data)
+    codec = Text(experiment.data).codec
     assert codec.decode(codec.encode("ABc")) == "abc"
     settings = experiment.data.source.settings
     from my_lab import blend
@@ -122,7 +122,7 @@ def test_a_position_scheme_is_added_to_scores():
 
     def logits(scheme):
         experiment, _ = tiny.resolve({"model.positions": scheme})
-        model = experiment.build_model()
+        model = tiny.bound(experiment).model
         return jax.jit(model.apply)({"params": tiny.params_of(model, texts)}, texts)
 
     flat = logits({"name": "my_lab.logarithmic", "strength": 0.0})

@@ -24,6 +24,7 @@ from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
 from lm_lab.train import loop
 from lm_lab.train.run import Run
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests.cli import cli_helpers
 
@@ -55,7 +56,8 @@ WORDS = {OLD: SOURCE, '"warmup_steps": 5})': SCHEDULE}
 
 def asked(release: Path, name: str, **changes) -> Run:
     config = configs.load(str(release / "config.py"))
-    return Run(*configs.resolve(configs.override(config, changes)), release / name)
+    task = bind(*configs.resolve(configs.override(config, changes)))
+    return Run(task.experiment, task.values, release / name)
 
 
 def lines(directory: Path) -> list[str]:
@@ -135,7 +137,7 @@ def test_a_finished_sweep_has_nothing_to_do(release, later_release):
 
 
 def resolve(study, point):
-    return configs.resolve(configs.override(study.base, point))[1]
+    return dict(bind(*configs.resolve(configs.override(study.base, point))).values)
 
 
 @pytest.mark.processes

@@ -17,13 +17,13 @@ PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says,
 PROGRAMS: dict[tuple[str, ...], CompiledProgram] = {}
 
 
-def compile_once(experiments):
-    """The program of these experiments, compiled once in a process: that is most of a tiny run's
+def compile_once(tasks):
+    """The program of these tasks, compiled once in a process: that is most of a tiny run's
     time.
     """
-    key = tuple(map(repr, experiments))
+    key = tuple(repr(task.experiment) for task in tasks)
     if key not in PROGRAMS:
-        PROGRAMS[key] = compile_program(experiments)
+        PROGRAMS[key] = compile_program(tasks)
     return PROGRAMS[key]
 
 
@@ -47,7 +47,7 @@ def runs_in(directory, members=THREE[:1], **changes):
 
 def kept(run):
     """What a run leaves behind, less what a clock says: (state, lines, result)."""
-    made = program.assemble(run.experiment)
+    made = program.assemble(tiny.bound(run.experiment))
     abstract = saved(unbox(made.state), made.slots)
     spec = identity.name_of(run.resolved)
     with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:

@@ -52,7 +52,7 @@ def test_members_killed_and_started_again_end_in_the_same_bits(tmp_path, monkeyp
 
 def test_it_is_sharded_as_the_parameters_are_and_averages_adapters_alone():
     changes = {"adapter.name": "lora", "mesh.fsdp": 2, "train.average_decay": 0.9}
-    compiled = compile_program([tiny.resolve(changes)[0]])
+    compiled = compile_program([tiny.bound(tiny.resolve(changes)[0])])
     assert compiled.placed.slots["average"] == compiled.placed.params
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.train import loop
 from lm_lab.train.plan import plan
 from lm_lab.train.run import Run
@@ -34,7 +34,7 @@ def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message
     data = {"source": {"name": "text", "path": str(text)}, "length": 16}
     experiment, resolved = tiny.resolve({"data": data} | changes)
     with pytest.raises(UserError) as refused:
-        plan(experiment)
+        plan(tiny.bound(experiment))
     assert message in str(refused.value)
     with pytest.raises(UserError) as trained:
         loop.train([Run(experiment, resolved, tmp_path / "run")])
@@ -46,7 +46,7 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
         {"data": {"source": {"name": "text", "path": str(text)}, "length": 16}}
     )
     assert resolved["data"]["split"] == "documents"
-    dataset = loader.open_dataset(experiment.data)
+    dataset = Text(experiment.data).dataset
     assert dataset.tail
     whole = text.read_bytes()
     cut = int(0.9 * len(whole))

@@ -10,9 +10,11 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.data import loader
+from lm_lab.data.text import Text
 from lm_lab.runs import commits
 from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -26,7 +28,7 @@ def base_in(place: Path, changes: dict) -> Path:
     experiment, resolved = tiny.resolve(changes)
     place.mkdir()
     (place / "config.json").write_text(json.dumps(carried.relative(resolved)))
-    carried.keep(place, experiment)
+    carried.keep(place, experiment, Text(experiment.data))
     shapes = restore.abstract_params(experiment.family, experiment.model)
     restore.write_params(place, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     return place
@@ -36,7 +38,7 @@ def beginning_with(place: Path, **data: object):
     """The experiment of a config that says of model and tokenizer nothing."""
     values = BARE | {"data": {"source": "synthetic", "length": 16} | data}
     config = configs.override(configs.ConfigDict(values), {"train.initial": str(place)})
-    return configs.resolve(config)[0]
+    return bind(*configs.resolve(config)).experiment
 
 
 def test_what_a_config_does_not_say_is_the_bases(tmp_path):
@@ -47,28 +49,27 @@ def test_what_a_config_does_not_say_is_the_bases(tmp_path):
     stored = restore.load_params(base)[1]
     assert (found.family, found.model) == ("decoder", stored)
     assert (found.data.tokenizer.name, found.data.tokenizer.settings.most_words) == ("words", 7)
-    assert initial.read(found)
+    assert initial.read(found, Text(found.data))
 
 
 def test_what_was_learnt_is_not_learnt_again(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters", "data.source.symbols": 4})
     found = beginning_with(base, source={"name": "synthetic", "symbols": 9})
     tokenizers = [
-        loader.open_tokenizer(_settings(place))
-        for place in (base, _keeping(tmp_path / "next", found))
+        Text(_settings(place)).codec for place in (base, _keeping(tmp_path / "next", found))
     ]
     assert len({tokenizer.identity for tokenizer in tokenizers}) == 1
     other = configs.override(
         tiny.config({"data.source.symbols": 9}), {"data.tokenizer": "characters"}
     )
-    assert configs.resolve(other)[0].vocabulary().size > tokenizers[0].vocab
+    assert Text(configs.resolve(other)[0].data).codec.vocab > tokenizers[0].vocab
 
 
 def test_a_tokenizer_is_learnt_again_from_the_same_text_alone(tmp_path):
     base = base_in(tmp_path / "base", {"data.tokenizer": "characters"})
     shutil.rmtree(base / "tokenizer")  # as in the directories of releases that did not keep it
     experiment = configs.resolve(tiny.config({"data.tokenizer": "characters"}))[0]
-    text = loader.open_dataset(experiment.data).identity
+    text = Text(experiment.data).dataset.identity
     for step, there in enumerate([text, "of another text"], 1):
         record = commits.Record(step, "", None, {"text": there}, {})
         commits.commit(base / "checkpoints", {"step": np.zeros(1)}, record, keep=1)
@@ -94,7 +95,7 @@ def _keeping(place: Path, experiment) -> Path:
         "objective": {},
     }
     (place / "config.json").write_text(json.dumps(values))
-    carried.keep(place, experiment)
+    carried.keep(place, experiment, Text(experiment.data))
     return place
 
 
@@ -104,7 +105,7 @@ def test_another_tokenizer_is_refused_by_name(tmp_path):
     with pytest.raises(
         UserError, match=r"config.data.tokenizer 'byte' is not that of .*, which has 'characters'"
     ):
-        initial.read(found)
+        initial.read(found, Text(found.data))
 
 
 def test_a_base_without_a_tokenizer_asks_for_one(tmp_path):
@@ -173,7 +174,7 @@ def test_another_file_than_the_runs_own_is_refused(tmp_path):
         }
         experiments.append(tiny.resolve(named)[0])
     (tmp_path / "run").mkdir()
-    carried.keep(tmp_path / "run", experiments[0])
+    carried.keep(tmp_path / "run", experiments[0], Text(experiments[0].data))
     carried.check(tmp_path / "run", experiments[0])
     with pytest.raises(
         UserError, match=r"b/tokenizer.json is not the tokenizer that the run began with"

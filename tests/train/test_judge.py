@@ -34,7 +34,7 @@ def stored(directory, family, objective, **model):
     experiment, resolved = tiny.resolve(changes)
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(resolved))
-    init, hyper = assemble(experiment).init, hyper_of(experiment)
+    init, hyper = assemble(tiny.bound(experiment)).init, hyper_of(experiment)
     state = jax.jit(lambda: unbox(init(hyper, {})))()
     params = jax.tree.map(
         lambda x: x * 3, state.params
@@ -90,12 +90,12 @@ def one_by_one(model, params, objective, ids):
 def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objective, model):
     experiment, params = stored(tmp_path / "run", family, objective, **model)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    judge = open_judge(tmp_path / "run", experiment)
+    judge = open_judge(tmp_path / "run", tiny.bound(experiment))
     cost = judge.of(TEXT)
     ids = list(TEXT.encode())
     assert (cost.tokens, cost.bytes) == (len(ids), len(ids))
     assert cost.nats == pytest.approx(
-        one_by_one(experiment.build_model(), params, objective, ids), rel=1e-5
+        one_by_one(tiny.bound(experiment).model, params, objective, ids), rel=1e-5
     )
     assert cost.bits_per_byte == cost.nats / math.log(2) / len(ids)
     assert judge.kind == ("pseudo-" if objective == "masked" else "")
@@ -127,4 +127,4 @@ def test_an_objective_without_a_likelihood_of_texts_is_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"'span_corruption' restores .* gives no likelihood of a whole text"
     ):
-        open_judge(tmp_path / "run", experiment)
+        open_judge(tmp_path / "run", tiny.bound(experiment))

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("shared_programs")
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
     runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
-    experiments = [run.experiment for run in runs]
-    compiled, compile_, later = loop.compile_program(experiments), Compiled.compile, [0.0]
+    tasks = [tiny.bound(run.experiment) for run in runs]
+    compiled, compile_, later = loop.compile_program(tasks), Compiled.compile, [0.0]
 
     def slow(self, *args):
         later[0] += 1000.0
@@ -62,7 +62,7 @@ def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):
 def test_the_records_of_a_run(undisturbed):
     run = undisturbed[0]
     _, lines, result = kept(run)
-    made = program.assemble(run.experiment)
+    made = program.assemble(tiny.bound(run.experiment))
     assert [line["step"] for line in lines] == [2, 4, 4, 6, 8, 8]
     assert ["train/nll" in line for line in lines] == [True, True, False, True, True, False]
     for line in lines:

@@ -90,7 +90,7 @@ def test_classes_and_values_are_learnt(tmp_path):
     with pytest.raises(
         UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
     ):
-        compile_program([wrong.experiment])
+        compile_program([tiny.bound(wrong.experiment)])
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])
@@ -104,7 +104,7 @@ def test_every_family_can_be_asked_for_a_class(family, tmp_path):
         "objective": {"name": "classification"},
         "data": data,
     }
-    program = assemble(tiny.resolve(changes)[0])
+    program = assemble(tiny.bound(tiny.resolve(changes)[0]))
     assert program.params["head"] >= 2 * 16 + 2
     assert program.flops_per_step > 6 * program.params["matmul_body"] * tiny.ROWS
 

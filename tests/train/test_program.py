@@ -24,7 +24,7 @@ def assembled(**changes):
     sections = ("model", "train", "data", "precision", "schedule")
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     assert all(name.split(".")[0] in sections for name in dotted)
-    return assemble(tiny.resolve(dotted)[0])
+    return assemble(tiny.bound(tiny.resolve(dotted)[0]))
 
 
 CLOSED_FORM = (
@@ -83,10 +83,12 @@ def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     model = {"family": family} | {name: size for name, size in sizes.items() if name in known}
     changes = {"model": model, "objective": {"name": LEARNS.get(family, "causal")}}
     experiment = configs.resolve(ConfigDict(tiny.RUN | changes))[0]
-    gradient = gradients(experiment.build_model(), experiment.build_objective(), "float32")
-    state = unbox(assemble(experiment).state)
-    prepare = experiment.build_objective().prepare
-    batch = jax.eval_shape(prepare, jax.random.key(0), programs.abstract_examples(experiment, ROWS))
+    gradient = gradients(tiny.bound(experiment).model, tiny.bound(experiment).objective, "float32")
+    state = unbox(assemble(tiny.bound(experiment)).state)
+    prepare = tiny.bound(experiment).objective.prepare
+    batch = jax.eval_shape(
+        prepare, jax.random.key(0), programs.abstract_examples(tiny.bound(experiment), ROWS)
+    )
     arguments = (state.params, batch, jax.random.key(0))
     counted = count(gradient, *arguments)
     monkeypatch.setattr(

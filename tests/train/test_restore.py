@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> Path:
     """A run of two checkpoints: zeros at step 1, ones at step 2."""
     experiment, resolved = tiny.resolve()
     identity.write(tmp_path, resolved, identity.claim(tmp_path, resolved))
-    params = tiny.params_of(experiment.build_model(), Inputs(tiny.tokens()))
+    params = tiny.params_of(tiny.bound(experiment).model, Inputs(tiny.tokens()))
     with Checkpoints(tmp_path / "checkpoints", 2, identity.name_of(resolved)) as checkpoints:
         for step in (1, 2):
             filled = tiny.jax.tree.map(lambda x, step=step: x * 0 + step - 1, params)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from lm_lab.config import override, resolve
 from lm_lab.engine import sharding
 from lm_lab.train.compiled import compile_program
+from lm_lab.train.task import bind
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
@@ -43,9 +44,9 @@ def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
 
 def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
     """As lm_lab/train/loop.py builds and calls it: `config`, which has so many parameters."""
-    experiment, _ = resolve(config(shape, changes))
-    steps_per_call = experiment.train.steps_per_call
-    compiled = compile_program([experiment])
+    task = bind(*resolve(config(shape, changes)))
+    steps_per_call = task.experiment.train.steps_per_call
+    compiled = compile_program([task])
     assert compiled.program.params["total"] == params
     with sharding.use(compiled.mesh):
         state = compiled.start()

@@ -5,6 +5,7 @@ import sysconfig
 import pytest
 
 from lm_lab.data import store
+from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import stdlib
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import UserError
@@ -53,7 +54,7 @@ def test_python_without_source(library):
 
 
 def test_this_interpreter_has_a_corpus(tmp_path):
-    built = store.build("stdlib", stdlib.Config(), byte.make(byte.Config()), tmp_path)
+    built = store.build(Corpus("stdlib", stdlib.Config()), byte.make(byte.Config()), tmp_path)
     tokens = len(built.train) + len(built.heldout)
     assert built.manifest["bytes"] + built.manifest["documents"] == tokens
     assert (

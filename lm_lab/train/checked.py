@@ -6,7 +6,7 @@ from typing import Any
 from lm_lab.types import AdapterFunctions, Batch, ObjectiveFunctions, UserError
 
 
-def checked(module: str, made: Any) -> ObjectiveFunctions:
+def objective(module: str, made: Any) -> ObjectiveFunctions:
     """The objective that a module made, which says what is wrong with its batches and sums where
     they are traced.
     """
@@ -18,7 +18,7 @@ def checked(module: str, made: Any) -> ObjectiveFunctions:
     return ObjectiveFunctions(prepare, made.loss)
 
 
-def checked_adapter(module: str, made: Any) -> AdapterFunctions:
+def adapter(module: str, made: Any) -> AdapterFunctions:
     """The adapter that a module made. Raises UserError for something else."""
     return _require(module, "make", made, AdapterFunctions)
 

@@ -1,0 +1,207 @@
+"""An experiment with all that it names loaded and opened: done once a launch, by `bind`."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from lm_lab import registry
+from lm_lab.contracts import EvaluationData, Family, Model, Objective
+from lm_lab.data import loader
+from lm_lab.data.records import RecordBatches
+from lm_lab.data.text import Text, Texts
+from lm_lab.nn.pooling import Pooled
+from lm_lab.schema import reference
+from lm_lab.train import checked, initial, metrics
+from lm_lab.train.experiment import Experiment, complete
+from lm_lab.types import (
+    AdapterFunctions,
+    Codec,
+    Examples,
+    ObjectiveFunctions,
+    UserError,
+    Vocabulary,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment that is bound: its settings are complete, its modules loaded, its tokenizer
+    open. The token store, initial parameters and metrics are opened at first use, and once.
+    """
+
+    experiment: Experiment
+    values: Mapping[str, Any]  # the config as plain values, complete
+    text: Text
+    family: Family
+    objective_kind: Objective
+    vocabulary: Vocabulary
+    window: tuple[int, int]  # (tokens in a window, tokens from one window to the next)
+    objective: ObjectiveFunctions
+    # by which held-out text is evaluated, by name: "heldout" is that of training
+    eval_objectives: Mapping[str, ObjectiveFunctions]
+    adapter: AdapterFunctions
+
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer."""
+        return self.text.codec
+
+    @cached_property
+    def model(self) -> Model:
+        """The family's Linen module, with the head that the objective asks for."""
+        return self._headed(self.family.Model(self.experiment.model))
+
+    @cached_property
+    def reference_model(self) -> Model:
+        """The same model as the formulas have it: nothing computed twice, no fused kernel."""
+        return self._headed(self.family.Model(reference(self.experiment.model)))
+
+    @cached_property
+    def dataset(self) -> loader.Dataset:
+        """The tokens. Raises UserError for text that cannot be read, and labels that cannot be
+        learnt.
+        """
+        dataset = self.text.dataset
+        for split in (dataset.train, dataset.heldout):
+            if split.records is not None and split.records.labels is not None:
+                labels = split.records.labels
+                self.objective_kind.check_labels(self.experiment.objective, labels)
+        return dataset
+
+    @cached_property
+    def initial(self) -> dict[str, np.ndarray]:
+        """The parameters of the run that config.train.initial names, by path; {} where it names
+        none. Raises UserError where they are of another model.
+        """
+        return initial.read(self.experiment, self.text)
+
+    @cached_property
+    def metrics(self) -> list[metrics.Prepared]:
+        """The metrics that the objective asks for. Raises UserError for one that cannot be taken."""
+        choices = self.objective_kind.metrics(self.experiment.objective)
+        return metrics.prepare(choices, self._evaluation_data(), self.experiment.objective_name)
+
+    def batches(
+        self, split: loader.Split, seed: int, rows: int | None = None
+    ) -> loader.Batches | RecordBatches:
+        """Batches of a side of the data, of `rows` rows (default: as in training)."""
+        window, stride = self.window
+        return loader.cut(
+            self.experiment.data,
+            split,
+            window=window,
+            stride=stride,
+            batch_size=rows or self.experiment.train.batch_size,
+            seed=seed,
+        )
+
+    def replace(self, **changes: Any) -> "Task":
+        """The task of an experiment with other values of fields that bind nothing, as its mesh."""
+        experiment = dataclasses.replace(self.experiment, **changes)
+        return dataclasses.replace(self, experiment=experiment)
+
+    def _headed(self, model: Model) -> Model:
+        head = self.objective_kind.head
+        return model if head is None else Pooled(model, *head(self.experiment.objective))
+
+    def _evaluation_data(self) -> EvaluationData:
+        dataset, prompt = self.dataset, self.objective_kind.prompt
+
+        def heldout(rows: int, most_batches: int) -> Examples:
+            return loader.exam(self.batches(dataset.heldout, 0, rows), most_batches)
+
+        def targets() -> list[str]:
+            lines = dataset.texts.read_text().splitlines()
+            return [json.loads(line)["target"] for line in lines]
+
+        return EvaluationData(
+            self.model,
+            self.codec,
+            self.vocabulary,
+            self.experiment.data.length,
+            self.experiment.precision.compute,
+            heldout,
+            targets,
+            self.experiment.train.batch_size,
+            prompt and partial(prompt, self.experiment.objective, self.vocabulary),
+        )
+
+
+def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None = None) -> Task:
+    """The task of an experiment and its config as plain values; `texts` are those of other runs of
+    the launch, to be shared.
+
+    The vocabulary that the model leaves out is filled in. Raises UserError where the tokenizer
+    cannot be opened, the model's vocabulary is too small for it, or an objective does not fit.
+    """
+    text = (texts or Texts()).of(experiment.data)
+    family = registry.load("models", experiment.family, "config.model.family")
+    kind = registry.load("objectives", experiment.objective_name, "config.objective.name")
+    adapter = registry.load("adapters", experiment.adapter_name, "config.adapter.name")
+    vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model))
+    experiment, values = _with_vocabulary(experiment, values, kind, vocabulary)
+    length = experiment.data.length
+    made = kind.make(experiment.objective, length, vocabulary)
+    objective = checked.objective(experiment.objective_name, made)
+    others = {
+        name: _other_objective(name, experiment, family, kind, vocabulary)
+        for name in experiment.train.also_evaluate
+    }
+    return Task(
+        experiment,
+        values,
+        text,
+        family,
+        kind,
+        vocabulary,
+        window_of(kind, experiment.objective, length),
+        objective,
+        {"heldout": objective, **others},
+        checked.adapter(experiment.adapter_name, adapter.make(experiment.adapter)),
+    )
+
+
+def vocabulary_of(codec: Codec, start_id: int | None) -> Vocabulary:
+    """What objectives know of the tokenizer, and of the id with which the model's decoder begins."""
+    text = (codec.vocab, codec.end_of_document, codec.words, codec.sentence_ends)
+    return Vocabulary(*text, start_id, codec.mask, codec.sentinels)
+
+
+def window_of(kind: Objective, settings: Any, length: int) -> tuple[int, int]:
+    """(tokens in a window, tokens from one window to the next); a record is a row."""
+    return kind.window(settings, length) if kind.consumes == "stream" else (length, length)
+
+
+def _with_vocabulary(
+    experiment: Experiment, values: Mapping[str, Any], kind: Objective, vocabulary: Vocabulary
+) -> tuple[Experiment, Mapping[str, Any]]:
+    """Both with the model's vocabulary: the tokenizer's, and the ids that the objective adds."""
+    added = kind.special_ids(experiment.objective, experiment.data.length, vocabulary)
+    least, given = vocabulary.size + added, values["model"]["vocab"]
+    if given is None:
+        model = dataclasses.replace(experiment.model, vocab=least)
+        values = {**values, "model": {**values["model"], "vocab": least}}
+        return dataclasses.replace(experiment, model=model), values
+    if given < least:
+        raise UserError(
+            f"config.model.vocab {given} is below the data's {least}; raise it or leave it out"
+        )
+    return experiment, values
+
+
+def _other_objective(
+    name: str, experiment: Experiment, family: Family, kind: Objective, vocabulary: Vocabulary
+) -> ObjectiveFunctions:
+    """An objective of config.train.also_evaluate, which reads the windows of training."""
+    where, length = f"config.train.also_evaluate: {name!r}", experiment.data.length
+    other = registry.load("objectives", name, "config.train.also_evaluate")
+    settings = complete(other, other.Config(), family, experiment.model, where)
+    windows = (window_of(other, settings, length), window_of(kind, experiment.objective, length))
+    if other.consumes != kind.consumes or windows[0] != windows[1]:
+        raise UserError(f"{where} reads other windows than the run; leave it out")
+    return checked.objective(name, other.make(settings, length, vocabulary))
