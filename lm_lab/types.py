@@ -1,4 +1,4 @@
-"""The glossary of the project: shapes, the records that cross module borders, and the user's error.
+"""Shared types: the glossary of shapes, the records that cross module borders, the user's error.
 
 One letter per axis, everywhere: B batch, L length, M memory length, D width, H heads, K head dim, F
 feed-forward dim, V vocabulary, N layers, P population. An array's name ends in its shape: `x_BLD`.
@@ -28,15 +28,17 @@ sends the first through a dense layer and tanh.
 """
 
 Sums = Mapping[str, Array]
-"""Sums and counts over targets, never means: {"nll": nats, "weight": targets, "bytes": UTF-8 bytes,
-...}. "nll" is what is minimised; "bytes" is left out where targets are no text; "correct" counts
-targets that were the likeliest.
+"""Sums and counts over targets, never means: {"nll": nats, "weight":
+targets, "bytes": UTF-8 bytes, ...}.
+
+"nll" is minimised; "bytes" is absent if targets are not text; "correct" counts targets that the
+model ranked first.
 """
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The message is one line: the key or
-    path, and the remedy.
+    """An error that the user can correct. The message is one line: the
+    key or path, and the remedy.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -45,9 +47,7 @@ class UserError(Exception):
 
 
 class Examples(NamedTuple):
-    """Raw windows of the token store, as the loader gives them; S is what the objective asks for
-    (causal: L + 1).
-    """
+    """Raw windows of the token store, from the loader; the objective asks for S (causal: L + 1)."""
 
     tokens: Array  # i32[B S]
     bytes: Array  # f32[B S]: the UTF-8 bytes of text that each token stands for
@@ -58,7 +58,7 @@ class Examples(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """All that a model may see. Never the targets."""
+    """All that a model may see; never the targets."""
 
     tokens: Array  # i32[B L]
     segments: Array | None = None  # i32[B L], 0 = padding; None: one unpadded segment a row
@@ -74,7 +74,7 @@ class Inputs(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What an objective makes of examples."""
+    """The objective's view of examples."""
 
     inputs: Inputs
     targets: Array  # i32[B L]; of a regression f32[B 1]
@@ -83,26 +83,24 @@ class Batch(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A text that stands by itself, and a name that is the same on every machine (a path below the
-    source's root).
-    """
+    """A text with a name that is the same on every machine (a path below the source's root)."""
 
     name: str
     text: str
-    target: str | None = None  # of a pair, whose source is `text`
+    target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    heldout: bool | None = None  # the side that the source gives it; None: the split's rule decides
+    heldout: bool | None = None  # the split that the source assigns; None: the split's rule decides
 
 
 class Codec(NamedTuple):
-    """Text to ids and back: decode(encode(text)) == text, and bytes_of[encode(text)].sum() is its
-    size in UTF-8.
+    """Text to ids and back: decode(encode(text)) == text;
+    bytes_of[encode(text)].sum() is its UTF-8 size.
 
-    Those of other libraries that normalise text (lower case, a space put before it) give back what
-    they made of it, and count the bytes of that.
+    Codecs of other libraries that normalise text (lower case, a leading space) return the
+    normalised text, and count its bytes.
     """
 
-    identity: str  # all that decides what encode returns: the name, and a digest of what was learnt
+    identity: str  # all that decides what encode returns: the name, and a digest of the vocabulary
     vocab: int  # ids are 0 .. vocab - 1
     end_of_document: (
         int  # the id that the token store puts after every document; encode never returns it
@@ -135,8 +133,9 @@ class Codec(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """What an objective knows of the tokenizer and of the model's special ids; those that neither
-    has it adds, as size, size + 1, ...
+    """The objective's view of the tokenizer and of the model's special ids.
+
+    Special ids that neither has are added by the objective, as size, size + 1, ...
     """
 
     size: int  # ids of text and end_of_document are 0 .. size - 1
@@ -144,21 +143,21 @@ class Vocabulary(NamedTuple):
     # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
     words: Any
     sentence_ends: Any  # bool[size]: a sentence ends after it
-    start: int | None = None  # with which the model's decoder begins
-    mask: int | None = None  # which stands for a hidden token
-    sentinels: tuple[int, ...] = ()  # which stand for hidden spans, in order
+    start: int | None = None  # the id with which the model's decoder begins
+    mask: int | None = None  # the id of a hidden token
+    sentinels: tuple[int, ...] = ()  # the ids of hidden spans, in order
 
     @property
     def hides(self) -> int:
-        """The id that stands for a hidden token."""
+        """The id of a hidden token: the model's, or one after the vocabulary."""
         return self.size if self.mask is None else self.mask
 
 
 class ObjectiveFunctions(NamedTuple):
-    """What an objective makes of its settings: two pure functions.
+    """An objective with its settings: two pure functions.
 
     prepare(key, examples) -> Batch; loss(logits f32[B L V], batch) -> Sums, with at least nll,
-    weight and bytes; what is learnt is nll, and "penalty" where there is one.
+    weight and bytes. The gradient is that of nll, plus "penalty" if there is one.
     """
 
     prepare: Callable[[Array, Examples], Batch]
@@ -172,16 +171,14 @@ Hyper = Mapping[str, Array]
 
 
 class AdapterFunctions(NamedTuple):
-    """Which of a model's parameters are trained, and what beside them: pure functions on trees of
-    parameters.
-    """
+    """How an adapter splits a model's parameters: pure functions on trees of parameters."""
 
     split: Callable[
         [Array, PyTree], tuple[PyTree, PyTree]
     ]  # (key, parameters) -> (trained, frozen)
     variables: Callable[
         [PyTree, PyTree, Any], PyTree
-    ]  # (trained, frozen, dtype) -> what the model is applied to
+    ]  # (trained, frozen, dtype) -> the variables to which the model is applied
     merge: Callable[
         [PyTree, PyTree], PyTree
-    ]  # (trained, frozen) -> parameters that do the same alone
+    ]  # (trained, frozen) -> merged parameters that compute the same without the adapter

@@ -29,7 +29,8 @@ class Text:
 
     @cached_property
     def codec(self) -> Codec:
-        """The tokenizer; one that learns has learnt from the corpus, now or before, or from another.
+        """The tokenizer; one that learns has learnt from the corpus,
+        now or before, or from another.
 
         Raises UserError as the source does, and for files that cannot be read or written.
         """

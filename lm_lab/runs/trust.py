@@ -48,8 +48,8 @@ def check_names(named: Iterable[Named], file: Path) -> None:
         if isinstance(name, str) and is_outside(name) and not _is_trusted(name):
             raise UserError(
                 f"{file}: {key} names {name!r}, and a stored file runs no code of other packages "
-                f"unasked; if you trust that package, give (in Python trust=[{_package(name)!r}]) "
-                f"--trust={_package(name)}"
+                f"unasked; if you trust that package, give --trust={_package(name)} "
+                f"(in Python trust=[{_package(name)!r}])"
             )
 
 

@@ -72,9 +72,8 @@ def _maker(task: Task) -> Callable[[Task], tuple]:
         "stream": "restores or relates parts of a text",
     }[contract.consumes]
     raise UserError(
-        f"config.objective.name {task.experiment.objective_name!r} {why}, and gives no likelihood of "
-        "a whole text; "
-        "name a run of causal, prefix, continuation or masked"
+        f"config.objective.name {task.experiment.objective_name!r} {why}, and gives no likelihood "
+        "of a whole text; name a run of causal, prefix, continuation or masked"
     )
 
 

@@ -82,7 +82,9 @@ class Task:
 
     @cached_property
     def metrics(self) -> list[metrics.Prepared]:
-        """The metrics that the objective asks for. Raises UserError for one that cannot be taken."""
+        """The metrics that the objective asks for. Raises UserError for one
+        that cannot be taken.
+        """
         choices = self.objective_kind.metrics(self.experiment.objective)
         return metrics.prepare(choices, self._evaluation_data(), self.experiment.objective_name)
 
@@ -167,7 +169,9 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
 
 
 def vocabulary_of(codec: Codec, start_id: int | None) -> Vocabulary:
-    """What objectives know of the tokenizer, and of the id with which the model's decoder begins."""
+    """What objectives know of the tokenizer, and of the id with which the
+    model's decoder begins.
+    """
     text = (codec.vocab, codec.end_of_document, codec.words, codec.sentence_ends)
     return Vocabulary(*text, start_id, codec.mask, codec.sentinels)
 

@@ -1,4 +1,6 @@
-"""A launch opens what it reads once: one hash of the corpus, one tokenizer, each kind loaded once."""
+"""A launch opens what it reads once: one hash of the corpus, one tokenizer,
+each kind loaded once.
+"""
 
 from collections import Counter
 
