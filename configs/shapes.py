@@ -24,21 +24,22 @@ SIZES = {"width": 128, "depth": 4, "heads": 4}
 
 
 def get_config(shape: str = "llama") -> ConfigDict:
-    modules = {module.__name__.rpartition(".")[2]: module for module in architectures.modules()}
-    if shape not in modules:
-        raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(modules))}")
-    family = registry.load("models", modules[shape].FAMILY, "family")
+    mappings = architectures.mappings()
+    if shape not in mappings:
+        raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(mappings))}")
+    mapping = mappings[shape]
+    family = registry.load("models", mapping.family, "family")
     fields = {field.name for field in dataclasses.fields(family.Config)}
     sizes = {name: SIZES[name] for name in SIZES if name in fields}
     of_data = {
         name: 128 for name in ("vocab", "length") if name in fields
     }  # any: data and tokenizer decide them
-    found = nearest.changes(modules[shape], family.Config(**sizes, **of_data))
-    assert found is not None, f"the defaults of {modules[shape].FAMILY} do not lead to {shape}"
+    found = nearest.changes(mapping, family.Config(**sizes, **of_data))
+    assert found is not None, f"the defaults of {mapping.family} do not lead to {shape}"
     objective = "causal" if family.Config.scope == "causal" else "masked"
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict({"family": modules[shape].FAMILY, **sizes, **found[1]})
+    config.model = ConfigDict({"family": mapping.family, **sizes, **found[1]})
     config.objective = ConfigDict(
         {"name": "span_corruption" if family.Config.reads_context else objective}
     )
