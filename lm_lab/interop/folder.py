@@ -244,8 +244,9 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
 
     It comes before anything is made for each layer.
     """
-    counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
-    if flat(config).get("feed_forward.name") == "experts":
+    settings = flat(config)
+    counts = {name: settings.get(name) or 0 for name in ("depth", "encoder_depth")}
+    if settings.get("feed_forward.name") == "experts":
         counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
         if count > len(found):

@@ -98,7 +98,7 @@ class Model(TransformerModel):
         x_BLD = self.embed(inputs.tokens)
         if cfg.positions.scales_embedding:
             x_BLD *= cfg.width**0.5
-        x_BLD = cfg.positions.embed(x_BLD, global_info.positions_BL, self.table())
+        x_BLD = cfg.positions.embed(x_BLD, global_info.positions_BL, self.positions)
         if cfg.kinds:
             kinds = jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds
             x_BLD += self.kinds(kinds)

@@ -6,7 +6,7 @@ Either mixes with local attention, in every attention_every-th layer; layers lef
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -258,8 +258,7 @@ class Model(nn.Module):
         self.drop = nn.Dropout(cfg.dropout)
         if groups:
             self.causal_info = CausalInfo(cfg.window)
-            if (table := cfg.positions.module(cfg.sizes)) is not None:
-                self.positions = table
+            self.positions = cfg.positions.module(cfg.sizes)
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
         if rest:
             self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -280,7 +279,7 @@ class Model(nn.Module):
         if view is not None:
             if cfg.positions.scales_embedding:
                 x_BLD *= cfg.width**0.5
-            x_BLD = cfg.positions.embed(x_BLD, view.info.positions_BL, self._table())
+            x_BLD = cfg.positions.embed(x_BLD, view.info.positions_BL, self.positions)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:
             x_BLD, _ = self.groups(x_BLD, segments, view)
@@ -288,11 +287,8 @@ class Model(nn.Module):
             x_BLD, _ = self.layers(x_BLD, segments, view)
         return self.norm(x_BLD)
 
-    def _table(self) -> Any:
-        return getattr(self, "positions", None)
-
     def _view(self, info: AttentionInfo) -> View:
-        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self._table())
+        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self.positions)
         return View(info, bias)
 
     def readout(self, x_BLD: Array) -> Array:
