@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from lm_lab import registry
 from lm_lab.interop import architectures, nearest
+from lm_lab.interop.fields import nested
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
@@ -34,14 +35,15 @@ def get_config(shape: str = "llama") -> ConfigDict:
     of_data = {
         name: 128 for name in ("vocab", "length") if name in fields
     }  # any: data and tokenizer decide them
-    found = nearest.changes(mapping, family.Config(**sizes, **of_data))
+    model = family.Config(**sizes, **of_data)
+    found = nearest.changes(mapping, model)
     assert found is not None, f"the defaults of {mapping.family} do not lead to {shape}"
-    objective = "causal" if family.Config.scope == "causal" else "masked"
+    objective = "causal" if family.scope_of(model) == "causal" else "masked"
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict({"family": mapping.family, **sizes, **found[1]})
+    config.model = ConfigDict({"family": mapping.family, **sizes, **nested(found[1])})
     config.objective = ConfigDict(
-        {"name": "span_corruption" if family.Config.reads_context else objective}
+        {"name": "span_corruption" if family.needs_context else objective}
     )
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3})

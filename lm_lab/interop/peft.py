@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lm_lab import registry
 from lm_lab.adapters import lora
 from lm_lab.interop import folder, peft_layers, tensors, weights
 from lm_lab.interop.fields import expect, take
@@ -98,7 +99,7 @@ def save(
     ranks = {name: len(own.down) for name, own in modules.items()}
     foreign = {
         "peft_type": "LORA",
-        "task_type": _task(config),
+        "task_type": _task(family, config),
         "base_model_name_or_path": None,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
@@ -125,11 +126,12 @@ def save(
         )
 
 
-def _task(config: Any) -> str | None:
+def _task(name: str, config: Any) -> str | None:
     """The class by which PEFT wraps the model; those that generate have methods of their own."""
-    if config.scope != "causal":
+    family = registry.load("models", name, "family")
+    if family.scope_of(config) != "causal":
         return None
-    return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
+    return "SEQ_2_SEQ_LM" if family.needs_context else "CAUSAL_LM"
 
 
 def _check_taken(mapping: ModelMapping[Any], modules: Iterable[str]) -> None:

@@ -53,7 +53,6 @@ class Config(Transformer):
         "id with which the decoder begins; None: the objective's own", None, low=0
     )
 
-    reads_context: ClassVar[bool] = True
     shared_dropout: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -6,7 +6,6 @@ Either mixes with local attention, in every attention_every-th layer; layers lef
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
 from lm_lab.nn.transformer import View
 from lm_lab.schema import choice, setting
-from lm_lab.types import Inputs, Scope, UserError
+from lm_lab.types import Inputs, UserError
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,6 @@ class Config:
         "auto",
         reference="sequential",
     )
-
-    scope: ClassVar[Scope] = "causal"
-    reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.block, RgLru) and self.inner % self.heads:

@@ -97,8 +97,6 @@ class Transformer:
     remat: Remat = setting("what the backward pass computes again", "none", reference="none")
     attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
 
-    scope: ClassVar[Scope] = "causal"
-    reads_context: ClassVar[bool] = False
     # What a family lets no user choose.
     norm_position: ClassVar[Any] = "pre"
     parallel: ClassVar[Any] = False

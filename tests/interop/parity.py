@@ -112,7 +112,8 @@ def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) ->
 
 def context(twin: Twin) -> np.ndarray | None:
     """What an encoder reads i64[ROWS, CONTEXT], where the family has one."""
-    return tokens(twin, length=CONTEXT, seed=2) if twin.config.reads_context else None
+    reads = registry.load("models", twin.family, "family").needs_context
+    return tokens(twin, length=CONTEXT, seed=2) if reads else None
 
 
 def with_context(twin: Twin, inputs: Inputs) -> Inputs:

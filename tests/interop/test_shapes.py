@@ -11,6 +11,7 @@ from lm_lab.interop import architectures, folder, nearest
 from lm_lab.models import decoder, encoder
 from lm_lab.nn.positions import Learned
 from lm_lab.train.restore import abstract_params
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests.interop import parity
 
@@ -29,7 +30,7 @@ SMALL = {
 def test_a_model_of_the_preset_is_one_of_transformers(shape, tmp_path):
     transformers = pytest.importorskip("transformers")
     config = configs.load(f"configs/shapes.py:{shape}")
-    experiment, _ = configs.resolve(configs.override(config, SMALL))
+    experiment = bind(*configs.resolve(configs.override(config, SMALL))).experiment
     draw = np.random.default_rng(0)
     shapes = abstract_params(experiment.family, experiment.model)
     params = jax.tree.map(lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)

@@ -100,7 +100,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids
     assert str(tmp_path) not in (run / "config.json").read_text()  # all paths are the run's own
-    if experiment.model.reads_context:
+    if load("models", experiment.family, "family").needs_context:
         assert tiny.bound(experiment).vocabulary.start == 3
     assert (
         convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"])
