@@ -3,7 +3,7 @@
 Six contenders at matched training FLOPs (counted from each one's own program), on the source of the
 Python standard library in bytes. Each is sized by the ladder at every budget, with the matrix
 parameters that would be best for a decoder there, and its peak rate is tuned, two seeds a cell. All
-sit one exam: bits per byte of the second half of a window of 128 bytes, given the first
+take one evaluation: bits per byte of the second half of a window of 128 bytes, given the first
 (objectives/continuation.py).
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures

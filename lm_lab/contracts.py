@@ -22,6 +22,7 @@ from lm_lab.types import (
     DataForm,
     Document,
     Examples,
+    Hyper,
     Inputs,
     ObjectiveFunctions,
     Pooling,
@@ -186,11 +187,6 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
     # (settings, what was learnt, texts) -> (words of the texts without an id, all words)
     unknown: Callable[[ConfigT, bytes, Iterable[str]], tuple[int, int]] | None = None
     version: int = 1  # raised when `learn` gives something else from the same text
-
-
-Hyper = Mapping[str, Array]
-"""Settings that are marked traced=True, by field name, as arrays: {"seed": u32[], "peak_rate":
-f32[], ...}."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,7 @@ def cut(
     )
 
 
-def exam(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
+def eval_set(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
     """What an evaluation reads [steps B ...]: some batches of a stream, of
     records each one once.
     """

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from lm_lab.engine.state import Slot, TrainState
 from lm_lab.types import PyTree
 
-DECAY = "average_decay"  # in the state's hyper: a traced setting, so that a sweep may vary it
 AVERAGE = "average"  # the slot
 
 
@@ -28,7 +27,7 @@ def _start(trained: PyTree, frozen: PyTree) -> PyTree:
 
 def _update(average: PyTree, state: TrainState) -> PyTree:
     step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(state.hyper[DECAY], (1 + step) / (10 + step))
+    decay = jnp.minimum(state.hyper["average_decay"], (1 + step) / (10 + step))
 
     def moved(old: Any, new: Any) -> Any:
         return old + (1 - decay) * (new.astype(jnp.float32) - old)

@@ -40,9 +40,9 @@ def likelihood(
     return total
 
 
-def examine(
+def evaluate(
     model: Any,
-    exams: Mapping[str, ObjectiveFunctions],
+    objectives: Mapping[str, ObjectiveFunctions],
     compute: str,
     adapter: AdapterFunctions = WHOLE,
 ) -> Callable[..., dict[str, Sums]]:
@@ -51,7 +51,8 @@ def examine(
     All read the same windows.
     """
     totals = {
-        name: likelihood(model, objective, compute, adapter) for name, objective in exams.items()
+        name: likelihood(model, objective, compute, adapter)
+        for name, objective in objectives.items()
     }
     return lambda *arguments: {name: total(*arguments) for name, total in totals.items()}
 

@@ -79,7 +79,7 @@ class Task:
     @cached_property
     def _heldout(self) -> Examples:
         heldout = self.bound.batches(self.dataset.heldout, 0)
-        return loader.exam(heldout, self.experiment.train.eval_batches)
+        return loader.eval_set(heldout, self.experiment.train.eval_batches)
 
     @cached_property
     def _evaluate(self) -> Any:

@@ -1,6 +1,6 @@
 """Going on from a prefix: the likelihood of the end of a window, given its beginning.
 
-The exam that all generative families can sit, on the same targets: a decoder or a recurrent model
+All generative families can be evaluated by it on the same targets: a decoder or a recurrent model
 reads both in one row, an encoder-decoder has the beginning as its context. Bits per byte are those
 of the ends.
 """

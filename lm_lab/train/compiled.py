@@ -46,7 +46,7 @@ class CompiledProgram(NamedTuple):
 
     def evaluate(self, state: TrainState) -> list[dict[str, Sums]]:
         """Each member's sums on the eval set, by the name of the evaluation."""
-        return split(jax.device_get(self.engine.evaluate(state, self.feed.exam)), self.members)
+        return split(jax.device_get(self.engine.evaluate(state, self.feed.eval_set)), self.members)
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
@@ -129,7 +129,7 @@ def compile_program(
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        feed._replace(exam=jax.device_put(feed.exam, sharding.eval_set_sharding(mesh))),
+        feed._replace(eval_set=jax.device_put(feed.eval_set, sharding.eval_set_sharding(mesh))),
     )
 
 

@@ -23,7 +23,7 @@ class Feed(NamedTuple):
 
     dataset: loader.Dataset
     streams: dict[int, loader.Batches | RecordBatches]  # by seed
-    exam: Examples  # [n B ...]
+    eval_set: Examples  # [n B ...]
     metrics: list[Prepared]
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
@@ -36,7 +36,7 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     """
     dataset, experiment = task.dataset, task.experiment
     streams = {seed: task.batches(dataset.train, seed) for seed in seeds}
-    exam = loader.exam(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
+    eval_set = loader.eval_set(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
-    return Feed(dataset, streams, exam, task.metrics, task.initial)
+    return Feed(dataset, streams, eval_set, task.metrics, task.initial)

@@ -75,9 +75,9 @@ def _train(
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-            if evaluates and not engine.evaluate.is_ready(compiled.feed.exam):
+            if evaluates and not engine.evaluate.is_ready(compiled.feed.eval_set):
                 with meter.compiling():
-                    engine.evaluate.compile(state, compiled.feed.exam)
+                    engine.evaluate.compile(state, compiled.feed.eval_set)
             if evaluates:
                 with watchdog.waits("evaluation"):
                     _evaluate(compiled, writers, step, state)

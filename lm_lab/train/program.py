@@ -18,7 +18,7 @@ from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.program import evaluate_slots
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
-from lm_lab.evaluation.likelihood import examine
+from lm_lab.evaluation import likelihood
 from lm_lab.train import initial, optimizer
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
@@ -77,7 +77,9 @@ def assemble(task: Task) -> Program:
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
     experiment.update.check_steps(steps)
-    evaluation = examine(task.model, task.eval_objectives, experiment.precision.compute, adapter)
+    evaluation = likelihood.evaluate(
+        task.model, task.eval_objectives, experiment.precision.compute, adapter
+    )
     chosen = task.family.experts_per_token(experiment.model)
     groups = _groups(adapter, sharding.unbox(state), chosen)
     shape = conventions.geometry(

@@ -115,7 +115,7 @@ class Task:
         dataset, prompt = self.dataset, self.objective_kind.prompt
 
         def heldout(rows: int, most_batches: int) -> Examples:
-            return loader.exam(self.batches(dataset.heldout, 0, rows), most_batches)
+            return loader.eval_set(self.batches(dataset.heldout, 0, rows), most_batches)
 
         def targets() -> list[str]:
             lines = dataset.texts.read_text().splitlines()

@@ -290,22 +290,22 @@ class RunWriter:
     def log_evaluation(
         self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
     ) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by exam, and what else
-        was measured.
+        """Records an evaluation of the parameters after `step` steps: sums by objective, and what
+        else was measured.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            found = {exam: rates(own) for exam, own in sums.items()}
+            found = {objective: rates(own) for objective, own in sums.items()}
             found["heldout"] |= measured
-            exam = {
-                f"eval/{exam}/{name}": value
-                for exam, own in found.items()
+            evaluation = {
+                f"eval/{objective}/{name}": value
+                for objective, own in found.items()
                 for name, value in own.items()
             }
-            self._final |= exam
+            self._final |= evaluation
             self._evaluated_step = step
-            self._metrics.write({**self._position(step), **exam})
+            self._metrics.write({**self._position(step), **evaluation})
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""

@@ -68,13 +68,13 @@ def test_every_record_comes_back_whole_once_an_epoch(dataset):
 
 
 def test_the_exam_has_every_held_out_record_once_and_then_padding(dataset):
-    exam = loader.exam(cut(dataset, "heldout"), 1)
-    assert exam.tokens.shape == (2, 8, 40)
-    assert pairs_of(exam) == rows()[50:]
-    assert exam.segments is not None
-    assert not exam.segments[1, 2:].any()
-    assert not exam.bytes[1, 2:].any()
-    assert exam.bytes.sum() == sum(len(target.encode()) for _, target in rows()[50:])
+    eval_set = loader.eval_set(cut(dataset, "heldout"), 1)
+    assert eval_set.tokens.shape == (2, 8, 40)
+    assert pairs_of(eval_set) == rows()[50:]
+    assert eval_set.segments is not None
+    assert not eval_set.segments[1, 2:].any()
+    assert not eval_set.bytes[1, 2:].any()
+    assert eval_set.bytes.sum() == sum(len(target.encode()) for _, target in rows()[50:])
     stored = [json.loads(line) for line in dataset.texts.read_text().splitlines()]
     assert [(each["source"], each["target"]) for each in stored] == rows()[50:]
 
@@ -157,7 +157,7 @@ def test_sides_by_text_where_the_source_gives_none(source, tmp_path):
     (tmp_path / "train.tsv").write_text("".join(lines))
     dataset = open_pairs(pairs.Config(source.path), tmp_path, holdout_fraction=0.3)
     train, heldout = (
-        pairs_of(loader.exam(cut(dataset, side), 0))
+        pairs_of(loader.eval_set(cut(dataset, side), 0))
         if side == "heldout"
         else pairs_of(cut(dataset).chunk(0, 30))
         for side in ("train", "heldout")
@@ -183,12 +183,12 @@ def test_labels_travel_with_their_texts(tmp_path):
     assert [f"text {int(2 * label)}" for label in batch.labels] == list(
         texts(batch.tokens, batch.segments)
     )
-    exam = loader.exam(
+    eval_set = loader.eval_set(
         loader.cut(config, dataset.heldout, window=0, stride=0, batch_size=4, seed=0), 0
     )
-    assert exam.labels is not None
-    assert exam.segments is not None
-    assert (exam.labels[~exam.segments.any(-1)] == 0).all()
+    assert eval_set.labels is not None
+    assert eval_set.segments is not None
+    assert (eval_set.labels[~eval_set.segments.any(-1)] == 0).all()
 
 
 def test_the_manifest_covers_what_is_kept_of_records(dataset):

@@ -41,8 +41,8 @@ def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path,
     compiled.engine.step.programs.clear()
     compiled.engine.evaluate.programs.clear()
     (result,) = loop.train(runs)
-    # The first process compiled the step and the exam, the second both shapes of the step and the
-    # exam.
+    # The first process compiled the step and the evaluation, the second both shapes of the step
+    # and the evaluation.
     assert 5000 <= result["compile_seconds"] < 5500
     assert 0 < result["seconds"] < 500
     assert result["tokens_per_second"] > 4 * compiled.program.targets_per_step / 500
@@ -170,12 +170,12 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     runs = runs_in(tmp_path, **changes)
     floor = synthetic.entropy_rate(runs[0].experiment.data.source.settings)
     loop.train(runs)
-    exams = [
+    evaluations = [
         line
         for line in records.read_metrics(runs[0].directory)
         if "eval/heldout/bits_per_byte" in line
     ]
-    rates = np.array([line["eval/heldout/bits_per_byte"] for line in exams])
+    rates = np.array([line["eval/heldout/bits_per_byte"] for line in evaluations])
     # 65,000 held-out bytes of 2 bits each, give or take 1.5: their mean is known within 0.006 bits,
     # and three times that is 0.9 %. Beginnings of windows and of documents cost more than the rate;
     # 3 % above it leaves room for them.

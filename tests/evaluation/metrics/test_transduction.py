@@ -22,12 +22,12 @@ def written(family, beams=1, **changes):
         return seq2seq.prompt(settings, VOCABULARY, batch)
 
     # A batch of sources, and one of which only the first is no padding.
-    exam = jax.tree.map(
+    eval_set = jax.tree.map(
         lambda x: jnp.stack([x, x * (jnp.arange(3) < 1).reshape(-1, *[1] * (x.ndim - 1))]),
         examples(),
     )
     writer = transduction.Writer(model, prompt, LENGTH, VOCABULARY.end_of_document, beams)
-    return model, params, settings, list(writer.write(params, exam))
+    return model, params, settings, list(writer.write(params, eval_set))
 
 
 def naive(model, params, settings, row):
