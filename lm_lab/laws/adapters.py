@@ -52,7 +52,7 @@ class Subject:
 
 def subject(adapter: Adapter, settings: Mapping[str, object]) -> Subject:
     """The adapter with these settings. Raises UserError for wrong ones."""
-    decoder = models.subject(registry.load("models", "decoder", "laws"), {})
+    decoder = models.subject(registry.load("models", "decoder", "laws"), {"depth": 1})
     return Subject(adapter, tiny(adapter.Config, {}, settings), decoder)
 
 

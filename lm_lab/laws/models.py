@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -96,27 +96,18 @@ def shapes(subject: Subject) -> None:
     """Features are [B L D] in the dtype of the parameters, logits f32[B L V], without a dropout
     key.
     """
-    vocab = subject.config.vocab
+    rows = (ROWS, LENGTH)
     for dtype in (jnp.float32, jnp.bfloat16):
         cast = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), subject.variables)
-        features, logits = (
-            jax.eval_shape(
-                lambda cast=cast, method=method: subject.model.apply(
-                    cast, subject.inputs, method=method
-                )
+        for method, kept in (("features", dtype), ("__call__", jnp.float32)):
+            function = partial(subject.model.apply, method=method)
+            found = jax.eval_shape(function, cast, subject.inputs)
+            last = subject.config.vocab if method == "__call__" else found.shape[-1]
+            expect(
+                found.shape == (*rows, last) and found.dtype == kept,
+                f"{method} gives {found.dtype}{list(found.shape)} of parameters in "
+                f"{dtype.__name__}, not {kept.__name__}{[*rows, last]}",
             )
-            for method in ("features", "__call__")
-        )
-        wanted = f"of parameters in {dtype.__name__}"
-        shape = (ROWS, LENGTH)
-        expect(
-            features.shape[:2] == shape and features.ndim == 3 and features.dtype == dtype,
-            f"features {wanted} are {_shown(features)}, not {dtype.__name__}[{ROWS} {LENGTH} D]",
-        )
-        expect(
-            logits.shape == (*shape, vocab) and logits.dtype == jnp.float32,
-            f"logits {wanted} are {_shown(logits)}, not float32[{ROWS} {LENGTH} {vocab}]",
-        )
 
 
 def gradients(subject: Subject) -> None:
@@ -396,7 +387,3 @@ def _seen(subject: Subject, place: int, by: int) -> None:
         shifts[by] > TOLERANCE,
         f"token {by} does not change with token {place}, though scope is {subject.scope!r}",
     )
-
-
-def _shown(array: Any) -> str:
-    return f"{array.dtype}[{' '.join(map(str, array.shape))}]"
