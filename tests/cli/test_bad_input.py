@@ -13,6 +13,7 @@ from lm_lab import config as configs
 from lm_lab.cli.main import main
 from lm_lab.runs.locks import Lock
 from lm_lab.train import identity
+from lm_lab.train.task import bind
 from tests.cli import cli_helpers
 
 NOISE = ("Reading text", "Tokenizing", "Checking tokens", "The text is one document")
@@ -27,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("tiny.py").write_text(cli_helpers.CONFIG)
     for name in ("run", "sweep", "empty"):
         Path(name).mkdir()
-    resolved = configs.resolve(configs.load("tiny.py"))[1]
+    resolved = bind(*configs.resolve(configs.load("tiny.py"))).values
     identity.write(Path("run"), resolved, identity.claim(Path("run"), resolved))
     Path("run/metrics.jsonl").write_text('{"step": 10, "train/nll": 3.0}\n')
     Path("sweep/sweep.json").write_text(
@@ -81,7 +82,7 @@ KEYS = {
     "--config.model.family=my.models": "put its package on PYTHONPATH",
     "--config.model.family=os.path": "has no FAMILY = Family(...); write it like those of lm_lab",
     "--config.model.family=.decoder": "config.model.family: cannot import '.decoder'",
-    "--config.model.positions=rotarry": "must be one of rotary, learned, sinusoidal, alibi",
+    "--config.model.positions=rotarry": "no option named 'rotarry'; did you mean 'rotary'",
     "--config.optimizer.peak_rate=inf": "config.optimizer.peak_rate must be a number",
     "--config.optimizer.peak_rate=1e999": "config.optimizer.peak_rate must be finite",
     "--config.schedule.warmup_steps=61": "config.schedule.warmup_steps 61 exceeds the run's "

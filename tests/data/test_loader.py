@@ -161,6 +161,7 @@ import hashlib, sys
 from pathlib import Path
 from lm_lab.data import loader
 from lm_lab.data.sources import synthetic
+from lm_lab.data.text import Text
 from lm_lab.schema import Chosen
 source = synthetic.Config(documents=30, document_bytes=100)
 data = Text(loader.Config(source=Chosen("synthetic", source)), Path(sys.argv[1])).dataset

@@ -60,7 +60,7 @@ def test_a_step_costs_the_closed_form_exactly(changes):
 
 
 def test_swiglu_costs_its_three_matrices():
-    program = assembled(model__activation="swiglu", model__feed_forward=40)
+    program = assembled(model__activation="swiglu", model__feed_forward_dim=40)
     weights = DEPTH * (4 * WIDTH**2 + 3 * WIDTH * 40) + WIDTH * BYTES
     assert program.flops_per_step == ROWS * LENGTH * (6 * weights + 12 * DEPTH * WIDTH * LENGTH)
     assert program.params["matmul"] == weights
