@@ -14,15 +14,9 @@ from lm_lab.compute.memory import bytes_of, compiled_memory, state_bytes
 def test_bytes_by_category():
     params = {"a": Shape((3, 4), jnp.float32), "b": Shape((5,), jnp.bfloat16)}
     moments = [params, params, Shape((), jnp.int32)]
-<<<<<<< HEAD
-    sizes = {"parameters": 58, "gradients": 58, "optimizer": 120}
-    assert state_bytes(params, moments, {"frozen": {}}) == sizes
-    assert state_bytes(params, moments, {"average": params}) == {**sizes, "average": 58}
-=======
     slots = {"average": Shape((3, 4), jnp.float32), "frozen": ()}
     found = state_bytes(params, moments, slots)
     assert found == {"parameters": 58, "gradients": 58, "optimizer": 120, "average": 48}
->>>>>>> main
 
 
 def test_a_sharded_array_takes_its_share():
