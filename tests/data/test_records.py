@@ -67,7 +67,7 @@ def test_every_record_comes_back_whole_once_an_epoch(dataset):
     assert batches.steps_per_epoch == 6
 
 
-def test_the_exam_has_every_held_out_record_once_and_then_padding(dataset):
+def test_the_eval_set_has_every_held_out_record_once_and_then_padding(dataset):
     eval_set = loader.eval_set(cut(dataset, "heldout"), 1)
     assert eval_set.tokens.shape == (2, 8, 40)
     assert pairs_of(eval_set) == rows()[50:]
