@@ -61,9 +61,9 @@ def start(*words: Any, module: str = "lm_lab") -> subprocess.Popen[str]:
 
 
 def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[str]:
-    """Its end."""
+    """Runs lm-lab to its end. The limit tells a hang from a busy machine, and measures nothing."""
     with start(*words, module=module) as process:
-        out, error = process.communicate(timeout=120)
+        out, error = process.communicate(timeout=600)
     return subprocess.CompletedProcess(words, process.returncode, out, error)
 
 

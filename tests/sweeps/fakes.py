@@ -104,8 +104,8 @@ def command_in(folder: Path):
     ]
 
 
-def wait_for(condition, seconds: float = 20.0):
-    """What the condition returns once it is true."""
+def wait_for(condition, seconds: float = 120.0):
+    """What the condition returns once it is true; a busy machine may take its time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
