@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from lm_lab import registry
 from lm_lab.interop import architectures, nearest
+from lm_lab.interop.fields import nested
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
@@ -24,23 +25,25 @@ SIZES = {"width": 128, "depth": 4, "heads": 4}
 
 
 def get_config(shape: str = "llama") -> ConfigDict:
-    modules = {module.__name__.rpartition(".")[2]: module for module in architectures.modules()}
-    if shape not in modules:
-        raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(modules))}")
-    family = registry.load("models", modules[shape].FAMILY, "family")
+    mappings = architectures.mappings()
+    if shape not in mappings:
+        raise UserError(f"configs/shapes.py has no {shape!r}; {suggest(shape, list(mappings))}")
+    mapping = mappings[shape]
+    family = registry.load("models", mapping.family, "family")
     fields = {field.name for field in dataclasses.fields(family.Config)}
     sizes = {name: SIZES[name] for name in SIZES if name in fields}
     of_data = {
         name: 128 for name in ("vocab", "length") if name in fields
     }  # any: data and tokenizer decide them
-    found = nearest.changes(modules[shape], family.Config(**sizes, **of_data))
-    assert found is not None, f"the defaults of {modules[shape].FAMILY} do not lead to {shape}"
-    objective = "causal" if family.Config.scope == "causal" else "masked"
+    model = family.Config(**sizes, **of_data)
+    found = nearest.changes(mapping, model)
+    assert found is not None, f"the defaults of {mapping.family} do not lead to {shape}"
+    objective = "causal" if family.scope_of(model) == "causal" else "masked"
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict({"family": modules[shape].FAMILY, **sizes, **found[1]})
+    config.model = ConfigDict({"family": mapping.family, **sizes, **nested(found[1])})
     config.objective = ConfigDict(
-        {"name": "span_corruption" if family.Config.reads_context else objective}
+        {"name": "span_corruption" if family.needs_context else objective}
     )
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 3e-3})

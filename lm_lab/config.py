@@ -42,7 +42,7 @@ def load(path: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
+        if "get_config" not in vars(module):
             raise UserError(
                 f"config: {name} has no get_config(); define it, and return a ConfigDict"
             )

@@ -245,6 +245,7 @@ class EvaluationData(NamedTuple):
     targets: Callable[[], list[str]]  # the texts of held-out pairs, in the order of `heldout`
     batch_size: int  # of training
     prompt: Callable[[Examples], Inputs] | None = None  # before the first token of an answer
+    max_length: int | None = None  # tokens for which the model has positions; None: any
 
 
 MetricFunction = Callable[[PyTree], Mapping[str, float]]

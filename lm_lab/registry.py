@@ -15,7 +15,7 @@ import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
@@ -24,7 +24,7 @@ from lm_lab import contracts
 from lm_lab.schema import Modules, is_outside, suggest
 from lm_lab.types import UserError
 
-__all__ = ["KINDS", "Kind", "load", "load_value", "modules", "name_of", "names"]
+__all__ = ["KINDS", "Kind", "kinds_of", "load", "load_value", "modules", "name_of", "names"]
 
 T = TypeVar("T")
 
@@ -124,6 +124,17 @@ def name_of(value: contracts.Contract) -> str:
         f"a value of {type(value).__name__} stands in a config, and no module has it in a "
         "variable; assign it to one, so that the config can name it"
     )
+
+
+def kinds_of(name: str, where: str, kinds: Mapping[str, tuple[str, type]]) -> list[str]:
+    """Those of the kinds (as KINDS) whose value stands in the module of a dotted path; of a value
+    behind a colon, its kind. Raises UserError as `load`.
+    """
+    module, own = _module("models", name, where), name.partition(":")[2]
+    if own:
+        value = vars(module).get(own)
+        return [kind for kind, (_, contract) in kinds.items() if isinstance(value, contract)]
+    return [kind for kind, (usual, _) in kinds.items() if usual in vars(module)]
 
 
 def _module(kind: str, name: str, where: str) -> ModuleType:

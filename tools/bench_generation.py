@@ -67,7 +67,7 @@ class Contender:
         self._model = module.Model(config)
         self._config = Config(new_tokens=NEW.value)
         tokens = np.random.default_rng(0).integers(0, 256, (ROWS.value, context)).tolist()
-        if config.reads_context:  # the encoder reads the prompt; the decoder starts with one token
+        if module.needs_context:  # the encoder reads the prompt; the decoder starts with one token
             prompt = generation.prompts([[0]] * ROWS.value, tokens)
         else:
             prompt = generation.prompts(tokens)

@@ -80,6 +80,12 @@ def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
     return name, {key: literal(text) for key, text in given.items()}, rest
 
 
+def take_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """(dotted key -> value of every --settings.key=value, other arguments)."""
+    given, rest = _split(argv, "settings")
+    return {key: literal(text) for key, text in given.items()}, rest
+
+
 def _split(argv: list[str], section: str) -> tuple[dict[str, str], list[str]]:
     """(dotted key -> text, other arguments) of --section.key=text;
     --section itself has the key "".

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from lm_lab import config as configs
+from lm_lab import registry
 from lm_lab.cli import arguments
 from lm_lab.data import loader
 from lm_lab.data.text import Text
@@ -164,9 +165,10 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
         return {"model": model}, why
     data = {"tokenizer": tokenizer, "length": min(model.get("length") or LENGTH, LENGTH)}
     objective = "causal"
-    if config.reads_context:
+    contract = registry.load("models", family, "family")
+    if contract.needs_context:
         objective, data = "seq2seq", data | {"source": {"name": "pairs", "path": ""}}
-    elif config.scope == "bidirectional":
+    elif contract.scope_of(config) == "bidirectional":
         objective = "masked"
     sections = {
         "model": model,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from lm_lab.compute import matmul_flops
 from lm_lab.compute.loops import inner_jaxpr, trip_count
@@ -122,7 +122,7 @@ def _has_products(tally: Tally) -> bool:
 def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
-            if hasattr(item, "eqns"):
+            if isinstance(item, (Jaxpr, ClosedJaxpr)):
                 yield inner_jaxpr(item)
 
 

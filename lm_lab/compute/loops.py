@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 
 def inner_jaxpr(jaxpr: Any) -> Jaxpr:
     """The jaxpr that holds the equations; until jax 0.11 it may be wrapped with its constants."""
-    return getattr(jaxpr, "jaxpr", jaxpr)
+    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
 
 
 def trip_count(eqn: JaxprEqn) -> int | None:

@@ -16,7 +16,7 @@ def bytes_of(tree: PyTree) -> int:
 
 
 def _shard(leaf: Any) -> tuple[int, ...]:
-    sharding = getattr(leaf, "sharding", None)
+    sharding = leaf.sharding if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)) else None
     return leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
 
 

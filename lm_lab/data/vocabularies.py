@@ -85,12 +85,16 @@ def _whole(name: str, made: Any) -> Codec:
     if not isinstance(made, Codec):
         found = f"gives a {type(made).__name__}, not a lm_lab.types.Codec"
         raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
-    for field in ("bytes_of", "words", "sentence_ends"):
-        size = len(getattr(made, field))
-        if size != made.vocab:
+    tables = {
+        "bytes_of": made.bytes_of,
+        "words": made.words,
+        "sentence_ends": made.sentence_ends,
+    }
+    for field, table in tables.items():
+        if len(table) != made.vocab:
             raise UserError(
-                f"config.data.tokenizer: {field} of {name!r} has {size} entries for {made.vocab} "
-                "ids"
+                f"config.data.tokenizer: {field} of {name!r} has {len(table)} entries for "
+                f"{made.vocab} ids"
             )
     if not 0 <= made.end_of_document < made.vocab:
         raise UserError(

@@ -88,12 +88,11 @@ def longer(inputs: Inputs, tokens: int) -> Inputs:
     return inputs._replace(tokens=wide, segments=wide, positions=wide)
 
 
-def check_length(model: Any, tokens: int) -> None:
-    """Raises UserError if the model has learned positions for fewer tokens."""
-    longest = getattr(model.cfg, "max_length", None)
-    if longest is not None and tokens > longest:
+def check_length(tokens: int, max_length: int | None) -> None:
+    """Raises UserError if the model has learned positions for fewer tokens (Family.max_length)."""
+    if max_length is not None and tokens > max_length:
         raise UserError(
-            f"prompt and new tokens are {tokens}, and the model has positions for {longest}; "
+            f"prompt and new tokens are {tokens}, and the model has positions for {max_length}; "
             "ask for fewer"
         )
 

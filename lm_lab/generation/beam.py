@@ -39,15 +39,21 @@ class Search(NamedTuple):
 
 
 def beam_search(
-    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
+    model: Any,
+    variables: PyTree,
+    prompt: Inputs,
+    config: Config,
+    stops: Sequence[int] = (),
+    max_length: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(tokens i32[B K N], lengths i32[B K] without the stop token, scores f32[B K]), best first.
 
     Finished texts, and texts that reach new_tokens, are ranked by log likelihood /
     length^length_penalty, the stop token counted. The result is that of transformers, token for
-    token. Raises UserError if the model's positions run out.
+    token. Raises UserError if prompt and new tokens are more than `max_length`, for which the model
+    has positions (None: any).
     """
-    check_length(model, prompt.tokens.shape[1] + config.new_tokens)
+    check_length(prompt.tokens.shape[1] + config.new_tokens, max_length)
     found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
     tokens, lengths = np.asarray(found.tokens_BKN), np.asarray(found.lengths_BK)
     places = np.arange(tokens.shape[-1])

@@ -26,14 +26,20 @@ class DecodeState(NamedTuple):
 
 
 def generate(
-    model: Any, variables: PyTree, prompt: Inputs, config: Config, stops: Sequence[int] = ()
+    model: Any,
+    variables: PyTree,
+    prompt: Inputs,
+    config: Config,
+    stops: Sequence[int] = (),
+    max_length: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(tokens i32[B new_tokens], their number i32[B]) that continue prompts (`generation.prompts`).
 
-    A row ends before its first stop token and repeats that token after it. Raises UserError if the
-    model's positions run out.
+    A row ends before its first stop token and repeats that token after it. Raises UserError if
+    prompt and new tokens are more than `max_length`, for which the model has positions (None: any).
     """
-    tokens = np.concatenate(list(stream(model, variables, prompt, config, stops, every=32)), axis=1)
+    parts = stream(model, variables, prompt, config, stops, max_length, every=32)
+    tokens = np.concatenate(list(parts), axis=1)
     ended = np.isin(tokens, np.asarray(stops, np.int32))
     return tokens, np.where(ended.any(1), ended.argmax(1), tokens.shape[1]).astype(np.int32)
 
@@ -44,10 +50,11 @@ def stream(
     prompt: Inputs,
     config: Config,
     stops: Sequence[int] = (),
+    max_length: int | None = None,
     every: int = 1,
 ) -> Iterator[np.ndarray]:
     """Yields the tokens of `generate`, i32[B n], `every` at a time, until all rows have stopped."""
-    check_length(model, prompt.tokens.shape[1] + config.new_tokens)
+    check_length(prompt.tokens.shape[1] + config.new_tokens, max_length)
     state = jax.jit(partial(start, model, config))(variables, prompt)
     step = jax.jit(partial(write, model, config, tuple(stops)), static_argnums=2, donate_argnums=1)
     for begin in range(0, config.new_tokens, every):

@@ -13,14 +13,11 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, linear, norm, same, skip_rows
+from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, skip_rows
 from lm_lab.interop.t5 import read_start, written_start
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("BartForConditionalGeneration",)
-BARE = ("BartModel",)
-FAMILY = "encoder_decoder"
-PREFIX = "model."
 COPIES = (
     "model.encoder.embed_tokens.weight",
     "model.decoder.embed_tokens.weight",
@@ -162,3 +159,17 @@ def body(config: Any) -> list[Rule]:
         for part, name in (("up", "fc1"), ("down", "fc2")):
             found += linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
     return found
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder_decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("BartModel",),
+    ignored=IGNORED,
+    optional=OPTIONAL,
+    copies=COPIES,
+)

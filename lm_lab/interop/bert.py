@@ -13,11 +13,9 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("BertForMaskedLM",)
-FAMILY = "encoder"
-PREFIX = "bert."
 # buffers, tied copies, and what was trained beside the head: next-sentence prediction, and the
 # pooler before it
 IGNORED = (
@@ -130,3 +128,15 @@ def body(config: Any) -> list[Rule]:
     }.items():
         found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
     return found
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="bert.",
+    ignored=IGNORED,
+    renamed=RENAMED,
+)

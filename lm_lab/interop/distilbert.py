@@ -4,11 +4,9 @@ from typing import Any
 
 from lm_lab.interop.decoders import demand_full_width
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, linear, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
-FAMILY = "encoder"
-PREFIX = "distilbert."
 IGNORED = (
     "distilbert.embeddings.position_ids",
     "vocab_projector.weight",
@@ -86,3 +84,14 @@ def rules(config: Any) -> list[Rule]:
     for ours, theirs in PRODUCTS.items():
         found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
     return found if config.tied else [*found, transposed("head/kernel", "vocab_projector.weight")]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="distilbert.",
+    ignored=IGNORED,
+)

@@ -194,6 +194,11 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 def config_of(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Our settings of dotted keys. Raises UserError for those that are wrong."""
+    return build(cls, nested(values), where)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a tree: {"positions.name": "alibi"} is {"positions": {"name": "alibi"}}."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *path, last = key.split(".")
@@ -201,7 +206,7 @@ def config_of(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         for part in path:
             node = node.setdefault(part, {})
         node[last] = value
-    return build(cls, tree, where)
+    return tree
 
 
 def changed(config: T, needs: Mapping[str, Any]) -> T:

@@ -12,16 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.interop import architectures, mapping, nearest, tensors, weights
+from lm_lab.interop import architectures, nearest, tensors, weights
 from lm_lab.interop.fields import Fields, config_of, expect, flat
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.mapping import ModelMapping, Rule, to_ours, to_theirs
 from lm_lab.interop.tokenizers import special_ids
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.durable import explained, new_folder
@@ -60,33 +59,33 @@ def load(
     """
     foreign = Fields(read_config(folder) | special_ids(folder))
     with named(folder / "config.json"):
-        module = architectures.find(_architecture(foreign))
+        mapping = architectures.find(_architecture(foreign))
         _check_code(foreign)
         expect(foreign, {"quantization_config": None})
-        family = registry.load("models", module.FAMILY, "family")
-        config = config_of(family.Config, module.read_config(foreign), module.ARCHITECTURES[0])
+        family = registry.load("models", mapping.family, "family")
+        config = config_of(family.Config, mapping.read_config(foreign), mapping.architectures[0])
         _name_left(folder / "config.json", foreign)
-    found = _renamed(module, weights.read(folder))
+    found = _renamed(mapping, weights.read(folder))
     with named(folder):
         _check_depth(config, found)
-        rules = module.rules(config)
-        found = _prefixed(module, rules, found)
-        config, rules = _untied(folder, module, config, rules, found)
+        rules = mapping.rules(config)
+        found = _prefixed(mapping, rules, found)
+        config, rules = _untied(folder, mapping, config, rules, found)
         shapes = {
             path: leaf.shape
-            for path, leaf in flatten(abstract_params(module.FAMILY, config)).items()
+            for path, leaf in flatten(abstract_params(mapping.family, config)).items()
         }
         _check_size(shapes, found)
-        params = mapping.to_ours(
+        params = to_ours(
             rules,
             found,
             shapes=shapes,
-            ignored=getattr(module, "IGNORED", ()),
-            optional=getattr(module, "OPTIONAL", ()),
+            ignored=mapping.ignored,
+            optional=mapping.optional,
             dtype=jnp.dtype(dtype),
             allow_nonfinite=allow_nonfinite,
         )
-    return module.FAMILY, config, params
+    return mapping.family, config, params
 
 
 def save(
@@ -105,9 +104,9 @@ def save(
     or special ids alone. Raises UserError if the folder is taken, or naming the setting that the
     architecture cannot express.
     """
-    module, foreign = _describe(family, config, architecture)
-    foreign = _with_kept(module, foreign, kept or {})
-    found = mapping.to_theirs(module.rules(config), params)
+    mapping, foreign = _describe(family, config, architecture)
+    foreign = _with_kept(mapping, foreign, kept or {})
+    found = to_theirs(mapping.rules(config), params)
     foreign["dtype"] = str(next(iter(found.values())).dtype)
     with drafted(folder) as draft:
         (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
@@ -117,7 +116,9 @@ def save(
     return foreign["architectures"][0]
 
 
-def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+def _with_kept(
+    mapping: ModelMapping[Any], ours: dict[str, Any], kept: Mapping[str, Any]
+) -> dict[str, Any]:
     """The config that we write, with the fields kept from the one that was read."""
     ids = {name: value for name, value in kept.items() if name.endswith("_token_id")}
     if "model_type" not in kept:
@@ -130,31 +131,30 @@ def _with_kept(module: ModuleType, ours: dict[str, Any], kept: Mapping[str, Any]
         name: value for name, value in kept.items() if name not in ours and name not in REPLACED
     }
     whole = others | shape | ids
-    if module.read_config(whole) != module.read_config(shape | ids):
+    if mapping.read_config(whole) != mapping.read_config(shape | ids):
         return shape | ids
     return {name: whole[name] for name in (*ours, *whole) if name in whole}
 
 
 def _describe(
     family: str, config: Any, architecture: str | None
-) -> tuple[ModuleType, dict[str, Any]]:
+) -> tuple[ModelMapping[Any], dict[str, Any]]:
     """The mapping and the foreign config of a model."""
     refusals = []
-    for module in architectures.of_family(family):
-        if architecture is not None and architecture not in module.ARCHITECTURES:
+    for mapping in architectures.of_family(family):
+        if architecture is not None and architecture not in mapping.architectures:
             continue
         try:
-            foreign = module.write_config(config)
+            foreign = mapping.write_config(config)
         except UserError as error:
             refusals.append(str(error))
             continue
-        if architecture in (None, foreign["architectures"][0]):
-            return module, foreign
-        refusals.append(
-            f"its settings are those of {foreign['architectures'][0]}, not of {architecture}"
-        )
+        name = mapping.architectures[0]
+        if architecture in (None, name):
+            return mapping, foreign
+        refusals.append(f"its settings are those of {name}, not of {architecture}")
     known = sorted(
-        name for module in architectures.of_family(family) for name in module.ARCHITECTURES
+        name for mapping in architectures.of_family(family) for name in mapping.architectures
     )
     if not refusals:
         raise UserError(
@@ -213,9 +213,9 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
     return named[0]
 
 
-def _renamed(module: ModuleType, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _renamed(mapping: ModelMapping[Any], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors, with the endings of their names brought to today's."""
-    for old, new in getattr(module, "RENAMED", {}).items():
+    for old, new in mapping.renamed.items():
         found = {
             f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x
             for name, x in found.items()
@@ -244,8 +244,9 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
 
     It comes before anything is made for each layer.
     """
-    counts = {name: getattr(config, name, None) or 0 for name in ("depth", "encoder_depth")}
-    if flat(config).get("feed_forward.name") == "experts":
+    settings = flat(config)
+    counts = {name: settings.get(name) or 0 for name in ("depth", "encoder_depth")}
+    if settings.get("feed_forward.name") == "experts":
         counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
         if count > len(found):
@@ -269,10 +270,10 @@ def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.nd
 
 
 def _prefixed(
-    module: ModuleType, rules: Sequence[Rule], found: dict[str, np.ndarray]
+    mapping: ModelMapping[Any], rules: Sequence[Rule], found: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The tensors under the names of the rules; a model without its head lacks the prefix."""
-    prefix = getattr(module, "PREFIX", "")
+    prefix = mapping.prefix
     if not prefix or any(name.startswith(prefix) for name in found):
         return found
     known = {name for rule in rules for names in rule.foreign() for name in names} | {HEAD}
@@ -284,7 +285,7 @@ HEAD = "lm_head.weight"  # It has no prefix even if it is tied, and so in no rul
 
 def _untied(
     folder: Path,
-    module: ModuleType,
+    mapping: ModelMapping[Any],
     config: Any,
     rules: list[Rule],
     found: Mapping[str, np.ndarray],
@@ -298,15 +299,15 @@ def _untied(
     if not config.tied or embedding is None or embedding not in found:
         return config, rules
     untied = replace(config, tied=False)
-    head = _foreign_name(module.rules(untied), "head/kernel")
+    head = _foreign_name(mapping.rules(untied), "head/kernel")
     if head is not None and head in found and not _same(found[head], found[embedding]):
         logger.warning("%s: tensor %s is not the embedding, so model.tied is False", folder, head)
-        return untied, module.rules(untied)
-    for name in getattr(module, "COPIES", ()):
+        return untied, mapping.rules(untied)
+    for name in mapping.copies:
         if name in found and not _same(found[name], found[embedding]):
             raise UserError(
-                f"tensor {name} is not {embedding}, and {module.ARCHITECTURES[0]} here has one for "
-                "both"
+                f"tensor {name} is not {embedding}, and {mapping.architectures[0]} here has one "
+                "for both"
             )
     return config, rules
 

@@ -6,23 +6,11 @@ from typing import Any
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import expect, spell, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 
 ARCHITECTURES = ("GemmaForCausalLM",)
-BARE = ("GemmaModel",)
 BIASES = {False: "none", True: "attention"}
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "FAMILY",
-    "IGNORED",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -71,3 +59,15 @@ def rules(config: Any) -> list[Rule]:
         config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, llama.NORMS, minus_one=True
     )
     return [*llama.outer_rules(config, minus_one=True), *layers]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("GemmaModel",),
+    ignored=IGNORED,
+)

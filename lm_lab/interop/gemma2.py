@@ -8,13 +8,12 @@ from typing import Any
 from lm_lab.interop import gemma, llama
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import expect, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("Gemma2ForCausalLM",)
-BARE = ("Gemma2Model",)
 WRITTEN = ("window", "global_every", "attention_scale", "attention_softcap", "logit_softcap")
 NORMS = {
     "attention_norm": "input_layernorm",
@@ -22,17 +21,6 @@ NORMS = {
     "feed_forward_norm": "pre_feedforward_layernorm",
     "feed_forward_out_norm": "post_feedforward_layernorm",
 }
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "FAMILY",
-    "IGNORED",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -123,3 +111,15 @@ def rules(config: Any) -> list[Rule]:
         config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS, minus_one=True
     )
     return [*llama.outer_rules(config, minus_one=True), *layers]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("Gemma2Model",),
+    ignored=IGNORED,
+)

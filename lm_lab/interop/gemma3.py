@@ -7,24 +7,12 @@ from typing import Any
 from lm_lab.interop import gemma2, llama
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import expect, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.interop.qwen3 import NORMS
 
 ARCHITECTURES = ("Gemma3ForCausalLM",)
-BARE = ("Gemma3TextModel",)
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "FAMILY",
-    "IGNORED",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -65,3 +53,15 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     return [*gemma2.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS, minus_one=True)]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("Gemma3TextModel",),
+    ignored=IGNORED,
+)

@@ -14,12 +14,9 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, fused, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, same, transposed
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
-BARE = ("GPT2Model",)
-FAMILY = "decoder"
-PREFIX = "transformer."
 IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm_head.weight")
 
 
@@ -114,3 +111,15 @@ def rules(config: Any) -> list[Rule]:
     if not config.tied:
         found.append(transposed("head/kernel", "lm_head.weight"))
     return found
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="transformer.",
+    bare=("GPT2Model",),
+    ignored=IGNORED,
+)

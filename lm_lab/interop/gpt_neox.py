@@ -15,11 +15,9 @@ from lm_lab.interop.decoders import (
     write_sizes,
 )
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Arrays, Rule, norm, same, transposed
+from lm_lab.interop.mapping import Arrays, ModelMapping, Rule, norm, same, transposed
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
-FAMILY = "decoder"
-PREFIX = "gpt_neox."
 IGNORED = (  # buffers, and a tied copy
     "gpt_neox.layers.*.attention.bias",
     "gpt_neox.layers.*.attention.masked_bias",
@@ -114,3 +112,15 @@ def _by_head(config: Any, leaf: str, theirs: str) -> Rule:
         write,
         tuple(range(config.depth)),
     )
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="gpt_neox.",
+    ignored=IGNORED,
+    renamed=RENAMED,
+)

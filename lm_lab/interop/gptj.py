@@ -17,11 +17,9 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Arrays, Rule, linear, norm, same
+from lm_lab.interop.mapping import Arrays, ModelMapping, Rule, linear, norm, same
 
 ARCHITECTURES = ("GPTJForCausalLM",)
-FAMILY = "decoder"
-PREFIX = "transformer."
 IGNORED = (
     "transformer.h.*.attn.bias",
     "transformer.h.*.attn.masked_bias",
@@ -138,3 +136,14 @@ def _halved(config: Any, part: str, theirs: str) -> Rule:
         write,
         layers,
     )
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="transformer.",
+    ignored=IGNORED,
+)

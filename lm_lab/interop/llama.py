@@ -5,14 +5,12 @@ from typing import Any
 
 from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
 from lm_lab.interop.fields import choose, demand_all, expect, spell, take
-from lm_lab.interop.mapping import Rule, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, norm, same, transposed
 from lm_lab.nn.positions import Llama3, Unscaled
 from lm_lab.types import UserError
 from lm_lab.values import check
 
 ARCHITECTURES = ("LlamaForCausalLM",)
-FAMILY = "decoder"
-PREFIX = "model."
 IGNORED = ("model.layers.*.self_attn.rotary_emb.inv_freq", "*lm_head.weight")
 
 ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu"}
@@ -177,3 +175,14 @@ def outer_rules(config: Any, *, minus_one: bool = False) -> list[Rule]:
     found = [same("embed/embedding", "model.embed_tokens.weight")]
     found += norm("norm", "model.norm", bias=config.norm_bias, minus_one=minus_one)
     return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

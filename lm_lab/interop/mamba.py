@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.fields import demand, expect, take
-from lm_lab.interop.mapping import Rule, fused, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, same, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("MambaForCausalLM",)
-BARE = ("MambaModel",)
-FAMILY = "state_space"
-PREFIX = "backbone."
 IGNORED = ("*lm_head.weight",)
 # PEFT refuses the first; for the second, transformers bypasses PEFT's wrapper.
-NOT_ADAPTED = dict.fromkeys(
+NOT_ADAPTED: dict[str, str] = dict.fromkeys(
     ("out_proj", "dt_proj"), "--config.adapter.targets=\"('input','gate','select')\""
 )
 
@@ -136,3 +133,16 @@ def rules(config: Any) -> list[Rule]:
     if not config.tied:
         found.append(transposed("head/kernel", "lm_head.weight"))
     return found
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="state_space",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="backbone.",
+    bare=("MambaModel",),
+    ignored=IGNORED,
+    not_adapted=NOT_ADAPTED,
+)

@@ -6,11 +6,12 @@ is the foreign layer layers[i].
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
+from lm_lab.contracts import ConfigT
 from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.types import PyTree, UserError
 
@@ -114,6 +115,26 @@ def fused(
 
 def _tuple(layers: Sequence[int] | None) -> tuple[int, ...] | None:
     return None if layers is None else tuple(layers)
+
+
+class ModelMapping(NamedTuple, Generic[ConfigT]):
+    """An architecture of another library: a file of lm_lab/interop, which ends in MAPPING."""
+
+    architectures: tuple[str, ...]  # its names in "architectures" of a foreign config.json
+    family: str  # of lm_lab/models, which it becomes
+    # foreign config -> settings of the family's Config; UserError naming a field not supported
+    read_config: Callable[[dict[str, object]], dict[str, object]]
+    # -> a complete foreign config; UserError naming a setting that the architecture does not have
+    write_config: Callable[[ConfigT], dict[str, object]]
+    rules: Callable[[ConfigT], list[Rule]]  # of its tensors
+    prefix: str = ""  # of the rules' names, which files of a bare model lack
+    bare: tuple[str, ...] = ()  # the architecture without its head, read if that is the embedding
+    ignored: tuple[str, ...] = ()  # fnmatch patterns of tensors that say nothing (tied copies)
+    optional: tuple[str, ...] = ()  # tensors that are zeros where a file has none
+    copies: tuple[str, ...] = ()  # tensors that repeat the embedding; one that differs is refused
+    renamed: Mapping[str, str] = {}  # endings of tensors' names in older files, to those of today
+    # modules that PEFT refuses to adapt, and the settings that leave them out
+    not_adapted: Mapping[str, str] = {}
 
 
 def to_ours(

@@ -5,27 +5,12 @@ tensors.
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.bart import COPIES, OPTIONAL, PREFIX
+from lm_lab.interop.bart import COPIES, OPTIONAL
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand, expect
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.mapping import ModelMapping, Rule
 
 ARCHITECTURES = ("MarianMTModel",)
-BARE = ("MarianModel",)
-FAMILY = "encoder_decoder"
 IGNORED = (*COPIES, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "COPIES",
-    "FAMILY",
-    "IGNORED",
-    "OPTIONAL",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 ACTIVATIONS = {**PLAIN_ACTIVATIONS, "swish": "silu", "silu": "silu"}
 FIXED = {**bart.COMMON, "positions.name": "sinusoidal", "embedding_norm": False}
@@ -53,3 +38,17 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors; positions are computed, not stored."""
     return bart.body(config)
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder_decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("MarianModel",),
+    ignored=IGNORED,
+    optional=OPTIONAL,
+    copies=COPIES,
+)

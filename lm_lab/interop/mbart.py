@@ -3,30 +3,16 @@
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.bart import COPIES, FAMILY, IGNORED, OPTIONAL, PREFIX
+from lm_lab.interop.bart import COPIES, IGNORED, OPTIONAL
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand
-from lm_lab.interop.mapping import Rule, norm
+from lm_lab.interop.mapping import ModelMapping, Rule, norm
 
 ARCHITECTURES = ("MBartForConditionalGeneration",)
-BARE = ("MBartModel",)
 FIXED = {**bart.FIXED, "norm_position": "pre"}
 OLD = {
     "normalize_before": False,
     "add_final_layer_norm": False,
 }  # which its own say otherwise, and are not read
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "COPIES",
-    "FAMILY",
-    "IGNORED",
-    "OPTIONAL",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -50,3 +36,17 @@ def rules(config: Any) -> list[Rule]:
         *bart.rules(config),
         *(rule for ours, theirs in last.items() for rule in norm(ours, theirs)),
     ]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder_decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("MBartModel",),
+    ignored=IGNORED,
+    optional=OPTIONAL,
+    copies=COPIES,
+)

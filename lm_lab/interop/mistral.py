@@ -4,11 +4,10 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.fields import take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
+from lm_lab.interop.llama import IGNORED, rules
+from lm_lab.interop.mapping import ModelMapping
 
 ARCHITECTURES = ("MistralForCausalLM",)
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -25,3 +24,14 @@ def write_config(config: Any) -> dict[str, Any]:
         | llama.write_shared(config, "Mistral", written=("window",))
         | {"sliding_window": config.window}
     )
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

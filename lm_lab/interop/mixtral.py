@@ -11,14 +11,12 @@ import numpy as np
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import expect, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("MixtralForCausalLM",)
 NAMES = {"gate": "w1", "down": "w2", "up": "w3"}
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -79,3 +77,14 @@ def _experts(config: Any, ours: str, theirs: str) -> Rule:
         lambda kernels: tuple(kernel.T for kernel in kernels),
         tuple(range(config.depth)),
     )
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

@@ -7,13 +7,11 @@ from typing import Any
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, read_sizes, write_sizes
 from lm_lab.interop.fields import Refused, choose, demand_all, expect, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, fused, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, norm, same, transposed
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("ModernBertForMaskedLM",)
-FAMILY = "encoder"
-PREFIX = "model."
 IGNORED = ("decoder.weight",)  # a tied copy
 
 FIXED = {
@@ -173,3 +171,14 @@ def _layer(path: str, layers: range, config: Any) -> list[Rule]:
         *found,
         *norm(f"{path}/attention_norm", f"{stem}.attn_norm", numbers, bias=config.norm_bias),
     ]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

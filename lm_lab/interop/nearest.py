@@ -1,10 +1,10 @@
 """Suggests the nearest architectures for a model that none can express."""
 
-from types import ModuleType
 from typing import Any
 
 from lm_lab.interop import architectures
 from lm_lab.interop.fields import Refused, changed, flat
+from lm_lab.interop.mapping import ModelMapping
 from lm_lab.types import UserError
 
 NAMED = 2  # most architectures that an error names
@@ -16,8 +16,8 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
     With `architecture`, only that one; "" if no settings are known.
     """
     found = []
-    for module in architectures.of_family(family):
-        way = changes(module, config)
+    for mapping in architectures.of_family(family):
+        way = changes(mapping, config)
         if way is not None and architecture in (None, way[0]):
             found.append(way)
     if not found:
@@ -27,13 +27,14 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
     return f"; nearest, for a model that is trained anew: {', or '.join(ways)}"
 
 
-def changes(module: ModuleType, config: Any) -> tuple[str, dict[str, Any]] | None:
+def changes(mapping: ModelMapping[Any], config: Any) -> tuple[str, dict[str, Any]] | None:
     """(architecture, settings to change) so that a mapping can express a model; None if unknown."""
     needs: dict[str, Any] = {}
     fields = flat(config).keys()
     while True:
         try:
-            return module.write_config(changed(config, needs))["architectures"][0], needs
+            mapping.write_config(changed(config, needs))
+            return mapping.architectures[0], needs
         except Refused as refusal:
             if refusal.needs.keys() & needs.keys() or not refusal.needs.keys() <= fields:
                 return None

@@ -7,8 +7,8 @@ from typing import Any
 from lm_lab.interop import llama, qwen3
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import spell, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 
 ARCHITECTURES = ("Olmo2ForCausalLM",)
 FIXED = {"norm_position": "branch", "qk_norm": "rms", "qk_norm_over": "heads"}
@@ -17,8 +17,6 @@ NORMS = {
     "feed_forward_out_norm": "post_feedforward_layernorm",
     **qwen3.NORMS,
 }
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -38,3 +36,14 @@ def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     layers = layer_rules(config, llama.LAYER, llama.ATTENTION | llama.FEED_FORWARD, NORMS)
     return [*llama.outer_rules(config), *layers]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

@@ -18,12 +18,9 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import Rule, norm, same, skip_rows, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, norm, same, skip_rows, transposed
 
 ARCHITECTURES = ("OPTForCausalLM",)
-BARE = ("OPTModel",)
-FAMILY = "decoder"
-PREFIX = "model."
 IGNORED = ("lm_head.weight",)  # a tied copy
 
 FIXED = {"norm": "layer", "norm_bias": True, "norm_epsilon": 1e-5, "positions.name": "learned"}
@@ -82,3 +79,15 @@ def rules(config: Any) -> list[Rule]:
         *norm("norm", "model.decoder.final_layer_norm"),
     ]
     return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("OPTModel",),
+    ignored=IGNORED,
+)

@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from lm_lab import registry
 from lm_lab.adapters import lora
-from lm_lab.interop import folder, mapping, peft_layers, tensors, weights
+from lm_lab.interop import folder, peft_layers, tensors, weights
 from lm_lab.interop.fields import expect, take
+from lm_lab.interop.mapping import FLOATS, ModelMapping
 from lm_lab.interop.peft_layers import DOWN, MAGNITUDE, PREFIX, UP, Module
 from lm_lab.runs.reading import read_object
 from lm_lab.schema import build
@@ -90,15 +91,15 @@ def save(
     Layers that are one module there and do not share A get the sum of their ranks. Raises UserError
     if the folder is taken, or if only a part of such a module has a magnitude.
     """
-    _, module = next(peft_layers.candidates(family, config, architecture))
+    mapping = next(peft_layers.candidates(family, config, architecture))
     kernels = peft_layers.find_kernels(family, config)
-    sites = peft_layers.find_sites(module.rules(config), kernels)
+    sites = peft_layers.find_sites(mapping.rules(config), kernels)
     modules = peft_layers.to_theirs(settings, adapters, sites, kernels)
-    _check_taken(module, modules)
+    _check_taken(mapping, modules)
     ranks = {name: len(own.down) for name, own in modules.items()}
     foreign = {
         "peft_type": "LORA",
-        "task_type": _task(config),
+        "task_type": _task(family, config),
         "base_model_name_or_path": None,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
@@ -125,19 +126,20 @@ def save(
         )
 
 
-def _task(config: Any) -> str | None:
+def _task(name: str, config: Any) -> str | None:
     """The class by which PEFT wraps the model; those that generate have methods of their own."""
-    if config.scope != "causal":
+    family = registry.load("models", name, "family")
+    if family.scope_of(config) != "causal":
         return None
-    return "SEQ_2_SEQ_LM" if config.reads_context else "CAUSAL_LM"
+    return "SEQ_2_SEQ_LM" if family.needs_context else "CAUSAL_LM"
 
 
-def _check_taken(module: ModuleType, modules: Iterable[str]) -> None:
+def _check_taken(mapping: ModelMapping[Any], modules: Iterable[str]) -> None:
     """Raises UserError for a module that PEFT cannot adapt in that architecture."""
-    for name, remedy in getattr(module, "NOT_ADAPTED", {}).items():
+    for name, remedy in mapping.not_adapted.items():
         if any(own.endswith(f".{name}") for own in modules):
             raise UserError(
-                f"PEFT adapts no {name} of a {module.ARCHITECTURES[0]}; train with {remedy}, or "
+                f"PEFT adapts no {name} of a {mapping.architectures[0]}; train with {remedy}, or "
                 "merge without --form=peft and convert the whole"
             )
 
@@ -175,7 +177,7 @@ def _modules(
         part = next((part for part in wanted if name.endswith(f".{part}")), None)
         if part is None or not name.startswith(PREFIX):
             raise UserError(f"tensor {name} is no part of the adapter that {CONFIG} describes")
-        if tensor.dtype not in mapping.FLOATS:
+        if tensor.dtype not in FLOATS:
             raise UserError(
                 f"tensor {name} is {tensor.dtype}, not a floating-point number of 16, 32 or 64 bits"
             )

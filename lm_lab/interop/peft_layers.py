@@ -6,14 +6,13 @@ outputs one after another.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lm_lab.adapters import lora
 from lm_lab.interop import architectures
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.mapping import ModelMapping, Rule
 from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
@@ -222,23 +221,21 @@ def find_kernels(family: str, config: Any) -> dict[str, Any]:
     }
 
 
-def candidates(
-    family: str, config: Any, architecture: str | None
-) -> Iterator[tuple[str, ModuleType]]:
-    """The architectures that can express the model, with their mappings.
+def candidates(family: str, config: Any, architecture: str | None) -> Iterator[ModelMapping[Any]]:
+    """The mappings of the architectures that can express the model.
 
     Raises UserError if there is none.
     """
     refusals, found = [], False
-    for module in architectures.of_family(family):
+    for mapping in architectures.of_family(family):
         try:
-            name = module.write_config(config)["architectures"][0]
+            mapping.write_config(config)
         except UserError as error:
             refusals.append(str(error))
             continue
-        if architecture in (None, name):
+        if architecture in (None, mapping.architectures[0]):
             found = True
-            yield name, module
+            yield mapping
     if not found:
         raise UserError(
             "; ".join(refusals)
@@ -270,7 +267,7 @@ def match_sites(family: str, config: Any, modules: Iterable[str]) -> dict[str, S
     """
     kernels = find_kernels(family, config)
     found = [
-        find_sites(module.rules(config), kernels) for _, module in candidates(family, config, None)
+        find_sites(mapping.rules(config), kernels) for mapping in candidates(family, config, None)
     ]
     sites = min(found, key=lambda sites: len(set(modules) - sites.keys()))
     unknown = sorted(set(modules) - sites.keys())

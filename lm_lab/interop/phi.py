@@ -19,8 +19,8 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule, linear, norm, same
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same
 
 ARCHITECTURES = ("PhiForCausalLM",)
 FIXED = {
@@ -37,8 +37,6 @@ PRODUCTS = {
     "feed_forward/up": "mlp.fc1",
     "feed_forward/down": "mlp.fc2",
 }
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -85,3 +83,14 @@ def rules(config: Any) -> list[Rule]:
         *layer_rules(config, llama.LAYER, PRODUCTS, {"attention_norm": "input_layernorm"}),
         *([same("head/bias", "lm_head.bias")] if config.tied else linear("head", "lm_head")),
     ]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

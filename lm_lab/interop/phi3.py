@@ -7,12 +7,10 @@ from typing import Any
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import expect, take, take_dropout
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule, fused
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule, fused
 
 ARCHITECTURES = ("Phi3ForCausalLM",)
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -57,3 +55,14 @@ def rules(config: Any) -> list[Rule]:
             fused(ours, stem, axis=0, transposed=True, layers=range(config.depth), sizes=sizes)
         )
     return found
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

@@ -4,12 +4,11 @@ from typing import Any
 
 from lm_lab.interop import llama
 from lm_lab.interop.fields import take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX, rules
+from lm_lab.interop.llama import IGNORED, rules
+from lm_lab.interop.mapping import ModelMapping
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("Qwen2ForCausalLM",)
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 WINDOWED, FULL = "sliding_attention", "full_attention"
 
@@ -55,3 +54,14 @@ def write_window(config: Any) -> dict[str, Any]:
         return {"use_sliding_window": False, "layer_types": [FULL] * config.depth}
     window = {"use_sliding_window": True, "sliding_window": config.window, "max_window_layers": 0}
     return window | {"layer_types": [WINDOWED] * config.depth}
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

@@ -5,14 +5,12 @@ from typing import Any
 from lm_lab.interop import llama, qwen2
 from lm_lab.interop.decoders import layer_rules
 from lm_lab.interop.fields import spell, take
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 
 ARCHITECTURES = ("Qwen3ForCausalLM",)
 BIASES = {False: "none", True: "attention"}
 NORMS = {"attention/query_norm": "self_attn.q_norm", "attention/key_norm": "self_attn.k_norm"}
-
-__all__ = ["ARCHITECTURES", "FAMILY", "IGNORED", "PREFIX", "read_config", "rules", "write_config"]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -42,3 +40,14 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     return [*llama.rules(config), *layer_rules(config, llama.LAYER, {}, NORMS)]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

@@ -7,12 +7,10 @@ from typing import Any
 
 from lm_lab.interop.fields import Refused, demand, expect, take
 from lm_lab.interop.mamba import taps
-from lm_lab.interop.mapping import Rule, same, scale_minus_one, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, same, scale_minus_one, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("RecurrentGemmaForCausalLM",)
-FAMILY = "state_space"
-PREFIX = "model."
 IGNORED = ("*lm_head.weight", "*rotary_emb.inv_freq", "*normalizer")
 
 ALWAYS = {
@@ -180,3 +178,14 @@ def _recurrent(ours: str, theirs: str, layers: range, config: Any) -> Iterator[R
             lambda x: (x.reshape(shape),),
             tuple(layers),
         )
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="state_space",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    ignored=IGNORED,
+)

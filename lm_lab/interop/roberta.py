@@ -9,11 +9,9 @@ from typing import Any
 
 from lm_lab.interop import bert
 from lm_lab.interop.fields import demand, expect
-from lm_lab.interop.mapping import Rule, skip_rows
+from lm_lab.interop.mapping import ModelMapping, Rule, skip_rows
 
 ARCHITECTURES = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM")
-FAMILY = "encoder"
-PREFIX = "roberta."
 IGNORED = (
     "roberta.embeddings.position_ids",
     "roberta.pooler.*",
@@ -56,3 +54,14 @@ def rules(config: Any) -> list[Rule]:
 def _renamed(name: str) -> str:
     berts = next(prefix for prefix in NAMES if name.startswith(prefix))
     return NAMES[berts] + name.removeprefix(berts)
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="roberta.",
+    ignored=IGNORED,
+)

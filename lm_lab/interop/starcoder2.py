@@ -19,26 +19,14 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.llama import FAMILY, IGNORED, PREFIX
-from lm_lab.interop.mapping import Rule
+from lm_lab.interop.llama import IGNORED
+from lm_lab.interop.mapping import ModelMapping, Rule
 
 ARCHITECTURES = ("Starcoder2ForCausalLM",)
-BARE = ("Starcoder2Model",)
 FIXED = {"norm": "layer", "norm_bias": True, "positions.name": "rotary"}
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", **PLAIN_ACTIVATIONS}
 BIASES = {True: "all", False: "none"}
 PRODUCTS = {**llama.ATTENTION, "feed_forward/up": "mlp.c_fc", "feed_forward/down": "mlp.c_proj"}
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "FAMILY",
-    "IGNORED",
-    "PREFIX",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -84,3 +72,15 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     return [*llama.outer_rules(config), *layer_rules(config, llama.LAYER, PRODUCTS, llama.NORMS)]
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    prefix="model.",
+    bare=("Starcoder2Model",),
+    ignored=IGNORED,
+)

@@ -3,11 +3,9 @@
 from typing import Any
 
 from lm_lab.interop.fields import choose, demand, inverse, spell, take, take_dropout
-from lm_lab.interop.mapping import Rule, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, same, transposed
 
 ARCHITECTURES = ("T5ForConditionalGeneration",)
-BARE = ("T5Model",)
-FAMILY = "encoder_decoder"
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 IGNORED = (*COPIES, "lm_head.weight")
 
@@ -139,3 +137,15 @@ ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
 def _feed_forward(config: Any) -> dict[str, str]:
     gated = inverse(ACTIVATIONS)[config.activation].startswith("gated")
     return {"gate": "wi_0", "up": "wi_1", "down": "wo"} if gated else {"up": "wi", "down": "wo"}
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder_decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    bare=("T5Model",),
+    ignored=IGNORED,
+    copies=COPIES,
+)

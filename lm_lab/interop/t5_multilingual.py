@@ -4,21 +4,10 @@ from typing import Any
 
 from lm_lab.interop import t5
 from lm_lab.interop.fields import demand
-from lm_lab.interop.t5 import COPIES, FAMILY, IGNORED, rules
+from lm_lab.interop.mapping import ModelMapping
+from lm_lab.interop.t5 import COPIES, IGNORED, rules
 
 ARCHITECTURES = ("MT5ForConditionalGeneration",)
-BARE = ("MT5Model",)
-
-__all__ = [
-    "ARCHITECTURES",
-    "BARE",
-    "COPIES",
-    "FAMILY",
-    "IGNORED",
-    "read_config",
-    "rules",
-    "write_config",
-]
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
@@ -34,3 +23,15 @@ def write_config(config: Any) -> dict[str, Any]:
     foreign = t5.write_config(config)
     del foreign["scale_decoder_outputs"]
     return foreign | {"architectures": [*ARCHITECTURES], "model_type": "mt5"}
+
+
+MAPPING = ModelMapping(
+    architectures=ARCHITECTURES,
+    family="encoder_decoder",
+    read_config=read_config,
+    write_config=write_config,
+    rules=rules,
+    bare=("MT5Model",),
+    ignored=IGNORED,
+    copies=COPIES,
+)

@@ -31,12 +31,12 @@ class Writer(NamedTuple):
         inputs, shown, befores = self._begin(given)
         if settings.beams > 1:
             found, lengths, _ = beam_search(
-                self.task.model, self._variables, inputs, settings, self._stops
+                self.task.model, self._variables, inputs, settings, self._stops, self._max_length
             )
             tokens, lengths = found[:, 0], lengths[:, 0]
         else:
             tokens, lengths = generate(
-                self.task.model, self._variables, inputs, settings, self._stops
+                self.task.model, self._variables, inputs, settings, self._stops, self._max_length
             )
         return [
             (text, self._beyond(before, row[:length].tolist()))
@@ -46,7 +46,9 @@ class Writer(NamedTuple):
     def stream(self, given: str, settings: Config) -> Iterator[str]:
         """The same of one prompt, without beams, in pieces as they come."""
         inputs, shown, befores = self._begin([given])
-        steps = stream(self.task.model, self._variables, inputs, settings, self._stops)
+        steps = stream(
+            self.task.model, self._variables, inputs, settings, self._stops, self._max_length
+        )
         text = pieces(self.task.codec, steps, self._stops, befores[0])
         first = next(text, "")  # where the model refuses, nothing is written
         yield from (shown[0], first)
@@ -63,6 +65,10 @@ class Writer(NamedTuple):
     @property
     def _variables(self) -> PyTree:
         return {"params": self.params}
+
+    @property
+    def _max_length(self) -> int | None:
+        return self.task.family.max_length(self.task.experiment.model)
 
     @property
     def _stops(self) -> list[int]:

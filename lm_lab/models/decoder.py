@@ -118,7 +118,7 @@ class Model(TransformerModel):
         x_BLD = self.embed(inputs.tokens)
         for scales in (cfg.embedding_scaling, cfg.positions.scales_embedding):
             x_BLD = x_BLD * cfg.width**0.5 if scales else x_BLD
-        x_BLD = self.dropped(cfg.positions.embed(x_BLD, info.positions_BL, self.table()))
+        x_BLD = self.dropped(cfg.positions.embed(x_BLD, info.positions_BL, self.positions))
         view = self.view(info)
         has_groups = groups_of(cfg.depth, cfg.global_every)[0]
         global_view = self.view(self.global_info(inputs)) if has_groups else view

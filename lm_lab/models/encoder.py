@@ -3,7 +3,7 @@ one config.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from jax import Array
@@ -17,7 +17,7 @@ from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import Learned, Scheme, positions_setting
 from lm_lab.nn.transformer import TransformerModel, Windowed
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Scope, UserError
+from lm_lab.types import Inputs, UserError
 
 # The head's activation where layers are gated.
 UNGATED = {"swiglu": "gelu", "geglu": "gelu", "geglu_exact": "gelu_exact"}
@@ -45,8 +45,6 @@ class Config(Windowed):
     activation: Activation = setting("of the feed-forward layer", "gelu_exact")
     bias: bool = setting("whether every product has a bias", True)
     tied: bool = setting("whether the head ends in the embedding's transpose", True)
-
-    scope: ClassVar[Scope] = "bidirectional"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +96,7 @@ class Model(TransformerModel):
         x_BLD = self.embed(inputs.tokens)
         if cfg.positions.scales_embedding:
             x_BLD *= cfg.width**0.5
-        x_BLD = cfg.positions.embed(x_BLD, global_info.positions_BL, self.table())
+        x_BLD = cfg.positions.embed(x_BLD, global_info.positions_BL, self.positions)
         if cfg.kinds:
             kinds = jnp.zeros_like(inputs.tokens) if inputs.kinds is None else inputs.kinds
             x_BLD += self.kinds(kinds)

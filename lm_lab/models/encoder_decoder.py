@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
@@ -52,7 +53,6 @@ class Config(Transformer):
         "id with which the decoder begins; None: the objective's own", None, low=0
     )
 
-    reads_context: ClassVar[bool] = True
     shared_dropout: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -108,9 +108,7 @@ class Model(TransformerModel):
         cfg = self.cfg
         # Rows of unit size where the head divides by it, else rows that make unit logits.
         self.make_embedding(cfg.width**0.5 if cfg.tied and cfg.head_scaling else 1.0)
-        table = cfg.positions.module(cfg.sizes._replace(bidirectional=True))
-        if table is not None:
-            self.encoder_positions = table
+        self.encoder_positions = cfg.positions.module(cfg.sizes._replace(bidirectional=True))
         if cfg.embedding_norm:
             self.embedding_norm, self.encoder_embedding_norm = cfg.make_norm(), cfg.make_norm()
         if cfg.norm_position == "pre":
@@ -132,7 +130,8 @@ class Model(TransformerModel):
         """
         info = self.causal_info(inputs)
         context_BMD, context_info = self._context(inputs, info)
-        x_BLD = self._enter("", inputs.tokens, info)
+        norm = self.embedding_norm if self.cfg.embedding_norm else None
+        x_BLD = self._enter(inputs.tokens, info, self.positions, norm)
         x_BLD, _ = self.layers(x_BLD, self.view(info), context_BMD, context_info)
         return self.norm(x_BLD) if self.cfg.norm_position == "pre" else x_BLD
 
@@ -149,8 +148,9 @@ class Model(TransformerModel):
         assert tokens_BM is not None
         positions_BM = None if segments_BM is None else places_within(segments_BM)
         info = bidirectional_info(Inputs(tokens_BM, segments_BM, positions_BM))
-        x_BMD = self._enter("encoder_", tokens_BM, info)
-        x_BMD, _ = self.encoder(x_BMD, self.view(info, "encoder_"))
+        norm = self.encoder_embedding_norm if self.cfg.embedding_norm else None
+        x_BMD = self._enter(tokens_BM, info, self.encoder_positions, norm)
+        x_BMD, _ = self.encoder(x_BMD, self.view_of(info, self.encoder_positions))
         return self.encoder_norm(x_BMD) if self.cfg.norm_position == "pre" else x_BMD
 
     def _context(self, inputs: Inputs, info: AttentionInfo) -> tuple[Array | None, AttentionInfo]:
@@ -175,18 +175,22 @@ class Model(TransformerModel):
         mask = segments_BL[:, None, :, None] == segments_BM[:, None, None, :]
         return context_BMD, info._replace(mask=mask)
 
-    def _enter(self, side: str, tokens_BL: Array, info: AttentionInfo) -> Array:
-        """The stream [B L D] before the first layer of the encoder ("encoder_") or of the decoder
-        ("").
+    def _enter(
+        self,
+        tokens_BL: Array,
+        info: AttentionInfo,
+        positions: nn.Module | None,
+        norm: nn.Module | None,
+    ) -> Array:
+        """The stream [B L D] before the first layer, with the `positions` and the `norm` of the
+        encoder or of the decoder.
         """
         cfg = self.cfg
         x_BLD = self.embed(tokens_BL)
         if cfg.embedding_scaling:
             x_BLD *= cfg.width**0.5
-        x_BLD = cfg.positions.embed(x_BLD, info.positions_BL, self.table(side))
-        if cfg.embedding_norm:
-            x_BLD = getattr(self, f"{side}embedding_norm")(x_BLD)
-        return self.dropped(x_BLD)
+        x_BLD = cfg.positions.embed(x_BLD, info.positions_BL, positions)
+        return self.dropped(x_BLD if norm is None else norm(x_BLD))
 
 
 FAMILY = Family(

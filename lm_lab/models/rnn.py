@@ -3,7 +3,6 @@ for all.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from lm_lab.nn.recurrent import Implementation, Recurrent
 from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Scope, UserError
+from lm_lab.types import Inputs, UserError
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,6 @@ class Config:
         "which kernel: cudnn's is for an LSTM in float32 on a GPU", "auto", reference="plain"
     )
 
-    reads_context: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         if self.bidirectional and self.width % 2:
             raise UserError(
@@ -62,11 +59,6 @@ class Config:
             )
         if self.recurrent_kernel == "cudnn" and (self.cell != "lstm" or not self.bias):
             raise UserError("recurrent_kernel cudnn is for cell lstm with bias; choose auto")
-
-    @property
-    def scope(self) -> Scope:
-        """What features see of a sequence."""
-        return "bidirectional" if self.bidirectional else "causal"
 
 
 class Block(nn.Module):

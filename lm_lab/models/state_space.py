@@ -6,7 +6,6 @@ Either mixes with local attention, in every attention_every-th layer; layers lef
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
 from lm_lab.nn.transformer import View
 from lm_lab.schema import choice, setting
-from lm_lab.types import Inputs, Scope, UserError
+from lm_lab.types import Inputs, UserError
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,6 @@ class Config:
         "auto",
         reference="sequential",
     )
-
-    scope: ClassVar[Scope] = "causal"
-    reads_context: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.block, RgLru) and self.inner % self.heads:
@@ -258,8 +254,7 @@ class Model(nn.Module):
         self.drop = nn.Dropout(cfg.dropout)
         if groups:
             self.causal_info = CausalInfo(cfg.window)
-            if (table := cfg.positions.module(cfg.sizes)) is not None:
-                self.positions = table
+            self.positions = cfg.positions.module(cfg.sizes)
             self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
         if rest:
             self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
@@ -280,7 +275,7 @@ class Model(nn.Module):
         if view is not None:
             if cfg.positions.scales_embedding:
                 x_BLD *= cfg.width**0.5
-            x_BLD = cfg.positions.embed(x_BLD, view.info.positions_BL, self._table())
+            x_BLD = cfg.positions.embed(x_BLD, view.info.positions_BL, self.positions)
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:
             x_BLD, _ = self.groups(x_BLD, segments, view)
@@ -288,11 +283,8 @@ class Model(nn.Module):
             x_BLD, _ = self.layers(x_BLD, segments, view)
         return self.norm(x_BLD)
 
-    def _table(self) -> Any:
-        return getattr(self, "positions", None)
-
     def _view(self, info: AttentionInfo) -> View:
-        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self._table())
+        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self.positions)
         return View(info, bias)
 
     def readout(self, x_BLD: Array) -> Array:

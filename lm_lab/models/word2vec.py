@@ -3,7 +3,6 @@ looked for.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from jax import Array
 from lm_lab.contracts import Family
 from lm_lab.nn.linear import WIDEST, Embedding
 from lm_lab.schema import setting
-from lm_lab.types import Inputs, Scope
+from lm_lab.types import Inputs
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,6 @@ class Config:
 
     width: int = setting("features of a word, D", 128, low=1, high=WIDEST)
     vocab: int | None = setting("words, V; None: the tokenizer's", None, low=1)
-
-    scope: ClassVar[Scope] = "unordered"
-    reads_context: ClassVar[bool] = False
 
 
 class Model(nn.Module):

@@ -97,8 +97,6 @@ class Transformer:
     remat: Remat = setting("what the backward pass computes again", "none", reference="none")
     attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
 
-    scope: ClassVar[Scope] = "causal"
-    reads_context: ClassVar[bool] = False
     # What a family lets no user choose.
     norm_position: ClassVar[Any] = "pre"
     parallel: ClassVar[Any] = False
@@ -308,8 +306,7 @@ class TransformerModel(nn.Module):
         assert cfg.vocab is not None, "resolve the config first"
         self.embed = Embedding(cfg.vocab, cfg.width, scale)
         sizes = cfg.sizes._replace(bidirectional=bidirectional)
-        if (table := cfg.positions.module(sizes)) is not None:
-            self.positions = table
+        self.positions = cfg.positions.module(sizes)
         self.drop = nn.Dropout(cfg.dropout)
 
     def make_layers(self, mask_scope: Scope) -> None:
@@ -349,13 +346,13 @@ class TransformerModel(nn.Module):
             x_BLD, _ = self.layers(x_BLD, view)
         return x_BLD
 
-    def table(self, side: str = "") -> Any:
-        """What positions have learned, of the encoder of two ("encoder_") or else."""
-        return getattr(self, f"{side}positions", None)
-
-    def view(self, info: AttentionInfo, side: str = "") -> View:
+    def view(self, info: AttentionInfo) -> View:
         """What layers are told of a call."""
-        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, self.table(side))
+        return self.view_of(info, self.positions)
+
+    def view_of(self, info: AttentionInfo, positions: nn.Module | None) -> View:
+        """The same with what other `positions` than the model's own have learned."""
+        bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, positions)
         return View(info, bias)
 
     def dropped(self, x_BLD: Array) -> Array:

@@ -19,6 +19,7 @@ from types import NoneType
 from typing import Any
 
 import jax
+import numpy as np
 
 from lm_lab.runs import history
 from lm_lab.runs.durable import atomic_write, explained
@@ -196,7 +197,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if hasattr(value, "item"):
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -79,7 +79,7 @@ def load(path: str | Path) -> Study:
     """
     file = _find(Path(path))
     module = _import(file)
-    make = getattr(module, "study", None)
+    make = vars(module).get("study")
     if not callable(make):
         functions = [
             name

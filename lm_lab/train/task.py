@@ -131,6 +131,7 @@ class Task:
             targets,
             self.experiment.train.batch_size,
             prompt and partial(prompt, self.experiment.objective, self.vocabulary),
+            self.family.max_length(self.experiment.model),
         )
 
 

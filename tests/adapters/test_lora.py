@@ -10,6 +10,7 @@ import pytest
 
 from lm_lab import registry
 from lm_lab.adapters import lora
+from lm_lab.models import encoder_decoder
 from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -24,7 +25,9 @@ VARIANTS = [CONFIG, replace(CONFIG, scaling="root_rank"), replace(CONFIG, dora=T
 
 def inputs_of(model):
     tokens = tiny.tokens()
-    return Inputs(tokens, context=tokens[:, ::-1] if model.cfg.reads_context else None)
+    return Inputs(
+        tokens, context=tokens[:, ::-1] if isinstance(model.cfg, encoder_decoder.Config) else None
+    )
 
 
 @cache

@@ -6,6 +6,7 @@ import pytest
 from lm_lab import generation
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import generate, stream
+from lm_lab.models import decoder
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -70,7 +71,13 @@ def test_learned_positions_run_out():
         UserError,
         match=f"prompt and new tokens are 17, and the model has positions for {tiny.LENGTH}",
     ):
-        generate(model, VARIABLES, generation.prompts(ROWS), Config(new_tokens=12))
+        generate(
+            model,
+            VARIABLES,
+            generation.prompts(ROWS),
+            Config(new_tokens=12),
+            max_length=decoder.FAMILY.max_length(model.cfg),
+        )
 
 
 def test_a_model_without_a_memory_is_refused():

@@ -112,7 +112,8 @@ def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) ->
 
 def context(twin: Twin) -> np.ndarray | None:
     """What an encoder reads i64[ROWS, CONTEXT], where the family has one."""
-    return tokens(twin, length=CONTEXT, seed=2) if twin.config.reads_context else None
+    reads = registry.load("models", twin.family, "family").needs_context
+    return tokens(twin, length=CONTEXT, seed=2) if reads else None
 
 
 def with_context(twin: Twin, inputs: Inputs) -> Inputs:
@@ -257,15 +258,15 @@ def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) 
     """Our gradients, against those that the reference holds after backward(), tensor by tensor of
     theirs.
     """
-    module = architectures.find(twin.architecture)
-    rules, renamed = module.rules(twin.config), getattr(module, "RENAMED", {})
+    found = architectures.find(twin.architecture)
+    rules = found.rules(twin.config)
     # Rules are affine, and gradients go by their linear part.
     nothing = mapping.to_theirs(rules, jax.tree.map(np.zeros_like, twin.params))
     ours = {name: x - nothing[name] for name, x in mapping.to_theirs(rules, gradients).items()}
     given = {
         name: p.grad.numpy() for name, p in twin.reference.named_parameters() if p.grad is not None
     }
-    theirs = {renamed.get(name, name): gradient for name, gradient in given.items()}
+    theirs = {found.renamed.get(name, name): gradient for name, gradient in given.items()}
     assert ours.keys() == theirs.keys()
     # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves
     # of larger ones.

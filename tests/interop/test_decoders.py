@@ -186,8 +186,8 @@ SAID = {"Qwen3": "layer_types", "Phi3": "rope_type", "Gemma3": "hidden_act"}
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_we_have_not_cannot_be_read(name):
-    module = architectures.find(f"{name}ForCausalLM")
+    mapping = architectures.find(f"{name}ForCausalLM")
     with pytest.raises(
         UserError, match=f"{SAID.get(name, list(REFUSED[name])[-1])}.* not supported"
     ):
-        module.read_config(MODELS[name][0] | REFUSED[name])
+        mapping.read_config(MODELS[name][0] | REFUSED[name])

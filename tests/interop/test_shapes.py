@@ -11,9 +11,11 @@ from lm_lab.interop import architectures, folder, nearest
 from lm_lab.models import decoder, encoder
 from lm_lab.nn.positions import Learned
 from lm_lab.train.restore import abstract_params
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests.interop import parity
 
+MAPPINGS = architectures.mappings()
 SMALL = {
     "model.width": 16,
     "model.depth": 2,
@@ -24,19 +26,16 @@ SMALL = {
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    "module", architectures.modules(), ids=lambda module: module.__name__.rpartition(".")[2]
-)
-def test_a_model_of_the_preset_is_one_of_transformers(module, tmp_path):
+@pytest.mark.parametrize("shape", MAPPINGS)
+def test_a_model_of_the_preset_is_one_of_transformers(shape, tmp_path):
     transformers = pytest.importorskip("transformers")
-    config = configs.load(f"configs/shapes.py:{module.__name__.rpartition('.')[2]}")
-    experiment, _ = configs.resolve(configs.override(config, SMALL))
+    config = configs.load(f"configs/shapes.py:{shape}")
+    experiment = bind(*configs.resolve(configs.override(config, SMALL))).experiment
     draw = np.random.default_rng(0)
     shapes = abstract_params(experiment.family, experiment.model)
     params = jax.tree.map(lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
-    name = folder.save(
-        tmp_path / "new", experiment.family, experiment.model, params, module.ARCHITECTURES[0]
-    )
+    architecture = MAPPINGS[shape].architectures[0]
+    name = folder.save(tmp_path / "new", experiment.family, experiment.model, params, architecture)
     with parity.quiet():
         _, report = getattr(transformers, name).from_pretrained(
             tmp_path / "new", output_loading_info=True
@@ -75,6 +74,6 @@ def test_the_settings_that_are_named_lead_there(tmp_path):
         UserError, match=r"norm_bias False cannot .*; nearest, .* GPT2LMHeadModel by .*bias=all$"
     ):
         folder.save(tmp_path / "new", "decoder", plain, {}, "GPT2LMHeadModel")
-    for module in architectures.of_family("decoder"):
-        found = nearest.changes(module, plain)
-        assert found is None or found[0] in module.ARCHITECTURES
+    for mapping in architectures.of_family("decoder"):
+        found = nearest.changes(mapping, plain)
+        assert found is None or found[0] in mapping.architectures

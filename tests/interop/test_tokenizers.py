@@ -46,7 +46,7 @@ KINDS = {
         "</s>",
     ),
 }
-NAMES = [module.__name__.rpartition(".")[2] for module in architectures.modules()]
+MAPPINGS = architectures.mappings()
 SIZES = {"width": 16, "depth": 2, "heads": 2, "vocab": VOCAB, "length": 40}
 
 
@@ -54,24 +54,22 @@ def foreign(place: Path, name: str) -> Path:
     """A tiny model as transformers stores it, with its tokenizer, special ids and settings of
     generation.
     """
-    module = next(
-        module for module in architectures.modules() if module.__name__.endswith(f".{name}")
-    )
-    family = load("models", module.FAMILY, "family")
+    mapping = MAPPINGS[name]
+    family = load("models", mapping.family, "family")
     known = {
         setting: SIZES[setting]
         for setting in SIZES
         if setting in family.Config.__dataclass_fields__
     }
-    way = nearest.changes(module, config_of(family.Config, known, "config.model"))
+    way = nearest.changes(mapping, config_of(family.Config, known, "config.model"))
     assert way is not None
     config = config_of(family.Config, {**known, **way[1]}, "config.model")
     draw = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32),
-        abstract_params(module.FAMILY, config),
+        abstract_params(mapping.family, config),
     )
-    folder.save(place, module.FAMILY, config, params, module.ARCHITECTURES[0])
+    folder.save(place, mapping.family, config, params, mapping.architectures[0])
     make, _ = KINDS.get(name, (lambda place: vocabularies.byte_level(place, END), END))
     make(place)
     (place / "chat_template.jinja").write_text("{{ messages }}")
@@ -90,7 +88,7 @@ def foreign(place: Path, name: str) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MAPPINGS)
 def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys):
     place, run, back = foreign(tmp_path / "foreign", name), tmp_path / "run", tmp_path / "back"
     assert convert.run([f"--from={place}", f"--to={run}"]) == 0
@@ -102,7 +100,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids
     assert str(tmp_path) not in (run / "config.json").read_text()  # all paths are the run's own
-    if experiment.model.reads_context:
+    if load("models", experiment.family, "family").needs_context:
         assert tiny.bound(experiment).vocabulary.start == 3
     assert (
         convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"])
@@ -179,4 +177,4 @@ def _made_without(place: Path):
 
 
 def test_what_is_fetched_has_all_that_is_kept():
-    assert {*carried.NAMES, *carried.SETTINGS} <= {*origin.WANTED}
+    assert {*carried.MAPPINGS, *carried.SETTINGS} <= {*origin.WANTED}

@@ -53,75 +53,81 @@ def fed_forward(y, own):
     )
 
 
+def normed(x, own, cfg, kind=None):
+    x = x - x.mean(-1, keepdims=True) if (kind or cfg.norm) == "layer" else x
+    size = np.sqrt((x**2).mean(-1, keepdims=True) + cfg.norm_epsilon)
+    return own["scale"] * x / size + own.get("bias", 0)
+
+
+def normed_if(x, own, name, cfg):
+    return normed(x, own[name], cfg) if name in own else x
+
+
+def attended(y, own, cfg, local):
+    """Attention to the positions before, a loop over the heads."""
+    q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
+    dim = cfg.features_of_head
+    if cfg.qk_norm and cfg.qk_norm_over == "heads":
+        q = normed(q, own["query_norm"], cfg, cfg.qk_norm)
+        k = normed(k, own["key_norm"], cfg, cfg.qk_norm)
+    mixed = []
+    for head in range(cfg.heads):
+        group = head * (cfg.kv_heads or cfg.heads) // cfg.heads
+        q_h, k_h, v_h = (
+            x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group))
+        )
+        if cfg.qk_norm and cfg.qk_norm_over == "head":
+            q_h = normed(q_h, own["query_norm"], cfg, cfg.qk_norm)
+            k_h = normed(k_h, own["key_norm"], cfg, cfg.qk_norm)
+        mixed.append(attention_weights(q_h, k_h, head, cfg, local) @ v_h)
+    return affine(np.concatenate(mixed, -1), own["out"])
+
+
+def attention_weights(q, k, head, cfg, local):
+    """The weights of one head, of queries and keys [L head_dim]."""
+    place = np.arange(len(q))
+    distance = place[:, None] - place
+    if isinstance(cfg.positions, Rotary):
+        q, k = (turned(x, place, cfg, local) for x in (q, k))
+    scores = q @ k.T * (cfg.attention_scale or cfg.features_of_head**-0.5)
+    if cfg.attention_softcap:
+        scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
+    if isinstance(cfg.positions, Alibi):
+        scores -= 2.0 ** (-8 * (head + 1) / cfg.heads) * distance
+    seen = (distance >= 0) & (distance < ((local and cfg.window) or len(q)))
+    weights = np.where(seen, np.exp(scores), 0)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def layer_of(x, own, cfg, local):
+    """One layer on the residual stream [L width]."""
+    before = x
+    added = attended(normed_if(x, own, "attention_norm", cfg), own["attention"], cfg, local)
+    x = x + normed_if(added, own, "attention_out_norm", cfg)
+    y = before if cfg.parallel else x
+    if "feed_forward_norm" in own:
+        y = normed(y, own["feed_forward_norm"], cfg)
+    elif cfg.parallel:
+        y = normed_if(before, own, "attention_norm", cfg)  # both parts share one norm
+    added = fed_forward(y, own["feed_forward"])
+    return x + normed_if(added, own, "feed_forward_out_norm", cfg)
+
+
 def numpy_decoder(params, tokens, cfg):
     """The decoder written down in float64, with loops over layers and heads."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-    length, dim = len(tokens), cfg.features_of_head
-    place = np.arange(length)
-
-    def normed(x, own, kind=cfg.norm):
-        x = x - x.mean(-1, keepdims=True) if kind == "layer" else x
-        return own["scale"] * x / np.sqrt(
-            (x**2).mean(-1, keepdims=True) + cfg.norm_epsilon
-        ) + own.get("bias", 0)
-
-    def attended(y, own, local):
-        q, k, v = (affine(y, own[name]) for name in ("query", "key", "value"))
-        seen = (place[:, None] >= place) & (
-            place[:, None] - place < ((local and cfg.window) or length)
-        )
-        if cfg.qk_norm and cfg.qk_norm_over == "heads":
-            q, k = (
-                normed(q, own["query_norm"], cfg.qk_norm),
-                normed(k, own["key_norm"], cfg.qk_norm),
-            )
-        mixed = []
-        for head in range(cfg.heads):
-            group = head * (cfg.kv_heads or cfg.heads) // cfg.heads
-            q_h, k_h, v_h = (
-                x[:, i * dim : (i + 1) * dim] for x, i in ((q, head), (k, group), (v, group))
-            )
-            if cfg.qk_norm and cfg.qk_norm_over == "head":
-                q_h, k_h = (
-                    normed(x, own[f"{n}_norm"], cfg.qk_norm)
-                    for x, n in ((q_h, "query"), (k_h, "key"))
-                )
-            if isinstance(cfg.positions, Rotary):
-                q_h, k_h = (turned(x, place, cfg, local) for x in (q_h, k_h))
-            scores = q_h @ k_h.T * (cfg.attention_scale or dim**-0.5)
-            if cfg.attention_softcap:
-                scores = cfg.attention_softcap * np.tanh(scores / cfg.attention_softcap)
-            if isinstance(cfg.positions, Alibi):
-                scores -= 2.0 ** (-8 * (head + 1) / cfg.heads) * (place[:, None] - place)
-            weights = np.where(seen, np.exp(scores), 0)
-            mixed.append(weights / weights.sum(-1, keepdims=True) @ v_h)
-        return affine(np.concatenate(mixed, -1), own["out"])
-
     x = p["embed"]["embedding"][tokens] * (np.sqrt(cfg.width) if cfg.embedding_scaling else 1)
     if cfg.max_length:
-        x = x + p["positions"]["embedding"][:length]
+        x = x + p["positions"]["embedding"][: len(tokens)]
     for layer in range(cfg.depth):
         path, numbers = next((path, numbers) for path, numbers in cfg.stacks if layer in numbers)
         stack = functools.reduce(dict.__getitem__, path.split("/"), p)
         row = numbers.index(layer)
         own = jax.tree.map(lambda leaf, row=row: leaf[row], stack)
-        local = cfg.global_every is None or (layer + 1) % cfg.global_every > 0
-        y = normed(x, own["attention_norm"]) if "attention_norm" in own else x
-        before = x
-        added = attended(y, own["attention"], local)
-        x = x + (normed(added, own["attention_out_norm"]) if "attention_out_norm" in own else added)
-        if "feed_forward_norm" in own:
-            y = normed(before if cfg.parallel else x, own["feed_forward_norm"])
-        elif not cfg.parallel:
-            y = x
-        added = fed_forward(y, own["feed_forward"])
-        x = x + (
-            normed(added, own["feed_forward_out_norm"]) if "feed_forward_out_norm" in own else added
-        )
+        x = layer_of(x, own, cfg, cfg.global_every is None or (layer + 1) % cfg.global_every > 0)
     head = p.get("head", {})
-    logits = normed(x, p["norm"]) @ head.get("kernel", p["embed"]["embedding"].T) + head.get(
-        "bias", 0
-    )
+    logits = normed(x, p["norm"], cfg) @ head.get("kernel", p["embed"]["embedding"].T)
+    logits = logits + head.get("bias", 0)
     return cfg.logit_softcap * np.tanh(logits / cfg.logit_softcap) if cfg.logit_softcap else logits
 
 

@@ -7,7 +7,7 @@ from lm_lab import generation
 from lm_lab.compute import conventions
 from lm_lab.compute.flops import count
 from lm_lab.compute.parameters import by_group
-from lm_lab.models.rnn import Config
+from lm_lab.models.rnn import FAMILY, Config
 from lm_lab.nn.cells import CELLS
 from lm_lab.types import Inputs, UserError
 from tests import tiny
@@ -59,7 +59,8 @@ def test_parameters_are_the_closed_form(tied):
 
 def test_two_directions_see_the_whole_segment_and_nothing_else():
     model = tiny.model("rnn", bidirectional=True)
-    assert (model.cfg.scope, tiny.model("rnn").cfg.scope) == ("bidirectional", "causal")
+    assert FAMILY.scope_of(model.cfg) == "bidirectional"
+    assert FAMILY.scope_of(tiny.model("rnn").cfg) == "causal"
     params = tiny.params_of(model, Inputs(TOKENS))
     segments = jnp.asarray([[1] * 5 + [2] * 8 + [0] * 3] * 2)
     packed = logits_of(model, params, Inputs(TOKENS, segments))

@@ -39,7 +39,15 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
             "writes: give OBJECTIVE a `prompt`"
         )
     end = data.vocabulary.end_of_document
-    writer = Writer(data.model, data.prompt, data.length, end, config.beams, config.length_penalty)
+    writer = Writer(
+        data.model,
+        data.prompt,
+        data.length,
+        end,
+        config.beams,
+        config.length_penalty,
+        data.max_length,
+    )
     examples, targets = data.heldout(ROWS, 0), data.targets()
 
     def measure(params: PyTree) -> dict[str, float]:
@@ -59,6 +67,7 @@ class Writer:
     end: int  # the id that ends a target
     beams: int = 1
     length_penalty: float = 1.0
+    max_length: int | None = None  # for which the model has positions; None: any
 
     def __post_init__(self) -> None:
         """Compiles nothing yet."""
@@ -129,9 +138,8 @@ class Writer:
 
     def _prompt(self, batch: Examples) -> Inputs:
         prompt = self.prompt(batch)
-        check_length(
-            self.model, prompt.tokens.shape[1] + self.length - 1
-        )  # the last token is never read
+        # the last token is never read
+        check_length(prompt.tokens.shape[1] + self.length - 1, self.max_length)
         return prompt
 
 

@@ -1,4 +1,4 @@
-"""A family: a bag of the words so far, their mean, through one layer."""
+"""A family: a bag of the words of a document so far, their mean, through one layer."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lm_lab.contracts import Family
 from lm_lab.nn.linear import Embedding, Linear
+from lm_lab.nn.positions import places_within
 from lm_lab.schema import setting
 
 
@@ -30,8 +31,12 @@ class Model(nn.Module):
         self.head = Linear(self.cfg.vocab, "readout")
 
     def features(self, inputs):
-        x = self.embed(inputs.tokens)
-        return nn.tanh(self.mix(jnp.cumsum(x, 1) / jnp.arange(1, x.shape[1] + 1)[:, None] + x))
+        x, segments = self.embed(inputs.tokens), inputs.segments
+        places = places_within(jnp.ones_like(inputs.tokens) if segments is None else segments)
+        sums = jnp.pad(jnp.cumsum(x, 1), ((0, 0), (1, 0), (0, 0)))
+        before = jnp.arange(x.shape[1]) - places  # tokens of the row before the document
+        of_document = sums[:, 1:] - jnp.take_along_axis(sums, before[..., None], 1)
+        return nn.tanh(self.mix(of_document / (places + 1)[..., None] + x))
 
     def readout(self, x):
         return self.head(x).astype(jnp.float32)

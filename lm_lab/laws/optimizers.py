@@ -1,0 +1,112 @@
+"""The laws of an optimizer, tried on a matrix and a vector."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lm_lab.contracts import Optimizer, OptimizerConfig
+from lm_lab.laws import distance, expect, tiny
+from lm_lab.types import PyTree
+
+PARAMS = {
+    "kernel": jnp.asarray([[3.0, -4.0, 0.5], [1.0, 2.0, -1.0]]),
+    "scale": jnp.asarray([2.0, 1.0]),
+}
+DECAYED = {"kernel": True, "scale": False}
+STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """An optimizer with its settings."""
+
+    optimizer: Optimizer
+    config: OptimizerConfig
+
+    @property
+    def traced(self) -> dict[str, float]:
+        """The settings that come as arrays, by name."""
+        values = {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.metadata["traced"]
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def run(
+        self, config: Any, hyper: Mapping[str, float], rate: float, size: float
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        """(parameters, state, state before) of some steps, with gradients of this size."""
+
+        @jax.jit
+        def steps(hyper: PyTree, rate: Any) -> tuple[PyTree, PyTree, PyTree]:
+            transform = self.optimizer.make(config, hyper, rate, DECAYED)
+            params, begun = PARAMS, transform.init(PARAMS)
+            state = begun
+            for step in range(STEPS):
+                gradient = jax.tree.map(lambda leaf, step=step: size * jnp.cos(leaf + step), params)
+                updates, state = transform.update(gradient, state, params)
+                params = optax.apply_updates(params, updates)
+            return params, state, begun
+
+        return steps({name: jnp.float32(value) for name, value in hyper.items()}, rate)
+
+
+def subject(optimizer: Optimizer, settings: Mapping[str, object]) -> Subject:
+    """The optimizer with these settings. Raises UserError for wrong ones."""
+    return Subject(optimizer, tiny(optimizer.Config, {}, settings))
+
+
+def laws(subject: Subject) -> list[Callable[[Subject], None]]:
+    """All of them."""
+    del subject
+    return [updates, state, still_rate, decay, traced]
+
+
+def updates(subject: Subject) -> None:
+    """Parameters move, and stay finite for gradients that are 0, usual or large."""
+    for size in (0.0, 1.0, 1e6):
+        params, _, _ = subject.run(subject.config, subject.traced, 1e-3, size)
+        for name, leaf in params.items():
+            expect(bool(jnp.isfinite(leaf).all()), f"{name} is not finite, gradients being {size}")
+        moved = distance(params, PARAMS) > 0
+        expect(moved or size == 0, f"nothing moves, though gradients are {size}")
+
+
+def state(subject: Subject) -> None:
+    """The state has the same shapes before and after a step."""
+    _, after, before = subject.run(subject.config, subject.traced, 1e-3, 1.0)
+    expect(
+        jax.tree.structure(after) == jax.tree.structure(before),
+        "the tree of the state changes with a step",
+    )
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        expect(one.shape == other.shape, f"a state of shape {one.shape} becomes {other.shape}")
+
+
+def still_rate(subject: Subject) -> None:
+    """At rate 0 nothing moves."""
+    params, _, _ = subject.run(subject.config, subject.traced, 0.0, 1.0)
+    size = distance(params, PARAMS)
+    expect(size == 0, f"parameters move at rate 0 ({size:.2g}); multiply every update by `rate`")
+
+
+def decay(subject: Subject) -> None:
+    """Without a gradient, what decay_mask leaves out stays where it is."""
+    params, _, _ = subject.run(subject.config, subject.traced, 1e-3, 0.0)
+    size = distance(params["scale"], PARAMS["scale"])
+    expect(size == 0, f"a parameter that does not decay shrinks ({size:.2g}); use decay_mask")
+
+
+def traced(subject: Subject) -> None:
+    """Settings that are marked traced=True are read in `hyper`, not in the config."""
+    for name, value in subject.traced.items():
+        changed = value / 2 or 0.01
+        hyper = subject.traced | {name: changed}
+        config = dataclasses.replace(subject.config, **{name: changed})
+        one, other = (subject.run(each, hyper, 1e-3, 1.0)[0] for each in (subject.config, config))
+        expect(distance(one, other) == 0, f"{name} is read in the config; read hyper[{name!r}]")
