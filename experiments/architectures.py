@@ -21,7 +21,7 @@ from lm_lab.compute.parameters import by_group
 from lm_lab.interop.fields import config_of
 from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
-from lm_lab.train.restore import abstract_params
+from lm_lab.train.restore import boxed_params
 
 VOCAB, LENGTH, HEADS = 257, 128, 2
 BUDGETS = (1e11, 3e11, 1e12)
@@ -128,4 +128,4 @@ def matmul_parameters(name: str, width: int) -> int:
     family = fields.pop("family")
     contract = registry.load("models", family, "family")
     made = config_of(contract.Config, {"width": width, "vocab": VOCAB, **fields}, "config.model")
-    return by_group(abstract_params(family, made), contract.experts_per_token(made))["matmul"]
+    return by_group(boxed_params(family, made), contract.experts_per_token(made))["matmul"]

@@ -121,8 +121,6 @@ def test_no_error_is_swallowed():
 
 # Where something may be missing by its nature. Parts of lm_lab say in a contract what they have.
 PROBES = {
-    "lm_lab/adapters/lora.py": "boxes of logical axes",
-    "lm_lab/optimizers/__init__.py": "keys of paths",
     "lm_lab/runs/records.py": "not every system says which cores a process may use",
     "lm_lab/sweeps/executors/local.py": "not every system pins a process to cores",
 }

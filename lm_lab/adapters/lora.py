@@ -22,6 +22,7 @@ from jax import Array
 
 from lm_lab.adapters._paths import chosen, matches
 from lm_lab.contracts import Adapter
+from lm_lab.nn.roles import Parameter, Role, roles
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import AdapterFunctions, PyTree, UserError
@@ -151,13 +152,15 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
     """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0,
     lengths those of W.
 
-    A target's A depends on the key and its own path alone. Logical axes are the kernel's; the rank
-    has none. Raises UserError for a pattern that matches no kernel of a Linear, and for layers that
-    cannot share A.
+    What can be adapted are kernels, by their roles (nn/roles.py). A target's A depends on the key
+    and its own path alone. Logical axes are the kernel's; the rank has none. Raises UserError for a
+    pattern that matches no kernel of a Linear, and for layers that cannot share A.
     """
-    leaves = flatten(params)
+    role_of = flatten(roles(params))
     kernels = {
-        path.removesuffix(KERNEL): leaf for path, leaf in leaves.items() if path.endswith(KERNEL)
+        path.removesuffix(KERNEL): leaf
+        for path, leaf in flatten(params).items()
+        if role_of[path].is_kernel and path.endswith(KERNEL)
     }
     adapters: dict[str, Any] = {}
     paths = sorted(chosen(config.targets, kernels, "config.adapter.targets"))
@@ -166,12 +169,9 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
     sharers = {path for group in config.shared for path in group[1:]}
     for path in paths:
         own = _init(jax.random.fold_in(key, crc32(path.encode())), config, path, plain[path])
-        axes = getattr(kernels[path], "names", None)
         for name, leaf in own.items():
             if name != "down_kernel" or path not in sharers:
-                adapters[f"{path}/{name}"] = (
-                    leaf if axes is None else nn.LogicallyPartitioned(leaf, _axes(name, axes))
-                )
+                adapters[f"{path}/{name}"] = _boxed(name, leaf, kernels[path])
     return unflatten(adapters)
 
 
@@ -221,10 +221,16 @@ def _init(key: Array, config: Config, path: str, kernel: Array) -> dict[str, Arr
     return {name: leaf.astype(kernel.dtype) for name, leaf in own.items()}
 
 
-def _axes(name: str, kernel: tuple[str | None, ...]) -> tuple[str | None, ...]:
-    *layers, inputs, outputs = kernel
+def _boxed(name: str, leaf: Array, kernel: Any) -> Any:
+    """The leaf with the kernel's logical axes, and a role in the same part of the model; as it is
+    where the kernel has no box.
+    """
+    if not isinstance(kernel, Parameter):
+        return leaf
+    *layers, inputs, outputs = kernel.names
     own = {"down_kernel": (inputs, None), "up_kernel": (None, outputs), "magnitude": (outputs,)}
-    return (*layers, *own[name])
+    role = Role("vector" if name == "magnitude" else "low_rank", kernel.role.part)
+    return Parameter(leaf, (*layers, *own[name]), role=role)
 
 
 def _lengths(kernel: Array) -> Array:

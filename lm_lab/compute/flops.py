@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from lm_lab.compute import matmul_flops
 from lm_lab.compute.loops import inner_jaxpr, trip_count
-from lm_lab.compute.parameters import group_of
+from lm_lab.nn.roles import part_of
 from lm_lab.types import UserError
 
 
@@ -93,7 +93,7 @@ def _variables(atoms: Iterable[Any]) -> set[Var]:
 def _equation(eqn: JaxprEqn, stack: str) -> Tally:
     name = eqn.primitive.name
     if name in matmul_flops.RULES:
-        return Tally({group_of(re.findall(r"\w+", stack)): matmul_flops.RULES[name](eqn)})
+        return Tally({part_of(re.findall(r"\w+", stack)): matmul_flops.RULES[name](eqn)})
     if name in _ELEMENTS:
         return _elements(eqn.outvars[0].aval)
     if name in _REDUCTIONS:

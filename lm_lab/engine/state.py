@@ -56,21 +56,12 @@ def frozen_slot(shared: bool) -> Slot:
 
 
 def initial_state(
-    parameters: Callable[[Array, PyTree], tuple[PyTree, PyTree]], optimizer: Optimizer, slots: Slots
-) -> Init:
-    """(hyper, given) -> the state of one run before step 0.
-
-    `parameters` makes (trained, frozen) from a key and the given arrays. Leaves carry the logical
-    axes that the model gave them.
-    """
-
-    def init(hyper: Hyper, given: PyTree) -> TrainState:
-        trained, frozen = parameters(jax.random.key(hyper["seed"]), given)
-        opt_state = optimizer(hyper, 0.0).init(trained)
-        trees = {name: slot.init(trained, frozen) for name, slot in slots.items()}
-        return TrainState(jnp.int32(0), trained, opt_state, hyper, trees)
-
-    return init
+    trained: PyTree, frozen: PyTree, optimizer: Optimizer, hyper: Hyper, slots: Slots
+) -> TrainState:
+    """The state of one run before step 0. Leaves carry the boxes of the parameters."""
+    opt_state = optimizer(hyper, 0.0).init(trained)
+    trees = {name: slot.init(trained, frozen) for name, slot in slots.items()}
+    return TrainState(jnp.int32(0), trained, opt_state, hyper, trees)
 
 
 def divide(state: TrainState, slots: Slots) -> tuple[TrainState, dict[str, PyTree]]:

@@ -81,12 +81,12 @@ class Model(TransformerModel):
         self.make_embedding(bidirectional=True)
         self.make_layers("bidirectional")
         if cfg.kinds:
-            self.kinds = Embedding(cfg.kinds, cfg.width)
+            self.kinds = Embedding(cfg.kinds, cfg.width, part="positions")
         if cfg.embedding_norm:
             self.embedding_norm = cfg.make_norm()
         if cfg.norm_position == "pre":
             self.norm = cfg.make_norm()
-        self.transform = Linear(cfg.width, "expand", bias=cfg.bias)
+        self.transform = Linear(cfg.width, "expand", bias=cfg.bias, part="feed_forward")
         self.transform_norm = cfg.make_norm()
         self.head = OutputBias(cfg.vocab) if cfg.tied else Linear(cfg.vocab, "readout", bias=True)
 

@@ -33,7 +33,7 @@ class Model(nn.Module):
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
         self.embed = Embedding(cfg.vocab, cfg.width)
-        self.head = Embedding(cfg.vocab, cfg.width)
+        self.head = Embedding(cfg.vocab, cfg.width, part="head")
 
     def features(self, inputs: Inputs) -> Array:
         """The vectors [B L D] of inputs.tokens i32[B L]; of bags i32[B L G], the mean of their

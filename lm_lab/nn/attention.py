@@ -219,9 +219,9 @@ class Attention(nn.Module):
             segments_BL=None if self.cross else info.causal_segments_BL,
         )
         mixed = mixed_BLHK.reshape(*x_BLD.shape[:2], -1)
-        return Linear(x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, name="out")(
-            mixed
-        )
+        return Linear(
+            x_BLD.shape[-1], "contract", self.init_scale, shape.out_bias, "attention", name="out"
+        )(mixed)
 
     def _self(self, x_BLD: Array, info: AttentionInfo) -> tuple[Array, Array]:
         """Keys and values [B M G K] of x; while decoding, of the tokens before it too."""
@@ -275,5 +275,5 @@ class Attention(nn.Module):
 
     def _project(self, name: str, x: Array, heads: int, scale: float = 1.0) -> Array:
         shape = self.shape
-        y = Linear(heads * shape.head_dim, "expand", scale, shape.bias, name=name)(x)
+        y = Linear(heads * shape.head_dim, "expand", scale, shape.bias, "attention", name=name)(x)
         return y.reshape(*x.shape[:2], heads, shape.head_dim)

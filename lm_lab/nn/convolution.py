@@ -40,5 +40,5 @@ class CausalConvolution(nn.Module):
                 term = jnp.where(segments.same_segment[i][..., None], term, 0)
             y_BLD += term
         if self.bias:
-            y_BLD += bias_param(self, features, "inner").astype(x_BLD.dtype)
+            y_BLD += bias_param(self, features, "inner", "recurrent").astype(x_BLD.dtype)
         return y_BLD

@@ -58,10 +58,12 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        up = Linear(self.inner, "expand", bias=self.bias, name="up")(x)
+        up = Linear(self.inner, "expand", bias=self.bias, part="feed_forward", name="up")(x)
         if self.activation in GATED:
-            gate = Linear(self.inner, "expand", bias=self.bias, name="gate")(x)
+            gate = Linear(self.inner, "expand", bias=self.bias, part="feed_forward", name="gate")(x)
             hidden = GATES[self.activation](gate) * up
         else:
             hidden = ACTIVATIONS[self.activation](up)
-        return Linear(x.shape[-1], "contract", self.scale, self.bias, name="down")(hidden)
+        return Linear(x.shape[-1], "contract", self.scale, self.bias, "feed_forward", name="down")(
+            hidden
+        )

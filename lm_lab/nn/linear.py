@@ -1,4 +1,5 @@
-"""Every kernel of the project: initialisation and logical axis names live here and nowhere else.
+"""Every kernel of the project: initialisation, logical axes and roles are told here and nowhere
+else.
 
 A kernel is stored in the parameters' dtype and used in the dtype of its input. Where the collection
 "lora" has variables of a layer here (adapters/lora.py makes them), they apply: no model knows of
@@ -14,15 +15,18 @@ from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-Role = Literal["expand", "contract", "readout", "route"]
+from lm_lab.nn.roles import Parameter, Part, Role
+
+KernelRole = Literal["expand", "contract", "readout", "route"]
 
 # The logical axes of a kernel by its role; engine/sharding.py maps them onto the mesh.
-AXES: dict[Role, tuple[str, str]] = {
+AXES: dict[KernelRole, tuple[str, str]] = {
     "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
     "contract": ("inner", "width"),  # and back
     "readout": ("width", "vocab"),
     "route": ("width", "expert"),
 }
+PARTS: dict[KernelRole, Part] = {"readout": "head", "route": "feed_forward"}
 
 WIDEST = 2**20  # features of a stream
 PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
@@ -56,17 +60,20 @@ class Linear(nn.Module):
     """
 
     features: int
-    role: Role
+    role: KernelRole
     scale: float = 1.0
     bias: bool = False
+    part: Part = "other"  # of the model; the role decides it for a readout and a router
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
-        kernel = _param(self, "kernel", init, AXES[self.role], (x.shape[-1], self.features))
+        part = PARTS.get(self.role, self.part)
+        shape = (x.shape[-1], self.features)
+        kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            y += bias_param(self, self.features, AXES[self.role][1]).astype(x.dtype)
+            y += bias_param(self, self.features, AXES[self.role][1], part).astype(x.dtype)
         return y
 
 
@@ -76,13 +83,15 @@ class Kernel(nn.Module):
     """
 
     features: int
-    role: Role
+    role: KernelRole
     scale: float = 1.0
+    part: Part = "other"
 
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
-        kernel = _param(self, "kernel", init, AXES[self.role], (inputs, self.features))
+        role, shape = Role("kernel", self.part), (inputs, self.features)
+        kernel = _param(self, "kernel", role, init, AXES[self.role], shape)
         return _adapted_kernel(self, kernel).astype(dtype)
 
 
@@ -94,16 +103,18 @@ class BlockLinear(nn.Module):
     """
 
     blocks: int
+    part: Part = "other"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
         inner = x.shape[-1] // self.blocks
-        kernel = _param(self, "kernel", init, ("inner", None, None), (self.blocks, inner, inner))
+        role, shape = Role("kernel", self.part), (self.blocks, inner, inner)
+        kernel = _param(self, "kernel", role, init, ("inner", None, None), shape)
         kernel = _adapted_kernel(self, kernel).astype(x.dtype)
         y = jnp.einsum("...hk,hkj->...hj", x.reshape(*x.shape[:-1], self.blocks, inner), kernel)
         y = checkpoint_name(y, PRODUCT).reshape(x.shape)
-        return y + bias_param(self, x.shape[-1], "inner").astype(x.dtype)
+        return y + bias_param(self, x.shape[-1], "inner", self.part).astype(x.dtype)
 
 
 class Kernels(nn.Module):
@@ -111,15 +122,14 @@ class Kernels(nn.Module):
 
     count: int
     shape: tuple[int, int]
-    role: Role
+    role: KernelRole
     scale: float = 1.0
 
     @nn.compact
     def __call__(self, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
-        kernel = _param(
-            self, "kernel", init, ("expert", *AXES[self.role]), (self.count, *self.shape)
-        )
+        role, axes = Role("expert_kernels", "feed_forward"), ("expert", *AXES[self.role])
+        kernel = _param(self, "kernel", role, init, axes, (self.count, *self.shape))
         return _adapted_kernel(self, kernel).astype(dtype)
 
 
@@ -206,12 +216,12 @@ class Embedding(nn.Module):
     rows: int
     features: int
     scale: float = 1.0
+    part: Part = "embedding"
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.scale * self.features**-0.5)
-        self.embedding = _param(
-            self, "embedding", init, ("vocab", "width"), (self.rows, self.features)
-        )
+        role, shape = Role("embedding", self.part), (self.rows, self.features)
+        self.embedding = _param(self, "embedding", role, init, ("vocab", "width"), shape)
 
     def __call__(self, ids: Array) -> Array:
         """Rows [... D] of ids i32[...]."""
@@ -231,30 +241,33 @@ class OutputBias(nn.Module):
 
     @nn.compact
     def __call__(self, logits: Array) -> Array:
-        return logits + bias_param(self, self.features, "vocab").astype(logits.dtype)
+        return logits + bias_param(self, self.features, "vocab", "head").astype(logits.dtype)
 
 
 def scale_param(module: nn.Module, features: int) -> Array:
     """The learned scale f32[features] of a norm."""
-    return _param(module, "scale", nn.initializers.ones, ("width",), (features,))
+    role = Role("vector", "norm")
+    return _param(module, "scale", role, nn.initializers.ones, ("width",), (features,))
 
 
 def bias_param(
     module: nn.Module,
     features: int,
     axis: str,
+    part: Part,
     name: str = "bias",
     init: Any = nn.initializers.zeros,
 ) -> Array:
     """The learned offset f32[features] of a product, a norm or a head, 0 at first."""
-    return _param(module, name, init, (axis,), (features,))
+    return _param(module, name, Role("vector", part), init, (axis,), (features,))
 
 
 def inner_param(module: nn.Module, name: str, init: Any, features: int, *rest: int) -> Array:
-    """A parameter f32[features, ...] of what happens between the products of a layer, feature by
-    feature.
+    """A parameter f32[features, ...] of what happens between the products of a recurrent layer,
+    feature by feature.
     """
-    return _param(module, name, init, ("inner", *(None,) * len(rest)), (features, *rest))
+    role = Role("vector", "recurrent")
+    return _param(module, name, role, init, ("inner", *(None,) * len(rest)), (features, *rest))
 
 
 def constrain(x_BLD: Array) -> Array:
@@ -270,7 +283,15 @@ def gather(kernel: Array) -> Array:
 
 
 def _param(
-    module: nn.Module, name: str, init: Any, axes: tuple[str | None, ...], shape: tuple[int, ...]
+    module: nn.Module,
+    name: str,
+    role: Role,
+    init: Any,
+    axes: tuple[str | None, ...],
+    shape: tuple[int, ...],
 ) -> Array:
-    param: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+    def boxed(*args: Any) -> Parameter:
+        return Parameter(init(*args), axes, role=role)
+
+    param: Any = module.param(name, boxed, shape, jnp.float32)
     return param

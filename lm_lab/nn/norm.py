@@ -24,7 +24,9 @@ class Norm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = scale_param(self, x.shape[-1])
         y: Array = _norm(self.kind, self.epsilon, x, scale.astype(jnp.float32))
-        return y + bias_param(self, x.shape[-1], "width").astype(x.dtype) if self.bias else y
+        return (
+            y + bias_param(self, x.shape[-1], "width", "norm").astype(x.dtype) if self.bias else y
+        )
 
 
 def _normalise(kind: Kind, epsilon: float, x: Array) -> tuple[Array, Array]:

@@ -35,7 +35,9 @@ class Pooled(nn.Module):
         pooled_BD = pool(self.model.features(inputs), inputs.segments, self.pooling)
         if self.pooling == "first_tanh":
             pooled_BD = nn.tanh(
-                Linear(pooled_BD.shape[-1], "expand", bias=True, name="pooler")(pooled_BD)
+                Linear(pooled_BD.shape[-1], "expand", bias=True, part="head", name="pooler")(
+                    pooled_BD
+                )
             )
         return pooled_BD[:, None]
 

@@ -173,7 +173,7 @@ class Learned(Scheme):
     def module(self, sizes: Sizes) -> nn.Module:
         """The table f32[length, D]."""
         assert sizes.length is not None, "resolve the config first"
-        return Embedding(sizes.length, sizes.width)
+        return Embedding(sizes.length, sizes.width, part="positions")
 
     def embed(self, x_BLD: Array, positions_BL: Array, table: Any) -> Array:
         """Adds the rows of the positions."""
@@ -317,7 +317,7 @@ class RelativeBias(nn.Module):
     def __call__(self, distance_LM: Array) -> Array:
         queries, keys = distance_LM.shape
         distances = distance_LM[0, 0] + queries - 1 - jnp.arange(queries + keys)
-        table = Embedding(self.buckets, self.heads, name="table")
+        table = Embedding(self.buckets, self.heads, part="positions", name="table")
         ids = relative_buckets(
             distances, bidirectional=self.bidirectional, buckets=self.buckets, reach=self.reach
         )

@@ -50,15 +50,19 @@ class Recurrent(nn.Module):
         size, cell = self.features, CELLS[self.cell]
         marks = self._marks(segments)
         uses_cache = is_decoding(self) and not self.reverse
-        state_kernel = Kernel(cell.gates * size, "expand", name="state")(size, x_BLD.dtype)
+        state_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="state")(
+            size, x_BLD.dtype
+        )
         biases = self._biases(cell)
         if self._is_fused(x_BLD.dtype, marks) and not uses_cache:
-            input_kernel = Kernel(cell.gates * size, "expand", name="input")(
+            input_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="input")(
                 x_BLD.shape[-1], x_BLD.dtype
             )
             return fused(self.reverse, x_BLD, input_kernel, state_kernel, biases[0])
         # Time is the leading axis before the product, where the stream is narrower than the gates.
-        x_LBG = Linear(cell.gates * size, "expand", name="input")(x_BLD.swapaxes(0, 1))
+        x_LBG = Linear(cell.gates * size, "expand", part="recurrent", name="input")(
+            x_BLD.swapaxes(0, 1)
+        )
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
         cached = None
         if uses_cache:
@@ -99,9 +103,9 @@ class Recurrent(nn.Module):
             return ()
         size = self.features
         ones = jnp.zeros(cell.gates * size).at[size : 2 * size].set(self.cell == "lstm")
-        gates = bias_param(self, cell.gates * size, "inner", init=lambda *_: ones)
+        gates = bias_param(self, cell.gates * size, "inner", "recurrent", init=lambda *_: ones)
         return (
-            (gates, bias_param(self, size, "inner", "candidate_bias"))
+            (gates, bias_param(self, size, "inner", "recurrent", "candidate_bias"))
             if self.cell == "gru"
             else (gates,)
         )

@@ -68,15 +68,19 @@ class Selective(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
-        gate = nn.silu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
-        x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
+        gate = nn.silu(
+            Linear(self.inner, "expand", bias=self.bias, part="recurrent", name="gate")(x_BLD)
+        )
+        x = Linear(self.inner, "expand", bias=self.bias, part="recurrent", name="input")(x_BLD)
         x = nn.silu(
             CausalConvolution(self.kernel_size, self.conv_bias, name="convolution")(x, segments)
         )
-        selected = Linear(self.rank + 2 * self.state, "contract", name="select")(x)
+        selected = Linear(self.rank + 2 * self.state, "contract", part="recurrent", name="select")(
+            x
+        )
         step, write, read = jnp.split(selected, [self.rank, self.rank + self.state], axis=-1)
         y = self._scan(x, step, write, read, segments)
-        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(
+        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, "recurrent", name="out")(
             y.astype(x.dtype) * gate
         )
 
@@ -84,7 +88,9 @@ class Selective(nn.Module):
         self, x: Array, step: Array, write: Array, read: Array, segments: SegmentInfo
     ) -> Array:
         """f32[B L inner]."""
-        raw = Linear(self.inner, "expand", 3**-0.5, name="step")(step).astype(jnp.float32)
+        raw = Linear(self.inner, "expand", 3**-0.5, part="recurrent", name="step")(step).astype(
+            jnp.float32
+        )
         raw += inner_param(self, "step_bias", _inverse_softplus, self.inner).astype(jnp.float32)
         rates = inner_param(self, "log_rates", _log_counts, self.inner, self.state).astype(
             jnp.float32
@@ -136,8 +142,12 @@ class GatedRecurrence(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
-        opened = nn.sigmoid(BlockLinear(self.blocks, name="input_gate")(x_BLD).astype(jnp.float32))
-        decay = nn.sigmoid(BlockLinear(self.blocks, name="decay_gate")(x_BLD).astype(jnp.float32))
+        opened = nn.sigmoid(
+            BlockLinear(self.blocks, "recurrent", name="input_gate")(x_BLD).astype(jnp.float32)
+        )
+        decay = nn.sigmoid(
+            BlockLinear(self.blocks, "recurrent", name="decay_gate")(x_BLD).astype(jnp.float32)
+        )
         rates = inner_param(self, "rates", _retentive, x_BLD.shape[-1]).astype(jnp.float32)
         log_a = -SHARPNESS * decay * nn.softplus(rates)
         assert segments.resets_BL is not None
@@ -168,8 +178,12 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
-        gate = gelu(Linear(self.inner, "expand", bias=self.bias, name="gate")(x_BLD))
-        x = Linear(self.inner, "expand", bias=self.bias, name="input")(x_BLD)
+        gate = gelu(
+            Linear(self.inner, "expand", bias=self.bias, part="recurrent", name="gate")(x_BLD)
+        )
+        x = Linear(self.inner, "expand", bias=self.bias, part="recurrent", name="input")(x_BLD)
         x = CausalConvolution(self.kernel_size, self.conv_bias, name="convolution")(x, segments)
         h = GatedRecurrence(self.blocks, self.kernel, name="unit")(x, segments)
-        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, name="out")(h * gate)
+        return Linear(x_BLD.shape[-1], "contract", self.scale, self.bias, "recurrent", name="out")(
+            h * gate
+        )

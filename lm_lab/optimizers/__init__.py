@@ -1,12 +1,10 @@
-"""Optimizers, one per file; and the gradient clipping that all of them share."""
+"""Optimizers, one per file; and what all of them share: clipping, and what decays."""
 
 import jax
 import optax
-from jax import Array
 
+from lm_lab.nn.roles import roles
 from lm_lab.types import PyTree
-
-DECAYED = ("kernel", "embedding", "down_kernel", "up_kernel")
 
 
 def clipped(
@@ -18,11 +16,9 @@ def clipped(
 
 
 def decay_mask(params: PyTree) -> PyTree:
-    """True for kernels and embeddings, by name: a stacked norm scale is
-    f32[N D] and is no matrix.
+    """Whether each parameter decays, by its role (nn/roles.py): True for matrices and tables.
+
+    `params` are boxed, abstract or not. The mask has a bool in the place of each box, so it fits
+    the parameters with their boxes and without.
     """
-
-    def is_matrix(path: tuple, _: Array) -> bool:
-        return any(getattr(key, "key", None) in DECAYED for key in path)
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
+    return jax.tree.map(lambda role: role.is_decayed, roles(params))

@@ -10,9 +10,9 @@ from jax import Array
 
 from lm_lab import registry, schedules
 from lm_lab.contracts import Schedule
-from lm_lab.optimizers import clipped, decay_mask
+from lm_lab.optimizers import clipped
 from lm_lab.schema import Chosen
-from lm_lab.types import Hyper
+from lm_lab.types import Hyper, PyTree
 
 
 class Update(NamedTuple):
@@ -39,11 +39,13 @@ def same_rates(update: Update, steps: int, other_steps: int, until: int) -> bool
     return schedules.same_rates(_schedule(update), settings, steps, other_steps, until)
 
 
-def make(update: Update, hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
-    """Clipping, then the optimizer at `rate`."""
+def make(
+    update: Update, decays: PyTree, hyper: Hyper, rate: Array | float
+) -> optax.GradientTransformation:
+    """Clipping, then the optimizer at `rate`; `decays` has a bool for each parameter."""
     name, settings = update.optimizer
     optimizer = registry.load("optimizers", name, "config.optimizer.name")
-    made = optimizer.make(settings, hyper, rate, decay_mask)
+    made = optimizer.make(settings, hyper, rate, decays)
     return clipped(settings.clip_norm, made)
 
 

@@ -3,7 +3,7 @@ the disk.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,13 @@ from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.program import evaluate_slots
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
+<<<<<<< HEAD
 from lm_lab.evaluation import likelihood
+from lm_lab.optimizers import decay_mask
+=======
+from lm_lab.evaluation.likelihood import examine
+from lm_lab.optimizers import decay_mask
+>>>>>>> roles
 from lm_lab.train import initial, optimizer
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
@@ -71,8 +77,10 @@ def assemble(task: Task) -> Program:
     """The program of a task. Raises UserError where its horizon is shorter than one call."""
     experiment, adapter = task.experiment, task.adapter
     slots = slots_of(experiment)
-    init = _init(task, slots)
-    state = jax.eval_shape(init, hyper_of(experiment), {})
+    hyper = hyper_of(experiment)
+    draw, begin = _draw(task), _begin(task, slots)
+    drawn = jax.eval_shape(draw, hyper, {})
+    state = jax.eval_shape(begin, hyper, {}, drawn)
     flops_per_step = _count(task, state)
     targets = experiment.train.batch_size * experiment.data.length
     steps = _steps(experiment, flops_per_step, targets)
@@ -81,58 +89,75 @@ def assemble(task: Task) -> Program:
         task.model, task.eval_objectives, experiment.precision.compute, adapter
     )
     chosen = task.family.experts_per_token(experiment.model)
-    groups = _groups(adapter, sharding.unbox(state), chosen)
+    groups = _groups(drawn, state, chosen)
     shape = conventions.geometry(
         groups, experiment.data.length, *task.family.attention(experiment.model)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
-    step = _step(task, task.model, slots, steps)
+    step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     sizes = (steps, flops_per_step, targets, groups, per_token)
+
+    def init(hyper: Hyper, given: Mapping[str, Array]) -> TrainState:
+        return begin(hyper, given, draw(hyper, given))
+
     return Program(init, step, evaluate, slots, state, adapter, *sizes)
 
 
-def _step(task: Task, model: Model, slots: Slots, steps: int) -> Step:
-    """One step of a run of `steps`."""
+def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
+    """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
     update = experiment.update
     gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
-        partial(optimizer.make, update),
+        partial(optimizer.make, update, decays),
         lambda step: optimizer.rate_factor(update, step, steps),
         slots,
     )
 
 
-def _groups(adapter: AdapterFunctions, state: TrainState, chosen: int) -> dict[str, int]:
+def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
     """Parameters of the model by group; where some are frozen, also how many are trained, adapters
     among them.
     """
-    whole = jax.eval_shape(adapter.merge, state.params, state.slots[FROZEN])
-    groups = parameters.by_group(whole, chosen)
+    groups = parameters.by_group(drawn, chosen)
     if not jax.tree.leaves(state.slots[FROZEN]):
         return groups
     return groups | {"trained": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
 
 
-def _init(task: Task, slots: Slots) -> Init:
-    """(hyper, given) -> the state before step 0, in the parameters' dtype, boxed; `given` are
-    parameters by path, which stand in the place of those that are drawn.
+def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
+    """(hyper, given) -> the parameters of the model, in their dtype, boxed; `given` are parameters
+    by path, which stand in the place of those that are drawn.
     """
     batch, experiment = example_batch(task), task.experiment
     dtype = experiment.precision.parameters
     # Fused kernels refuse float32, and the parameters are the same.
-    model, adapter = task.reference_model, task.adapter
+    model = task.reference_model
 
-    def parameters(key: Array, given: Mapping[str, Array]) -> tuple[PyTree, PyTree]:
+    def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
+        key = jax.random.key(hyper["seed"])
         drawn = initial.filled(model.init(key, batch.inputs)["params"], given)
-        drawn = jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
-        trained, frozen = adapter.split(jax.random.fold_in(key, 1), drawn)
-        return initial.continued(trained, given), frozen
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
-    return initial_state(parameters, partial(optimizer.make, experiment.update), slots)
+    return draw
+
+
+def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], PyTree], TrainState]:
+    """(hyper, given, drawn parameters) -> the state before step 0, boxed; what decays follows from
+    the boxes.
+    """
+
+    def begin(hyper: Hyper, given: Mapping[str, Array], drawn: PyTree) -> TrainState:
+        key = jax.random.key(hyper["seed"])
+        trained, frozen = task.adapter.split(jax.random.fold_in(key, 1), drawn)
+        trained = initial.continued(trained, given)
+        made = partial(optimizer.make, task.experiment.update, decay_mask(trained))
+        return initial_state(trained, frozen, made, hyper, slots)
+
+    return begin
 
 
 def example_batch(task: Task) -> Batch:
@@ -164,7 +189,8 @@ def _count(task: Task, state: TrainState) -> int:
     """
     experiment = task.experiment
     reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
-    step = _step(reference, task.reference_model, slots_of(experiment), 1)
+    slots, decays = slots_of(experiment), decay_mask(state.params)
+    step = _step(reference, task.reference_model, slots, 1, decays)
     return flops.count(
         step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
     ).total

@@ -231,10 +231,17 @@ def is_alone(directory: Path) -> bool:
 
 
 @functools.cache
-def abstract_params(family: str, config: Any) -> PyTree:
-    """Shapes and dtypes of a family's parameters; not to be changed, for they are traced once."""
+def boxed_params(family: str, config: Any) -> PyTree:
+    """Shapes, dtypes, logical axes and roles of a family's parameters; not to be changed, for they
+    are traced once.
+    """
     model, inputs = _short(family, config)
-    return jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs)["params"]))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), inputs)["params"])
+
+
+def abstract_params(family: str, config: Any) -> PyTree:
+    """Shapes and dtypes of a family's parameters."""
+    return unbox(boxed_params(family, config))
 
 
 def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:

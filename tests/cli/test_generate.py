@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lm_lab.cli.generate import utf8
+from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte, hugging_face
 from lm_lab.library.writing import pieces, prompted
 from lm_lab.train import carried

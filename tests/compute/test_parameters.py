@@ -1,11 +1,11 @@
-from dataclasses import dataclass
-
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import ShapeDtypeStruct as Shape
 
-from lm_lab.compute.parameters import by_group, group_of
+from lm_lab.compute.parameters import by_group
+from lm_lab.nn.roles import Parameter, Role, part_of
 
 D, V, L, N, F = 8, 50, 16, 3, 20
 
@@ -72,17 +72,18 @@ def test_biases_take_no_part_in_products_and_unknown_names_are_other():
     )
 
 
-@jax.tree_util.register_dataclass
-@dataclass
-class Boxed:
-    """As linen boxes an array that has axis names."""
-
-    value: Shape
-
-
-def test_boxed_parameters_count_as_their_arrays():
+def test_boxes_of_flax_count_as_their_arrays():
     plain = decoder(tied=False)
-    assert by_group(jax.tree.map(Boxed, plain)) == by_group(plain)
+    boxed = jax.tree.map(lambda leaf: nn.Partitioned(leaf, (None,) * leaf.ndim), plain)
+    assert by_group(boxed) == by_group(plain)
+
+
+def test_a_role_that_is_told_counts_and_a_name_does_not():
+    role = Role("expert_kernels", "feed_forward")
+    params = {"attention": {"odd": Parameter(Shape((N, 4, D, F), jnp.float32), (), role=role)}}
+    counted = by_group(params, experts_per_token=1)
+    assert counted["feed_forward"] == N * 4 * D * F
+    assert counted["matmul"] == counted["active"] == N * D * F
 
 
 @pytest.mark.parametrize(
@@ -101,4 +102,4 @@ def test_boxed_parameters_count_as_their_arrays():
     ],
 )
 def test_groups_by_name(path, group):
-    assert group_of(path.split("/")) == group
+    assert part_of(path.split("/")) == group

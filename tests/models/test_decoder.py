@@ -328,8 +328,8 @@ def test_a_mixture_costs_what_its_active_parameters_do(activation):
         activation=activation,
         attention_kernel="plain",
     )
-    params = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), Inputs(TOKENS))["params"]))
-    groups = by_group(params, 2)
+    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), Inputs(TOKENS))["params"])
+    groups, params = by_group(boxed, 2), unbox(boxed)
     expert = (3 if activation == "swiglu" else 2) * WIDTH * 24
     assert groups["total"] - groups["active"] == DEPTH * 2 * expert
     assert groups["feed_forward"] == DEPTH * (4 * expert + WIDTH * 4)

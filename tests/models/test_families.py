@@ -10,8 +10,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_lab import generation, registry, schema
-from lm_lab.compute.parameters import group_of
 from lm_lab.engine import sharding
+from lm_lab.nn.roles import part_of
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import CONTEXT, LENGTH, ROUNDING, VOCAB, WIDTH, distance
@@ -110,9 +110,7 @@ def _built(family, seed, rows, changes):
 
 
 def is_embedding(path):
-    return (
-        group_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
-    )
+    return part_of(jax.tree_util.keystr(path, simple=True, separator="/").split("/")) == "embedding"
 
 
 def influence(family, changes):

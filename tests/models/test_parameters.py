@@ -1,14 +1,21 @@
 """Paths and shapes of parameters do not move: checkpoints and adapters of earlier releases name
-them.
+them. Nor does what follows from their roles: what decays, the groups, and what LoRA adapts.
 """
 
 import json
+from functools import cache
 from pathlib import Path
 
 import jax
 import pytest
 
+from lm_lab.adapters import lora
+from lm_lab.compute.parameters import GROUPS, by_group
 from lm_lab.engine.sharding import unbox
+from lm_lab.nn.pooling import Pooled
+from lm_lab.nn.roles import part_of, roles
+from lm_lab.nn.trees import flatten
+from lm_lab.optimizers import decay_mask
 from tests import tiny
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/parameters.json").read_text())
@@ -184,14 +191,63 @@ CASES: dict[str, tuple[str, dict]] = {
 }
 
 
+@cache
+def boxed(name):
+    """The abstract parameters of a case, boxed."""
+    family, settings = CASES[name]
+    inputs = tiny.inputs(family, tiny.tokens())
+    return abstract(tiny.model(family, **settings), inputs)
+
+
+def abstract(model, inputs):
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), inputs)["params"])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_paths_and_shapes_are_those_of_earlier_releases(name):
-    family, settings = CASES[name]
-    model = tiny.model(family, **settings)
-    inputs = tiny.inputs(family, tiny.tokens())
-    params = jax.eval_shape(lambda key: unbox(model.init(key, inputs)["params"]), jax.random.key(0))
-    shapes = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): list(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
+    shapes = {path: list(leaf.shape) for path, leaf in flatten(unbox(boxed(name))).items()}
     assert shapes == GOLDEN[name]
+
+
+DECAYED = {"kernel", "embedding", "down_kernel", "up_kernel"}
+"""Names on the paths of what earlier releases let decay."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_roles_decide_what_names_decided_in_earlier_releases(name):
+    check_roles(boxed(name))
+
+
+def test_the_head_of_a_text_has_its_role():
+    model, inputs = tiny.model(), tiny.inputs("decoder", tiny.tokens())
+    check_roles(abstract(Pooled(model, 3, "first_tanh"), inputs))
+
+
+def check_roles(params):
+    paths = {path: path.split("/") for path in flatten(params)}
+    assert flatten(decay_mask(params)) == {
+        path: not DECAYED.isdisjoint(names) for path, names in paths.items()
+    }
+    found = flatten(roles(params))
+    assert {path: role.part for path, role in found.items()} == {
+        path: part_of(names) for path, names in paths.items()
+    }
+    assert {path for path, role in found.items() if role.kind == "expert_kernels"} == {
+        path for path, names in paths.items() if "experts" in names and "router" not in names
+    }
+    kernels = {path for path, names in paths.items() if names[-1] == "kernel"}
+    assert {path for path, role in found.items() if role.is_kernel} == kernels
+    sizes = {path: leaf.size for path, leaf in flatten(unbox(params)).items()}
+    counted = by_group(params)
+    assert counted["total"] == sum(sizes.values()) == sum(counted[group] for group in GROUPS)
+    if kernels:
+        check_adapters(params, kernels)
+
+
+def check_adapters(params, kernels):
+    """LoRA adapts all kernels; its two factors decay, the lengths of DoRA do not."""
+    config = lora.Config(dora=True, targets=("*",))
+    adapters = jax.eval_shape(lambda params: lora.init(jax.random.key(0), config, params), params)
+    mask = flatten(decay_mask(adapters))
+    assert {path.rpartition("/")[0] + "/kernel" for path in mask} == kernels
+    assert mask == {path: path.rpartition("/")[2] in DECAYED for path in mask}

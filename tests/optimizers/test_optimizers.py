@@ -1,14 +1,15 @@
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from lm_lab.engine.sharding import unbox
+from lm_lab.nn.roles import Parameter, Role
 from lm_lab.optimizers import adamw, clipped, decay_mask, lion
-from lm_lab.types import Inputs
-from tests import tiny
 from tests.tiny import ROUNDING, distance
 
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
@@ -34,13 +35,30 @@ def made(module, clip_norm=None, rate=0.1, **fields):
     return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask(PARAMS)))
 
 
-def test_decay_is_for_matrices_by_name():
-    params = tiny.params_of(tiny.model(positions="learned"), Inputs(tiny.tokens()))
-    for path, chosen in jax.tree_util.tree_leaves_with_path(decay_mask(params)):
-        name = jax.tree_util.keystr(path, simple=True)
-        assert chosen == ("norm" not in name), name
-    # Stacked over layers, a norm's scale has two axes as a matrix has.
-    assert params["layers"]["attention_norm"]["scale"].ndim == 2
+class Plain(nn.Module):
+    """Layers of flax, which tell no role, stacked."""
+
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.LayerNorm()(nn.Dense(4)(x)), None
+
+
+def test_what_tells_no_role_decays_by_the_names_of_flax():
+    stack = nn.scan(Plain, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+    made = jax.eval_shape(lambda: stack().init(jax.random.key(0), jnp.ones((1, 4)), None))
+    mask = decay_mask(made["params"])
+    assert mask == {
+        "Dense_0": {"kernel": True, "bias": False},
+        "LayerNorm_0": {"scale": False, "bias": False},
+    }
+
+
+def test_a_mask_of_boxed_parameters_is_that_of_arrays():
+    params = {"odd": Parameter(jnp.ones((2, 2)), (None, None), role=Role("kernel"))}
+    plain, still = jax.tree.map(jnp.array, unbox(params)), {"odd": jnp.zeros((2, 2))}
+    transform = optax.add_decayed_weights(0.5, decay_mask(params))
+    updates, _ = transform.update(still, transform.init(params), plain)
+    assert updates["odd"].tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_adamw_is_the_papers():
