@@ -18,13 +18,8 @@ from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.program import evaluate_slots
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
-<<<<<<< HEAD
 from lm_lab.evaluation import likelihood
 from lm_lab.optimizers import decay_mask
-=======
-from lm_lab.evaluation.likelihood import examine
-from lm_lab.optimizers import decay_mask
->>>>>>> roles
 from lm_lab.train import initial, optimizer
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
