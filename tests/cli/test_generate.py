@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lm_lab.cli.generate import utf8
-from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte, hugging_face
 from lm_lab.library.writing import pieces, prompted
 from lm_lab.train import carried
+from lm_lab.train.task import bind
 from lm_lab.types import UserError
 from tests import tiny, vocabularies
 
@@ -26,13 +26,10 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     path = str(tmp_path / "pairs.tsv")
     source = {"name": "pairs", "path": path, "spell": "source", "unicode": "NFD"}
     config.data = {**PAIRS, "source": source}
-    experiment = tiny.configs.resolve(config)[0]
-    tokenizer = Text(experiment.data).codec
-    given = prompted(experiment, tokenizer, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
-    expected = [
-        *tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist(),
-        tokenizer.end_of_document,
-    ]
+    task = bind(*tiny.configs.resolve(config))
+    given = prompted(task, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
+    spelt = task.codec.encode("b e \N{COMBINING ACUTE ACCENT}").tolist()
+    expected = [*spelt, task.codec.end_of_document]
     np.testing.assert_array_equal(given.tokens, [expected])
 
 
@@ -46,18 +43,15 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
 def test_who_generates_no_text_is_told_why(family, objective, why):
     config = tiny.config({"objective.name": objective})
     config.model = {"family": family, "width": 16}
-    experiment = tiny.configs.resolve(config)[0]
+    task = bind(*tiny.configs.resolve(config))
     with pytest.raises(UserError, match=f"of family {family} {why}, and generates none"):
-        prompted(experiment, None, ["text"])  # type: ignore[arg-type] - it is not asked
+        prompted(task, ["text"])
 
 
 def test_what_is_streamed_is_the_whole_text():
     tokenizer = byte.make(byte.Config())
-    steps = [
-        [ord("a"), 0xC3],
-        [0xA9, 0xFF],
-        [0xC3],
-    ]  # a whole letter in two steps, and bytes that are none at the end
+    # A whole letter in two steps, and bytes that are none at the end.
+    steps = [[ord("a"), 0xC3], [0xA9, 0xFF], [0xC3]]
     shown = "".join(pieces(tokenizer, (np.array([step]) for step in steps), []))
     assert shown == tokenizer.decode([number for step in steps for number in step])
 

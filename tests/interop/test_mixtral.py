@@ -98,7 +98,7 @@ def test_a_mixture_finds_its_architecture_and_comes_back(tmp_path):
     assert folder.save(tmp_path / "out", "decoder", model.cfg, params) == "MixtralForCausalLM"
     assert json.loads((tmp_path / "out/config.json").read_text())["num_local_experts"] == 4
     family, config, read = folder.load(tmp_path / "out")
-    assert (family, config.mixture) == ("decoder", model.cfg.mixture)
+    assert (family, config.feed_forward) == ("decoder", model.cfg.feed_forward)
     assert tiny.same_bits(read, params)
 
 
