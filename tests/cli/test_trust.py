@@ -80,7 +80,7 @@ def test_a_stored_config_runs_no_code(home: Path, stored: Callable[[str], None],
     for line in READERS:
         with pytest.raises(
             UserError,
-            match=rf"config\.json: config\.{key}(\.name)? names 'evil\.code'.*--trust=evil$",
+            match=rf"config\.json: config\.{key}(\.name)? names 'evil\.code'.*--trust=evil",
         ):
             dispatch(line.split())
     assert not (home / "ran").exists()

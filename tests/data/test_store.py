@@ -122,8 +122,7 @@ def test_text_too_short_for_a_tail(tmp_path):
     (tmp_path / "one.txt").write_text("a")
     with pytest.raises(UserError, match=r"config\.data\.holdout_fraction.*more text"):
         store.build(
-            "text",
-            text.Config(str(tmp_path / "one.txt")),
+            Corpus("text", text.Config(str(tmp_path / "one.txt"))),
             TOKENIZER,
             tmp_path / "cache",
             split="tail",
@@ -268,6 +267,7 @@ BUILDER = """
 import sys
 from pathlib import Path
 from lm_lab.data import store
+from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic
 from lm_lab.data.tokenizers import byte
 config = synthetic.Config(documents=40, document_bytes=64)
@@ -338,8 +338,7 @@ def test_killed_while_building(builders, tmp_path, moment):
         f"{key}.checked",
     }
     whole = store.build(
-        "synthetic",
-        synthetic.Config(documents=40, document_bytes=64),
+        Corpus("synthetic", synthetic.Config(documents=40, document_bytes=64)),
         TOKENIZER,
         tmp_path / "other",
     )

@@ -19,7 +19,7 @@ from lm_lab.registry import load
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.restore import abstract_params
-from tests import vocabularies
+from tests import tiny, vocabularies
 from tests.cli import cli_helpers
 
 pytest.importorskip("tokenizers")
@@ -177,4 +177,4 @@ def _made_without(place: Path):
 
 
 def test_what_is_fetched_has_all_that_is_kept():
-    assert {*carried.MAPPINGS, *carried.SETTINGS} <= {*origin.WANTED}
+    assert {*carried.NAMES, *carried.SETTINGS} <= {*origin.WANTED}

@@ -316,10 +316,9 @@ def test_sharded_is_single(family, changes):
     alone = jax.jit(jax.grad(loss, has_aux=True))(params, tokens)
     with sharding.use(mesh):
         rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-        function = sharding.ruled(jax.grad(loss, has_aux=True), mesh)
-        shared = jax.jit(function, in_shardings=(sharding.state_shardings(mesh, boxed, 1), rows))(
-            params, tokens
-        )
+        placed = (sharding.state_shardings(mesh, boxed), rows)
+        with sharding.rules(mesh):
+            shared = jax.jit(jax.grad(loss, has_aux=True), in_shardings=placed)(params, tokens)
     assert distance(without_key_biases(shared), without_key_biases(alone)) < ROUNDING
 
 

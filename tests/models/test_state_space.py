@@ -209,7 +209,7 @@ def test_parameters_and_flops_of_griffin_are_the_closed_form():
     groups = {
         "recurrent": 4 * (recurrent + vectors),
         "attention": attends,
-        "feed_forward_dim": feed_forward,
+        "feed_forward": feed_forward,
     }
     check_costs(GRIFFIN, groups, 4 * recurrent + attends + feed_forward, 12 * WIDTH * LENGTH)
 

@@ -56,7 +56,7 @@ def test_the_names_of_parents_that_are_made_are_on_the_disk(tmp_path, monkeypatc
 def test_a_workdir_below_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(
-        UserError, match=r"file/run: cannot write there: Not a directory; .*--workdir"
+        UserError, match=r"file/run: cannot write there: Not a directory; .*another directory"
     ):
         prepare_workdir(tmp_path / "file" / "run")
     assert (tmp_path / "file").read_text() == "x"

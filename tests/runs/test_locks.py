@@ -10,7 +10,7 @@ from lm_lab.types import UserError
 
 
 def test_a_second_lock_names_the_holder(tmp_path):
-    message = rf"{tmp_path} is in use by pid {os.getpid()} on \S+; .*--workdir"
+    message = rf"{tmp_path} is in use by pid {os.getpid()} on \S+; .*another directory"
     with Lock(tmp_path / "lock"), pytest.raises(UserError, match=message):
         Lock(tmp_path / "lock").__enter__()
     with Lock(tmp_path / "lock"):

@@ -69,11 +69,7 @@ def test_a_kill_while_the_end_moves_loses_nothing(eight, monkeypatch, moment):
         if moment == "result":
             patch.setattr(Path, "unlink", kill)
         else:
-            patch.setattr(
-                identity,
-                "atomic_write",
-                lambda path, text: kill() if path.name == "config.json" else None,
-            )
+            patch.setattr(identity, "write_config", kill)
         with pytest.raises(Killed):
             trained(eight, **CONSTANT, **{"train.steps": 12})
     assert trained(eight, **CONSTANT, **{"train.steps": 12})["steps"] == 12
