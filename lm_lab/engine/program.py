@@ -8,7 +8,7 @@ from jax import stages
 from jax.sharding import Mesh
 
 from lm_lab.engine import sharding
-from lm_lab.engine.state import Init, Slots, TrainState
+from lm_lab.engine.state import FROZEN, Init, Slots, TrainState
 from lm_lab.engine.step import (
     Evaluate,
     How,
@@ -38,7 +38,7 @@ def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> 
     """
 
     def evaluate(state: TrainState, eval_set: Examples) -> dict[str, Sums]:
-        frozen = state.slots[sharding.FROZEN]
+        frozen = state.slots[FROZEN]
         sums = evaluation(state.params, eval_set, frozen)
         for name in (name for name, slot in slots.items() if slot.evaluated):
             params = like(state.slots[name], state.params)

@@ -5,9 +5,9 @@ tensors.
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.bart import COPIES, OPTIONAL
+from lm_lab.interop.bart import COPIES
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand, expect
-from lm_lab.interop.mapping import ModelMapping, Rule
+from lm_lab.interop.mapping import Rule
 
 ARCHITECTURES = ("MarianMTModel",)
 IGNORED = (*COPIES, "model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
@@ -40,15 +40,11 @@ def rules(config: Any) -> list[Rule]:
     return bart.body(config)
 
 
-MAPPING = ModelMapping(
+MAPPING = bart.MAPPING._replace(
     architectures=ARCHITECTURES,
-    family="encoder_decoder",
     read_config=read_config,
     write_config=write_config,
     rules=rules,
-    prefix="model.",
     bare=("MarianModel",),
     ignored=IGNORED,
-    optional=OPTIONAL,
-    copies=COPIES,
 )

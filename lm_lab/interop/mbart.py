@@ -3,9 +3,8 @@
 from typing import Any
 
 from lm_lab.interop import bart
-from lm_lab.interop.bart import COPIES, IGNORED, OPTIONAL
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, demand
-from lm_lab.interop.mapping import ModelMapping, Rule, norm
+from lm_lab.interop.mapping import Rule, norm
 
 ARCHITECTURES = ("MBartForConditionalGeneration",)
 FIXED = {**bart.FIXED, "norm_position": "pre"}
@@ -38,15 +37,10 @@ def rules(config: Any) -> list[Rule]:
     ]
 
 
-MAPPING = ModelMapping(
+MAPPING = bart.MAPPING._replace(
     architectures=ARCHITECTURES,
-    family="encoder_decoder",
     read_config=read_config,
     write_config=write_config,
     rules=rules,
-    prefix="model.",
     bare=("MBartModel",),
-    ignored=IGNORED,
-    optional=OPTIONAL,
-    copies=COPIES,
 )

@@ -78,8 +78,7 @@ class Task:
 
     @cached_property
     def _heldout(self) -> Examples:
-        heldout = self.bound.batches(self.dataset.heldout, 0)
-        return loader.eval_set(heldout, self.experiment.train.eval_batches)
+        return self.bound.eval_set()
 
     @cached_property
     def _evaluate(self) -> Any:

@@ -8,9 +8,7 @@ from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.schema import Chosen, setting
 from lm_lab.train.optimizer import Update
-from lm_lab.types import (
-    UserError,
-)
+from lm_lab.types import UserError
 
 
 def complete(objective: Objective, settings: Any, family: Family, model: Any, where: str) -> Any:

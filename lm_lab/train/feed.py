@@ -36,7 +36,7 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     """
     dataset, experiment = task.dataset, task.experiment
     streams = {seed: task.batches(dataset.train, seed) for seed in seeds}
-    eval_set = loader.eval_set(task.batches(dataset.heldout, 0), experiment.train.eval_batches)
+    eval_set = task.eval_set()
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
     return Feed(dataset, streams, eval_set, task.metrics, task.initial)

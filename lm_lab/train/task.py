@@ -73,6 +73,11 @@ class Task:
                 self.objective_kind.check_labels(self.experiment.objective, labels)
         return dataset
 
+    def eval_set(self) -> Examples:
+        """The held-out batches of an evaluation [n B ...]."""
+        heldout = self.batches(self.dataset.heldout, 0)
+        return loader.eval_set(heldout, self.experiment.train.eval_batches)
+
     @cached_property
     def initial(self) -> dict[str, np.ndarray]:
         """The parameters of the run that config.train.initial names, by path; {} where it names
