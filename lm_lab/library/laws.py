@@ -1,6 +1,5 @@
-"""A scaling law fitted to any table of losses: runs of lm_lab, or a CSV file from anywhere."""
+"""Scaling laws fitted to any table: runs of lm_lab, a published CSV file, a data frame."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,31 +7,40 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from lm_lab.report import formatting, style
+from lm_lab.report import formatting, style, tables
 from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
-from lm_lab.runs import reading
-from lm_lab.scaling.analysis import analyse_isoflop
-from lm_lab.scaling.points import points_from_rows
+from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse
+from lm_lab.runs.sweep import Row
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
+from lm_lab.scaling.sources import Columns, Source, read_columns
+from lm_lab.scaling.table import Table, make_table
+from lm_lab.schema import build
+from lm_lab.sweeps import results as sweeps
 from lm_lab.types import UserError
-
-Row = dict[str, Any]
-Table = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]] | str | Path
-"""Rows, columns by name, or the path of a CSV file with a line of names. Of a pandas.DataFrame give
-dict(frame).
-"""
 
 
 @dataclass(frozen=True)
 class Law:
     """What a table says of loss, size and data; printed, its numbers with their intervals.
 
-    analysis  every fit with its intervals, refusals and cautions (lm_lab.scaling.records)
-    rows      the table that it was fitted to
+    table    the columns as they were read, and where each came from
+    results  every fit with its intervals, refusals and cautions
     """
 
-    analysis: IsoflopAnalysis
-    rows: Sequence[Row]
+    table: Table
+    results: Results
+    name: str
+    """Of the table, for its report."""
+
+    @property
+    def analysis(self) -> IsoflopAnalysis:
+        """The records of the fits (lm_lab.scaling.records)."""
+        return self.results.analysis
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows with a finite loss, as those of a sweep."""
+        return [row for row in tables.rows_of(self.table) if row["loss"] is not None]
 
     @property
     def surface(self) -> Surface:
@@ -60,10 +68,10 @@ class Law:
         residuals   what the surface leaves unexplained
         """
         draw = {
-            "frontier": lambda: frontier.draw(self.analysis),
+            "frontier": lambda: frontier.draw(self.analysis, self.table.unit),
             "allocation": lambda: allocation.draw(self.analysis),
-            "valleys": lambda: valleys.draw(self.analysis, self.rows),
-            "residuals": lambda: residuals.draw(self.analysis),
+            "valleys": lambda: valleys.draw(self.analysis, self.rows, self.table.unit),
+            "residuals": lambda: residuals.draw(self.analysis, self.table.unit),
         }
         if kind not in draw:
             raise UserError(f"kind must be one of {', '.join(draw)}, not {kind!r}")
@@ -72,8 +80,14 @@ class Law:
         with style.applied():
             return draw[kind]()
 
+    def report(self, directory: str | Path, command: str = "lm_lab.fit(...).report(...)") -> Path:
+        """Writes report.html with figures, as of a study, into a folder; the page's path."""
+        folder = Path(directory).expanduser()
+        return tables.write(self.table, self.results, folder, self.name, command)
+
     def __str__(self) -> str:
-        analysis, lines = self.analysis, []
+        analysis = self.analysis
+        lines = [f"{self.table.rows} rows of {self.name}", *_indented(self.table.described())]
         if analysis.surface is not None:
             lines.append("L(N, D) = E + A / N^alpha + B / D^beta")
             names = ("E", "A", "B", "alpha", "beta")
@@ -91,6 +105,10 @@ class Law:
         printer.text(str(self))
 
 
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
 def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
     """A line a kind of refusal or caution: the first, and how many more there are."""
     lines = []
@@ -101,13 +119,11 @@ def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
     return lines
 
 
-def fit_law(
-    table: Table,
+def fit(
+    table: Source,
     *,
-    params: str = "params",
-    tokens: str = "tokens",
-    loss: str = "loss",
-    flops: str = "flops",
+    columns: Mapping[str, str] | None = None,
+    rows: Mapping[str, str] | None = None,
     held_out_budget: float | None = None,
     predictor: Predictor = "surface",
     level: float = 0.9,
@@ -116,66 +132,44 @@ def fit_law(
 ) -> Law:
     """The laws of a table: a surface L(N, D), and valleys where runs share budgets of compute.
 
-    `params`, `tokens`, `loss` (nats a token) and `flops` name its columns; without the last, C is
-    6 N D. Rows may have "budget_flops", "optimizer.peak_rate", "seed" and "status" too, as those of
-    a sweep. Intervals hold `level` of so many bootstrap `resamples`. No fit sees `held_out_budget`
-    or a larger one. Poor data make refusals and cautions in the law; a column that is not there, or
-    no number, is a UserError.
+    `table` is a file (CSV, TSV, JSON lines, Parquet), a sweep's directory, rows, columns by name,
+    or a data frame. Its columns are known by their usual names ("N", "n_params", "Model Size (B)",
+    "tokens", "val_loss", ...), or by `columns`: standard name to column, or "column:unit", as in
+    {"params": "size:billions", "loss": "bpb:bits/byte"} (lm_lab.scaling.columns.MEANINGS has the
+    standard names). Without compute, C is 6 N D. `rows` keeps those with these values of columns.
+    Settings that differ within a size and budget are tuned over: the best is taken, and named.
+    Intervals hold `level` of so many bootstrap `resamples`. No fit sees `held_out_budget` or a
+    larger one.
+
+    Poor data make refusals and cautions in the law; what cannot be read is a UserError.
 
     >>> sizes, tokens = [1e6, 4e6, 16e6] * 3, [2e7] * 3 + [1e8] * 3 + [5e8] * 3
     >>> losses = [1.7 + 400 / n**0.34 + 410 / d**0.28 for n, d in zip(sizes, tokens)]
-    >>> law = lm_lab.fit_law({"params": sizes, "tokens": tokens, "loss": losses}, resamples=50)
+    >>> law = lm_lab.fit({"params": sizes, "tokens": tokens, "loss": losses}, resamples=50)
     >>> round(law.surface.alpha.value, 2), round(law.loss(1e9, 2e10), 2)
     (0.34, 2.58)
     >>> law.figure("frontier").axes[0].get_xlabel()
     'compute $C$ (FLOPs)'
     """
-    names = {"params": params, "tokens": tokens, "loss": loss}
-    rows = [_named(row, names, flops) for row in rows_of(table)]
-    if not rows:
-        raise UserError("table has no rows; give one a run")
-    analysis = analyse_isoflop(
-        points_from_rows(rows), held_out_budget, predictor, level, resamples, seed
-    )
-    return Law(analysis, rows)
+    values = {
+        "held_out_budget": held_out_budget,
+        "predictor": predictor,
+        "level": level,
+        "draws": resamples,
+        "seed": seed,
+    }
+    settings = build(Settings, values, "fit")
+    source, where = _columns_of(table)
+    read = make_table(source, columns, rows=rows, where=where)
+    results = analyse(tables.rows_of(read), settings)
+    return Law(read, results, Path(where).name)
 
 
-def rows_of(table: Table) -> list[Row]:
-    """The rows of a table, in its order. Raises UserError for columns of unequal lengths, or a file
-    that is no table.
-    """
+def _columns_of(table: Source) -> tuple[Columns, str]:
+    """(the columns of a table, its name): a sweep's directory, or what `read_columns` takes."""
     if isinstance(table, str | Path):
-        return _read(Path(table).expanduser())
-    if not isinstance(table, Mapping):
-        return [dict(row) for row in table]
-    lengths = {name: len(column) for name, column in table.items()}
-    if len(set(lengths.values())) > 1:
-        raise UserError(f"table: its columns must be of one length, not {lengths}")
-    return [dict(zip(table, values)) for values in zip(*table.values())]
-
-
-def _read(path: Path) -> list[Row]:
-    try:
-        lines = reading.read_bytes(path).decode().splitlines()
-        return list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"table: cannot read {path}: {error}; name a CSV file") from None
-
-
-def _named(row: Mapping[str, Any], names: Mapping[str, str], flops: str) -> Row:
-    """The row with the columns' usual names."""
-    for argument, column in names.items():
-        if column not in row:
-            known = ", ".join(map(str, row))
-            raise UserError(f"{argument}: the table has no column {column!r}; it has {known}")
-    found = {**row, **{name: row[column] for name, column in names.items()}}
-    if row.get(flops) in (None, ""):
-        return found | {"flops": _six_n_d(found)}
-    return found | {"flops": row[flops]}
-
-
-def _six_n_d(row: Mapping[str, Any]) -> float | None:
-    try:
-        return 6 * float(row["params"]) * float(row["tokens"])
-    except (TypeError, ValueError):
-        return None  # which points_from_rows names
+        directory = Path(table).expanduser()
+        if (directory / "sweep.json").is_file():
+            rows = sweeps.collect(directory)
+            return {key: [row.get(key) for row in rows] for key in rows[0]}, str(directory)
+    return read_columns(table)

@@ -48,7 +48,7 @@ def _tune(cell: Points, key: Array) -> _Grid:
     for i, (rate, setting) in enumerate(zip(cell.rate, cell.settings)):
         groups.setdefault((repr(setting), repr(float(rate))), []).append(i)
     tried = [cell.where(np.array(index)) for index in groups.values()]
-    best = min(tried, key=lambda group: (group.loss.mean(), group.rate[0]))
+    best = min(tried, key=lambda group: (_average(group), group.rate[0]))
     same = [group.rate[0] for group in tried if group.settings[0] == best.settings[0]]
     edges = []
     for name, value in best.settings[0]:
@@ -68,13 +68,17 @@ def _usable(group: Points) -> bool:
     return bool((np.isfinite(values) & (values > 0)).all())
 
 
+def _average(group: Points) -> float:
+    return float(np.average(group.loss, weights=group.runs))
+
+
 def _mean(group: Points) -> Points:
     """The seeds of one setting as one cell."""
-    spread = group.loss.std(ddof=1) if len(group) > 1 else np.nan
+    spread = group.loss.std(ddof=1) if len(group) > 1 else group.loss_sd[0]
     return replace(
         group.where(np.array([0])),
-        loss=np.array([group.loss.mean()]),
-        runs=np.array([float(len(group))]),
+        loss=np.array([_average(group)]),
+        runs=np.array([group.runs.sum()]),
         loss_sd=np.array([spread]),
     )
 

@@ -81,12 +81,15 @@ def make_points(
     seed=None,
     settings: Mapping[str, Sequence[Any]] | None = None,
     names: Sequence[str] | None = None,
+    runs=None,
+    loss_sd=None,
     left_out=(),
 ) -> Points:
     """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
     count.
 
     `settings` are columns of whatever else was swept, `names` those of the runs, for messages.
+    Where each loss is a mean over seeds, `runs` (1 where NaN) and `loss_sd` say of how many.
     Raises UserError for a run without a size, or with neither budget nor FLOPs (it belongs to no
     cell), and for two runs that differ in nothing, not even the seed.
     """
@@ -94,9 +97,9 @@ def make_points(
         np.asarray(values, np.float64) for values in (params, tokens, flops, loss)
     )
     blank = np.full(len(loss), np.nan)
-    budget, rate, seed = (
+    budget, rate, seed, runs, loss_sd = (
         blank if values is None else np.asarray(values, np.float64)
-        for values in (budget, rate, seed)
+        for values in (budget, rate, seed, runs, loss_sd)
     )
     budget = np.where(np.isnan(budget), flops, budget)
     if not (np.isfinite(params).all() and np.isfinite(budget).all()):
@@ -113,8 +116,8 @@ def make_points(
         budget,
         rate,
         seed,
-        runs=np.ones(len(loss)),
-        loss_sd=blank,
+        runs=np.where(np.isnan(runs), 1.0, runs),
+        loss_sd=loss_sd,
         settings=_varying(settings or {}, budget, params),
         left_out=(*left_out, *cautions),
     )
@@ -175,7 +178,7 @@ def points_from_rows(
         values = [_number(row, key) for key in (params, "tokens", "flops")]
         optional = [
             _number(row, key, needed=False)
-            for key in ("budget_flops", "optimizer.peak_rate", "seed")
+            for key in ("budget_flops", "optimizer.peak_rate", "seed", "runs", "loss_sd")
         ]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
         if (
@@ -190,7 +193,7 @@ def points_from_rows(
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 7).T
+    columns = np.array(kept, np.float64).reshape(-1, 9).T
     return make_points(
         *columns[:4],
         budget=columns[4],
@@ -198,6 +201,8 @@ def points_from_rows(
         seed=columns[6],
         settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
         names=names,
+        runs=columns[7],
+        loss_sd=columns[8],
         left_out=left_out,
     )
 

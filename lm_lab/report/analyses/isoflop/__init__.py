@@ -46,7 +46,7 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
-    return [*made, tables.counts(results)] if analysis.frontiers else made
+    return [*made, tables.counts(results)] if analysis.frontiers and results.counts[1:] else made
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
