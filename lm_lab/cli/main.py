@@ -20,7 +20,7 @@ COMMANDS = {
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
     "keys": "list every key of a config, with its default, meaning and range",
 }
-INTERNAL = ("members",)  # run by the workers of a sweep
+INTERNAL = ("members", "count")  # run by the launches of sweeps
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
 
