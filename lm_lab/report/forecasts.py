@@ -14,6 +14,8 @@ from lm_lab.scaling.records import Estimate
 from lm_lab.schema import build
 from lm_lab.types import UserError
 
+HEADER = ("study", "registered", "of", "predicted", "observed", "inside")
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -131,8 +133,7 @@ def sections(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[Section]:
 
 def table(judged: Sequence[tuple[str, Judged]]) -> Table:
     """(study, forecast) as rows: what was predicted, and what came."""
-    header = ["study", "registered", "of", "predicted", "observed", "inside"]
-    return Table(header, [[*cells] for cells in lines(judged)])
+    return Table(HEADER, lines(judged))
 
 
 def lines(judged: Sequence[tuple[str, Judged]]) -> list[list[str]]:
