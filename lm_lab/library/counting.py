@@ -15,7 +15,7 @@ from lm_lab.train.program import assemble
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
-Columns = dict[str, float]
+Columns = dict[str, Any]
 """Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
 flops; empty where the run cannot be counted.
 """

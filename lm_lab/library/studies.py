@@ -218,5 +218,5 @@ def _forecasting(
     return Forecasting(
         held_out=partial(forecaster.held_out, settings),
         forecast=lambda fitted, held: forecaster.forecast(fitted, held, settings),
-        count=count_here if here else partial(count_apart, trusted),
+        sizes=count_here if here else partial(count_apart, trusted),
     )

@@ -115,8 +115,8 @@ def read(values: Any) -> Registered | str:
     stored = fields.get("forecast")
     forecast = stored if isinstance(stored, dict) else {}
     for content, types in ((fields, TYPES), (forecast, FORECAST_TYPES)):
-        absent = [key for key in types if key not in content]
-        if fault := misfit(content, types) or (absent and f"{absent[0]} is absent"):
+        absent = [f"{key} is absent" for key in types if key not in content]
+        if fault := misfit(content, types) or next(iter(absent), None):
             return fault
     own = Forecast(**{key: forecast[key] for key in FORECAST_TYPES})
     return Registered(**{**{key: fields[key] for key in TYPES}, "forecast": own})

@@ -22,6 +22,8 @@ CautionKind = Literal[
     "run left out",
     "outlier",
     "best rate at the edge of its grid",
+    "best setting at the edge of its grid",
+    "budgets joined",
     "rate not tuned",
     "irreducible loss near 0",
     "parameter at a bound",

@@ -24,7 +24,7 @@ class Forecasting(NamedTuple):
     # (rows of the fitted runs, rows of the held-out runs with their sizes and no results)
     forecast: Callable[[Sequence[Row], Sequence[Row]], Forecast]
     # by name, the columns of a run that has not begun: params, tokens, flops, ...
-    count: Callable[[Sequence[Planned]], Mapping[str, Mapping[str, float]]]
+    sizes: Callable[[Sequence[Planned]], Mapping[str, Row]]
 
 
 def held_out(
@@ -79,8 +79,8 @@ def register(
             "runs wait for it: launch again when it has"
         )
     used = [row for row in fitted if row["name"] not in failed]
-    counts = forecasting.count(held)
-    sized = [row | counts.get(row["name"], {}) for row in rows if row["name"] in names]
+    sizes = forecasting.sizes(held)
+    sized = [row | sizes.get(row["name"], {}) for row in rows if row["name"] in names]
     sweep = read_sweep(directory)
     registered = Registered(
         forecast=forecasting.forecast(used, sized),

@@ -55,7 +55,7 @@ def start(tmp_path):
         fake = Forecasting(
             held_out=lambda row: (row["model.width"] or 0) >= 128,
             forecast=forecast,
-            count=lambda planned: {each.name: {"params": 7} for each in planned},
+            sizes=lambda planned: {each.name: {"params": 7} for each in planned},
         )
         stream, own = io.StringIO(), runner or OneByOne()
         command = command_in(tmp_path)

@@ -6,7 +6,9 @@ from lm_lab.report.analyses.isoflop.results import Settings, analyse_column
 from lm_lab.report.contract import Forecaster
 from lm_lab.report.stored import Row
 from lm_lab.runs.forecasts import Forecast
-from lm_lab.scaling.points import best_of_each, points_from_rows
+from lm_lab.runs.sweep import swept
+from lm_lab.scaling.best import best_of_each
+from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import IsoflopAnalysis
 
 SIZES = ("params", "tokens", "flops")
@@ -55,7 +57,7 @@ def observe(rows: Sequence[Row], settings: Settings) -> float | None:
     ended = [row for row in rows if row.get("status") in ("complete", "diverged")]
     if limit is None or not ended:
         return None
-    cells, _ = best_of_each(points_from_rows(ended))
+    cells, _ = best_of_each(points_from_rows(ended, "params", swept(ended)))
     at_limit = cells.where(abs(cells.budget / limit - 1) < 1e-6)
     return float(at_limit.loss.min()) if len(at_limit) else None
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_lab.report.stored import Row
+from lm_lab.runs.sweep import swept
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
@@ -78,7 +79,7 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
 
 def analyse_column(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
     """Analyses a sweep's rows with N from one column."""
-    points = points_from_rows(rows, column)
+    points = points_from_rows(rows, column, swept(rows))
     return analyse_isoflop(
         points,
         settings.held_out_budget,
