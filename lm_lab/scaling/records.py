@@ -17,6 +17,7 @@ RefusalKind = Literal[
     "no optimum",
     "held-out budget not in the data",
     "predictor refused",
+    "mixed decay stages",
 ]
 CautionKind = Literal[
     "run left out",
@@ -29,6 +30,9 @@ CautionKind = Literal[
     "badly conditioned",
     "no residual",
     "resamples refused",
+    "row left out",
+    "optimum at the edge of its grid",
+    "decay stage unknown",
 ]
 
 
