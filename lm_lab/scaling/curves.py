@@ -2,8 +2,8 @@
 
 The fit is an M-estimate. All starts are scored at once; the best are minimised by near-L1 Huber
 losses, which give the scale s of the noise from the residuals that the parameters did not absorb;
-from there a Huber loss with the threshold 1.345 s ends it (95 % of least squares' efficiency on
-Gaussian noise, Huber 1964). Intervals come from simulated tables: the law with Gaussian noise of
+from there a Huber loss with the threshold 2 s ends it (99 % of least squares' efficiency on
+Gaussian noise, yet no point pulls without bound). Intervals come from simulated tables: the law with Gaussian noise of
 the M-estimate's own variance, itself drawn by its chi-square distribution, fitted again. So they
 are Student's in a linear law, and hold for five points as for fifty.
 
@@ -22,7 +22,7 @@ from lm_lab.scaling.descent import Model, complex_step, descend, huber_sum
 from lm_lab.scaling.records import Caution, Refusal
 
 NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
-EFFICIENT = 1.345  # Huber threshold of the last, in noise s.d.
+EFFICIENT = 2.0  # Huber threshold of the last, in noise s.d.
 BEST_STARTS = 32
 ILL_CONDITIONED = 100.0
 
@@ -169,7 +169,8 @@ def _fit(table: _Table) -> _Best:
     bounded, inside = np.clip(residual, -threshold, threshold), np.abs(residual) <= threshold
     variance = np.sum(table.weight * bounded**2) / table.freedom
     share = max(np.average(inside, weights=table.weight), 1 / len(residual))
-    return _Best(ends[0], residual, robust, float(np.sqrt(variance) / share), jacobian[0])
+    few = 1 + len(theta) / len(residual) * (1 - share) / share  # Huber 1981, section 7.6
+    return _Best(ends[0], residual, robust, float(np.sqrt(variance) / share * few), jacobian[0])
 
 
 def _simulate(table: _Table, best: _Best, resamples: int, rng: np.random.Generator) -> Array:

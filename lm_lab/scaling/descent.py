@@ -31,7 +31,7 @@ def complex_step(predict: Callable[[Array], Array]) -> Callable[[Array], tuple[A
         count = theta.shape[-1]
         stepped = theta[:, None] + 1j * DERIVATIVE_STEP * np.eye(count)
         found = predict(stepped.reshape(-1, count)).reshape(len(theta), count, -1)
-        return found[:, 0].real, found.imag / DERIVATIVE_STEP
+        return np.real(found[:, 0]), np.imag(found) / DERIVATIVE_STEP
 
     return linearise
 
