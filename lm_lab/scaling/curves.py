@@ -3,9 +3,9 @@
 The fit is an M-estimate. All starts are scored at once; the best are minimised by near-L1 Huber
 losses, which give the scale s of the noise from the residuals that the parameters did not absorb;
 from there a Huber loss with the threshold 2 s ends it (99 % of least squares' efficiency on
-Gaussian noise, yet no point pulls without bound). Intervals come from simulated tables: the law with Gaussian noise of
-the M-estimate's own variance, itself drawn by its chi-square distribution, fitted again. So they
-are Student's in a linear law, and hold for five points as for fifty.
+Gaussian noise, yet no point pulls without bound). Intervals come from simulated tables, fitted
+again: the law with Gaussian noise of the M-estimate's own variance, itself drawn by its chi-square
+distribution. So they are Student's in a linear law, and hold for five points as for fifty.
 
 A table's column "runs" (seeds that a row is the mean of) is its weight.
 """

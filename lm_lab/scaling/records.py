@@ -38,19 +38,16 @@ CautionKind = Literal[
     "optimum outside the data",
     "badly conditioned",
     "no residual",
-<<<<<<< HEAD
     "resamples refused",
     "row left out",
     "optimum at the edge of its grid",
     "decay stage unknown",
-=======
     "unresolved valley",
     "skewed valleys",
     "wide window",
     "lack of fit",
     "compute is not about 6ND",
     "held-out budget missed",
->>>>>>> main
 ]
 
 
