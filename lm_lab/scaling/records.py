@@ -31,6 +31,7 @@ CautionKind = Literal[
     "outlier",
     "best rate at the edge of its grid",
     "best setting at the edge of its grid",
+    "best of several settings",
     "budgets joined",
     "rate not tuned",
     "irreducible loss near 0",
