@@ -81,7 +81,11 @@ def assemble(task: Task) -> Program:
     steps = _steps(experiment, flops_per_step, targets)
     experiment.update.check_steps(steps)
     evaluation = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter
+        task.model,
+        task.eval_objectives,
+        experiment.precision.compute,
+        adapter,
+        experiment.train.selection_batches,
     )
     chosen = task.family.experts_per_token(experiment.model)
     groups = _groups(drawn, state, chosen)

@@ -91,3 +91,18 @@ def test_a_choice_is_its_name_with_its_settings(tmp_path):
     study = study_of([{"schedule": schedule, "seed": n} for n, schedule in enumerate(schedules)])
     write(tmp_path, study, plan(study, resolve), {"command": ""})
     assert [row["schedule"] for row in collect(tmp_path)] == ["wsd", "wsd(decay_fraction=0.5)"]
+
+
+def test_the_text_to_choose_by_has_columns_of_its_own(tmp_path):
+    study = study_of(
+        [{"train.selection_batches": 2, "train.also_evaluate": ["continuation"]}, {"seed": 1}]
+    )
+    planned = plan(study, resolve)
+    write(tmp_path, study, planned, {"command": ""})
+    apart = {"heldout_selection/nll": 2.25, "continuation_selection/bits_per_byte": 3.0}
+    final = RESULT["final"] | {f"eval/{name}": value for name, value in apart.items()}
+    store(tmp_path, planned[0], RESULT | {"final": final})
+    row, other = collect(tmp_path)
+    assert (row["loss"], row["selection_loss"]) == (2.5, 2.25)
+    assert row["continuation_selection_bits_per_byte"] == 3.0
+    assert list(row) == list(other)

@@ -6,6 +6,7 @@ numbers behind it.
 
 from lm_lab.report import curves
 from lm_lab.report.analyses.isoflop import figures, tables, text
+from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
 from lm_lab.report.analyses.isoflop.source import Source
 from lm_lab.report.contract import Analysis
@@ -51,4 +52,4 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
     return [*made, *([lines] if lines is not None else [])]
 
 
-ANALYSIS = Analysis(Settings, analyse, report, check)
+ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)

@@ -61,7 +61,7 @@ def draw(analysis: IsoflopAnalysis, surface: Surface, source: Source) -> drawing
         )
         reach += heights
     frontier = analysis.frontier("approach 3")
-    if frontier is not None:
+    if frontier is not None and frontier.loss is not None:
         y = [value - surface.E.value for value in frontier.loss.value]
         look = {"color": style.APPROACH_3, "zorder": 3, "label": "surface of approach 3"}
         marks.curve(axes, frontier.loss.flops, y, "surface of approach 3", **look)
