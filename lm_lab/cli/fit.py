@@ -27,6 +27,7 @@ import shlex
 
 from absl import flags
 
+from lm_lab import registry
 from lm_lab.cli import arguments
 from lm_lab.library import laws
 from lm_lab.types import UserError
@@ -48,12 +49,13 @@ def run(argv: list[str]) -> int:
     paths = arguments.parse(FLAGS, argv, "fit")
     if len(paths) != 1:
         raise UserError("name one table, as in: lm-lab fit losses.csv")
+    isoflop = {"held_out_budget": HELD_OUT.value, "predictor": PREDICTOR.value}
     law = laws.fit(
         arguments.path(paths[0]),
+        LAW.value,
         columns=pairs(COLUMNS.value, "columns"),
         rows=pairs(ROWS.value, "rows"),
-        held_out_budget=HELD_OUT.value,
-        predictor=PREDICTOR.value,
+        **isoflop,
         level=LEVEL.value,
         resamples=RESAMPLES.value,
         seed=SEED.value,
@@ -76,3 +78,18 @@ def pairs(text: str, flag: str) -> dict[str, str]:
             raise UserError(f"--{flag}: {name.strip()} is given twice; give it once")
         found[name.strip()] = value.strip()
     return found
+
+
+def _listed() -> str:
+    """The laws of other forms, each with its formula and source."""
+    forms = [laws.read_form(name) for name in registry.names(laws.FORMS)]
+    width = max(len(form.name) for form in forms)
+    lines = [f"  {form.name:{width}}  {form.formula}   ({form.source})" for form in forms]
+    return "\n".join(lines)
+
+
+__doc__ = f"""{__doc__}
+Laws by --law=NAME, beside isoflop:
+
+{_listed()}
+"""

@@ -8,22 +8,29 @@ from matplotlib.figure import Figure
 from lm_lab.report import formatting, page, style
 from lm_lab.scaling.columns import MEANINGS
 from lm_lab.scaling.contract import FormFit, Parameter
+from lm_lab.scaling.records import Caution
 
 
-def report(fit: FormFit, level: float) -> page.Report:
-    """The answer, the parameters and two figures."""
-    made: list[page.Block] = [_predictions(fit, level), _residuals(fit)]
-    sections = [page.Section("Evidence", made), page.Section("Parameters", [_table(fit)])]
-    if fit.cautions:
+def report(fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Report:
+    """The answer, the parameters and the figures; `left_out` are cautions of the table's rows."""
+    sections = [
+        page.Section("Evidence", figures(fit, level)),
+        page.Section("Parameters", [_table(fit)]),
+    ]
+    cautions = [*left_out, *fit.cautions]
+    if cautions:
         notices = [
             page.Notice(each.kind.capitalize(), formatting.placed(each.where, each.message) + ".")
-            for each in fit.cautions
+            for each in cautions
         ]
         sections.insert(0, page.Section("Cautions", notices))
-    headlines = [
-        page.Headline(each.name, *_value(each, level)) for each in fit.parameters[:4]
-    ]
+    headlines = [page.Headline(each.name, *_value(each, level)) for each in fit.parameters[:4]]
     return page.Report(_answer(fit, level), headlines, sections)
+
+
+def figures(fit: FormFit, level: float) -> list[page.Figure]:
+    """What the law predicts, and what it leaves over."""
+    return [_predictions(fit, level), _residuals(fit)]
 
 
 def lines(fit: FormFit) -> list[str]:
@@ -82,12 +89,15 @@ def draw_residuals(fit: FormFit) -> Figure:
 
 
 def _answer(fit: FormFit, level: float) -> Sequence[str]:
-    values = "; ".join(f"{each.name} = {formatting.estimate(each.estimate)}" for each in fit.parameters)
+    values = "; ".join(
+        f"{each.name} = {formatting.estimate(each.estimate)}" for each in fit.parameters
+    )
     noise = f" It leaves a residual s.d. of {_noise(fit)}." if fit.noise is not None else ""
     doubts = [each.kind for each in fit.cautions]
     weak = f" Where it is weak (cautions below): {formatting.listed(doubts)}." if doubts else ""
     return [
-        f"The law {fit.formula} ({fit.source}), fitted to {len(fit.observed)} points: {values}.",
+        f"The law {fit.formula} ({fit.source}), fitted to {len(fit.observed)} points: "
+        f"{'; '.join(pairs)}.",
         f"Brackets are {formatting.percent(level)} intervals of these points' noise.{noise}{weak} "
         "That the law has this form is assumed, not tested, outside the points' range.",
     ]

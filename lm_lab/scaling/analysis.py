@@ -35,6 +35,7 @@ from lm_lab.scaling.variants import fit_valleys, surface_variants, valley_varian
 
 Array = np.ndarray
 T = TypeVar("T")
+KEPT_RESAMPLES = 200  # of the surface, in its record: enough to draw pairs of parameters
 
 
 def analyse_isoflop(
@@ -279,6 +280,7 @@ class _Study:
             fit.objective,
             fit.noise(),
             fit.condition,
+            _few(np.stack(columns[:5], -1)[1:]),
         )
 
     def points(self, surface: SurfaceFit | None) -> tuple[Point, ...]:
@@ -309,3 +311,10 @@ class _Study:
             )
             for i in range(len(cells))
         )
+
+
+def _few(thetas: Array) -> tuple[tuple[float, ...], ...]:
+    """At most KEPT_RESAMPLES of the resampled parameters [R 5], evenly chosen, finite ones."""
+    known = thetas[np.isfinite(thetas).all(-1)]
+    chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), KEPT_RESAMPLES)).astype(int))
+    return tuple(tuple(map(float, theta)) for theta in known[chosen])

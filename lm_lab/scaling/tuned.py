@@ -51,7 +51,10 @@ def tuned(table: Table, inputs: Sequence[str], target: str, where: str) -> Table
     return replace(
         reduced,
         columns=replaced,
-        origins={**table.origins, "runs": table.origins.get("runs", "rows that differ in the seed")},
+        origins={
+            **table.origins,
+            "runs": table.origins.get("runs", "rows that differ in the seed"),
+        },
         left_out=cautions,
     )
 

@@ -12,7 +12,7 @@ read off the two runs next to the vertex: log(C / (N D)), which hardly varies, i
 budget's sizes, and D* is C / (N* times that ratio at N*).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
