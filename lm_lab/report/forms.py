@@ -89,9 +89,7 @@ def draw_residuals(fit: FormFit) -> Figure:
 
 
 def _answer(fit: FormFit, level: float) -> Sequence[str]:
-    values = "; ".join(
-        f"{each.name} = {formatting.estimate(each.estimate)}" for each in fit.parameters
-    )
+    pairs = [f"{each.name} = {formatting.estimate(each.estimate)}" for each in fit.parameters]
     noise = f" It leaves a residual s.d. of {_noise(fit)}." if fit.noise is not None else ""
     doubts = [each.kind for each in fit.cautions]
     weak = f" Where it is weak (cautions below): {formatting.listed(doubts)}." if doubts else ""
