@@ -94,7 +94,8 @@ class Point:
     """The best of one (N, D) cell: the mean loss over seeds at the best rate.
 
     `predicted` is the surface's loss and `residual` is log(loss / predicted); both are None without
-    a surface.
+    a surface. `chosen` names the best of whatever else was swept, as "train.batch_size=64";
+    `loss_sd` is the sample s.d. over the seeds, nats (None with fewer than two).
     """
 
     params: float
@@ -107,6 +108,8 @@ class Point:
     held_out: bool
     predicted: float | None
     residual: float | None
+    chosen: str = ""
+    loss_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,8 @@ Method = Literal["approach 2", "approach 3"]
 class Frontier:
     """Compute-optimal N*(C), D*(C) and L*(C) by one method, at the measured FLOPs per token.
 
+    `loss` is None if the law of loss was refused.
+
     Exponents are slopes of log N* and log D* against log C over the range of the budgets fitted.
     """
 
@@ -221,7 +226,7 @@ class Frontier:
     exponent_tokens: Estimate
     params: Band
     tokens: Band
-    loss: Band
+    loss: Band | None
 
 
 @dataclass(frozen=True)
