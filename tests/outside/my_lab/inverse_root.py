@@ -7,7 +7,7 @@ from lm_lab.schedules import Warmup, check_steps, warmed
 
 
 def factor(config, step, steps):
-    """sqrt(warm-up / step), after the warm-up; the same in runs of any length if that is in steps."""
+    """sqrt(warm-up / step) after the warm-up, which in steps is the same in runs of any length."""
     return warmed(config, step, steps, jnp.sqrt(max(config.warmup(steps), 1) / (step + 1.0)))
 
 
