@@ -18,6 +18,14 @@ from lm_lab.types import UserError
 Array = np.ndarray
 Setting = tuple[tuple[str, Any], ...]
 """What a run was set to, beyond its size, budget, rate and seed: (name, value) pairs."""
+_OPTIONAL = (
+    "budget_flops",
+    "optimizer.peak_rate",
+    "seed",
+    "selection_loss",
+    "runs",
+    "loss_sd",
+)
 _LISTS = ("settings", "left_out")  # the fields of Points that are no arrays
 
 
@@ -25,7 +33,8 @@ _LISTS = ("settings", "left_out")  # the fields of Points that are no arrays
 class Points:
     """Runs, or cells of runs, as float64 arrays [n]; `left_out` cautions of runs left out.
 
-    params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
+    params N, tokens D, flops C, loss in nats a token (inf: diverged), choice: the loss by which the
+    best of several is chosen, on other text where the runs have it, budget in FLOPs (the run's
     own C if no budget was set; those that agree within budgets.TOLERANCE are one), rate and seed
     (NaN: unknown), runs: the number of seeds that the loss is the mean of, by which fits weight it,
     loss_sd: the sample s.d. of the loss over these seeds, in nats (NaN with fewer than two),
@@ -36,6 +45,7 @@ class Points:
     tokens: Array
     flops: Array
     loss: Array
+    choice: Array
     budget: Array
     rate: Array
     seed: Array
@@ -76,6 +86,7 @@ def make_points(
     flops,
     loss,
     *,
+    choice=None,
     budget=None,
     rate=None,
     seed=None,
@@ -88,6 +99,7 @@ def make_points(
     """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
     count.
 
+    The best is chosen by `choice`, by default the loss itself.
     `settings` are columns of whatever else was swept, `names` those of the runs, for messages.
     Where each loss is a mean over seeds, `runs` (1 where NaN) and `loss_sd` say of how many.
     Raises UserError for a run without a size, or with neither budget nor FLOPs (it belongs to no
@@ -113,6 +125,7 @@ def make_points(
         tokens,
         flops,
         loss,
+        _choice(choice, loss),
         budget,
         rate,
         seed,
@@ -123,6 +136,14 @@ def make_points(
     )
     _check_distinct(points, names)
     return points
+
+
+def _choice(choice: Sequence[float] | None, loss: Array) -> Array:
+    """The loss of every run is on the text to choose by, or that of every run is not."""
+    given = loss if choice is None else np.asarray(choice, np.float64)
+    return (
+        loss if np.isnan(given[np.isfinite(loss)]).any() else np.where(loss < np.inf, given, loss)
+    )
 
 
 def _varying(columns: Mapping[str, Sequence[Any]], budget: Array, params: Array) -> tuple:
@@ -166,6 +187,7 @@ def points_from_rows(
     """Makes points from the rows of a sweep's results; `params` names the column with N, `swept`
     the columns of what the sweep varied.
 
+    Where all have a `selection_loss`, the best is chosen by it.
     Leaves out a run that is neither complete nor diverged, or lacks loss, size or compute, with a
     caution that names it. Raises UserError for a row that lacks a column or has a number that
     cannot be read, and for two equal rows.
@@ -176,10 +198,7 @@ def points_from_rows(
         name, status = row.get("name", "a run"), row.get("status", "complete")
         loss = math.inf if status == "diverged" else _number(row, "loss")
         values = [_number(row, key) for key in (params, "tokens", "flops")]
-        optional = [
-            _number(row, key, needed=False)
-            for key in ("budget_flops", "optimizer.peak_rate", "seed", "runs", "loss_sd")
-        ]
+        optional = [_number(row, key, needed=False) for key in _OPTIONAL]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
         if (
             status in ("complete", "diverged")
@@ -193,16 +212,17 @@ def points_from_rows(
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 9).T
+    columns = np.array(kept, np.float64).reshape(-1, 4 + len(_OPTIONAL)).T
     return make_points(
         *columns[:4],
         budget=columns[4],
         rate=columns[5],
         seed=columns[6],
+        choice=columns[7],
         settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
         names=names,
-        runs=columns[7],
-        loss_sd=columns[8],
+        runs=columns[8],
+        loss_sd=columns[9],
         left_out=left_out,
     )
 
