@@ -45,7 +45,9 @@ def _laws(results: Results, unit: str) -> list[Block]:
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
     if not analysis.points:
         return ["No run left a point to draw."]
-    made: list[Block] = [*figures.of(analysis, Source(sweep.unit, rows=sweep.measured))]
+    finals = {name: result.get("final") or {} for name, result in sweep.results.items()}
+    source = Source(sweep.unit, rows=sweep.measured, finals=finals)
+    made: list[Block] = [*figures.of(analysis, source)]
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
