@@ -81,7 +81,7 @@ def draw(lines: Sequence[Line], curves: Curves, unit: str = "token") -> drawings
     binned_lines = [binned(curves[line.run]) for line in lines]
     for line, values in zip(lines, binned_lines):
         look = {"color": line.colour, "linewidth": 0.5, "alpha": 0.45, "zorder": 2}
-        marks.curve(axes, *values, f"run {line.run}", **look)
+        marks.curve(axes, values[0], values[1], f"run {line.run}", **look)
     same = [comparable(curves[line.run]) for line in lines]
     ends = [(line, x[-1], y[-1]) for line, (x, y) in zip(lines, same) if len(x)]
     marks.points(
@@ -97,7 +97,8 @@ def draw(lines: Sequence[Line], curves: Curves, unit: str = "token") -> drawings
         zorder=3,
     )
     look = {"color": style.INK, "linewidth": 1.3, "drawstyle": "steps-post"}
-    marks.curve(axes, *envelope(same), "lowest so far", **look, zorder=4, label="lowest so far")
+    x, y = envelope(same)
+    marks.curve(axes, x, y, "lowest so far", **look, zorder=4, label="lowest so far")
     groups = {line.group: line.colour for line in lines}
     for group, colour in groups.items() if len(groups) <= 8 else ():
         axes.plot([], [], color=colour, linewidth=1.4, label=group)

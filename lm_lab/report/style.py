@@ -26,7 +26,7 @@ PAGE_INCHES = 7.0
 
 INK = "#1b1f24"
 MUTED = "#6b7480"
-FAINT = "#c9ced6"
+FAINT = "#b9c0c9"
 APPROACH_2 = "#0072b2"
 APPROACH_3 = "#d9820f"
 HELD_OUT = "#c02f6b"

@@ -47,7 +47,8 @@ def _laws(results: Results, unit: str) -> list[Block]:
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> list[Block]:
     if not analysis.points:
         return ["No run left a point to draw."]
-    source = source or Source(sweep.unit, rows=sweep.measured)
+    finals = {name: result.get("final") or {} for name, result in sweep.results.items()}
+    source = source or Source(sweep.unit, rows=sweep.measured, finals=finals)
     made: list[Block] = [*figures.of(analysis, source)]
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]

@@ -9,10 +9,12 @@ from lm_lab.report.analyses.isoflop import (
     frontier,
     one_at_a_time,
     predicted_observed,
+    rate_optimum,
     rates,
     reducible,
     residuals,
     sensitivity,
+    task_metrics,
     tokens_per_param,
     valleys,
 )
@@ -33,6 +35,8 @@ FIGURES: tuple[Callable[[IsoflopAnalysis, Source], Figure | None], ...] = (
     sensitivity.figure,
     bootstrap_pairs.figure,
     rates.figure,
+    rate_optimum.figure,
+    task_metrics.figure,
 )
 
 

@@ -1,8 +1,8 @@
 """What the points of an analysis are: their runs, units and conventions."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lm_lab.report import formatting
@@ -21,12 +21,14 @@ class Source:
     """Where points come from.
 
     `unit` is that of a loss (token, byte), `convention` a sentence on how N, D and C are counted,
-    `rows` every measured run: of a sweep, with names, or of any table, without.
+    `rows` every measured run: of a sweep, with names, or of any table, without; `finals` the
+    metrics at the end of each run, by its name.
     """
 
     unit: str = "token"
     convention: str = COUNTED
     rows: Sequence[Row] = ()
+    finals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def loss(self) -> str:
