@@ -21,6 +21,25 @@ from lm_lab.types import UserError
 
 Row = dict[str, Any]
 
+MEASURED = (
+    "name",
+    "status",
+    "message",
+    "budget_flops",
+    "params",
+    "params_body",
+    "params_total",
+    "tokens",
+    "flops",
+    "loss",
+    "bits_per_byte",
+    "seconds",
+    "compile_seconds",
+)
+"""The columns of a results table that tell of a run, and so are no settings that a sweep varied;
+NAME_bits_per_byte of other objectives are too.
+"""
+
 _RESTORE = "restore the file from a copy"
 _LAUNCH = "launch lm-lab sweep again to write it anew"
 
@@ -101,6 +120,12 @@ def _check_run(path: Path, number: int, run: Any) -> None:
     is_plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
     if not is_plain or not isinstance(overrides, dict) or not isinstance(config, dict):
         raise Unreadable(path, f"run {number} ({str(name)[:80]!r}) is none", _RESTORE)
+
+
+def swept(rows: Sequence[Row]) -> list[str]:
+    """The columns of a results table that are settings: what was varied, and the peak rate."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in columns if key not in MEASURED and not key.endswith("_bits_per_byte")]
 
 
 def write_table(directory: Path, rows: Sequence[Row]) -> None:

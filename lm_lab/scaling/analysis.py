@@ -5,11 +5,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from lm_lab.scaling import budgets
 from lm_lab.scaling import held_out as holding_out
+from lm_lab.scaling.best import best_of_each
 from lm_lab.scaling.bootstrap import band, estimate, resample
 from lm_lab.scaling.laws import LawFit, fit_law, frontier
 from lm_lab.scaling.optimum import MeasuredCost, exponent_over, optimal_params
-from lm_lab.scaling.points import Points, best_of_each
+from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import (
     Caution,
     Estimate,
@@ -98,8 +100,8 @@ class _Study:
 
     def is_seen(self, points: Points) -> Array:
         """Which points the fits may see: those below the held-out budget."""
-        limit = np.inf if self.held_out_budget is None else self.held_out_budget * (1 - 1e-6)
-        return points.budget < limit
+        limit = np.inf if self.held_out_budget is None else self.held_out_budget
+        return points.budget * (1 + budgets.TOLERANCE) < limit
 
     @property
     def seen(self) -> Points:
@@ -151,7 +153,7 @@ class _Study:
                     f"{share:.0%} of the resamples have no vertex in the data: the interval is "
                     "that of the others"
                 )
-                self.cautions.append(Caution("resamples refused", where, message))
+                self.cautions.append(Caution("unresolved valley", where, message))
         return fits
 
     def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:
@@ -222,7 +224,7 @@ class _Study:
         budget = self.held_out_budget
         if budget is None:
             return None
-        held = self.cells.where(np.isclose(self.cells.budget, budget, rtol=1e-6))
+        held = self.cells.where(budgets.is_same(self.cells.budget, budget))
         predicted = self._predict(predictor, held, surface, thetas, laws, valleys)
         if isinstance(predicted, Refusal):
             self.refusals.append(predicted)

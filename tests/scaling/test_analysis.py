@@ -151,9 +151,8 @@ def test_noise_alone_never_raises():
         budgets, sizes = rng.integers(1, 5), rng.integers(1, 6)
         flops = np.repeat(10.0 ** (11 + np.arange(budgets)), sizes)
         params = rng.choice(np.geomspace(1e3, 1e7, 20), len(flops))
-        points = make_points(
-            params, flops / params / 6, flops, 1 + rng.exponential(size=len(flops))
-        )
+        losses = 1 + rng.exponential(size=len(flops))
+        points = make_points(params, flops / params / 6, flops, losses, seed=np.arange(len(flops)))
         json.dumps(
             dataclasses.asdict(analyse_isoflop(points, flops.max(), resamples=20)), allow_nan=False
         )

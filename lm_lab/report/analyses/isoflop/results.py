@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_lab.report.stored import Row
+from lm_lab.runs.sweep import swept
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
@@ -76,7 +77,7 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
 
 
 def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
-    points = points_from_rows(rows, column)
+    points = points_from_rows(rows, column, swept(rows))
     return analyse_isoflop(
         points,
         settings.held_out_budget,
