@@ -105,7 +105,9 @@ class _Cut:
         inside = points.where(index)
         logs, unit = np.log(inside.params), float(inside.loss.min())
         centre = float(logs.mean())
-        return cls(points, inside, used, centre, logs - centre, inside.loss / unit, inside.runs, unit)
+        return cls(
+            points, inside, used, centre, logs - centre, inside.loss / unit, inside.runs, unit
+        )
 
     def solve(self, skews: Array) -> tuple[Array, Array, Array]:
         """Least squares at each skew [S]: coefficients [S 3], X'WX [S 3 3], residuals [S n]."""
@@ -176,9 +178,7 @@ def _posterior(cuts: list[_Cut], squares: float, freedom: int) -> tuple[Array, A
         low, high = grid[first], grid[last]
 
 
-def _fit(
-    cut: _Cut, shared: _Shared, level: float, rng: np.random.Generator
-) -> ValleyFit | Refusal:
+def _fit(cut: _Cut, shared: _Shared, level: float, rng: np.random.Generator) -> ValleyFit | Refusal:
     curves, normal, residuals = cut.solve(shared.skews[:1])
     refusal = _no_vertex(cut, curves[0], shared.skews[0])
     if refusal:

@@ -44,8 +44,8 @@ def contenders(results: Results) -> Table:
         )
     words = (
         "Each contender's best size at its best peak rate; means over seeds. Bits per byte are "
-        "those at the vertex of its own valley, where it has one. Seconds are those of training one "
-        "run; compiling is apart, or within them where it is not shown."
+        "those at the vertex of its own valley, where it has one. Seconds are those of training "
+        "one run; compiling is apart, or within them where it is not shown."
     )
     return Table(header, rows, words, sortable=True)
 
