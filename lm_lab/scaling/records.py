@@ -24,6 +24,7 @@ RefusalKind = Literal[
     "irreducible loss unknown",
     "held-out budget not in the data",
     "predictor refused",
+    "mixed decay stages",
 ]
 CautionKind = Literal[
     "run left out",
@@ -37,6 +38,10 @@ CautionKind = Literal[
     "optimum outside the data",
     "badly conditioned",
     "no residual",
+    "resamples refused",
+    "row left out",
+    "optimum at the edge of its grid",
+    "decay stage unknown",
     "unresolved valley",
     "skewed valleys",
     "wide window",
