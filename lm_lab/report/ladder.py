@@ -32,8 +32,7 @@ def _curves(rungs: Rungs, sweep: Sweep) -> list[Curve]:
             lines = [line for line in sweep.curves.get(name, ()) if line.get("train/nll")]
             if lines:
                 flops, loss = zip(*((line["flops"], line["train/nll"]) for line in lines))
-                label = f"{formatting.power(budget)} FLOPs"
-                made.append(Curve(label, np.array(flops), np.array(loss)))
+                made.append(Curve(f"{budget:g}", np.array(flops), np.array(loss)))
     return made
 
 
@@ -71,10 +70,11 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
 
 
 def _panel(axes: Axes, each: Collapse) -> None:
-    numbers = {rung: float(place) for place, rung in enumerate(each.rungs)}
-    colours = style.budget_colours(list(numbers.values()))
-    for rung, curve in zip(each.rungs, each.curves):
-        axes.plot(each.x, curve, color=colours[numbers[rung]], linewidth=1.1, label=rung)
+    budgets = [float(rung) for rung in each.rungs]
+    colours = style.budget_colours(budgets)
+    for budget, curve in zip(budgets, each.curves):
+        label = f"{style.math_power(budget)} FLOPs"
+        axes.plot(each.x, curve, color=colours[budget], linewidth=1.1, label=label)
     mean = np.mean(each.curves, axis=0)
     if each.noise is not None:
         half = mean * np.array(each.noise)

@@ -14,25 +14,40 @@ def answer(results: Results) -> list[str]:
     top = results.budgets[-1]
     ranked = results.at(top)
     paragraphs = [_ranking(results, ranked)]
-    changed = [
-        budget for budget in results.budgets[:-1] if results.at(budget)[0].arm != ranked[0].arm
-    ]
     tried = TRIED if doubts(results.cells) else ""
-    if changed:
-        leaders = [
-            f"{results.at(budget)[0].arm} at {formatting.power(budget)}" for budget in changed
-        ]
-        paragraphs.append(
-            f"{tried}The lead depends on the budget: {formatting.listed(leaders)} FLOPs."
-        )
-    elif len(results.budgets) > 1:
-        paragraphs.append(
-            f"{tried}{ranked[0].arm} has the lowest at every budget from "
-            f"{formatting.power(results.budgets[0])} FLOPs on."
-        )
+    if len(results.budgets) > 1:
+        paragraphs.append(tried + _lead(results, ranked[0].arm))
     paragraphs += [tried + _compute(results, top)] if results.multipliers else []
     paragraphs += _clock(ranked)
     return [*paragraphs, *_decisions(results), _noise(results)]
+
+
+def _lead(results: Results, leader: str) -> str:
+    """Whether the contender that is ahead at the largest budget is ahead at all, and how surely."""
+    ahead = {budget: results.at(budget)[0].arm for budget in results.budgets}
+    if set(ahead.values()) == {leader}:
+        words = (
+            f"{leader} has the lowest at every budget from "
+            f"{formatting.power(results.budgets[0])} FLOPs on"
+        )
+        sure = [budget for budget in results.budgets if not _near(results, budget)]
+        if results.noise is None or len(sure) == len(results.budgets):
+            return f"{words}."
+        where = formatting.listed([formatting.power(budget) for budget in sure])
+        return f"{words}, told from all others {f'at {where} alone' if sure else 'at none'}."
+    parts = []
+    for budget, arm in ahead.items():
+        if arm != leader:
+            found = next((each for each in _near(results, budget) if each == leader), None)
+            doubt = f", which seed noise does not tell from {leader} there" if found else ""
+            parts.append(f"{arm} at {formatting.power(budget)}{doubt}")
+    return f"At other budgets another has the lowest: {formatting.listed(parts)}."
+
+
+def _near(results: Results, budget: float) -> list[str]:
+    """The contenders that are not told from the one that is ahead at a budget."""
+    first, *others = [cell.arm for cell in results.at(budget)]
+    return [arm for arm in others if not results.pair(budget, first, arm).told]
 
 
 def _clock(ranked: list[Cell]) -> list[str]:
@@ -76,12 +91,10 @@ def _ranking(results: Results, ranked: list[Cell]) -> str:
             f"{words} {tried}{leader} is ahead; without a second seed nobody knows how "
             f"surely{hedge}."
         )
-    others = [cell.arm for cell in ranked[1:]]
-    told = [arm for arm in others if results.pair(ranked[0].budget, leader, arm).told]
-    near = [arm for arm in others if arm not in told]
+    near = _near(results, ranked[0].budget)
     if not near:
         return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
-    rest = " and tells it from all others" if told else ""
+    rest = ", and tells it from all others" if len(near) < len(ranked) - 1 else ""
     return (
         f"{words} {tried}Seed noise does not tell {leader} from {formatting.listed(near)}"
         f"{rest}{hedge}."
