@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Drawing
 
 from lm_lab.report import formatting, style
 from lm_lab.report.page import Block, Figure, Number, Table
-from lm_lab.report.stored import Sweep
+from lm_lab.report.stored import Row, Sweep, budget
 from lm_lab.scaling.collapse import Collapse, Curve, collapse
 
 Rungs = Mapping[float, Sequence[str]]
@@ -25,14 +25,32 @@ def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
     return [_figure(found), _table(found)] if found else []
 
 
+def best_runs(rows: Sequence[Row]) -> Rungs:
+    """The runs with the lowest loss at every budget, all seeds of these settings; by the text to
+    choose by, where the sweep has it.
+    """
+    settings: dict[float, dict[tuple, list[Row]]] = {}
+    for row in rows:
+        swept = tuple(value for key, value in row.items() if "." in key)
+        settings.setdefault(budget(row), {}).setdefault((row["params"], swept), []).append(row)
+
+    def height(same: Sequence[Row]) -> float:
+        columns = ("selection_loss", "loss")
+        values = [next(r[name] for name in columns if r.get(name) is not None) for r in same]
+        return float(np.mean(values))
+
+    best = {each: min(tried.values(), key=height) for each, tried in settings.items()}
+    return {each: [str(row["name"]) for row in same] for each, same in best.items()}
+
+
 def _curves(rungs: Rungs, sweep: Sweep) -> list[Curve]:
     made = []
-    for budget in sorted(rungs):
-        for name in rungs[budget]:
+    for compute in sorted(rungs):
+        for name in rungs[compute]:
             lines = [line for line in sweep.curves.get(name, ()) if line.get("train/nll")]
             if lines:
                 flops, loss = zip(*((line["flops"], line["train/nll"]) for line in lines))
-                made.append(Curve(f"{budget:g}", np.array(flops), np.array(loss)))
+                made.append(Curve(f"{compute:g}", np.array(flops), np.array(loss)))
     return made
 
 
@@ -42,7 +60,8 @@ def _figure(found: Mapping[str, Collapse]) -> Figure:
         "Normalised training curves",
         "(L(x) − E) / (L(1) − E) against the share x of the run, of the best runs of each budget, "
         "means over seeds. Curves of a ladder that is scaled well fall on one another below the "
-        "noise of seeds (2507.02119). E is the loss that brings the curves nearest together.",
+        "noise of seeds (grey; 2507.02119). E is the loss that brings the curves nearest together. "
+        "Apart: their relative standard deviation, root mean square over the run.",
         "Normalised training loss against progress, a line a budget.",
         lambda: draw(found),
     )
@@ -58,7 +77,9 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
     top = max(max(curve) for each in found.values() for curve in each.curves)
     for axes, (name, each) in zip(panels, found.items()):
         _panel(axes, each)
-        axes.set_title(style.literal(name) if len(found) > 1 else "")
+        seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
+        title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
+        axes.set_title(style.literal(title), fontsize=8)
         axes.set_ylim(1 - 0.04 * (top - 1), top)
         first = axes in panels[::columns]
         axes.set_ylabel("normalised loss" if first else "")
@@ -72,9 +93,9 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
 def _panel(axes: Axes, each: Collapse) -> None:
     budgets = [float(rung) for rung in each.rungs]
     colours = style.budget_colours(budgets)
-    for budget, curve in zip(budgets, each.curves):
-        label = f"{style.math_power(budget)} FLOPs"
-        axes.plot(each.x, curve, color=colours[budget], linewidth=1.1, label=label)
+    for compute, curve in zip(budgets, each.curves):
+        label = f"{style.math_power(compute)} FLOPs"
+        axes.plot(each.x, curve, color=colours[compute], linewidth=1.1, label=label)
     mean = np.mean(each.curves, axis=0)
     if each.noise is not None:
         half = mean * np.array(each.noise)
