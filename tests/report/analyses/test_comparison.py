@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -64,11 +65,17 @@ def rows(sizes=(500, 1000, 2000)):
     return made
 
 
-SETTINGS = Settings(ARMS, "decoder")
+SETTINGS = Settings(ARMS, "decoder", draws=200)
+
+
+@cache
+def analysed():
+    """The results of all rows."""
+    return analyse(rows(), SETTINGS)
 
 
 def test_the_planted_order_noise_and_handicap_come_back():
-    results = analyse(rows(), SETTINGS)
+    results = analysed()
     assert [cell.arm for cell in results.at(1e12)] == ["decoder", "lstm"]
     assert all(
         cell.rate == 1.0 and cell.seeds == 2 and not cell.rate_at_edge for cell in results.cells
@@ -151,12 +158,12 @@ def test_every_contender_is_in_the_legend_of_the_rates():
 
 
 def test_the_clock_is_that_of_training_with_compiling_apart():
-    [words_] = text._clock(analyse(rows(), SETTINGS).at(BUDGETS[-1]))
+    [words_] = text._clock(analysed().at(BUDGETS[-1]))
     assert words_ == (
         "By the clock the order is another one: a run of lstm trained for 5 s, and one of decoder "
         "for 10 s; compiling, 40 s and 4 s, is not in it."
     )
-    table = tables.contenders(analyse(rows(), SETTINGS))
+    table = tables.contenders(analysed())
     shown = dict(zip(table.header, table.rows[-1]))
     assert (shown["seconds"].text, shown["compiling (s)"].text) == ("5.00", "40.0")
 
@@ -347,8 +354,8 @@ def test_a_multiplier_holds_the_form_of_the_law():
 
 
 def cell_of(arm, budget, bits):
-    """A contender of two seeds at a budget."""
-    [made] = [each for each in analyse(rows(), SETTINGS).at(BUDGETS[0]) if each.arm == "decoder"]
+    """A contender at a budget, with the variance of a mean of two seeds."""
+    made, bits_per_byte = analysed().at(BUDGETS[0])[0], Estimate(bits)
     return dataclasses.replace(
-        made, arm=arm, budget=budget, flops=budget, variance=0.5, bits_per_byte=Estimate(bits)
+        made, arm=arm, budget=budget, flops=budget, variance=0.5, bits_per_byte=bits_per_byte
     )

@@ -118,11 +118,19 @@ def vertex(x: Array, heights: Array) -> float | None:
     near = window(x, heights)
     if near.sum() < 3:
         return None
-    centre = x[near].mean()
-    curve = np.polynomial.polynomial.polyfit(x[near] - centre, heights[near], 2)
-    at = -curve[1] / (2 * curve[2]) if curve[2] > 0 else math.inf
-    inside = x[near].min() - centre <= at <= x[near].max() - centre
-    return float(centre + at) if inside else None
+    [at] = vertices(x[near], heights[None, near])
+    return None if math.isnan(at) else float(at)
+
+
+def vertices(x: Array, heights: Array) -> Array:
+    """Where the parabolas through (x [n], heights [R n]) have their lowest points [R]; NaN where
+    that is not among the x.
+    """
+    centre = x.mean()
+    _, slope, curvature = np.linalg.pinv(np.vander(x - centre, 3, increasing=True)) @ heights.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = centre - slope / (2 * curvature)
+    return np.where((curvature > 0) & (at >= x.min()) & (at <= x.max()), at, math.nan)
 
 
 def window(x: Array, heights: Array) -> Array:

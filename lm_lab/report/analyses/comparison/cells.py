@@ -15,6 +15,8 @@ from lm_lab.report.analyses.comparison.candidates import (
     outcome,
     sizes,
     vertex,
+    vertices,
+    window,
 )
 from lm_lab.report.analyses.comparison.records import Cell, Settings, Size
 from lm_lab.report.stored import Row, budget
@@ -134,12 +136,12 @@ def _valley(
     at = vertex(x, heights)
     if at is None or noise is None:
         return None if at is None else Estimate(math.exp(at))
-    random = np.random.default_rng(0)
+    near, random = window(x, heights), np.random.default_rng(0)
     errors = noise.deviation / np.sqrt([len(one.runs) for one in best])
     moved = heights + errors * random.normal(size=(settings.draws, len(best)))
-    found = [one for one in (vertex(x, each) for each in moved) if one is not None]
+    found = vertices(x[near], moved[:, near])
     tail = 50 * (1 - settings.level)
-    if len(found) < (1 - tail / 100) * settings.draws:
+    if np.isfinite(found).mean() < 1 - tail / 100:
         return Estimate(math.exp(at))
-    low, high = np.exp(np.percentile(found, [tail, 100 - tail]))
+    low, high = np.exp(np.nanpercentile(found, [tail, 100 - tail]))
     return Estimate(math.exp(at), float(low), float(high))
