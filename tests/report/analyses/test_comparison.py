@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from lm_lab.report import write
-from lm_lab.report.analyses.comparison import drawing, tables, text
+from lm_lab.report.analyses.comparison import ANALYSIS, drawing, tables, text
 from lm_lab.report.analyses.comparison.arms import check
 from lm_lab.report.analyses.comparison.candidates import Candidate, outcome
 from lm_lab.report.analyses.comparison.cells import Scatter
@@ -21,6 +21,8 @@ from lm_lab.report.analyses.comparison.multipliers import multipliers
 from lm_lab.report.analyses.comparison.order import compare, decisions
 from lm_lab.report.analyses.comparison.records import Settings
 from lm_lab.report.analyses.comparison.results import analyse
+from lm_lab.report.page import Figure
+from lm_lab.report.stored import read
 from lm_lab.scaling.records import Estimate
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -142,11 +144,11 @@ def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
     assert [notice.title for notice in text.notices(analyse(single, SETTINGS))] == [
         "One peak rate alone"
     ]
-    analysis = {"kind": "comparison", "arms": ARMS, "reference": "decoder"}
-    write_sweep(tmp_path, rows=single, keys=("model.family",), analysis=analysis, curves=False)
-    write(tmp_path)
-    assert not (tmp_path / "figures" / "rates.png").exists()
-    assert (tmp_path / "figures" / "valleys.png").exists()
+    write_sweep(tmp_path, rows=single, keys=("model.family",), curves=False)
+    report = ANALYSIS.report(analyse(single, SETTINGS), read(tmp_path))
+    blocks = [block for section in report.sections for block in section.blocks]
+    drawn = [block.name for block in blocks if isinstance(block, Figure)]
+    assert drawn == ["costs", "multipliers", "valleys"]
 
 
 def test_every_contender_is_in_the_legend_of_the_rates():
