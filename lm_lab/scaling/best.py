@@ -125,7 +125,12 @@ def _rate_cautions(grids: list[_Grid]) -> list[Caution]:
         message = f"the {side} of two rates wins in every cell: the best rate may lie beyond it"
         cautions.append(Caution(kind, f"all {len(two_sided)} cells with two rates", message))
     if grids and max(len(grid.rates) for grid in grids) == 1:
-        message = "one rate a cell: the valleys may be those of the rate"
+        known = any(np.isfinite(grid.rates).any() for grid in grids)
+        message = (
+            "one rate a cell: the valleys may be those of the rate"
+            if known
+            else "the runs have no peak rate: whether it was tuned is not known"
+        )
         cautions.append(Caution("rate not tuned", "all cells", message))
     return cautions
 
