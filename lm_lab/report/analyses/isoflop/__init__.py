@@ -6,6 +6,7 @@ Each figure is a file of this package; `text` writes the answer, `tables` the nu
 from lm_lab.report import curves, formatting, ladder
 from lm_lab.report.analyses.isoflop import (
     allocation,
+    conventions,
     frontier,
     rates,
     residuals,
@@ -47,7 +48,9 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
-    return [*made, tables.counts(results)] if analysis.frontiers else made
+    made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
+    made += [tables.counts(results)] if analysis.frontiers else []
+    return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
