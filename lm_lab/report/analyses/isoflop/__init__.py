@@ -4,7 +4,7 @@ Each figure is a file of this package, listed in `figures`; `text` writes the an
 numbers behind it.
 """
 
-from lm_lab.report import curves
+from lm_lab.report import curves, ladder
 from lm_lab.report.analyses.isoflop import figures, tables, text
 from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
@@ -51,7 +51,10 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
-    return [*made, *([lines] if lines is not None else [])]
+    if lines is not None:
+        made.append(lines)
+        made += ladder.blocks({sweep.study.name: ladder.best_runs(sweep.measured)}, sweep)
+    return made
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)
