@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -15,6 +16,14 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions"),
 )
+
+# becomes the program, which reads from file descriptor 3 and writes to 4
+START = """
+import fcntl, os, sys
+reads, writes = (fcntl.fcntl(int(given), fcntl.F_DUPFD, 10) for given in sys.argv[1:3])
+os.dup2(reads, 3), os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def program() -> str | None:
@@ -25,8 +34,8 @@ def program() -> str | None:
 class Page:
     """A page of the browser; `events` are all that the browser told meanwhile."""
 
-    def __init__(self, asks: int, tells: int) -> None:
-        self._asks, self._tells = asks, os.fdopen(tells, "rb")
+    def __init__(self, asks: int, tells: IO[bytes]) -> None:
+        self._asks, self._tells = asks, tells
         self._session: str | None = None
         self._number = 0
         self.events: list[dict[str, Any]] = []
@@ -101,10 +110,9 @@ def browser(profile: Path) -> Iterator[Page]:
     """A page of a new browser, which ends with the block."""
     path = program()
     assert path is not None
-    ours, its = os.pipe(), os.pipe()
-    redirected = f'exec "$0" "$@" 3<&{ours[0]} 4>&{its[1]}'
+    ours, its, folder = os.pipe(), os.pipe(), f"--user-data-dir={profile}"
     process = subprocess.Popen(
-        ["/bin/sh", "-c", redirected, path, *FLAGS, f"--user-data-dir={profile}"],
+        [sys.executable, "-c", START, f"{ours[0]}", f"{its[1]}", path, *FLAGS, folder],
         pass_fds=(ours[0], its[1]),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -112,7 +120,8 @@ def browser(profile: Path) -> Iterator[Page]:
     os.close(ours[0])
     os.close(its[1])
     try:
-        yield Page(ours[1], its[0])
+        with os.fdopen(its[0], "rb") as tells:
+            yield Page(ours[1], tells)
     finally:
         process.kill()
         process.wait()

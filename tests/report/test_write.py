@@ -18,15 +18,6 @@ FEW = {"kind": "isoflop", "draws": 20}
 
 
 @pytest.fixture(scope="session")
-def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a written report."""
-    directory = tmp_path_factory.mktemp("report") / "isoflop"
-    shutil.copytree(sweep, directory)
-    assert write(directory) == directory / "report.html"
-    return directory
-
-
-@pytest.fixture(scope="session")
 def page(report: Path) -> str:
     return (report / "report.html").read_text(encoding="utf-8")
 

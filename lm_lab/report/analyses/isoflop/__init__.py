@@ -5,7 +5,7 @@ numbers behind it.
 """
 
 from lm_lab.report import curves, ladder
-from lm_lab.report.analyses.isoflop import figures, tables, text
+from lm_lab.report.analyses.isoflop import conventions, figures, tables, text
 from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
 from lm_lab.report.analyses.isoflop.source import Source
@@ -41,7 +41,9 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
-    return [*made, tables.counts(results)] if analysis.frontiers and results.counts[1:] else made
+    made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
+    made += [tables.counts(results)] if analysis.frontiers and results.counts[1:] else []
+    return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> list[Block]:
@@ -53,10 +55,10 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> 
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
-    if lines is None:
-        return made
-    rungs = {sweep.study.name: ladder.best_runs(sweep.measured)}
-    return [*made, lines, *ladder.blocks(rungs, sweep)]
+    if lines is not None:
+        made.append(lines)
+        made += ladder.blocks({sweep.study.name: ladder.best_runs(sweep.measured)}, sweep)
+    return made
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)

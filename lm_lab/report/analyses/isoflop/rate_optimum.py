@@ -1,6 +1,5 @@
 """The best peak rate and the best batch size against model size, with flags at edges of grids."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from lm_lab.report.analyses.isoflop import rates
 from lm_lab.report.analyses.isoflop.source import Source
 from lm_lab.report.page import Figure
 from lm_lab.report.stored import Row
+from lm_lab.scaling.rates import optimum
 from lm_lab.scaling.records import IsoflopAnalysis
 
 KEYS = (
@@ -46,8 +46,8 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     ]
     if not panels:
         return None
-    every = [optimum for _, found in panels for optimum in found]
-    edges = sum(optimum.edge != 0 for optimum in every)
+    every = [each for _, found in panels for each in found]
+    edges = sum(each.edge != 0 for each in every)
     caption = (
         "The best of the grid against parameters N, a colour a budget: the vertex of the parabola "
         "in the log of the value through the best one and its neighbours. Triangles: the best lies "
@@ -70,12 +70,11 @@ def optima(cells: rates.Cells) -> list[Optimum]:
     found = []
     for compute, by_size in cells.items():
         for params, line in by_size.items():
-            losses = {value: rates.mean_loss(same) for value, same in line.items()}
-            best = min(losses, key=lambda value: losses[value])
-            value, edge = _vertex(losses)
-            found.append(
-                Optimum(compute, params, value, edge, len(line), _names(line[best])),
-            )
+            values, losses = list(line), [rates.mean_loss(same) for same in line.values()]
+            best = values[int(np.argmin(losses))]
+            vertex = optimum(np.array(values), np.array(losses)).rate
+            edge = _edge(values, best)
+            found.append(Optimum(compute, params, vertex, edge, len(line), _names(line[best])))
     return found
 
 
@@ -83,18 +82,8 @@ def _names(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(str(row["name"]) for row in rows if row.get("name"))
 
 
-def _vertex(losses: dict[float, float]) -> tuple[float, int]:
-    """The value of the lowest loss, and the edge of the grid that it lies at."""
-    values = sorted(losses)
-    place = min(range(len(values)), key=lambda i: losses[values[i]])
-    if place in (0, len(values) - 1):
-        return values[place], 1 if place else -1
-    near = values[place - 1 : place + 2]
-    x, y = np.log(near), np.array([losses[value] for value in near])
-    _, slope, curvature = np.polynomial.polynomial.polyfit(x - x[1], y, 2)
-    if curvature <= 0:
-        return values[place], 0
-    return math.exp(x[1] - slope / (2 * curvature)), 0
+def _edge(values: Sequence[float], best: float) -> int:
+    return 1 if best == max(values) else -1 if best == min(values) else 0
 
 
 def draw(panels: Sequence[tuple[str, Sequence[Optimum]]], held_out: set[float]) -> drawings.Figure:
@@ -108,9 +97,9 @@ def draw(panels: Sequence[tuple[str, Sequence[Optimum]]], held_out: set[float]) 
 
 
 def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
-    budgets = sorted({optimum.budget for optimum in found})
+    budgets = sorted({each.budget for each in found})
     colours = style.budget_colours([budget for budget in budgets if budget not in held_out])
-    _law(axes, [optimum for optimum in found if not optimum.edge])
+    _law(axes, [each for each in found if not each.edge])
     for budget in budgets:
         colour = colours.get(budget, style.HELD_OUT)
         label = f"{style.math_power(budget)} FLOPs" if len(budgets) <= 8 else None
@@ -119,15 +108,15 @@ def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
             flag = {0: "", -1: ", lowest of its grid", 1: ", highest of its grid"}[edge]
             marks.points(
                 axes,
-                [optimum.params for optimum in same],
-                [optimum.value for optimum in same],
+                [o.params for o in same],
+                [o.value for o in same],
                 f"{formatting.power(budget)} FLOPs{flag}",
                 words=[
                     f"N {formatting.short(o.params)}: best {formatting.plain(o.value, 3)} of "
                     f"{o.tried} tried{flag}"
                     for o in same
                 ],
-                runs=[optimum.runs for optimum in same],
+                runs=[o.runs for o in same],
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if edge else colour,
@@ -135,18 +124,18 @@ def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
                 zorder=3,
             )
         axes.plot([], [], "o", color=colour, markersize=4.4, label=label)
-    style.log_axis(axes.xaxis, *style.spread([optimum.params for optimum in found], 0.06))
-    style.log_axis(axes.yaxis, *style.spread([optimum.value for optimum in found], 0.1))
+    style.log_axis(axes.xaxis, *style.spread([o.params for o in found], 0.06))
+    style.log_axis(axes.yaxis, *style.spread([o.value for o in found], 0.1))
     axes.set_xlabel("parameters $N$")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="best", borderaxespad=0.2, handletextpad=0.2)
 
 
 def _law(axes: Axes, inside: Sequence[Optimum]) -> None:
-    x = np.log([optimum.params for optimum in inside])
+    x = np.log([o.params for o in inside])
     if len(np.unique(x)) < 3:
         return
-    slope, offset = np.polyfit(x, np.log([optimum.value for optimum in inside]), 1)
+    slope, offset = np.polyfit(x, np.log([o.value for o in inside]), 1)
     ends = np.array([x.min(), x.max()])
     look = {"color": style.MUTED, "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1}
     label = rf"$\propto N^{{{slope:.2f}}}$"
