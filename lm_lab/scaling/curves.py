@@ -12,13 +12,14 @@ A table's column "runs" (seeds that a row is the mean of) is its weight.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from lm_lab.scaling.bootstrap import estimate
 from lm_lab.scaling.contract import Array, Columns, Form, FormFit, Parameter
-from lm_lab.scaling.descent import Model, complex_step, descend, huber_sum
+from lm_lab.scaling.descent import Model, complex_step, descend, huber_losses
 from lm_lab.scaling.records import Caution, Refusal
 
 NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
@@ -45,6 +46,9 @@ class Curve(NamedTuple):
     low: tuple[float, ...]
     high: tuple[float, ...]
     relative: bool = True  # whether the noise is in log(target)
+    # the column whose centre a column shares, or itself: a centre of 0, where ratios of columns or
+    # their own size matter
+    centres: Mapping[str, str] = MappingProxyType({})
 
 
 class Reduced(NamedTuple):
@@ -63,26 +67,30 @@ def form(
     needs: tuple[str, ...] | None = None,
     optional: tuple[str, ...] = ("runs",),
     reduce: Callable[[Columns], Reduced | Refusal] = Reduced,
+    estimator: Callable[..., Fitted | Refusal] | None = None,
 ) -> Form:
-    """The form of a curve. `reduce` makes the fitted columns of the table's (default: the same)."""
+    """The form of a curve: fitted to what `reduce` makes of a table's columns (default: the same),
+    by `estimator(data, resamples, rng)` (default: m_estimate).
+    """
 
     def fit(columns: Columns, level: float, resamples: int, seed: int) -> FormFit | Refusal:
         reduced = reduce(columns)
         if isinstance(reduced, Refusal):
             return reduced
-        usable, left_out = _usable(name, (*curve.inputs, target), reduced.columns)
+        usable, left_out = usable_rows(name, (*curve.inputs, target), reduced.columns)
         refusal = _too_little(name, curve, usable)
         if refusal:
             return refusal
-        table = _Table.of(curve, target, usable)
-        best = _fit(table)
-        draws = _simulate(table, best, resamples, np.random.default_rng(seed))
+        data = Data.of(curve, target, usable)
+        fitted = (estimator or m_estimate)(data, resamples, np.random.default_rng(seed))
+        if isinstance(fitted, Refusal):
+            return fitted
         return FormFit(
             name,
             formula,
             source,
-            **_summary(table, best, draws, level),
-            cautions=(*reduced.cautions, *left_out, *_cautions(name, table, best, draws)),
+            **_summary(data, fitted, level),
+            cautions=(*reduced.cautions, *left_out, *_cautions(name, data, fitted)),
         )
 
     def predict(fit: FormFit, columns: Columns, level: float) -> tuple[Array, Array, Array]:
@@ -96,7 +104,7 @@ def form(
 
 
 @dataclass(frozen=True)
-class _Table:
+class Data:
     """The points of a fit: x as in Curve, `scaled` the target (its log where relative), [n]."""
 
     curve: Curve
@@ -108,9 +116,11 @@ class _Table:
     weight: Array  # of mean 1
 
     @classmethod
-    def of(cls, curve: Curve, name: str, columns: Columns) -> "_Table":
+    def of(cls, curve: Curve, name: str, columns: Columns) -> "Data":
         logs = {key: np.log(columns[key]) for key in curve.inputs}
-        centre = {key: float(log.mean()) for key, log in logs.items()}
+        means = {key: float(log.mean()) for key, log in logs.items()}
+        centre = {key: means[curve.centres.get(key, key)] for key in curve.inputs}
+        centre |= {key: 0.0 for key, of in curve.centres.items() if key == of}
         x = {key: log - centre[key] for key, log in logs.items()}
         target, runs = columns[name], columns["runs"]
         scaled = np.log(target) if curve.relative else target
@@ -131,16 +141,15 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class _Best:
-    """The fit: theta [P], residuals [n] (observed - predicted, scaled), their robust s.d., the s.d.
-    of Gaussian noise with which least squares is as uncertain as this fit, and the Jacobian [P n].
+class Fitted:
+    """A fit and its resamples: theta [P] and `draws` [R P], both of centred columns.
+
+    `noise` is the residual s.d. (scaled, at a point of mean weight), corrected for the parameters.
     """
 
     theta: Array
-    residual: Array
-    robust: float
+    draws: Array
     noise: float
-    jacobian: Array
 
 
 def _evaluate(curve: Curve, theta: Array, x: Columns) -> Array:
@@ -150,43 +159,49 @@ def _evaluate(curve: Curve, theta: Array, x: Columns) -> Array:
     return np.broadcast_to(value, (len(theta), len(next(iter(x.values())))))
 
 
-def _fit(table: _Table) -> _Best:
-    model, starts = table.model, table.curve.starts(table.x, table.target)
+def m_estimate(data: Data, resamples: int, rng: np.random.Generator) -> Fitted:
+    """The robust fit of this module, with intervals from simulated tables."""
+    theta, noise = _fit(data)
+    return Fitted(theta, simulate(data, theta, noise, resamples, rng), noise)
+
+
+def simulate(
+    data: Data, theta: Array, noise: float, resamples: int, rng: np.random.Generator
+) -> Array:
+    """Thetas [R P] of tables with Gaussian noise about the law, fitted by least squares."""
+    freedom, model = data.freedom, data.model
+    scale = noise * np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
+    errors = rng.standard_normal((resamples, len(data.target))) / np.sqrt(data.weight)
+    simulated = model.predict(theta[None]) + scale * errors
+    starts = np.broadcast_to(theta, (resamples, len(theta)))
+    return descend(model, simulated, data.weight, starts, steps=50, tolerance=1e-8)[0]
+
+
+def _fit(data: Data) -> tuple[Array, float]:
+    """theta [P], and the s.d. of Gaussian noise by which least squares is as uncertain as it."""
+    model, starts = data.model, data.curve.starts(data.x, data.target)
     starts = np.clip(starts, model.low, model.high)
-    score = huber_sum(model.predict(starts) - table.scaled, table.weight, NEAR_L1)
+    score = huber_losses(model.predict(starts) - data.scaled, NEAR_L1) @ data.weight
     chosen = starts[np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable")[:BEST_STARTS]]
-    ends, value = descend(model, table.scaled, table.weight, chosen, NEAR_L1)
+    ends, value = descend(model, data.scaled, data.weight, chosen, NEAR_L1)
     theta = ends[np.argmin(value)]
-    root = np.sqrt(table.weight)
-    sizes = np.sort(np.abs(model.predict(theta[None])[0] - table.scaled) * root)
+    residual = data.scaled - model.predict(theta[None])[0]
     # a nearly L1 fit passes through as many points as it has parameters: they say nothing of noise
-    robust = float(np.median(sizes[len(theta) :])) / 0.6745
-    threshold = max(EFFICIENT * robust, 1e-12)
-    # weights of the seeds outside the Huber loss, which is of the noise of one row of mean weight
-    ends, _ = descend(model, table.scaled, table.weight, theta[None], threshold)
-    predicted, jacobian = model.linearise(ends)
-    residual = table.scaled - predicted[0]
+    sizes = np.sort(np.abs(residual) * np.sqrt(data.weight))[len(theta) :]
+    threshold = max(EFFICIENT * float(np.median(sizes)) / 0.6745, 1e-12)
+    ends, _ = descend(model, data.scaled, data.weight, theta[None], threshold)
+    residual = data.scaled - model.predict(ends)[0]
     bounded, inside = np.clip(residual, -threshold, threshold), np.abs(residual) <= threshold
-    variance = np.sum(table.weight * bounded**2) / table.freedom
-    share = max(np.average(inside, weights=table.weight), 1 / len(residual))
+    variance = np.sum(data.weight * bounded**2) / data.freedom
+    share = max(np.average(inside, weights=data.weight), 1 / len(residual))
     few = 1 + len(theta) / len(residual) * (1 - share) / share  # Huber 1981, section 7.6
-    return _Best(ends[0], residual, robust, float(np.sqrt(variance) / share * few), jacobian[0])
+    return ends[0], float(np.sqrt(variance) / share * few)
 
 
-def _simulate(table: _Table, best: _Best, resamples: int, rng: np.random.Generator) -> Array:
-    """Thetas [R P] of simulated tables."""
-    freedom, model = table.freedom, table.model
-    scale = best.noise * np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-    noise = rng.standard_normal((resamples, len(table.target))) / np.sqrt(table.weight)
-    simulated = table.scaled - best.residual + scale * noise
-    starts = np.broadcast_to(best.theta, (resamples, len(best.theta)))
-    return descend(model, simulated, table.weight, starts, steps=50, tolerance=1e-8)[0]
-
-
-def _published(table: _Table, theta: Array) -> Array:
+def _published(data: Data, theta: Array) -> Array:
     """The published parameters [R Q] of thetas [R P]."""
     with np.errstate(over="ignore"):
-        found = table.curve.publish(list(theta.T), table.centre)
+        found = data.curve.publish(list(theta.T), data.centre)
     return np.nan_to_num(np.stack(np.broadcast_arrays(*found), -1))
 
 
@@ -196,49 +211,72 @@ def _interval(drawn: Array, level: float) -> tuple[Array, Array]:
     return low, high
 
 
-def _summary(table: _Table, best: _Best, draws: Array, level: float) -> dict:
-    curve = table.curve
-    values, drawn = _published(table, best.theta[None])[0], _published(table, draws).T
-    curves = _evaluate(curve, draws, table.x).T
-    (predicted,) = _evaluate(curve, best.theta[None], table.x)
-    scaled = best.jacobian * np.sqrt(table.weight)
-    scaled = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-300)
-    condition = min(float(np.linalg.cond(scaled)), 1 / np.finfo(np.float64).eps)
-    inputs = {key: np.exp(x + table.centre[key]) for key, x in table.x.items()}
+def _summary(data: Data, fitted: Fitted, level: float) -> dict:
+    curve, theta = data.curve, fitted.theta[None]
+    values, drawn = _published(data, theta)[0], _published(data, fitted.draws).T
+    curves = _evaluate(curve, fitted.draws, data.x).T
+    (predicted,), (scaled,) = _evaluate(curve, theta, data.x), data.model.predict(theta)
+    inputs = {key: np.exp(x + data.centre[key]) for key, x in data.x.items()}
     return {
         "parameters": tuple(
             Parameter(name, unit, estimate(value, column, level))
             for (name, unit), value, column in zip(curve.parameters, values, drawn)
         ),
-        "target": table.name,
+        "target": data.name,
         "relative": curve.relative,
-        "inputs": {key: tuple(map(float, column)) for key, column in inputs.items()},
-        "observed": tuple(map(float, table.target)),
+        "inputs": {key: _plain(column) for key, column in inputs.items()},
+        "observed": _plain(data.target),
         "predicted": tuple(estimate(v, column, level) for v, column in zip(predicted, curves)),
-        "residuals": tuple(map(float, best.residual)),
-        "noise": best.noise,
-        "condition": condition,
-        "theta": tuple(map(float, best.theta)),
-        "centre": dict(table.centre),
-        "draws": tuple(tuple(map(float, draw)) for draw in draws),
+        "residuals": _plain(data.scaled - scaled),
+        "noise": fitted.noise,
+        "condition": _condition(data, fitted.theta),
+        "theta": _plain(fitted.theta),
+        "centre": dict(data.centre),
+        "draws": tuple(map(_plain, fitted.draws)),
     }
 
 
-def _cautions(name: str, table: _Table, best: _Best, draws: Array) -> list[Caution]:
-    del draws
-    found, curve = [], table.curve
-    for k, theta in enumerate(best.theta):
-        span = curve.high[k] - curve.low[k]
-        if min(theta - curve.low[k], curve.high[k] - theta) < 1e-6 * span:
-            message = (
-                f"coordinate {k + 1} of the fit lies at its bound, {theta:.3g}: the law is not of "
-                "this form here"
-            )
-            found.append(Caution("parameter at a bound", name, message))
+def _plain(values: Array) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _condition(data: Data, theta: Array) -> float:
+    jacobian = data.model.linearise(theta[None])[1][0] * np.sqrt(data.weight)
+    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
+    return min(float(np.linalg.cond(jacobian)), 1 / np.finfo(np.float64).eps)
+
+
+def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
+    """Reasons to doubt this fit."""
+    found, curve = [], data.curve
+    low, high = np.array(curve.low), np.array(curve.high)
+    at_bound = np.minimum(fitted.theta - low, high - fitted.theta) < 1e-6 * (high - low)
+    if at_bound.any():
+        message = (
+            f"{at_bound.sum()} of {len(low)} parameters lie at the bounds of the search: the data "
+            "do not support a law of this form"
+        )
+        found.append(Caution("parameter at a bound", name, message))
+    condition = _condition(data, fitted.theta)
+    if condition > ILL_CONDITIONED:
+        message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
+        found.append(Caution("badly conditioned", name, message))
+    scaled = data.model.predict(fitted.theta[None])[0]
+    far = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
+    if far.any():
+        message = f"{far.sum()} of {len(far)} points lie beyond 5 s.d. of the law"
+        found.append(Caution("outlier", name, message))
+    irreducible = [k for k, (named, _) in enumerate(curve.parameters) if named == "E"]
+    if irreducible and len(fitted.draws):
+        drawn = _published(data, fitted.draws)[:, irreducible[0]]
+        share = np.mean(drawn < 0.05 * data.target.min())
+        if share > 0.05:
+            message = f"E is under 5 % of the lowest loss in {share:.0%} of the resamples"
+            found.append(Caution("irreducible loss near 0", name, message))
     return found
 
 
-def _usable(
+def usable_rows(
     name: str, needs: tuple[str, ...], columns: Columns
 ) -> tuple[dict[str, Array], list[Caution]]:
     """The columns of the rows that are finite and above 0 throughout, "runs" among them."""
