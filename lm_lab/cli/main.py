@@ -17,10 +17,11 @@ COMMANDS = {
     "merge": "merge a run's adapter into its base model",
     "sweep": "run a study and write its report",
     "report": "write a study's report again, from its stored results",
+    "forecasts": "count how many registered forecasts of held-out runs held",
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
     "keys": "list every key of a config, with its default, meaning and range",
 }
-INTERNAL = ("members",)  # run by the workers of a sweep
+INTERNAL = ("members", "count")  # run by the launches of sweeps
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
 

@@ -17,9 +17,11 @@ from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
 from lm_lab.runs.status import FINISHED, newest_loss, result_of, run_status
-from lm_lab.runs.sweep import Planned, Row, run_directory, write_table
+from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
+from lm_lab.sweeps import forecasts
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
+from lm_lab.sweeps.forecasts import Forecasting
 from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.progress import Counts, Progress
 from lm_lab.sweeps.results import collect, rows_of
@@ -79,13 +81,15 @@ def launch(
     review: Review | None = None,
     environment: Callable[[], Mapping[str, Any]] = worker_environment,
     stream: TextIO | None = None,
+    forecasting: Forecasting | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, where `make_runner` says: by default in processes
     of this machine.
 
     `environment` says what the workers will find. Shows its progress on the stream, by default
-    stderr. Redoes nothing that is complete or
-    diverged, and retries what failed. A run that fails does not stop the others. Raises UserError,
+    stderr. Redoes nothing that is complete or diverged, and retries what failed. A run that fails
+    does not stop the others, except that held-out runs wait until `forecasting` has registered what
+    it predicts of them (sweeps/forecasts.py). Raises UserError,
     with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
     directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the
     workers, write results.csv, and go on to the caller as Stopped.
@@ -111,7 +115,9 @@ def launch(
             )
         try:
             runner = make_runner(found["devices"]["platform"])
-            started = finish(directory, planned, command, runner, out)
+            held = forecasts.held_out(directory, planned, forecasting)
+            work = _Work(directory, command, runner, planned, held)
+            started = work.finish(forecasting, out)
         finally:
             rows = _gather(directory)
     return Summary(rows, started)
@@ -139,32 +145,79 @@ def _gather(directory: Path) -> list[Row]:
     return rows
 
 
-def finish(
-    directory: Path,
-    planned: Sequence[Planned],
-    command: Command,
-    runner: UnitRunner,
-    stream: TextIO,
-) -> list[str]:
-    """Run the units that still have unfinished runs; the names of the runs that were started."""
-    units = [
-        _unit(directory, names, command)
-        for runs in group(planned, runner.workers)
-        if (names := [run.name for run in runs if not _finished(directory, run.name)])
-    ]
-    started = [name for unit in units for name in unit.names]
-    if not started:
-        return []
-    for name in started:
-        _forget_failure(run_directory(directory, name))
-    runs = {run.name: run for run in planned}
-    count = functools.partial(_count, directory, [runs[name] for name in started])
-    with contextlib.closing(runner.run(units)) as outcomes, Progress(count, stream) as progress:
-        for outcome in outcomes:
-            for name, message in _record_failures(directory, outcome):
-                progress.say(f"run {name} ({describe(runs[name].overrides)}): {message}")
-            progress.show()
-    return started
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """The runs of a launch, and what computes them."""
+
+    directory: Path
+    command: Command
+    runner: UnitRunner
+    planned: Sequence[Planned]
+    held: Sequence[Planned]  # which may have to wait for their forecast
+
+    def finish(self, forecasting: Forecasting | None, stream: TextIO) -> list[str]:
+        """Runs the units that still have unfinished runs; the names of the runs that were started.
+
+        Fitted and held-out runs are cut into units apart, whether or not the latter have to wait:
+        so a run keeps its company when the launch is interrupted.
+        """
+        held_names = {run.name for run in self.held}
+        fitted = self._units([run for run in self.planned if run.name not in held_names])
+        held = self._units(self.held)
+        names = [name for unit in (*fitted, *held) for name in unit.names]
+        if not names:
+            return []
+        runs = {run.name: run for run in self.planned}
+        count = functools.partial(_count, self.directory, [runs[name] for name in names])
+        with Progress(count, stream) as progress:
+            if forecasting is not None and forecasts.must_wait(self.directory, self.held):
+                return self._forecast_between(fitted, held, forecasting, progress)
+            costs = {name: cost(runs[name].config) for name in names}
+            every = [*fitted, *held]
+            every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
+            return self._run(every, progress)
+
+    def _forecast_between(
+        self,
+        fitted: Sequence[Unit],
+        held: Sequence[Unit],
+        forecasting: Forecasting,
+        progress: Progress,
+    ) -> list[str]:
+        """Runs the fitted units, registers the forecast, then runs the held-out units."""
+        states = {run.name: run_status(self._place(run.name)) for run in self.planned}
+        tried = {name for name, state in states.items() if state == "failed"}
+        started = self._run(fitted, progress)
+        why_not = forecasts.register(self.directory, self.planned, self.held, forecasting, tried)
+        if why_not:
+            progress.say(why_not)
+            return started
+        newest = read_sweep(self.directory).forecasts[-1]
+        progress.say(f"forecast registered: {forecasts.describe(newest.forecast)}")
+        return [*started, *self._run(held, progress)]
+
+    def _run(self, units: Sequence[Unit], progress: Progress) -> list[str]:
+        """Runs units, records what failed, and returns the names of their runs."""
+        started = [name for unit in units for name in unit.names]
+        overrides = {run.name: run.overrides for run in self.planned}
+        for name in started:
+            _forget_failure(self._place(name))
+        with contextlib.closing(self.runner.run(units)) as outcomes:
+            for outcome in outcomes:
+                for name, message in _record_failures(self.directory, outcome):
+                    progress.say(f"run {name} ({describe(overrides[name])}): {message}")
+                progress.show()
+        return started
+
+    def _units(self, runs: Sequence[Planned]) -> list[Unit]:
+        return [
+            _unit(self.directory, names, self.command)
+            for part in group(runs, self.runner.workers)
+            if (names := [run.name for run in part if not _finished(self.directory, run.name)])
+        ]
+
+    def _place(self, name: str) -> Path:
+        return run_directory(self.directory, name)
 
 
 def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:

@@ -70,13 +70,15 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     """Analyses a sweep's rows, once for each way to count N."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {
-        column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])
+        column: analyse_column(rows, column, settings)
+        for column in dict.fromkeys(["params", *present])
     }
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
     return Results(settings, analyses["params"], tuple(counts))
 
 
-def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
+def analyse_column(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
+    """Analyses a sweep's rows with N from one column."""
     points = points_from_rows(rows, column, swept(rows))
     return analyse_isoflop(
         points,

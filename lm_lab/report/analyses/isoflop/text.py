@@ -213,7 +213,7 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
     off = math.log(held.observed / held.predicted.value)
     return (
         f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller "
-        f"budgets alone, {source}, chosen beforehand, predicted a lowest loss of {predicted} nats "
+        f"budgets alone, {source} predicted a lowest loss of {predicted} nats "
         f"per {unit}{span}; the best runs there reached {held.observed:.4g}, "
         f"{formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
         f"{'inside' if held.inside else 'outside'} the interval."
