@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from lm_lab.scaling.contract import Array, Columns
-from lm_lab.scaling.curves import Curve
+from lm_lab.scaling.estimation import Curve
 
 FLATTEST, STEEPEST = 2e-3, 3.0  # exponents of falling losses; published ones lie between .02 and 1
 

@@ -6,13 +6,16 @@ the text or of the task's answers, in any unit; k in one over that unit. Least s
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import grid
 
 
 def _predict(theta, x):
     floor, ceiling, log_slope, middle = theta
-    return floor + (ceiling - floor) / (1 + np.exp(np.exp(log_slope) * (np.exp(x["loss"]) - middle)))
+    return floor + (ceiling - floor) / (
+        1 + np.exp(np.exp(log_slope) * (np.exp(x["loss"]) - middle))
+    )
 
 
 def _starts(x, target):

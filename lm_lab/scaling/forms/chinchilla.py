@@ -6,10 +6,14 @@ the search stops early), by surface.py. Intervals come from rows drawn with repl
 refit of the published points: E 1.8169, A 482.01, B 2085.43, alpha .3478, beta .3658.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, Data, Fitted, form
-from lm_lab.scaling.points import make_points
+from lm_lab.scaling.contract import Array
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve, Data, Fitted
+from lm_lab.scaling.points import Points, make_points
 from lm_lab.scaling.powers import grid, of_losses
 from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.surface import STEEPEST, fit_surface, resample_surfaces
@@ -40,14 +44,15 @@ def surface_curve(relative: bool) -> Curve:
     )
 
 
-def points_of(data: Data):
+def points_of(data: Data) -> Points:
     """The data as Points, with C = 6 N D."""
     params, tokens = (np.exp(data.x[key] + data.centre[key]) for key in ("params", "tokens"))
-    points = make_points(params, tokens, 6 * params * tokens, data.target)
-    return points.weighing(data.weight)
+    rows = np.arange(len(params))  # rows that agree are seeds, or draws of a bootstrap
+    points = make_points(params, tokens, 6 * params * tokens, data.target, seed=rows)
+    return replace(points, runs=data.weight)
 
 
-def centred(theta, data: Data):
+def centred(theta: Array, data: Data) -> Array:
     """theta (log E, log A, alpha, log B, beta) [... 5] of surface.py in this curve's order."""
     e, a, alpha, b, beta = np.moveaxis(theta, -1, 0)
     shifted = a - alpha * data.centre["params"], b - beta * data.centre["tokens"]

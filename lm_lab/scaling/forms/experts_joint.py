@@ -9,7 +9,8 @@ several sparsities are needed to tell w.
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import STEEPEST, grid, of_losses
 
 

@@ -6,12 +6,13 @@ embeddings, D in tokens. Published joint fit: alpha_N .076, alpha_D .103, N_c 6.
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import FLATTEST, STEEPEST, grid
 
 
 def _predict(theta, x):
-    """theta = (a, alpha_N, b, alpha_D); e^a and e^b are the losses of either limit at the centre."""
+    """theta = (a, alpha_N, b, alpha_D); e^a and e^b are the losses of the limits at the centre."""
     a, of_params, b, of_tokens = theta
     params, tokens = a - of_params * x["params"], b - of_tokens * x["tokens"]
     return (np.exp(params / of_tokens) + np.exp(tokens / of_tokens)) ** of_tokens

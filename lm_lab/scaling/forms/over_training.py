@@ -7,7 +7,8 @@ are left and five runs fit them: small models near the optimal M, and one far be
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import FLATTEST, STEEPEST, grid, of_losses
 
 

@@ -11,7 +11,8 @@ being of runs without repeats: give such runs too.
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import STEEPEST, grid, of_losses
 
 

@@ -9,7 +9,8 @@ d 1.104, E_start 1.847, E_max 314.5.
 
 import numpy as np
 
-from lm_lab.scaling.curves import Curve, form
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Curve
 from lm_lab.scaling.powers import grid
 
 TEN = np.log(10.0)

@@ -8,7 +8,8 @@ Gaussian noise in nats.
 
 import numpy as np
 
-from lm_lab.scaling.curves import Data, Fitted, form, simulate
+from lm_lab.scaling.curves import form
+from lm_lab.scaling.estimation import Data, Fitted, simulate
 from lm_lab.scaling.forms.chinchilla import centred, points_of, surface_curve
 from lm_lab.scaling.variable_projection import project
 
