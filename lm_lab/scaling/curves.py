@@ -1,4 +1,4 @@
-"""Turns a curve into a law of scaling/forms: checks of the table, the fit, its record, its cautions."""
+"""Makes a law of scaling/forms of a curve: checks of the table, the fit, its record, cautions."""
 
 from collections.abc import Callable
 from typing import NamedTuple

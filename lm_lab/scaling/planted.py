@@ -1,7 +1,7 @@
-"""Tables on which each law of lm_lab/scaling/forms is planted: truths in closed form, and designs.
+"""Tables on which every law of scaling/forms is planted: true parameters, designs and noise.
 
-The formulas are written here anew, as the papers have them, so that a fit is held against something
-that it does not share.
+They calibrate the fits (tools/calibrate.py, and the tests). The formulas are written anew, as the
+papers have them, so that a fit is held against something that it does not share.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +17,22 @@ class Planted(NamedTuple):
 
     truth: Mapping[str, float]
     columns: Mapping[str, Array]
-    target: Callable[..., Array]  # the columns' own values -> the target
-    noise: float = 0.01  # s.d. of log(target), or of the target where the law is of a share
+    measured: Callable[..., Array]  # the columns -> the column that noise is added to
+    noise: float = 0.01  # s.d. of its log, or of itself where not `relative`
     relative: bool = True
-    noisy: str = ""  # the column that noise is added to; "": the target
+    name: str = "loss"  # of that column
 
-    def table(self, name: str, noise: float, seed: int) -> dict[str, Array]:
-        """The columns with the target, under its name, with noise."""
-        value = self.target(**self.columns)
-        error = noise * np.random.default_rng(seed).standard_normal(len(value))
-        return {**self.columns, name: value * np.exp(error) if self.relative else value + error}
+    def table(self, noise: float, seed: int, outliers: int = 0) -> dict[str, Array]:
+        """The columns with the measured one. Outliers, the first of a random order, lie 15 s.d.
+        higher.
+        """
+        rng, value = np.random.default_rng(seed), self.measured(**self.columns)
+        error = noise * rng.standard_normal(len(value))
+        error[rng.permutation(len(value))[:outliers]] += 15 * noise
+        return {
+            **self.columns,
+            self.name: value * np.exp(error) if self.relative else value + error,
+        }
 
 
 def cells(**axes) -> dict[str, Array]:
@@ -36,7 +42,7 @@ def cells(**axes) -> dict[str, Array]:
 
 
 def isoflop(sizes: int = 7, ratio: float = 1.5, off: float = 0.0) -> dict[str, Array]:
-    """Budgets 1e17 to 3e19 of Besiroglu's surface, sizes about its optimum at C = 6 N D."""
+    """Budgets 1e17 to 1e20 of Besiroglu's surface, sizes about its optimum at C = 6 N D."""
     flops = np.repeat(np.array([1e17, 1e18, 1e19, 1e20]), sizes)
     best = (0.3478 * 482.01 / (0.3658 * 2085.43)) ** (1 / 0.7136) * (flops / 6) ** (0.3658 / 0.7136)
     steps = np.tile(np.arange(sizes) - (sizes - 1) / 2, 4)
@@ -81,7 +87,7 @@ def parabola_of(setting: str, best: Callable[..., Array]) -> Callable[..., Array
 
     def loss(**columns):
         apart = np.log(columns[setting] / best(columns["params"], columns["tokens"]))
-        return surface(columns["params"], columns["tokens"]) * np.exp(0) + 0.05 * apart**2
+        return surface(columns["params"], columns["tokens"]) + 0.05 * apart**2
 
     return loss
 
@@ -184,6 +190,7 @@ PLANTED = {
         lambda loss: 0.25 + 0.65 / (1 + np.exp(3.0 * (loss - 2.6))),
         0.005,
         relative=False,
+        name="accuracy",
     ),
     "accuracy_exponential": Planted(
         {"epsilon": 0.85, "k": 2.1, "gamma": 0.75},
@@ -191,6 +198,7 @@ PLANTED = {
         lambda loss: 1 - (0.85 - 2.1 * np.exp(-0.75 * loss)),
         0.005,
         relative=False,
+        name="accuracy",
     ),
     "routing": Planted(
         {"a": -0.082, "b": -0.108, "c": 0.009, "d": 1.104, "E_start": 1.847, "E_max": 314.478},
