@@ -28,9 +28,7 @@ def test_the_newest_line_is_read_from_the_end(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     assert newest_training(tmp_path) is None
     early = '{"step": 1, "train/nll": 9.0, "tokens": 32, "flops": 2048}\n' * 1000  # more than read
-    late = (
-        '{"step": 2, "train/nll": 2.5, "tokens": 64, "flops": 4096}\n{"step": 2, "eval": 4}\n'
-    )
+    late = '{"step": 2, "train/nll": 2.5, "tokens": 64, "flops": 4096}\n{"step": 2, "eval": 4}\n'
     metrics.write_text(early + late + '{"step": 3, "train/nll"')
     assert newest_training(tmp_path) == {"train/nll": 2.5, "tokens": 64, "flops": 4096}
     metrics.write_text('{"step": 3, "train/nll": null}\n')
