@@ -13,14 +13,14 @@ import argparse
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.planted import PLANTED, SURFACE, Planted, isoflop, surface
 from lm_lab.scaling.points import make_points
-from lm_lab.scaling.records import Estimate, Refusal
+from lm_lab.scaling.records import Estimate, Method, Refusal
 
 LEVEL, RESAMPLES = 0.9, 200
 DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
@@ -66,7 +66,7 @@ def of_isoflop() -> Iterator[Case]:
     }
     exponent = SURFACE["beta"] / (SURFACE["alpha"] + SURFACE["beta"])
     for table, how in tables.items():
-        for method in ("approach 2", "approach 3"):
+        for method in get_args(Method):
             truth = {"a": exponent, "N*": _optimum()}
             yield Case(method, table, truth, _isoflop(method, **how))
 
@@ -79,7 +79,7 @@ def _optimum() -> float:
 
 
 def _isoflop(
-    method: str, noise: float, outliers: int = 0, off: float = 0.0, reducible: float = 1.0
+    method: Method, noise: float, outliers: int = 0, off: float = 0.0, reducible: float = 1.0
 ) -> Callable[[int], Estimates]:
     columns = isoflop(off=off)
 
@@ -96,11 +96,13 @@ def _isoflop(
         frontier = found.frontier(method)
         if frontier is None:
             return {}
+        ends = (frontier.params.value, frontier.params.low, frontier.params.high)
+        logs = [np.log(np.array(values, np.float64)) for values in ends]
         at = [
-            float(np.interp(np.log(1e20), np.log(frontier.params.flops), np.log(values)))
-            for values in (frontier.params.value, frontier.params.low, frontier.params.high)
+            float(np.exp(np.interp(np.log(1e20), np.log(frontier.params.flops), log)))
+            for log in logs
         ]
-        return {"a": frontier.exponent_params, "N*": Estimate(*map(float, np.exp(at)))}
+        return {"a": frontier.exponent_params, "N*": Estimate(*at)}
 
     return estimates
 
