@@ -41,16 +41,6 @@ class SurfaceFit:
         """Residual s.d. of log loss at a point of mean weight, corrected for five parameters."""
         return float(np.sqrt(np.sum(self.weight * self.residuals**2) / (len(self.residuals) - 5)))
 
-    def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust s.d.
-
-        The s.d. is the median |r| of the points without the five of the smallest |r|: a nearly L1
-        fit of five parameters passes through five points, whatever the noise.
-        """
-        size = np.abs(self.residuals) * np.sqrt(self.weight)
-        robust = np.median(np.sort(size)[5:]) / 0.6745
-        return size > limit * max(robust, 1e-6)
-
 
 def log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
     """Predicted log loss: theta [..., 5] at points [..., n] gives [..., n]."""
