@@ -35,8 +35,11 @@ MEASURED = (
     "flops",
     "loss",
     "bits_per_byte",
+    "selection_loss",
     "seconds",
     "compile_seconds",
+    "runs",
+    "loss_sd",
 )
 """The columns of a results table that tell of a run, and so are no settings that a sweep varied;
 NAME_bits_per_byte of other objectives are too.
