@@ -68,5 +68,8 @@ def test_rates_are_averaged_over_seeds_and_single_rates_left_out():
         row | {"params": n, "rate": r, "loss": x}
         for n, r, x in [(1, 0.1, 2.0), (1, 0.1, 3.0), (1, 0.2, 2.0), (2, 0.1, 1.0)]
     ]
-    assert rates.mean_losses(rows, "rate") == {1e11: {1: {0.1: 2.5, 0.2: 2.0}}}
-    assert rates.mean_losses(rows, "no such column") == {}
+    ((compute, by_size),) = rates.by_value(rows, "rate").items()
+    assert (compute, list(by_size)) == (1e11, [1])
+    means = {rate: rates.mean_loss(same) for rate, same in by_size[1].items()}
+    assert means == {0.1: 2.5, 0.2: 2.0}
+    assert rates.by_value(rows, "no such column") == {}
