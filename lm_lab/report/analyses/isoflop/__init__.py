@@ -5,7 +5,7 @@ numbers behind it.
 """
 
 from lm_lab.report import curves, ladder
-from lm_lab.report.analyses.isoflop import figures, tables, text
+from lm_lab.report.analyses.isoflop import conventions, figures, tables, text
 from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
 from lm_lab.report.analyses.isoflop.source import Source
@@ -39,7 +39,9 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
-    return [*made, tables.counts(results)] if analysis.frontiers else made
+    made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
+    made += [tables.counts(results)] if analysis.frontiers else []
+    return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
