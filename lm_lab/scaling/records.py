@@ -41,7 +41,6 @@ CautionKind = Literal[
     "no residual",
     "resamples refused",
     "row left out",
-    "optimum at the edge of its grid",
     "decay stage unknown",
     "unresolved valley",
     "skewed valleys",
