@@ -12,6 +12,7 @@ points at 90 %.
 import argparse
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -20,9 +21,9 @@ import numpy as np
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.planted import PLANTED, SURFACE, Planted, isoflop, surface
 from lm_lab.scaling.points import make_points
-from lm_lab.scaling.records import Estimate, Method, Refusal
+from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Method, Refusal
 
-LEVEL, RESAMPLES = 0.9, 200
+LEVEL, RESAMPLES = 0.9, 100
 DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 Estimates = Mapping[str, Estimate]
 
@@ -81,30 +82,30 @@ def _optimum() -> float:
 def _isoflop(
     method: Method, noise: float, outliers: int = 0, off: float = 0.0, reducible: float = 1.0
 ) -> Callable[[int], Estimates]:
-    columns = isoflop(off=off)
-
-    def loss(params, tokens):
-        return SURFACE["E"] + reducible * (surface(params, tokens) - SURFACE["E"])
-
-    planted = Planted({}, columns, loss, noise)
-
     def estimates(seed: int) -> Estimates:
-        table = planted.table(noise, seed, outliers)
-        flops = 6 * table["params"] * table["tokens"]
-        points = make_points(table["params"], table["tokens"], flops, table["loss"])
-        found = analyse_isoflop(points, level=LEVEL, resamples=RESAMPLES, seed=seed)
-        frontier = found.frontier(method)
+        frontier = _analysed(noise, outliers, off, reducible, seed).frontier(method)
         if frontier is None:
             return {}
         ends = (frontier.params.value, frontier.params.low, frontier.params.high)
         logs = [np.log(np.array(values, np.float64)) for values in ends]
-        at = [
-            float(np.exp(np.interp(np.log(1e20), np.log(frontier.params.flops), log)))
-            for log in logs
-        ]
+        grid = np.log(frontier.params.flops)
+        at = [float(np.exp(np.interp(np.log(1e20), grid, log))) for log in logs]
         return {"a": frontier.exponent_params, "N*": Estimate(*at)}
 
     return estimates
+
+
+@cache  # both approaches are of one analysis
+def _analysed(
+    noise: float, outliers: int, off: float, reducible: float, seed: int
+) -> IsoflopAnalysis:
+    def loss(params, tokens):
+        return SURFACE["E"] + reducible * (surface(params, tokens) - SURFACE["E"])
+
+    table = Planted({}, isoflop(off=off), loss).table(noise, seed, outliers)
+    flops = 6 * table["params"] * table["tokens"]
+    points = make_points(table["params"], table["tokens"], flops, table["loss"])
+    return analyse_isoflop(points, level=LEVEL, resamples=RESAMPLES, seed=seed)
 
 
 def measured(case: Case, simulations: int) -> list[str]:

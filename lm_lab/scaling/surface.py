@@ -21,6 +21,7 @@ Array = np.ndarray
 HUBER = 1e-3
 STEEPEST = 3.0  # upper bound of alpha and beta; fitted laws lie near .35
 BEST_STARTS = 64
+FINALISTS = 8  # of the best starts, after some steps
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,11 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
     if refusal:
         return refusal
     problem = _Problem.of(points, huber)
+    model, data = problem.model, (problem.z, problem.weight)
     starts, _ = problem.best_starts()
-    thetas, objectives = descend(problem.model, problem.z, problem.weight, starts, huber)
+    near, objectives = descend(model, *data, starts, huber, steps=30, tolerance=1e-6)
+    near = near[np.argsort(objectives, kind="stable")[:FINALISTS]]
+    thetas, objectives = descend(model, *data, near, huber)
     best = int(np.argmin(objectives))
     predicted, jacobian = problem.linearise(thetas[best][None])
     scaled = jacobian[0] * np.sqrt(problem.weight)

@@ -55,10 +55,10 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> 
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
-    if lines is not None:
-        made.append(lines)
-        made += ladder.blocks({sweep.study.name: ladder.best_runs(sweep.measured)}, sweep)
-    return made
+    if lines is None:
+        return made
+    rungs = {sweep.study.name: ladder.best_runs(sweep.measured)}
+    return [*made, lines, *ladder.blocks(rungs, sweep)]
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)

@@ -19,9 +19,9 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
     hidden = above_frame(analysis, source)
     caption = (
         "Held-out loss against parameters N, one colour a compute budget. Solid: each size at the "
-        "best of what else was tried, mean over seeds; grey: every run. Curves: parabolas in "
-        "log N. Diamonds: their vertices, the compute-optimal sizes, with "
-        f"{formatting.percent(analysis.level)} intervals of N*."
+        "best of what else was tried, mean over seeds; grey: every run. Curves: approach 2, over "
+        "the sizes that it was fitted to. Diamonds: their vertices, the compute-optimal sizes, "
+        f"with {formatting.percent(analysis.level)} intervals of N*."
     )
     if any(point.held_out for point in analysis.points):
         caption += " Open and dashed: the held-out budget, which no law was fitted to."
