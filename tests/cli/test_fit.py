@@ -29,7 +29,7 @@ def table(tmp_path_factory):
 
 
 def fit(*words):
-    return dispatch(["fit", *map(str, words), "--resamples=30"])
+    return dispatch(["fit", "--resamples=30", *map(str, words)])
 
 
 def test_a_table_gets_the_law_and_the_report_of_a_study(table, tmp_path, capsys):
@@ -75,7 +75,8 @@ def test_help_lists_every_law_with_its_source(capsys):
         (["TABLE", "--columns=params=Model Size (M):miles"], "is no unit of params"),
         (["TABLE", "--rows=batch=96"], "no row has batch=96"),
         (["TABLE", "--rows=seed=1"], "no column 'seed'"),
-        (["TABLE", "--level=2"], "level"),
+        (["TABLE", "--law=chinchilla", "--level=2"], "level"),
+        (["TABLE", "--resamples=5"], "resamples must be at least 20"),
         (["TABLE", "--predictor=gut"], "predictor"),
         (["TABLE", "--law=routing"], "no column is known as"),
         (["TABLE", "--law=chinchilla", "--held_out_budget=1e18"], "held_out_budget is read with"),
