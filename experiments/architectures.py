@@ -95,7 +95,7 @@ def base() -> ConfigDict:
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
     config.optimizer = ConfigDict({"weight_decay": 0.0})
-    config.schedule = ConfigDict({"warmup_steps": 50})
+    config.schedule = ConfigDict({"warmup_fraction": 0.05})
     config.train = ConfigDict(
         {
             "batch_size": 8,
