@@ -4,8 +4,7 @@ Six contenders at matched training FLOPs (counted from each one's own program), 
 Python standard library in bytes. Each has a small isoFLOP of its own: at every budget three sizes,
 at three peak rates and two seeds each, and is judged at the vertex of its own valley. All take one
 evaluation: bits per byte of the second half of a window of 128 bytes, given the first
-(objectives/continuation.py). Rates and sizes are chosen on other text, and by the other seed, than
-are reported.
+(objectives/continuation.py). Rates and sizes are chosen on other text than is reported.
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
 Cost:     324 runs, 5.6e13 FLOPs, about 20 minutes on two cores (reckoned, not yet run in full)
@@ -31,7 +30,8 @@ BUDGETS = (5e10, 1.3e11, 3.4e11)
 SIZES = (0.5, 1.0, 2.0)  # times the centre of a contender at a budget
 
 # What makes a contender, beside its width; the peak rates it is tried at, times 1 / width; and the
-# parameters of matrix products about which its sizes lie at 1e11 FLOPs, from one run a size at 5e10.
+# parameters of matrix products about which its sizes lie at 1e11 FLOPs (from one run a size, four
+# sizes, at 5e10 FLOPs).
 CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...], float]] = {
     "decoder": (
         {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward.name": "dense"},

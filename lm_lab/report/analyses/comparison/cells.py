@@ -87,9 +87,9 @@ def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
         bits_per_byte=_estimate(found, noise, settings.level),
         variance=found.variance,
         flattery=found.flattery,
-        runs=tuple(str(row["name"]) for row in rows),
+        runs=_names(best),
         tried=tuple(
-            Size(one.params, one.rate, len(one.runs), math.exp(one.log_bits.mean()))
+            Size(one.params, one.rate, math.exp(one.log_bits.mean()), _names(one))
             for one in place.best
         ),
         valley=_valley(place.best, noise, settings),
@@ -109,6 +109,10 @@ def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, float]:
             found.setdefault(one.rate, []).append(one)
     means = {rate: min(one.log_bits.mean() for one in same) for rate, same in found.items()}
     return {rate: math.exp(means[rate]) for rate in sorted(means)}
+
+
+def _names(one: Candidate) -> tuple[str, ...]:
+    return tuple(str(row["name"]) for row in one.runs.values())
 
 
 def _estimate(found: Outcome, noise: Scatter | None, level: float) -> Estimate:

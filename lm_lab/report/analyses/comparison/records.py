@@ -46,8 +46,8 @@ class Size:
 
     params: float  # of matrix products, head included
     rate: float
-    seeds: int
     bits_per_byte: float
+    runs: tuple[str, ...]  # their names, a seed each
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def sizes(results: Results) -> Table:
             Number(formatting.power(cell.budget), cell.budget),
             Number(formatting.short(size.params), size.params),
             Number(formatting.plain(size.rate, 2), size.rate),
-            Number(str(size.seeds), size.seeds),
+            Number(str(len(size.runs)), len(size.runs)),
             Number(formatting.plain(size.bits_per_byte, 4), size.bits_per_byte),
         ]
         for cell in results.cells
