@@ -42,11 +42,10 @@ _ALIASES = {
     "heldout_loss held_out_loss nll cross_entropy ce_loss loss_validation final_val_loss",
     "loss_sd": "loss_sd loss_std loss_stdev sd_loss std_loss loss_stderr",
     "runs": "runs n_seeds num_seeds seeds",
-    "budget": "budget budget_flops flops_budget flop_budget isoflop compute_budget "
-    "train_budget_flops",
+    "budget": "budget budget_flops flops_budget flop_budget isoflop compute_budget",
     "seed": "seed random_seed rng_seed",
     "rate": "rate lr peak_lr max_lr learning_rate peak_rate peak_learning_rate optimizer_peak_rate",
-    "batch": "batch bs batch_size global_bs global_batch_size bsz batch_tokens train_batch_size",
+    "batch": "batch bs batch_size global_bs global_batch_size bsz batch_tokens",
     "unique_tokens": "unique_tokens u_d unique_data n_unique_tokens tokens_unique",
     "epochs": "epochs n_epochs num_epochs",
     "active_params": "active_params n_active activated_params params_active active_parameters",
@@ -63,6 +62,7 @@ _HYPERPARAMETERS = (
     "weight_decay schedule decay optimizer momentum beta1 beta2 dropout init_scale clip "
     "aspect_ratio context length seq_len sequence_length"
 )
+_SECTIONS = r"(model|objective|data|optimizer|schedule|train|adapter|precision)(\.|$)"
 SETTINGS = frozenset(_HYPERPARAMETERS.split())
 """Columns of numbers that are settings of a run, not its results. Columns of text are, too."""
 
@@ -185,6 +185,12 @@ def _unit(name: str, unit: str) -> tuple[float, bool] | None:
         return float(word), False
     factor = scales.get(word.removesuffix("s"), scales.get(word))
     return None if factor is None else (factor, False)
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column is a setting by its name: of SETTINGS, or a key of a config of ours."""
+    last = column.strip().lower().rpartition(".")[2]
+    return last in SETTINGS or re.match(_SECTIONS, column) is not None
 
 
 def is_count(name: str) -> bool:
