@@ -153,7 +153,7 @@ class _Study:
                     f"{share:.0%} of the resamples have no vertex in the data: the interval is "
                     "that of the others"
                 )
-                self.cautions.append(Caution("resamples refused", where, message))
+                self.cautions.append(Caution("unresolved valley", where, message))
         return fits
 
     def fit_laws(self, valleys: list[ValleyFit]) -> dict[str, LawFit]:

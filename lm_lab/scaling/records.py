@@ -9,14 +9,22 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from lm_lab.scaling.shapes import skewed_square
+
 RefusalKind = Literal[
     "too few points",
     "too few budgets",
     "wrong curvature",
     "vertex outside the data",
     "no optimum",
+    "optimum far outside the data",
+    "parameter at a bound",
+    "exponent outside (0, 1)",
+    "units do not agree",
+    "irreducible loss unknown",
     "held-out budget not in the data",
     "predictor refused",
+    "mixed decay stages",
 ]
 CautionKind = Literal[
     "run left out",
@@ -31,6 +39,15 @@ CautionKind = Literal[
     "badly conditioned",
     "no residual",
     "resamples refused",
+    "row left out",
+    "optimum at the edge of its grid",
+    "decay stage unknown",
+    "unresolved valley",
+    "skewed valleys",
+    "wide window",
+    "lack of fit",
+    "compute is not about 6ND",
+    "held-out budget missed",
 ]
 
 
@@ -92,12 +109,27 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Valley:
-    """The vertex of one budget's parabola (approach 2, 2203.15556).
+class Noise:
+    """The s.d. of one run's loss as a share of the loss, pooled over the budgets fitted.
 
-    loss(N) = c0 + c1 x + c2 x^2 with x = log(N / centre) and `coefficients` = (c0, c1, c2), within
-    the [lowest, highest] parameters of the data. `noise` is the residual s.d. in nats, None without
-    residuals.
+    It has `freedom` degrees of freedom, of which `seed_freedom` come from seeds of one cell; the
+    others come from the residuals of the valleys.
+    """
+
+    deviation: float
+    freedom: int
+    seed_freedom: int
+
+
+@dataclass(frozen=True)
+class Valley:
+    """The vertex of one budget's valley (approach 2, 2203.15556).
+
+    loss(N) = c0 + c1 x + c2 q(x) with x = log(N / centre), `coefficients` = (c0, c1, c2) and
+    q(x) = 2 (exp(s x) - 1 - s x) / s^2 with the `skew` s: a parabola, q = x^2, at s = 0. It was
+    fitted to `points` sizes within [lowest, highest] parameters, a factor `window` each way about
+    the lowest loss (None: all sizes), of the `sizes` run at this budget. `noise` is the residual
+    s.d. in nats, None without residuals.
     """
 
     budget: float
@@ -111,20 +143,24 @@ class Valley:
     highest_params: float
     points: int
     noise: float | None
+    skew: float = 0.0
+    window: float | None = None
+    sizes: int = 0
 
     def at(self, params: float) -> float:
-        """Loss of the parabola at a model size, nats a token."""
+        """Loss of the valley at a model size, nats a token."""
         x = math.log(params / self.centre)
         c0, c1, c2 = self.coefficients
-        return c0 + c1 * x + c2 * x * x
+        return c0 + c1 * x + c2 * float(skewed_square(x, self.skew))
 
 
 @dataclass(frozen=True)
 class PowerLaw:
     """quantity(C) = offset + coefficient * C^exponent through the valleys' vertices.
 
-    `offset` is 0 except in the saturating law of loss; `residual` is the s.d. in log(quantity),
-    None without residuals.
+    `offset` is the irreducible loss E in the law of loss, and 0 in the others. `offset_source` says
+    whether E was fitted to the valleys or taken from the surface, draw by draw. `residual` is the
+    s.d. in log(quantity), None without residuals.
     """
 
     quantity: Literal["params", "tokens", "loss"]
@@ -133,6 +169,7 @@ class PowerLaw:
     offset: float
     budgets: int
     residual: float | None
+    offset_source: Literal["none", "valleys", "surface"] = "none"
 
     def at(self, flops: float) -> float:
         """The quantity at a compute budget, FLOPs."""
@@ -204,12 +241,12 @@ Predictor = Literal["surface", "valley power law"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The lowest loss at a budget that no fit saw, with its prediction by the chosen predictor.
+    """An observation at a budget that no fit saw, beside its prediction by one law.
 
+    `quantity` loss: the lowest loss of the runs there, predicted as the lowest of these very runs,
+    which allows for the minimum of noisy values. params, tokens: N* and D* of the valley there.
     `predicted` has a prediction interval, of the fit's uncertainty and the runs' noise. `inside`:
-    the observed loss lies in it (None: no interval). The predictor `surface` predicts the lowest of
-    the very points run at that budget, and so allows for the minimum of noisy values; `valley power
-    law` extrapolates L*(C).
+    the observed value lies in it (None: no interval).
     """
 
     budget: float
@@ -217,6 +254,7 @@ class HeldOut:
     predicted: Estimate
     observed: float
     inside: bool | None
+    quantity: Literal["loss", "params", "tokens"] = "loss"
 
 
 @dataclass(frozen=True)
@@ -224,7 +262,8 @@ class IsoflopAnalysis:
     """All results of an analysis; a missing one is None or absent, and explained in `refusals`.
 
     No fit sees a budget at or above the held-out one; the points (`held_out`) and valleys of those
-    are still listed.
+    are still listed. `held_out` compares the chosen predictor with it, `comparisons` every law that
+    predicts it, the chosen one included. `skew` is that of the valleys, `noise` that of the runs.
     """
 
     level: float
@@ -241,6 +280,9 @@ class IsoflopAnalysis:
     held_out: HeldOut | None
     refusals: tuple[Refusal, ...]
     cautions: tuple[Caution, ...]
+    comparisons: tuple[HeldOut, ...] = ()
+    noise: Noise | None = None
+    skew: Estimate | None = None
 
     def frontier(self, method: Method) -> Frontier | None:
         """The frontier by one method, None where it was refused."""
