@@ -13,6 +13,7 @@ from lm_lab.report.analyses.isoflop import (
     text,
     valleys,
 )
+from lm_lab.report.analyses.isoflop.design import DESIGNER
 from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
 from lm_lab.report.contract import Analysis
@@ -171,4 +172,4 @@ def _holds_out(analysis: IsoflopAnalysis) -> bool:
     return any(point.held_out for point in analysis.points)
 
 
-ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)
+ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER, DESIGNER)
