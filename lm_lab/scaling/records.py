@@ -210,6 +210,8 @@ Method = Literal["approach 2", "approach 3"]
 class Frontier:
     """Compute-optimal N*(C), D*(C) and L*(C) by one method, at the measured FLOPs per token.
 
+    `loss` is None if the law of loss was refused.
+
     Exponents are slopes of log N* and log D* against log C over the range of the budgets fitted.
     """
 
@@ -218,7 +220,7 @@ class Frontier:
     exponent_tokens: Estimate
     params: Band
     tokens: Band
-    loss: Band
+    loss: Band | None
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,6 @@ class SurfaceFit:
         """Residual s.d. of log loss, corrected for the five parameters."""
         return float(np.sqrt(np.sum(self.residuals**2) / (len(self.residuals) - 5)))
 
-    def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust s.d. (by the median |r|)."""
-        size = np.abs(self.residuals)
-        robust = np.median(size) / 0.6745 * np.sqrt(len(size) / (len(size) - 5))
-        return size > limit * max(robust, 1e-6)
-
 
 def log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
     """Predicted log loss: theta [..., 5] at points [..., n] gives [..., n]."""

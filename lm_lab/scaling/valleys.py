@@ -1,8 +1,8 @@
 """Approach 2 (2203.15556): a parabola of loss in log N at each budget, with vertex N*, D*, L*.
 
-All budgets are fitted together, because they share two numbers that one budget of five sizes cannot
-tell: the noise of a run, as a share of its loss, and the skew by which a valley leans to a side.
-On a surface with alpha != beta a plain parabola has a biased vertex (2603.22339); the skew takes the
+All budgets are fitted together, because they share two numbers that five sizes of one budget cannot
+tell: the noise of a run, as a share of its loss, and the skew by which a valley leans to a side. On
+a surface with alpha != beta a plain parabola has a biased vertex (2603.22339); the skew takes the
 bias out. It is held near 0 by a normal prior of s.d. SKEW, because |beta - alpha| of published
 surfaces is .1 or less; a table that tells more overrules the prior.
 
@@ -12,7 +12,7 @@ read off the two runs next to the vertex: log(C / (N D)), which hardly varies, i
 budget's sizes, and D* is C / (N* times that ratio at N*).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -150,6 +150,34 @@ class _Shared:
         return cls(noise, np.concatenate([[mean], grid[chosen]]), deviations)
 
 
+def studentised(points: Points, factor: float = WINDOW) -> tuple[Array, int]:
+    """|Residuals| [n] of the points about their valleys, each left out in turn, and the freedom.
+
+    In units of the noise, pooled over the budgets, that remains without the point; 0 for a point
+    outside its window or in a budget of three sizes or fewer.
+    """
+    size = np.zeros(len(points))
+    members = {b: np.flatnonzero(points.budget == b) for b in points.budgets()}
+    members = {b: index for b, index in members.items() if len(index) > 3}
+    cuts = {b: _Cut.of(points.where(index), factor) for b, index in members.items()}
+    shared = _Shared.of(list(cuts.values()), 0, np.random.default_rng(0), skewed=True)
+    if shared.noise is None or shared.noise.freedom < 2:
+        return size, 0
+    freedom, squares = shared.noise.freedom, shared.noise.freedom * shared.noise.deviation**2
+    for b, cut in cuts.items():
+        basis = np.stack([np.ones_like(cut.x), cut.x, skewed_square(cut.x, shared.skews[0])], -1)
+        root = np.sqrt(cut.weight)
+        orthogonal, _ = np.linalg.qr(basis * root[:, None])
+        left = np.maximum(1 - np.sum(orthogonal**2, -1), 1e-9)
+        residual = root * cut.solve(shared.skews[:1])[2][0]
+        others = np.maximum(squares - residual**2 / left, 1e-24) / (freedom - 1)
+        order = members[b][np.argsort(points.params[members[b]], kind="stable")]
+        size[order[window(points.where(order), factor)[0]]] = np.abs(residual) / np.sqrt(
+            others * left
+        )
+    return size, freedom
+
+
 def _left_over(cuts: list[_Cut], skews: Array) -> tuple[Array, Array]:
     """Weighted squares of the residuals [S], and the log determinants of X'WX [S]."""
     solved = [cut.solve(skews) for cut in cuts]
@@ -179,7 +207,7 @@ def _posterior(cuts: list[_Cut], squares: float, freedom: int) -> tuple[Array, A
 
 
 def _fit(cut: _Cut, shared: _Shared, level: float, rng: np.random.Generator) -> ValleyFit | Refusal:
-    curves, normal, residuals = cut.solve(shared.skews[:1])
+    curves, _, residuals = cut.solve(shared.skews[:1])
     refusal = _no_vertex(cut, curves[0], shared.skews[0])
     if refusal:
         return refusal
@@ -199,6 +227,7 @@ def _fit(cut: _Cut, shared: _Shared, level: float, rng: np.random.Generator) -> 
         estimate(np.exp(vertices[0, k]), None if drawn is None else np.exp(drawn[:, k]), level)
         for k in range(4)
     )
+    c0, c1, c2 = cut.unit * curves[0]
     spare = len(cut.x) - 3
     noise = cut.unit * np.sqrt(np.sum(residuals[0] ** 2) / spare) if spare else None
     valley = Valley(
@@ -208,7 +237,7 @@ def _fit(cut: _Cut, shared: _Shared, level: float, rng: np.random.Generator) -> 
         tokens=tokens,
         loss=loss,
         centre=float(np.exp(cut.centre)),
-        coefficients=tuple(float(c) for c in cut.unit * curves[0]),
+        coefficients=(float(c0), float(c1), float(c2)),
         lowest_params=float(cut.inside.params[0]),
         highest_params=float(cut.inside.params[-1]),
         points=len(cut.x),
@@ -235,25 +264,24 @@ def _vertices(cut: _Cut, curves: Array, skews: Array) -> tuple[Array, Array]:
     far = (at < low) | (at > high)
     at = np.clip(at, low, high)
     loss = cut.unit * np.maximum(c0 + c1 * at + c2 * skewed_square(at, skews), 0.01)
-    flops, tokens = _compute_at(cut, at)
+    flops, tokens = compute_at(cut.points, at + cut.centre)
     return np.stack([at + cut.centre, tokens, flops, np.log(loss)], -1), far
 
 
-def _compute_at(cut: _Cut, at: Array) -> tuple[Array, Array]:
-    """log C and log D at log(N / centre) [R]: straight, and by a smooth log(C / (N D)).
+def compute_at(points: Points, log_params: Array) -> tuple[Array, Array]:
+    """log C and log D [R] at sizes log N [R] of one budget, by a smooth log(C / (N D)).
 
-    Beyond the sizes the ratio goes on as a straight line.
+    `points` are in order of size. Beyond their sizes the ratio goes on as a straight line.
     """
-    points = cut.points
-    x = np.log(points.params) - cut.centre
+    x = np.log(points.params)
     polynomial = np.polynomial.Polynomial
     flops = polynomial.fit(x, np.log(points.flops), 1)
     ratio = np.log(points.flops / points.params / points.tokens)
     curve = polynomial.fit(x, ratio, 2 if len(x) > 4 else 1)
-    inside = np.clip(at, x[0], x[-1])
+    inside = np.clip(log_params, x[0], x[-1])
+    log_ratio = curve(inside) + curve.deriv()(inside) * (log_params - inside)
     log_flops = flops(inside)
-    log_ratio = curve(inside) + curve.deriv()(inside) * (at - inside)
-    return log_flops, log_flops - (at + cut.centre) - log_ratio
+    return log_flops, log_flops - log_params - log_ratio
 
 
 def _too_few(points: Points) -> Refusal:

@@ -56,7 +56,7 @@ def test_no_fit_sees_the_held_out_budget(isoflop):
     points = isoflop(noise=0.01)
     other = replace(points, loss=np.where(points.budget == 3e12, points.loss * 1.3, points.loss))
     first, second = (analyse_isoflop(data, 3e12, resamples=30) for data in (points, other))
-    for name in ("surface", "params_law", "loss_law", "variants", "frontiers"):
+    for name in ("surface", "params_law", "loss_law", "variants", "frontiers", "noise", "skew"):
         assert getattr(first, name) == getattr(second, name)
     assert first.held_out.predicted == second.held_out.predicted
     assert second.held_out.observed == pytest.approx(1.3 * first.held_out.observed)
@@ -89,10 +89,12 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
         assert params == pytest.approx(best, rel=0.01)
 
 
-def test_an_optimum_far_from_the_sizes_is_cautioned(isoflop):
-    assert "optimum outside the data" in kinds(
-        analyse_isoflop(isoflop(sizes=4, off=4.0), resamples=5).cautions
-    )
+def test_an_optimum_outside_the_sizes_is_cautioned_and_one_far_outside_is_refused(isoflop):
+    near, far = (analyse_isoflop(isoflop(sizes=4, off=off), resamples=5) for off in (2.0, 4.0))
+    assert "optimum outside the data" in kinds(near.cautions)
+    assert near.frontier("approach 3") is not None
+    assert "optimum far outside the data" in kinds(far.refusals)
+    assert far.frontiers == ()
 
 
 @pytest.mark.parametrize("predictor", ["surface", "valley power law"])

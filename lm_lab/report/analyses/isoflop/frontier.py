@@ -53,7 +53,7 @@ def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
     """Draws the predictor's curve of the lowest loss."""
     by_surface = analysis.held_out is None or analysis.held_out.predictor == "surface"
     frontier = analysis.frontier("approach 3" if by_surface else "approach 2")
-    if frontier is None:
+    if frontier is None or frontier.loss is None:
         return
     colour = style.APPROACH_3 if by_surface else style.APPROACH_2
     style.ribbon(axes, frontier.loss, colour)

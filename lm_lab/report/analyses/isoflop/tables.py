@@ -13,9 +13,7 @@ def laws(analysis: IsoflopAnalysis) -> Table:
     header = ["method", "a: N* ∝ C^a", "b: D* ∝ C^b", "N*", "D*", "D*/N*", "lowest loss"]
     rows: list[list[Cell]] = []
     for frontier in analysis.frontiers:
-        params, tokens, loss = (
-            at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss)
-        )
+        params, tokens = (at(band, flops) for band in (frontier.params, frontier.tokens))
         exponents = [
             formatting.estimate(frontier.exponent_params),
             formatting.estimate(frontier.exponent_tokens),
@@ -24,7 +22,7 @@ def laws(analysis: IsoflopAnalysis) -> Table:
             formatting.short(params),
             formatting.short(tokens),
             formatting.plain(tokens / params, 3),
-            f"{loss:.3f}",
+            None if frontier.loss is None else f"{at(frontier.loss, flops):.3f}",
         ]
         rows.append([frontier.method, *exponents, *optimum])
     level = formatting.percent(analysis.level)
