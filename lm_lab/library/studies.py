@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
-from lm_lab.data.text import Texts
 from lm_lab.library.counting import count_apart, count_here
+from lm_lab.library.designs import resolver
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
 from lm_lab.library.workers import worker_command
@@ -24,14 +24,12 @@ from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
 from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
-from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.forecasts import Forecasting
 from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 HERE = "here"  # the executor that is this process
@@ -134,13 +132,7 @@ def launch_study(
     # what a study names is the user's wish
     trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
-    texts = Texts()
-
-    def resolve(overrides: Point) -> dict[str, Any]:
-        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
-        resolved = dict(task.values)
-        trusted.update(trust.packages(resolved))
-        return resolved
+    resolve = resolver(study, trusted)
 
     def review(rows: list[Row]) -> None:
         if make_runner is not None and RUNNING in trusted:
