@@ -94,8 +94,9 @@ def _cautions(study: _Study) -> list[str]:
     found = []
     if len(budgets) < 4:
         found.append(
-            f"{len(budgets)} fitted budgets: the exponent of two has no check, and approach 2 "
-            "needs four to tell the irreducible loss"
+            "two fitted budgets: nothing checks the exponent"
+            if len(budgets) == 2
+            else "three fitted budgets: a misfit of L*(C) = E + k C^-g shows from four on"
         )
     found += _of_ratio(study.seen)
     found += _of_grids(study)
@@ -192,7 +193,7 @@ def describe(rows: Sequence[Row], settings: Settings, assumed: Assumptions) -> l
 
 def _table(seen: Design, held: Design) -> list[str]:
     header = ("budget", "sizes", "rates", "seeds", "N", "D", "D/N", "FLOPs")
-    body = [header]
+    body: list[tuple[str, ...]] = [header]
     for design, note in ((seen, ""), (held, " held out")):
         for budget in np.unique(design.budget):
             cells = design.where(design.budget == budget)
@@ -219,17 +220,20 @@ def _span(values: np.ndarray) -> str:
 def _expected(study: _Study) -> list[str]:
     judged, law = study.judged, study.law
     source = (
-        "as given"
+        ["as given"]
         if study.assumed.law
-        else "reference: Chinchilla's exponents (2404.10102), the valley of the middle budget at "
-        "the middle of its sizes, half of the loss there irreducible"
+        else [
+            "for reference: Chinchilla's exponents (2404.10102), the optimum of the middle budget",
+            "in the middle of its sizes, and half of the loss there irreducible",
+        ]
     )
     level = formatting.percent(judged.level)
     width, prediction = judged.exponent_width, judged.prediction_width
     lines = [
         "to be expected of approach 3",
         f"  law                 L = {law.E:.3g} + {law.A:.3g} N^-{law.alpha:g} + {law.B:.3g} "
-        f"D^-{law.beta:g} ({source})",
+        f"D^-{law.beta:g}",
+        *(f"                      {line}" for line in source),
         f"  noise               {formatting.percent(judged.noise)} of the loss of a run (--noise)",
         f"  condition number    {judged.condition:.0f} (below {ILL_CONDITIONED:.0f} is well)",
         f"  exponent of N*      {law.exponent:.3f}, its {level} interval "
