@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from lm_lab.scaling.points import Points
+from lm_lab.scaling.rates import optimum
 from lm_lab.scaling.records import Caution
 
 Array = np.ndarray
@@ -12,19 +13,23 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class _Grid:
-    """How the runs of one cell were tuned: `rates` are those tried with the best settings."""
+    """How the runs of one cell were tuned: `best` has the seeds of the best rate and settings,
+    `at_best` their mean at the optimum of the `rates` tried with these settings.
+    """
 
     where: str
     best: Points
+    at_best: Points
     rates: Array
     edges: tuple[str, ...]  # numeric settings with three or more values, the best at an end
 
 
 def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
-    """The best rate and settings of each (budget, N) cell: the lowest mean loss over seeds.
+    """The best rate and settings of each (budget, N) cell: the lowest mean `choice` over seeds.
 
-    At a fixed budget N decides D, so this is the best of each (N, D). The result's `rate` and
-    `settings` name the best; `runs` and `loss_sd` are of its seeds. What diverged with any seed is
+    At a fixed budget N decides D, so this is the best of each (N, D). `rate` is the optimum between
+    the rates tried (rates.py), `loss` that at this optimum, and `settings` name the best; `runs`
+    and `loss_sd` are of the seeds of the best rate tried. What diverged with any seed is
     never the best, but counts as part of the grid. Cautions: every run of a cell diverged; the best
     rate or setting is at the edge of a grid of three or more; of grids of two rates the same side
     wins in every cell (some edge always wins); no cell has two rates, so the rate was not tuned.
@@ -40,7 +45,7 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
             message = f"no run of {grid.where} gave a finite, positive loss: the cell is left out"
             cautions.append(Caution("run left out", grid.where, message))
     cautions += _rate_cautions(grids) + _setting_cautions(grids)
-    return _joined(points, [_mean(grid.best) for grid in grids]), tuple(cautions)
+    return _joined(points, [grid.at_best for grid in grids]), tuple(cautions)
 
 
 def _tune(cell: Points, key: Array) -> _Grid:
@@ -48,15 +53,17 @@ def _tune(cell: Points, key: Array) -> _Grid:
     for i, (rate, setting) in enumerate(zip(cell.rate, cell.settings)):
         groups.setdefault((repr(setting), repr(float(rate))), []).append(i)
     tried = [cell.where(np.array(index)) for index in groups.values()]
-    best = min(tried, key=lambda group: (group.loss.mean(), group.rate[0]))
-    same = [group.rate[0] for group in tried if group.settings[0] == best.settings[0]]
+    best = min(tried, key=lambda group: (group.choice.mean(), group.rate[0]))
+    same = [group for group in tried if group.settings[0] == best.settings[0]]
+    same.sort(key=lambda group: group.rate[0])
     edges = []
     for name, value in best.settings[0]:
         values = sorted({dict(setting)[name] for setting in cell.settings if _is_number(value)})
         if len(values) >= 3 and value in (values[0], values[-1]):
             edges.append(f"{name}={value}")
     where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
-    return _Grid(where, best, np.unique(same), tuple(edges))
+    rates = np.array([group.rate[0] for group in same])
+    return _Grid(where, best, _at_optimum(best, same, rates), rates, tuple(edges))
 
 
 def _is_number(value: object) -> bool:
@@ -68,12 +75,20 @@ def _usable(group: Points) -> bool:
     return bool((np.isfinite(values) & (values > 0)).all())
 
 
-def _mean(group: Points) -> Points:
-    """The seeds of one setting as one cell."""
+def _at_optimum(group: Points, tried: list[Points], rates: Array) -> Points:
+    """The seeds of the best rate as one cell, at the optimum of the rates tried."""
+    choice, loss = (
+        np.array([values.mean() for values in losses])
+        for losses in ([each.choice for each in tried], [each.loss for each in tried])
+    )
+    rate, weights = optimum(rates, choice)
+    used = weights != 0  # an infinite loss elsewhere would make NaN
     spread = group.loss.std(ddof=1) if len(group) > 1 else np.nan
     return replace(
         group.where(np.array([0])),
-        loss=np.array([group.loss.mean()]),
+        rate=np.array([rate]),
+        choice=np.array([weights[used] @ choice[used]]),
+        loss=np.array([weights[used] @ loss[used]]),
         runs=np.array([float(len(group))]),
         loss_sd=np.array([spread]),
     )

@@ -25,7 +25,8 @@ _LISTS = ("settings", "left_out")  # the fields of Points that are no arrays
 class Points:
     """Runs, or cells of runs, as float64 arrays [n]; `left_out` cautions of runs left out.
 
-    params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
+    params N, tokens D, flops C, loss in nats a token (inf: diverged), choice: the loss by which the
+    best of several is chosen, on other text where the runs have it, budget in FLOPs (the run's
     own C if no budget was set; those that agree within budgets.TOLERANCE are one), rate and seed
     (NaN: unknown), runs: the number of seeds that the loss is the mean of, by which fits weight it,
     loss_sd: the sample s.d. of the loss over these seeds, in nats (NaN with fewer than two),
@@ -36,6 +37,7 @@ class Points:
     tokens: Array
     flops: Array
     loss: Array
+    choice: Array
     budget: Array
     rate: Array
     seed: Array
@@ -76,6 +78,7 @@ def make_points(
     flops,
     loss,
     *,
+    choice=None,
     budget=None,
     rate=None,
     seed=None,
@@ -86,6 +89,7 @@ def make_points(
     """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
     count.
 
+    The best is chosen by `choice`, by default the loss itself.
     `settings` are columns of whatever else was swept, `names` those of the runs, for messages.
     Raises UserError for a run without a size, or with neither budget nor FLOPs (it belongs to no
     cell), and for two runs that differ in nothing, not even the seed.
@@ -110,6 +114,7 @@ def make_points(
         tokens,
         flops,
         loss,
+        _choice(choice, loss),
         budget,
         rate,
         seed,
@@ -120,6 +125,14 @@ def make_points(
     )
     _check_distinct(points, names)
     return points
+
+
+def _choice(choice: Sequence[float] | None, loss: Array) -> Array:
+    """The loss of every run is on the text to choose by, or that of every run is not."""
+    given = loss if choice is None else np.asarray(choice, np.float64)
+    return (
+        loss if np.isnan(given[np.isfinite(loss)]).any() else np.where(loss < np.inf, given, loss)
+    )
 
 
 def _varying(columns: Mapping[str, Sequence[Any]], budget: Array, params: Array) -> tuple:
@@ -163,6 +176,7 @@ def points_from_rows(
     """Makes points from the rows of a sweep's results; `params` names the column with N, `swept`
     the columns of what the sweep varied.
 
+    Where all have a `selection_loss`, the best is chosen by it.
     Leaves out a run that is neither complete nor diverged, or lacks loss, size or compute, with a
     caution that names it. Raises UserError for a row that lacks a column or has a number that
     cannot be read, and for two equal rows.
@@ -175,7 +189,7 @@ def points_from_rows(
         values = [_number(row, key) for key in (params, "tokens", "flops")]
         optional = [
             _number(row, key, needed=False)
-            for key in ("budget_flops", "optimizer.peak_rate", "seed")
+            for key in ("budget_flops", "optimizer.peak_rate", "seed", "selection_loss")
         ]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
         if (
@@ -190,12 +204,13 @@ def points_from_rows(
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 7).T
+    columns = np.array(kept, np.float64).reshape(-1, 8).T
     return make_points(
         *columns[:4],
         budget=columns[4],
         rate=columns[5],
         seed=columns[6],
+        choice=columns[7],
         settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
         names=names,
         left_out=left_out,

@@ -90,7 +90,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Point:
-    """The best of one (N, D) cell: the mean loss over seeds at the best rate.
+    """The best of one (N, D) cell: the mean loss over seeds at the optimum of the rates tried.
 
     `predicted` is the surface's loss and `residual` is log(loss / predicted); both are None without
     a surface.

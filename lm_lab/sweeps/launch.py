@@ -16,14 +16,15 @@ from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
-from lm_lab.runs.status import FINISHED, newest_loss, result_of, run_status
+from lm_lab.runs.status import FINISHED, newest_training, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
 from lm_lab.sweeps import forecasts
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.groups import cost, group
+from lm_lab.sweeps.groups import cost, group, paid
 from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.remaining import Clock, Part
 from lm_lab.sweeps.results import collect, rows_of
 from lm_lab.sweeps.store import (
     Resolve,
@@ -174,15 +175,23 @@ class _Work:
         names = [name for unit in (*fitted, *held) for name in unit.names]
         if not names:
             return []
-        runs = {run.name: run for run in self.planned}
-        count = functools.partial(_count, self.directory, [runs[name] for name in names])
+        waits = forecasting is not None and forecasts.must_wait(self.directory, self.held)
+        costs = {run.name: cost(run.config) for run in self.planned}
+        every = [*fitted, *held]
+        every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
+        count = self._counter([fitted, held] if waits else [every])
         with Progress(count, stream) as progress:
-            if forecasting is not None and forecasts.must_wait(self.directory, self.held):
+            if forecasting is not None and waits:
                 return self._forecast_between(fitted, held, forecasting, progress)
-            costs = {name: cost(runs[name].config) for name in names}
-            every = [*fitted, *held]
-            every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
             return self._run(every, progress)
+
+    def _counter(self, phases: Sequence[Sequence[Unit]]) -> Callable[[], Counts]:
+        """Looks at the runs of units, in phases that follow one another."""
+        runs = {run.name: run for run in self.planned}
+        units = [[[runs[name] for name in unit.names] for unit in phase] for phase in phases]
+        begun = {run.name: _paid(self.directory, run) for part in units for u in part for run in u}
+        clock = Clock(self.runner.workers)
+        return functools.partial(_count, self.directory, units, begun, clock)
 
     def _forecast_between(
         self,
@@ -265,15 +274,37 @@ def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]
     return wrong
 
 
-def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
+def _count(
+    directory: Path,
+    phases: Sequence[Sequence[Sequence[Planned]]],
+    begun: Mapping[str, float],
+    clock: Clock,
+) -> Counts:
     """By the result.json of each run: cheap, and right also for a run whose unit is still busy with
     another. The losses are those of the runs that a process holds.
     """
-    states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
-    ended = [run for run in runs if states[run.name]]
-    failed = sum(states[run.name] == "failed" for run in ended)
-    paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
-    places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
-    losses = [newest_loss(place) for place in places if run_status(place) == "running"]
-    known = [loss for loss in losses if loss is not None]
-    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)
+    runs = [run for units in phases for unit in units for run in unit]
+    results = {run.name: result_of(run_directory(directory, run.name)) for run in runs}
+    states = [results[run.name].get("status") for run in runs]
+    places = [run_directory(directory, run.name) for run, state in zip(runs, states) if not state]
+    lines = [newest_training(place) for place in places if run_status(place) == "running"]
+
+    def part(run: Planned) -> Part:
+        own, result = cost(run.config), results[run.name]
+        if result.get("status") == "complete":
+            seconds = result["seconds"] + (result.get("compile_seconds") or 0.0)
+            return Part(own, begun[run.name], 1.0, None if begun[run.name] else seconds)
+        if result.get("status"):
+            return Part(own, 1.0, 1.0, None)
+        return Part(own, begun[run.name], _paid(directory, run), None)
+
+    left = clock.left([[[part(run) for run in unit] for unit in units] for units in phases])
+    failed, waiting = states.count("failed"), states.count(None)
+    losses = [line["train/nll"] for line in lines if line is not None]
+    return Counts(len(runs) - failed - waiting, failed, waiting, left, losses)
+
+
+def _paid(directory: Path, run: Planned) -> float:
+    """The share of its cost that an unfinished run has paid."""
+    line = newest_training(run_directory(directory, run.name))
+    return 0.0 if line is None else paid(run.config, line["tokens"], line["flops"])

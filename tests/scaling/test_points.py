@@ -3,6 +3,7 @@ import pytest
 
 from lm_lab.scaling.best import best_of_each
 from lm_lab.scaling.points import make_points, points_from_rows
+from lm_lab.scaling.rates import optimum
 from lm_lab.types import UserError
 
 
@@ -103,6 +104,34 @@ def test_cautions_about_the_rate(grids, expected):
     best, cautions = best_of_each(points_from_rows(rows))
     assert len(best) == len(grids)
     assert kinds(cautions) == expected
+
+
+def test_the_text_that_chooses_is_not_the_text_that_is_reported():
+    rows = [
+        row(loss=loss, rate=rate, selection_loss=choice)
+        for rate, loss, choice in [(1, 1.9, 2.1), (2, 2.2, 2.0)]
+    ]
+    best, _ = best_of_each(points_from_rows(rows))
+    assert (best.rate[0], best.loss[0]) == (2.0, 2.2)
+    # Where one run lacks it, all are chosen by the loss.
+    best, _ = best_of_each(points_from_rows([*rows, row(loss=2.3, rate=3)]))
+    assert (best.rate[0], best.loss[0]) == (1.0, 1.9)
+
+
+def test_the_optimum_between_the_rates_tried_is_that_of_a_parabola():
+    rates = np.array([1.0, 3.0, 9.0, 27.0])
+    losses = 2.0 + 0.1 * np.log(rates / 4.0) ** 2
+    rows = [row(loss=loss, rate=rate) for rate, loss in zip(rates, losses)]
+    best, cautions = best_of_each(points_from_rows(rows))
+    np.testing.assert_allclose([best.rate[0], best.loss[0]], [4.0, 2.0], rtol=1e-12)
+    assert not cautions
+
+
+@pytest.mark.parametrize("losses", [[2.0, 2.1, 2.2], [2.2, 2.0, np.inf], [2.0, 2.0, 2.0]])
+def test_no_parabola_goes_beyond_the_grid_or_through_what_diverged(losses):
+    rate, weights = optimum(np.array([1.0, 2.0, 4.0]), np.array(losses))
+    assert rate == [1.0, 2.0, 4.0][int(np.argmin(losses))]
+    assert sorted(weights) == [0, 0, 1]
 
 
 def test_the_best_of_the_rest_is_chosen_and_named_with_its_seeds_noise():

@@ -3,7 +3,7 @@
 Each figure is a file of this package; `text` writes the answer, `tables` the numbers behind it.
 """
 
-from lm_lab.report import curves, formatting
+from lm_lab.report import curves, formatting, ladder
 from lm_lab.report.analyses.isoflop import (
     allocation,
     frontier,
@@ -65,6 +65,7 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
         made.append(_rates(lines))
     if curves.drawable(sweep.curves):
         made.append(_curves(analysis, sweep))
+        made += ladder.blocks({sweep.study.name: ladder.best_runs(sweep.measured)}, sweep)
     return made
 
 
