@@ -4,12 +4,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from lm_lab.report import formatting, style
-from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
+from lm_lab.report.analyses.isoflop import figures
+from lm_lab.report.analyses.isoflop.source import Source
 from lm_lab.runs import reading
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
@@ -49,28 +50,17 @@ class Law:
         """The surface's loss of a model of so many parameters after so many tokens."""
         return self.surface.at(params, tokens)
 
-    def figure(
-        self, kind: Literal["frontier", "allocation", "valleys", "residuals"] = "frontier"
-    ) -> Figure:
-        """One of the report's figures.
+    def figure(self, kind: str = "frontier") -> Figure:
+        """One of the report's figures, by name: frontier (the lowest loss against compute),
+        allocation, valleys, residuals, contour, ...
 
-        frontier    the lowest loss against compute
-        allocation  optimal parameters and tokens against compute
-        valleys     loss against parameters at each budget
-        residuals   what the surface leaves unexplained
+        Raises UserError for one that is unknown, or lacks its data.
         """
-        draw = {
-            "frontier": lambda: frontier.draw(self.analysis),
-            "allocation": lambda: allocation.draw(self.analysis),
-            "valleys": lambda: valleys.draw(self.analysis, self.rows),
-            "residuals": lambda: residuals.draw(self.analysis),
-        }
-        if kind not in draw:
-            raise UserError(f"kind must be one of {', '.join(draw)}, not {kind!r}")
-        if kind == "residuals":
-            self.surface  # noqa: B018 - says why there is none
+        made = {each.name: each for each in figures.of(self.analysis, Source(rows=self.rows))}
+        if kind not in made:
+            raise UserError(f"kind must be one of {', '.join(made)}, not {kind!r}")
         with style.applied():
-            return draw[kind]()
+            return made[kind].draw()
 
     def __str__(self) -> str:
         analysis, lines = self.analysis, []

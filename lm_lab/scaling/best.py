@@ -14,12 +14,12 @@ Array = np.ndarray
 @dataclass(frozen=True)
 class _Grid:
     """How the runs of one cell were tuned: `best` has the seeds of the best rate and settings,
-    `at_best` their mean at the optimum of the `rates` tried with these settings.
+    `tried` those of each of the `rates` with these settings.
     """
 
     where: str
     best: Points
-    at_best: Points
+    tried: list[Points]
     rates: Array
     edges: tuple[str, ...]  # numeric settings with three or more values, the best at an end
 
@@ -45,7 +45,7 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
             message = f"no run of {grid.where} gave a finite, positive loss: the cell is left out"
             cautions.append(Caution("run left out", grid.where, message))
     cautions += _rate_cautions(grids) + _setting_cautions(grids)
-    return _joined(points, [grid.at_best for grid in grids]), tuple(cautions)
+    return _joined(points, [_at_optimum(grid) for grid in grids]), tuple(cautions)
 
 
 def _tune(cell: Points, key: Array) -> _Grid:
@@ -63,7 +63,7 @@ def _tune(cell: Points, key: Array) -> _Grid:
             edges.append(f"{name}={value}")
     where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
     rates = np.array([group.rate[0] for group in same])
-    return _Grid(where, best, _at_optimum(best, same, rates), rates, tuple(edges))
+    return _Grid(where, best, same, rates, tuple(edges))
 
 
 def _is_number(value: object) -> bool:
@@ -75,13 +75,17 @@ def _usable(group: Points) -> bool:
     return bool((np.isfinite(values) & (values > 0)).all())
 
 
-def _at_optimum(group: Points, tried: list[Points], rates: Array) -> Points:
+def _at_optimum(grid: _Grid) -> Points:
     """The seeds of the best rate as one cell, at the optimum of the rates tried."""
+    group = grid.best
     choice, loss = (
         np.array([values.mean() for values in losses])
-        for losses in ([each.choice for each in tried], [each.loss for each in tried])
+        for losses in (
+            [each.choice for each in grid.tried],
+            [each.loss for each in grid.tried],
+        )
     )
-    rate, weights = optimum(rates, choice)
+    rate, weights = optimum(grid.rates, choice)
     used = weights != 0  # an infinite loss elsewhere would make NaN
     spread = group.loss.std(ddof=1) if len(group) > 1 else np.nan
     return replace(

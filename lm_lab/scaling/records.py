@@ -182,7 +182,8 @@ class Surface:
 
     `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the
     residual s.d. in log loss, corrected for five parameters; `objective` the minimised sum;
-    `condition` the condition number of the column-scaled Jacobian in centred coordinates.
+    `condition` the condition number of the column-scaled Jacobian in centred coordinates;
+    `resamples` a few of the bootstrap's (E, A, B, alpha, beta).
     """
 
     E: Estimate
@@ -196,6 +197,7 @@ class Surface:
     objective: float
     noise: float | None
     condition: float
+    resamples: tuple[tuple[float, ...], ...] = ()
 
     def at(self, params: float, tokens: float) -> float:
         """Loss at a model size and a number of tokens, nats a token."""

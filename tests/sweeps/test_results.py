@@ -14,6 +14,7 @@ RESULT = {
     "steps": 40,
     "tokens": 2560,
     "flops": 1.5e9,
+    "flops_per_token": {"counted": 585937.5, "6N_body": 540},
     "params": {"matmul": 100, "matmul_body": 90, "total": 120},
     "final": {"train/nll": 2.0, "eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.625},
     "seconds": 0.1 + 0.2,
@@ -70,6 +71,7 @@ def test_rows_have_every_column(sweep):
         "params_body": 90,
         "params_total": 120,
     }
+    assert (second["flops_6N_body"], second["flops_palm"]) == (540 * 2560, None)
     assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (
         2560,
         1.5e9,
