@@ -60,4 +60,4 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
     return made
 
 
-ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)
+ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER, DESIGNER)

@@ -20,8 +20,8 @@ def rows_of(budgets=BUDGETS, ratios=RATIOS, exponent=0.5126, rates=(1, 2, 3), mo
             params = 2e4 * (budget / 1e11) ** exponent * ratio
             params *= moved if budget == max(budgets) else 1.0
             size = {"params": params, "tokens": budget / (6 * params), "flops": budget}
-            for rate in rates:
-                rows.append({"budget_flops": budget, "optimizer.peak_rate": rate, **size})
+            run = {"budget_flops": budget, **size}
+            rows += [{**run, "optimizer.peak_rate": rate} for rate in rates]
     return rows
 
 
