@@ -97,7 +97,7 @@ def _ratios(axes: Axes, analysis: IsoflopAnalysis, quantity: Quantity, reference
     for frontier in analysis.frontiers:
         _line(axes, frontier, _over(_band(frontier, quantity), law.value), None)
     shares = [
-        (valley, _divided(_vertex(valley, quantity), at(law, valley.flops)))
+        (valley, _divided(_vertex(valley, quantity), at(law, valley.flops).value))
         for valley in analysis.valleys
     ]
     _vertices(axes, analysis, shares, "")
