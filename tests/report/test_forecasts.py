@@ -93,6 +93,7 @@ def test_the_report_says_what_was_registered_and_what_came(study):
     observed = FORECASTER.observe(
         [row for row in sweep.rows if row["budget_flops"] == HELD], Settings(held_out_budget=HELD)
     )
+    assert observed is not None
     assert f"Observed: {observed:.4g}" in words
     assert "But" not in words
     for high, place in ((observed + 0.1, "inside"), (observed - 0.01, "outside")):

@@ -36,9 +36,11 @@ def simulated_exponents(design: Design, count: int, seed: int = 0) -> np.ndarray
     rng, size = np.random.default_rng(seed), len(design)
     logs = log_loss(LAW.theta, np.log(design.params), np.log(design.tokens))
     loss = np.exp(logs + NOISE * rng.standard_normal((count, size)))
-    columns = [np.tile(x, count) for x in (design.params, design.tokens, design.flops)]
-    apart = {"budget": np.tile(design.budget, count), "seed": np.repeat(np.arange(count), size)}
-    points = make_points(*columns, loss.ravel(), **apart)
+    params, tokens, flops = (
+        np.tile(x, count) for x in (design.params, design.tokens, design.flops)
+    )
+    budget, seed = np.tile(design.budget, count), np.repeat(np.arange(count), size)
+    points = make_points(params, tokens, flops, loss.ravel(), budget=budget, seed=seed)
     every = fit_surface(points)
     assert isinstance(every, SurfaceFit)
     thetas = resample_surfaces(points, np.arange(count * size).reshape(count, size), every)
