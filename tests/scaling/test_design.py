@@ -39,8 +39,8 @@ def simulated_exponents(design: Design, count: int, seed: int = 0) -> np.ndarray
     params, tokens, flops = (
         np.tile(x, count) for x in (design.params, design.tokens, design.flops)
     )
-    budget, seed = np.tile(design.budget, count), np.repeat(np.arange(count), size)
-    points = make_points(params, tokens, flops, loss.ravel(), budget=budget, seed=seed)
+    budget, seeds = np.tile(design.budget, count), np.repeat(np.arange(count), size)
+    points = make_points(params, tokens, flops, loss.ravel(), budget=budget, seed=seeds)
     every = fit_surface(points)
     assert isinstance(every, SurfaceFit)
     thetas = resample_surfaces(points, np.arange(count * size).reshape(count, size), every)

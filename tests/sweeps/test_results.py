@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lm_lab.runs.sweep import run_directory
+from lm_lab.runs.sweep import run_directory, swept
 from lm_lab.sweeps.results import collect, status
 from lm_lab.sweeps.store import plan, write
 from tests.sweeps.fakes import resolve, study_of
@@ -108,3 +108,5 @@ def test_the_text_to_choose_by_has_columns_of_its_own(tmp_path):
     assert (row["loss"], row["selection_loss"]) == (2.5, 2.25)
     assert row["continuation_selection_bits_per_byte"] == 3.0
     assert list(row) == list(other)
+    swept_keys = ["train.selection_batches", "train.also_evaluate", "seed", "optimizer.peak_rate"]
+    assert swept([row, other]) == swept_keys
