@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -100,8 +101,11 @@ def hits(figure: Figure) -> list[Hit]:
 
 
 def table(figure: Figure) -> str | None:
-    """The drawn numbers as CSV, a row a number, with HEADER; None where none was recorded."""
-    recorded = list(_recorded(figure))
+    """The drawn numbers as CSV, a row a number, with HEADER; None where there is none.
+
+    Of a figure that was drawn without this module, the corners of its lines.
+    """
+    recorded = list(_recorded(figure)) or list(_lines(figure))
     if not recorded:
         return None
     text = io.StringIO()
@@ -121,6 +125,17 @@ def _record(axes: Axes, mark: style.Mark) -> None:
 
 def _recorded(figure: Figure) -> Iterator[tuple[Axes, style.Mark]]:
     return iter(figure.marks if isinstance(figure, style.ShownFigure) else ())
+
+
+def _lines(figure: Figure) -> Iterator[tuple[Axes, style.Mark]]:
+    """The corners of all lines of data, by label (those without one, by number)."""
+    for axes in figure.axes:
+        for number, line in enumerate(axes.lines, 1):
+            label = str(line.get_label())
+            series = f"line {number}" if label.startswith("_") else label
+            if line.get_transform() == axes.transData:
+                for x, y in np.asarray(line.get_xydata()).tolist():
+                    yield axes, style.Mark(series, x, y)
 
 
 def _place(figure: Figure, axes: Axes, mark: style.Mark) -> tuple[float, float] | None:

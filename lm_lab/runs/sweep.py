@@ -36,8 +36,11 @@ MEASURED = (
     "loss",
     "selection_loss",
     "bits_per_byte",
+    "selection_loss",
     "seconds",
     "compile_seconds",
+    "runs",
+    "loss_sd",
 )
 """The columns of a results table that tell of a run, and so are no settings that a sweep varied;
 NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too.

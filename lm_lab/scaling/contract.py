@@ -1,6 +1,6 @@
 """What a file of lm_lab/scaling/forms exports: a law that is fitted to the columns of any table.
 
-A law reads columns by their standard names (COLUMNS), predicts one of them, and gives its
+A law reads columns by their standard names (columns.MEANINGS), predicts one of them, and gives its
 parameters with intervals. What the data cannot answer is a Refusal, never an exception.
 """
 
@@ -15,21 +15,6 @@ from lm_lab.scaling.records import Caution, Estimate, Refusal
 Array = np.ndarray
 Columns = Mapping[str, Array]
 """Columns by standard name, f64[n] each, all of one length; NaN: no value."""
-
-COLUMNS = {
-    "params": "N, parameters; of a mixture of experts all of them",
-    "active_params": "parameters that one token uses",
-    "experts": "experts of a layer; 1: a dense model",
-    "tokens": "D, tokens trained on, repeats counted",
-    "unique_tokens": "tokens of the data before any repeats",
-    "flops": "C, training FLOPs",
-    "loss": "nats a token",
-    "accuracy": "share of right answers, 0 to 1",
-    "rate": "peak learning rate",
-    "batch": "tokens a batch",
-    "decayed": "share of the learning rate's decay behind a row, 0 to 1",
-    "runs": "seeds that a row is the mean of: its weight in a fit",
-}
 
 
 @dataclass(frozen=True)
@@ -47,15 +32,15 @@ class FormFit:
 
     law, formula, source  of the form
     parameters  with intervals at the level that was asked for
-    target      the column that is predicted, in nats a token, or as COLUMNS says
+    target      the column that is predicted, in nats a token, or as columns.MEANINGS says
     inputs      the columns that the law reads, n values each; points may be fewer than rows
     observed    the target at the points
     predicted   the law there, with the interval of the law itself (without the noise of a run)
     residuals   log(observed / predicted) where `relative`, else observed - predicted
     noise       residual s.d., corrected for the parameters (None: as many parameters as points)
     condition   condition number of the column-scaled Jacobian at the fit
-    theta, centre, draws  what Form.predict needs: the law's coordinates f64[P], the log of each
-                input's geometric mean, and theta in each resample [R P]
+    theta, centre, draws  what Form.predict needs: the law's coordinates f64[P], what is taken off
+                the log of each input, and theta in each resample [R P]
     """
 
     law: str

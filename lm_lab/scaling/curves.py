@@ -1,50 +1,16 @@
-"""Fits any law of scaling/forms: one robust fit and one kind of interval for all of them.
+"""Makes a law of scaling/forms of a curve: checks of the table, the fit, its record, cautions."""
 
-The fit is an M-estimate. All starts are scored at once; the best are minimised by near-L1 Huber
-losses, which give the scale s of the noise from the residuals that the parameters did not absorb;
-from there a Huber loss with the threshold 2 s ends it (99 % of least squares' efficiency on
-Gaussian noise, yet no point pulls without bound). Intervals come from simulated tables, fitted
-again: the law with Gaussian noise of the M-estimate's own variance, itself drawn by its chi-square
-distribution. So they are Student's in a linear law, and hold for five points as for fifty.
-
-A table's column "runs" (seeds that a row is the mean of) is its weight.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from lm_lab.scaling.bootstrap import estimate
 from lm_lab.scaling.contract import Array, Columns, Form, FormFit, Parameter
-from lm_lab.scaling.descent import Model, complex_step, descend, huber_sum
+from lm_lab.scaling.estimation import Curve, Data, Fitted, evaluate, m_estimate
 from lm_lab.scaling.records import Caution, Refusal
 
-NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
-EFFICIENT = 2.0  # Huber threshold of the last, in noise s.d.
-BEST_STARTS = 32
 ILL_CONDITIONED = 100.0
-
-
-class Curve(NamedTuple):
-    """A law in coordinates that are easy to fit.
-
-    x holds the logs of the input columns less their means, f64[n] each; `centre` these means. theta
-    is a sequence of P arrays that broadcast against them, complex in derivatives: `predict` may use
-    analytic functions alone.
-    """
-
-    inputs: tuple[str, ...]
-    predict: Callable[[Sequence[Array], Columns], Array]  # theta, x -> the target
-    parameters: tuple[tuple[str, str], ...]  # names and units of the published parameters
-    # theta, centre -> one array a published parameter
-    publish: Callable[[Sequence[Array], Mapping[str, float]], Sequence[Array]]
-    # x, target [n] -> thetas to start from [S P]
-    starts: Callable[[Columns, Array], Array]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    relative: bool = True  # whether the noise is in log(target)
 
 
 class Reduced(NamedTuple):
@@ -63,182 +29,119 @@ def form(
     needs: tuple[str, ...] | None = None,
     optional: tuple[str, ...] = ("runs",),
     reduce: Callable[[Columns], Reduced | Refusal] = Reduced,
+    estimator: Callable[[Data, int, np.random.Generator], Fitted | Refusal] = m_estimate,
 ) -> Form:
-    """The form of a curve. `reduce` makes the fitted columns of the table's (default: the same)."""
+    """The form of a curve: fitted to what `reduce` makes of a table's columns (default: the same),
+    by `estimator(data, resamples, rng)` (default: m_estimate).
+    """
 
     def fit(columns: Columns, level: float, resamples: int, seed: int) -> FormFit | Refusal:
         reduced = reduce(columns)
         if isinstance(reduced, Refusal):
             return reduced
-        usable, left_out = _usable(name, (*curve.inputs, target), reduced.columns)
+        usable, left_out = usable_rows(name, (*curve.inputs, target), reduced.columns)
         refusal = _too_little(name, curve, usable)
         if refusal:
             return refusal
-        table = _Table.of(curve, target, usable)
-        best = _fit(table)
-        draws = _simulate(table, best, resamples, np.random.default_rng(seed))
+        data = Data.of(curve, target, usable)
+        fitted = estimator(data, resamples, np.random.default_rng(seed))
+        if isinstance(fitted, Refusal):
+            return fitted
         return FormFit(
             name,
             formula,
             source,
-            **_summary(table, best, draws, level),
-            cautions=(*reduced.cautions, *left_out, *_cautions(name, table, best, draws)),
+            **_summary(data, fitted, level),
+            cautions=(*reduced.cautions, *left_out, *_cautions(name, data, fitted)),
         )
 
     def predict(fit: FormFit, columns: Columns, level: float) -> tuple[Array, Array, Array]:
         x = {key: np.log(columns[key]) - fit.centre[key] for key in curve.inputs}
-        value = _evaluate(curve, np.array([fit.theta]), x)[0]
-        return value, *_interval(_evaluate(curve, np.array(fit.draws), x), level)
+        value = evaluate(curve, np.array([fit.theta]), x)[0]
+        if not fit.draws:
+            return value, value, value
+        ends = [50 * (1 - level), 50 * (1 + level)]
+        low, high = np.percentile(evaluate(curve, np.array(fit.draws), x), ends, axis=0)
+        return value, low, high
 
     return Form(
         name, formula, source, target, needs or (*curve.inputs, target), fit, predict, optional
     )
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The points of a fit: x as in Curve, `scaled` the target (its log where relative), [n]."""
-
-    curve: Curve
-    name: str
-    x: Columns
-    centre: Mapping[str, float]
-    target: Array
-    scaled: Array
-    weight: Array  # of mean 1
-
-    @classmethod
-    def of(cls, curve: Curve, name: str, columns: Columns) -> "_Table":
-        logs = {key: np.log(columns[key]) for key in curve.inputs}
-        centre = {key: float(log.mean()) for key, log in logs.items()}
-        x = {key: log - centre[key] for key, log in logs.items()}
-        target, runs = columns[name], columns["runs"]
-        scaled = np.log(target) if curve.relative else target
-        return cls(curve, name, x, centre, target, scaled, runs / runs.mean())
-
-    @property
-    def model(self) -> Model:
-        def predict(theta: Array) -> Array:
-            value = _evaluate(self.curve, theta, self.x)
-            return np.log(value) if self.curve.relative else value
-
-        low, high = np.array(self.curve.low), np.array(self.curve.high)
-        return Model(predict, complex_step(predict), low, high)
-
-    @property
-    def freedom(self) -> int:
-        return len(self.target) - len(self.curve.low)
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The fit: theta [P], residuals [n] (observed - predicted, scaled), their robust s.d., the s.d.
-    of Gaussian noise with which least squares is as uncertain as this fit, and the Jacobian [P n].
-    """
-
-    theta: Array
-    residual: Array
-    robust: float
-    noise: float
-    jacobian: Array
-
-
-def _evaluate(curve: Curve, theta: Array, x: Columns) -> Array:
-    """The target [R n] of thetas [R P]."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        value = curve.predict([theta[:, k, None] for k in range(theta.shape[1])], x)
-    return np.broadcast_to(value, (len(theta), len(next(iter(x.values())))))
-
-
-def _fit(table: _Table) -> _Best:
-    model, starts = table.model, table.curve.starts(table.x, table.target)
-    starts = np.clip(starts, model.low, model.high)
-    score = huber_sum(model.predict(starts) - table.scaled, table.weight, NEAR_L1)
-    chosen = starts[np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable")[:BEST_STARTS]]
-    ends, value = descend(model, table.scaled, table.weight, chosen, NEAR_L1)
-    theta = ends[np.argmin(value)]
-    root = np.sqrt(table.weight)
-    sizes = np.sort(np.abs(model.predict(theta[None])[0] - table.scaled) * root)
-    # a nearly L1 fit passes through as many points as it has parameters: they say nothing of noise
-    robust = float(np.median(sizes[len(theta) :])) / 0.6745
-    threshold = max(EFFICIENT * robust, 1e-12)
-    # weights of the seeds outside the Huber loss, which is of the noise of one row of mean weight
-    ends, _ = descend(model, table.scaled, table.weight, theta[None], threshold)
-    predicted, jacobian = model.linearise(ends)
-    residual = table.scaled - predicted[0]
-    bounded, inside = np.clip(residual, -threshold, threshold), np.abs(residual) <= threshold
-    variance = np.sum(table.weight * bounded**2) / table.freedom
-    share = max(np.average(inside, weights=table.weight), 1 / len(residual))
-    few = 1 + len(theta) / len(residual) * (1 - share) / share  # Huber 1981, section 7.6
-    return _Best(ends[0], residual, robust, float(np.sqrt(variance) / share * few), jacobian[0])
-
-
-def _simulate(table: _Table, best: _Best, resamples: int, rng: np.random.Generator) -> Array:
-    """Thetas [R P] of simulated tables."""
-    freedom, model = table.freedom, table.model
-    scale = best.noise * np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-    noise = rng.standard_normal((resamples, len(table.target))) / np.sqrt(table.weight)
-    simulated = table.scaled - best.residual + scale * noise
-    starts = np.broadcast_to(best.theta, (resamples, len(best.theta)))
-    return descend(model, simulated, table.weight, starts, steps=50, tolerance=1e-8)[0]
-
-
-def _published(table: _Table, theta: Array) -> Array:
+def _published(data: Data, theta: Array) -> Array:
     """The published parameters [R Q] of thetas [R P]."""
     with np.errstate(over="ignore"):
-        found = table.curve.publish(list(theta.T), table.centre)
+        found = data.curve.publish(list(theta.T), data.centre)
     return np.nan_to_num(np.stack(np.broadcast_arrays(*found), -1))
 
 
-def _interval(drawn: Array, level: float) -> tuple[Array, Array]:
-    """The pointwise percentile interval [n] of curves [R n]."""
-    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return low, high
-
-
-def _summary(table: _Table, best: _Best, draws: Array, level: float) -> dict:
-    curve = table.curve
-    values, drawn = _published(table, best.theta[None])[0], _published(table, draws).T
-    curves = _evaluate(curve, draws, table.x).T
-    (predicted,) = _evaluate(curve, best.theta[None], table.x)
-    scaled = best.jacobian * np.sqrt(table.weight)
-    scaled = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-300)
-    condition = min(float(np.linalg.cond(scaled)), 1 / np.finfo(np.float64).eps)
-    inputs = {key: np.exp(x + table.centre[key]) for key, x in table.x.items()}
+def _summary(data: Data, fitted: Fitted, level: float) -> dict:
+    curve, theta = data.curve, fitted.theta[None]
+    values, drawn = _published(data, theta)[0], _published(data, fitted.draws).T
+    curves = evaluate(curve, fitted.draws, data.x).T
+    (predicted,), (scaled,) = evaluate(curve, theta, data.x), data.model.predict(theta)
+    inputs = {key: np.exp(x + data.centre[key]) for key, x in data.x.items()}
     return {
         "parameters": tuple(
             Parameter(name, unit, estimate(value, column, level))
             for (name, unit), value, column in zip(curve.parameters, values, drawn)
         ),
-        "target": table.name,
+        "target": data.name,
         "relative": curve.relative,
-        "inputs": {key: tuple(map(float, column)) for key, column in inputs.items()},
-        "observed": tuple(map(float, table.target)),
+        "inputs": {key: _plain(column) for key, column in inputs.items()},
+        "observed": _plain(data.target),
         "predicted": tuple(estimate(v, column, level) for v, column in zip(predicted, curves)),
-        "residuals": tuple(map(float, best.residual)),
-        "noise": best.noise,
-        "condition": condition,
-        "theta": tuple(map(float, best.theta)),
-        "centre": dict(table.centre),
-        "draws": tuple(tuple(map(float, draw)) for draw in draws),
+        "residuals": _plain(data.scaled - scaled),
+        "noise": fitted.noise,
+        "condition": _condition(data, fitted.theta),
+        "theta": _plain(fitted.theta),
+        "centre": dict(data.centre),
+        "draws": tuple(map(_plain, fitted.draws)),
     }
 
 
-def _cautions(name: str, table: _Table, best: _Best, draws: Array) -> list[Caution]:
-    del draws
-    found, curve = [], table.curve
-    for k, theta in enumerate(best.theta):
-        span = curve.high[k] - curve.low[k]
-        if min(theta - curve.low[k], curve.high[k] - theta) < 1e-6 * span:
-            message = (
-                f"coordinate {k + 1} of the fit lies at its bound, {theta:.3g}: the law is not of "
-                "this form here"
-            )
-            found.append(Caution("parameter at a bound", name, message))
+def _plain(values: Array) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _condition(data: Data, theta: Array) -> float:
+    jacobian = data.model.linearise(theta[None])[1][0] * np.sqrt(data.weight)
+    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
+    return min(float(np.linalg.cond(jacobian)), 1 / np.finfo(np.float64).eps)
+
+
+def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
+    """Reasons to doubt this fit."""
+    found, curve = [], data.curve
+    low, high = np.array(curve.low), np.array(curve.high)
+    at_bound = np.minimum(fitted.theta - low, high - fitted.theta) < 1e-6 * (high - low)
+    if at_bound.any():
+        message = (
+            f"{at_bound.sum()} of {len(low)} parameters lie at the bounds of the search: the data "
+            "do not support a law of this form"
+        )
+        found.append(Caution("parameter at a bound", name, message))
+    condition = _condition(data, fitted.theta)
+    if condition > ILL_CONDITIONED:
+        message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
+        found.append(Caution("badly conditioned", name, message))
+    scaled = data.model.predict(fitted.theta[None])[0]
+    far = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
+    if far.any():
+        message = f"{far.sum()} of {len(far)} points lie beyond 5 s.d. of the law"
+        found.append(Caution("outlier", name, message))
+    irreducible = [k for k, (named, _) in enumerate(curve.parameters) if named == "E"]
+    if irreducible and len(fitted.draws):
+        drawn = _published(data, fitted.draws)[:, irreducible[0]]
+        share = np.mean(drawn < 0.05 * data.target.min())
+        if share > 0.05:
+            message = f"E is under 5 % of the lowest loss in {share:.0%} of the resamples"
+            found.append(Caution("irreducible loss near 0", name, message))
     return found
 
 
-def _usable(
+def usable_rows(
     name: str, needs: tuple[str, ...], columns: Columns
 ) -> tuple[dict[str, Array], list[Caution]]:
     """The columns of the rows that are finite and above 0 throughout, "runs" among them."""

@@ -36,11 +36,11 @@ def complex_step(predict: Callable[[Array], Array]) -> Callable[[Array], tuple[A
     return linearise
 
 
-def huber_sum(residual: Array, weight: Array, huber: float) -> Array:
-    """sum of weight * Huber(residual) over points [..., n]: [...]."""
+def huber_losses(residual: Array, huber: float) -> Array:
+    """Huber's loss of each residual: r^2 / 2 within the threshold, straight beyond it."""
     size = np.abs(residual)
     inner = np.minimum(size, huber)
-    return (weight * inner * (size - inner / 2)).sum(-1)
+    return inner * (size - inner / 2)
 
 
 def descend(
@@ -100,7 +100,7 @@ def _descend(
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             predicted, jacobian = model.linearise(theta)
             residual = predicted - target
-            value = np.nan_to_num(huber_sum(residual, weight, huber), nan=np.inf)
+            value = np.nan_to_num((weight * huber_losses(residual, huber)).sum(-1), nan=np.inf)
             return _State(theta, residual, jacobian, value)
 
     curvatures = [_reweighted] if np.isinf(huber) else [_reweighted, _newton]

@@ -31,6 +31,7 @@ CautionKind = Literal[
     "outlier",
     "best rate at the edge of its grid",
     "best setting at the edge of its grid",
+    "best of several settings",
     "budgets joined",
     "rate not tuned",
     "irreducible loss near 0",
@@ -40,7 +41,6 @@ CautionKind = Literal[
     "no residual",
     "resamples refused",
     "row left out",
-    "optimum at the edge of its grid",
     "decay stage unknown",
     "unresolved valley",
     "skewed valleys",
@@ -71,7 +71,7 @@ class Caution:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap percentile interval at the analysis' level (None: no interval)."""
+    """A value with the interval of its draws at the analysis' level (None: no interval)."""
 
     value: float
     low: float | None = None
@@ -93,7 +93,8 @@ class Point:
     """The best of one (N, D) cell: the mean loss over seeds at the optimum of the rates tried.
 
     `predicted` is the surface's loss and `residual` is log(loss / predicted); both are None without
-    a surface.
+    a surface. `chosen` names the best of whatever else was swept, as "train.batch_size=64";
+    `loss_sd` is the sample s.d. over the seeds, nats (None with fewer than two).
     """
 
     params: float
@@ -106,6 +107,8 @@ class Point:
     held_out: bool
     predicted: float | None
     residual: float | None
+    chosen: str = ""
+    loss_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ class IsoflopAnalysis:
     """
 
     level: float
-    draws: int  # bootstrap resamples
+    draws: int  # of each interval: bootstrap resamples of approach 3, parametric of approach 2
     seed: int
     points: tuple[Point, ...]
     valleys: tuple[Valley, ...]

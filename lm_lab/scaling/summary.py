@@ -49,6 +49,8 @@ def point_records(cells: Points, seen: Array, surface: SurfaceFit | None) -> tup
             held_out=not seen[i],
             predicted=predicted[i],
             residual=None if predicted[i] is None else float(np.log(cells.loss[i] / predicted[i])),
+            chosen=cells.chosen[i],
+            loss_sd=None if np.isnan(cells.loss_sd[i]) else float(cells.loss_sd[i]),
         )
         for i in range(len(cells))
     )

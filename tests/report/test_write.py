@@ -25,7 +25,7 @@ def page(report: Path) -> str:
 NAMES = [
     *("valleys", "allocation", "tokens_per_param", "frontier", "reducible", "contour"),
     *("one_at_a_time", "predicted_observed", "residuals", "sensitivity", "bootstrap_pairs"),
-    *("rates", "curves"),
+    *("rates", "rate_optimum", "curves", "collapse"),
 ]
 OPENINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "csv": b"panel,across,up,series,"}
 

@@ -15,11 +15,13 @@ from lm_lab.report.stored import Sweep, budget
 from lm_lab.scaling.records import IsoflopAnalysis
 
 
-def report(results: Results, sweep: Sweep) -> Report:
-    """The answer, its key numbers and the evidence."""
+def report(results: Results, sweep: Sweep, source: Source | None = None) -> Report:
+    """The answer, its key numbers and the evidence; `source` says what the points are where they
+    are no runs of a sweep.
+    """
     analysis = results.analysis
     sections = [
-        Section("Evidence", _figures(analysis, sweep)),
+        Section("Evidence", _figures(analysis, sweep, source)),
         Section("Laws", _laws(results, sweep.unit)),
     ]
     notices = tables.notices(analysis)
@@ -40,23 +42,23 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
     made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
-    made += [tables.counts(results)] if analysis.frontiers else []
+    made += [tables.counts(results)] if analysis.frontiers and results.counts[1:] else []
     return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]
 
 
-def _figures(analysis: IsoflopAnalysis, sweep: Sweep) -> list[Block]:
+def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> list[Block]:
     if not analysis.points:
         return ["No run left a point to draw."]
     finals = {name: result.get("final") or {} for name, result in sweep.results.items()}
-    source = Source(sweep.unit, rows=sweep.measured, finals=finals)
+    source = source or Source(sweep.unit, rows=sweep.measured, finals=finals)
     made: list[Block] = [*figures.of(analysis, source)]
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
-    if lines is not None:
-        made.append(lines)
-        made += ladder.blocks({sweep.study.name: ladder.best_runs(sweep.measured)}, sweep)
-    return made
+    if lines is None:
+        return made
+    rungs = {sweep.study.name: ladder.best_runs(sweep.measured)}
+    return [*made, lines, *ladder.blocks(rungs, sweep)]
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)

@@ -11,15 +11,17 @@ from lm_lab.report.analyses.isoflop.source import Source
 from lm_lab.report.page import Figure
 from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
+MOST_NAMES = 12  # of budgets without a valley: a name beside each of more would hide the points
+
 
 def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
     """The figure with its caption."""
     hidden = above_frame(analysis, source)
     caption = (
         "Held-out loss against parameters N, one colour a compute budget. Solid: each size at the "
-        "best of what else was tried, mean over seeds; grey: every run. Curves: parabolas in "
-        "log N. Diamonds: their vertices, the compute-optimal sizes, with "
-        f"{formatting.percent(analysis.level)} intervals of N*."
+        "best of what else was tried, mean over seeds; grey: every run. Curves: approach 2, over "
+        "the sizes that it was fitted to. Diamonds: their vertices, the compute-optimal sizes, "
+        f"with {formatting.percent(analysis.level)} intervals of N*."
     )
     if any(point.held_out for point in analysis.points):
         caption += " Open and dashed: the held-out budget, which no law was fitted to."
@@ -53,7 +55,8 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
         if valley is not None:
             _valley(axes, valley, colour, dashed=points[0].held_out)
         _points(axes, points, colour, source)
-        _label(axes, points, valley, colour)
+        if valley is not None or len(colours) <= MOST_NAMES:
+            _label(axes, points, valley, colour)
     style.log_axis(axes.xaxis, *_x_limits(analysis))
     axes.set_ylim(*_y_limits(analysis))
     axes.set_xlabel("parameters $N$")
