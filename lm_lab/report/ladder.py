@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from lm_lab.report import formatting, style
+from lm_lab.report import formatting, marks, style
 from lm_lab.report.page import Block, Figure, Number, Table
 from lm_lab.report.stored import Row, Sweep, budget
 from lm_lab.scaling.collapse import Collapse, Curve, collapse
@@ -95,7 +95,8 @@ def _panel(axes: Axes, each: Collapse) -> None:
     colours = style.budget_colours(budgets)
     for compute, curve in zip(budgets, each.curves):
         label = f"{style.math_power(compute)} FLOPs"
-        axes.plot(each.x, curve, color=colours[compute], linewidth=1.1, label=label)
+        look = {"color": colours[compute], "linewidth": 1.1, "label": label}
+        marks.curve(axes, each.x, curve, f"{compute:g} FLOPs", **look)
     mean = np.mean(each.curves, axis=0)
     if each.noise is not None:
         half = mean * np.array(each.noise)
