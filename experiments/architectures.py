@@ -52,7 +52,7 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...], float]] = {
     "encoder-decoder": (
         {"family": "encoder_decoder", "depth": 2, "encoder_depth": 2, "heads": HEADS},
         (0.1, 0.25, 0.6),
-        1.1e4,
+        1.2e4,
     ),
     "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.25, 0.6, 1.5), 2.0e4),
     "Mamba": ({"family": "state_space", "block.name": "mamba", "depth": 2}, (0.4, 1.0, 2.5), 2.5e4),
