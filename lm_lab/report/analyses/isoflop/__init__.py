@@ -42,6 +42,8 @@ def _laws(results: Results, unit: str) -> list[Block]:
     made += [formulas] if formulas is not None else []
     made += [tables.valleys(analysis, unit)] if analysis.valleys else []
     made += [tables.variants(analysis)] if analysis.variants else []
+    best = tables.chosen(analysis)
+    made += [best] if best is not None else []
     made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
     made += [tables.counts(results)] if analysis.frontiers and results.counts[1:] else []
     return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]

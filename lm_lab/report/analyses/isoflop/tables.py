@@ -202,3 +202,23 @@ def notices(analysis: IsoflopAnalysis) -> list[Notice]:
         words = "; ".join(formatting.placed(item.where, item.message) for item in items)
         made.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{words}."))
     return made
+
+
+def chosen(analysis: IsoflopAnalysis) -> Table | None:
+    """The best of whatever else was swept, and the seeds' noise, a row a size; None without any."""
+    shown = [point for point in analysis.points if point.chosen or point.loss_sd is not None]
+    rows: list[list[Cell]] = [
+        [
+            Number(formatting.power(point.budget), point.budget),
+            Number(formatting.short(point.params), point.params),
+            point.chosen,
+            Number(f"{point.loss:.4f}", point.loss),
+            Number(str(point.seeds), point.seeds),
+            None if point.loss_sd is None else Number(f"{point.loss_sd:.2g}", point.loss_sd),
+        ]
+        for point in shown
+    ]
+    header = ["budget (FLOPs)", "N", "best settings", "loss", "seeds", "s.d. over seeds"]
+    return (
+        Table(header, rows, "The best of what else was swept, mean over seeds.") if rows else None
+    )
