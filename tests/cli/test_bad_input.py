@@ -128,7 +128,7 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 
 COMMANDS = {
     "trian": "did you mean 'train'",
-    "--workdir=x": "known: check, convert, evaluate, forecasts, generate, keys, merge, plan, "
+    "--workdir=x": "known: check, convert, evaluate, fit, forecasts, generate, keys, merge, plan, "
     "report, sweep, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
