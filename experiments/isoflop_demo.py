@@ -7,7 +7,7 @@ its runs start.
 Warm-up is a share of the run, and the batch grows with the budget, so that neither leans against
 the large models, which take the fewest steps. Every size is tried at three peak rates, and at the
 middle one with a second seed. The rate is chosen by one part of the held-out text, and the loss is
-that of another part. The held-out budget has the middle rate alone.
+that of another part. The held-out budget has the middle rate and one seed alone.
 
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Answer:   isoflop_demo.md, beside this file
@@ -26,7 +26,7 @@ DEPTH, HEADS, VOCAB = 2, 2, 257
 BATCHES = {2.5e10: 8, 7e10: 10, 2e11: 12, 6e11: 16}  # windows a step, by budget in FLOPs
 HELD_OUT = max(BATCHES)
 SIZES = (0.35, 0.6, 1.0, 1.7, 2.8)  # times the centre of a budget
-HELD_OUT_SIZES = (0.6, 1.0, 1.7)
+HELD_OUT_SIZES = (0.5, 0.8, 1.25, 2.0)
 RATE = 0.4  # times 1 / width: the middle one
 STEP = 2.75  # between rates
 JUDGED, CHOSEN_BY = 1920, 960  # held-out windows: of the loss, of the choice of the rate
@@ -78,8 +78,8 @@ def tuned(width: int) -> Sweep:
 
 
 def untuned(width: int) -> Sweep:
-    """Two seeds of the middle rate."""
-    return _runs([RATE / width], [0, 1])
+    """The middle rate alone."""
+    return _runs([RATE / width], [0])
 
 
 def _runs(rates: Sequence[float], seeds: Sequence[int]) -> Sweep:

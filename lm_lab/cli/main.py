@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "convert a model from or to transformers",
     "merge": "merge a run's adapter into its base model",
     "sweep": "run a study and write its report",
+    "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",
     "forecasts": "count how many registered forecasts of held-out runs held",
     "check": "run the laws of its kind on a module of lm_lab's or of yours",

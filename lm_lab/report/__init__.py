@@ -34,7 +34,14 @@ def write(directory: Path) -> Path:
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     try:
         facts, figures = appendix.facts(sweep), directory / "figures"
-        html = page.render(sweep.study.name, sweep.study.question, facts, report, figures)
+        html = page.render(
+            sweep.study.name,
+            sweep.study.question,
+            facts,
+            report,
+            figures,
+            appendix.about(sweep),
+        )
         record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"

@@ -34,13 +34,18 @@ MEASURED = (
     "tokens",
     "flops",
     "loss",
+    "selection_loss",
     "bits_per_byte",
+    "selection_loss",
     "seconds",
     "compile_seconds",
+    "runs",
+    "loss_sd",
 )
 """The columns of a results table that tell of a run, and so are no settings that a sweep varied;
-NAME_bits_per_byte of other objectives are too.
+NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too.
 """
+_MEASURED_BY_NAME = re.compile("^flops_|_bits_per_byte$")
 
 _RESTORE = "restore the file from a copy"
 _LAUNCH = "launch lm-lab sweep again to write it anew"
@@ -137,7 +142,7 @@ def _check_run(path: Path, number: int, run: Any) -> None:
 def swept(rows: Sequence[Row]) -> list[str]:
     """The columns of a results table that are settings: what was varied, and the peak rate."""
     columns = dict.fromkeys(key for row in rows for key in row)
-    return [key for key in columns if key not in MEASURED and not key.endswith("_bits_per_byte")]
+    return [key for key in columns if key not in MEASURED and not _MEASURED_BY_NAME.search(key)]
 
 
 def write_table(directory: Path, rows: Sequence[Row]) -> None:

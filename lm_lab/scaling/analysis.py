@@ -10,6 +10,7 @@ from lm_lab.scaling import budgets, guards
 from lm_lab.scaling.best import best_of_each
 from lm_lab.scaling.bootstrap import band, estimate, resample
 from lm_lab.scaling.doubts import outlier_cautions, valley_cautions
+from lm_lab.scaling.folding import folded
 from lm_lab.scaling.held_out import Evidence, compare_all, missed
 from lm_lab.scaling.laws import LawFit, Quantity, fit_law, frontier
 from lm_lab.scaling.optimum import MeasuredCost, exponent_over, optimal_params
@@ -78,8 +79,8 @@ def analyse_isoflop(
         frontiers=tuple(frontiers),
         variants=tuple(study.variants()),
         held_out=next((each for each in chosen if each.predictor == predictor), None),
-        refusals=tuple(study.refusals),
-        cautions=tuple(study.cautions),
+        refusals=folded(study.refusals),
+        cautions=folded(study.cautions),
         comparisons=tuple(comparisons),
         noise=valleys.noise,
         skew=valleys.skew,

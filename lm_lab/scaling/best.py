@@ -14,12 +14,12 @@ Array = np.ndarray
 @dataclass(frozen=True)
 class _Grid:
     """How the runs of one cell were tuned: `best` has the seeds of the best rate and settings,
-    `at_best` their mean at the optimum of the `rates` tried with these settings.
+    `tried` those of each of the `rates` with these settings.
     """
 
     where: str
     best: Points
-    at_best: Points
+    tried: list[Points]
     rates: Array
     edges: tuple[str, ...]  # numeric settings with three or more values, the best at an end
 
@@ -45,7 +45,7 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
             message = f"no run of {grid.where} gave a finite, positive loss: the cell is left out"
             cautions.append(Caution("run left out", grid.where, message))
     cautions += _rate_cautions(grids) + _setting_cautions(grids)
-    return _joined(points, [grid.at_best for grid in grids]), tuple(cautions)
+    return _joined(points, [_at_optimum(grid) for grid in grids]), tuple(cautions)
 
 
 def _tune(cell: Points, key: Array) -> _Grid:
@@ -53,7 +53,7 @@ def _tune(cell: Points, key: Array) -> _Grid:
     for i, (rate, setting) in enumerate(zip(cell.rate, cell.settings)):
         groups.setdefault((repr(setting), repr(float(rate))), []).append(i)
     tried = [cell.where(np.array(index)) for index in groups.values()]
-    best = min(tried, key=lambda group: (group.choice.mean(), group.rate[0]))
+    best = min(tried, key=lambda group: (_average(group, group.choice), group.rate[0]))
     same = [group for group in tried if group.settings[0] == best.settings[0]]
     same.sort(key=lambda group: group.rate[0])
     edges = []
@@ -63,7 +63,7 @@ def _tune(cell: Points, key: Array) -> _Grid:
             edges.append(f"{name}={value}")
     where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
     rates = np.array([group.rate[0] for group in same])
-    return _Grid(where, best, _at_optimum(best, same, rates), rates, tuple(edges))
+    return _Grid(where, best, same, rates, tuple(edges))
 
 
 def _is_number(value: object) -> bool:
@@ -75,21 +75,25 @@ def _usable(group: Points) -> bool:
     return bool((np.isfinite(values) & (values > 0)).all())
 
 
-def _at_optimum(group: Points, tried: list[Points], rates: Array) -> Points:
+def _average(group: Points, losses: Array) -> float:
+    """The mean over runs, each of which may be a mean over seeds already."""
+    return float(np.average(losses, weights=group.runs))
+
+
+def _at_optimum(grid: _Grid) -> Points:
     """The seeds of the best rate as one cell, at the optimum of the rates tried."""
-    choice, loss = (
-        np.array([values.mean() for values in losses])
-        for losses in ([each.choice for each in tried], [each.loss for each in tried])
-    )
-    rate, weights = optimum(rates, choice)
+    group = grid.best
+    choice = np.array([_average(each, each.choice) for each in grid.tried])
+    loss = np.array([_average(each, each.loss) for each in grid.tried])
+    rate, weights = optimum(grid.rates, choice)
     used = weights != 0  # an infinite loss elsewhere would make NaN
-    spread = group.loss.std(ddof=1) if len(group) > 1 else np.nan
+    spread = group.loss.std(ddof=1) if len(group) > 1 else group.loss_sd[0]
     return replace(
         group.where(np.array([0])),
         rate=np.array([rate]),
         choice=np.array([weights[used] @ choice[used]]),
         loss=np.array([weights[used] @ loss[used]]),
-        runs=np.array([float(len(group))]),
+        runs=np.array([group.runs.sum()]),
         loss_sd=np.array([spread]),
     )
 
@@ -122,7 +126,12 @@ def _rate_cautions(grids: list[_Grid]) -> list[Caution]:
         message = f"the {side} of two rates wins in every cell: the best rate may lie beyond it"
         cautions.append(Caution(kind, f"all {len(two_sided)} cells with two rates", message))
     if grids and max(len(grid.rates) for grid in grids) == 1:
-        message = "one rate a cell: the valleys may be those of the rate"
+        known = any(np.isfinite(grid.rates).any() for grid in grids)
+        message = (
+            "one rate a cell: the valleys may be those of the rate"
+            if known
+            else "the runs have no peak rate: whether it was tuned is not known"
+        )
         cautions.append(Caution("rate not tuned", "all cells", message))
     return cautions
 

@@ -5,26 +5,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from lm_lab.scaling.contract import COLUMNS
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-MEANINGS = {
-    "params": "N, parameters; of a mixture of experts all of them",
-    "tokens": "D, training tokens, repeats counted",
-    "flops": "C, training FLOPs",
-    "loss": "held-out loss, nats",
+MEANINGS = COLUMNS | {
     "loss_sd": "sample s.d. of the loss over seeds, nats",
-    "runs": "seeds that a loss is the mean of",
     "budget": "compute budget that runs share, FLOPs",
     "seed": "seed of a run",
-    "rate": "peak learning rate",
-    "batch": "tokens a batch",
-    "unique_tokens": "tokens of the data before any repeats",
     "epochs": "passes over the data",
-    "active_params": "parameters that one token uses",
-    "experts": "experts of a layer; 1: a dense model",
-    "decayed": "share of the learning rate's decay behind a row, 0 to 1",
-    "accuracy": "share of right answers, 0 to 1",
     "error": "share of wrong answers, 0 to 1",
 }
 """The standard columns, and what each holds. Every value is a number."""
@@ -42,11 +31,10 @@ _ALIASES = {
     "heldout_loss held_out_loss nll cross_entropy ce_loss loss_validation final_val_loss",
     "loss_sd": "loss_sd loss_std loss_stdev sd_loss std_loss loss_stderr",
     "runs": "runs n_seeds num_seeds seeds",
-    "budget": "budget budget_flops flops_budget flop_budget isoflop compute_budget "
-    "train_budget_flops",
+    "budget": "budget budget_flops flops_budget flop_budget isoflop compute_budget",
     "seed": "seed random_seed rng_seed",
     "rate": "rate lr peak_lr max_lr learning_rate peak_rate peak_learning_rate optimizer_peak_rate",
-    "batch": "batch bs batch_size global_bs global_batch_size bsz batch_tokens train_batch_size",
+    "batch": "batch bs batch_size global_bs global_batch_size bsz batch_tokens",
     "unique_tokens": "unique_tokens u_d unique_data n_unique_tokens tokens_unique",
     "epochs": "epochs n_epochs num_epochs",
     "active_params": "active_params n_active activated_params params_active active_parameters",
@@ -63,6 +51,7 @@ _HYPERPARAMETERS = (
     "weight_decay schedule decay optimizer momentum beta1 beta2 dropout init_scale clip "
     "aspect_ratio context length seq_len sequence_length"
 )
+_SECTIONS = r"(model|objective|data|optimizer|schedule|train|adapter|precision)(\.|$)"
 SETTINGS = frozenset(_HYPERPARAMETERS.split())
 """Columns of numbers that are settings of a run, not its results. Columns of text are, too."""
 
@@ -185,6 +174,12 @@ def _unit(name: str, unit: str) -> tuple[float, bool] | None:
         return float(word), False
     factor = scales.get(word.removesuffix("s"), scales.get(word))
     return None if factor is None else (factor, False)
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column is a setting by its name: of SETTINGS, or a key of a config of ours."""
+    last = column.strip().lower().rpartition(".")[2]
+    return last in SETTINGS or re.match(_SECTIONS, column) is not None
 
 
 def is_count(name: str) -> bool:

@@ -18,6 +18,14 @@ from lm_lab.types import UserError
 Array = np.ndarray
 Setting = tuple[tuple[str, Any], ...]
 """What a run was set to, beyond its size, budget, rate and seed: (name, value) pairs."""
+_OPTIONAL = (
+    "budget_flops",
+    "optimizer.peak_rate",
+    "seed",
+    "selection_loss",
+    "runs",
+    "loss_sd",
+)
 _LISTS = ("settings", "left_out")  # the fields of Points that are no arrays
 
 
@@ -84,6 +92,8 @@ def make_points(
     seed=None,
     settings: Mapping[str, Sequence[Any]] | None = None,
     names: Sequence[str] | None = None,
+    runs=None,
+    loss_sd=None,
     left_out=(),
 ) -> Points:
     """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
@@ -91,6 +101,7 @@ def make_points(
 
     The best is chosen by `choice`, by default the loss itself.
     `settings` are columns of whatever else was swept, `names` those of the runs, for messages.
+    Where each loss is a mean over seeds, `runs` (1 where NaN) and `loss_sd` say of how many.
     Raises UserError for a run without a size, or with neither budget nor FLOPs (it belongs to no
     cell), and for two runs that differ in nothing, not even the seed.
     """
@@ -98,9 +109,9 @@ def make_points(
         np.asarray(values, np.float64) for values in (params, tokens, flops, loss)
     )
     blank = np.full(len(loss), np.nan)
-    budget, rate, seed = (
+    budget, rate, seed, runs, loss_sd = (
         blank if values is None else np.asarray(values, np.float64)
-        for values in (budget, rate, seed)
+        for values in (budget, rate, seed, runs, loss_sd)
     )
     budget = np.where(np.isnan(budget), flops, budget)
     if not (np.isfinite(params).all() and np.isfinite(budget).all()):
@@ -118,8 +129,8 @@ def make_points(
         budget,
         rate,
         seed,
-        runs=np.ones(len(loss)),
-        loss_sd=blank,
+        runs=np.where(np.isnan(runs), 1.0, runs),
+        loss_sd=loss_sd,
         settings=_varying(settings or {}, budget, params),
         left_out=(*left_out, *cautions),
     )
@@ -187,10 +198,7 @@ def points_from_rows(
         name, status = row.get("name", "a run"), row.get("status", "complete")
         loss = math.inf if status == "diverged" else _number(row, "loss")
         values = [_number(row, key) for key in (params, "tokens", "flops")]
-        optional = [
-            _number(row, key, needed=False)
-            for key in ("budget_flops", "optimizer.peak_rate", "seed", "selection_loss")
-        ]
+        optional = [_number(row, key, needed=False) for key in _OPTIONAL]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
         if (
             status in ("complete", "diverged")
@@ -204,7 +212,7 @@ def points_from_rows(
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 8).T
+    columns = np.array(kept, np.float64).reshape(-1, 4 + len(_OPTIONAL)).T
     return make_points(
         *columns[:4],
         budget=columns[4],
@@ -213,6 +221,8 @@ def points_from_rows(
         choice=columns[7],
         settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
         names=names,
+        runs=columns[8],
+        loss_sd=columns[9],
         left_out=left_out,
     )
 

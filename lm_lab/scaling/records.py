@@ -31,6 +31,7 @@ CautionKind = Literal[
     "outlier",
     "best rate at the edge of its grid",
     "best setting at the edge of its grid",
+    "best of several settings",
     "budgets joined",
     "rate not tuned",
     "irreducible loss near 0",
@@ -92,7 +93,8 @@ class Point:
     """The best of one (N, D) cell: the mean loss over seeds at the optimum of the rates tried.
 
     `predicted` is the surface's loss and `residual` is log(loss / predicted); both are None without
-    a surface.
+    a surface. `chosen` names the best of whatever else was swept, as "train.batch_size=64";
+    `loss_sd` is the sample s.d. over the seeds, nats (None with fewer than two).
     """
 
     params: float
@@ -105,6 +107,8 @@ class Point:
     held_out: bool
     predicted: float | None
     residual: float | None
+    chosen: str = ""
+    loss_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,8 @@ class Surface:
 
     `exponent_params` is a = beta / (alpha + beta), `exponent_tokens` is b = 1 - a; `noise` is the
     residual s.d. in log loss, corrected for five parameters; `objective` the minimised sum;
-    `condition` the condition number of the column-scaled Jacobian in centred coordinates.
+    `condition` the condition number of the column-scaled Jacobian in centred coordinates;
+    `resamples` a few of the bootstrap's (E, A, B, alpha, beta).
     """
 
     E: Estimate
@@ -195,6 +200,7 @@ class Surface:
     objective: float
     noise: float | None
     condition: float
+    resamples: tuple[tuple[float, ...], ...] = ()
 
     def at(self, params: float, tokens: float) -> float:
         """Loss at a model size and a number of tokens, nats a token."""

@@ -8,6 +8,7 @@ from lm_lab.scaling.records import Point, Surface
 from lm_lab.scaling.surface import SurfaceFit, log_loss
 
 Array = np.ndarray
+KEPT_RESAMPLES = 200  # of the surface, in its record: enough to draw pairs of parameters
 
 
 def surface_record(fit: SurfaceFit, thetas: Array, level: float) -> Surface:
@@ -18,7 +19,15 @@ def surface_record(fit: SurfaceFit, thetas: Array, level: float) -> Surface:
     columns = [np.exp(log_e), np.exp(log_a), np.exp(log_b), alphas, betas, share, 1 - share]
     E, A, B, alpha, beta, a, b = (estimate(column[0], column[1:], level) for column in columns)
     points, noise = len(fit.residuals), fit.noise()
-    return Surface(E, A, B, alpha, beta, a, b, points, fit.objective, noise, fit.condition)
+    kept = _few(np.stack(columns[:5], -1)[1:])
+    return Surface(E, A, B, alpha, beta, a, b, points, fit.objective, noise, fit.condition, kept)
+
+
+def _few(thetas: Array) -> tuple[tuple[float, ...], ...]:
+    """At most KEPT_RESAMPLES of the resampled parameters [R 5], evenly chosen, finite ones."""
+    known = thetas[np.isfinite(thetas).all(-1)]
+    chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), KEPT_RESAMPLES)).astype(int))
+    return tuple(tuple(map(float, theta)) for theta in known[chosen])
 
 
 def point_records(cells: Points, seen: Array, surface: SurfaceFit | None) -> tuple[Point, ...]:
@@ -40,6 +49,8 @@ def point_records(cells: Points, seen: Array, surface: SurfaceFit | None) -> tup
             held_out=not seen[i],
             predicted=predicted[i],
             residual=None if predicted[i] is None else float(np.log(cells.loss[i] / predicted[i])),
+            chosen=cells.chosen[i],
+            loss_sd=None if np.isnan(cells.loss_sd[i]) else float(cells.loss_sd[i]),
         )
         for i in range(len(cells))
     )

@@ -72,13 +72,11 @@ def make_table(
     *,
     needed: Sequence[str] = ("params", "tokens", "loss"),
     rows: Mapping[str, str] | None = None,
-    settings: Sequence[str] | None = None,
     where: str = "table",
 ) -> Table:
     """Reads a table's columns, found by their usual names or by `chosen` (columns.choose).
 
     rows      the values that these columns of the table must have: other rows are no part of it
-    settings  the columns that are settings of a run; None: those of text, and of SETTINGS
     Where they are absent, C is 6 N D, D is C / (6 N), N is C / (6 D) and a share of errors is one
     less that of right answers; `origins` says so. A row that lacks a needed number is left out with
     a caution. Raises UserError, one line that begins with `where`, for what cannot be read, is
@@ -101,7 +99,7 @@ def make_table(
         )
     taken = {choice.source for choice in found.values()}
     rest = {name: values for name, values in source.items() if name not in taken}
-    names, others = _names(rest, len(read[needed[0]])), _settings(rest, settings)
+    names, others = _names(rest, len(read[needed[0]])), _settings(rest)
     byte = "loss" in found and found["loss"].byte
     ordered = {name: read[name] for name in columns.MEANINGS if name in read}
     table = Table(ordered, names, others, origins, "byte" if byte else "token")
@@ -179,16 +177,13 @@ def _names(rest: Mapping[str, Sequence[Any]], count: int) -> tuple[str, ...]:
     return tuple(f"row {i}" for i in range(1, count + 1))
 
 
-def _settings(
-    rest: Mapping[str, Sequence[Any]], chosen: Sequence[str] | None
-) -> dict[str, tuple[Any, ...]]:
-    if chosen is not None:
-        return {name: tuple(rest[name]) for name in chosen if name in rest}
+def _settings(rest: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
+    """The columns that are settings of a run: those of words, and those known by their names."""
     found = {}
     for name, values in rest.items():
-        plain = name.strip().lower()
         texts = any(isinstance(cell, str) and checks.literal(cell) == cell for cell in values)
-        if plain in columns.SETTINGS or (texts and plain not in (*columns.RUN_NAMES, "status")):
+        ours = name.strip().lower() in (*columns.RUN_NAMES, "status", "message")
+        if columns.is_setting(name) or (texts and not ours):
             found[name] = tuple(checks.literal(cell) for cell in values)
     return found
 

@@ -285,8 +285,7 @@ def _count(
     def part(run: Planned) -> Part:
         own, result = cost(run.config), results[run.name]
         if result.get("status") == "complete":
-            seconds = result["seconds"] + (result.get("compile_seconds") or 0.0)
-            return Part(own, begun[run.name], 1.0, None if begun[run.name] else seconds)
+            return Part(own, begun[run.name], 1.0, None if begun[run.name] else result["seconds"])
         if result.get("status"):
             return Part(own, 1.0, 1.0, None)
         return Part(own, begun[run.name], _paid(directory, run), None)

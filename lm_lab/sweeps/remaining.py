@@ -13,7 +13,7 @@ SPREAD = 1.5  # costs within this factor do not tell what a run takes beside its
 
 class Part(NamedTuple):
     """A run of a launch: what it costs (groups.cost), and which shares of that were paid before the
-    launch and are paid by now. `seconds` of its training and compiling, once it is complete.
+    launch and are paid by now. `seconds` of its training, once it is complete.
     """
 
     cost: float
@@ -22,45 +22,63 @@ class Part(NamedTuple):
     seconds: float | None
 
 
-Phases = Sequence[Sequence[Sequence[Part]]]
-"""Phases that follow one another, of units in the order in which they start, of runs."""
+Unit = Sequence[Part]
+"""Runs that one process trains together."""
+Phases = Sequence[Sequence[Unit]]
+"""Phases that follow one another, of units in the order in which they start."""
 
 
 class Clock:
-    """Tells the time left. It counts the seconds for which workers were busy: near the end, and
-    before each phase, some have nothing to do.
+    """Tells the time left. It counts the seconds for which workers were busy, apart for units that
+    start up and compile and for those that get on: near the end, and before each phase, some
+    workers have nothing to do.
     """
 
     def __init__(self, workers: int, now: Callable[[], float] = time.monotonic) -> None:
         self._workers, self._now = workers, now
-        self._last, self._busy = now(), 0.0
+        self._last, self._starting, self._training = now(), 0.0, 0.0
 
     def left(self, phases: Phases) -> float | None:
         """Seconds until all runs have ended; None before any has got on."""
-        now = self._now()
-        waiting = [sum(map(_unfinished, phase)) for phase in phases]
-        current = next((units for units in waiting if units), 0)
-        self._busy += (now - self._last) * min(self._workers, current)
-        self._last = now
-        runs = [run for phase in phases for unit in phase for run in unit]
-        expected = seconds_by_cost(runs)
+        self._count(phases)
+        units = [unit for phase in phases for unit in phase]
+        expected = seconds_by_cost([run for unit in units for run in unit])
         known = sum(
             run.seconds or expected(run.cost) * (run.paid - run.before)
-            for run in runs
+            for unit in units
+            for run in unit
             if run.paid > run.before
         )
-        if not known or not self._busy:
+        if not known or not self._training:
             return None
-        # Start-up and saving are not in a run's seconds; what one takes is as in those so far.
-        return self._busy / known * sum(self._makespan(phase, expected) for phase in phases)
+        start = self._starting / sum(map(_gets_on, units))
+        # Evaluation and saving are not in a run's seconds; they take what they took so far.
+        pace = self._training / known
 
-    def _makespan(self, units: Sequence[Sequence[Part]], expected: Callable) -> float:
-        """Seconds until the units have ended, each given to the worker that is free first."""
-        free = [0.0] * self._workers
-        for unit in units:
-            seconds = sum(expected(run.cost) * (1 - run.paid) for run in unit)
-            heapq.heapreplace(free, free[0] + seconds)
-        return max(free)
+        def seconds(unit: Unit) -> float:
+            training = pace * sum(expected(run.cost) * (1 - run.paid) for run in unit)
+            return training + (0.0 if _gets_on(unit) else start)
+
+        return sum(_makespan([*map(seconds, phase)], self._workers) for phase in phases)
+
+    def _count(self, phases: Phases) -> None:
+        now = self._now()
+        passed, self._last = now - self._last, now
+        waiting = ([unit for unit in phase if _unfinished(unit)] for phase in phases)
+        current = next(filter(None, waiting), [])[: self._workers]
+        training = sum(map(_gets_on, current))
+        self._training += passed * training
+        self._starting += passed * (len(current) - training)
+
+
+def _makespan(units: Sequence[float], workers: int) -> float:
+    """Seconds until units of so many seconds have ended, each given to the worker that is free
+    first.
+    """
+    free = [0.0] * workers
+    for seconds in units:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
 
 
 def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:
@@ -80,5 +98,9 @@ def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:
     return lambda cost: fixed + rate * cost
 
 
-def _unfinished(unit: Sequence[Part]) -> bool:
+def _gets_on(unit: Unit) -> bool:
+    return any(run.paid > run.before for run in unit)
+
+
+def _unfinished(unit: Unit) -> bool:
     return any(run.paid < 1 for run in unit)

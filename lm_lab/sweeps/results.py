@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.runs.status import Status, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
 from lm_lab.values import table_value
@@ -22,7 +23,8 @@ def collect(directory: Path) -> list[Row]:
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
-    params_body, params_total; tokens (D); flops (C, counted); loss (held out, nats a token);
+    params_body, params_total; tokens (D); flops (C, counted); flops_NAME by
+    the conventions of compute/conventions.py; loss (held out, nats a token);
     bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; where
     any run has train.selection_batches, selection_loss, selection_bits_per_byte and
     NAME_selection_bits_per_byte, on the text that settings are to be chosen by; seconds of
@@ -61,6 +63,7 @@ def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory:
         "params_total": params.get("total"),
         "tokens": result.get("tokens"),
         "flops": result.get("flops"),
+        **_by_convention(result),
         "loss": final.get("eval/heldout/nll"),
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
         **{f"{name}_bits_per_byte": final.get(f"eval/{name}/bits_per_byte") for name in also},
@@ -68,6 +71,16 @@ def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory:
         "seconds": result.get("seconds"),
         "compile_seconds": result.get("compile_seconds"),
     }
+
+
+def _by_convention(result: Mapping[str, Any]) -> Row:
+    """The FLOPs of the run as other papers count them; None where the run does not say."""
+    per_token, tokens = result.get("flops_per_token") or {}, result.get("tokens")
+    return {f"flops_{name}": _product(per_token.get(name), tokens) for name in CONVENTIONS}
+
+
+def _product(each: float | None, tokens: float | None) -> float | None:
+    return None if each is None or tokens is None else each * tokens
 
 
 def _selection(final: Mapping[str, Any], also: list[str]) -> Row:

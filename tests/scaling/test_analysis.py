@@ -40,7 +40,8 @@ def test_noise_and_outliers_are_survived_and_named(read_points):
         found.frontier("approach 3").exponent_params,
     ):
         assert estimate.low < 0.36 / 0.71 < estimate.high
-    assert [caution.kind for caution in found.cautions].count("outlier") == 2
+    named = [caution.where for caution in found.cautions if caution.kind == "outlier"]
+    assert (len(named), len(set(named))) == (4, 2)  # each by the surface and by its own valley
     assert found.held_out.inside
 
 
@@ -191,3 +192,16 @@ def test_an_over_training_grid_gives_a_surface_but_no_valleys(read_points):
     assert "too few points" in kinds(found.refusals)
     a = found.surface.exponent_params
     assert 0.3 < a.low < a.value < a.high < 0.8
+
+
+def test_budgets_of_their_own_are_one_refusal():
+    flops = np.geomspace(1e18, 1e22, 60)
+    params = np.sqrt(flops / 120) * np.tile([0.5, 1.0, 2.0], 20)
+    tokens = flops / 6 / params
+    points = make_points(params, tokens, flops, 1.8 + 480 / params**0.35 + 2100 / tokens**0.37)
+    found = analyse_isoflop(points, resamples=20)
+    few = [refusal for refusal in found.refusals if refusal.kind == "too few points"]
+    assert len(few) == 1
+    assert "59 more of this kind" in few[0].message
+    assert found.surface.alpha.value == pytest.approx(0.35, abs=1e-4)
+    assert len(found.variants) < 30

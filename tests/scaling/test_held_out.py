@@ -46,6 +46,26 @@ def test_the_laws_of_the_valleys_predict_too(isoflop):
     assert predicted.low < held.loss.min() < predicted.high
 
 
+def test_three_budgets_predict_the_fourth_by_their_valleys_nine_times_in_ten(isoflop):
+    # A pure power law (E = 0) through three such budgets covers in half of them at best. Here E is
+    # known to +- .1 nats, as from a surface.
+    inside = 0
+    for seed in range(80):
+        rng = np.random.default_rng([seed, 1])
+        points = isoflop(sizes=5, ratio=1.7, noise=0.008, seed=seed)
+        held = points.budget == 3e12
+        valleys = fit_valleys(points.where(~held), 0.9, 200, rng)
+        if len(valleys.good()) < 3:
+            continue
+        fitted = 0.7 + 0.1 * rng.standard_normal()
+        irreducible = np.array([fitted, *(fitted + 0.1 * rng.standard_normal(200))])
+        loss = fit_law("loss", valleys.good(), 0.9, irreducible)
+        params = fit_law("params", valleys.good(), 0.9)
+        predicted = predict_from_laws(loss, params, valleys, points.where(held), 0.9, rng)
+        inside += predicted.low < points.loss[held].min() < predicted.high
+    assert 64 <= inside <= 78  # binomial(80, .9) is under 65 or over 78 once in 50
+
+
 def test_sizes_far_from_the_optimum_are_predicted_to_lose(isoflop):
     # two sizes at 4.5 and 6.8 times N*: the lowest of them lies above L*
     near, far = (isoflop(budgets=(1e13,), sizes=2, off=off) for off in (0.0, 1.7))

@@ -10,7 +10,7 @@ from functools import partial
 
 from lm_lab.scaling.curves import form
 from lm_lab.scaling.powers import growth
-from lm_lab.scaling.tuned import optima
+from lm_lab.scaling.optima import optima
 
 FORM = form(
     "rate",

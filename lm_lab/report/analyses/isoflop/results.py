@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lm_lab.report.analyses.isoflop.conventions import Refit, refits
 from lm_lab.report.stored import Row
 from lm_lab.runs.sweep import swept
 from lm_lab.scaling.analysis import analyse_isoflop
@@ -53,6 +54,7 @@ class Results:
     settings: Settings
     analysis: IsoflopAnalysis
     counts: tuple[Count, ...]
+    conventions: tuple[Refit, ...] = ()
 
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
@@ -67,14 +69,16 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def analyse(rows: Sequence[Row], settings: Settings) -> Results:
-    """Analyses a sweep's rows, once for each way to count N."""
+    """Analyses a sweep's rows, once for each way to count N and for each to count C."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {
         column: analyse_column(rows, column, settings)
         for column in dict.fromkeys(["params", *present])
     }
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
-    return Results(settings, analyses["params"], tuple(counts))
+    analysis = analyses["params"]
+    refitted = refits(rows, analysis, lambda counted: analyse_column(counted, "params", settings))
+    return Results(settings, analysis, tuple(counts), refitted)
 
 
 def analyse_column(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
