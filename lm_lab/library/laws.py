@@ -12,11 +12,11 @@ from lm_lab import registry
 from lm_lab.report import formatting, forms, page, style, tables
 from lm_lab.report.analyses.isoflop import figures
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse
+from lm_lab.scaling.conditions import best_of_each
 from lm_lab.scaling.contract import Form, FormFit
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
 from lm_lab.scaling.sources import Columns, Source, read_columns
 from lm_lab.scaling.table import Table, make_table
-from lm_lab.scaling.tuned import tuned
 from lm_lab.schema import build, suggest
 from lm_lab.sweeps import results as sweeps
 from lm_lab.types import UserError
@@ -253,10 +253,14 @@ def _table_of(
     rows: Mapping[str, str] | None,
     where: str,
 ) -> Table:
-    """The table that a law of another form is fitted to: one row for each value of its inputs."""
+    """The table that a law of another form is fitted to; a law of losses or accuracies is given the
+    best of each condition, one of optima or envelopes every row.
+    """
     read = make_table(source, columns, needed=form.needs, rows=rows, where=where)
+    if form.target not in ("loss", "accuracy"):
+        return read
     inputs = [each for each in (*form.needs, *form.optional) if each not in (form.target, "runs")]
-    return tuned(read, [each for each in inputs if each in read], form.target, where)
+    return best_of_each(read, [each for each in inputs if each in read], form.target, where)
 
 
 def read_form(name: str) -> Form:

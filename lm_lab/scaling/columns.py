@@ -5,15 +5,26 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lm_lab.scaling.contract import COLUMNS
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
-MEANINGS = COLUMNS | {
+MEANINGS = {
+    "params": "N, parameters; of a mixture of experts all of them",
+    "tokens": "D, training tokens, repeats counted",
+    "flops": "C, training FLOPs",
+    "loss": "held-out loss, nats",
     "loss_sd": "sample s.d. of the loss over seeds, nats",
+    "runs": "seeds that a loss is the mean of",
     "budget": "compute budget that runs share, FLOPs",
     "seed": "seed of a run",
+    "rate": "peak learning rate",
+    "batch": "tokens a batch",
+    "unique_tokens": "tokens of the data before any repeats",
     "epochs": "passes over the data",
+    "active_params": "parameters that one token uses",
+    "experts": "experts of a layer; 1: a dense model",
+    "decayed": "share of the learning rate's decay behind a row, 0 to 1",
+    "accuracy": "share of right answers, 0 to 1",
     "error": "share of wrong answers, 0 to 1",
 }
 """The standard columns, and what each holds. Every value is a number."""

@@ -71,7 +71,7 @@ class Caution:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap percentile interval at the analysis' level (None: no interval)."""
+    """A value with the interval of its draws at the analysis' level (None: no interval)."""
 
     value: float
     low: float | None = None
@@ -274,7 +274,7 @@ class IsoflopAnalysis:
     """
 
     level: float
-    draws: int  # bootstrap resamples
+    draws: int  # of each interval: bootstrap resamples of approach 3, parametric of approach 2
     seed: int
     points: tuple[Point, ...]
     valleys: tuple[Valley, ...]

@@ -9,8 +9,8 @@ at the edge of its grid are left out with a caution. Published: k .58, c .571 (2
 from functools import partial
 
 from lm_lab.scaling.curves import form
-from lm_lab.scaling.optima import optima
 from lm_lab.scaling.powers import growth
+from lm_lab.scaling.tuned import optima
 
 FORM = form(
     "batch",

@@ -9,8 +9,8 @@ k 1.79, a -.713, b .307.
 from functools import partial
 
 from lm_lab.scaling.curves import form
-from lm_lab.scaling.optima import optima
 from lm_lab.scaling.powers import growth
+from lm_lab.scaling.tuned import optima
 
 FORM = form(
     "rate",

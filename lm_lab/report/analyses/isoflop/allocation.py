@@ -1,4 +1,4 @@
-"""N*(C) and D*(C): the compute-optimal split by approaches 2 and 3, with bootstrap bands."""
+"""N*(C) and D*(C): the compute-optimal split by approaches 2 and 3, with bands."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -29,7 +29,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
         "Compute-optimal parameters N* and tokens D* against compute. Diamonds: vertices of the "
         "valleys (open: held out, not fitted). Lines: the laws of approach 2 (solid, shaded band) "
         "and approach 3 (dashed, dotted band), with exponents and "
-        f"{formatting.percent(analysis.level)} bootstrap bands."
+        f"{formatting.percent(analysis.level)} bands."
     )
     if _reference(analysis) is not None:
         caption += " Below: the same, divided by the law of approach 3 (else 2)."

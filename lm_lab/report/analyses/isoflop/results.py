@@ -34,8 +34,8 @@ class Settings:
         "what predicts the held-out budget; choose it before you see the runs", "surface"
     )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
-    draws: int = setting("bootstrap draws", 1000, low=20, high=100_000)
-    seed: int = setting("seed of the bootstrap", 0, low=0)
+    draws: int = setting("draws of each interval", 1000, low=20, high=100_000)
+    seed: int = setting("seed of the draws", 0, low=0)
 
 
 @dataclass(frozen=True)
