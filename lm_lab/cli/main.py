@@ -11,7 +11,7 @@ from lm_lab.train.preemption import Signals, Stopped, leave
 COMMANDS = {
     "train": "train one run",
     "evaluate": "evaluate a run again, or the likelihood of any text",
-    "plan": "count what a run would cost, before it runs",
+    "plan": "count what a run would cost, and what a study would tell, before it runs",
     "generate": "continue a text with a run's model",
     "convert": "convert a model from or to transformers",
     "merge": "merge a run's adapter into its base model",

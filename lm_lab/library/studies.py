@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
-from lm_lab.data.text import Texts
-from lm_lab.library.counting import count_apart, count_here
+from lm_lab.library.counting import Counter, count_apart, count_here
+from lm_lab.library.designs import cautions_of, resolver
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
 from lm_lab.library.workers import worker_command
@@ -24,14 +24,12 @@ from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
 from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
-from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.forecasts import Forecasting
 from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 HERE = "here"  # the executor that is this process
@@ -60,7 +58,7 @@ class Sweep:
     def rows(self) -> list[Row]:
         """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
         tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
-        pandas.DataFrame(sweep.rows) is a table, and `fit_law` takes the rows.
+        pandas.DataFrame(sweep.rows) is a table, and `fit` takes the rows.
         """
         return results.collect(self.directory)
 
@@ -125,22 +123,17 @@ def run_study(
 
 
 def launch_study(
-    study: Study, directory: Path, make_runner: MakeRunner | None
+    study: Study, directory: Path, make_runner: MakeRunner | None, is_advised: bool = False
 ) -> tuple[Summary, set[str]]:
     """(how a launch ended, the outside packages that its runs name); without `make_runner` this
-    process trains them. Raises UserError.
+    process trains them. `is_advised`: it says what is weak in the design before the first run.
+    Raises UserError.
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     # what a study names is the user's wish
     trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
-    texts = Texts()
-
-    def resolve(overrides: Point) -> dict[str, Any]:
-        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
-        resolved = dict(task.values)
-        trusted.update(trust.packages(resolved))
-        return resolved
+    resolve = resolver(study, trusted)
 
     def review(rows: list[Row]) -> None:
         if make_runner is not None and RUNNING in trusted:
@@ -151,6 +144,7 @@ def launch_study(
             )
         analysis.check(settings, rows)
 
+    count = Counter(count_here if make_runner is None else partial(count_apart, trusted))
     begin = partial(
         launch,
         study,
@@ -158,7 +152,8 @@ def launch_study(
         resolve,
         partial(_command, trusted),
         review=review,
-        forecasting=_forecasting(analysis, settings, trusted, here=make_runner is None),
+        forecasting=_forecasting(analysis, settings, count),
+        advise=partial(cautions_of, analysis, settings, count) if is_advised else None,
     )
     if make_runner is not None:
         return begin(make_runner), trusted
@@ -208,9 +203,7 @@ def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) ->
     return worker_command(trusted, "members", str(directory), *names)
 
 
-def _forecasting(
-    analysis: Analysis[Any, Any], settings: Any, trusted: Collection[str], here: bool
-) -> Forecasting | None:
+def _forecasting(analysis: Analysis[Any, Any], settings: Any, count: Counter) -> Forecasting | None:
     """How the launch registers what the analysis predicts, if it predicts anything."""
     forecaster = analysis.forecaster
     if forecaster is None:
@@ -218,5 +211,5 @@ def _forecasting(
     return Forecasting(
         held_out=partial(forecaster.held_out, settings),
         forecast=lambda fitted, held: forecaster.forecast(fitted, held, settings),
-        sizes=count_here if here else partial(count_apart, trusted),
+        sizes=count,
     )

@@ -23,6 +23,23 @@ class Forecaster(NamedTuple, Generic[ConfigT]):
     observe: Callable[[Sequence[Row], ConfigT], float | None]
 
 
+class Assumptions(NamedTuple):
+    """What is assumed of runs that have not begun, where their design is judged."""
+
+    law: tuple[float, float, float, float, float] | None = None  # E, A, alpha, B, beta
+    noise: float = 0.01  # s.d. of a run's log loss: the share of its loss
+    added_flops: float | None = None  # for further runs, which are then proposed
+
+
+class Designer(NamedTuple, Generic[ConfigT]):
+    """How an analysis judges the design of a study before any run of it begins."""
+
+    # (rows of the planned runs with their counted sizes, settings) -> a line each
+    cautions: Callable[[Sequence[Row], ConfigT], list[str]]
+    # (such rows, settings, assumptions) -> lines of text, for lm-lab plan
+    describe: Callable[[Sequence[Row], ConfigT, Assumptions], list[str]]
+
+
 class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
     """How the runs of a study become its answer.
 
@@ -39,3 +56,5 @@ class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
     check: Callable[[ConfigT, Sequence[Row]], None] = lambda config, rows: None
     # None: nothing is held out, or nothing predicted of it
     forecaster: Forecaster[ConfigT] | None = None
+    # None: it has nothing to say of a design
+    designer: Designer[ConfigT] | None = None

@@ -58,15 +58,18 @@ def estimates(
     *,
     along: Literal["x", "y"] = "y",
     words: Sequence[str] = (),
+    runs: Sequence[Sequence[str]] = (),
     cap: float = 2.5,
     **look: Any,
 ) -> None:
-    """Draws estimates at `places` of the other axis, with their intervals as capped bars."""
+    """Draws estimates at `places` of the other axis, with their intervals as capped bars; `words`
+    and `runs` say what each is.
+    """
     for place, (other, value) in enumerate(zip(places, values)):
         style.bar(axes, value, other, look["color"], along=along, cap=cap)
         x, y = (value.value, other) if along == "x" else (other, value.value)
-        note = words[place] if words else ""
-        _record(axes, style.Mark(series, x, y, value.low, value.high, note, (), True))
+        note, names = words[place] if words else "", tuple(runs[place]) if runs else ()
+        _record(axes, style.Mark(series, x, y, value.low, value.high, note, names, True))
         axes.plot(x, y, **{"linestyle": "none", "marker": "D", **look})
 
 

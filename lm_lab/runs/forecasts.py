@@ -103,9 +103,8 @@ def sealed(registered: Registered) -> Registered:
 
 def hash_of_results(rows: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> str:
     """SHA-256 of rows of results and the settings of the analysis: what a forecast rests on."""
-    found = sorted(
-        [[row.get(column) for column in COLUMNS] for row in rows], key=lambda row: row[0]
-    )
+    ordered = sorted(rows, key=lambda row: str(row.get("name")))
+    found = [[row.get(column) for column in COLUMNS] for row in ordered]
     return _sha256([found, dict(analysis)])
 
 

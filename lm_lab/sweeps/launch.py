@@ -50,6 +50,8 @@ gives it.
 """
 Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
+Advise = Callable[[Sequence[Planned]], Sequence[str]]
+"""The planned runs -> what is weak in their design, a line each."""
 
 LOCAL: MakeRunner = functools.partial(local.make, local.Config())
 
@@ -83,17 +85,19 @@ def launch(
     environment: Callable[[], Mapping[str, Any]] = worker_environment,
     stream: TextIO | None = None,
     forecasting: Forecasting | None = None,
+    advise: Advise | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, where `make_runner` says: by default in processes
     of this machine.
 
     `environment` says what the workers will find. Shows its progress on the stream, by default
     stderr. Redoes nothing that is complete or diverged, and retries what failed. A run that fails
-    does not stop the others, except that held-out runs wait until `forecasting` has registered what
-    it predicts of them (sweeps/forecasts.py). Raises UserError,
-    with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
-    directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the
-    workers, write results.csv, and go on to the caller as Stopped.
+    does not stop the others. Before the first run `advise` says what is weak in the design, and
+    blocks nothing. Held-out runs wait until `forecasting` has registered what it predicts of them
+    (sweeps/forecasts.py). Ctrl-C, SIGTERM and SIGHUP end the workers, write results.csv, and go on
+    to the caller as Stopped. Raises UserError, with nothing stored touched, for a bad point, what
+    `review` refuses in the rows of all runs, a directory of another study, or one that another
+    launch holds.
     """
     out: TextIO = stream or sys.stderr
     planned = adopt(directory, plan(study, resolve))
@@ -114,6 +118,9 @@ def launch(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
                 "once\n"
             )
+        if advise and not any(run_directory(directory, run.name).exists() for run in planned):
+            out.write("".join(f"caution: {line}\n" for line in advise(planned)))
+            out.flush()
         try:
             runner = make_runner(found["devices"]["platform"])
             held = forecasts.held_out(directory, planned, forecasting)

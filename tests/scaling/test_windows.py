@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lm_lab.scaling.outliers import valley_outliers
 from lm_lab.scaling.points import make_points
 from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.valleys import fit_valleys
@@ -53,6 +54,9 @@ def test_porians_exponents_follow_from_a_window_and_not_from_all_sizes(read_poin
         named = {
             variant.name: variant.exponent_params for variant in valley_variants(points, points)
         }
+        typical = points.where(~valley_outliers(points))
+        kept = valley_variants(points, typical)[0].exponent_params
+        assert kept == pytest.approx(published, abs=0.035)
         off.append(named["approach 2"] - published)
         every.append(named["approach 2, all sizes"] - published)
         assert named["approach 2, window x4"] == pytest.approx(published, abs=0.035)

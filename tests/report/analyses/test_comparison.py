@@ -87,7 +87,7 @@ def test_the_planted_order_noise_and_handicap_come_back():
     assert results.noise.degrees == len(ARMS) * len(BUDGETS) * 3
     assert all(cell.valley.value == pytest.approx(1000) for cell in results.cells)
     assert [pair.told for pair in results.pairs] == [True, True]
-    assert (results.seeds_apart, results.text_apart) == (True, False)
+    assert not results.text_apart
     for item in results.multipliers:
         assert item.share.value == pytest.approx(1 / HANDICAP, rel=1e-6)
         assert item.share.low is not None
@@ -258,12 +258,13 @@ def test_the_page_says_it(tmp_path):
     assert page.count('<img src="data:image/svg+xml;base64,') == 4
 
 
-def test_text_and_seeds_that_choose_are_not_those_reported():
+def test_other_text_chooses_than_is_reported():
     by_text = [row | {"selection_bits_per_byte": 3 + row["optimizer.peak_rate"]} for row in rows()]
     results = analyse(by_text, SETTINGS)
     assert {cell.rate for cell in results.cells} == {0.5}
     assert results.text_apart
-    assert "chosen by other seeds and on other text than is reported" in text.answer(results)[-1]
+    assert "chosen on other text than is reported" in text.answer(results)[-1]
+    assert "chosen on the text that is reported" in text.answer(analysed())[-1]
 
 
 def test_another_swept_setting_is_no_seed_and_a_rate_that_diverged_is_not_chosen():
@@ -286,31 +287,34 @@ def test_another_swept_setting_is_no_seed_and_a_rate_that_diverged_is_not_chosen
     assert all(cell.rate != 1.0 and cell.rates == 3 for cell in cells)
 
 
-def test_the_best_of_several_equals_is_not_flattered():
-    """Eight settings of one expectation and two seeds: the lowest mean is too low by 1.42 standard
-    errors (the mean of the least of eight normal values); what is chosen by the other seed is not.
+def test_the_luck_of_the_best_is_taken_off():
+    """Three sizes at three rates, two seeds each, about a vertex of log loss 0: the vertex of the
+    lowest means is too low, and what is taken off makes up for it.
     """
-    random, found, naive = np.random.default_rng(0), [], []
-    for _ in range(400):
-        logs = 0.01 * random.normal(size=(8, 2))
+    random, size, rate = np.random.default_rng(0), np.log([0.5, 1.0, 2.0]), np.log([0.4, 1.0, 2.5])
+    planted = 0.03 * (size[:, None] - 0.1) ** 2 + 0.006 * rate**2
+    error, found = 0.01 / math.sqrt(2), []
+    for _ in range(200):
+        logs = planted[..., None] + 0.01 * random.normal(size=(3, 3, 2))
         tried = [
             Candidate(
-                1000.0,
-                rate,
+                1000 * math.exp(size[i]),
+                rate[j],
                 {
-                    seed: {"selection": math.exp(log), "bits_per_byte": math.exp(log)}
-                    for seed, log in enumerate(own)
+                    s: dict.fromkeys(("selection", "bits_per_byte"), math.exp(logs[i, j, s]))
+                    for s in (0, 1)
                 },
             )
-            for rate, own in enumerate(logs)
+            for i, j in itertools.product(range(3), range(3))
         ]
-        found.append(outcome(tried))
-        naive.append(logs.mean(1).min())
-    error = 0.01 / math.sqrt(2)
-    # the mean of 400 values of one standard error, within four of its own
-    assert abs(np.mean([each.log_bits for each in found])) < 4 * error / math.sqrt(400)
-    assert np.mean(naive) < -1.2 * error
-    assert found[0].variance == pytest.approx(1 / 2)
+        found.append(outcome(tried, 0.01, 100))
+    corrected = np.array([each.log_bits for each in found])
+    naive = corrected - [each.flattery for each in found]
+    # the mean of 200 values of about one standard error each is known within error / 14
+    assert naive.mean() < -3 * error / 14
+    assert abs(corrected.mean()) < 3 * error / 14
+    assert abs(corrected.mean()) < abs(naive.mean()) / 2
+    assert corrected.std() == pytest.approx(error, rel=0.2)
 
 
 def test_pairs_of_one_budget_have_tukeys_intervals():

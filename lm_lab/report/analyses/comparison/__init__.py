@@ -1,8 +1,9 @@
 """The report of a comparison: which architecture makes the best use of compute and time.
 
-Each contender has a size of its own, by its own valley. Choices are made by other seeds (and on
-other text, train.selection_batches) than are reported; pairs are compared with simultaneous
-intervals; compute shares hold seed noise and the form of the reference's law.
+Each contender has a size of its own, by its own valley. Choices are made on other text than is
+reported (train.selection_batches), and what the luck of the best flatters is taken off; pairs are
+compared with simultaneous intervals; compute shares hold seed noise and the form of the reference's
+law.
 """
 
 from lm_lab.report import ladder

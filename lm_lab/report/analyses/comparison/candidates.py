@@ -1,8 +1,8 @@
 """The settings at which a contender was tried at a budget, and what choosing among them comes to.
 
-The lowest of several noisy losses is too low. So what is chosen on one part of the evidence is
-reported on another: of every seed the loss at the settings that the other seeds choose (and, where
-runs were judged by two texts, choose on one of them).
+The lowest of several noisy losses is too low. Two things are done about it: where runs were judged
+by two texts, one chooses and the other is reported; and by how much the luck of the seeds, which
+both texts share, is expected to flatter the choice is simulated and taken off.
 """
 
 import math
@@ -26,10 +26,10 @@ class Candidate(NamedTuple):
     rate: float
     runs: dict[float, Row]  # by seed
 
-    def log_selection(self, seeds: Sequence[float]) -> float:
-        """Mean log loss to choose by, over those of the seeds that it has; infinite for none."""
-        known = [math.log(self.runs[seed]["selection"]) for seed in seeds if seed in self.runs]
-        return float(np.mean(known)) if known else math.inf
+    @property
+    def log_selection(self) -> float:
+        """Mean log loss to choose by."""
+        return float(np.mean(np.log([run["selection"] for run in self.runs.values()])))
 
     @property
     def diverged(self) -> bool:
@@ -43,13 +43,13 @@ class Candidate(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a contender's choosing comes to: mean log loss over seeds, its variance in units of that
-    of one run, and whether other seeds chose.
+    """What a contender's choosing comes to: log loss, with what choosing flatters taken off, its
+    variance in units of that of one run, and what was taken off (0 without noise).
     """
 
     log_bits: float
     variance: float
-    seeds_apart: bool
+    flattery: float
 
 
 def candidates(rows: Sequence[Row]) -> list[Candidate]:
@@ -64,51 +64,77 @@ def candidates(rows: Sequence[Row]) -> list[Candidate]:
     ]
 
 
-def sizes(tried: Sequence[Candidate], seeds: Sequence[float]) -> list[Candidate]:
-    """The best candidate of every size, smallest first, by what these seeds have to choose by."""
+def usable(tried: Sequence[Candidate]) -> list[Candidate]:
+    """Those of which no seed diverged, smallest sizes first."""
+    return sorted((one for one in tried if not one.diverged), key=lambda one: one.params)
+
+
+def sizes(tried: Sequence[Candidate]) -> list[Candidate]:
+    """The best candidate of every size, smallest first."""
     best: dict[float, Candidate] = {}
-    for one in tried:
-        height = one.log_selection(seeds)
-        if not one.diverged and math.isfinite(height):
-            known = best.get(one.params)
-            if known is None or height < known.log_selection(seeds):
-                best[one.params] = one
-    return [best[params] for params in sorted(best)]
+    for one in usable(tried):
+        known = best.get(one.params)
+        if known is None or one.log_selection < known.log_selection:
+            best[one.params] = one
+    return list(best.values())
 
 
-def outcome(tried: Sequence[Candidate]) -> Outcome:
-    """What choosing comes to; where no seed is left to choose, all choose and are reported."""
-    values, variances = [], []
-    seeds = sorted({seed for one in tried for seed in one.runs})
-    for seed in seeds:
-        others = [other for other in seeds if other != seed]
-        best = sizes([one for one in tried if seed in one.runs], others)
-        if best:
-            weights = choice(best, others)
-            values.append(weights @ np.log([one.runs[seed]["bits_per_byte"] for one in best]))
-            variances.append(weights @ weights)
-    if values:
-        return Outcome(float(np.mean(values)), float(sum(variances)) / len(values) ** 2, True)
-    best = sizes(tried, seeds)
-    weights = choice(best, seeds)
-    value = weights @ [one.log_bits.mean() for one in best]
-    return Outcome(float(value), float(weights**2 @ [1 / len(one.runs) for one in best]), False)
+def outcome(tried: Sequence[Candidate], deviation: float | None, draws: int) -> Outcome:
+    """What choosing comes to, where runs scatter over seeds by a standard deviation (None: unknown)
+    of log loss.
+    """
+    best = sizes(tried)
+    weights = choice(best)
+    value = float(weights @ [one.log_bits.mean() for one in best])
+    variance = float(weights**2 @ [1 / len(one.runs) for one in best])
+    flattery = 0.0 if deviation is None else _flattery(usable(tried), deviation, draws)
+    return Outcome(value + flattery, variance, flattery)
 
 
-def choice(best: Sequence[Candidate], seeds: Sequence[float]) -> Array:
+def choice(best: Sequence[Candidate]) -> Array:
     """The weights with which the losses of the sizes make the loss of the one chosen: those of a
     parabola at its vertex, or 1 for the size that is best.
     """
     x = np.log([one.params for one in best])
-    heights = np.array([one.log_selection(seeds) for one in best])
+    heights = np.array([one.log_selection for one in best])
     at = vertex(x, heights)
     if at is None:
         return (np.arange(len(best)) == np.argmin(heights)).astype(np.float64)
     near = window(x, heights)
-    powers = np.vander(x[near] - at, 3, increasing=True)
     weights = np.zeros(len(best))
-    weights[near] = np.linalg.pinv(powers)[0]  # the parabola's height where x is at the vertex
+    weights[near] = np.linalg.pinv(np.vander(x[near] - at, 3, increasing=True))[0]
     return weights
+
+
+def _flattery(tried: Sequence[Candidate], deviation: float, draws: int) -> float:
+    """By how much the choice among noisy losses is lower than that among those without noise, where
+    the losses found are taken for the latter: mean over simulated seeds.
+    """
+    x, place = np.unique(np.log([one.params for one in tried]), return_inverse=True)
+    losses = np.array([one.log_bits.mean() for one in tried])
+    errors = deviation / np.sqrt([len(one.runs) for one in tried])
+    noise = errors * np.random.default_rng(0).normal(size=(draws, len(tried)))
+    by_size = [
+        np.stack([values[:, place == size].min(1) for size in range(len(x))], 1)
+        for values in (losses[None], losses + noise)
+    ]
+    near = window(x, by_size[0][0])
+    exact, noisy = (_lowest(x, heights, near) for heights in by_size)
+    return max(0.0, float(exact[0] - noisy.mean()))
+
+
+def _lowest(x: Array, heights: Array, near: Array) -> Array:
+    """The heights [R] of the vertices of parabolas through (x [n], heights [R n]) at those `near`;
+    the lowest of the heights where there is none.
+    """
+    least = heights.min(1)
+    if near.sum() < 3:
+        return least
+    at = vertices(x[near], heights[:, near])
+    centre = x[near].mean()
+    curves = np.linalg.pinv(np.vander(x[near] - centre, 3, increasing=True)) @ heights[:, near].T
+    powers = np.stack([np.ones_like(at), at - centre, (at - centre) ** 2])
+    return np.where(np.isnan(at), least, (curves * powers).sum(0))
 
 
 def vertex(x: Array, heights: Array) -> float | None:

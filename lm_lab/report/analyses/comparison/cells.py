@@ -24,13 +24,12 @@ from lm_lab.scaling.records import Estimate
 
 
 class Place(NamedTuple):
-    """A contender's settings at a budget: all, the best of each size, what choosing comes to."""
+    """A contender's settings at a budget: all, and the best of each size."""
 
     arm: str
     budget: float
     tried: list[Candidate]
     best: list[Candidate]
-    outcome: Outcome
 
 
 class Scatter(NamedTuple):
@@ -45,9 +44,9 @@ def find_places(runs: Mapping[str, Sequence[Row]]) -> list[Place]:
     made = []
     for arm, compute in places(runs):
         tried = candidates([row for row in runs[arm] if budget(row) == compute])
-        best = sizes(tried, _seeds(tried))
+        best = sizes(tried)
         if best:
-            made.append(Place(arm, compute, tried, best, outcome(tried)))
+            made.append(Place(arm, compute, tried, best))
     return made
 
 
@@ -64,8 +63,8 @@ def scatter(found: Sequence[Place]) -> Scatter | None:
 
 def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
     """What is known of a contender at a budget."""
-    seeds = _seeds(place.tried)
-    best = min(place.best, key=lambda one: one.log_selection(seeds))
+    best = min(place.best, key=lambda one: one.log_selection)
+    found = outcome(place.tried, noise and noise.deviation, settings.draws)
     rows = list(best.runs.values())
     rates = sorted({one.rate for one in place.tried if one.params == best.params})
     every_size = [one.params for one in place.best]
@@ -85,11 +84,12 @@ def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
         sizes=len(every_size),
         seeds=len(rows),
         compile_seconds=float(np.mean(compiling)) if len(compiling) == len(rows) else None,
-        bits_per_byte=_estimate(place.outcome, noise, settings.level),
-        variance=place.outcome.variance,
-        runs=tuple(str(row["name"]) for row in rows),
+        bits_per_byte=_estimate(found, noise, settings.level),
+        variance=found.variance,
+        flattery=found.flattery,
+        runs=_names(best),
         tried=tuple(
-            Size(one.params, one.rate, len(one.runs), math.exp(one.log_bits.mean()))
+            Size(one.params, one.rate, math.exp(one.log_bits.mean()), _names(one))
             for one in place.best
         ),
         valley=_valley(place.best, noise, settings),
@@ -111,8 +111,8 @@ def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, float]:
     return {rate: math.exp(means[rate]) for rate in sorted(means)}
 
 
-def _seeds(tried: Sequence[Candidate]) -> list[float]:
-    return sorted({seed for one in tried for seed in one.runs})
+def _names(one: Candidate) -> tuple[str, ...]:
+    return tuple(str(row["name"]) for row in one.runs.values())
 
 
 def _estimate(found: Outcome, noise: Scatter | None, level: float) -> Estimate:

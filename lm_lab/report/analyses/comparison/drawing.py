@@ -7,11 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lm_lab.report import style
+from lm_lab.report import formatting, marks, style
 from lm_lab.report.analyses.comparison.arms import ended
 from lm_lab.report.analyses.comparison.candidates import vertex, window
 from lm_lab.report.analyses.comparison.cells import rates_at
 from lm_lab.report.analyses.comparison.records import Cell, Multiplier, Results
+from lm_lab.report.analyses.comparison.text import share
 from lm_lab.report.curves import Curves, binned
 from lm_lab.report.stored import Row
 
@@ -66,17 +67,28 @@ def _line(
     if not cells:
         return
     x, y = [quantity(cell) for cell in cells], [cell.bits_per_byte.value for cell in cells]
-    axes.plot(
+    axes.plot(x, y, color=look["color"], linewidth=1.1)
+    axes.plot([], [], look["marker"] + "-", color=look["color"], markersize=4, label=cells[0].arm)
+    marks.estimates(
+        axes,
         x,
-        y,
+        [cell.bits_per_byte for cell in cells],
+        cells[0].arm,
+        words=[_words(cell) for cell in cells],
+        runs=[cell.runs for cell in cells],
+        cap=2,
         color=look["color"],
         marker=look["marker"],
         markersize=4,
-        linewidth=1.1,
-        label=cells[0].arm,
     )
-    for cell, place in zip(cells, x):
-        style.bar(axes, cell.bits_per_byte, place, look["color"], along="y", cap=2)
+
+
+def _words(cell: Cell) -> str:
+    return (
+        f"{cell.arm} at {formatting.power(cell.budget)} FLOPs: "
+        f"{formatting.estimate(cell.bits_per_byte)} bits per byte, best size tried "
+        f"{formatting.short(cell.params)}, peak rate {formatting.plain(cell.rate, 2)}"
+    )
 
 
 def _heights(cells: Sequence[Cell]) -> list[float]:
@@ -96,14 +108,17 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
             line = rates_at(cell, ended(results.settings, cell.arm, rows))
             excess = [100 * (loss / min(line.values()) - 1) for loss in line.values()]
             look = looks[cell.arm]
-            axes.plot(
+            axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
+            marks.points(
+                axes,
                 list(line),
                 excess,
-                look["marker"] + "-",
+                cell.arm,
                 color=look["color"],
+                marker=look["marker"],
                 markersize=3,
                 linewidth=0.9,
-                label=cell.arm,
+                linestyle="-",
             )
             top, tried = max(top, *excess), [*tried, *line]
         style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
@@ -130,10 +145,26 @@ def valleys(results: Results) -> Figure:
             look = looks[cell.arm]
             sizes = [size.params for size in cell.tried]
             losses = [size.bits_per_byte for size in cell.tried]
-            axes.plot(sizes, losses, look["marker"], color=look["color"], markersize=3.5)
+            marks.points(
+                axes,
+                sizes,
+                losses,
+                cell.arm,
+                words=[
+                    f"{cell.arm}, N {formatting.short(size.params)}, peak rate "
+                    f"{formatting.plain(size.rate, 2)}: {formatting.plain(size.bits_per_byte, 4)}"
+                    for size in cell.tried
+                ],
+                runs=[size.runs for size in cell.tried],
+                marker=look["marker"],
+                color=look["color"],
+                markersize=3.5,
+            )
             curve = parabola(np.log(sizes), np.log(losses))
             if curve is not None:
-                axes.plot(*np.exp(curve), color=look["color"], linewidth=1.0)
+                name = f"{cell.arm}, parabola"
+                x, y = np.exp(curve)
+                marks.curve(axes, x, y, name, color=look["color"], linewidth=1.0)
             else:
                 axes.plot(sizes, losses, ":", color=look["color"], linewidth=0.8)
             axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
@@ -179,14 +210,21 @@ def _mark(axes: Axes, item: Multiplier, across: float, look: Mapping[str, str]) 
     face = "white" if item.extrapolated else look["color"]
     value, low, high = item.share.value, item.share.low, item.share.high
     marker, colour = look["marker"], look["color"]
-    axes.plot(
-        [across], [value], marker, color=colour, markerfacecolor=face, markersize=4.5, zorder=5
+    marks.estimates(
+        axes,
+        [across],
+        [item.share],
+        item.arm,
+        words=[f"{item.arm} at {formatting.power(item.budget)} FLOPs: {share(item)}"],
+        cap=2,
+        color=colour,
+        marker=marker,
+        markerfacecolor=face,
+        markersize=4.5,
+        zorder=5,
     )
-    if low is None:
-        return [value]
-    if high is not None:
-        style.bar(axes, item.share, across, colour, along="y", cap=2)
-        return [value, low, high]
+    if low is None or high is not None:
+        return [bound for bound in (value, low, high) if bound is not None]
     top = value * 1.5
     axes.annotate(
         "", (across, top), (across, low), arrowprops={"arrowstyle": "->", "color": colour}
@@ -202,8 +240,10 @@ def learning(results: Results, curves: Curves, unit: str) -> Figure:
     low, high = np.inf, 0.0
     for axes, compute in zip(panels, budgets):
         for cell in results.at(compute):
-            for line in (binned(curves[name]) for name in cell.runs if name in curves):
-                axes.plot(*line, color=looks[cell.arm]["color"], linewidth=0.9, alpha=0.8)
+            for name in (name for name in cell.runs if name in curves):
+                line = binned(curves[name])
+                look = {"color": looks[cell.arm]["color"], "linewidth": 0.9, "alpha": 0.8}
+                marks.curve(axes, line[0], line[1], f"{cell.arm}, run {name}", **look)
                 after = line[1][line[0] > 0.02 * compute]
                 low, high = min(low, line[1].min()), max(high, after.max(initial=0.0))
             axes.plot([], [], color=looks[cell.arm]["color"], label=cell.arm)

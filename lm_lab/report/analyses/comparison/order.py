@@ -61,7 +61,8 @@ def decisions(
             draws = random.normal(size=(2, settings.draws, len(arms))) * scatter.deviation
             moved = _agreeing(_values(arms, here, draws[0]), _values(arms, there, draws[1]))
             tail = 50 * (1 - settings.level)
-            interval = tuple(map(float, np.percentile(moved, [tail, 100 - tail])))
+            low, high = np.percentile(moved, [tail, 100 - tail])
+            interval = (min(float(low), shares[0]), max(float(high), shares[0]))
         told = [
             pair
             for pair in pairs

@@ -46,17 +46,17 @@ class Size:
 
     params: float  # of matrix products, head included
     rate: float
-    seeds: int
     bits_per_byte: float
+    runs: tuple[str, ...]  # their names, a seed each
 
 
 @dataclass(frozen=True)
 class Cell:
     """A contender at a budget, at its best peak rate and size.
 
-    `bits_per_byte` is what its procedure of choosing comes to: of every seed the loss at the
-    settings that the other seeds choose, averaged. With a `valley` the size is the vertex of a
-    parabola of log loss in log N through the sizes tried, without one the best of these. Other
+    `bits_per_byte` is that at the vertex of a parabola of log loss in log N through the sizes tried
+    (`valley`), without one that of the best of these, with `flattery` taken off: by how much, in
+    log bits per byte, choosing the best of several is expected to look better than it is. Other
     values are means over seeds of the size tried that is best.
     """
 
@@ -76,6 +76,7 @@ class Cell:
     compile_seconds: float | None  # not part of `seconds`; None: `seconds` includes compiling
     bits_per_byte: Estimate
     variance: float  # of log bits_per_byte, in units of that of one run
+    flattery: float
     runs: tuple[str, ...]  # names of those of the size tried that is best
     tried: tuple[Size, ...]
     valley: (
@@ -154,7 +155,6 @@ class Results:
     noise: Noise | None  # None: no cell has two seeds
     missing: tuple[str, ...]  # contenders without a complete run at some budget
     text_apart: bool  # settings were chosen on other text than is reported
-    seeds_apart: bool  # settings were chosen by other seeds than are reported, in every cell
 
     def at(self, budget: float) -> list[Cell]:
         """The contenders at a budget, best first."""

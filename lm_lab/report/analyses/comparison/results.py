@@ -40,5 +40,4 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
             arm for arm in settings.arms if {c.budget for c in cells if c.arm == arm} != budgets
         ),
         text_apart=arms.text_apart(settings, rows),
-        seeds_apart=all(place.outcome.seeds_apart for place in found),
     )

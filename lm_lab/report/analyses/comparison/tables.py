@@ -44,7 +44,8 @@ def contenders(results: Results) -> Table:
         )
     words = (
         "Each contender's best size at its best peak rate; means over seeds. Bits per byte are "
-        "those at the vertex of its own valley, where it has one. Seconds are those of training "
+        "those at the vertex of its own valley, where it has one, less the luck of the best. "
+        "Seconds are those of training "
         "one run; compiling is apart, or within them where it is not shown."
     )
     return Table(header, rows, words, sortable=True)
@@ -65,8 +66,8 @@ def multipliers(results: Results) -> Table:
     words = (
         f"Compute with which {reference} reaches the contender's loss, over the contender's "
         f"compute, read off the line through {reference}'s cells on log axes: below 1, {reference} "
-        "is the better use of compute. Intervals hold seed noise, and every law E + k C^−g that "
-        f"{reference}'s cells allow; without an upper end where one of these never gets there."
+        "is the better use of compute. Intervals hold seed noise, and every law, levelling off or "
+        f"not, that {reference}'s cells allow; without an upper end where one never gets there."
     )
     return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
 
@@ -100,7 +101,7 @@ def sizes(results: Results) -> Table:
             Number(formatting.power(cell.budget), cell.budget),
             Number(formatting.short(size.params), size.params),
             Number(formatting.plain(size.rate, 2), size.rate),
-            Number(str(size.seeds), size.seeds),
+            Number(str(len(size.runs)), len(size.runs)),
             Number(formatting.plain(size.bits_per_byte, 4), size.bits_per_byte),
         ]
         for cell in results.cells

@@ -160,8 +160,8 @@ def _decisions(results: Results) -> list[str]:
         told = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
         parts.append(f"{words}{told})")
     return [
-        "A small budget foretells the order only so far. Pairs that stand as at "
-        f"{formatting.power(results.decisions[0].target)} FLOPs: {formatting.listed(parts)}."
+        "Whether a smaller budget foretells the order: pairs that stand as at "
+        f"{formatting.power(results.decisions[0].target)} FLOPs are {formatting.listed(parts)}."
     ]
 
 
@@ -169,7 +169,7 @@ def _noise(results: Results) -> str:
     noise = results.noise
     if noise is None:
         return (
-            "One seed a cell: there is no interval, and small differences mean nothing. "
+            "One seed a cell: there is no interval, and small differences mean nothing."
             f"{_choice(results)}"
         )
     low, high = noise.deviation.low, noise.deviation.high
@@ -182,26 +182,22 @@ def _noise(results: Results) -> str:
         "(standard deviation, pooled over the best rate of every size, "
         f"{formatting.many(noise.degrees, 'degree')} of freedom). With {pairs} of contenders and "
         f"budgets compared at once at {formatting.percent(results.settings.level)}, no difference "
-        f"below {formatting.percent(noise.floor)} can be told. {_choice(results)}"
+        f"below {formatting.percent(noise.floor)} can be told.{_choice(results)}"
     )
 
 
 def _choice(results: Results) -> str:
-    """Whether what chose rates and sizes is apart from what is reported."""
-    if results.seeds_apart:
-        text = " and on other text" if results.text_apart else ", on the same text,"
-        return (
-            f"Rates and sizes were chosen by other seeds{text} than is reported: no choice is "
-            "flattered by the luck of a seed."
-        )
-    if results.text_apart:
-        return (
-            "Rates and sizes were chosen on other text than is reported, but by the same seeds: "
-            "the best of several may look better than it is by the luck of its seed."
-        )
+    """On what rates and sizes were chosen, and what was done about the luck of the best."""
+    if all(cell.rates == cell.sizes == 1 for cell in results.cells):
+        return ""
+    text = "other text than is reported" if results.text_apart else "the text that is reported"
+    words = f" Rates and sizes were chosen on {text}."
+    if results.noise is None:
+        return f"{words} By how much the luck of the best flatters it, nobody knows."
+    most = formatting.percent(max(cell.flattery for cell in results.cells))
     return (
-        "Rates and sizes were picked by the very losses that are reported: the best of several "
-        "looks better than it is, the more of them there were."
+        f"{words} The best of several is flattered by the luck of its seeds, by up to {most} here "
+        "(simulated); that is taken off."
     )
 
 

@@ -6,6 +6,7 @@ numbers behind it.
 
 from lm_lab.report import curves, ladder
 from lm_lab.report.analyses.isoflop import conventions, figures, tables, text
+from lm_lab.report.analyses.isoflop.design import DESIGNER
 from lm_lab.report.analyses.isoflop.forecast import FORECASTER
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse, check
 from lm_lab.report.analyses.isoflop.source import Source
@@ -61,4 +62,4 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> 
     return [*made, lines, *ladder.blocks(rungs, sweep)]
 
 
-ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER)
+ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER, DESIGNER)

@@ -53,7 +53,7 @@ def draw(analysis: IsoflopAnalysis, variants: Sequence[Variant]) -> drawings.Fig
         axes.set_ylim(len(variants) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0, labelleft=False)
     panels[0].set_yticks(range(len(variants)))
-    panels[0].set_yticklabels([style.literal(_name(variant)) for variant in variants], fontsize=7.5)
+    panels[0].set_yticklabels([_label(variant) for variant in variants], fontsize=7.5)
     panels[0].tick_params(axis="y", labelleft=True)
     for place, variant in enumerate(variants):
         frontier = next((f for f in analysis.frontiers if f.method == variant.name), None)
@@ -75,16 +75,17 @@ def _panel(
                 [value],
                 [place],
                 variant.name,
-                words=[f"{_name(variant)}: {formatting.plain(value, 3)}"],
+                words=[f"{formatting.readable(variant.name)}: {formatting.plain(value, 3)}"],
                 color=_colour(variant),
                 markersize=4,
                 zorder=3,
             )
 
 
-def _name(variant: Variant) -> str:
-    """With powers as formulas: the figures' face has few superscripts."""
-    return re.sub(r"\d(?:\.\d+)?e\+\d+", lambda m: style.math_power(float(m[0])), variant.name)
+def _label(variant: Variant) -> str:
+    """Its name with powers as formulas: the figures' face has few superscripts."""
+    words = style.literal(variant.name)
+    return re.sub(r"\d(?:\.\d+)?e\+\d+", lambda m: style.math_power(float(m[0])), words)
 
 
 def _colour(variant: Variant) -> str:
