@@ -12,18 +12,24 @@ points at 90 %.
 import argparse
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
-from lm_lab.scaling.analysis import analyse_isoflop
+from lm_lab.scaling.bootstrap import estimate, resample
+from lm_lab.scaling.laws import fit_law
+from lm_lab.scaling.optimum import optimal_params
+from lm_lab.scaling.outliers import valley_outliers
 from lm_lab.scaling.planted import PLANTED, SURFACE, Planted, isoflop, surface
-from lm_lab.scaling.points import make_points
-from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Method, Refusal
+from lm_lab.scaling.points import Points, make_points
+from lm_lab.scaling.records import Estimate, Refusal
+from lm_lab.scaling.surface import fit_surface, resample_surfaces
+from lm_lab.scaling.valleys import fit_valleys
 
 LEVEL, RESAMPLES = 0.9, 100
+LARGEST = np.array([1e20])  # FLOPs of the largest budget of planted.isoflop
 DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 Estimates = Mapping[str, Estimate]
 
@@ -59,53 +65,56 @@ def _form(name: str, planted: Planted, share: float, outliers: int) -> Callable[
 def of_isoflop() -> Iterator[Case]:
     """Approaches 2 and 3 on isoFLOP tables: the exponent of N*, N* of the largest budget, and E."""
     tables = {
-        "clean": {"noise": 0.002},
-        "noisy": {"noise": 0.01},
-        "outlier": {"noise": 0.004, "outliers": 1},
-        "off-centre": {"noise": 0.004, "off": np.log(2)},
-        "saturated": {"noise": 0.002, "reducible": 0.2},
+        "clean": partial(_points, 0.002),
+        "noisy": partial(_points, 0.01),
+        "outlier": partial(_points, 0.004, outliers=1),
+        "off-centre": partial(_points, 0.004, off=np.log(2)),
+        "saturated": partial(_points, 0.002, reducible=0.2),
     }
-    exponent = SURFACE["beta"] / (SURFACE["alpha"] + SURFACE["beta"])
-    for table, how in tables.items():
-        for method in get_args(Method):
-            truth = {"a": exponent, "N*": _optimum()}
-            yield Case(method, table, truth, _isoflop(method, **how))
+    E, _, _, alpha, beta = SURFACE.values()
+    theta = np.log(list(SURFACE.values()))[[0, 1, 3, 2, 4]]
+    theta[[2, 4]] = alpha, beta
+    best = float(optimal_params(theta[None], LARGEST)[0, 0])
+    truth = {"a": beta / (alpha + beta), "N*": best}
+    for table, points in tables.items():
+        yield Case("approach 2", table, truth, partial(_valleys, points))
+        yield Case("approach 3", table, truth | {"E": E}, partial(_surface, points))
 
 
-def _optimum() -> float:
-    """N* of Besiroglu's surface at 1e20 FLOPs, C = 6 N D."""
-    E, A, B, alpha, beta = SURFACE.values()
-    del E
-    return float((alpha * A / (beta * B) * (1e20 / 6) ** beta) ** (1 / (alpha + beta)))
-
-
-def _isoflop(
-    method: Method, noise: float, outliers: int = 0, off: float = 0.0, reducible: float = 1.0
-) -> Callable[[int], Estimates]:
-    def estimates(seed: int) -> Estimates:
-        frontier = _analysed(noise, outliers, off, reducible, seed).frontier(method)
-        if frontier is None:
-            return {}
-        ends = (frontier.params.value, frontier.params.low, frontier.params.high)
-        logs = [np.log(np.array(values, np.float64)) for values in ends]
-        grid = np.log(frontier.params.flops)
-        at = [float(np.exp(np.interp(np.log(1e20), grid, log))) for log in logs]
-        return {"a": frontier.exponent_params, "N*": Estimate(*at)}
-
-    return estimates
-
-
-@cache  # both approaches are of one analysis
-def _analysed(
-    noise: float, outliers: int, off: float, reducible: float, seed: int
-) -> IsoflopAnalysis:
+def _points(
+    noise: float, seed: int, outliers: int = 0, off: float = 0.0, reducible: float = 1.0
+) -> Points:
     def loss(params, tokens):
         return SURFACE["E"] + reducible * (surface(params, tokens) - SURFACE["E"])
 
     table = Planted({}, isoflop(off=off), loss).table(noise, seed, outliers)
     flops = 6 * table["params"] * table["tokens"]
-    points = make_points(table["params"], table["tokens"], flops, table["loss"])
-    return analyse_isoflop(points, level=LEVEL, resamples=RESAMPLES, seed=seed)
+    return make_points(table["params"], table["tokens"], flops, table["loss"])
+
+
+def _valleys(points: Callable[..., Points], seed: int) -> Estimates:
+    table = points(seed=seed)
+    table = table.where(~valley_outliers(table))
+    found = fit_valleys(table, LEVEL, RESAMPLES, np.random.default_rng(seed)).good()
+    law = fit_law("params", found, LEVEL)
+    if isinstance(law, Refusal) or not np.isclose(found[-1].valley.budget, LARGEST):
+        return {}
+    return {"a": law.law.exponent, "N*": found[-1].valley.params}
+
+
+def _surface(points: Callable[..., Points], seed: int) -> Estimates:
+    table = points(seed=seed)
+    fit = fit_surface(table)
+    if isinstance(fit, Refusal):
+        return {}
+    drawn = resample(table.budget, RESAMPLES, np.random.default_rng(seed))
+    thetas = np.vstack([fit.theta, resample_surfaces(table, drawn, fit)])
+    values = {
+        "a": thetas[:, 4] / (thetas[:, 2] + thetas[:, 4]),
+        "N*": optimal_params(thetas, LARGEST)[:, 0],
+        "E": np.exp(thetas[:, 0]),
+    }
+    return {name: estimate(column[0], column[1:], LEVEL) for name, column in values.items()}
 
 
 def measured(case: Case, simulations: int) -> list[str]:
@@ -128,16 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", default="", help="laws, with commas between them")
+    parser.add_argument("--tables", default="", help="clean, noisy, ..., with commas between them")
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--write", action="store_true", help=f"into {DOCS.name} as well")
     options = parser.parse_args(arguments)
-    chosen = options.only.split(",") if options.only else None
+    laws, tables = (text.split(",") if text else [] for text in (options.only, options.tables))
     names = ("law", "table", "parameter", "truth", "fits", "coverage", "width")
     head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
     print(head, flush=True)
     lines = [head]
     for case in (*of_isoflop(), *of_forms()):
-        if chosen is None or case.law in chosen:
+        if (not laws or case.law in laws) and (not tables or case.table in tables):
             rows = measured(case, options.simulations)
             print("\n".join(rows), flush=True)
             lines += rows

@@ -60,6 +60,7 @@ def form(
         value = evaluate(curve, np.array([fit.theta]), x)[0]
         if not fit.draws:
             return value, value, value
+        level = _of_draws(level, len(fit.draws))
         ends = [50 * (1 - level), 50 * (1 + level)]
         low, high = np.percentile(evaluate(curve, np.array(fit.draws), x), ends, axis=0)
         return value, low, high
@@ -80,6 +81,7 @@ def _summary(data: Data, fitted: Fitted, level: float) -> dict:
     curve, theta = data.curve, fitted.theta[None]
     values, drawn = _published(data, theta)[0], _published(data, fitted.draws).T
     curves = evaluate(curve, fitted.draws, data.x).T
+    level = _of_draws(level, len(fitted.draws))
     (predicted,), (scaled,) = evaluate(curve, theta, data.x), data.model.predict(theta)
     inputs = {key: np.exp(x + data.centre[key]) for key, x in data.x.items()}
     return {
@@ -99,6 +101,14 @@ def _summary(data: Data, fitted: Fitted, level: float) -> dict:
         "centre": dict(data.centre),
         "draws": tuple(map(_plain, fitted.draws)),
     }
+
+
+def _of_draws(level: float, draws: int) -> float:
+    """The level of NumPy's percentiles between which a further draw lies with chance `level`: they
+    count the lowest of R draws as the 0th percentile, but one of R + 1 lies below it.
+    """
+    tail = ((1 - level) / 2 * (draws + 1) - 1) / max(draws - 1, 1)
+    return 1 - 2 * max(tail, 0.0)
 
 
 def _plain(values: Array) -> tuple[float, ...]:

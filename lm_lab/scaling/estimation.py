@@ -22,7 +22,7 @@ from lm_lab.scaling.descent import Model, complex_step, descend, huber_losses
 
 NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
 EFFICIENT = 2.0  # Huber threshold of the last, in noise s.d.
-BEST_STARTS, FINALISTS = 32, 4  # of all starts, and of the best after some steps
+BEST_STARTS, FINALISTS = 12, 3  # of all starts, and of the best after some steps
 
 
 class Curve(NamedTuple):
@@ -130,7 +130,7 @@ def robust_fit(data: Data) -> tuple[Array, float]:
     starts = np.clip(starts, model.low, model.high)
     score = huber_losses(model.predict(starts) - data.scaled, NEAR_L1) @ data.weight
     chosen = starts[np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable")[:BEST_STARTS]]
-    near, value = descend(model, data.scaled, data.weight, chosen, NEAR_L1, 30, tolerance=1e-6)
+    near, value = descend(model, data.scaled, data.weight, chosen, NEAR_L1, 20, tolerance=1e-6)
     near = near[np.argsort(value, kind="stable")[:FINALISTS]]
     ends, value = descend(model, data.scaled, data.weight, near, NEAR_L1)
     theta = ends[np.argmin(value)]

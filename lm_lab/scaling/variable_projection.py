@@ -15,15 +15,17 @@ Array = np.ndarray
 def project(points: Points) -> Array:
     """theta f64[5] = (log E, log A, alpha, log B, beta) by least squares with E, A, B >= 0.
 
-    Needs six points or more. A coefficient of 0 has the log -inf: the data do not support that
-    term.
+    Needs six points or more, which weigh as many as they have seeds. A coefficient of 0 has the log
+    -inf: the data do not support that term.
     """
     x, y = np.log(points.params), np.log(points.tokens)
     centre = np.array([x.mean(), y.mean()])
+    root = np.sqrt(points.runs / points.runs.mean())
 
     def linear(slopes: Array) -> tuple[Array, float]:
         terms = np.exp(-slopes * (np.stack([x, y], -1) - centre))
-        return nnls(np.column_stack([np.ones(len(x)), terms]), points.loss)
+        basis = np.column_stack([np.ones(len(x)), terms])
+        return nnls(root[:, None] * basis, root * points.loss)
 
     grid = [
         np.array([alpha, beta])

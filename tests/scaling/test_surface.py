@@ -198,3 +198,18 @@ def test_a_narrow_grid_is_badly_conditioned():
     tokens = flops / (6 * params)
     points = make_points(params, tokens, flops, 0.7 + 16.9 * params**-0.35 + 105.0 * tokens**-0.36)
     assert "badly conditioned" in cautions_of(points)
+
+
+def test_a_point_of_three_seeds_weighs_as_three_points(isoflop):
+    points = isoflop(noise=0.01, seed=4)
+    runs = np.where(np.arange(len(points)) % 3, 1.0, 3.0)
+    weighted = fit_surface(replace(points, runs=runs))
+    repeated = fit_surface(points.where(np.repeat(np.arange(len(points)), runs.astype(int))))
+    np.testing.assert_allclose(weighted.theta, repeated.theta, rtol=1e-6)
+    np.testing.assert_allclose(weighted.objective * runs.mean(), repeated.objective, rtol=1e-9)
+    index = resample(points.budget, 5, np.random.default_rng(0))
+    draws = resample_surfaces(replace(points, runs=runs), index, weighted)
+    twice = [
+        fit_surface(points.where(np.repeat(rows, runs[rows].astype(int)))).theta for rows in index
+    ]
+    np.testing.assert_allclose(draws[:, [2, 4]], np.array(twice)[:, [2, 4]], atol=1e-3)
