@@ -1,15 +1,17 @@
 """Which architecture makes the best use of a small training budget?
 
 Six contenders at matched training FLOPs (counted from each one's own program), on the source of the
-Python standard library in bytes. Each is sized by the ladder at every budget, with the matrix
-parameters that would be best for a decoder there, and its peak rate is tuned, two seeds a cell. All
-take one evaluation: bits per byte of the second half of a window of 128 bytes, given the first
-(objectives/continuation.py).
+Python standard library in bytes. Each has a small isoFLOP of its own: at every budget three sizes,
+at three peak rates and two seeds each, and is judged at the vertex of its own valley. All take one
+evaluation: bits per byte of the second half of a window of 128 bytes, given the first
+(objectives/continuation.py). Rates and sizes are chosen on other text than is reported.
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
+Cost:     324 runs, 5.6e13 FLOPs, about 20 minutes on two cores (reckoned, not yet run in full)
 Answer:   architectures.md, beside this file
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,16 +26,17 @@ from lm_lab.sweeps.study import Study
 from lm_lab.train.restore import boxed_params
 
 VOCAB, LENGTH, HEADS = 257, 128, 2
-BUDGETS = (1e11, 3e11, 1e12)
-SMALLEST_CENTRE = (
-    1.5e4  # parameters of matrix products at 1e11 FLOPs, where decoders have their valley
-)
+BUDGETS = (5e10, 1.3e11, 3.4e11)
+SIZES = (0.5, 1.0, 2.0)  # times the centre of a contender at a budget
 
-# What makes a contender, beside its width; and the peak rates it is tried at, times 1 / width.
-CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
+# What makes a contender, beside its width; the peak rates it is tried at, times 1 / width; and the
+# parameters of matrix products about which its sizes lie at 1e11 FLOPs (from one run a size, four
+# sizes, at 5e10 FLOPs).
+CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...], float]] = {
     "decoder": (
         {"family": "decoder", "depth": 2, "heads": HEADS, "feed_forward.name": "dense"},
         (0.16, 0.4, 1.0),
+        1.3e4,
     ),
     "mixture of experts": (
         {
@@ -44,13 +47,15 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
             "feed_forward.count": 4,
         },
         (0.16, 0.4, 1.0),
+        1.7e4,
     ),
     "encoder-decoder": (
         {"family": "encoder_decoder", "depth": 2, "encoder_depth": 2, "heads": HEADS},
         (0.1, 0.25, 0.6),
+        1.1e4,
     ),
-    "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.25, 0.6, 1.5)),
-    "Mamba": ({"family": "state_space", "block.name": "mamba", "depth": 2}, (0.4, 1.0, 2.5)),
+    "LSTM": ({"family": "rnn", "cell": "lstm", "depth": 2}, (0.25, 0.6, 1.5), 2.0e4),
+    "Mamba": ({"family": "state_space", "block.name": "mamba", "depth": 2}, (0.4, 1.0, 2.5), 2.5e4),
     "Griffin": (
         {
             "family": "state_space",
@@ -62,6 +67,7 @@ CONTENDERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
             "positions.share": 1.0,
         },
         (0.2, 0.6, 1.8),
+        2.2e4,
     ),
 }
 
@@ -89,29 +95,40 @@ def base() -> ConfigDict:
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": LENGTH})
     config.optimizer = ConfigDict({"weight_decay": 0.0})
-    config.schedule = ConfigDict({"warmup_steps": 50})
+    config.schedule = ConfigDict({"warmup_fraction": 0.05})
     config.train = ConfigDict(
-        {"batch_size": 8, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 128}
+        {
+            "batch_size": 8,
+            "steps_per_call": 20,
+            "log_every_steps": 20,
+            "eval_batches": 64,
+            "selection_batches": 32,
+            "also_evaluate": ["continuation"],
+        }
     )
-    config.train.also_evaluate = ["continuation"]
     return config
 
 
-def contender(name: str, budget: float) -> Sweep:
-    """The runs of a contender at a budget: one size, at every rate and seed."""
-    fields, rates = CONTENDERS[name]
-    target = centre(budget, size=SMALLEST_CENTRE)
-    (width,) = widths_near(
-        target, (1.0,), lambda width: matmul_parameters(name, width), multiple=2 * HEADS
+def contender(name: str, budget: float, sizes: Sequence[float] = SIZES) -> Sweep:
+    """The runs of a contender at a budget: sizes about its centre, at every rate and seed."""
+    fields, rates, centre_size = CONTENDERS[name]
+    widths = widths_near(
+        centre(budget, size=centre_size),
+        sizes,
+        lambda width: matmul_parameters(name, width),
+        multiple=2 * HEADS,
     )
     objective = "continuation" if fields["family"] == "encoder_decoder" else "causal"
-    peak_rates = param("optimizer.peak_rate", [rate / width for rate in rates])
-    same = {"train.budget_flops": budget, "objective.name": objective, "model.width": width}
-    return product(
-        [same | {f"model.{key}": value for key, value in fields.items()}],
-        peak_rates,
-        param("seed", [0, 1]),
-    )
+    same = {"train.budget_flops": budget, "objective.name": objective}
+    same |= {f"model.{key}": value for key, value in fields.items()}
+    of_sizes = [
+        product(
+            param("model.width", [width]),
+            param("optimizer.peak_rate", [rate / width for rate in rates]),
+        )
+        for width in widths
+    ]
+    return product([same], chain(*of_sizes), param("seed", [0, 1]))
 
 
 def told_apart(name: str) -> dict[str, Any]:

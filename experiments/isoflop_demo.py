@@ -1,14 +1,19 @@
 """How should a small byte-level decoder spend its compute: on parameters or on data?
 
 An isoFLOP study (2203.15556, approaches 2 and 3) of two-layer decoders of context 64 on the source
-of the Python standard library. Three budgets are fitted; the fourth is predicted from them and then
-looked at.
+of the Python standard library. Three budgets are fitted; the fourth is predicted from them before
+its runs start.
+
+Warm-up is a share of the run, and the batch grows with the budget, so that neither leans against
+the large models, which take the fewest steps. Every size is tried at three peak rates, and at the
+middle one with a second seed. The rate is chosen by one part of the held-out text, and the loss is
+that of another part. The held-out budget has the middle rate and one seed alone.
 
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Answer:   isoflop_demo.md, beside this file
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
@@ -18,22 +23,24 @@ from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
 
 DEPTH, HEADS, VOCAB = 2, 2, 257
-BUDGETS = (1e11, 3e11, 1e12)
-HELD_OUT = 3e12
-SMALLEST_CENTRE = 1.5e4  # parameters at 1e11 FLOPs, where earlier sweeps found the valley
-SIZES = (0.35, 0.6, 1.0, 1.7, 2.9)  # times the centre of a budget
-HELD_OUT_SIZES = (0.6, 1.0, 1.7)
-RATES = (0.16, 0.4, 1.0)  # times 1 / width
+BATCHES = {2.5e10: 8, 7e10: 10, 2e11: 12, 6e11: 16}  # windows a step, by budget in FLOPs
+HELD_OUT = max(BATCHES)
+SIZES = (0.35, 0.6, 1.0, 1.7, 2.8)  # times the centre of a budget
+HELD_OUT_SIZES = (0.5, 0.8, 1.25, 2.0)
+RATE = 0.4  # times 1 / width: the middle one
+STEP = 2.75  # between rates
+JUDGED, CHOSEN_BY = 1920, 960  # held-out windows: of the loss, of the choice of the rate
 
 
 def study() -> Study:
+    fitted = [budget(flops, SIZES, tuned) for flops in BATCHES if flops < HELD_OUT]
     return Study(
         name="isoflop_demo",
         question=(
             "How should a small byte-level decoder split its compute between parameters and data?"
         ),
         base=base(),
-        sweep=chain(*(budget(flops, SIZES) for flops in BUDGETS), budget(HELD_OUT, HELD_OUT_SIZES)),
+        sweep=chain(*fitted, budget(HELD_OUT, HELD_OUT_SIZES, untuned)),
         analysis={"kind": "isoflop", "held_out_budget": HELD_OUT, "predictor": "surface"},
     )
 
@@ -44,26 +51,39 @@ def base() -> ConfigDict:
     config.objective = ConfigDict({"name": "causal"})
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 64})
     config.optimizer = ConfigDict({"weight_decay": 0.0})
-    config.schedule = ConfigDict({"warmup_steps": 50})
-    config.train = ConfigDict(
-        {"batch_size": 16, "steps_per_call": 20, "log_every_steps": 100, "eval_batches": 256}
-    )
+    config.schedule = ConfigDict({"warmup_fraction": 0.05})
+    config.train = ConfigDict({"steps_per_call": 20, "log_every_steps": 100})
     return config
 
 
-def budget(flops: float, ratios: Sequence[float]) -> Sweep:
-    """The runs of one budget: sizes around where the optimum is expected, each at every rate."""
-    widths = widths_near(
-        centre(flops, size=SMALLEST_CENTRE), ratios, matmul_parameters, multiple=2 * HEADS
-    )
-    sizes = [
-        product(
-            param("model.width", [width]),
-            param("optimizer.peak_rate", [rate / width for rate in RATES]),
-        )
-        for width in widths
-    ]
-    return product(param("train.budget_flops", [flops]), chain(*sizes))
+def budget(flops: float, ratios: Sequence[float], runs: Callable[[int], Sweep]) -> Sweep:
+    """The runs of one budget: sizes around where the optimum is expected."""
+    target = centre(flops, at=min(BATCHES), size=9e3, exponent=0.5)
+    widths = widths_near(target, ratios, matmul_parameters, multiple=2 * HEADS)
+    batch = BATCHES[flops]
+    shared = {
+        "train.budget_flops": flops,
+        "train.batch_size": batch,
+        "train.eval_batches": JUDGED // batch,
+        "train.selection_batches": CHOSEN_BY // batch,
+    }
+    sizes = [product(param("model.width", [width]), runs(width)) for width in widths]
+    return product([shared], chain(*sizes))
+
+
+def tuned(width: int) -> Sweep:
+    """Three rates, and a second seed of the middle one."""
+    rates = [RATE / width / STEP, RATE / width, RATE / width * STEP]
+    return chain(_runs(rates, [0]), _runs(rates[1:2], [1]))
+
+
+def untuned(width: int) -> Sweep:
+    """The middle rate alone."""
+    return _runs([RATE / width], [0])
+
+
+def _runs(rates: Sequence[float], seeds: Sequence[int]) -> Sweep:
+    return product(param("optimizer.peak_rate", rates), param("seed", seeds))
 
 
 def matmul_parameters(width: int) -> int:

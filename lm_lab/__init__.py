@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lm_lab.library.configs import init_params, load_config, make_model
-    from lm_lab.library.laws import Law, fit_law
+    from lm_lab.library.laws import Law, fit
     from lm_lab.library.runs import Run, open_run
     from lm_lab.library.studies import Sweep, open_sweep, run_study
     from lm_lab.library.tasks import Task, bind
@@ -26,7 +26,7 @@ __all__ = [
     "Task",
     "UserError",
     "bind",
-    "fit_law",
+    "fit",
     "init_params",
     "load_config",
     "make_model",
@@ -38,7 +38,7 @@ __all__ = [
 
 _MODULES = {
     "library.configs": ("init_params", "load_config", "make_model"),
-    "library.laws": ("Law", "fit_law"),
+    "library.laws": ("Law", "fit"),
     "library.runs": ("Run", "open_run"),
     "library.studies": ("Sweep", "open_sweep", "run_study"),
     "library.tasks": ("Task", "bind"),

@@ -11,16 +11,18 @@ from lm_lab.train.preemption import Signals, Stopped, leave
 COMMANDS = {
     "train": "train one run",
     "evaluate": "evaluate a run again, or the likelihood of any text",
-    "plan": "count what a run would cost, before it runs",
+    "plan": "count what a run would cost, and what a study would tell, before it runs",
     "generate": "continue a text with a run's model",
     "convert": "convert a model from or to transformers",
     "merge": "merge a run's adapter into its base model",
     "sweep": "run a study and write its report",
+    "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",
+    "forecasts": "count how many registered forecasts of held-out runs held",
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
     "keys": "list every key of a config, with its default, meaning and range",
 }
-INTERNAL = ("members",)  # run by the workers of a sweep
+INTERNAL = ("members", "count")  # run by the launches of sweeps
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
 

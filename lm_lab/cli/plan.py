@@ -1,17 +1,27 @@
-"""lm-lab plan: what a run would cost, before it runs.
+"""lm-lab plan: what a run or a study would cost and tell, before anything runs.
 
   lm-lab plan --config=configs/decoder_tiny.py
   lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100"
+  lm-lab plan experiments/isoflop_demo --budget_flops=1e13
 
   --config=FILE               a config file; set its keys with --config.section.key=value
   --device=KIND               estimate the time on this kind of device; default: the local one,
                               whose rate is measured if no data sheet states it (one second)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
-Prints parameters by group, FLOPs by the count and by named conventions, text, steps, tokens, bytes
-a device, and collectives. The text is read and tokenized as in training, and what training would
-refuse before its first step is refused here. The program is compiled for the config's mesh, if need
-be on virtual devices; none of its arrays is allocated.
+Of a run it prints parameters by group, FLOPs by the count and by named conventions, text, steps,
+tokens, bytes a device, and collectives. The text is read and tokenized as in training, and what
+training would refuse before its first step is refused here. The program is compiled for the
+config's mesh, if need be on virtual devices; none of its arrays is allocated.
+
+  STUDY                       a file of experiments/, with or without .py
+  --budget_flops=FLOPS        propose the runs that would tell most for so many FLOPs more
+  --law=E,A,alpha,B,beta      judge by L = E + A N^-alpha + B D^-beta, nats a token; default:
+                              Chinchilla's exponents, the valley in the middle of the design
+  --noise=SHARE               s.d. of the loss of a run, as a share of it; default 0.01
+
+Of a study it prints the runs of each budget, the condition number of the design, how wide an
+interval to expect of the exponent and of the held-out prediction, and what is weak in the design.
 """
 
 import math
@@ -24,8 +34,10 @@ from lm_lab.cli import arguments
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Dataset, Split
-from lm_lab.library import devices
+from lm_lab.library import designs, devices
+from lm_lab.report.contract import Assumptions
 from lm_lab.schema import suggest
+from lm_lab.sweeps import study as studies
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
 from lm_lab.train.task import bind
@@ -36,12 +48,20 @@ DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS
 SHARE = flags.DEFINE_float(
     "utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS
 )
+STUDY_FLAGS = flags.FlagValues()
+NOISE = flags.DEFINE_float(
+    "noise", 0.01, "of a run", lower_bound=1e-6, upper_bound=1.0, flag_values=STUDY_FLAGS
+)
+ADDED = flags.DEFINE_float("budget_flops", None, "more", lower_bound=1.0, flag_values=STUDY_FLAGS)
+LAW = flags.DEFINE_list("law", None, "E,A,alpha,B,beta", flag_values=STUDY_FLAGS)
 
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
 
 def run(argv: list[str]) -> int:
     """Prints the plan. Raises UserError."""
+    if any(not word.startswith("-") for word in argv[:1]):
+        return _plan_study(argv)
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
@@ -60,6 +80,31 @@ def run(argv: list[str]) -> int:
     devices.start(experiment.mesh)
     print("\n".join(describe(experiment, plan(task))))
     return 0
+
+
+def _plan_study(argv: list[str]) -> int:
+    paths = arguments.parse(STUDY_FLAGS, argv, "plan")
+    if len(paths) != 1:
+        raise UserError(f"name one study, not {len(paths)}; see lm-lab plan --help")
+    assumed = Assumptions(_law(LAW.value), NOISE.value, ADDED.value)
+    print("\n".join(designs.describe_design(studies.load(paths[0]), assumed)))
+    return 0
+
+
+def _law(words: list[str] | None) -> tuple[float, float, float, float, float] | None:
+    if words is None:
+        return None
+    try:
+        E, A, alpha, B, beta = map(float, words)
+    except ValueError:
+        E = A = alpha = B = beta = math.nan
+    law = (E, A, alpha, B, beta)
+    if not all(math.isfinite(number) and number > 0 for number in law):
+        raise UserError(
+            f"--law={','.join(words)}: give five positive numbers, E,A,alpha,B,beta, as in "
+            "--law=1.82,482,0.348,2085,0.366"
+        )
+    return law
 
 
 def describe(experiment: Experiment, plan: Plan) -> list[str]:

@@ -10,8 +10,9 @@
   --executor.KEY=VALUE        a setting of it; --workers=N is --executor.workers=N
 
 The same command again runs what is missing or failed, and nothing else. A run that fails does not
-stop the others.
-
+stop the others. Runs that the analysis holds out begin when sweep.json has registered what the
+others predict of them. Before the first run it says what is weak in the design; lm-lab plan tells
+more.
 """
 
 import sys
@@ -48,7 +49,7 @@ def run(argv: list[str]) -> int:
         values["workers"] = WORKERS.value
     make_runner = executors.choose(executor, values)
     study = studies.load(paths[0])
-    summary, trusted = launch_study(study, directory, make_runner)
+    summary, trusted = launch_study(study, directory, make_runner, is_advised=True)
     counts = ", ".join(
         f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")
     )

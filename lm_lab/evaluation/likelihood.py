@@ -12,6 +12,7 @@ from lm_lab.adapters import none
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
+SELECTION = "selection"  # an evaluation that settings are chosen by is NAME_selection
 WHOLE = none.make(none.Config())
 
 
@@ -23,19 +24,36 @@ def likelihood(
     The objective always gets the same key.
     """
 
+    in_two = _in_two(model, objective, compute, adapter, 0)
+    return lambda *arguments: in_two(*arguments)[1]
+
+
+def _in_two(
+    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions, first: int
+) -> Callable[..., tuple[Sums, Sums]]:
+    """(params, examples [n B S], frozen) -> the sums over the `first` batches, and over the rest.
+
+    One scan adds up both, so that the model is compiled once.
+    """
+
     def batch_sums(variables: PyTree, examples: Examples) -> Sums:
         batch = objective.prepare(jax.random.key(0), examples)
         return objective.loss(model.apply(variables, batch.inputs), batch)
 
-    def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> Sums:
+    def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> tuple[Sums, Sums]:
         cast = adapter.variables(params, frozen, compute)
-        first = jax.eval_shape(batch_sums, cast, jax.tree.map(lambda x: x[0], examples))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+        shapes = jax.eval_shape(batch_sums, cast, jax.tree.map(lambda x: x[0], examples))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        def add(sums: Sums, batch: Examples) -> tuple[Sums, None]:
-            return jax.tree.map(jnp.add, sums, batch_sums(cast, batch)), None
+        def add(sums: Sums, batch: tuple[jax.Array, Examples]) -> tuple[Sums, Sums]:
+            place, own = batch
+            begun = jax.tree.map(lambda x: jnp.where(place == first, 0, x), sums)
+            sums = jax.tree.map(jnp.add, begun, batch_sums(cast, own))
+            return sums, sums
 
-        return lax.scan(add, zeros, examples)[0]
+        places = jnp.arange(len(examples.tokens))
+        rest, so_far = lax.scan(add, zeros, (places, examples))
+        return jax.tree.map(lambda x: x[max(first - 1, 0)], so_far), rest
 
     return total
 
@@ -45,16 +63,24 @@ def evaluate(
     objectives: Mapping[str, ObjectiveFunctions],
     compute: str,
     adapter: AdapterFunctions = WHOLE,
+    selection: int = 0,
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> sums of each of several objectives.
 
-    All read the same windows.
+    All read the same windows. The first `selection` batches are summed apart, as NAME_selection.
     """
     totals = {
-        name: likelihood(model, objective, compute, adapter)
+        name: _in_two(model, objective, compute, adapter, selection)
         for name, objective in objectives.items()
     }
-    return lambda *arguments: {name: total(*arguments) for name, total in totals.items()}
+
+    def every(*arguments: Any) -> dict[str, Sums]:
+        parts = {name: total(*arguments) for name, total in totals.items()}
+        reported = {name: rest for name, (_, rest) in parts.items()}
+        apart = {f"{name}_{SELECTION}": first for name, (first, _) in parts.items()}
+        return reported | apart if selection else reported
+
+    return every
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:

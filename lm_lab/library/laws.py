@@ -1,38 +1,48 @@
-"""A scaling law fitted to any table of losses: runs of lm_lab, or a CSV file from anywhere."""
+"""Scaling laws fitted to any table: runs of lm_lab, a published CSV file, a data frame."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from lm_lab.report import formatting, style
-from lm_lab.report.analyses.isoflop import allocation, frontier, residuals, valleys
-from lm_lab.runs import reading
-from lm_lab.scaling.analysis import analyse_isoflop
-from lm_lab.scaling.points import points_from_rows
+from lm_lab import registry
+from lm_lab.report import formatting, forms, page, style, tables
+from lm_lab.report.analyses.isoflop import figures
+from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse
+from lm_lab.scaling.conditions import best_of_each
+from lm_lab.scaling.contract import Form, FormFit
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
+from lm_lab.scaling.sources import Columns, Source, read_columns
+from lm_lab.scaling.table import Table, make_table
+from lm_lab.schema import build, suggest
+from lm_lab.sweeps import results as sweeps
 from lm_lab.types import UserError
 
-Row = dict[str, Any]
-Table = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]] | str | Path
-"""Rows, columns by name, or the path of a CSV file with a line of names. Of a pandas.DataFrame give
-dict(frame).
-"""
+FORMS = "scaling.forms"
+ISOFLOP = "isoflop"  # the law by default: valleys and surface
+_COMMAND = "lm_lab.fit(table, ...).report(directory)"
 
 
 @dataclass(frozen=True)
 class Law:
     """What a table says of loss, size and data; printed, its numbers with their intervals.
 
-    analysis  every fit with its intervals, refusals and cautions (lm_lab.scaling.records)
-    rows      the table that it was fitted to
+    table    the columns as they were read, and where each came from
+    results  every fit with its intervals, refusals and cautions
+    name     of the table, for its report
     """
 
-    analysis: IsoflopAnalysis
-    rows: Sequence[Row]
+    table: Table
+    results: Results
+    name: str
+
+    @property
+    def analysis(self) -> IsoflopAnalysis:
+        """The records of the fits (lm_lab.scaling.records)."""
+        return self.results.analysis
 
     @property
     def surface(self) -> Surface:
@@ -49,31 +59,23 @@ class Law:
         """The surface's loss of a model of so many parameters after so many tokens."""
         return self.surface.at(params, tokens)
 
-    def figure(
-        self, kind: Literal["frontier", "allocation", "valleys", "residuals"] = "frontier"
-    ) -> Figure:
-        """One of the report's figures.
+    def figure(self, kind: str = "frontier") -> Figure:
+        """One of the report's figures, by name: frontier (the lowest loss against compute),
+        allocation, valleys, residuals, contour, ...
 
-        frontier    the lowest loss against compute
-        allocation  optimal parameters and tokens against compute
-        valleys     loss against parameters at each budget
-        residuals   what the surface leaves unexplained
+        Raises UserError for one that is unknown, or lacks its data.
         """
-        draw = {
-            "frontier": lambda: frontier.draw(self.analysis),
-            "allocation": lambda: allocation.draw(self.analysis),
-            "valleys": lambda: valleys.draw(self.analysis, self.rows),
-            "residuals": lambda: residuals.draw(self.analysis),
-        }
-        if kind not in draw:
-            raise UserError(f"kind must be one of {', '.join(draw)}, not {kind!r}")
-        if kind == "residuals":
-            self.surface  # noqa: B018 - says why there is none
-        with style.applied():
-            return draw[kind]()
+        source = tables.source_of(self.table)
+        return _drawn(figures.of(self.analysis, source), kind)
+
+    def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
+        """Writes report.html with figures, as of a study, into a folder; the page's path."""
+        folder = Path(directory).expanduser()
+        made = tables.isoflop_report(self.table, self.results, folder)
+        return tables.write(self.table, made, self.results, folder, self.name, command)
 
     def __str__(self) -> str:
-        analysis, lines = self.analysis, []
+        analysis, lines = self.analysis, _read(self.table, self.name)
         if analysis.surface is not None:
             lines.append("L(N, D) = E + A / N^alpha + B / D^beta")
             names = ("E", "A", "B", "alpha", "beta")
@@ -91,6 +93,78 @@ class Law:
         printer.text(str(self))
 
 
+@dataclass(frozen=True)
+class FormLaw:
+    """A law of another form, fitted to a table; printed, its parameters with their intervals.
+
+    table  the columns that it was fitted to, and where each came from
+    fit    the parameters, predictions and residuals, or why there are none
+    """
+
+    table: Table
+    form: Form
+    fit: FormFit | Refusal
+    name: str
+    level: float
+
+    @property
+    def fitted(self) -> FormFit:
+        """The fit. Raises UserError, with the reason, where the law was refused."""
+        if isinstance(self.fit, Refusal):
+            raise UserError(f"{self.form.name}: {self.fit.where}: {self.fit.message}")
+        return self.fit
+
+    def predict(self, **inputs: float) -> tuple[float, float, float]:
+        """(the target, the lower and the upper end of the law's interval) at the law's inputs, by
+        name, as in predict(params=1e9, tokens=2e10).
+        """
+        fit = self.fitted
+        absent = [name for name in fit.inputs if name not in inputs]
+        if absent:
+            raise UserError(
+                f"{absent[0]} is missing; {self.form.name} needs {', '.join(fit.inputs)}"
+            )
+        columns = {name: np.array([float(value)]) for name, value in inputs.items()}
+        value, low, high = self.form.predict(fit, columns, self.level)
+        return float(value[0]), float(low[0]), float(high[0])
+
+    def figure(self, kind: str = "predictions") -> Figure:
+        """One of the report's figures: predictions (against what was observed), residuals."""
+        return _drawn(forms.figures(self.fitted, self.level), kind)
+
+    def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
+        """Writes report.html with figures into a folder; the page's path."""
+        made = forms.report(self.fitted, self.level, self.table.left_out)
+        folder = Path(directory).expanduser()
+        return tables.write(self.table, made, self.fitted, folder, self.name, command)
+
+    def __str__(self) -> str:
+        lines, cautions = _read(self.table, self.name), [*self.table.left_out]
+        if isinstance(self.fit, Refusal):
+            lines += _grouped(f"{self.form.formula}: refused", [self.fit])
+        else:
+            lines += forms.lines(self.fit)
+            cautions += self.fit.cautions
+        return "\n".join(lines + _grouped("caution", cautions))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows."""
+        del cycle
+        printer.text(str(self))
+
+
+def _drawn(made: Sequence[page.Figure], kind: str) -> Figure:
+    found = {each.name: each for each in made}
+    if kind not in found:
+        raise UserError(f"kind must be one of {', '.join(found)}, not {kind!r}")
+    with style.applied():
+        return found[kind].draw()
+
+
+def _read(table: Table, name: str) -> list[str]:
+    return [f"{table.rows} rows of {name}", *(f"  {line}" for line in table.described())]
+
+
 def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
     """A line a kind of refusal or caution: the first, and how many more there are."""
     lines = []
@@ -101,81 +175,107 @@ def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
     return lines
 
 
-def fit_law(
-    table: Table,
+@overload
+def fit(
+    table: Source,
+    law: Literal["isoflop"] = ...,
     *,
-    params: str = "params",
-    tokens: str = "tokens",
-    loss: str = "loss",
-    flops: str = "flops",
-    held_out_budget: float | None = None,
-    predictor: Predictor = "surface",
-    level: float = 0.9,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Law:
-    """The laws of a table: a surface L(N, D), and valleys where runs share budgets of compute.
+    columns: Mapping[str, str] | None = ...,
+    rows: Mapping[str, str] | None = ...,
+    held_out_budget: float | None = ...,
+    predictor: Predictor = ...,
+    level: float = ...,
+    resamples: int = ...,
+    seed: int = ...,
+) -> Law: ...
+@overload
+def fit(
+    table: Source,
+    law: str,
+    *,
+    columns: Mapping[str, str] | None = ...,
+    rows: Mapping[str, str] | None = ...,
+    level: float = ...,
+    resamples: int = ...,
+    seed: int = ...,
+) -> FormLaw: ...
+def fit(
+    table,
+    law=ISOFLOP,
+    *,
+    columns=None,
+    rows=None,
+    held_out_budget=None,
+    predictor="surface",
+    level=0.9,
+    resamples=1000,
+    seed=0,
+):
+    """The laws of a table: a surface L(N, D), and valleys where runs share budgets of compute; or
+    the `law` of another form, a file of lm_lab/scaling/forms (`lm-lab fit --help` lists them).
 
-    `params`, `tokens`, `loss` (nats a token) and `flops` name its columns; without the last, C is
-    6 N D. Rows may have "budget_flops", "optimizer.peak_rate", "seed" and "status" too, as those of
-    a sweep. Intervals hold `level` of so many bootstrap `resamples`. No fit sees `held_out_budget`
-    or a larger one. Poor data make refusals and cautions in the law; a column that is not there, or
-    no number, is a UserError.
+    `table` is a file (CSV, TSV, JSON lines, Parquet), a sweep's directory, rows, columns by name,
+    or a data frame. Its columns are known by their usual names ("N", "Model Size (B)", "val_loss"),
+    or by `columns`: standard name to column, or "column:unit", as in {"params": "size:billions"}
+    (lm_lab.scaling.columns.MEANINGS has the standard names). `rows` keeps those with these values.
+    Settings that differ within a size and budget are tuned over: the best is taken, and named.
+    Intervals hold `level`, of so many `resamples`. No fit sees `held_out_budget` or a larger one.
+
+    Poor data make refusals and cautions in the law; what cannot be read is a UserError.
 
     >>> sizes, tokens = [1e6, 4e6, 16e6] * 3, [2e7] * 3 + [1e8] * 3 + [5e8] * 3
     >>> losses = [1.7 + 400 / n**0.34 + 410 / d**0.28 for n, d in zip(sizes, tokens)]
-    >>> law = lm_lab.fit_law({"params": sizes, "tokens": tokens, "loss": losses}, resamples=50)
+    >>> law = lm_lab.fit({"params": sizes, "tokens": tokens, "loss": losses}, resamples=50)
     >>> round(law.surface.alpha.value, 2), round(law.loss(1e9, 2e10), 2)
     (0.34, 2.58)
     >>> law.figure("frontier").axes[0].get_xlabel()
     'compute $C$ (FLOPs)'
     """
-    names = {"params": params, "tokens": tokens, "loss": loss}
-    rows = [_named(row, names, flops) for row in rows_of(table)]
-    if not rows:
-        raise UserError("table has no rows; give one a run")
-    analysis = analyse_isoflop(
-        points_from_rows(rows), held_out_budget, predictor, level, resamples, seed
-    )
-    return Law(analysis, rows)
+    source, where = _columns_of(table)
+    if law != ISOFLOP:
+        if held_out_budget is not None:
+            raise UserError(f"held_out_budget is read with law={ISOFLOP!r} alone; leave it out")
+        form = read_form(law)
+        reduced = _table_of(form, source, columns, rows, where)
+        found = form.fit(reduced, level, resamples, seed)
+        return FormLaw(reduced, form, found, Path(where).name, level)
+    read = make_table(source, columns, rows=rows, where=where)
+    spread = {"level": level, "draws": resamples, "seed": seed}
+    values = {"held_out_budget": held_out_budget, "predictor": predictor, **spread}
+    results = analyse(tables.rows_of(read), build(Settings, values, "fit"))
+    return Law(read, results, Path(where).name)
 
 
-def rows_of(table: Table) -> list[Row]:
-    """The rows of a table, in its order. Raises UserError for columns of unequal lengths, or a file
-    that is no table.
+def _table_of(
+    form: Form,
+    source: Columns,
+    columns: Mapping[str, str] | None,
+    rows: Mapping[str, str] | None,
+    where: str,
+) -> Table:
+    """The table that a law of another form is fitted to; a law of losses or accuracies is given the
+    best of each condition, one of optima or envelopes every row.
     """
+    read = make_table(source, columns, needed=form.needs, rows=rows, where=where)
+    if form.target not in ("loss", "accuracy"):
+        return read
+    inputs = [each for each in (*form.needs, *form.optional) if each not in (form.target, "runs")]
+    return best_of_each(read, [each for each in inputs if each in read], form.target, where)
+
+
+def read_form(name: str) -> Form:
+    """A law of another form, by name. Raises UserError for one that there is not."""
+    names = registry.names(FORMS)
+    if name not in names and "." not in name:
+        raise UserError(f"law: no law {name!r}; {suggest(name, [ISOFLOP, *names])}")
+    return registry.load_value(FORMS, "FORM", Form, name, "law")
+
+
+def _columns_of(table: Source) -> tuple[Columns, str]:
+    """(the columns of a table, its name): a sweep's directory, or what `read_columns` takes."""
     if isinstance(table, str | Path):
-        return _read(Path(table).expanduser())
-    if not isinstance(table, Mapping):
-        return [dict(row) for row in table]
-    lengths = {name: len(column) for name, column in table.items()}
-    if len(set(lengths.values())) > 1:
-        raise UserError(f"table: its columns must be of one length, not {lengths}")
-    return [dict(zip(table, values)) for values in zip(*table.values())]
-
-
-def _read(path: Path) -> list[Row]:
-    try:
-        lines = reading.read_bytes(path).decode().splitlines()
-        return list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"table: cannot read {path}: {error}; name a CSV file") from None
-
-
-def _named(row: Mapping[str, Any], names: Mapping[str, str], flops: str) -> Row:
-    """The row with the columns' usual names."""
-    for argument, column in names.items():
-        if column not in row:
-            known = ", ".join(map(str, row))
-            raise UserError(f"{argument}: the table has no column {column!r}; it has {known}")
-    found = {**row, **{name: row[column] for name, column in names.items()}}
-    if row.get(flops) in (None, ""):
-        return found | {"flops": _six_n_d(found)}
-    return found | {"flops": row[flops]}
-
-
-def _six_n_d(row: Mapping[str, Any]) -> float | None:
-    try:
-        return 6 * float(row["params"]) * float(row["tokens"])
-    except (TypeError, ValueError):
-        return None  # which points_from_rows names
+        directory = Path(table).expanduser()
+        if (directory / "sweep.json").is_file():
+            rows = sweeps.collect(directory)
+            return {key: [row.get(key) for row in rows] for key in rows[0]}, str(directory)
+    return read_columns(table)

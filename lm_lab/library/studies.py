@@ -1,8 +1,5 @@
 """Studies in Python: launched, and read back as tables and figures."""
 
-import importlib.util
-import os
-import sys
 import traceback
 from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,22 +12,24 @@ from matplotlib.figure import Figure
 from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
-from lm_lab.data.text import Texts
+from lm_lab.library.counting import Counter, count_apart, count_here
+from lm_lab.library.designs import cautions_of, resolver
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
+from lm_lab.library.workers import worker_command
+from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
 from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
-from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.forecasts import Forecasting
 from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
 from lm_lab.train import run as runs
 from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
-from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 HERE = "here"  # the executor that is this process
@@ -124,22 +123,17 @@ def run_study(
 
 
 def launch_study(
-    study: Study, directory: Path, make_runner: MakeRunner | None
+    study: Study, directory: Path, make_runner: MakeRunner | None, is_advised: bool = False
 ) -> tuple[Summary, set[str]]:
     """(how a launch ended, the outside packages that its runs name); without `make_runner` this
-    process trains them. Raises UserError.
+    process trains them. `is_advised`: it says what is weak in the design before the first run.
+    Raises UserError.
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     # what a study names is the user's wish
     trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
-    texts = Texts()
-
-    def resolve(overrides: Point) -> dict[str, Any]:
-        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
-        resolved = dict(task.values)
-        trusted.update(trust.packages(resolved))
-        return resolved
+    resolve = resolver(study, trusted)
 
     def review(rows: list[Row]) -> None:
         if make_runner is not None and RUNNING in trusted:
@@ -150,12 +144,21 @@ def launch_study(
             )
         analysis.check(settings, rows)
 
-    command = partial(_command, trusted)
+    count = Counter(count_here if make_runner is None else partial(count_apart, trusted))
+    begin = partial(
+        launch,
+        study,
+        directory,
+        resolve,
+        partial(_command, trusted),
+        review=review,
+        forecasting=_forecasting(analysis, settings, count),
+        advise=partial(cautions_of, analysis, settings, count) if is_advised else None,
+    )
     if make_runner is not None:
-        return launch(study, directory, resolve, command, make_runner, review), trusted
+        return begin(make_runner), trusted
     here = ThisProcess(directory, trusted)
-    summary = launch(study, directory, resolve, command, lambda _: here, review, environment)
-    return summary, trusted
+    return begin(lambda _: here, environment=environment), trusted
 
 
 @dataclass(frozen=True)
@@ -197,20 +200,16 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
 
 
 def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:
-    """-P: what lies in the current folder is no module of the workers, but for what is trusted."""
-    flag = f"--trust={','.join(sorted(trusted))}"
-    worker = [sys.executable, "-P", "-m", "lm_lab", "members", flag, str(directory), *names]
-    folders = [folder for name in sorted(trusted) if (folder := _folder_of(name))]
-    if not folders:
-        return worker
-    paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return ["env", f"PYTHONPATH={os.pathsep.join(dict.fromkeys(paths))}", *worker]
+    return worker_command(trusted, "members", str(directory), *names)
 
 
-def _folder_of(package: str) -> str | None:
-    """The folder in which this process finds a package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
+def _forecasting(analysis: Analysis[Any, Any], settings: Any, count: Counter) -> Forecasting | None:
+    """How the launch registers what the analysis predicts, if it predicts anything."""
+    forecaster = analysis.forecaster
+    if forecaster is None:
         return None
-    file = Path(spec.origin).absolute()
-    return str(file.parents[1] if spec.submodule_search_locations else file.parent)
+    return Forecasting(
+        held_out=partial(forecaster.held_out, settings),
+        forecast=lambda fitted, held: forecaster.forecast(fitted, held, settings),
+        sizes=count,
+    )

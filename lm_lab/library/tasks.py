@@ -78,7 +78,8 @@ class Task:
 
     @cached_property
     def _heldout(self) -> Examples:
-        return self.bound.eval_set()
+        first = self.experiment.train.selection_batches
+        return jax.tree.map(lambda part: part[first:], self.bound.eval_set())
 
     @cached_property
     def _evaluate(self) -> Any:

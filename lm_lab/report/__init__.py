@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lm_lab import registry
-from lm_lab.report import appendix, page, stored, style
+from lm_lab.report import appendix, forecasts, page, stored, style
 from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.trust import check_names
@@ -34,7 +34,14 @@ def write(directory: Path) -> Path:
     report = dataclasses.replace(report, sections=[*report.sections, *appendix.sections(sweep)])
     try:
         facts, figures = appendix.facts(sweep), directory / "figures"
-        html = page.render(sweep.study.name, sweep.study.question, facts, report, figures)
+        html = page.render(
+            sweep.study.name,
+            sweep.study.question,
+            facts,
+            report,
+            figures,
+            appendix.about(sweep),
+        )
         record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
@@ -63,7 +70,23 @@ def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
     analysis, settings = read_analysis(sweep.study.analysis, str(file))
     results = analysis.analyse(sweep.rows, settings)
-    return sweep, results, analysis.report(results, sweep)
+    report = analysis.report(results, sweep)
+    report = dataclasses.replace(
+        report,
+        answer=[*report.answer, *forecasts.statements(sweep, analysis)],
+        sections=[*report.sections, *forecasts.sections(sweep, analysis)],
+    )
+    return sweep, results, report
+
+
+def registered(directory: Path) -> list[forecasts.Judged]:
+    """The registered forecasts of a sweep directory beside what came of them. Raises UserError as
+    `write`.
+    """
+    sweep, file = stored.read(directory), directory / "sweep.json"
+    check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
+    analysis, _ = read_analysis(sweep.study.analysis, str(file))
+    return forecasts.judge(sweep, analysis)
 
 
 def read_analysis(spec: Mapping[str, Any], where: str) -> tuple[Analysis[Any, Any], Any]:

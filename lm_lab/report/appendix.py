@@ -1,11 +1,12 @@
 """The sections of every report: unfinished runs, all runs, conventions, how it was made."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from lm_lab.report import formatting
-from lm_lab.report.page import Block, Cell, Code, Number, Section, Table, Terms
+from lm_lab.report.page import About, Block, Cell, Code, Number, Section, Table, Terms
 from lm_lab.report.stored import Row, Sweep
 
 _QUANTITIES = {
@@ -48,6 +49,21 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
     pairs += [("of training", formatting.seconds(seconds))] if seconds else []
     pairs += [("of compiling", formatting.seconds(compiling))] if compiling else []
     return [*pairs, ("started", sweep.study.created[:10])]
+
+
+def about(sweep: Sweep) -> dict[str, About]:
+    """What the report shows of each run at the points that it is part of."""
+    return {
+        run.name: About(
+            ", ".join(f"{key} {_shown(value)}" for key, value in run.overrides.items()),
+            shlex.join(["lm-lab", "members", "DIR", run.name]),
+        )
+        for run in sweep.study.runs
+    }
+
+
+def _shown(value: Any) -> str:
+    return formatting.plain(value) if isinstance(value, float) else str(value)
 
 
 def sections(sweep: Sweep) -> list[Section]:
@@ -190,6 +206,10 @@ def _origin(sweep: Sweep) -> list[Block]:
             "This command made it; launched again, it finishes what is missing and redoes nothing.",
             Code(sweep.study.command),
         ]
+    blocks += [
+        "This command trains one of its runs, by the name that a point of a figure shows:",
+        Code("lm-lab members DIR RUN    # DIR: the sweep's folder, this page's"),
+    ]
     blocks += [
         "The figures and this page are made from the stored results alone:",
         Code("lm-lab report DIR    # DIR: this page's folder"),

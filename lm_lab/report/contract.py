@@ -6,8 +6,38 @@ from typing import Generic, NamedTuple, TypeVar
 from lm_lab.contracts import ConfigT
 from lm_lab.report.page import Report
 from lm_lab.report.stored import Row, Sweep
+from lm_lab.runs.forecasts import Forecast
 
 ResultsT = TypeVar("ResultsT")
+
+
+class Forecaster(NamedTuple, Generic[ConfigT]):
+    """How an analysis predicts held-out runs; sweeps register the prediction before these begin."""
+
+    # (settings, row of a planned run); a row has its budget and overrides before it has results
+    held_out: Callable[[ConfigT, Row], bool]
+    # (rows of the runs that have ended, rows of the held-out ones, settings); the latter have
+    # their counted sizes (params, tokens, flops) and no results
+    forecast: Callable[[Sequence[Row], Sequence[Row], ConfigT], Forecast]
+    # (rows of held-out runs, settings) -> the number that was predicted; None: not known
+    observe: Callable[[Sequence[Row], ConfigT], float | None]
+
+
+class Assumptions(NamedTuple):
+    """What is assumed of runs that have not begun, where their design is judged."""
+
+    law: tuple[float, float, float, float, float] | None = None  # E, A, alpha, B, beta
+    noise: float = 0.01  # s.d. of a run's log loss: the share of its loss
+    added_flops: float | None = None  # for further runs, which are then proposed
+
+
+class Designer(NamedTuple, Generic[ConfigT]):
+    """How an analysis judges the design of a study before any run of it begins."""
+
+    # (rows of the planned runs with their counted sizes, settings) -> a line each
+    cautions: Callable[[Sequence[Row], ConfigT], list[str]]
+    # (such rows, settings, assumptions) -> lines of text, for lm-lab plan
+    describe: Callable[[Sequence[Row], ConfigT, Assumptions], list[str]]
 
 
 class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
@@ -24,3 +54,7 @@ class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
     # (settings, rows of planned runs); raises UserError where they could not be analysed even if
     # all were complete. The launch asks before any begins
     check: Callable[[ConfigT, Sequence[Row]], None] = lambda config, rows: None
+    # None: nothing is held out, or nothing predicted of it
+    forecaster: Forecaster[ConfigT] | None = None
+    # None: it has nothing to say of a design
+    designer: Designer[ConfigT] | None = None

@@ -1,66 +1,114 @@
-"""Training curves of all runs against compute, with their lower envelope."""
+"""Training curves against compute, with the envelope of those places whose decay is equal.
+
+A loss in the midst of a run whose rate still falls lies above what the same compute gives a run
+that ends there (2203.15556, 2405.18392). The envelope is therefore of those places of the curves
+alone where the rate is the same share of its peak as at the end of the run: the whole of a curve
+at a constant rate, the end alone of one whose rate falls.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import figure as drawings
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lm_lab.report import style
+from lm_lab.report import formatting, marks, style
+from lm_lab.report.page import Figure
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """The records of metrics.jsonl, by run name."""
 
 _BINS = 60
+_SAME_SHARE = 0.02  # of the peak rate: shares this near are one stage of decay
 
 
-def draw(
-    runs: Sequence[tuple[str, float]], curves: Curves, held_out: float | None, unit: str = "token"
-) -> Figure:
-    """Draws a line for each run (name, budget) and the lower envelope of all.
+@dataclass(frozen=True)
+class Line:
+    """A run's curve: its colour, and the group of it in the legend (a budget, an architecture)."""
 
-    The training loss is averaged within steps of compute; `unit` (token, byte) labels the loss.
-    """
-    figure, (axes,) = style.panels(5.2, 3.5)
-    lines = {name: binned(curves[name]) for name, _ in runs if name in curves}
-    shown = [(name, budget) for name, budget in runs if name in lines and lines[name].shape[1] > 1]
-    colours = style.budget_colours([budget for _, budget in shown if budget != held_out])
-    for name, budget in shown:
-        axes.plot(
-            *lines[name],
-            color=colours.get(budget, style.HELD_OUT),
-            linewidth=0.5,
-            alpha=0.45,
-            zorder=2,
+    run: str
+    group: str
+    colour: str
+
+
+def figure(lines: Sequence[Line], curves: Curves, unit: str) -> Figure | None:
+    """The figure of the curves with its caption; None where no run logged two losses."""
+    drawn = [line for line in lines if line.run in curves and _is_line(curves[line.run])]
+    if not drawn:
+        return None
+    falls = any(len(comparable(curves[line.run])[0]) < 2 for line in drawn)
+    stage = (
+        "their ends alone, because the rate falls to the end of the runs and a loss before it is "
+        "of another stage of decay"
+        if falls
+        else "the parts at the rate of the end"
+    )
+    caption = (
+        f"Training loss of {formatting.many(len(drawn), 'run')} against compute (every complete "
+        "run that logged it). Black: the lowest that any of them reached with no more compute, of "
+        f"{stage}. C: counted FLOPs, forward and backward; losses are means between two logs."
+    )
+    return Figure(
+        "curves",
+        "Training curves",
+        caption,
+        "Training loss against compute for all runs, with the lower envelope.",
+        lambda: draw(drawn, curves, unit),
+    )
+
+
+def budget_lines(runs: Sequence[tuple[str, float]], held_out: float | None) -> list[Line]:
+    """Lines of runs (name, budget in FLOPs), a colour a budget."""
+    colours = style.budget_colours([budget for _, budget in runs if budget != held_out])
+    return [
+        Line(
+            name,
+            f"{style.math_power(budget)} FLOPs" + (", held out" if budget == held_out else ""),
+            colours.get(budget, style.HELD_OUT),
         )
-    drawn = [lines[name] for name, _ in shown]
-    axes.plot(*envelope(drawn), color=style.INK, linewidth=1.3, zorder=4, label="lowest so far")
-    budgets = sorted({budget for _, budget in shown})
-    for budget in budgets if len(budgets) <= 8 else ():
-        name = f"{style.math_power(budget)} FLOPs" + (", held out" if budget == held_out else "")
-        axes.plot([], [], color=colours.get(budget, style.HELD_OUT), linewidth=1.4, label=name)
-    _frame(axes, drawn, unit)
-    return figure
+        for name, budget in sorted(runs, key=lambda run: run[1])
+    ]
 
 
-def drawable(curves: Curves) -> bool:
-    """Whether any run logged its training loss at two or more values of compute."""
-    return any(binned(records).shape[1] > 1 for records in curves.values())
+def draw(lines: Sequence[Line], curves: Curves, unit: str = "token") -> drawings.Figure:
+    """Draws each run's line and the envelope of all; `unit` (token, byte) labels the loss.
+
+    The training loss is averaged within steps of compute.
+    """
+    drawing, (axes,) = style.panels(5.2, 3.5)
+    binned_lines = [binned(curves[line.run]) for line in lines]
+    for line, values in zip(lines, binned_lines):
+        look = {"color": line.colour, "linewidth": 0.5, "alpha": 0.45, "zorder": 2}
+        marks.curve(axes, values[0], values[1], f"run {line.run}", **look)
+    same = [comparable(curves[line.run]) for line in lines]
+    ends = [(line, x[-1], y[-1]) for line, (x, y) in zip(lines, same) if len(x)]
+    marks.points(
+        axes,
+        [float(x) for _, x, _ in ends],
+        [float(y) for _, _, y in ends],
+        "ends of runs",
+        words=[f"training loss {formatting.plain(float(y))} at its end" for _, _, y in ends],
+        runs=[[line.run] for line, _, _ in ends],
+        color=style.INK,
+        markersize=1.8,
+        markeredgewidth=0,
+        zorder=3,
+    )
+    look = {"color": style.INK, "linewidth": 1.3, "drawstyle": "steps-post"}
+    x, y = envelope(same)
+    marks.curve(axes, x, y, "lowest so far", **look, zorder=4, label="lowest so far")
+    groups = {line.group: line.colour for line in lines}
+    for group, colour in groups.items() if len(groups) <= 8 else ():
+        axes.plot([], [], color=colour, linewidth=1.4, label=group)
+    _frame(axes, binned_lines, unit)
+    return drawing
 
 
 def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """FLOPs and mean training loss f64[2 K], averaged in K <= 60 equal steps of log compute."""
-    pairs = [
-        (r["flops"], r["train/nll"])
-        for r in records
-        if r.get("flops", 0) > 0 and r.get("train/nll") is not None
-    ]
-    points = (
-        np.array([pair for pair in pairs if np.isfinite(pair).all()], dtype=np.float64)
-        .reshape(-1, 2)
-        .T
-    )
+    points = _logged(records)[:2]
     if points.shape[1] <= _BINS:
         return points
     x = np.log(points[0])
@@ -73,11 +121,46 @@ def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return np.array(means)
 
 
+def comparable(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """FLOPs and training loss f64[2 K] where the rate has the share of its peak that it ends with.
+
+    After the peak, that is, so that a warm-up does not count; a run that logged no rate gives its
+    end alone.
+    """
+    flops, loss, rate = _logged(records)
+    if not len(flops):
+        return np.empty((2, 0))
+    if np.isnan(rate).any():
+        return np.array([flops[-1:], loss[-1:]])
+    share = rate / max(rate.max(), 1e-300)
+    same = (np.arange(len(rate)) >= np.argmax(rate)) & (np.abs(share - share[-1]) <= _SAME_SHARE)
+    first = len(same) - np.argmin(same[::-1]) if not same.all() else 0  # the last unbroken part
+    return np.array([flops[first:], loss[first:]])
+
+
 def envelope(lines: Sequence[np.ndarray]) -> np.ndarray:
-    """The lowest loss that any line has reached at each compute: f64[2 200]."""
-    grid = np.geomspace(min(line[0, 0] for line in lines), max(line[0, -1] for line in lines), 200)
-    heights = [np.interp(np.log(grid), np.log(x), y, left=np.inf, right=np.inf) for x, y in lines]
-    return np.array([grid, np.minimum.accumulate(np.min(heights, axis=0))])
+    """The lowest loss that any line has reached with no more compute: f64[2 K], where it falls."""
+    x, y = np.concatenate([line for line in lines if line.shape[1]], axis=1)
+    order = np.lexsort((y, x))
+    x, y = x[order], np.minimum.accumulate(y[order])
+    falls = np.concatenate([[True], np.diff(y) < 0])
+    falls[-1] = True  # the envelope goes on to the most compute of any
+    return np.array([x[falls], y[falls]])
+
+
+def _is_line(records: Sequence[Mapping[str, Any]]) -> bool:
+    return _logged(records).shape[1] > 1
+
+
+def _logged(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """FLOPs, training loss and rate (NaN where it was not logged) f64[3 K] of finite losses."""
+    rows = [
+        (r["flops"], r["train/nll"], r.get("rate", np.nan))
+        for r in records
+        if r.get("flops", 0) > 0 and r.get("train/nll") is not None
+    ]
+    values = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+    return values[:, np.isfinite(values[:2]).all(0)]
 
 
 def _frame(axes: Axes, lines: Sequence[np.ndarray], unit: str) -> None:
@@ -85,6 +168,6 @@ def _frame(axes: Axes, lines: Sequence[np.ndarray], unit: str) -> None:
     y = np.concatenate([line[1] for line in lines])
     style.flops_axis(axes.xaxis, [x.min(), x.max()], [], 0.03)
     style.log_axis(axes.yaxis, *style.spread([y.min(), y.max()], 0.05), most=8)
-    axes.set_xlabel("compute (FLOPs)")
+    axes.set_xlabel("compute $C$ (FLOPs)")
     axes.set_ylabel(f"training loss (nats per {unit})")
     axes.legend(loc="upper right", borderaxespad=0.2)

@@ -71,6 +71,18 @@ def estimate(of: Estimate) -> str:
     return UNBROKEN.join(part for part in rounded(of) if part)
 
 
+def short_estimate(of: Estimate) -> str:
+    """An estimate of a size, with its interval if it has one."""
+    return UNBROKEN.join(part for part in short_bounds(of) if part)
+
+
+def short_bounds(of: Estimate) -> tuple[str, str]:
+    """An estimate of a size and its interval: "19.1k", "[15.2k, 24.0k]"; without one, ""."""
+    if of.low is None or of.high is None:
+        return short(of.value), ""
+    return short(of.value), f"[{short(of.low)}, {short(of.high)}]"
+
+
 def minus(text: str) -> str:
     """The text with typographic minus signs."""
     return text.replace("-", "−")

@@ -5,17 +5,20 @@ All text is escaped here, and only here.
 
 import base64
 import html
+import json
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
-from lm_lab.report import style
+from lm_lab.report import marks, style
+from lm_lab.runs import durable
 
 _LONG = 34  # characters in a table cell above which its text wraps
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
@@ -23,7 +26,10 @@ _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to draw, saved as figures/<name>.png and .svg; screen readers read `alt`."""
+    """A figure to draw, saved as figures/<name>.png, .svg, .pdf, and .csv of its numbers.
+
+    Screen readers read `alt`.
+    """
 
     name: str
     title: str
@@ -98,6 +104,14 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class About:
+    """What a reader sees of a run at the points that it is part of: its settings, its command."""
+
+    settings: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The results of an analysis as prose, key numbers, and sections with the evidence."""
 
@@ -107,32 +121,50 @@ class Report:
 
 
 def render(
-    name: str, question: str, facts: Sequence[tuple[str, str]], report: Report, folder: Path
+    name: str,
+    question: str,
+    facts: Sequence[tuple[str, str]],
+    report: Report,
+    folder: Path,
+    runs: Mapping[str, About] = MappingProxyType({}),
 ) -> str:
-    """Renders the page; figures are saved into `folder` and embedded as SVG."""
-    parts = [f'<p class="kicker">Study report</p>\n<h1>{escape(name)}</h1>']
-    parts.append(f'<p class="question">{escape(question)}</p>')
+    """Renders the page; figures are saved into `folder` and embedded as SVG.
+
+    `runs` says what is shown of the runs that points are made of, by name.
+    """
+    parts = [f'<p class="kicker">Study report</p>\n<h1 dir="auto">{escape(name)}</h1>']
+    parts.append(f'<p class="question" dir="auto">{escape(question)}</p>')
+    parts.append(_answer(report))
     items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
     parts.append(f'<ul class="facts">{items}</ul>')
-    answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in report.answer)
-    parts.append(f'<section class="answer"><h2>Answer</h2>\n{answer}</section>')
-    if report.headlines:
-        headlines = [
-            (headline.label, f"{escape(headline.value)}<span>{escape(headline.note)}</span>")
-            for headline in report.headlines
-        ]
-        cells = "\n".join(
-            f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in headlines
-        )
-        parts.append(f'<dl class="numbers">{cells}</dl>')
     counter = iter(range(1, 1000))
     for section in report.sections:
         blocks = "\n".join(_block(block, counter, folder) for block in section.blocks)
         parts.append(f"<section><h2>{escape(section.title)}</h2>\n{blocks}</section>")
+    abouts = {run: [about.settings, about.command] for run, about in runs.items()}
+    parts.append(f'<script type="application/json" id="runs">{_data(abouts)}</script>')
     template = string.Template(
         resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8")
     )
     return template.substitute(title=escape(name), body="\n".join(parts))
+
+
+def _answer(report: Report) -> str:
+    """The answer with its key numbers: what the page opens with."""
+    answer = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in report.answer)
+    shown = f'<section class="answer"><h2>Answer</h2>\n{answer}</section>'
+    cells = "\n".join(
+        f"<div><dt>{escape(headline.label)}</dt><dd>{escape(headline.value)}"
+        f"<span>{escape(headline.note)}</span></dd></div>"
+        for headline in report.headlines
+    )
+    return shown + (f'\n<dl class="numbers">{cells}</dl>' if cells else "")
+
+
+def _data(value: Any) -> str:
+    """JSON that a script element may hold: no markup can begin or end in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def escape(words: Any) -> str:
@@ -168,21 +200,34 @@ def _block(block: Block, counter: Any, folder: Path) -> str:
 
 
 def _figure(figure: Figure, number: int, folder: Path) -> str:
-    """The figure as an embedded image, so that the ids of two SVGs cannot clash."""
+    """The figure as an embedded image, so that the ids of two SVGs cannot clash.
+
+    What can be pointed at lies beside it as data, places being shares of the image.
+    """
     with style.applied():
         drawing = figure.draw()
         svg = base64.b64encode(style.save(drawing, folder, figure.name)).decode()
+        hits, table = marks.hits(drawing), marks.table(drawing)
+    kinds = ["svg", "png", "pdf"]
+    if table is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.replace(folder / f"{figure.name}.csv", table.encode())
+        kinds.append("csv")
     width = round(96 * drawing.get_figwidth() * 1.12)
     image = (
         f'<img src="data:image/svg+xml;base64,{svg}" alt="{escape(figure.alt)}" width="{width}">'
     )
+    if hits:
+        image += f'<script type="application/json">{_data(hits)}</script>'
     caption = f"<b>Figure {number}. {escape(figure.title)}.</b> {escape(figure.caption)}"
     links = " · ".join(
-        f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png")
+        f'<a href="figures/{figure.name}.{kind}">{kind.upper()}</a>' for kind in kinds
     )
+    focus = ' tabindex="0"' if hits else ""
+    plot = f'<div class="plot" style="--width: {width}px"{focus}>{image}</div>'
     return (
-        f'<figure id="{figure.name}"><div class="sheet">{image}</div><figcaption>{caption} <span '
-        f'class="files">{links}</span></figcaption></figure>'
+        f'<figure id="{figure.name}"><div class="sheet">{plot}</div>'
+        f'<figcaption>{caption} <span class="files">{links}</span></figcaption></figure>'
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ PAGE_INCHES = 7.0
 
 INK = "#1b1f24"
 MUTED = "#6b7480"
-FAINT = "#c9ced6"
+FAINT = "#b9c0c9"
 APPROACH_2 = "#0072b2"
 APPROACH_3 = "#d9820f"
 HELD_OUT = "#c02f6b"
@@ -67,6 +67,7 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
 
@@ -80,8 +81,31 @@ def applied() -> Iterator[None]:
         yield
 
 
+class Mark(NamedTuple):
+    """A number that a figure draws: a point, or a corner of a line, of a `series`.
+
+    `low` and `high` bound its interval; `words` and `runs` say what a point is.
+    """
+
+    series: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    words: str = ""
+    runs: tuple[str, ...] = ()
+    is_point: bool = False
+
+
 class ShownFigure(Figure):
-    """A figure that a notebook shows, whichever backend of matplotlib it uses, or none."""
+    """A figure that a notebook shows, whichever backend of matplotlib it uses, or none.
+
+    `marks` are the numbers that it draws (report/marks.py).
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.marks: list[tuple[Axes, Mark]] = []
 
     def _repr_png_(self) -> bytes:
         with io.BytesIO() as memory:
@@ -90,12 +114,20 @@ class ShownFigure(Figure):
 
 
 def panels(
-    width: float, height: float, columns: int = 1, rows: int = 1
+    width: float,
+    height: float,
+    columns: int = 1,
+    rows: int = 1,
+    *,
+    heights: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure of a size in inches, and its axes in reading order; opens no window."""
+    """An empty figure of a size in inches, and its axes in reading order; opens no window.
+
+    `heights` are the relative heights of its rows.
+    """
     figure = ShownFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
 
 
 def literal(words: str) -> str:
@@ -104,12 +136,15 @@ def literal(words: str) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> bytes:
-    """Writes name.png (200 dpi) and name.svg into the folder; returns the SVG's bytes."""
+    """Writes name.png (200 dpi), name.pdf and name.svg into the folder; returns the SVG's bytes."""
     folder.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not for each kind of file
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
     drawn = {}
     for form, metadata in {
         "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": "lm_lab"},
         "svg": {"Date": None, "Creator": "lm_lab"},
     }.items():
         with io.BytesIO() as memory, matplotlib.rc_context({"svg.hashsalt": salt}):
@@ -243,11 +278,23 @@ def bar(
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:
     """Draws the interval of a curve, if it has one, as a pale ribbon."""
-    bounds = [
+    x, low, high = _bounds(band)
+    if x:
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+
+
+def outline(axes: Axes, band: Band, colour: str) -> None:
+    """Draws the interval of a curve, if it has one, as two thin dotted lines."""
+    x, low, high = _bounds(band)
+    for edge in (low, high):
+        axes.plot(x, edge, color=colour, linewidth=0.8, linestyle=(0, (1, 1.4)), zorder=3)
+
+
+def _bounds(band: Band) -> tuple[list[float], list[float], list[float]]:
+    """Compute, low and high, where a band has an interval."""
+    rows = [
         (flops, low, high)
         for flops, low, high in zip(band.flops, band.low, band.high)
         if low is not None and high is not None
     ]
-    if bounds:
-        x, low, high = zip(*bounds)
-        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]

@@ -40,8 +40,10 @@ def result_of(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def newest_loss(directory: Path) -> float | None:
-    """The newest training loss in metrics.jsonl, in nats a token; None if its end has none."""
+def newest_training(directory: Path) -> dict[str, float] | None:
+    """How far metrics.jsonl says that the run is: its newest `train/nll` (nats a token), and the
+    `tokens` and `flops` until then; None if its end does not say it.
+    """
     try:
         with (directory / METRICS).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -51,7 +53,8 @@ def newest_loss(directory: Path) -> float | None:
     for line in reversed(lines):
         if b'"train/nll"' in line:
             try:
-                return float(json.loads(line)["train/nll"])
+                found = json.loads(line)
+                return {name: float(found[name]) for name in ("train/nll", "tokens", "flops")}
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # the first and the last line may be cut
     return None

@@ -1,6 +1,7 @@
 """A sweep directory: a study, its runs, and a table of their results.
 
-sweep.json     the study, and for every run its name, overrides and complete config
+sweep.json     the study, for every run its name, overrides and complete config, and what was
+               predicted of held-out runs before they began
 results.csv    a row for every run
 runs/<name>/   the directory of a run
 """
@@ -14,12 +15,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs import versions
+from lm_lab.runs import forecasts, versions
 from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.forecasts import Registered
 from lm_lab.runs.reading import Unreadable, misfit, read_object
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
+
+MEASURED = (
+    "name",
+    "status",
+    "message",
+    "budget_flops",
+    "params",
+    "params_body",
+    "params_total",
+    "tokens",
+    "flops",
+    "loss",
+    "selection_loss",
+    "bits_per_byte",
+    "selection_loss",
+    "seconds",
+    "compile_seconds",
+    "runs",
+    "loss_sd",
+)
+"""The columns of a results table that tell of a run, and so are no settings that a sweep varied;
+NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too.
+"""
+_MEASURED_BY_NAME = re.compile("^flops_|_bits_per_byte$")
 
 _RESTORE = "restore the file from a copy"
 _LAUNCH = "launch lm-lab sweep again to write it anew"
@@ -47,6 +73,7 @@ class SweepRecord:
     command: str = ""  # the command line that launched it
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     created: str  # date and time in ISO 8601
+    forecasts: list[Registered] = dataclasses.field(default_factory=list)  # oldest first
 
 
 TYPES: dict[str, type] = {
@@ -57,6 +84,7 @@ TYPES: dict[str, type] = {
     "command": str,
     "environment": dict,
     "created": str,
+    "forecasts": list,
 }
 
 
@@ -83,13 +111,21 @@ def read_sweep(directory: Path) -> SweepRecord:
     fields = {name: content[name] for name in TYPES if name in content}
     keys = [field.name for field in dataclasses.fields(Planned)]
     runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
-    return SweepRecord(**{**fields, "runs": runs})
+    registered = [_read_forecast(path, values) for values in content.get("forecasts", ())]
+    return SweepRecord(**{**fields, "runs": runs, "forecasts": registered})
 
 
 def write_sweep(directory: Path, sweep: SweepRecord) -> None:
     """Writes sweep.json atomically. Raises UserError."""
     content = versions.stamped(dataclasses.asdict(sweep))
     atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def _read_forecast(path: Path, values: Any) -> Registered:
+    found = forecasts.read(values)
+    if isinstance(found, str):
+        raise Unreadable(path, f"not a registered forecast ({found})", _RESTORE)
+    return found
 
 
 def _check_run(path: Path, number: int, run: Any) -> None:
@@ -101,6 +137,12 @@ def _check_run(path: Path, number: int, run: Any) -> None:
     is_plain = isinstance(name, str) and re.fullmatch(r"[\w-]+", name)
     if not is_plain or not isinstance(overrides, dict) or not isinstance(config, dict):
         raise Unreadable(path, f"run {number} ({str(name)[:80]!r}) is none", _RESTORE)
+
+
+def swept(rows: Sequence[Row]) -> list[str]:
+    """The columns of a results table that are settings: what was varied, and the peak rate."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in columns if key not in MEASURED and not _MEASURED_BY_NAME.search(key)]
 
 
 def write_table(directory: Path, rows: Sequence[Row]) -> None:

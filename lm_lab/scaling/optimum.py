@@ -30,18 +30,31 @@ class MeasuredCost:
 
     @classmethod
     def of(cls, params: Array, tokens: Array, flops: Array) -> "MeasuredCost":
-        """Fits a quadratic by least squares (a line or a constant if there are too few sizes)."""
-        x = np.log(params)
+        """Fits a quadratic (a line or a constant if there are too few sizes), by least squares with
+        Tukey's weights: a cell far off the others does not bend it.
+        """
+        x, y = np.log(params), np.log(flops / tokens)
         degree = min(2, len(np.unique(x)) - 1)
-        fitted = np.polynomial.Polynomial.fit(
-            x, np.log(flops / tokens), degree, domain=[x.min() - 1, x.max() + 1]
-        )
+        domain = [x.min() - 1, x.max() + 1]
+        slope = y - x - np.median(y - x)  # C / (N D) hardly varies: what is far off it is odd
+        weight = _tukey(slope, np.log(2.0))
+        fit = np.polynomial.Polynomial.fit
+        fitted = fit(x, y, degree, domain=domain, w=np.sqrt(weight))
+        for _ in range(20):
+            left = y - fitted(x)
+            weight = _tukey(left, 9.0 * np.median(np.abs(left)) + 1e-9)
+            fitted = fit(x, y, degree, domain=domain, w=np.sqrt(weight))
         return cls(fitted, float(x.min()), float(x.max()))
 
     def __call__(self, params: Array) -> Array:
         x = np.log(params)
         inside = np.clip(x, self.low, self.high)
         return np.exp(self.polynomial(inside) + self.polynomial.deriv()(inside) * (x - inside))
+
+
+def _tukey(residuals: Array, scale: float) -> Array:
+    """Tukey's weights: 1 near 0, falling to (nearly) none at `scale`."""
+    return np.maximum(1 - np.square(residuals / scale), 1e-6) ** 2
 
 
 def optimal_params(theta: Array, flops: Array, cost: Cost = six_n) -> Array:

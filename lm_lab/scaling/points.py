@@ -1,72 +1,117 @@
-"""Finished runs as arrays, and the best of each (N, D) cell over learning rates.
+"""Finished runs as arrays, and the best of each (N, D) cell over all that was swept but the seed.
 
 Every run that is left out is named in a caution. A diverged run stays, with an infinite loss, so
-that its rate counts as tried.
+that its settings count as tried.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from lm_lab.scaling.budgets import joined_budgets
 from lm_lab.scaling.records import Caution
 from lm_lab.types import UserError
 
 Array = np.ndarray
+Setting = tuple[tuple[str, Any], ...]
+"""What a run was set to, beyond its size, budget, rate and seed: (name, value) pairs."""
+_OPTIONAL = (
+    "budget_flops",
+    "optimizer.peak_rate",
+    "seed",
+    "selection_loss",
+    "runs",
+    "loss_sd",
+)
+_LISTS = ("settings", "left_out")  # the fields of Points that are no arrays
 
 
 @dataclass(frozen=True)
 class Points:
     """Runs, or cells of runs, as float64 arrays [n]; `left_out` cautions of runs left out.
 
-    params N, tokens D, flops C, loss in nats a token (inf: diverged), budget in FLOPs (the run's
-    own C if no budget was set), rate and seed (NaN: unknown), runs: the number of seeds that the
-    loss is the mean of.
+    params N, tokens D, flops C, loss in nats a token (inf: diverged), choice: the loss by which the
+    best of several is chosen, on other text where the runs have it, budget in FLOPs (the run's
+    own C if no budget was set; those that agree within budgets.TOLERANCE are one), rate and seed
+    (NaN: unknown), runs: the number of seeds that the loss is the mean of, by which fits weight it,
+    loss_sd: the sample s.d. of the loss over these seeds, in nats (NaN with fewer than two),
+    settings: of each, those that differ between runs of one size and budget.
     """
 
     params: Array
     tokens: Array
     flops: Array
     loss: Array
+    choice: Array
     budget: Array
     rate: Array
     seed: Array
     runs: Array
+    loss_sd: Array
+    settings: tuple[Setting, ...]
     left_out: tuple[Caution, ...] = ()
 
     def __len__(self) -> int:
         return len(self.loss)
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The settings of each in words, as "train.batch_size=64"; "" where there are none."""
+        return tuple(words(setting) for setting in self.settings)
+
     def where(self, chosen: Array) -> "Points":
         """The points selected by a mask or an index array."""
         arrays = {
-            f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "left_out"
+            f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name not in _LISTS
         }
-        return replace(self, **arrays)
+        kept = np.arange(len(self))[chosen]
+        return replace(self, **arrays, settings=tuple(self.settings[i] for i in kept))
 
     def budgets(self) -> list[float]:
         """The distinct budgets, smallest first."""
         return [float(budget) for budget in np.unique(self.budget)]
 
 
+def words(setting: Setting) -> str:
+    """ "train.batch_size=64, schedule.warmup_steps=100"; "" for none."""
+    return ", ".join(f"{name}={value}" for name, value in setting)
+
+
 def make_points(
-    params, tokens, flops, loss, *, budget=None, rate=None, seed=None, left_out=()
+    params,
+    tokens,
+    flops,
+    loss,
+    *,
+    choice=None,
+    budget=None,
+    rate=None,
+    seed=None,
+    settings: Mapping[str, Sequence[Any]] | None = None,
+    names: Sequence[str] | None = None,
+    runs=None,
+    loss_sd=None,
+    left_out=(),
 ) -> Points:
     """Makes points from sequences of n numbers; without a budget (None, NaN) a run's own FLOPs
     count.
 
-    Raises UserError for a run without a size, or with neither budget nor FLOPs: it belongs to no
-    cell.
+    The best is chosen by `choice`, by default the loss itself.
+    `settings` are columns of whatever else was swept, `names` those of the runs, for messages.
+    Where each loss is a mean over seeds, `runs` (1 where NaN) and `loss_sd` say of how many.
+    Raises UserError for a run without a size, or with neither budget nor FLOPs (it belongs to no
+    cell), and for two runs that differ in nothing, not even the seed.
     """
     params, tokens, flops, loss = (
         np.asarray(values, np.float64) for values in (params, tokens, flops, loss)
     )
     blank = np.full(len(loss), np.nan)
-    budget, rate, seed = (
+    budget, rate, seed, runs, loss_sd = (
         blank if values is None else np.asarray(values, np.float64)
-        for values in (budget, rate, seed)
+        for values in (budget, rate, seed, runs, loss_sd)
     )
     budget = np.where(np.isnan(budget), flops, budget)
     if not (np.isfinite(params).all() and np.isfinite(budget).all()):
@@ -74,27 +119,86 @@ def make_points(
             "points need finite params, and a finite budget or flops, each; leave out the runs "
             "that lack them"
         )
-    return Points(
-        params, tokens, flops, loss, budget, rate, seed, np.ones(len(loss)), tuple(left_out)
+    budget, cautions = joined_budgets(budget)
+    points = Points(
+        params,
+        tokens,
+        flops,
+        loss,
+        _choice(choice, loss),
+        budget,
+        rate,
+        seed,
+        runs=np.where(np.isnan(runs), 1.0, runs),
+        loss_sd=loss_sd,
+        settings=_varying(settings or {}, budget, params),
+        left_out=(*left_out, *cautions),
+    )
+    _check_distinct(points, names)
+    return points
+
+
+def _choice(choice: Sequence[float] | None, loss: Array) -> Array:
+    """The loss of every run is on the text to choose by, or that of every run is not."""
+    given = loss if choice is None else np.asarray(choice, np.float64)
+    return (
+        loss if np.isnan(given[np.isfinite(loss)]).any() else np.where(loss < np.inf, given, loss)
     )
 
 
-def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") -> Points:
-    """Makes points from the rows of a sweep's results; `params` names the column with N.
+def _varying(columns: Mapping[str, Sequence[Any]], budget: Array, params: Array) -> tuple:
+    """The settings of each run that differ within some cell; what decides the size or the budget
+    (as model.width) is the same throughout a cell.
+    """
+    cells: dict[tuple[float, float], list[int]] = {}
+    for i, key in enumerate(zip(budget.tolist(), params.tolist())):
+        cells.setdefault(key, []).append(i)
+    kept = {
+        name: values
+        for name, values in columns.items()
+        if any(len({repr(values[i]) for i in cell}) > 1 for cell in cells.values())
+    }
+    return tuple(
+        tuple((name, values[i]) for name, values in kept.items()) for i in range(len(budget))
+    )
 
+
+def _check_distinct(points: Points, names: Sequence[str] | None) -> None:
+    """Raises UserError for two runs of one cell, rate, setting and seed: neither is a seed of its
+    own, so their mean would be no mean over seeds.
+    """
+    seen: dict[tuple[str, ...], int] = {}
+    for i in range(len(points)):
+        numbers = (points.budget, points.params, points.rate, points.seed)
+        key = (*(repr(float(array[i])) for array in numbers), repr(points.settings[i]))
+        first = seen.setdefault(key, i)
+        if first != i:
+            one, other = (names[first], names[i]) if names else (first + 1, i + 1)
+            raise UserError(
+                f"runs {one} and {other} are of one size ({points.params[i]:.6g} parameters), "
+                f"budget ({points.budget[i]:.6g} FLOPs), rate, settings and seed; leave one out, "
+                "or name what differs (a column 'seed', for one)"
+            )
+
+
+def points_from_rows(
+    rows: Iterable[Mapping[str, Any]], params: str = "params", swept: Sequence[str] = ()
+) -> Points:
+    """Makes points from the rows of a sweep's results; `params` names the column with N, `swept`
+    the columns of what the sweep varied.
+
+    Where all have a `selection_loss`, the best is chosen by it.
     Leaves out a run that is neither complete nor diverged, or lacks loss, size or compute, with a
     caution that names it. Raises UserError for a row that lacks a column or has a number that
-    cannot be read.
+    cannot be read, and for two equal rows.
     """
-    kept, left_out = [], []
+    others = [key for key in swept if key not in ("seed", "optimizer.peak_rate")]
+    kept, settings, names, left_out = [], [], [], []
     for row in rows:
         name, status = row.get("name", "a run"), row.get("status", "complete")
         loss = math.inf if status == "diverged" else _number(row, "loss")
         values = [_number(row, key) for key in (params, "tokens", "flops")]
-        optional = [
-            _number(row, key, needed=False)
-            for key in ("budget_flops", "optimizer.peak_rate", "seed")
-        ]
+        optional = [_number(row, key, needed=False) for key in _OPTIONAL]
         has_compute = math.isfinite(optional[0]) or math.isfinite(values[2])
         if (
             status in ("complete", "diverged")
@@ -103,12 +207,23 @@ def points_from_rows(rows: Iterable[Mapping[str, Any]], params: str = "params") 
             and not math.isnan(loss)
         ):
             kept.append([*values, loss, *optional])
+            settings.append([row.get(key) for key in others])
+            names.append(str(name))
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 7).T
+    columns = np.array(kept, np.float64).reshape(-1, 4 + len(_OPTIONAL)).T
     return make_points(
-        *columns[:4], budget=columns[4], rate=columns[5], seed=columns[6], left_out=left_out
+        *columns[:4],
+        budget=columns[4],
+        rate=columns[5],
+        seed=columns[6],
+        choice=columns[7],
+        settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
+        names=names,
+        runs=columns[8],
+        loss_sd=columns[9],
+        left_out=left_out,
     )
 
 
@@ -125,76 +240,3 @@ def _number(row: Mapping[str, Any], key: str, needed: bool = True) -> float:
         raise UserError(
             f"results row {row.get('name', '')!r}: {key} must be a number, not {value!r}"
         ) from None
-
-
-def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
-    """The best rate of each (budget, N) cell: the one with the lowest mean loss over seeds.
-
-    At a fixed budget N decides D, so this is the best of each (N, D). A rate at which any seed
-    diverged is never the best, but counts as part of the grid. Cautions: every rate of a cell
-    diverged; the best rate is at the edge of a grid of three or more; of grids of two rates the
-    same side wins in every cell (some edge always wins); no cell has two rates, so the rate was not
-    tuned.
-    """
-    cells, edges, two_sided, cautions, grid_sizes = [], [], [], [], []
-    keys = np.stack([points.budget, points.params], -1)
-    for key in np.unique(keys, axis=0):
-        cell = points.where((keys == key).all(-1))
-        means = [(rate, cell.where(_same(cell.rate, rate))) for rate in np.unique(cell.rate)]
-        best = int(np.argmin([group.loss.mean() for _, group in means]))
-        rate, group = means[best]
-        where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
-        if not _usable(group):
-            message = f"no rate of {where} gave a finite, positive loss: the cell is left out"
-            cautions.append(Caution("run left out", where, message))
-            continue
-        cells.append(_mean(group))
-        grid_sizes.append(len(means))
-        if len(means) >= 3 and best in (0, len(means) - 1):
-            edges.append(f"{where} ({rate:.3g})")
-        if len(means) == 2:
-            two_sided.append(best)
-    cautions += _rate_cautions(edges, two_sided, grid_sizes)
-    arrays = [f.name for f in fields(Points) if f.name != "left_out"]
-    joined = {
-        name: np.array([getattr(cell, name)[0] for cell in cells], np.float64) for name in arrays
-    }
-    return Points(**joined, left_out=points.left_out), tuple(cautions)
-
-
-def _usable(group: Points) -> bool:
-    values = np.stack([group.params, group.tokens, group.flops, group.loss])
-    return bool((np.isfinite(values) & (values > 0)).all())
-
-
-def _same(rates: Array, rate: float) -> Array:
-    return np.isnan(rates) if np.isnan(rate) else rates == rate
-
-
-def _mean(group: Points) -> Points:
-    first = group.where(np.array([0]))
-    return replace(first, loss=np.array([group.loss.mean()]), runs=np.array([float(len(group))]))
-
-
-def _rate_cautions(edges: list[str], two_sided: list[int], grid_sizes: list[int]) -> list[Caution]:
-    cautions = []
-    kind = "best rate at the edge of its grid"
-    if edges:
-        message = (
-            f"the best rate is the edge of its grid in {len(edges)} of {len(grid_sizes)} cells: "
-            "widen the grid"
-        )
-        cautions.append(Caution(kind, "; ".join(edges), message))
-    if two_sided and len(set(two_sided)) == 1:
-        side = "higher" if two_sided[0] else "lower"
-        message = f"the {side} of two rates wins in every cell: the best rate may lie beyond it"
-        cautions.append(Caution(kind, f"all {len(two_sided)} cells with two rates", message))
-    if grid_sizes and max(grid_sizes) == 1:
-        cautions.append(
-            Caution(
-                "rate not tuned",
-                "all cells",
-                "one rate a cell: the valleys may be those of the rate",
-            )
-        )
-    return cautions

@@ -2,17 +2,18 @@
 
 The objective is the SUM of Huber(1e-3) over points: averaged, as in the published fit, it falls
 under the default tolerances of L-BFGS, which then stops early (2404.10102). All 4,500 published
-starts are scored at once. The best of them are optimised together by reweighted Levenberg-Marquardt
-steps, on log N and log D centred (uncentred, log A and alpha are nearly one direction). The tests
-also run L-BFGS from the published starts, and it ends no lower. This way takes some hundredths of a
-second, so that every bootstrap resample is fitted as well. theta = (log E, log A, alpha, log B,
-beta) throughout.
+starts are scored at once, and the best of them minimised together (descent.py), on log N and log D
+centred: uncentred, log A and alpha are nearly one direction. The tests also run L-BFGS from the
+published starts, and it ends no lower. This way takes some hundredths of a second, so that every
+bootstrap resample is fitted as well. A point weighs as many as it has seeds. theta = (log E, log A,
+alpha, log B, beta) throughout.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from lm_lab.scaling.descent import Model, descend, huber_losses
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Caution, Refusal
 
@@ -20,29 +21,26 @@ Array = np.ndarray
 HUBER = 1e-3
 STEEPEST = 3.0  # upper bound of alpha and beta; fitted laws lie near .35
 BEST_STARTS = 64
+FINALISTS = 8  # of the best starts, after some steps
 
 
 @dataclass(frozen=True)
 class SurfaceFit:
     """The fit of all points: theta f64[5], its objective and its condition number.
 
-    `residuals` f64[n] are observed - predicted log losses.
+    `residuals` f64[n] are observed - predicted log losses, `weight` f64[n] the points' weights by
+    their seeds, of mean 1.
     """
 
     theta: Array
     residuals: Array
     objective: float
     condition: float
+    weight: Array
 
     def noise(self) -> float:
-        """Residual s.d. of log loss, corrected for the five parameters."""
-        return float(np.sqrt(np.sum(self.residuals**2) / (len(self.residuals) - 5)))
-
-    def outliers(self, limit: float = 5.0) -> Array:
-        """Mask of points whose residual is beyond `limit` robust s.d. (by the median |r|)."""
-        size = np.abs(self.residuals)
-        robust = np.median(size) / 0.6745 * np.sqrt(len(size) / (len(size) - 5))
-        return size > limit * max(robust, 1e-6)
+        """Residual s.d. of log loss at a point of mean weight, corrected for five parameters."""
+        return float(np.sqrt(np.sum(self.weight * self.residuals**2) / (len(self.residuals) - 5)))
 
 
 def log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
@@ -59,39 +57,42 @@ def fit_surface(points: Points, huber: float = HUBER) -> SurfaceFit | Refusal:
     if refusal:
         return refusal
     problem = _Problem.of(points, huber)
-    theta = problem.descend(problem.best_starts(BEST_STARTS))[0]
-    predicted, shares = _terms(theta, problem.x, problem.y)
-    jacobian = _jacobian(shares, problem.x, problem.y)
-    scaled = jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300)
-    objective = float(problem.objective(theta[None])[0])
+    model, data = problem.model, (problem.z, problem.weight)
+    starts, _ = problem.best_starts()
+    near, objectives = descend(model, *data, starts, huber, steps=30, tolerance=1e-6)
+    near = near[np.argsort(objectives, kind="stable")[:FINALISTS]]
+    thetas, objectives = descend(model, *data, near, huber)
+    best = int(np.argmin(objectives))
+    predicted, jacobian = problem.linearise(thetas[best][None])
+    scaled = jacobian[0] * np.sqrt(problem.weight)
+    scaled = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-300)
     condition = min(float(np.linalg.cond(scaled)), 1 / np.finfo(np.float64).eps)
-    return SurfaceFit(problem.raw(theta), problem.z - predicted, objective, condition)
+    residuals = problem.z - predicted[0]
+    return SurfaceFit(
+        problem.raw(thetas[best]), residuals, float(objectives[best]), condition, problem.weight
+    )
 
 
 def resample_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: float = HUBER) -> Array:
     """Fits the surface to each bootstrap resample i64[R n] of the points: thetas f64[R 5].
 
     Each resample starts from the fit of all points and from the two of the best 64 published starts
-    that suit it best.
+    that suit it best. A resample is a weight for each point: how often it was drawn.
     """
     problem = _Problem.of(points, huber)
-    resampled = problem.take(index)
-    starts = problem.best_starts(BEST_STARTS)
-    scores = np.stack(
-        [resampled.objective(np.broadcast_to(start, (len(index), 5))) for start in starts], -1
+    draws, count = len(index), len(points)
+    places = np.arange(draws)[:, None] * count + index
+    drawn = np.bincount(places.ravel(), minlength=draws * count).reshape(draws, count)
+    weight = drawn * problem.weight
+    starts, losses = problem.best_starts()
+    others = starts[np.argsort(weight @ losses.T, axis=-1)[:, :2]]
+    first = np.broadcast_to(problem.centred(fit.theta), (draws, 5))
+    candidates = np.stack([first, others[:, 0], others[:, 1]], 1).reshape(-1, 5)
+    thetas, objectives = descend(
+        problem.model, problem.z, np.repeat(weight, 3, 0), candidates, huber, 100, 1e-8
     )
-    others = starts[np.argsort(scores, axis=-1)[:, :2]]
-    candidates = [
-        np.broadcast_to(problem.centred(fit.theta), (len(index), 5)),
-        others[:, 0],
-        others[:, 1],
-    ]
-    ended = [
-        resampled.descend(candidate, steps=100, tolerance=1e-8, sort=False)
-        for candidate in candidates
-    ]
-    best = np.argmin([resampled.objective(theta) for theta in ended], axis=0)
-    return problem.raw(np.stack(ended)[best, np.arange(len(index))])
+    best = np.argmin(objectives.reshape(draws, 3), axis=-1)
+    return problem.raw(thetas.reshape(draws, 3, 5)[np.arange(draws), best])
 
 
 def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:
@@ -136,7 +137,7 @@ def _too_little(points: Points) -> Refusal | None:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Centred data f64[n], or f64[R n] for R resamples: x = log N, y = log D, z = log loss.
+    """Centred data f64[n]: x = log N, y = log D, z = log loss; `weight` of mean 1 by the seeds.
 
     The thetas of its methods are centred too.
     """
@@ -144,29 +145,21 @@ class _Problem:
     x: Array
     y: Array
     z: Array
+    weight: Array
     centre: Array  # f64[2]: the means of log N and log D
     huber: float
-    low: Array
-    high: Array
 
     @classmethod
     def of(cls, points: Points, huber: float) -> "_Problem":
         x, y, z = np.log(points.params), np.log(points.tokens), np.log(points.loss)
         centre = np.array([x.mean(), y.mean()])
-        low = np.array([z.min() - 12.0, -60.0, 0.0, -60.0, 0.0])
-        high = np.array([z.min() + 1.0, 60.0, STEEPEST, 60.0, STEEPEST])
-        return cls(x - centre[0], y - centre[1], z, centre, huber, low, high)
+        return cls(x - centre[0], y - centre[1], z, points.runs / points.runs.mean(), centre, huber)
 
-    def take(self, index: Array) -> "_Problem":
-        return _Problem(
-            self.x[index],
-            self.y[index],
-            self.z[index],
-            self.centre,
-            self.huber,
-            self.low,
-            self.high,
-        )
+    @property
+    def model(self) -> Model:
+        low = np.array([self.z.min() - 12.0, -60.0, 0.0, -60.0, 0.0])
+        high = np.array([self.z.min() + 1.0, 60.0, STEEPEST, 60.0, STEEPEST])
+        return Model(lambda theta: _terms(theta, self.x, self.y)[0], self.linearise, low, high)
 
     def centred(self, theta: Array, sign: float = -1.0) -> Array:
         shift = np.zeros(np.shape(theta))
@@ -179,75 +172,36 @@ class _Problem:
     def raw(self, theta: Array) -> Array:
         return self.centred(theta, sign=1.0)
 
-    def objective(self, theta: Array) -> Array:
-        """The sum of Huber losses [R] of thetas [R 5]."""
-        size = np.abs(_terms(theta, self.x, self.y)[0] - self.z)
-        inner = np.minimum(size, self.huber)
-        return np.sum(inner * (size - inner / 2), -1)
+    def linearise(self, theta: Array) -> tuple[Array, Array]:
+        """Predicted log loss [R n] of thetas [R 5], and its derivative [R 5 n]."""
+        predicted, (e, a, b) = _terms(theta, self.x, self.y)
+        jacobian = np.empty((len(theta), 5, len(self.x)))
+        jacobian[:, 0], jacobian[:, 1], jacobian[:, 3] = e, a, b
+        np.multiply(a, -self.x, out=jacobian[:, 2])
+        np.multiply(b, -self.y, out=jacobian[:, 4])
+        return predicted, jacobian
 
-    def best_starts(self, count: int) -> Array:
-        """The best of the published grid of 4,500 starts [count 5]."""
+    def best_starts(self) -> tuple[Array, Array]:
+        """The best of the published grid of 4,500 starts [S 5], and their Huber losses [S n]."""
         log_e, slopes, log_ab = (
             np.arange(-1, 1.1, 0.5),
             np.arange(0, 2.1, 0.5),
             np.arange(0, 26, 5.0),
         )
         grid = np.meshgrid(log_e, log_ab, slopes, log_ab, slopes, indexing="ij")
-        starts = np.clip(
-            self.centred(np.stack([axis.ravel() for axis in grid], -1)), self.low, self.high
-        )
-        return starts[np.argsort(self.objective(starts), kind="stable")[:count]]
-
-    def descend(
-        self, theta: Array, steps: int = 300, tolerance: float = 1e-13, sort: bool = True
-    ) -> Array:
-        """Levenberg-Marquardt from many thetas [R 5] at once, with reweighted residuals.
-
-        Each theta accepts only steps that lower its objective.
-        """
-        theta, best, damping = theta.copy(), self.objective(theta), np.full(len(theta), 1e-2)
-        active = np.arange(len(theta))
-        for _ in range(steps):
-            if not len(active):
-                break
-            part = self.take(active) if self.x.ndim > 1 else self
-            proposal = part.step(theta[active], damping[active])
-            value = part.objective(proposal)
-            gain = best[active] - value
-            better = active[gain > 0]
-            theta[better], best[better] = proposal[gain > 0], value[gain > 0]
-            damping[active] = np.where(
-                gain > 0, np.maximum(damping[active] / 5, 1e-9), damping[active] * 5
-            )
-            small = (gain > 0) & (gain < tolerance * value)
-            active = active[~small & (damping[active] < 1e10)]
-        return theta[np.argsort(best, kind="stable")] if sort else theta
-
-    def step(self, theta: Array, damping: Array) -> Array:
-        predicted, shares = _terms(theta, self.x, self.y)
-        residual = predicted - self.z
-        weight = np.minimum(1.0, self.huber / np.maximum(np.abs(residual), 1e-300))
-        jacobian = _jacobian(shares, self.x, self.y)
-        hessian = np.einsum("rn,rni,rnj->rij", weight, jacobian, jacobian)
-        gradient = np.einsum("rn,rni->ri", weight * residual, jacobian)
-        ridge = damping[:, None] * np.einsum("rii->ri", hessian) + 1e-14
-        moved = np.linalg.solve(hessian + ridge[..., None] * np.eye(5), -gradient[..., None])[
-            ..., 0
-        ]
-        return np.clip(theta + moved, self.low, self.high)
+        model = self.model
+        starts = self.centred(np.stack([axis.ravel() for axis in grid], -1))
+        starts = np.clip(starts, model.low, model.high)
+        losses = huber_losses(model.predict(starts) - self.z, self.huber)
+        best = np.argsort(losses @ self.weight, kind="stable")[:BEST_STARTS]
+        return starts[best], losses[best]
 
 
-def _terms(theta: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """log of e^logE + A N^-alpha + B D^-beta [..., n], and the share of each term [..., 3, n]."""
+def _terms(theta: Array, x: Array, y: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    """log of e^logE + A N^-alpha + B D^-beta [..., n], and the share of each term in the sum."""
     e, a, alpha, b, beta = np.moveaxis(theta[..., None], -2, 0)
-    logs = np.stack(np.broadcast_arrays(e, a - alpha * x, b - beta * y), -2)
-    top = logs.max(-2, keepdims=True)
-    parts = np.exp(logs - top)
-    total = parts.sum(-2, keepdims=True)
-    return (top + np.log(total))[..., 0, :], parts / total
-
-
-def _jacobian(shares: Array, x: Array, y: Array) -> Array:
-    """d log loss / d theta [..., n, 5]."""
-    e, a, b = np.moveaxis(shares, -2, 0)
-    return np.stack([e, a, -a * x, b, -b * y], -1)
+    log_a, log_b = a - alpha * x, b - beta * y
+    top = np.maximum(np.maximum(log_a, log_b), e)
+    of_e, of_a, of_b = np.exp(e - top), np.exp(log_a - top), np.exp(log_b - top)
+    total = of_e + of_a + of_b
+    return top + np.log(total), (of_e / total, of_a / total, of_b / total)

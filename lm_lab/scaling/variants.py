@@ -1,20 +1,26 @@
-"""How far the answer depends on arbitrary choices: objective, outlier rule, budgets, method.
+"""How far the answer depends on arbitrary choices: objective, outliers, window, curve, budgets.
 
 On the published Chinchilla points such choices alone move the exponent a from .51 to .57: one fit
 alone is no answer.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from lm_lab.scaling.laws import fit_law
+from lm_lab.scaling.interpolants import Curve, akima, cubic, vertex
+from lm_lab.scaling.laws import fit_law, straight
 from lm_lab.scaling.optimum import Cost, exponent_over, optimal_params
+from lm_lab.scaling.outliers import surface_outliers
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Refusal, Variant
 from lm_lab.scaling.surface import SurfaceFit, fit_surface
-from lm_lab.scaling.valleys import ValleyFit, fit_valley
+from lm_lab.scaling.valleys import fit_valleys
 from lm_lab.scaling.variable_projection import project
+from lm_lab.scaling.windows import WINDOW
 
 Array = np.ndarray
+MOST_BUDGETS = 12  # no variants without each of more budgets: one of so many decides little
 
 
 def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Variant]:
@@ -23,7 +29,7 @@ def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Varian
     Approach 3 as fitted; by least squares; without its outliers (or its worst point); without each
     budget in turn.
     """
-    outliers = fit.outliers()
+    outliers = surface_outliers(fit)
     worst = np.abs(fit.residuals) == np.abs(fit.residuals).max()
     rest, name = (
         (~outliers, "without outliers") if outliers.any() else (~worst, "without the worst point")
@@ -40,28 +46,29 @@ def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Varian
 
 
 def valley_variants(points: Points, typical: Points) -> list[Variant]:
-    """Variants of approach 2: on the `typical` points, on all points, and without each budget."""
+    """Variants of approach 2: on the `typical` points as fitted, with plain parabolas, with other
+    windows and curves, on all points, and without each budget.
+    """
     if not len(points):
         return []
-    subsets = {"": typical} | ({" with outliers": points} if len(points) > len(typical) else {})
-    subsets |= {f" {name}": subset for name, subset in _without_each_budget(typical).items()}
     ends = _ends(points)
-    return [_of_valleys(f"approach 2{name}", subset, ends) for name, subset in subsets.items()]
-
-
-def fit_valleys(
-    points: Points, level: float, resamples: int, rng: np.random.Generator
-) -> list[ValleyFit | Refusal]:
-    """Each budget's valley or refusal, smallest budget first."""
-    return [
-        fit_valley(points.where(points.budget == b), level, resamples, rng)
-        for b in points.budgets()
+    found = [
+        _of_valleys("approach 2", typical, ends),
+        _of_valleys("approach 2, parabolas without skew", typical, ends, skewed=False),
+        _of_valleys(f"approach 2, window x{WINDOW / 2:g}", typical, ends, factor=WINDOW / 2),
+        _of_valleys("approach 2, all sizes", typical, ends, factor=np.inf),
+        _of_curves("approach 2, a cubic a budget", typical, ends, cubic),
+        _of_curves("approach 2, Akima's spline", typical, ends, akima),
     ]
+    if len(points) > len(typical):
+        found.append(_of_valleys("approach 2 with outliers", points, ends))
+    subsets = _without_each_budget(typical)
+    return found + [_of_valleys(f"approach 2 {name}", part, ends) for name, part in subsets.items()]
 
 
 def _without_each_budget(points: Points) -> dict[str, Points]:
     budgets = points.budgets()
-    if len(budgets) < 3:
+    if not 3 <= len(budgets) <= MOST_BUDGETS:
         return {}
     return {f"without budget {b:.3g}": points.where(points.budget != b) for b in budgets}
 
@@ -76,26 +83,40 @@ def _theta(fit: SurfaceFit | Refusal) -> Array | None:
 
 def _of_surface(name: str, theta: Array | None, ends: Array, cost: Cost) -> Variant:
     if theta is None or not np.isfinite(theta[[1, 3]]).all():
-        return Variant(name, float(ends[1]), None, None, None, None)
+        return _refused(name, ends)
     params = optimal_params(theta, ends, cost)
     if np.isnan(params).any():
-        return Variant(name, float(ends[1]), None, None, None, None)
+        return _refused(name, ends)
     tokens = ends[1] / cost(params[1])
     return _variant(name, ends, float(exponent_over(ends, params)), params[1], tokens)
 
 
-def _of_valleys(name: str, points: Points, ends: Array) -> Variant:
-    fits = [
-        fit
-        for fit in fit_valleys(points, 0.0, 0, np.random.default_rng(0))
-        if isinstance(fit, ValleyFit)
-    ]
+def _of_valleys(
+    name: str, points: Points, ends: Array, *, factor: float = WINDOW, skewed: bool = True
+) -> Variant:
+    fits = fit_valleys(points, factor=factor, skewed=skewed).good()
     params, tokens = fit_law("params", fits, 0.0), fit_law("tokens", fits, 0.0)
     if isinstance(params, Refusal) or isinstance(tokens, Refusal):
-        return Variant(name, float(ends[1]), None, None, None, None)
-    return _variant(
-        name, ends, params.law.exponent.value, params.law.at(ends[1]), tokens.law.at(ends[1])
-    )
+        return _refused(name, ends)
+    exponent = params.law.exponent.value
+    return _variant(name, ends, exponent, params.law.at(ends[1]), tokens.law.at(ends[1]))
+
+
+def _of_curves(
+    name: str, points: Points, ends: Array, curve: Callable[[Array, Array], Curve]
+) -> Variant:
+    groups = [points.where(points.budget == budget) for budget in points.budgets()]
+    found = [at for group in groups if (at := vertex(group, curve)) is not None]
+    if len(found) < 2:
+        return _refused(name, ends)
+    log_params, log_tokens, log_flops = np.array(found).T
+    laws = [straight(log_flops, logs) for logs in (log_params, log_tokens)]
+    params, tokens = (np.exp(law[1] + law[2] * np.log(ends[1])) for law in laws)
+    return _variant(name, ends, laws[0][2], params, tokens)
+
+
+def _refused(name: str, ends: Array) -> Variant:
+    return Variant(name, float(ends[1]), None, None, None, None)
 
 
 def _variant(name: str, ends: Array, exponent: float, params: float, tokens: float) -> Variant:

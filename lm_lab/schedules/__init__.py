@@ -15,6 +15,16 @@ class Warmup:
     """The settings of a schedule that begins with a warm-up."""
 
     warmup_steps: int = setting("linear rise of the rate, in steps", 0, low=0, high=2**31 - 1)
+    warmup_fraction: float = setting(
+        "the same as a share of the run's steps; the longer of the two counts",
+        0.0,
+        low=0.0,
+        high=1.0,
+    )
+
+    def warmup(self, steps: int) -> int:
+        """The steps of the warm-up in a run of `steps`."""
+        return max(self.warmup_steps, round(self.warmup_fraction * steps))
 
 
 @dataclass(frozen=True)
@@ -26,20 +36,23 @@ class Decay(Warmup):
     )
 
 
-def warmed(config: Warmup, step: Array, factor: Array) -> Array:
-    """The factor, at most a linear rise that reaches 1 after the warm-up and is never 0."""
-    return jnp.minimum((step.astype(jnp.float32) + 1) / max(config.warmup_steps, 1), factor)
+def warmed(config: Warmup, step: Array, steps: int, factor: Array) -> Array:
+    """The factor, at most a linear rise that reaches 1 after the warm-up of a run of `steps`, and
+    is never 0.
+    """
+    return jnp.minimum((step.astype(jnp.float32) + 1) / max(config.warmup(steps), 1), factor)
 
 
-def decayed(config: Decay, step: Array, shape: Array) -> Array:
+def decayed(config: Decay, step: Array, steps: int, shape: Array) -> Array:
     """A fall from 1 to config.final_fraction, where `shape` goes from 1 to 0, after the warm-up."""
-    return warmed(config, step, config.final_fraction + (1 - config.final_fraction) * shape)
+    return warmed(config, step, steps, config.final_fraction + (1 - config.final_fraction) * shape)
 
 
 def progress(config: Warmup, step: Array, steps: int) -> Array:
     """How much of the run after the warm-up is done at a step: from 0 to 1, f32[...]."""
-    after = step.astype(jnp.float32) - config.warmup_steps
-    return jnp.clip(after / max(steps - config.warmup_steps, 1), 0, 1)
+    warmup = config.warmup(steps)
+    after = step.astype(jnp.float32) - warmup
+    return jnp.clip(after / max(steps - warmup, 1), 0, 1)
 
 
 def check_steps(config: Warmup, steps: int) -> None:

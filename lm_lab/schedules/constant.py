@@ -9,7 +9,7 @@ from lm_lab.schedules import Warmup, check_steps, warmed
 
 def factor(config: Warmup, step: Array, steps: int) -> Array:
     """The share of the peak rate, f32[...]."""
-    return warmed(config, step, jnp.ones(()))
+    return warmed(config, step, steps, jnp.ones(()))
 
 
 SCHEDULE = Schedule(Warmup, factor, check_steps)

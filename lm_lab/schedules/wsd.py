@@ -25,7 +25,7 @@ class Config(Decay):
 def factor(config: Config, step: Array, steps: int) -> Array:
     """The share of the peak rate, f32[...]."""
     left = (steps - step.astype(jnp.float32)) / max(config.decay_fraction * steps, 1)
-    return decayed(config, step, jnp.clip(left, 0, 1))
+    return decayed(config, step, steps, jnp.clip(left, 0, 1))
 
 
 SCHEDULE = Schedule(Config, factor, check_steps)

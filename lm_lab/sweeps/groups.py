@@ -56,6 +56,11 @@ def cost(config: dict[str, Any]) -> float:
     return float(train["steps"] * train["batch_size"] * config["data"]["length"])
 
 
+def paid(config: dict[str, Any], tokens: float, flops: float) -> float:
+    """The share of its cost that a run has paid after so many tokens and FLOPs."""
+    return min(1.0, (flops if config["train"].get("budget_flops") else tokens) / cost(config))
+
+
 def _cut(runs: list[Planned], parts: int) -> list[list[Planned]]:
     bounds = [len(runs) * part // parts for part in range(parts + 1)]
     return [runs[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -16,12 +16,15 @@ from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
-from lm_lab.runs.status import FINISHED, newest_loss, result_of, run_status
-from lm_lab.runs.sweep import Planned, Row, run_directory, write_table
+from lm_lab.runs.status import FINISHED, newest_training, result_of, run_status
+from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
+from lm_lab.sweeps import forecasts
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
-from lm_lab.sweeps.groups import cost, group
+from lm_lab.sweeps.forecasts import Forecasting
+from lm_lab.sweeps.groups import cost, group, paid
 from lm_lab.sweeps.progress import Counts, Progress
+from lm_lab.sweeps.remaining import Clock, Part
 from lm_lab.sweeps.results import collect, rows_of
 from lm_lab.sweeps.store import (
     Resolve,
@@ -47,6 +50,8 @@ gives it.
 """
 Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
+Advise = Callable[[Sequence[Planned]], Sequence[str]]
+"""The planned runs -> what is weak in their design, a line each."""
 
 LOCAL: MakeRunner = functools.partial(local.make, local.Config())
 
@@ -79,16 +84,20 @@ def launch(
     review: Review | None = None,
     environment: Callable[[], Mapping[str, Any]] = worker_environment,
     stream: TextIO | None = None,
+    forecasting: Forecasting | None = None,
+    advise: Advise | None = None,
 ) -> Summary:
     """Run what the study's directory is missing, where `make_runner` says: by default in processes
     of this machine.
 
     `environment` says what the workers will find. Shows its progress on the stream, by default
-    stderr. Redoes nothing that is complete or
-    diverged, and retries what failed. A run that fails does not stop the others. Raises UserError,
-    with nothing stored touched, for a bad point, what `review` refuses in the rows of all runs, a
-    directory of another study, or one that another launch holds. Ctrl-C, SIGTERM and SIGHUP end the
-    workers, write results.csv, and go on to the caller as Stopped.
+    stderr. Redoes nothing that is complete or diverged, and retries what failed. A run that fails
+    does not stop the others. Before the first run `advise` says what is weak in the design, and
+    blocks nothing. Held-out runs wait until `forecasting` has registered what it predicts of them
+    (sweeps/forecasts.py). Ctrl-C, SIGTERM and SIGHUP end the workers, write results.csv, and go on
+    to the caller as Stopped. Raises UserError, with nothing stored touched, for a bad point, what
+    `review` refuses in the rows of all runs, a directory of another study, or one that another
+    launch holds.
     """
     out: TextIO = stream or sys.stderr
     planned = adopt(directory, plan(study, resolve))
@@ -109,9 +118,14 @@ def launch(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
                 "once\n"
             )
+        if advise and not any(run_directory(directory, run.name).exists() for run in planned):
+            out.write("".join(f"caution: {line}\n" for line in advise(planned)))
+            out.flush()
         try:
             runner = make_runner(found["devices"]["platform"])
-            started = finish(directory, planned, command, runner, out)
+            held = forecasts.held_out(directory, planned, forecasting)
+            work = _Work(directory, command, runner, planned, held)
+            started = work.finish(forecasting, out)
         finally:
             rows = _gather(directory)
     return Summary(rows, started)
@@ -139,32 +153,87 @@ def _gather(directory: Path) -> list[Row]:
     return rows
 
 
-def finish(
-    directory: Path,
-    planned: Sequence[Planned],
-    command: Command,
-    runner: UnitRunner,
-    stream: TextIO,
-) -> list[str]:
-    """Run the units that still have unfinished runs; the names of the runs that were started."""
-    units = [
-        _unit(directory, names, command)
-        for runs in group(planned, runner.workers)
-        if (names := [run.name for run in runs if not _finished(directory, run.name)])
-    ]
-    started = [name for unit in units for name in unit.names]
-    if not started:
-        return []
-    for name in started:
-        _forget_failure(run_directory(directory, name))
-    runs = {run.name: run for run in planned}
-    count = functools.partial(_count, directory, [runs[name] for name in started])
-    with contextlib.closing(runner.run(units)) as outcomes, Progress(count, stream) as progress:
-        for outcome in outcomes:
-            for name, message in _record_failures(directory, outcome):
-                progress.say(f"run {name} ({describe(runs[name].overrides)}): {message}")
-            progress.show()
-    return started
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """The runs of a launch, and what computes them."""
+
+    directory: Path
+    command: Command
+    runner: UnitRunner
+    planned: Sequence[Planned]
+    held: Sequence[Planned]  # which may have to wait for their forecast
+
+    def finish(self, forecasting: Forecasting | None, stream: TextIO) -> list[str]:
+        """Runs the units that still have unfinished runs; the names of the runs that were started.
+
+        Fitted and held-out runs are cut into units apart, whether or not the latter have to wait:
+        so a run keeps its company when the launch is interrupted.
+        """
+        held_names = {run.name for run in self.held}
+        fitted = self._units([run for run in self.planned if run.name not in held_names])
+        held = self._units(self.held)
+        names = [name for unit in (*fitted, *held) for name in unit.names]
+        if not names:
+            return []
+        waits = forecasting is not None and forecasts.must_wait(self.directory, self.held)
+        costs = {run.name: cost(run.config) for run in self.planned}
+        every = [*fitted, *held]
+        every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
+        count = self._counter([fitted, held] if waits else [every])
+        with Progress(count, stream) as progress:
+            if forecasting is not None and waits:
+                return self._forecast_between(fitted, held, forecasting, progress)
+            return self._run(every, progress)
+
+    def _counter(self, phases: Sequence[Sequence[Unit]]) -> Callable[[], Counts]:
+        """Looks at the runs of units, in phases that follow one another."""
+        runs = {run.name: run for run in self.planned}
+        units = [[[runs[name] for name in unit.names] for unit in phase] for phase in phases]
+        begun = {run.name: _paid(self.directory, run) for part in units for u in part for run in u}
+        clock = Clock(self.runner.workers)
+        return functools.partial(_count, self.directory, units, begun, clock)
+
+    def _forecast_between(
+        self,
+        fitted: Sequence[Unit],
+        held: Sequence[Unit],
+        forecasting: Forecasting,
+        progress: Progress,
+    ) -> list[str]:
+        """Runs the fitted units, registers the forecast, then runs the held-out units."""
+        states = {run.name: run_status(self._place(run.name)) for run in self.planned}
+        tried = {name for name, state in states.items() if state == "failed"}
+        started = self._run(fitted, progress)
+        why_not = forecasts.register(self.directory, self.planned, self.held, forecasting, tried)
+        if why_not:
+            progress.say(why_not)
+            return started
+        newest = read_sweep(self.directory).forecasts[-1]
+        progress.say(f"forecast registered: {forecasts.describe(newest.forecast)}")
+        return [*started, *self._run(held, progress)]
+
+    def _run(self, units: Sequence[Unit], progress: Progress) -> list[str]:
+        """Runs units, records what failed, and returns the names of their runs."""
+        started = [name for unit in units for name in unit.names]
+        overrides = {run.name: run.overrides for run in self.planned}
+        for name in started:
+            _forget_failure(self._place(name))
+        with contextlib.closing(self.runner.run(units)) as outcomes:
+            for outcome in outcomes:
+                for name, message in _record_failures(self.directory, outcome):
+                    progress.say(f"run {name} ({describe(overrides[name])}): {message}")
+                progress.show()
+        return started
+
+    def _units(self, runs: Sequence[Planned]) -> list[Unit]:
+        return [
+            _unit(self.directory, names, self.command)
+            for part in group(runs, self.runner.workers)
+            if (names := [run.name for run in part if not _finished(self.directory, run.name)])
+        ]
+
+    def _place(self, name: str) -> Path:
+        return run_directory(self.directory, name)
 
 
 def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:
@@ -205,15 +274,36 @@ def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]
     return wrong
 
 
-def _count(directory: Path, runs: Sequence[Planned]) -> Counts:
+def _count(
+    directory: Path,
+    phases: Sequence[Sequence[Sequence[Planned]]],
+    begun: Mapping[str, float],
+    clock: Clock,
+) -> Counts:
     """By the result.json of each run: cheap, and right also for a run whose unit is still busy with
     another. The losses are those of the runs that a process holds.
     """
-    states = {run.name: result_of(run_directory(directory, run.name)).get("status") for run in runs}
-    ended = [run for run in runs if states[run.name]]
-    failed = sum(states[run.name] == "failed" for run in ended)
-    paid = sum(cost(run.config) for run in ended) / sum(cost(run.config) for run in runs)
-    places = [run_directory(directory, run.name) for run in runs if not states[run.name]]
-    losses = [newest_loss(place) for place in places if run_status(place) == "running"]
-    known = [loss for loss in losses if loss is not None]
-    return Counts(len(ended) - failed, failed, len(runs) - len(ended), paid, known)
+    runs = [run for units in phases for unit in units for run in unit]
+    results = {run.name: result_of(run_directory(directory, run.name)) for run in runs}
+    states = [results[run.name].get("status") for run in runs]
+    places = [run_directory(directory, run.name) for run, state in zip(runs, states) if not state]
+    lines = [newest_training(place) for place in places if run_status(place) == "running"]
+
+    def part(run: Planned) -> Part:
+        own, result = cost(run.config), results[run.name]
+        if result.get("status") == "complete":
+            return Part(own, begun[run.name], 1.0, None if begun[run.name] else result["seconds"])
+        if result.get("status"):
+            return Part(own, 1.0, 1.0, None)
+        return Part(own, begun[run.name], _paid(directory, run), None)
+
+    left = clock.left([[[part(run) for run in unit] for unit in units] for units in phases])
+    failed, waiting = states.count("failed"), states.count(None)
+    losses = [line["train/nll"] for line in lines if line is not None]
+    return Counts(len(runs) - failed - waiting, failed, waiting, left, losses)
+
+
+def _paid(directory: Path, run: Planned) -> float:
+    """The share of its cost that an unfinished run has paid."""
+    line = newest_training(run_directory(directory, run.name))
+    return 0.0 if line is None else paid(run.config, line["tokens"], line["flops"])

@@ -8,22 +8,20 @@ from typing import NamedTuple, TextIO
 
 
 class Counts(NamedTuple):
-    """Runs of this launch that are done (complete or diverged), failed and left; the share of the
-    cost that is paid.
+    """Runs of this launch that are done (complete or diverged), failed and left; the seconds that
+    these will take yet, None where nothing is known.
     """
 
     done: int
     failed: int
     left: int
-    paid: float  # 0 .. 1
+    seconds_left: float | None
     losses: Sequence[float] = ()  # in training, of the runs under way
 
 
 class Progress:
     """Shows counts, rate and time left for as long as its with-block lasts; `count` looks at the
     run directories.
-
-    The time left goes by cost, not by number: the long runs come first.
     """
 
     def __init__(self, count: Callable[[], Counts], stream: TextIO) -> None:
@@ -75,7 +73,7 @@ def progress_line(counts: Counts, seconds: float) -> str:
     total = ended + counts.left
     failed = f", {counts.failed} failed" if counts.failed else ""
     rate = f"{60 * ended / seconds:.1f}" if ended and seconds > 0 else "?"
-    left = clock(seconds * (1 - counts.paid) / counts.paid) if counts.paid > 0 else "?"
+    left = "?" if counts.seconds_left is None else clock(counts.seconds_left)
     runs = f"{counts.done} of {total} runs{failed}, {counts.left} left"
     return (
         f"{runs}{_losses(counts.losses)} | {rate} runs a minute | {clock(seconds)} passed, "

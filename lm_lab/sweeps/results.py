@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.runs.status import Status, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
 from lm_lab.values import table_value
@@ -22,9 +23,12 @@ def collect(directory: Path) -> list[Row]:
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
-    params_body, params_total; tokens (D); flops (C, counted); loss (held out, nats a token);
-    bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; seconds
-    of training; compile_seconds (None in runs of early releases, whose seconds include them).
+    params_body, params_total; tokens (D); flops (C, counted); flops_NAME by
+    the conventions of compute/conventions.py; loss (held out, nats a token);
+    bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; where
+    any run has train.selection_batches, selection_loss, selection_bits_per_byte and
+    NAME_selection_bits_per_byte, on the text that settings are to be chosen by; seconds of
+    training; compile_seconds (None in runs of early releases, whose seconds include them).
     Raises UserError where the directory holds no sweep.
     """
     return rows_of(read_sweep(directory).runs, directory)
@@ -37,10 +41,11 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     )
     objectives = [name for run in runs for name in _at(run.config, "train.also_evaluate") or ()]
     also = list(dict.fromkeys(objectives))
-    return [_row(run, keys, also, run_directory(directory, run.name)) for run in runs]
+    apart = any(_at(run.config, "train.selection_batches") for run in runs)
+    return [_row(run, keys, also, apart, run_directory(directory, run.name)) for run in runs]
 
 
-def _row(run: Planned, keys: list[str], also: list[str], directory: Path) -> Row:
+def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory: Path) -> Row:
     result = result_of(directory)
     params, final = result.get("params") or {}, result.get("final") or {}
     state = run_status(directory)
@@ -58,11 +63,35 @@ def _row(run: Planned, keys: list[str], also: list[str], directory: Path) -> Row
         "params_total": params.get("total"),
         "tokens": result.get("tokens"),
         "flops": result.get("flops"),
+        **_by_convention(result),
         "loss": final.get("eval/heldout/nll"),
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
         **{f"{name}_bits_per_byte": final.get(f"eval/{name}/bits_per_byte") for name in also},
+        **(_selection(final, also) if apart else {}),
         "seconds": result.get("seconds"),
         "compile_seconds": result.get("compile_seconds"),
+    }
+
+
+def _by_convention(result: Mapping[str, Any]) -> Row:
+    """The FLOPs of the run as other papers count them; None where the run does not say."""
+    per_token, tokens = result.get("flops_per_token") or {}, result.get("tokens")
+    return {f"flops_{name}": _product(per_token.get(name), tokens) for name in CONVENTIONS}
+
+
+def _product(each: float | None, tokens: float | None) -> float | None:
+    return None if each is None or tokens is None else each * tokens
+
+
+def _selection(final: Mapping[str, Any], also: list[str]) -> Row:
+    """What the text costs that settings are chosen by."""
+    return {
+        "selection_loss": final.get("eval/heldout_selection/nll"),
+        "selection_bits_per_byte": final.get("eval/heldout_selection/bits_per_byte"),
+        **{
+            f"{name}_selection_bits_per_byte": final.get(f"eval/{name}_selection/bits_per_byte")
+            for name in also
+        },
     }
 
 

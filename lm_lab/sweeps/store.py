@@ -86,7 +86,10 @@ def _by_view(
 def write(
     directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]
 ) -> None:
-    """Writes sweep.json; one that is already there keeps its date. Raises UserError as `check`."""
+    """Writes sweep.json; one that is already there keeps its date and its registered forecasts.
+
+    Raises UserError as `check`.
+    """
     stored = check(directory, study, planned)
     sweep = SweepRecord(
         name=study.name,
@@ -96,6 +99,7 @@ def write(
         command=environment["command"],
         environment=dict(environment),
         created=stored.created if stored else datetime.now(UTC).isoformat(timespec="seconds"),
+        forecasts=stored.forecasts if stored else [],
     )
     write_sweep(directory, sweep)
 

@@ -72,6 +72,12 @@ class TrainConfig:
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )
+    selection_batches: int = setting(
+        "further held-out batches, judged apart (NAME_selection), to choose settings by; of "
+        "records the first",
+        0,
+        low=0,
+    )
     also_evaluate: tuple[str, ...] = setting(
         "further objectives by which held-out text is judged", ()
     )

@@ -78,10 +78,14 @@ def assemble(task: Task) -> Program:
     state = jax.eval_shape(begin, hyper, {}, drawn)
     flops_per_step = _count(task, state)
     targets = experiment.train.batch_size * experiment.data.length
-    steps = _steps(experiment, flops_per_step, targets)
+    steps = steps_of(experiment, flops_per_step, targets)
     experiment.update.check_steps(steps)
     evaluation = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter
+        task.model,
+        task.eval_objectives,
+        experiment.precision.compute,
+        adapter,
+        experiment.train.selection_batches,
     )
     chosen = task.family.experts_per_token(experiment.model)
     groups = _groups(drawn, state, chosen)
@@ -191,9 +195,9 @@ def _count(task: Task, state: TrainState) -> int:
     ).total
 
 
-def _steps(experiment: Experiment, flops_per_step: int, targets: int) -> int:
-    """The run's steps. A budget is rounded to whole calls, so that one compiled program runs from
-    start to end.
+def steps_of(experiment: Experiment, flops_per_step: int, targets: int) -> int:
+    """The run's steps, given the FLOPs and the targets of one. A budget is rounded to whole calls,
+    so that one compiled program runs from start to end. Raises UserError for one below a call.
     """
     horizon = experiment.train
     if horizon.steps is not None:

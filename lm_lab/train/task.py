@@ -74,9 +74,18 @@ class Task:
         return dataset
 
     def eval_set(self) -> Examples:
-        """The held-out batches of an evaluation [n B ...]."""
-        heldout = self.batches(self.dataset.heldout, 0)
-        return loader.eval_set(heldout, self.experiment.train.eval_batches)
+        """The held-out batches of an evaluation [n B ...], those of the selection first. Raises
+        UserError where the selection leaves none.
+        """
+        train, heldout = self.experiment.train, self.batches(self.dataset.heldout, 0)
+        found = loader.eval_set(heldout, train.selection_batches + train.eval_batches)
+        if len(found.tokens) <= train.selection_batches:
+            raise UserError(
+                f"config.train.selection_batches: the held-out text has {len(found.tokens)} "
+                f"batches, and {train.selection_batches} to choose by leave none to report; "
+                "lower it"
+            )
+        return found
 
     @cached_property
     def initial(self) -> dict[str, np.ndarray]:

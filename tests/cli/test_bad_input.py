@@ -128,8 +128,8 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 
 COMMANDS = {
     "trian": "did you mean 'train'",
-    "--workdir=x": "known: check, convert, evaluate, generate, keys, merge, plan, report, sweep, "
-    "train",
+    "--workdir=x": "known: check, convert, evaluate, forecasts, generate, keys, merge, plan, "
+    "report, sweep, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
     "train --config --workdir=new": "--config=FILE is missing, as in",
@@ -175,6 +175,12 @@ COMMANDS = {
     "plan --config=tiny.py --config.model.depth=9999": "9999 unrolled layers compile for hours",
     "plan --config=tiny.py --utilisation=2": "--utilisation=2",
     "plan --config=tiny.py --workdir=new": "see lm-lab plan --help",
+    "plan study --law=1,2,3": "--law=1,2,3: give five positive numbers, E,A,alpha,B,beta",
+    "plan study --noise=0": "--noise=0",
+    "plan study tiny": "name one study, not 2",
+    "plan stuudy": "no study at stuudy; did you mean 'study'",
+    "forecasts": "name sweep directories, or folders of them, as in",
+    "forecasts file": "file: no sweep.json here, nor in a folder right below",
     "plan --config=tiny.py --config.mesh.data=3": "do not divide the 4 rows",
     "sweep --workdir=new": "name one study, as in",
     "sweep study.py": "--workdir=DIR is missing, as in",

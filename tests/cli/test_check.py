@@ -46,8 +46,8 @@ BROKEN = {
     ),
     "rises_above_the_peak": (
         "inverse_root",
-        "warmed(config, step, ",
-        "2 * warmed(config, step, ",
+        "warmed(config, step, steps, ",
+        "2 * warmed(config, step, steps, ",
         "FAILED  share: the factor at step 0 of 1 is 2",
     ),
 }

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from lm_lab.cli import main, sweep
+from lm_lab.library.counting import count_configs
+from lm_lab.runs.config import read_config_file
 from tests.cli import cli_helpers
 from tests.cli.cli_helpers import killed_at, lm_lab
 
@@ -132,6 +134,20 @@ def test_a_disk_that_fills_during_a_save_is_one_line_too(small_disk: Path, confi
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("run: step ")]
     assert len(lines) == 1, ended.stderr
     assert lines[0].endswith("cannot save the checkpoint: No space left on device; free some space")
+
+
+def test_a_run_is_counted_before_it_begins_as_when_it_has_ended(undisturbed: Path):
+    _, config = read_config_file(undisturbed / "config.json")
+    result = json.loads((undisturbed / "result.json").read_text())
+    assert count_configs([config]) == [
+        {
+            "params": result["params"]["matmul"],
+            "params_body": result["params"]["matmul_body"],
+            "params_total": result["params"]["total"],
+            "tokens": result["tokens"],
+            "flops": result["flops"],
+        }
+    ]
 
 
 @pytest.mark.processes

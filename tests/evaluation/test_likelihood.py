@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lm_lab.evaluation.likelihood import likelihood, rates
+from lm_lab.evaluation.likelihood import evaluate, likelihood, rates
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import ROUNDING, VOCAB, distance
@@ -32,6 +32,16 @@ def test_sums_over_batches_are_the_sums_of_each():
     assert distance(whole, jax.tree.map(lambda *sums: sum(sums), *each)) < ROUNDING
     assert tiny.same_bits(whole, total(params, stacked(parts)))
     assert float(whole["weight"]) == 3 * tiny.ROWS * tiny.LENGTH
+
+
+def test_the_selection_is_summed_apart_and_the_rest_as_if_alone():
+    model, objective, params, parts = built()
+    total = jax.jit(likelihood(model, objective, "float32"))
+    every = jax.jit(evaluate(model, {"heldout": objective}, "float32", selection=1))
+    sums = every(params, stacked(parts))
+    assert sums.keys() == {"heldout", "heldout_selection"}
+    assert tiny.same_bits(sums["heldout_selection"], total(params, stacked(parts[:1])))
+    assert tiny.same_bits(sums["heldout"], total(params, stacked(parts[1:])))
 
 
 def test_half_precision_sums_are_float32():

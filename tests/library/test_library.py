@@ -96,8 +96,8 @@ def test_messages_name_what_was_given():
         lambda: lm_lab.make_model("decodr"): "family: no models named 'decodr'; did you mean",
         lambda: lm_lab.load_config(3):  # type: ignore[arg-type]
         "source must be a path, a dict or a ConfigDict",
-        lambda: lm_lab.fit_law([{"N": 1}]): "params: the table has no column 'params'; it has N",
-        lambda: lm_lab.fit_law([]): "table has no rows",
+        lambda: lm_lab.fit([{"N": 1}]): "table: no column is known as tokens",
+        lambda: lm_lab.fit([]): "table: no rows",
     }.items():
         with pytest.raises(lm_lab.UserError, match=says):
             call()

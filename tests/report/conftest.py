@@ -5,12 +5,15 @@ runs in it.
 import csv
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from lm_lab.report import write
 
 # Near the study of a laptop: best losses 1.98, 1.75, 1.53 at 1e11, 3e11, 1e12 FLOPs, N* ~ C^.55.
 E, A, B, ALPHA, BETA = 0.63, 14.97, 142.8, 0.32, 0.39
@@ -165,3 +168,12 @@ def _curve(row: dict[str, Any]) -> list[str]:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep, its report not yet written. Tests must not write into it."""
     return write_sweep(tmp_path_factory.mktemp("isoflop"))
+
+
+@pytest.fixture(scope="session")
+def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a written report."""
+    directory = tmp_path_factory.mktemp("report") / "isoflop"
+    shutil.copytree(sweep, directory)
+    assert write(directory) == directory / "report.html"
+    return directory

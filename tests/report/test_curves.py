@@ -1,6 +1,7 @@
-"""Training curves: averages keep the mean, the envelope lies under every line and falls."""
+"""Training curves: averages keep the mean, the envelope compares equal decay alone and falls."""
 
 import numpy as np
+import pytest
 
 from lm_lab.report import curves
 
@@ -27,14 +28,31 @@ def test_records_without_a_finite_loss_are_passed_over():
         {"flops": 3e9, "train/nll": 1.0},
     ]
     np.testing.assert_array_equal(curves.binned(records), [[3e9], [1.0]])
-    assert not curves.drawable({"run": records})
+    line = curves.Line("run", "all", "black")
+    assert curves.figure([line], {"run": records}, "token") is None
     assert curves.binned([]).shape == (2, 0)
 
 
-def test_the_envelope_is_below_every_line_and_never_rises():
-    lines = [curves.binned(_records(20)), curves.binned(_records(30)) * [[4.0], [0.9]]]
-    grid, height = curves.envelope(lines)
-    assert (np.diff(height) <= 0).all()
-    for x, y in lines:
-        inside = (grid >= x[0]) & (grid <= x[-1])
-        assert (height[inside] <= np.interp(np.log(grid[inside]), np.log(x), y) + 1e-9).all()
+def test_the_envelope_is_the_lowest_with_no_more_compute():
+    lines = [np.array([[1.0, 3.0, 5.0], [9.0, 7.0, 8.0]]), np.array([[2.0, 4.0], [8.0, 6.5]])]
+    x, y = curves.envelope(lines)
+    np.testing.assert_array_equal(x, [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(y, [9, 8, 7, 6.5, 6.5])
+
+
+@pytest.mark.parametrize(
+    ("rates", "first"),
+    [
+        ([0.5, 1, 1, 1, 1], 1),  # constant after the warm-up: all of it
+        ([0.1, 1, 0.7, 0.4, 0.1], 4),  # cosine: the end alone, and not the warm-up at its share
+        ([0.5, 1, 1, 0.5, 0.0], 4),  # warm-up, stable, decay
+        ([None, None, None, None, None], 4),  # not logged
+    ],
+)
+def test_only_places_of_the_decay_of_the_end_are_compared(rates, first):
+    records = [
+        {"flops": step + 1.0, "train/nll": 9.0 - step} | ({"rate": r} if r is not None else {})
+        for step, r in enumerate(rates)
+    ]
+    expected = [np.arange(first, 5) + 1.0, 9.0 - np.arange(first, 5)]
+    np.testing.assert_array_equal(curves.comparable(records), expected)

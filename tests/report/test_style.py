@@ -32,3 +32,15 @@ def test_larger_budgets_are_darker():
         sum(int(colours[budget][i : i + 2], 16) for i in (1, 3, 5)) for budget in (1e11, 3e11, 1e12)
     ]
     assert lightness == sorted(lightness, reverse=True)
+
+
+def test_a_figure_drawn_again_is_saved_as_the_same_bytes(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        with style.applied():
+            figure, (axes,) = style.panels(2, 2)
+            axes.plot([1, 2], [3, 4], label="$N$")
+            axes.legend()
+            assert style.save(figure, folder, "lines") == (folder / "lines.svg").read_bytes()
+    for kind in ("png", "svg", "pdf"):
+        saved = [(tmp_path / name / f"lines.{kind}").read_bytes() for name in ("one", "other")]
+        assert saved[0] == saved[1]

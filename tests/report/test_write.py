@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.report import curves, stored, write
+from lm_lab.report import curves, stored, style, write
 from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -18,25 +18,29 @@ FEW = {"kind": "isoflop", "draws": 20}
 
 
 @pytest.fixture(scope="session")
-def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a written report."""
-    directory = tmp_path_factory.mktemp("report") / "isoflop"
-    shutil.copytree(sweep, directory)
-    assert write(directory) == directory / "report.html"
-    return directory
-
-
-@pytest.fixture(scope="session")
 def page(report: Path) -> str:
     return (report / "report.html").read_text(encoding="utf-8")
 
 
-def test_every_figure_is_saved_twice_and_shown(report, page):
-    names = ["valleys", "allocation", "frontier", "residuals", "rates", "curves"]
-    for name in names:
-        assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert b"<svg" in (report / "figures" / f"{name}.svg").read_bytes()
-    assert page.count('<img src="data:image/svg+xml;base64,') == len(names)
+NAMES = [
+    *("valleys", "allocation", "tokens_per_param", "frontier", "reducible", "contour"),
+    *("one_at_a_time", "predicted_observed", "residuals", "sensitivity", "bootstrap_pairs"),
+    *("rates", "rate_optimum", "curves", "collapse"),
+]
+OPENINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "csv": b"panel,across,up,series,"}
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Figures are drawn and not saved, which takes most of the time of a report."""
+    monkeypatch.setattr(style, "save", lambda *_: b"<svg/>")
+
+
+def test_every_figure_is_shown_and_saved_with_its_numbers(report, page):
+    for name in NAMES:
+        for kind, opening in OPENINGS.items():
+            assert (report / "figures" / f"{name}.{kind}").read_bytes().startswith(opening), name
+    assert page.count('<img src="data:image/svg+xml;base64,') == len(NAMES)
 
 
 def test_the_page_needs_no_network(page):
@@ -81,29 +85,24 @@ def test_losses_of_bytes_are_a_byte(report, page):
     assert not re.search("nats (per|a) token|nats/token", page)
     read = stored.read(report)
     assert read.unit == "byte"
-    names = [(row["name"], row["budget_flops"]) for row in read.finished]
-    assert (
-        curves.draw(names, read.curves, None, read.unit).axes[0].get_ylabel()
-        == "training loss (nats per byte)"
-    )
+    lines = curves.budget_lines([(row["name"], row["budget_flops"]) for row in read.finished], None)
+    drawing = curves.draw(lines, read.curves, read.unit)
+    assert drawing.axes[0].get_ylabel() == "training loss (nats per byte)"
     read.study.runs[-1].config["data"]["tokenizer"]["name"] = "words"
     assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
 
-def test_the_same_results_give_the_same_bytes(report, sweep, tmp_path):
-    shutil.copytree(sweep, tmp_path / "isoflop")
-    write(tmp_path / "isoflop")
-    names = [
-        "report.html",
-        "analysis.json",
-        *(f"figures/{path.name}" for path in (report / "figures").iterdir()),
-    ]
-    assert len(names) == 14
-    for name in names:
-        assert (report / name).read_bytes() == (tmp_path / "isoflop" / name).read_bytes(), name
+def test_the_same_results_give_the_same_page(unsaved, sweep, tmp_path):
+    kept = []
+    for name in ("one", "other"):
+        shutil.copytree(sweep, tmp_path / name)
+        write(tmp_path / name)
+        kept.append({path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*")})
+    assert {"report.html", "analysis.json", "valleys.csv"} <= set(kept[0])
+    assert kept[0] == kept[1]
 
 
-def test_what_users_write_cannot_become_markup(tmp_path):
+def test_what_users_write_cannot_become_markup(unsaved, tmp_path):
     evil = "<script>alert('x')</script>"
     write_sweep(
         tmp_path,
@@ -121,7 +120,7 @@ def test_what_users_write_cannot_become_markup(tmp_path):
     assert page.count("<script>") == 1  # the page's own, which sorts the table
 
 
-def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
+def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(unsaved, tmp_path):
     write_sweep(tmp_path, budgets=[1e11], sizes=[0.8, 1.25], rates=[1.0], seeds=3, analysis=FEW)
     page = write(tmp_path).read_text(encoding="utf-8")
     assert "do not determine how compute should be split" in page
@@ -130,7 +129,7 @@ def test_two_points_are_a_refusal_not_a_law_and_not_a_crash(tmp_path):
     assert "exponent of N*" not in page
 
 
-def test_budgets_that_do_not_bracket_their_optimum_are_said_to(tmp_path):
+def test_budgets_that_do_not_bracket_their_optimum_are_said_to(unsaved, tmp_path):
     write_sweep(
         tmp_path,
         budgets=[1e11, 3e11],
@@ -143,7 +142,7 @@ def test_budgets_that_do_not_bracket_their_optimum_are_said_to(tmp_path):
     assert "Refused: vertex outside the data" in page
 
 
-def test_a_sweep_without_budgets_rates_or_curves_still_reports(tmp_path):
+def test_a_sweep_without_budgets_rates_or_curves_still_reports(unsaved, tmp_path):
     write_sweep(tmp_path, budgets=[1e11, 3e11], rates=[1.0], seeds=1, curves=False, analysis=FEW)
     for kept in ("sweep.json", "results.csv"):
         text = (tmp_path / kept).read_text()
@@ -152,7 +151,7 @@ def test_a_sweep_without_budgets_rates_or_curves_still_reports(tmp_path):
         )
     shutil.rmtree(tmp_path / "runs")
     assert write(tmp_path).is_file()
-    assert not (tmp_path / "figures" / "curves.svg").exists()
+    assert not (tmp_path / "figures" / "curves.csv").exists()
 
 
 @pytest.mark.parametrize(

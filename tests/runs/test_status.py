@@ -4,7 +4,7 @@ import fcntl
 
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.commits import LOCK
-from lm_lab.runs.status import newest_loss, run_status
+from lm_lab.runs.status import newest_training, run_status
 
 
 def test_a_run_is_running_while_its_lock_is_held(tmp_path):
@@ -24,12 +24,12 @@ def test_the_lock_is_that_of_the_checkpoints(tmp_path):
     assert run_status(tmp_path) == "missing"
 
 
-def test_the_newest_loss_is_read_from_the_end(tmp_path):
+def test_the_newest_line_is_read_from_the_end(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
-    assert newest_loss(tmp_path) is None
-    early = '{"step": 1, "train/nll": 9.0}\n' * 1000  # more than is read
-    late = '{"step": 2, "train/nll": 2.5}\n{"step": 2, "eval/heldout/nll": 4.0}\n'
+    assert newest_training(tmp_path) is None
+    early = '{"step": 1, "train/nll": 9.0, "tokens": 32, "flops": 2048}\n' * 1000  # more than read
+    late = '{"step": 2, "train/nll": 2.5, "tokens": 64, "flops": 4096}\n{"step": 2, "eval": 4}\n'
     metrics.write_text(early + late + '{"step": 3, "train/nll"')
-    assert newest_loss(tmp_path) == 2.5
+    assert newest_training(tmp_path) == {"train/nll": 2.5, "tokens": 64, "flops": 4096}
     metrics.write_text('{"step": 3, "train/nll": null}\n')
-    assert newest_loss(tmp_path) is None
+    assert newest_training(tmp_path) is None

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from lm_lab.scaling.analysis import analyse_isoflop
+from lm_lab.scaling.laws import fit_law
 from lm_lab.scaling.points import make_points
+from lm_lab.scaling.valleys import fit_valleys
+
+PORIAN = "porian_rw_3configs.csv"
 
 
 def kinds(items):
@@ -40,7 +44,8 @@ def test_noise_and_outliers_are_survived_and_named(read_points):
         found.frontier("approach 3").exponent_params,
     ):
         assert estimate.low < 0.36 / 0.71 < estimate.high
-    assert [caution.kind for caution in found.cautions].count("outlier") == 2
+    named = [caution.where for caution in found.cautions if caution.kind == "outlier"]
+    assert (len(named), len(set(named))) == (4, 2)  # each by the surface and by its own valley
     assert found.held_out.inside
 
 
@@ -56,7 +61,7 @@ def test_no_fit_sees_the_held_out_budget(isoflop):
     points = isoflop(noise=0.01)
     other = replace(points, loss=np.where(points.budget == 3e12, points.loss * 1.3, points.loss))
     first, second = (analyse_isoflop(data, 3e12, resamples=30) for data in (points, other))
-    for name in ("surface", "params_law", "loss_law", "variants", "frontiers"):
+    for name in ("surface", "params_law", "loss_law", "variants", "frontiers", "noise", "skew"):
         assert getattr(first, name) == getattr(second, name)
     assert first.held_out.predicted == second.held_out.predicted
     assert second.held_out.observed == pytest.approx(1.3 * first.held_out.observed)
@@ -89,10 +94,12 @@ def test_the_measured_cost_moves_the_optimum(isoflop):
         assert params == pytest.approx(best, rel=0.01)
 
 
-def test_an_optimum_far_from_the_sizes_is_cautioned(isoflop):
-    assert "optimum outside the data" in kinds(
-        analyse_isoflop(isoflop(sizes=4, off=4.0), resamples=5).cautions
-    )
+def test_an_optimum_outside_the_sizes_is_cautioned_and_one_far_outside_is_refused(isoflop):
+    near, far = (analyse_isoflop(isoflop(sizes=4, off=off), resamples=5) for off in (2.0, 4.0))
+    assert "optimum outside the data" in kinds(near.cautions)
+    assert near.frontier("approach 3") is not None
+    assert "optimum far outside the data" in kinds(far.refusals)
+    assert far.frontiers == ()
 
 
 @pytest.mark.parametrize("predictor", ["surface", "valley power law"])
@@ -151,9 +158,8 @@ def test_noise_alone_never_raises():
         budgets, sizes = rng.integers(1, 5), rng.integers(1, 6)
         flops = np.repeat(10.0 ** (11 + np.arange(budgets)), sizes)
         params = rng.choice(np.geomspace(1e3, 1e7, 20), len(flops))
-        points = make_points(
-            params, flops / params / 6, flops, 1 + rng.exponential(size=len(flops))
-        )
+        losses = 1 + rng.exponential(size=len(flops))
+        points = make_points(params, flops / params / 6, flops, losses, seed=np.arange(len(flops)))
         json.dumps(
             dataclasses.asdict(analyse_isoflop(points, flops.max(), resamples=20)), allow_nan=False
         )
@@ -174,13 +180,13 @@ def test_a_predictor_that_could_not_be_fitted_is_refused(isoflop):
 def test_porians_two_ends_lie_on_either_side(read_points):
     # 2406.19146 explains Kaplan's steep exponent by how compute and sizes are counted, warmup and
     # tuning: the set-up like Kaplan's is steep, the tuned one near one half.
-    like_kaplan = analyse_isoflop(
-        read_points("porian_rw_3configs.csv", hparams="base", warmup="long"), resamples=20
+    chosen = ({"hparams": "base", "warmup": "long"}, {"hparams": "tuned"})
+    steep, half = (
+        fit_law("params", fit_valleys(read_points(PORIAN, **keys), resamples=100).good(), 0.9)
+        for keys in chosen
     )
-    tuned = analyse_isoflop(read_points("porian_rw_3configs.csv", hparams="tuned"), resamples=20)
-    steep, half = (found.frontier("approach 2").exponent_params for found in (like_kaplan, tuned))
-    assert steep.low > half.high
-    assert half.value == pytest.approx(0.5, abs=0.05)
+    assert steep.law.exponent.low > half.law.exponent.high
+    assert half.law.exponent.value == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.data
@@ -190,3 +196,16 @@ def test_an_over_training_grid_gives_a_surface_but_no_valleys(read_points):
     assert "too few points" in kinds(found.refusals)
     a = found.surface.exponent_params
     assert 0.3 < a.low < a.value < a.high < 0.8
+
+
+def test_budgets_of_their_own_are_one_refusal():
+    flops = np.geomspace(1e18, 1e22, 60)
+    params = np.sqrt(flops / 120) * np.tile([0.5, 1.0, 2.0], 20)
+    tokens = flops / 6 / params
+    points = make_points(params, tokens, flops, 1.8 + 480 / params**0.35 + 2100 / tokens**0.37)
+    found = analyse_isoflop(points, resamples=20)
+    few = [refusal for refusal in found.refusals if refusal.kind == "too few points"]
+    assert len(few) == 1
+    assert "59 more of this kind" in few[0].message
+    assert found.surface.alpha.value == pytest.approx(0.35, abs=1e-4)
+    assert len(found.variants) < 30

@@ -7,6 +7,7 @@ from scipy.special import logsumexp
 
 from lm_lab.scaling import surface
 from lm_lab.scaling.bootstrap import estimate, resample
+from lm_lab.scaling.outliers import surface_outliers
 from lm_lab.scaling.points import make_points
 from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.surface import fit_surface, log_loss, resample_surfaces, surface_cautions
@@ -51,14 +52,14 @@ def test_the_planted_surface_is_recovered_exactly(read_points):
     # 1e-7 in theta.
     fit = fit_surface(read_points("synth_v1.csv"))
     np.testing.assert_allclose(fit.theta, SYNTH, rtol=0, atol=3e-7)
-    assert not fit.outliers().any()
+    assert not surface_outliers(fit).any()
 
 
 @pytest.mark.data
 def test_noise_and_outliers_leave_the_truth_inside_the_intervals(read_points):
     points = read_points("synth_v2.csv")
     fit = fit_surface(points)
-    assert np.flatnonzero(fit.outliers()).tolist() == [18, 20]
+    assert np.flatnonzero(surface_outliers(fit)).tolist() == [18, 20]
     thetas = resample_surfaces(points, resample(points.budget, 500, np.random.default_rng(0)), fit)
     for truth, value, draws in zip(SYNTH, fit.theta, thetas.T):
         found = estimate(value, draws, 0.9)

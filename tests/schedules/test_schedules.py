@@ -23,6 +23,15 @@ def test_warm_up_is_linear_and_never_zero(name):
     np.testing.assert_allclose(rise, np.arange(1, 11) / 10, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("fields", [{}, {"warmup_steps": 3}])
+def test_a_warm_up_may_be_a_share_of_the_run(name, fields):
+    share = factors(name, warmup_fraction=0.1, **fields)
+    np.testing.assert_array_equal(share, factors(name, warmup_steps=10))
+    longer = factors(name, warmup_fraction=0.1, warmup_steps=20)
+    np.testing.assert_array_equal(longer, factors(name, warmup_steps=20))
+
+
 @pytest.mark.parametrize(
     "name, known",
     [
@@ -42,6 +51,7 @@ def test_schedules_have_known_values(name, known):
 @pytest.mark.parametrize(
     "name, fields",
     [(name, {"warmup_steps": steps}) for name in SCHEDULES for steps in (0, STEPS)]
+    + [(name, {"warmup_fraction": 1.0}) for name in SCHEDULES]
     + [(name, {"final_fraction": 0.0}) for name in FALLING]
     + [("wsd", {"final_fraction": 0.0, "decay_fraction": 0.0})],
 )

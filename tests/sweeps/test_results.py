@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lm_lab.runs.sweep import run_directory
+from lm_lab.runs.sweep import run_directory, swept
 from lm_lab.sweeps.results import collect, status
 from lm_lab.sweeps.store import plan, write
 from tests.sweeps.fakes import resolve, study_of
@@ -14,6 +14,7 @@ RESULT = {
     "steps": 40,
     "tokens": 2560,
     "flops": 1.5e9,
+    "flops_per_token": {"counted": 585937.5, "6N_body": 540},
     "params": {"matmul": 100, "matmul_body": 90, "total": 120},
     "final": {"train/nll": 2.0, "eval/heldout/nll": 2.5, "eval/heldout/bits_per_byte": 3.625},
     "seconds": 0.1 + 0.2,
@@ -70,6 +71,7 @@ def test_rows_have_every_column(sweep):
         "params_body": 90,
         "params_total": 120,
     }
+    assert (second["flops_6N_body"], second["flops_palm"]) == (540 * 2560, None)
     assert (second["tokens"], second["flops"], second["loss"], second["bits_per_byte"]) == (
         2560,
         1.5e9,
@@ -91,3 +93,20 @@ def test_a_choice_is_its_name_with_its_settings(tmp_path):
     study = study_of([{"schedule": schedule, "seed": n} for n, schedule in enumerate(schedules)])
     write(tmp_path, study, plan(study, resolve), {"command": ""})
     assert [row["schedule"] for row in collect(tmp_path)] == ["wsd", "wsd(decay_fraction=0.5)"]
+
+
+def test_the_text_to_choose_by_has_columns_of_its_own(tmp_path):
+    study = study_of(
+        [{"train.selection_batches": 2, "train.also_evaluate": ["continuation"]}, {"seed": 1}]
+    )
+    planned = plan(study, resolve)
+    write(tmp_path, study, planned, {"command": ""})
+    apart = {"heldout_selection/nll": 2.25, "continuation_selection/bits_per_byte": 3.0}
+    final = RESULT["final"] | {f"eval/{name}": value for name, value in apart.items()}
+    store(tmp_path, planned[0], RESULT | {"final": final})
+    row, other = collect(tmp_path)
+    assert (row["loss"], row["selection_loss"]) == (2.5, 2.25)
+    assert row["continuation_selection_bits_per_byte"] == 3.0
+    assert list(row) == list(other)
+    swept_keys = ["train.selection_batches", "train.also_evaluate", "seed", "optimizer.peak_rate"]
+    assert swept([row, other]) == swept_keys

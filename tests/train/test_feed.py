@@ -27,6 +27,10 @@ def text(tmp_path):
             "config.data.source.path: no file or folder 'nowhere.txt'",
         ),
         ({"data.length": 3000}, "config.data.length: the train text has"),
+        (
+            {"train.selection_batches": 900},
+            "config.train.selection_batches: the held-out text has",
+        ),
         ({"train.initial": "nowhere"}, "nowhere/config.json: cannot read"),
     ],
 )

@@ -185,8 +185,12 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
 
 
 def test_held_out_text_is_also_judged_as_asked(tmp_path):
-    (result,) = loop.train(runs_in(tmp_path, **{"train.also_evaluate": ("continuation",)}))
+    changes = {"train.also_evaluate": ("continuation",), "train.selection_batches": 1}
+    (result,) = loop.train(runs_in(tmp_path, **changes))
     final = result["final"]
+    # Of other windows: not the same number, and near it.
+    assert 0 < abs(final["eval/heldout_selection/nll"] / final["eval/heldout/nll"] - 1) < 0.2
+    assert "eval/continuation_selection/bits_per_byte" in final
     # Half of the targets, and those with more of a past.
     assert 0 < abs(final["eval/continuation/nll"] / final["eval/heldout/nll"] - 1) < 0.2
 

@@ -7,8 +7,8 @@ from lm_lab.schedules import Warmup, check_steps, warmed
 
 
 def factor(config, step, steps):
-    """sqrt(warmup_steps / step), after the warm-up; a run of any length has the same rates."""
-    return warmed(config, step, jnp.sqrt(max(config.warmup_steps, 1) / (step + 1.0)))
+    """sqrt(warm-up / step) after the warm-up, which in steps is the same in runs of any length."""
+    return warmed(config, step, steps, jnp.sqrt(max(config.warmup(steps), 1) / (step + 1.0)))
 
 
 SCHEDULE = Schedule(Warmup, factor, check_steps)

@@ -1,7 +1,16 @@
-"""The report of a comparison: which architecture makes the best use of compute and time."""
+"""The report of a comparison: which architecture makes the best use of compute and time.
 
-from lm_lab.report.analyses.comparison import drawing, text
-from lm_lab.report.analyses.comparison.results import Results, Settings, analyse, check
+Each contender has a size of its own, by its own valley. Choices are made on other text than is
+reported (train.selection_batches), and what the luck of the best flatters is taken off; pairs are
+compared with simultaneous intervals; compute shares hold seed noise and the form of the reference's
+law.
+"""
+
+from lm_lab.report import ladder
+from lm_lab.report.analyses.comparison import drawing, tables, text
+from lm_lab.report.analyses.comparison.arms import check
+from lm_lab.report.analyses.comparison.records import Results, Settings
+from lm_lab.report.analyses.comparison.results import analyse
 from lm_lab.report.contract import Analysis
 from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep
@@ -9,27 +18,87 @@ from lm_lab.report.stored import Sweep
 
 def report(results: Results, sweep: Sweep) -> Report:
     """The answer, its key numbers and the evidence."""
-    tables: list[Block] = [text.table(results)]
-    if results.multipliers:
-        tables.append(text.multipliers(results))
-    sections = [Section("Evidence", _figures(results, sweep)), Section("Contenders", tables)]
+    sections = [
+        Section("Evidence", [*_figures(results, sweep), *_ladders(results, sweep)]),
+        Section("Contenders", _tables(results)),
+    ]
     notices = text.notices(results)
     if notices:
         sections.insert(0, Section("Cautions", notices))
     return Report(text.answer(results), text.headlines(results), sections)
 
 
+def _tables(results: Results) -> list[Block]:
+    made: list[Block] = [tables.contenders(results), tables.pairs(results)]
+    if results.multipliers:
+        made.append(tables.multipliers(results))
+    if any(cell.sizes > 1 for cell in results.cells):
+        made.append(tables.sizes(results))
+    return made
+
+
 def _figures(results: Results, sweep: Sweep) -> list[Block]:
-    costs = Figure(
+    made: list[Block] = [_costs(results)]
+    if results.multipliers:
+        made.append(_multipliers(results))
+    if any(cell.sizes > 1 for cell in results.cells):
+        made.append(_valleys(results))
+    if any(cell.rates > 1 for cell in results.cells):
+        made.append(_rates(results, sweep))
+    if any(name in sweep.curves for cell in results.cells for name in cell.runs):
+        made.append(_learning(results, sweep))
+    return made
+
+
+def _ladders(results: Results, sweep: Sweep) -> list[Block]:
+    """Each contender's ladder of best runs, its curves normalised."""
+    runs = {
+        arm: {cell.budget: cell.runs for cell in results.cells if cell.arm == arm}
+        for arm in results.settings.arms
+    }
+    return ladder.blocks(runs, sweep)
+
+
+def _costs(results: Results) -> Figure:
+    return Figure(
         "costs",
         "What bits per byte cost",
         "Held-out bits per byte against training FLOPs (counted), against the seconds of training, "
-        "and against all parameters. A mark is a contender's best size at its best peak rate, mean "
-        "over seeds; bars: intervals.",
+        "and against all parameters. A mark is a contender at the size and peak rate that are best "
+        "for it; bars: the interval of each alone (the table of pairs says which are told apart).",
         "Loss against compute, time and parameters, a line a contender.",
         lambda: drawing.costs(results),
     )
-    rates = Figure(
+
+
+def _multipliers(results: Results) -> Figure:
+    reference = results.settings.reference
+    return Figure(
+        "multipliers",
+        "Compute multipliers",
+        f"Compute with which {reference} reaches a contender's loss, as a share of the "
+        "contender's: above 1 the contender makes more of it. Bars: seed noise and every law of "
+        f"{reference} that its cells allow; an arrow: one of these never gets there. Open: beyond "
+        f"the losses that {reference} reached.",
+        "Compute multiplier against budget, a line a contender.",
+        lambda: drawing.multipliers(results),
+    )
+
+
+def _valleys(results: Results) -> Figure:
+    return Figure(
+        "valleys",
+        "A size of its own for each",
+        "Held-out bits per byte against parameters N (of matrix products, head included), at the "
+        "best peak rate of every size, means over seeds. Curves: parabolas through the sizes near "
+        "the lowest; dotted: no vertex among the sizes tried.",
+        "Loss against model size for each contender, a panel a budget.",
+        lambda: drawing.valleys(results),
+    )
+
+
+def _rates(results: Results, sweep: Sweep) -> Figure:
+    return Figure(
         "rates",
         "Peak-rate sensitivity",
         "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, at "
@@ -38,8 +107,18 @@ def _figures(results: Results, sweep: Sweep) -> list[Block]:
         "Excess loss against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(results, sweep.measured),
     )
-    tuned = any(cell.rates > 1 for cell in results.cells)
-    return [costs, rates] if tuned else [costs]
+
+
+def _learning(results: Results, sweep: Sweep) -> Figure:
+    return Figure(
+        "curves",
+        "Learning curves",
+        "Training loss against compute, of the runs of each contender's best size and peak rate, a "
+        "line a seed. Contenders with another objective have another training loss; the held-out "
+        "comparison above is the same for all.",
+        "Training loss against compute, a line a run, a panel a budget.",
+        lambda: drawing.learning(results, sweep.curves, sweep.unit),
+    )
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check)

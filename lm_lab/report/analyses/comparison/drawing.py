@@ -3,12 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lm_lab.report import style
-from lm_lab.report.analyses.comparison.results import RATE, Cell, Results, of
-from lm_lab.report.stored import Row, budget
+from lm_lab.report import formatting, marks, style
+from lm_lab.report.analyses.comparison.arms import ended
+from lm_lab.report.analyses.comparison.candidates import vertex, window
+from lm_lab.report.analyses.comparison.cells import rates_at
+from lm_lab.report.analyses.comparison.records import Cell, Multiplier, Results
+from lm_lab.report.analyses.comparison.text import share
+from lm_lab.report.curves import Curves, binned
+from lm_lab.report.stored import Row
 
 # Okabe and Ito's colours, which any colour vision can tell apart, without the yellow that vanishes
 # on white.
@@ -61,17 +67,28 @@ def _line(
     if not cells:
         return
     x, y = [quantity(cell) for cell in cells], [cell.bits_per_byte.value for cell in cells]
-    axes.plot(
+    axes.plot(x, y, color=look["color"], linewidth=1.1)
+    axes.plot([], [], look["marker"] + "-", color=look["color"], markersize=4, label=cells[0].arm)
+    marks.estimates(
+        axes,
         x,
-        y,
+        [cell.bits_per_byte for cell in cells],
+        cells[0].arm,
+        words=[_words(cell) for cell in cells],
+        runs=[cell.runs for cell in cells],
+        cap=2,
         color=look["color"],
         marker=look["marker"],
         markersize=4,
-        linewidth=1.1,
-        label=cells[0].arm,
     )
-    for cell, place in zip(cells, x):
-        style.bar(axes, cell.bits_per_byte, place, look["color"], along="y", cap=2)
+
+
+def _words(cell: Cell) -> str:
+    return (
+        f"{cell.arm} at {formatting.power(cell.budget)} FLOPs: "
+        f"{formatting.estimate(cell.bits_per_byte)} bits per byte, best size tried "
+        f"{formatting.short(cell.params)}, peak rate {formatting.plain(cell.rate, 2)}"
+    )
 
 
 def _heights(cells: Sequence[Cell]) -> list[float]:
@@ -88,17 +105,20 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
     for axes, compute in zip(panels, budgets):
         tried: list[float] = []
         for cell in results.at(compute):
-            line = _by_rate(cell, of(results.settings, cell.arm, rows))
-            excess = [100 * (loss / cell.bits_per_byte.value - 1) for loss in line.values()]
+            line = rates_at(cell, ended(results.settings, cell.arm, rows))
+            excess = [100 * (loss / min(line.values()) - 1) for loss in line.values()]
             look = looks[cell.arm]
-            axes.plot(
+            axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
+            marks.points(
+                axes,
                 list(line),
                 excess,
-                look["marker"] + "-",
+                cell.arm,
                 color=look["color"],
+                marker=look["marker"],
                 markersize=3,
                 linewidth=0.9,
-                label=cell.arm,
+                linestyle="-",
             )
             top, tried = max(top, *excess), [*tried, *line]
         style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
@@ -108,24 +128,153 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
     for axes in panels:  # one scale, so that heights can be compared
         axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
     panels[0].set_ylabel("bits per byte above the best (%)")
-    # a contender may lack some budget
-    shown = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())
-    }
-    labels = [arm for arm in looks if arm in shown]
-    handles = [shown[arm] for arm in labels]
-    _legend(figure, handles, labels)
+    _legend(figure, *_shown(panels, list(looks)))
     return figure
 
 
-def _by_rate(cell: Cell, rows: Sequence[Row]) -> dict[float, float]:
-    """Mean bits per byte over seeds by peak rate, at the cell's size and budget."""
-    own = [row for row in rows if (budget(row), row["params"]) == (cell.budget, cell.params)]
-    by_rate = {
-        rate: [row["bits_per_byte"] for row in own if row[RATE] == rate]
-        for rate in {row[RATE] for row in own}
+def valleys(results: Results) -> Figure:
+    """Every contender's own sizes, a panel a budget, with the parabola through those near the
+    lowest.
+    """
+    budgets = results.budgets
+    figure, panels = style.panels(style.PAGE_INCHES, 2.9, len(budgets))
+    looks = styles(list(results.settings.arms))
+    heights = [size.bits_per_byte for cell in results.cells for size in cell.tried]
+    for axes, compute in zip(panels, budgets):
+        for cell in results.at(compute):
+            look = looks[cell.arm]
+            sizes = [size.params for size in cell.tried]
+            losses = [size.bits_per_byte for size in cell.tried]
+            marks.points(
+                axes,
+                sizes,
+                losses,
+                cell.arm,
+                words=[
+                    f"{cell.arm}, N {formatting.short(size.params)}, peak rate "
+                    f"{formatting.plain(size.rate, 2)}: {formatting.plain(size.bits_per_byte, 4)}"
+                    for size in cell.tried
+                ],
+                runs=[size.runs for size in cell.tried],
+                marker=look["marker"],
+                color=look["color"],
+                markersize=3.5,
+            )
+            curve = parabola(np.log(sizes), np.log(losses))
+            if curve is not None:
+                name = f"{cell.arm}, parabola"
+                x, y = np.exp(curve)
+                marks.curve(axes, x, y, name, color=look["color"], linewidth=1.0)
+            else:
+                axes.plot(sizes, losses, ":", color=look["color"], linewidth=0.8)
+            axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
+        tried = [size.params for cell in results.at(compute) for size in cell.tried]
+        style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
+        style.log_axis(axes.yaxis, *style.spread(heights, 0.04), most=8)
+        axes.set_title(f"{style.math_power(compute)} FLOPs")
+        axes.set_xlabel("parameters N")
+        axes.tick_params(labelleft=axes is panels[0])
+    panels[0].set_ylabel("held-out bits per byte")
+    _legend(figure, *_shown(panels, list(looks)))
+    return figure
+
+
+def multipliers(results: Results) -> Figure:
+    """The reference's compute for each contender's loss, against the budget."""
+    figure, (axes,) = style.panels(5.2, 3.2)
+    looks = styles(list(results.settings.arms))
+    arms = [arm for arm in looks if any(item.arm == arm for item in results.multipliers)]
+    values = [1.0]
+    for place, arm in enumerate(arms):
+        own = [item for item in results.multipliers if item.arm == arm]
+        # a little apart, so that bars do not cover one another
+        x = [item.budget * 1.07 ** (place - (len(arms) - 1) / 2) for item in own]
+        y = [item.share.value for item in own]
+        axes.plot(x, y, color=looks[arm]["color"], linewidth=0.9, alpha=0.6)
+        for item, across in zip(own, x):
+            values += _mark(axes, item, across, looks[arm])
+        axes.plot([], [], looks[arm]["marker"] + "-", color=looks[arm]["color"], label=arm)
+    axes.axhline(1.0, color=style.MUTED, linewidth=0.7, linestyle="--")
+    style.flops_axis(axes.xaxis, results.budgets, results.budgets, 0.15)
+    style.log_axis(axes.yaxis, *style.spread(values, 0.06), most=8)
+    axes.set_xlabel("budget of the contender (FLOPs)")
+    axes.set_ylabel(f"share of it that {style.literal(results.settings.reference)} needs")
+    _legend(figure, *_shown([axes], arms))
+    return figure
+
+
+def _mark(axes: Axes, item: Multiplier, across: float, look: Mapping[str, str]) -> list[float]:
+    """A multiplier, open where it is extrapolated, with an arrow where it has no upper end; the
+    values that must be in the frame.
+    """
+    face = "white" if item.extrapolated else look["color"]
+    value, low, high = item.share.value, item.share.low, item.share.high
+    marker, colour = look["marker"], look["color"]
+    marks.estimates(
+        axes,
+        [across],
+        [item.share],
+        item.arm,
+        words=[f"{item.arm} at {formatting.power(item.budget)} FLOPs: {share(item)}"],
+        cap=2,
+        color=colour,
+        marker=marker,
+        markerfacecolor=face,
+        markersize=4.5,
+        zorder=5,
+    )
+    if low is None or high is not None:
+        return [bound for bound in (value, low, high) if bound is not None]
+    top = value * 1.5
+    axes.annotate(
+        "", (across, top), (across, low), arrowprops={"arrowstyle": "->", "color": colour}
+    )
+    return [value, low, top]
+
+
+def learning(results: Results, curves: Curves, unit: str) -> Figure:
+    """Training loss against compute of each contender's best runs, a panel a budget."""
+    budgets = results.budgets
+    figure, panels = style.panels(style.PAGE_INCHES, 2.9, len(budgets))
+    looks = styles(list(results.settings.arms))
+    low, high = np.inf, 0.0
+    for axes, compute in zip(panels, budgets):
+        for cell in results.at(compute):
+            for name in (name for name in cell.runs if name in curves):
+                line = binned(curves[name])
+                look = {"color": looks[cell.arm]["color"], "linewidth": 0.9, "alpha": 0.8}
+                marks.curve(axes, line[0], line[1], f"{cell.arm}, run {name}", **look)
+                after = line[1][line[0] > 0.02 * compute]
+                low, high = min(low, line[1].min()), max(high, after.max(initial=0.0))
+            axes.plot([], [], color=looks[cell.arm]["color"], label=cell.arm)
+        style.flops_axis(axes.xaxis, [0.01 * compute, compute], [], 0.02)
+        axes.set_title(f"{style.math_power(compute)} FLOPs")
+        axes.set_xlabel("compute (FLOPs)")
+        axes.tick_params(labelleft=axes is panels[0])
+    for axes in panels:
+        style.log_axis(axes.yaxis, *style.spread([low, high], 0.05), most=8)
+    panels[0].set_ylabel(f"training loss (nats per {unit})")
+    _legend(figure, *_shown(panels, list(looks)))
+    return figure
+
+
+def parabola(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Points [2 50] of the parabola through those near the lowest; None without a vertex."""
+    if vertex(x, y) is None:
+        return None
+    near = window(x, y)
+    curve = np.polynomial.Polynomial.fit(x[near], y[near], 2)
+    grid = np.linspace(x[near].min(), x[near].max(), 50)
+    return np.stack([grid, curve(grid)])
+
+
+def _shown(panels: Sequence[Axes], arms: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Handles and labels of the contenders that some panel shows; one may lack some budget."""
+    found = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())
     }
-    return {rate: sum(values) / len(values) for rate, values in sorted(by_rate.items())}
+    labels = [arm for arm in arms if arm in found]
+    return [found[arm] for arm in labels], labels
 
 
 def _legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from lm_lab.report import formatting
-from lm_lab.report.analyses.comparison.results import Cell, Results
-from lm_lab.report.page import Headline, Notice, Number, Table
+from lm_lab.report.analyses.comparison.records import Cell, Multiplier, Results
+from lm_lab.report.page import Headline, Notice
 
 TRIED = "Of the runs that were tried: "
 
@@ -14,25 +14,40 @@ def answer(results: Results) -> list[str]:
     top = results.budgets[-1]
     ranked = results.at(top)
     paragraphs = [_ranking(results, ranked)]
-    changed = [
-        budget for budget in results.budgets[:-1] if results.at(budget)[0].arm != ranked[0].arm
-    ]
     tried = TRIED if doubts(results.cells) else ""
-    if changed:
-        leaders = [
-            f"{results.at(budget)[0].arm} at {formatting.power(budget)}" for budget in changed
-        ]
-        paragraphs.append(
-            f"{tried}The lead depends on the budget: {formatting.listed(leaders)} FLOPs."
-        )
-    elif len(results.budgets) > 1:
-        paragraphs.append(
-            f"{tried}{ranked[0].arm} has the lowest at every budget from "
-            f"{formatting.power(results.budgets[0])} FLOPs on."
-        )
+    if len(results.budgets) > 1:
+        paragraphs.append(tried + _lead(results, ranked[0].arm))
     paragraphs += [tried + _compute(results, top)] if results.multipliers else []
     paragraphs += _clock(ranked)
-    return [*paragraphs, _noise(results)]
+    return [*paragraphs, *_decisions(results), _noise(results)]
+
+
+def _lead(results: Results, leader: str) -> str:
+    """Whether the contender that is ahead at the largest budget is ahead at all, and how surely."""
+    ahead = {budget: results.at(budget)[0].arm for budget in results.budgets}
+    if set(ahead.values()) == {leader}:
+        words = (
+            f"{leader} has the lowest at every budget from "
+            f"{formatting.power(results.budgets[0])} FLOPs on"
+        )
+        sure = [budget for budget in results.budgets if not _near(results, budget)]
+        if results.noise is None or len(sure) == len(results.budgets):
+            return f"{words}."
+        where = formatting.listed([formatting.power(budget) for budget in sure])
+        return f"{words}, told from all others {f'at {where} alone' if sure else 'at none'}."
+    parts = []
+    for budget, arm in ahead.items():
+        if arm != leader:
+            found = next((each for each in _near(results, budget) if each == leader), None)
+            doubt = f", which seed noise does not tell from {leader} there" if found else ""
+            parts.append(f"{arm} at {formatting.power(budget)}{doubt}")
+    return f"At other budgets another has the lowest: {formatting.listed(parts)}."
+
+
+def _near(results: Results, budget: float) -> list[str]:
+    """The contenders that are not told from the one that is ahead at a budget."""
+    first, *others = [cell.arm for cell in results.at(budget)]
+    return [arm for arm in others if not results.pair(budget, first, arm).told]
 
 
 def _clock(ranked: list[Cell]) -> list[str]:
@@ -76,11 +91,14 @@ def _ranking(results: Results, ranked: list[Cell]) -> str:
             f"{words} {tried}{leader} is ahead; without a second seed nobody knows how "
             f"surely{hedge}."
         )
-    near = [cell.arm for cell in ranked[1:] if overlap(ranked[0], cell)]
-    if near:
-        others = formatting.listed(near)
-        return f"{words} {tried}Seed noise does not tell {leader} from {others}{hedge}."
-    return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
+    near = _near(results, ranked[0].budget)
+    if not near:
+        return f"{words} {tried}{leader} leads by more than seed noise explains{hedge}."
+    rest = ", and tells it from all others" if len(near) < len(ranked) - 1 else ""
+    return (
+        f"{words} {tried}Seed noise does not tell {leader} from {formatting.listed(near)}"
+        f"{rest}{hedge}."
+    )
 
 
 def doubts(cells: Sequence[Cell]) -> list[str]:
@@ -104,33 +122,82 @@ def doubts(cells: Sequence[Cell]) -> list[str]:
     return found
 
 
-def overlap(one: Cell, other: Cell) -> bool:
-    """Whether the intervals of two cells overlap."""
-    a, b = one.bits_per_byte, other.bits_per_byte
-    return a.high is not None and b.low is not None and b.low <= a.high
-
-
 def _compute(results: Results, top: float) -> str:
-    parts = []
-    for item in results.multipliers:
-        if item.budget == top:
-            beyond = " (extrapolated)" if item.extrapolated else ""
-            parts.append(f"{formatting.estimate(item.share)} times for {item.arm}{beyond}")
+    parts = [
+        f"{share(item)} times for {item.arm}{' (extrapolated)' if item.extrapolated else ''}"
+        for item in results.multipliers
+        if item.budget == top
+    ]
+    within = " (intervals: of seed noise and of the form of its law)" if results.noise else ""
     return (
         f"To reach what the others reach with {formatting.power(top)} FLOPs, "
-        f"{results.settings.reference} needs, of that compute, {formatting.listed(parts)}."
+        f"{results.settings.reference} needs, of that compute, {formatting.listed(parts)}{within}."
     )
 
 
+def share(item: Multiplier) -> str:
+    """A multiplier with its interval, which may have no upper end."""
+    low, high = item.share.low, item.share.high
+    if low is None or high is not None:
+        return formatting.estimate(item.share)
+    return f"{formatting.plain(item.share.value, 2)} (at least {formatting.plain(low, 2)})"
+
+
+def _decisions(results: Results) -> list[str]:
+    """How well smaller budgets foretell the order at the largest."""
+    if not results.decisions:
+        return []
+    parts = []
+    for each in results.decisions:
+        agreeing = round(each.share.value * each.pairs)
+        bounds = [each.share.low, each.share.high]
+        known = [100 * bound for bound in bounds if bound is not None]
+        interval = f" [{known[0]:.0f}, {known[1]:.0f}]" if known else ""
+        words = (
+            f"{agreeing} of {each.pairs} at {formatting.power(each.budget)} "
+            f"({100 * each.share.value:.0f}{formatting.UNBROKEN}%{interval}"
+        )
+        told = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
+        parts.append(f"{words}{told})")
+    return [
+        "A small budget foretells the order only so far. Pairs that stand as at "
+        f"{formatting.power(results.decisions[0].target)} FLOPs: {formatting.listed(parts)}."
+    ]
+
+
 def _noise(results: Results) -> str:
-    if results.noise is None:
-        return "One seed a cell: there is no interval, and small differences mean nothing."
+    noise = results.noise
+    if noise is None:
+        return (
+            "One seed a cell: there is no interval, and small differences mean nothing."
+            f"{_choice(results)}"
+        )
+    low, high = noise.deviation.low, noise.deviation.high
+    assert low is not None
+    assert high is not None
+    pairs = formatting.many(len(results.pairs), "pair")
     return (
-        f"Runs that differ in their seed alone scatter by {formatting.percent(results.noise)} "
-        "(standard deviation, pooled over the cells shown, "
-        f"{formatting.many(results.degrees, 'degree')} of freedom). The best rate and size were "
-        "picked by the loss that is reported, which flatters all contenders alike by less than "
-        "that."
+        f"Runs that differ in their seed alone scatter by "
+        f"{formatting.percent(noise.deviation.value)} [{100 * low:.2g}, {100 * high:.2g}] "
+        "(standard deviation, pooled over the best rate of every size, "
+        f"{formatting.many(noise.degrees, 'degree')} of freedom). With {pairs} of contenders and "
+        f"budgets compared at once at {formatting.percent(results.settings.level)}, no difference "
+        f"below {formatting.percent(noise.floor)} can be told.{_choice(results)}"
+    )
+
+
+def _choice(results: Results) -> str:
+    """On what rates and sizes were chosen, and what was done about the luck of the best."""
+    if all(cell.rates == cell.sizes == 1 for cell in results.cells):
+        return ""
+    text = "other text than is reported" if results.text_apart else "the text that is reported"
+    words = f" Rates and sizes were chosen on {text}."
+    if results.noise is None:
+        return f"{words} By how much the luck of the best flatters it, nobody knows."
+    most = formatting.percent(max(cell.flattery for cell in results.cells))
+    return (
+        f"{words} The best of several is flattered by the luck of its seeds, by up to {most} here "
+        "(simulated); that is taken off."
     )
 
 
@@ -148,65 +215,6 @@ def headlines(results: Results) -> list[Headline]:
             )
         )
     return made
-
-
-def table(results: Results) -> Table:
-    """Every contender at every budget."""
-    header = [
-        "contender",
-        "budget (FLOPs)",
-        "bits/byte",
-        "interval",
-        "N",
-        "all parameters",
-        "D",
-        "peak rate",
-        "seconds",
-        "compiling (s)",
-    ]
-    rows = []
-    for cell in sorted(results.cells, key=lambda c: (c.budget, c.bits_per_byte.value)):
-        shown, bounds = formatting.rounded(cell.bits_per_byte)
-        compiling = cell.compile_seconds
-        rows.append(
-            [
-                cell.arm,
-                Number(formatting.power(cell.budget), cell.budget),
-                Number(shown, cell.bits_per_byte.value),
-                bounds,
-                Number(formatting.short(cell.params), cell.params),
-                Number(formatting.short(cell.params_total), cell.params_total),
-                Number(formatting.short(cell.tokens), cell.tokens),
-                Number(formatting.plain(cell.rate, 2), cell.rate),
-                Number(formatting.plain(cell.seconds, 3), cell.seconds),
-                None if compiling is None else Number(formatting.plain(compiling, 3), compiling),
-            ]
-        )
-    words = (
-        "Each contender's best size at its best peak rate; means over seeds. Seconds are those of "
-        "training one run; compiling is apart, or within them where it is not shown."
-    )
-    return Table(header, rows, words, sortable=True)
-
-
-def multipliers(results: Results) -> Table:
-    """The share of a contender's compute that the reference needs for the same loss."""
-    reference = results.settings.reference
-    rows = [
-        [
-            item.arm,
-            Number(formatting.power(item.budget), item.budget),
-            Number(formatting.estimate(item.share), item.share.value),
-            "extrapolated" if item.extrapolated else "",
-        ]
-        for item in results.multipliers
-    ]
-    words = (
-        f"Compute with which {reference} reaches the contender's loss, over the contender's "
-        f"compute, read off the line through {reference}'s cells on log axes: below 1, {reference} "
-        "is the better use of compute."
-    )
-    return Table(["contender", "its budget (FLOPs)", f"{reference}'s share", ""], rows, words)
 
 
 def notices(results: Results) -> list[Notice]:

@@ -3,42 +3,56 @@
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import figure as drawings
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lm_lab.report import formatting, style
+from lm_lab.report import formatting, marks, style
+from lm_lab.report.analyses.isoflop.source import Source
+from lm_lab.report.page import Figure
 from lm_lab.scaling.records import IsoflopAnalysis, Point
 
 
-def draw(analysis: IsoflopAnalysis, unit: str = "token") -> Figure:
-    """Draws the lowest losses, the law with its band, and the held-out loss with its prediction."""
-    figure, (axes,) = style.panels(5.2, 3.5)
-    points = analysis.points
-    flops = [point.flops for point in points]
-    dots: dict[str, Any] = {"linestyle": "none", "marker": "o"}
-    losses = [point.loss for point in points]
-    axes.plot(
-        flops,
-        losses,
-        **dots,
-        color=style.FAINT,
-        markersize=3,
-        markeredgewidth=0,
-        zorder=1,
-        label="best of each size",
+def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
+    """The figure with its caption."""
+    caption = (
+        "Held-out loss against compute. Grey: the best of each size; black: the best of each "
+        "budget below the one held out, if any."
     )
-    best = lowest(points)
+    if analysis.frontiers:
+        caption += " Line: the lowest loss by the fitted law, with its band."
+    if analysis.held_out is not None:
+        caption += (
+            " Star: the best loss at the held-out budget; bar: what was predicted for it from the "
+            "smaller ones."
+        )
+    return Figure(
+        "frontier",
+        "Loss against compute",
+        f"{caption} {source.basis(analysis)}",
+        "Loss against compute with the fitted curve and the held-out point.",
+        lambda: draw(analysis, source),
+    )
+
+
+def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
+    """Draws the lowest losses, the law with its band, and the held-out loss with its prediction."""
+    drawing, (axes,) = style.panels(5.2, 3.5)
+    points, best = analysis.points, lowest(analysis.points)
+    grey = {"markersize": 3, "markeredgewidth": 0, "color": style.FAINT, "zorder": 1}
+    _dots(axes, points, source, "best of each size", grey)
+    black = {"markersize": 4.6, "color": style.INK, "zorder": 5}
     seen = [point for point in best if not point.held_out]
-    x, y = [point.flops for point in seen], [point.loss for point in seen]
-    axes.plot(x, y, **dots, color=style.INK, markersize=4.6, zorder=5, label="best of each budget")
+    _dots(axes, seen, source, "best of each budget", black)
     _curve(axes, analysis)
-    reach = losses + _held_out(axes, analysis, next((p for p in best if p.held_out), None))
+    held_out = next((point for point in best if point.held_out), None)
+    reach = [point.loss for point in points] + _held_out(axes, analysis, source, held_out)
+    flops = [point.flops for point in points]
     style.flops_axis(axes.xaxis, flops, [point.budget for point in points], 0.12)
     style.log_axis(axes.yaxis, *style.spread(reach, 0.08), most=9)
     axes.set_xlabel("compute $C$ (FLOPs)")
-    axes.set_ylabel(f"held-out loss (nats per {unit})")
+    axes.set_ylabel(source.loss)
     axes.legend(loc="upper right", borderaxespad=0.2)
-    return figure
+    return drawing
 
 
 def lowest(points: Sequence[Point]) -> list[Point]:
@@ -49,55 +63,49 @@ def lowest(points: Sequence[Point]) -> list[Point]:
     ]
 
 
+def _dots(
+    axes: Axes, points: Sequence[Point], source: Source, series: str, look: dict[str, Any]
+) -> None:
+    marks.points(
+        axes,
+        [point.flops for point in points],
+        [point.loss for point in points],
+        series,
+        words=[source.words(point) for point in points],
+        runs=[source.runs(point) for point in points],
+        label=series,
+        **look,
+    )
+
+
 def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
     """Draws the predictor's curve of the lowest loss."""
     by_surface = analysis.held_out is None or analysis.held_out.predictor == "surface"
     frontier = analysis.frontier("approach 3" if by_surface else "approach 2")
-    if frontier is None:
+    if frontier is None or frontier.loss is None:
         return
     colour = style.APPROACH_3 if by_surface else style.APPROACH_2
-    style.ribbon(axes, frontier.loss, colour)
     source = "surface of approach 3" if by_surface else "law through the valleys"
-    axes.plot(
-        frontier.loss.flops,
-        frontier.loss.value,
-        color=colour,
-        zorder=3,
-        label=f"lowest loss by the {source}",
-    )
+    words = f"lowest loss by the {source}"
+    marks.band(axes, frontier.loss, words, colour, label=words, zorder=3)
 
 
-def _held_out(axes: Axes, analysis: IsoflopAnalysis, observed: Point | None) -> list[float]:
+def _held_out(
+    axes: Axes, analysis: IsoflopAnalysis, source: Source, observed: Point | None
+) -> list[float]:
     """Draws the held-out budget and its prediction; returns the losses that the axes must hold."""
     if observed is None:
         return []
-    dots: dict[str, Any] = {"linestyle": "none", "color": style.HELD_OUT}
     predicted = analysis.held_out.predicted if analysis.held_out is not None else None
     if predicted is not None:
-        style.bar(axes, predicted, observed.flops, style.HELD_OUT, along="y", cap=4)
-        axes.plot(
-            observed.flops,
-            predicted.value,
-            **dots,
-            marker="_",
-            markersize=9,
-            markeredgewidth=1.4,
-            zorder=5,
-        )
         words = f"predicted, {formatting.percent(analysis.level)} interval"
-        axes.plot([], [], **dots, marker="|", markersize=9, markeredgewidth=1.2, label=words)
-    axes.plot(
-        observed.flops,
-        observed.loss,
-        **dots,
-        marker="*",
-        markersize=8,
-        markeredgewidth=0,
-        zorder=6,
-        label="held out",
-    )
-    return (
-        []
-        if predicted is None
-        else [bound for bound in (predicted.low, predicted.high) if bound is not None]
-    )
+        look = {"color": style.HELD_OUT, "markersize": 9, "markeredgewidth": 1.4}
+        note = f"predicted {formatting.estimate(predicted)}"
+        marks.estimates(
+            axes, [observed.flops], [predicted], words, words=[note], cap=4, marker="_", **look
+        )
+        axes.plot([], [], linestyle="none", marker="|", **look, label=words)
+    star = {"marker": "*", "markersize": 8, "markeredgewidth": 0, "color": style.HELD_OUT}
+    _dots(axes, [observed], source, "held out", star | {"zorder": 6})
+    bounds = [] if predicted is None else [predicted.low, predicted.high]
+    return [bound for bound in bounds if bound is not None]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lm_lab.report.analyses.isoflop.conventions import Refit, refits
 from lm_lab.report.stored import Row
+from lm_lab.runs.sweep import swept
 from lm_lab.scaling.analysis import analyse_isoflop
 from lm_lab.scaling.points import points_from_rows
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, Predictor
@@ -32,8 +34,8 @@ class Settings:
         "what predicts the held-out budget; choose it before you see the runs", "surface"
     )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
-    draws: int = setting("bootstrap draws", 1000, low=20, high=100_000)
-    seed: int = setting("seed of the bootstrap", 0, low=0)
+    draws: int = setting("draws of each interval", 1000, low=20, high=100_000)
+    seed: int = setting("seed of the draws", 0, low=0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Results:
     settings: Settings
     analysis: IsoflopAnalysis
     counts: tuple[Count, ...]
+    conventions: tuple[Refit, ...] = ()
 
 
 def check(settings: Settings, rows: Sequence[Row]) -> None:
@@ -66,17 +69,21 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def analyse(rows: Sequence[Row], settings: Settings) -> Results:
-    """Analyses a sweep's rows, once for each way to count N."""
+    """Analyses a sweep's rows, once for each way to count N and for each to count C."""
     present = [column for column in COUNTS if any(row.get(column) is not None for row in rows)]
     analyses = {
-        column: _analyse(rows, column, settings) for column in dict.fromkeys(["params", *present])
+        column: analyse_column(rows, column, settings)
+        for column in dict.fromkeys(["params", *present])
     }
     counts = [Count(column, *_exponents(analysis)) for column, analysis in analyses.items()]
-    return Results(settings, analyses["params"], tuple(counts))
+    analysis = analyses["params"]
+    refitted = refits(rows, analysis, lambda counted: analyse_column(counted, "params", settings))
+    return Results(settings, analysis, tuple(counts), refitted)
 
 
-def _analyse(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
-    points = points_from_rows(rows, column)
+def analyse_column(rows: Sequence[Row], column: str, settings: Settings) -> IsoflopAnalysis:
+    """Analyses a sweep's rows with N from one column."""
+    points = points_from_rows(rows, column, swept(rows))
     return analyse_isoflop(
         points,
         settings.held_out_budget,

@@ -1,8 +1,9 @@
 """The tables of an isoFLOP report: laws by method, the surface, the valleys, variants, counts."""
 
 from lm_lab.report import formatting
+from lm_lab.report.analyses.isoflop.reading import at, largest_fitted, ratio
 from lm_lab.report.analyses.isoflop.results import COUNTS, Results
-from lm_lab.report.analyses.isoflop.text import at, largest_fitted
+from lm_lab.report.analyses.isoflop.words import SOURCES
 from lm_lab.report.page import Cell, Notice, Number, Table
 from lm_lab.scaling.records import Estimate, IsoflopAnalysis, PowerLaw, Variant
 
@@ -13,22 +14,21 @@ def laws(analysis: IsoflopAnalysis) -> Table:
     header = ["method", "a: N* ∝ C^a", "b: D* ∝ C^b", "N*", "D*", "D*/N*", "lowest loss"]
     rows: list[list[Cell]] = []
     for frontier in analysis.frontiers:
-        params, tokens, loss = (
-            at(band, flops) for band in (frontier.params, frontier.tokens, frontier.loss)
-        )
+        params, tokens = (at(band, flops) for band in (frontier.params, frontier.tokens))
+        share = ratio(frontier.tokens, frontier.params, flops)
         exponents = [
             formatting.estimate(frontier.exponent_params),
             formatting.estimate(frontier.exponent_tokens),
         ]
         optimum = [
-            formatting.short(params),
-            formatting.short(tokens),
-            formatting.plain(tokens / params, 3),
-            f"{loss:.3f}",
+            formatting.short_estimate(params),
+            formatting.short_estimate(tokens),
+            formatting.short_estimate(share),
+            None if frontier.loss is None else formatting.estimate(at(frontier.loss, flops)),
         ]
         rows.append([frontier.method, *exponents, *optimum])
     level = formatting.percent(analysis.level)
-    draws = f"{analysis.draws:,} bootstrap draws, seed {analysis.seed}"
+    draws = f"{analysis.draws:,} draws, seed {analysis.seed}"
     words = (
         f"Optima at {formatting.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
         f"intervals over {draws}. C counts more than 6ND (attention, for one), so a and b need not "
@@ -90,6 +90,26 @@ def _share(deviation: float | None) -> str:
     return "none left" if deviation is None else formatting.percent(deviation)
 
 
+def comparisons(analysis: IsoflopAnalysis, unit: str) -> Table:
+    """What every law predicted of the held-out budget, beside what was found there."""
+    shown = {"loss": f"lowest loss (nats/{unit})", "params": "N*", "tokens": "D*"}
+    rows: list[list[Cell]] = []
+    for held in analysis.comparisons:
+        is_loss = held.quantity == "loss"
+        written = formatting.estimate if is_loss else formatting.short_estimate
+        observed = f"{held.observed:.3f}" if is_loss else formatting.short(held.observed)
+        verdict = {True: "inside", False: "outside", None: None}[held.inside]
+        law = SOURCES[held.predictor]
+        chosen = ", chosen beforehand" if held == analysis.held_out else ""
+        rows.append(
+            [shown[held.quantity], law + chosen, written(held.predicted), observed, verdict]
+        )
+    header = ["quantity", "predicted by", "prediction", "found", "in the interval"]
+    budgets = {held.budget for held in analysis.comparisons}
+    where = formatting.listed([formatting.power(budget) for budget in sorted(budgets)])
+    return Table(header, rows, f"The budget of {where} FLOPs, which no law was fitted to.")
+
+
 def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
     """The vertex of each budget's parabola."""
     header = ["budget (FLOPs)", "N*", "D*", "D*/N*", "lowest loss", "sizes", f"s.d. (nats/{unit})"]
@@ -100,8 +120,8 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
                 formatting.power(valley.budget) + (", held out" if valley.budget in hidden else ""),
                 valley.budget,
             ),
-            _range(valley.params),
-            _range(valley.tokens),
+            formatting.short_estimate(valley.params),
+            formatting.short_estimate(valley.tokens),
             formatting.plain(valley.tokens.value / valley.params.value, 3),
             formatting.estimate(valley.loss),
             Number(str(valley.points), valley.points),
@@ -117,13 +137,6 @@ def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
         "Vertices of the parabolas in log N at each budget (approach 2), and the residual s.d. of "
         "the points.",
     )
-
-
-def _range(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return formatting.short(estimate.value)
-    bounds = f"{formatting.short(estimate.low)}, {formatting.short(estimate.high)}"
-    return f"{formatting.short(estimate.value)} [{bounds}]"
 
 
 def variants(analysis: IsoflopAnalysis) -> Table:

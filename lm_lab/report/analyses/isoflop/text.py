@@ -1,35 +1,17 @@
 """The answer of an isoFLOP analysis in sentences, each with its number and its uncertainty."""
 
 import math
+from collections.abc import Callable
 
 from lm_lab.report import formatting
+from lm_lab.report.analyses.isoflop import words
 from lm_lab.report.analyses.isoflop.frontier import lowest
+from lm_lab.report.analyses.isoflop.reading import at, largest_fitted, preferred, ratio
 from lm_lab.report.analyses.isoflop.results import COUNTS, Results
 from lm_lab.report.page import Headline
-from lm_lab.scaling.records import Band, Estimate, Frontier, HeldOut, IsoflopAnalysis
+from lm_lab.scaling.records import Estimate, Frontier, HeldOut, IsoflopAnalysis
 
-
-def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
-    """The frontier of the answer: approach 3, else approach 2, which is biased (2603.22339)."""
-    return analysis.frontier("approach 3") or analysis.frontier("approach 2")
-
-
-def largest_fitted(analysis: IsoflopAnalysis) -> float:
-    """FLOPs of the largest budget that a fit saw."""
-    seen = [point for point in analysis.points if not point.held_out]
-    top = max(point.budget for point in seen)
-    return float(max(point.flops for point in seen if point.budget == top))
-
-
-def at(band: Band, flops: float) -> float:
-    """The value of a curve at a compute, interpolated on log axes."""
-    places = range(1, len(band.flops))
-    after = next((place for place in places if band.flops[place] >= flops), len(band.flops) - 1)
-    x0, x1, y0, y1 = (
-        math.log(v)
-        for v in (*band.flops[after - 1 : after + 1], *band.value[after - 1 : after + 1])
-    )
-    return math.exp(y0 + (y1 - y0) * (math.log(flops) - x0) / (x1 - x0))
+_QUANTITIES = {"loss": "lowest loss", "params": "optimal size N*", "tokens": "optimal data D*"}
 
 
 def answer(results: Results, unit: str = "token") -> list[str]:
@@ -53,21 +35,19 @@ def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
     made = []
     if best is not None:
         flops = largest_fitted(analysis)
-        params, tokens = at(best.params, flops), at(best.tokens, flops)
         made = [
             Headline("exponent of N* in C", *_value(analysis, best.exponent_params)),
             Headline("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
             Headline(
                 f"tokens per parameter at {formatting.power(flops)} FLOPs",
-                formatting.plain(tokens / params, 3),
-                "at the optimum",
+                *_value(analysis, ratio(best.tokens, best.params, flops), formatting.short_bounds),
             ),
         ]
     if analysis.held_out is not None:
         held = analysis.held_out
         note = (
             f"predicted {' '.join(formatting.rounded(held.predicted))}, "
-            f"{'inside' if held.inside else 'outside'} the interval"
+            f"{words.held_out(held.inside)}"
         )
         made.append(
             Headline(
@@ -79,8 +59,12 @@ def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
     return made
 
 
-def _value(analysis: IsoflopAnalysis, estimate: Estimate) -> tuple[str, str]:
-    shown, bounds = formatting.rounded(estimate)
+def _value(
+    analysis: IsoflopAnalysis,
+    estimate: Estimate,
+    write: Callable[[Estimate], tuple[str, str]] = formatting.rounded,
+) -> tuple[str, str]:
+    shown, bounds = write(estimate)
     return (
         shown,
         f"{formatting.percent(analysis.level)} interval {bounds}"
@@ -103,35 +87,20 @@ def _law(analysis: IsoflopAnalysis, best: Frontier) -> str:
     return (
         f"Between {formatting.power(min(budgets))} and {formatting.power(max(budgets))} FLOPs, the "
         f"model size of lowest held-out loss grows as N* ∝ C^{a} and its training data as D* ∝ "
-        f"C^{b} ({best.method}{bounds}). {_against_equal(best)}"
-    )
-
-
-def _against_equal(best: Frontier) -> str:
-    low, high = best.exponent_params.low, best.exponent_params.high
-    if low is None or high is None:
-        return "No interval could be had, so nothing is said about other exponents."
-    if low <= 0.5 <= high:
-        return (
-            "Equal scaling of the two (a = 0.5) lies inside the interval: these runs do not "
-            "exclude it."
-        )
-    faster = "parameters" if low > 0.5 else "data"
-    return (
-        f"Equal scaling of the two (a = 0.5) lies outside the interval: {faster} should grow "
-        "faster."
+        f"C^{b} ({best.method}{bounds}). {words.split(best.exponent_params)}"
     )
 
 
 def _meaning(analysis: IsoflopAnalysis, best: Frontier) -> str:
     flops = largest_fitted(analysis)
     params, tokens = at(best.params, flops), at(best.tokens, flops)
-    grow_n, grow_d = 10**best.exponent_params.value, 10**best.exponent_tokens.value
+    share = ratio(best.tokens, best.params, flops)
     return (
-        f"Ten times the compute thus calls for {grow_n:.2g} times the parameters and {grow_d:.2g} "
-        f"times the tokens. At {formatting.power(flops)} FLOPs the optimum is near "
-        f"{formatting.short(params)} parameters on {formatting.short(tokens)} tokens, "
-        f"{formatting.plain(tokens / params, 3)} tokens per parameter."
+        f"Ten times the compute thus calls for {words.growth(best.exponent_params)} the parameters "
+        f"and {words.growth(best.exponent_tokens)} the tokens. At {formatting.power(flops)} FLOPs "
+        f"the optimum is near {formatting.short_estimate(params)} parameters on "
+        f"{formatting.short_estimate(tokens)} tokens, {formatting.short_estimate(share)} tokens "
+        "per parameter."
     )
 
 
@@ -146,17 +115,9 @@ def _agreement(analysis: IsoflopAnalysis) -> str:
             "wide grids."
         )
     x, y = two.exponent_params, three.exponent_params
-    words = f"Approach 2 gives a = {formatting.estimate(x)}"
-    if x.low is None or x.high is None or y.low is None or y.high is None:
-        return f"{words}.{_doubts(analysis)}"
-    if max(x.low, y.low) > min(x.high, y.high):
-        words += (
-            ": the two approaches disagree beyond their intervals, so neither should be leant on "
-            "alone"
-        )
-    else:
-        words += ", in agreement within the intervals"
-    return f"{words}.{_doubts(analysis)}"
+    compared = words.agreement(x, y)
+    shown = f"Approach 2 gives a = {formatting.estimate(x)}"
+    return f"{shown}{': ' if compared else ''}{compared}.{_doubts(analysis)}"
 
 
 def _doubts(analysis: IsoflopAnalysis) -> str:
@@ -175,21 +136,21 @@ def _sensitivity(analysis: IsoflopAnalysis) -> str:
     if len(given) < 2:
         return ""
     refused = len(analysis.variants) - len(given)
-    words = (
+    said = (
         f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to "
         f"{max(given):.3f}"
     )
     return (
-        f"{words}, and {formatting.many(refused, 'variant')} could not be fitted."
+        f"{said}, and {formatting.many(refused, 'variant')} could not be fitted."
         if refused
-        else f"{words}."
+        else f"{said}."
     )
 
 
 def _counting(results: Results) -> str:
     """How the exponent depends on what is counted as a parameter."""
     others = [
-        f"{formatting.rounded(estimate)[0]} ({COUNTS[count.params]})"
+        f"{formatting.estimate(estimate)} ({COUNTS[count.params]})"
         for count in results.counts[1:]
         if (estimate := count.approach_3 or count.approach_2) is not None
     ]
@@ -203,37 +164,38 @@ def _counting(results: Results) -> str:
 
 
 def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
-    source = (
-        "the surface of approach 3"
-        if held.predictor == "surface"
-        else "the power law through the valleys"
-    )
     predicted, bounds = formatting.rounded(held.predicted)
     span = f" ({formatting.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
     off = math.log(held.observed / held.predicted.value)
-    return (
+    found = (
         f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller "
-        f"budgets alone, {source}, chosen beforehand, predicted a lowest loss of {predicted} nats "
-        f"per {unit}{span}; the best runs there reached {held.observed:.4g}, "
+        f"budgets alone, {words.SOURCES[held.predictor]} predicted a lowest loss of {predicted} "
+        f"nats per {unit}{span}; the best runs there reached {held.observed:.4g}, "
         f"{formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
-        f"{'inside' if held.inside else 'outside'} the interval."
+        f"{words.held_out(held.inside)}."
     )
+    missed = [
+        f"the {_QUANTITIES[other.quantity]} by {words.SOURCES[other.predictor]}"
+        for other in analysis.comparisons
+        if other != held and other.inside is False
+    ]
+    return f"{found} Outside its interval: {formatting.listed(missed)}." if missed else found
 
 
 def _no_law(analysis: IsoflopAnalysis) -> str:
     best = lowest(analysis.points)
-    words = (
+    said = (
         "These runs do not determine how compute should be split between parameters and data: no "
         "law could be fitted."
     )
     if not best:
-        return words
+        return said
     seen = [
         f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = "
         f"{formatting.short(point.params)})"
         for point in best
     ]
-    return f"{words} What was seen: lowest loss {formatting.listed(seen)}."
+    return f"{said} What was seen: lowest loss {formatting.listed(seen)}."
 
 
 def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
@@ -245,13 +207,13 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
 
 
 def _scope(analysis: IsoflopAnalysis) -> str:
-    words = (
+    said = (
         "The intervals hold the noise of these runs, not that of another text, tokenizer, "
         "architecture or recipe; nothing here speaks of budgets beyond those shown."
     )
     kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
     return (
-        f"{words} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
+        f"{said} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
         if kinds
-        else words
+        else said
     )

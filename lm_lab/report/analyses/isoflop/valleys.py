@@ -3,53 +3,83 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import figure as drawings
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lm_lab.report import style
-from lm_lab.report.stored import Row
+from lm_lab.report import formatting, marks, style
+from lm_lab.report.analyses.isoflop.source import Source
+from lm_lab.report.page import Figure
 from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
+MOST_NAMES = 12  # of budgets without a valley: a name beside each of more would hide the points
 
-def draw(analysis: IsoflopAnalysis, rows: Sequence[Row], unit: str = "token") -> Figure:
+
+def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
+    """The figure with its caption."""
+    hidden = above_frame(analysis, source)
+    caption = (
+        "Held-out loss against parameters N, one colour a compute budget. Solid: each size at the "
+        "best of what else was tried, mean over seeds; grey: every run. Curves: approach 2, over "
+        "the sizes that it was fitted to. Diamonds: their vertices, the compute-optimal sizes, "
+        f"with {formatting.percent(analysis.level)} intervals of N*."
+    )
+    if any(point.held_out for point in analysis.points):
+        caption += " Open and dashed: the held-out budget, which no law was fitted to."
+    if hidden:
+        caption += (
+            f" {formatting.many(hidden, 'run').capitalize()} far above lie outside the frame."
+        )
+    return Figure(
+        "valleys",
+        "IsoFLOP valleys",
+        f"{caption} {source.basis(analysis)}",
+        "Loss against model size at each compute budget, with a parabola through each.",
+        lambda: draw(analysis, source),
+    )
+
+
+def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
     """Draws all runs faint, the best of each size solid, and each parabola with its vertex.
 
     A bar at the vertex is the interval of N*.
     """
-    figure, (axes,) = style.panels(style.PAGE_INCHES, 4.1)
+    drawing, (axes,) = style.panels(style.PAGE_INCHES, 4.1)
     colours = style.budget_colours(
         [point.budget for point in analysis.points if not point.held_out]
     )
-    _runs(axes, analysis, rows)
+    _runs(axes, analysis, source)
     for budget in sorted({point.budget for point in analysis.points}):
         points = sorted((p for p in analysis.points if p.budget == budget), key=lambda p: p.params)
         colour = style.HELD_OUT if points[0].held_out else colours[budget]
-        _points(axes, points, colour)
         valley = next((valley for valley in analysis.valleys if valley.budget == budget), None)
         if valley is not None:
             _valley(axes, valley, colour, dashed=points[0].held_out)
-        _label(axes, points, valley, colour)
+        _points(axes, points, colour, source)
+        if valley is not None or len(colours) <= MOST_NAMES:
+            _label(axes, points, valley, colour)
     style.log_axis(axes.xaxis, *_x_limits(analysis))
     axes.set_ylim(*_y_limits(analysis))
     axes.set_xlabel("parameters $N$")
-    axes.set_ylabel(f"held-out loss (nats per {unit})")
-    return figure
+    axes.set_ylabel(source.loss)
+    return drawing
 
 
-def above_frame(analysis: IsoflopAnalysis, rows: Sequence[Row]) -> int:
+def above_frame(analysis: IsoflopAnalysis, source: Source) -> int:
     """The number of runs above the figure's frame: far from the best of any size."""
     top = _y_limits(analysis)[1]
-    return sum(row["loss"] > top for row in rows)
+    return sum(row["loss"] > top for row in source.rows)
 
 
-def _runs(axes: Axes, analysis: IsoflopAnalysis, rows: Sequence[Row]) -> None:
+def _runs(axes: Axes, analysis: IsoflopAnalysis, source: Source) -> None:
     top = _y_limits(analysis)[1]
-    shown = [row for row in rows if row["loss"] <= top]
-    axes.plot(
-        [row["params"] for row in shown],
-        [row["loss"] for row in shown],
-        linestyle="none",
-        marker="o",
+    shown = [row for row in source.rows if row["loss"] <= top]
+    marks.points(
+        axes,
+        [float(row["params"]) for row in shown],
+        [float(row["loss"]) for row in shown],
+        "every run",
+        runs=[[str(row["name"])] if row.get("name") else [] for row in shown],
+        words=[f"loss {formatting.plain(float(row['loss']))}" for row in shown],
         markersize=2.6,
         color=style.FAINT,
         markeredgewidth=0,
@@ -57,40 +87,53 @@ def _runs(axes: Axes, analysis: IsoflopAnalysis, rows: Sequence[Row]) -> None:
     )
 
 
-def _points(axes: Axes, points: Sequence[Point], colour: str) -> None:
-    face = "white" if points[0].held_out else colour
-    x, y = [p.params for p in points], [p.loss for p in points]
-    axes.plot(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
+def _points(axes: Axes, points: Sequence[Point], colour: str, source: Source) -> None:
+    marks.points(
+        axes,
+        [point.params for point in points],
+        [point.loss for point in points],
+        f"best of each size, {formatting.power(points[0].budget)} FLOPs",
+        words=[source.words(point) for point in points],
+        runs=[source.runs(point) for point in points],
         color=colour,
-        markerfacecolor=face,
+        markerfacecolor="white" if points[0].held_out else colour,
         markersize=4.4,
-        zorder=4,
+        zorder=5,
     )
 
 
 def _valley(axes: Axes, valley: Valley, colour: str, *, dashed: bool) -> None:
     x = np.geomspace(valley.lowest_params, valley.highest_params, 80)
-    axes.plot(
+    marks.curve(
+        axes,
         x,
         [valley.at(size) for size in x],
+        f"parabola, {formatting.power(valley.budget)} FLOPs",
         color=colour,
         linestyle=(0, (4, 2)) if dashed else "-",
         zorder=3,
     )
-    style.bar(axes, valley.params, valley.loss.value, colour, along="x")
-    axes.plot(
-        valley.params.value,
-        valley.loss.value,
-        marker="D",
-        markersize=5.5,
+    marks.estimates(
+        axes,
+        [valley.loss.value],
+        [valley.params],
+        f"vertex, {formatting.power(valley.budget)} FLOPs",
+        along="x",
+        words=[f"vertex: N* {_range(valley)}, loss {formatting.estimate(valley.loss)}"],
+        markersize=7.5,
         color=colour,
-        markerfacecolor="white",
-        markeredgewidth=1.2,
+        markerfacecolor="none",
+        markeredgewidth=1.1,
         zorder=6,
+    )
+
+
+def _range(valley: Valley) -> str:
+    shown = formatting.short(valley.params.value)
+    if valley.params.low is None or valley.params.high is None:
+        return shown
+    return (
+        f"{shown} [{formatting.short(valley.params.low)}, {formatting.short(valley.params.high)}]"
     )
 
 
@@ -100,7 +143,7 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
     words = f"{style.math_power(last.budget)} FLOPs" + ("\nheld out" if last.held_out else "")
     axes.annotate(
         words,
-        (last.params, max(height, last.loss) if valley is None else height),
+        (last.params, height),
         xytext=(7, 0),
         textcoords="offset points",
         va="center",

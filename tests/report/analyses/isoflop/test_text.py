@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lm_lab.report import stored
-from lm_lab.report.analyses.isoflop import rates, results, text
+from lm_lab.report.analyses.isoflop import rates, reading, results, text
 from lm_lab.scaling.records import Band, Caution, Estimate
 
 
@@ -27,16 +27,6 @@ def _with_exponent(found, method, estimate):
 def test_exponents_are_found_by_each_count(found):
     by_count = {count.params: count.approach_3.value for count in found.counts}
     assert by_count["params_body"] > by_count["params"] > by_count["params_total"]
-
-
-def test_equal_scaling_is_excluded_only_outside_the_interval(found):
-    inside = _with_exponent(found, "approach 3", Estimate(0.52, 0.45, 0.6))
-    assert "do not exclude it" in text.answer(inside)[0]
-    for low, faster in ((0.51, "parameters"), (0.3, "data")):
-        outside = _with_exponent(found, "approach 3", Estimate(low + 0.05, low, low + 0.1))
-        assert f"{faster} should grow faster" in text.answer(outside)[0]
-    unknown = _with_exponent(found, "approach 3", Estimate(0.52))
-    assert "No interval could be had" in text.answer(unknown)[0]
 
 
 def test_disagreement_between_the_approaches_is_said(found):
@@ -64,10 +54,12 @@ def test_a_missed_prediction_is_said_to_be_outside(found):
     assert "above the prediction and outside the interval" in answer
 
 
-def test_a_curve_is_read_off_on_log_axes():
-    band = Band((1e10, 1e11, 1e12), (10.0, 100.0, 1000.0), (None,) * 3, (None,) * 3)
-    assert text.at(band, 3e11) == pytest.approx(300.0)
-    assert text.at(band, 1e12) == pytest.approx(1000.0)
+def test_a_curve_is_read_off_on_log_axes_with_its_interval():
+    band = Band((1e10, 1e11, 1e12), (10.0, 100.0, 1000.0), (5.0, 50.0, None), (20.0, 200.0, None))
+    middle = reading.at(band, 3e10)
+    assert (middle.value, middle.low, middle.high) == pytest.approx((30.0, 15.0, 60.0))
+    assert reading.at(band, 3e11).high is None
+    assert reading.at(band, 1e12).value == pytest.approx(1000.0)
 
 
 def test_rates_are_averaged_over_seeds_and_single_rates_left_out():
@@ -76,5 +68,8 @@ def test_rates_are_averaged_over_seeds_and_single_rates_left_out():
         row | {"params": n, "rate": r, "loss": x}
         for n, r, x in [(1, 0.1, 2.0), (1, 0.1, 3.0), (1, 0.2, 2.0), (2, 0.1, 1.0)]
     ]
-    assert rates.mean_losses(rows, "rate") == {1e11: {1: {0.1: 2.5, 0.2: 2.0}}}
-    assert rates.mean_losses(rows, "no such column") == {}
+    ((compute, by_size),) = rates.by_value(rows, "rate").items()
+    assert (compute, list(by_size)) == (1e11, [1])
+    means = {rate: rates.mean_loss(same) for rate, same in by_size[1].items()}
+    assert means == {0.1: 2.5, 0.2: 2.0}
+    assert rates.by_value(rows, "no such column") == {}

@@ -1,0 +1,17 @@
+"""lm-lab count: complete configs as a JSON list on stdin -> the sizes of their runs as a line of
+JSON; launches of sweeps ask it.
+"""
+
+import json
+import sys
+
+from lm_lab.library.counting import count_configs
+from lm_lab.types import UserError
+
+
+def run(argv: list[str]) -> int:
+    """Prints a JSON list with the columns of each config."""
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; configs are read from stdin")
+    print(json.dumps(count_configs(json.load(sys.stdin))))
+    return 0

@@ -1,0 +1,39 @@
+"""lm-lab forecasts: how many registered forecasts of held-out runs held, counted over studies.
+
+  lm-lab forecasts runs
+  lm-lab forecasts runs/isoflop runs/wide
+
+Each argument is the directory of a sweep, or a folder of such directories. A launch registers a
+forecast in sweep.json before the held-out runs begin; a sweep without one is not counted.
+"""
+
+from collections.abc import Sequence
+
+from lm_lab import report
+from lm_lab.cli import arguments
+from lm_lab.report import forecasts
+from lm_lab.types import UserError
+
+
+def run(argv: list[str]) -> int:
+    """Prints a line a forecast, and how many held. Raises UserError."""
+    if not argv or any(word.startswith("-") for word in argv):
+        raise UserError("name sweep directories, or folders of them, as in: lm-lab forecasts runs")
+    judged = []
+    for word in argv:
+        place = arguments.path(word)
+        found = forecasts.sweeps_below(place)
+        if not found:
+            raise UserError(f"{place}: no sweep.json here, nor in a folder right below")
+        judged += [(str(each), one) for each in found for one in report.registered(each)]
+    if not judged:
+        print("no forecast is registered there")
+        return 0
+    print("\n".join(_aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
+    print(forecasts.coverage([each for _, each in judged]))
+    return 0
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

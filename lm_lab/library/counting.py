@@ -1,0 +1,96 @@
+"""Counts the sizes and FLOPs of runs that have not begun, with no array allocated."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from lm_lab import config as configs
+from lm_lab.data.text import Texts
+from lm_lab.library.workers import worker_command
+from lm_lab.runs.sweep import Planned
+from lm_lab.sweeps.groups import program
+from lm_lab.train.program import Program, assemble, steps_of
+from lm_lab.train.task import Task, bind
+from lm_lab.types import UserError
+
+HORIZON = ("budget_flops", "tokens", "steps")  # settings of train that say how long a run is
+Columns = dict[str, Any]
+"""Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
+flops; empty where the run cannot be counted.
+"""
+
+
+class Counter:
+    """Counts the runs of a launch, each once."""
+
+    def __init__(self, count: Callable[[Sequence[Planned]], dict[str, Columns]]) -> None:
+        self._count = count
+        self._known: dict[str, Columns] = {}
+
+    def __call__(self, planned: Sequence[Planned]) -> dict[str, Columns]:
+        """The columns of each run by its name."""
+        if unknown := [run for run in planned if run.name not in self._known]:
+            self._known |= self._count(unknown)
+        return {run.name: self._known[run.name] for run in planned}
+
+
+def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
+    """The columns of each run by its name, counted in this process."""
+    columns = count_configs([run.config for run in planned])
+    return {run.name: own for run, own in zip(planned, columns, strict=True)}
+
+
+def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[str, Columns]:
+    """`count_here` in a process of its own, on the CPU: a launcher that touched an accelerator
+    would keep its memory from the workers.
+
+    Raises UserError where that process ends without an answer.
+    """
+    answer = subprocess.run(
+        worker_command(trusted, "count"),
+        input=json.dumps([run.config for run in planned]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines() or ["it says nothing"]
+        raise UserError(f"the sizes of the runs cannot be counted: {lines[-1]}")
+    columns = json.loads(answer.stdout.splitlines()[-1])
+    return {run.name: own for run, own in zip(planned, columns, strict=True)}
+
+
+def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
+    """The columns of complete configs. A step is counted once for all runs that differ in their
+    length, seed and rates.
+    """
+    programs: dict[str, Program | None] = {}
+    texts, found = Texts(), []
+    for config in values:
+        train = {key: value for key, value in config["train"].items() if key not in HORIZON}
+        key = program({**config, "train": train})
+        try:
+            task = bind(*configs.resolve(configs.wrap(config), stored=True), texts)
+            if key not in programs:
+                programs[key] = None
+                programs[key] = assemble(task)
+            found.append(_columns(task, programs[key]))
+        except UserError:  # the run will say why when it begins
+            found.append({})
+    return found
+
+
+def _columns(task: Task, counted: Program | None) -> Columns:
+    if counted is None:
+        return {}
+    steps = steps_of(task.experiment, counted.flops_per_step, counted.targets_per_step)
+    return {
+        "params": counted.params["matmul"],
+        "params_body": counted.params["matmul_body"],
+        "params_total": counted.params["total"],
+        "tokens": steps * counted.targets_per_step,
+        "flops": steps * counted.flops_per_step,
+    }

@@ -1,0 +1,80 @@
+"""The runs of a study that has not begun: planned, counted, and judged as a design."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_lab import config as configs
+from lm_lab import report
+from lm_lab.data.text import Texts
+from lm_lab.library.counting import count_here
+from lm_lab.report.contract import Analysis, Assumptions
+from lm_lab.runs.sweep import Planned, Row
+from lm_lab.sweeps import groups, store
+from lm_lab.sweeps.algebra import Point
+from lm_lab.sweeps.results import rows_of
+from lm_lab.sweeps.study import Study
+from lm_lab.train import trust
+from lm_lab.train.task import bind
+from lm_lab.types import UserError
+
+SHOWN = 2  # cautions at a launch
+NOWHERE = Path("/nonexistent")  # the sweep's directory of runs that have none
+
+
+def describe_design(study: Study, assumed: Assumptions) -> list[str]:
+    """The planned runs of a study in short, and what its analysis expects of them, as lines.
+
+    Every run is resolved and counted, and none begins. Raises UserError for a point that is wrong.
+    """
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    planned = store.plan(study, resolver(study, set()))
+    rows = rows_of(planned, NOWHERE)
+    analysis.check(settings, rows)
+    cost = sum(groups.cost(run.config) for run in planned)
+    unit = "FLOPs" if all(row["budget_flops"] for row in rows) else "tokens or FLOPs"
+    lines = [f"{study.name}: {len(rows)} runs, {cost:.3g} {unit}", f"  {study.question}"]
+    if analysis.designer is None:
+        return [*lines, f"an analysis of kind {study.analysis['kind']} judges no design"]
+    sizes = count_here(planned)
+    sized = [row | sizes[row["name"]] for row in rows]
+    return lines + analysis.designer.describe(sized, settings, assumed)
+
+
+def cautions_of(
+    analysis: Analysis[Any, Any],
+    settings: Any,
+    count: Callable[[Sequence[Planned]], Mapping[str, Row]],
+    planned: Sequence[Planned],
+) -> list[str]:
+    """The first of what is weak in the design of a study, a line each, or why it was not counted.
+
+    A study without budgets is no design of an isoFLOP kind, and is not counted.
+    """
+    rows = rows_of(planned, NOWHERE)
+    if analysis.designer is None or not any(row["budget_flops"] for row in rows):
+        return []
+    try:
+        sizes = count(planned)
+    except UserError as error:
+        return [str(error)]
+    sized = [row | sizes.get(row["name"], {}) for row in rows]
+    found = analysis.designer.cautions(sized, settings)
+    more = [f"and {len(found) - SHOWN} more: lm-lab plan says them all"]
+    return found if len(found) <= SHOWN + 1 else [*found[:SHOWN], *more]
+
+
+def resolver(study: Study, trusted: set[str]) -> Callable[[Point], dict[str, Any]]:
+    """Overrides -> the complete config of a run; adds to `trusted` the outside packages it names.
+
+    The runs of one study read one text once.
+    """
+    texts = Texts()
+
+    def resolve(overrides: Point) -> dict[str, Any]:
+        task = bind(*configs.resolve(configs.override(study.base, overrides)), texts)
+        resolved = dict(task.values)
+        trusted.update(trust.packages(resolved))
+        return resolved
+
+    return resolve

@@ -1,0 +1,164 @@
+"""The settings at which a contender was tried at a budget, and what choosing among them comes to.
+
+The lowest of several noisy losses is too low. Two things are done about it: where runs were judged
+by two texts, one chooses and the other is reported; and by how much the luck of the seeds, which
+both texts share, is expected to flatter the choice is simulated and taken off.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_lab.report.analyses.comparison.arms import RATE
+from lm_lab.report.stored import Row
+
+Array = np.ndarray
+
+WINDOW = 4.0  # a valley is fitted within this factor of the size with the lowest loss
+
+
+class Candidate(NamedTuple):
+    """Runs that differ in their seed alone; a diverged one has infinite losses."""
+
+    params: float
+    rate: float
+    runs: dict[float, Row]  # by seed
+
+    @property
+    def log_selection(self) -> float:
+        """Mean log loss to choose by."""
+        return float(np.mean(np.log([run["selection"] for run in self.runs.values()])))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any seed did: then it is not chosen."""
+        return not all(math.isfinite(run["selection"]) for run in self.runs.values())
+
+    @property
+    def log_bits(self) -> Array:
+        """The log losses that are reported, a seed each."""
+        return np.log([run["bits_per_byte"] for run in self.runs.values()])
+
+
+class Outcome(NamedTuple):
+    """What a contender's choosing comes to: log loss, with what choosing flatters taken off, its
+    variance in units of that of one run, and what was taken off (0 without noise).
+    """
+
+    log_bits: float
+    variance: float
+    flattery: float
+
+
+def candidates(rows: Sequence[Row]) -> list[Candidate]:
+    """Groups a contender's runs at a budget by all that was swept but the seed."""
+    grouped: dict[tuple, dict[float, Row]] = {}
+    for row in rows:
+        swept = tuple(value for key, value in row.items() if "." in key)
+        grouped.setdefault((row["params"], swept), {})[row.get("seed") or 0] = row
+    return [
+        Candidate(params, next(iter(runs.values()))[RATE], runs)
+        for (params, _), runs in grouped.items()
+    ]
+
+
+def usable(tried: Sequence[Candidate]) -> list[Candidate]:
+    """Those of which no seed diverged, smallest sizes first."""
+    return sorted((one for one in tried if not one.diverged), key=lambda one: one.params)
+
+
+def sizes(tried: Sequence[Candidate]) -> list[Candidate]:
+    """The best candidate of every size, smallest first."""
+    best: dict[float, Candidate] = {}
+    for one in usable(tried):
+        known = best.get(one.params)
+        if known is None or one.log_selection < known.log_selection:
+            best[one.params] = one
+    return list(best.values())
+
+
+def outcome(tried: Sequence[Candidate], deviation: float | None, draws: int) -> Outcome:
+    """What choosing comes to, where runs scatter over seeds by a standard deviation (None: unknown)
+    of log loss.
+    """
+    best = sizes(tried)
+    weights = choice(best)
+    value = float(weights @ [one.log_bits.mean() for one in best])
+    variance = float(weights**2 @ [1 / len(one.runs) for one in best])
+    flattery = 0.0 if deviation is None else _flattery(usable(tried), deviation, draws)
+    return Outcome(value + flattery, variance, flattery)
+
+
+def choice(best: Sequence[Candidate]) -> Array:
+    """The weights with which the losses of the sizes make the loss of the one chosen: those of a
+    parabola at its vertex, or 1 for the size that is best.
+    """
+    x = np.log([one.params for one in best])
+    heights = np.array([one.log_selection for one in best])
+    at = vertex(x, heights)
+    if at is None:
+        return (np.arange(len(best)) == np.argmin(heights)).astype(np.float64)
+    near = window(x, heights)
+    weights = np.zeros(len(best))
+    weights[near] = np.linalg.pinv(np.vander(x[near] - at, 3, increasing=True))[0]
+    return weights
+
+
+def _flattery(tried: Sequence[Candidate], deviation: float, draws: int) -> float:
+    """By how much the choice among noisy losses is lower than that among those without noise, where
+    the losses found are taken for the latter: mean over simulated seeds.
+    """
+    x, place = np.unique(np.log([one.params for one in tried]), return_inverse=True)
+    losses = np.array([one.log_bits.mean() for one in tried])
+    errors = deviation / np.sqrt([len(one.runs) for one in tried])
+    noise = errors * np.random.default_rng(0).normal(size=(draws, len(tried)))
+    by_size = [
+        np.stack([values[:, place == size].min(1) for size in range(len(x))], 1)
+        for values in (losses[None], losses + noise)
+    ]
+    near = window(x, by_size[0][0])
+    exact, noisy = (_lowest(x, heights, near) for heights in by_size)
+    return max(0.0, float(exact[0] - noisy.mean()))
+
+
+def _lowest(x: Array, heights: Array, near: Array) -> Array:
+    """The heights [R] of the vertices of parabolas through (x [n], heights [R n]) at those `near`;
+    the lowest of the heights where there is none.
+    """
+    least = heights.min(1)
+    if near.sum() < 3:
+        return least
+    at = vertices(x[near], heights[:, near])
+    centre = x[near].mean()
+    curves = np.linalg.pinv(np.vander(x[near] - centre, 3, increasing=True)) @ heights[:, near].T
+    powers = np.stack([np.ones_like(at), at - centre, (at - centre) ** 2])
+    return np.where(np.isnan(at), least, (curves * powers).sum(0))
+
+
+def vertex(x: Array, heights: Array) -> float | None:
+    """Where the parabola through sizes near the lowest has its own lowest point, in log N; None
+    with fewer than three of them, and where that is not among them.
+    """
+    near = window(x, heights)
+    if near.sum() < 3:
+        return None
+    [at] = vertices(x[near], heights[None, near])
+    return None if math.isnan(at) else float(at)
+
+
+def vertices(x: Array, heights: Array) -> Array:
+    """Where the parabolas through (x [n], heights [R n]) have their lowest points [R]; NaN where
+    that is not among the x.
+    """
+    centre = x.mean()
+    _, slope, curvature = np.linalg.pinv(np.vander(x - centre, 3, increasing=True)) @ heights.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = centre - slope / (2 * curvature)
+    return np.where((curvature > 0) & (at >= x.min()) & (at <= x.max()), at, math.nan)
+
+
+def window(x: Array, heights: Array) -> Array:
+    """Which of the sizes are near that with the lowest loss."""
+    return np.abs(x - x[np.argmin(heights)]) <= math.log(WINDOW) + 1e-9

@@ -1,0 +1,126 @@
+"""The collapse of a ladder's training curves (scaling/collapse.py), as a figure and a table."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from lm_lab.report import formatting, marks, style
+from lm_lab.report.page import Block, Figure, Number, Table
+from lm_lab.report.stored import Row, Sweep, budget
+from lm_lab.scaling.collapse import Collapse, Curve, collapse
+
+Rungs = Mapping[float, Sequence[str]]
+"""The names of a ladder's runs, by budget in FLOPs; those of a rung differ in their seed alone."""
+
+
+def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
+    """A figure and a table of the ladders whose curves can be compared; none without any."""
+    found = {}
+    for name, rungs in ladders.items():
+        result = collapse(_curves(rungs, sweep))
+        if isinstance(result, Collapse):
+            found[name] = result
+    return [_figure(found), _table(found)] if found else []
+
+
+def best_runs(rows: Sequence[Row]) -> Rungs:
+    """The runs with the lowest loss at every budget, all seeds of these settings; by the text to
+    choose by, where the sweep has it.
+    """
+    settings: dict[float, dict[tuple, list[Row]]] = {}
+    for row in rows:
+        swept = tuple(value for key, value in row.items() if "." in key)
+        settings.setdefault(budget(row), {}).setdefault((row["params"], swept), []).append(row)
+
+    def height(same: Sequence[Row]) -> float:
+        columns = ("selection_loss", "loss")
+        values = [next(r[name] for name in columns if r.get(name) is not None) for r in same]
+        return float(np.mean(values))
+
+    best = {each: min(tried.values(), key=height) for each, tried in settings.items()}
+    return {each: [str(row["name"]) for row in same] for each, same in best.items()}
+
+
+def _curves(rungs: Rungs, sweep: Sweep) -> list[Curve]:
+    made = []
+    for compute in sorted(rungs):
+        for name in rungs[compute]:
+            lines = [line for line in sweep.curves.get(name, ()) if line.get("train/nll")]
+            if lines:
+                flops, loss = zip(*((line["flops"], line["train/nll"]) for line in lines))
+                made.append(Curve(f"{compute:g}", np.array(flops), np.array(loss)))
+    return made
+
+
+def _figure(found: Mapping[str, Collapse]) -> Figure:
+    return Figure(
+        "collapse",
+        "Normalised training curves",
+        "(L(x) − E) / (L(1) − E) against the share x of the run, of the best runs of each budget, "
+        "means over seeds. Curves of a ladder that is scaled well fall on one another below the "
+        "noise of seeds (grey; 2507.02119). E is the loss that brings the curves nearest together. "
+        "Apart: their relative standard deviation, root mean square over the run.",
+        "Normalised training loss against progress, a line a budget.",
+        lambda: draw(found),
+    )
+
+
+def draw(found: Mapping[str, Collapse]) -> Drawing:
+    """A panel a ladder, three in a row."""
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    figure, panels = style.panels(
+        style.PAGE_INCHES if columns > 1 else 4.2, 0.4 + 2.1 * rows, columns, rows
+    )
+    top = max(max(curve) for each in found.values() for curve in each.curves)
+    for axes, (name, each) in zip(panels, found.items()):
+        _panel(axes, each)
+        seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
+        title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
+        axes.set_title(style.literal(title), fontsize=8)
+        axes.set_ylim(1 - 0.04 * (top - 1), top)
+        first = axes in panels[::columns]
+        axes.set_ylabel("normalised loss" if first else "")
+        axes.tick_params(labelleft=first)
+        axes.set_xlabel("share of the run")
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _panel(axes: Axes, each: Collapse) -> None:
+    budgets = [float(rung) for rung in each.rungs]
+    colours = style.budget_colours(budgets)
+    for compute, curve in zip(budgets, each.curves):
+        label = f"{style.math_power(compute)} FLOPs"
+        look = {"color": colours[compute], "linewidth": 1.1, "label": label}
+        marks.curve(axes, each.x, curve, f"{compute:g} FLOPs", **look)
+    mean = np.mean(each.curves, axis=0)
+    if each.noise is not None:
+        half = mean * np.array(each.noise)
+        axes.fill_between(
+            each.x, mean - half, mean + half, color=style.FAINT, alpha=0.6, linewidth=0, zorder=1
+        )
+    axes.set_xlim(0, 1)
+    axes.legend(loc="upper right", borderaxespad=0.2, fontsize=7)
+
+
+def _table(found: Mapping[str, Collapse]) -> Table:
+    rows = [
+        [
+            name,
+            Number(formatting.percent(each.residual), each.residual),
+            None if each.floor is None else Number(formatting.percent(each.floor), each.floor),
+            {True: "below", False: "above", None: "one seed"}[each.collapsed],
+            Number(formatting.plain(each.irreducible, 3), each.irreducible),
+        ]
+        for name, each in found.items()
+    ]
+    words = (
+        "How far the normalised training curves of a ladder's runs lie apart (root mean square "
+        "over the run of their standard deviation, as a share of their mean), beside how far apart "
+        "seeds put the curves of one model."
+    )
+    return Table(["ladder", "collapse residual", "seed noise", "", "E (nats)"], rows, words)

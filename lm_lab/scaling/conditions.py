@@ -1,0 +1,78 @@
+"""A table for a law of another form: one row for each condition that the law tells apart."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lm_lab.scaling.records import Caution
+from lm_lab.scaling.table import Table
+from lm_lab.types import UserError
+
+Array = np.ndarray
+_TUNED = ("rate", "batch", "budget", "epochs", "unique_tokens", "active_params", "experts")
+_SIZES = ("params", "tokens", "flops")
+_HIGHER = ("accuracy",)  # targets of which more is better
+
+
+def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -> Table:
+    """The best setting of each size, data, compute and value of `inputs`: the mean of its seeds.
+
+    What differs between rows of the same inputs, other than the seed, is a setting: of the settings
+    the best mean is kept, and a caution says how many there were. The column "runs" has the seeds
+    of each row. Rows whose target is infinite (diverged) are never the best. Raises UserError for
+    two rows that differ in nothing, not even the seed.
+    """
+    keys = [name for name in dict.fromkeys((*_SIZES, *inputs)) if name in table]
+    columns = [name for name in _TUNED if name in table and name not in (*keys, target)]
+    runs = table["runs"] if "runs" in table else np.ones(table.rows)
+    groups: dict[tuple[str, ...], dict[tuple[str, ...], list[int]]] = {}
+    for i in range(table.rows):
+        key = tuple(repr(float(table[name][i])) for name in keys)
+        setting = (
+            *(f"{name}={table[name][i]:.6g}" for name in columns),
+            *(f"{name}={values[i]}" for name, values in table.settings.items()),
+        )
+        groups.setdefault(key, {}).setdefault(setting, []).append(i)
+    kept, means, seeds, several = [], [], [], 0
+    for settings in groups.values():
+        several += len(settings) > 1
+        for index in settings.values():
+            _check_seeds(table, index, where)
+        values = [np.average(table[target][i], weights=runs[i]) for i in settings.values()]
+        order = [-value if target in _HIGHER else value for value in values]
+        best = int(np.argmin(order))
+        if np.isfinite(values[best]):
+            index = [*settings.values()][best]
+            kept.append(index[0])
+            means.append(values[best])
+            seeds.append(runs[index].sum())
+    reduced = table.where(np.array(kept, int))
+    replaced = {**reduced.columns, target: np.array(means), "runs": np.array(seeds)}
+    cautions = (*table.left_out, *_caution(several, len(kept)))
+    return replace(
+        reduced,
+        columns=replaced,
+        origins={
+            **table.origins,
+            "runs": table.origins.get("runs", "rows that differ in the seed"),
+        },
+        left_out=cautions,
+    )
+
+
+def _check_seeds(table: Table, index: list[int], where: str) -> None:
+    seeds = table["seed"][index] if "seed" in table else np.full(len(index), np.nan)
+    if len({repr(float(seed)) for seed in seeds}) < len(index):
+        names = " and ".join(table.names[i] for i in index[:2])
+        raise UserError(
+            f"{where}: {names} are of the same inputs, settings and seed; leave one out, or name "
+            "what differs (a column 'seed', for one)"
+        )
+
+
+def _caution(several: int, count: int) -> tuple[Caution, ...]:
+    if not several:
+        return ()
+    message = f"{several} of {count} points are the best of several settings"
+    return (Caution("best of several settings", "the table", message),)

@@ -1,0 +1,222 @@
+"""A table of runs from anywhere: named float64 columns, and where each came from."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from lm_lab.scaling import checks, columns
+from lm_lab.scaling.records import Caution
+from lm_lab.types import UserError
+
+Array = np.ndarray
+Unit = Literal["token", "byte"]
+_SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_EMPTY = ("", "none", "null", "nan", "na", "n/a", "-")
+
+
+@dataclass(frozen=True)
+class Table(Mapping[str, Array]):
+    """Columns f64[n] by standard name (columns.MEANINGS); NaN: no value.
+
+    names     of the runs, n of them, for messages
+    settings  what else a run was set to: n values by the table's own names
+    origins   where each column came from, as "column 'N (B)', in B: times 1e+09"
+    unit      a loss is in nats a token, or a byte
+    left_out  cautions of rows that lack a number that is needed
+    """
+
+    columns: Mapping[str, Array]
+    names: tuple[str, ...]
+    settings: Mapping[str, tuple[Any, ...]]
+    origins: Mapping[str, str]
+    unit: Unit = "token"
+    left_out: tuple[Caution, ...] = ()
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        """The number of columns, as of any mapping; `rows` is that of the rows."""
+        return len(self.columns)
+
+    @property
+    def rows(self) -> int:
+        return len(self.names)
+
+    def where(self, chosen: Array) -> "Table":
+        """The rows selected by a mask or an index array."""
+        kept = np.arange(self.rows)[chosen]
+        return replace(
+            self,
+            columns={name: values[kept] for name, values in self.columns.items()},
+            names=tuple(self.names[i] for i in kept),
+            settings={
+                name: tuple(values[i] for i in kept) for name, values in self.settings.items()
+            },
+        )
+
+    def described(self) -> list[str]:
+        """A line a column: what it is and where it came from."""
+        return [f"{name} ({columns.MEANINGS[name]}): {self.origins[name]}" for name in self.columns]
+
+
+def make_table(
+    source: Mapping[str, Sequence[Any]],
+    chosen: Mapping[str, str] | None = None,
+    *,
+    needed: Sequence[str] = ("params", "tokens", "loss"),
+    rows: Mapping[str, str] | None = None,
+    where: str = "table",
+) -> Table:
+    """Reads a table's columns, found by their usual names or by `chosen` (columns.choose).
+
+    rows      the values that these columns of the table must have: other rows are no part of it
+    Where they are absent, C is 6 N D, D is C / (6 N), N is C / (6 D) and a share of errors is one
+    less that of right answers; `origins` says so. A row that lacks a needed number is left out with
+    a caution. Raises UserError, one line that begins with `where`, for what cannot be read, is
+    ambiguous, or is no such quantity (text, a negative size, tokens in another unit).
+    """
+    source = _selected(source, rows or {}, where)
+    texts = {name for name, cells in source.items() if checks.is_text(cells)}
+    found = columns.choose(list(source), chosen or {}, texts, where)
+    read = {
+        name: choice.factor * _numbers(name, source[choice.source], choice.source, where)
+        for name, choice in found.items()
+    }
+    origins = {name: choice.words() for name, choice in found.items()}
+    _complete(read, origins)
+    absent = [name for name in needed if name not in read]
+    if absent:
+        raise UserError(
+            f"{where}: no column is known as {absent[0]} ({columns.MEANINGS[absent[0]]}) among "
+            f"{_listed(list(source))}; name it, as in columns {absent[0]}=NAME"
+        )
+    taken = {choice.source for choice in found.values()}
+    rest = {name: values for name, values in source.items() if name not in taken}
+    names, others = _names(rest, len(read[needed[0]])), _settings(rest)
+    byte = "loss" in found and found["loss"].byte
+    ordered = {name: read[name] for name in columns.MEANINGS if name in read}
+    table = Table(ordered, names, others, origins, "byte" if byte else "token")
+    return _whole(_with_status(table, source), needed, where)
+
+
+def _selected(
+    source: Mapping[str, Sequence[Any]], rows: Mapping[str, str], where: str
+) -> Mapping[str, Sequence[Any]]:
+    count = len(next(iter(source.values())))
+    kept = list(range(count))
+    for name, value in rows.items():
+        if name not in source:
+            raise UserError(
+                f"{where}: rows: the table has no column {name!r}; it has {_listed(list(source))}"
+            )
+        kept = [i for i in kept if str(source[name][i]) == str(value)]
+        if not kept:
+            known = list(dict.fromkeys(str(cell) for cell in source[name]))
+            raise UserError(f"{where}: rows: no row has {name}={value}; it is {_listed(known)}")
+    return {name: [values[i] for i in kept] for name, values in source.items()}
+
+
+def _numbers(name: str, cells: Sequence[Any], column: str, where: str) -> Array:
+    counts = columns.is_count(name)
+    return np.array(
+        [_number(cell, counts, f"{where}, row {i}: {column}") for i, cell in enumerate(cells, 1)],
+        np.float64,
+    )
+
+
+def _number(cell: Any, counts: bool, where: str) -> float:
+    if cell is None or (isinstance(cell, str) and cell.strip().lower() in _EMPTY):
+        return np.nan
+    short = (
+        re.fullmatch(r"\s*([\d.]+)\s*([kmbt])\s*", cell, re.I) if isinstance(cell, str) else None
+    )
+    try:
+        if counts and short:  # "70M"
+            return float(short[1]) * _SUFFIXES[short[2].lower()]
+        if isinstance(cell, bool):
+            raise ValueError
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{where} must be a number, not {str(cell)[:60]!r}") from None
+
+
+def _complete(read: dict[str, Array], origins: dict[str, str]) -> None:
+    """Adds what follows from other columns, by the convention that `origins` names."""
+
+    def add(name: str, values: Array, words: str) -> None:
+        if name not in read:
+            read[name], origins[name] = values, words
+        elif (missing := np.isnan(read[name]) & ~np.isnan(values)).any():
+            read[name] = np.where(missing, values, read[name])
+            origins[name] += f"; {words} in {missing.sum()} rows without"
+
+    if "params" in read and "tokens" in read:
+        add("flops", 6 * read["params"] * read["tokens"], "assumed C = 6 N D")
+    elif "params" in read and "flops" in read:
+        add("tokens", read["flops"] / (6 * read["params"]), "assumed D = C / (6 N)")
+    elif "tokens" in read and "flops" in read:
+        add("params", read["flops"] / (6 * read["tokens"]), "assumed N = C / (6 D)")
+    if "epochs" in read and "tokens" in read:
+        add("unique_tokens", read["tokens"] / read["epochs"], "tokens over epochs")
+    if "error" in read:
+        add("accuracy", 1 - read["error"], "1 - error")
+
+
+def _names(rest: Mapping[str, Sequence[Any]], count: int) -> tuple[str, ...]:
+    """The first column of names that is one a row; else the number of the row."""
+    for name, values in rest.items():
+        if name.strip().lower() in columns.RUN_NAMES and len({*map(str, values)}) == count:
+            return tuple(map(str, values))
+    return tuple(f"row {i}" for i in range(1, count + 1))
+
+
+def _settings(rest: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
+    """The columns that are settings of a run: those of words, and those known by their names."""
+    found = {}
+    for name, values in rest.items():
+        texts = any(isinstance(cell, str) and checks.literal(cell) == cell for cell in values)
+        ours = name.strip().lower() in (*columns.RUN_NAMES, "status", "message")
+        if columns.is_setting(name) or (texts and not ours):
+            found[name] = tuple(checks.literal(cell) for cell in values)
+    return found
+
+
+def _with_status(table: Table, source: Mapping[str, Sequence[Any]]) -> Table:
+    """A column "status", as of a sweep: what diverged has an infinite loss, and what is not
+    complete has none.
+    """
+    if "status" not in source or "loss" not in table:
+        return table
+    status = np.array([str(cell) for cell in source["status"]])
+    loss = np.where(status == "diverged", np.inf, table["loss"])
+    loss = np.where(np.isin(status, ("diverged", "complete", "")), loss, np.nan)
+    return replace(table, columns={**table.columns, "loss": loss})
+
+
+def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
+    """The rows that have all that is needed. Raises UserError for values that cannot be."""
+    present = np.ones(table.rows, bool)
+    for name in needed:
+        present &= ~np.isnan(table[name])
+    if not present.any():
+        raise UserError(f"{where}: no row has all of {', '.join(needed)}; fill its empty cells")
+    cautions = tuple(
+        Caution("run left out", table.names[i], f"it lacks one of {', '.join(needed)}")
+        for i in np.flatnonzero(~present)
+    )
+    kept = replace(table.where(present), left_out=cautions)
+    checks.check_values(kept.columns, kept.names, where)
+    checks.check_units(kept.columns, kept.origins, where)
+    return kept
+
+
+def _listed(words: list[str]) -> str:
+    shown = ", ".join(map(repr, words[:12]))
+    return f"{shown}, ..." if len(words) > 12 else shown

@@ -1,0 +1,61 @@
+"""Whether a table's sizes, tokens and compute agree: C is 2 to 20 times N D in every convention.
+
+Judged before any fit and by N, D and C alone, never by the loss.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lm_lab.scaling.points import Points
+from lm_lab.scaling.records import Caution, Refusal
+
+Array = np.ndarray
+USUAL = (2.0, 20.0)  # C / (N D): 6 for matrix products, more with attention or an uncounted head
+JUMP = 5.0  # a factor off the other cells' trend that no convention of counting explains
+POSSIBLE = (0.06, 6000.0)  # beyond: a column is in another unit
+
+
+@dataclass(frozen=True)
+class UnitCheck:
+    """Cells to leave out of every fit (mask [n]), the cautions, and why no answer is given."""
+
+    odd: Array
+    cautions: tuple[Caution, ...]
+    refusal: Refusal | None
+
+
+def check_units(points: Points) -> UnitCheck:
+    """Judges C / (N D): a cell against the trend of the others, and all against the usual range."""
+    if not len(points):
+        return UnitCheck(np.zeros(0, bool), (), None)
+    ratio = points.flops / points.params / points.tokens
+    odd = _jumps(np.log(points.params), np.log(ratio))
+    cautions = [
+        Caution(
+            "run left out",
+            f"{points.params[i]:.3g} parameters at {points.budget[i]:.3g} FLOPs",
+            f"its C / (N D) is {ratio[i]:.2g}, and {np.median(ratio[~odd]):.2g} in the others: "
+            "left out of every fit; check its size, tokens and compute",
+        )
+        for i in np.flatnonzero(odd)
+    ]
+    low, high = ratio[~odd].min(), ratio[~odd].max()
+    span = f"C / (N D) is {low:.2g} to {high:.2g}"
+    if low < USUAL[0] or high > USUAL[1]:
+        message = f"{span}, and 6 is usual: check the units and what N counts"
+        cautions.append(Caution("compute is not about 6ND", "all cells", message))
+    refusal = None
+    if not POSSIBLE[0] <= np.median(ratio[~odd]) <= POSSIBLE[1]:
+        message = f"{span}, where 6 is usual: a column is in another unit, so no optimum is given"
+        refusal = Refusal("units do not agree", "all cells", message)
+    return UnitCheck(odd, tuple(cautions), refusal)
+
+
+def _jumps(log_params: Array, log_ratio: Array) -> Array:
+    """Mask of the cells a factor JUMP off a line that half of the cells cannot move."""
+    if len(log_ratio) < 5 or len(np.unique(log_params)) < 3:
+        return np.abs(log_ratio - np.median(log_ratio)) > np.log(1e3)
+    slope, intercept = stats.siegelslopes(log_ratio, log_params)
+    return np.abs(log_ratio - intercept - slope * log_params) > np.log(JUMP)

@@ -1,0 +1,159 @@
+"""Tables from anywhere: the columns that are read, their units, conventions and refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm_lab.scaling.sources import read_columns
+from lm_lab.scaling.table import make_table
+from lm_lab.types import UserError
+
+N, D, L = [1e8, 4e8, 1.6e9], [2e9, 8e9, 3.2e10], [3.5, 3.1, 2.8]
+
+
+def read(source, chosen=None, **options):
+    columns, where = read_columns(source)
+    return make_table(columns, chosen, where=where, **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "scales", "chosen"),
+    [
+        (("N", "D", "loss"), (1, 1), {}),
+        (("n_params", "tokens", "val_loss"), (1, 1), {}),
+        (("Model Size (M)", "Training Tokens (B)", "Loss [nats]"), (1e6, 1e9), {}),
+        (("params_b", "tokens_t", "loss"), (1e9, 1e12), {}),
+        (("size", "seen", "final"), (1e6, 1e9), {"tokens": "seen:billions", "loss": "final"}),
+    ],
+)
+def test_columns_and_units_are_known_by_name_or_by_choice(names, scales, chosen):
+    columns = [np.array(N) / scales[0], np.array(D) / scales[1], L]
+    if names[0] == "size":
+        chosen = {**chosen, "params": "size:millions"}
+    table = read(dict(zip(names, columns)), chosen)
+    np.testing.assert_allclose(table["params"], N)
+    np.testing.assert_allclose(table["tokens"], D)
+    np.testing.assert_allclose(table["flops"], 6 * np.array(N) * D)
+    assert table.origins["flops"] == "assumed C = 6 N D"
+    assert names[0] in table.origins["params"]
+    assert table.unit == "token"
+
+
+def test_bits_per_byte_are_nats_a_byte():
+    table = read({"N": N, "D": D, "bpb": [1.0, 0.9, 0.8]})
+    np.testing.assert_allclose(table["loss"], np.log(2) * np.array([1.0, 0.9, 0.8]))
+    assert table.unit == "byte"
+    assert "loss" in read({"N": N, "D": D, "bpb": [1, 1, 1], "loss": L}).origins["loss"]
+
+
+def test_tokens_follow_from_compute():
+    table = read({"N": ["100M", "400M", "1.6B"], "C": 6 * np.array(N) * D, "loss": L})
+    np.testing.assert_allclose(table["tokens"], D)
+    assert "C / (6 N)" in table.origins["tokens"]
+
+
+def test_settings_names_and_rows_are_kept():
+    source = {
+        "run": ["a", "b", "c"],
+        "N": N,
+        "D": D,
+        "loss": L,
+        "decay": ["cosine", "wsd", "wsd"],
+        "warmup": [10, 20, 20],
+        "other_result": [0.1, 0.2, 0.3],
+    }
+    table = read(source, rows={"decay": "wsd"})
+    assert table.names == ("b", "c")
+    assert dict(table.settings) == {"decay": ("wsd", "wsd"), "warmup": (20, 20)}
+
+
+def test_rows_that_lack_a_number_are_named_and_diverged_ones_stay():
+    source = {"N": N, "D": D, "loss": [None, "", 2.8], "status": ["failed", "diverged", "complete"]}
+    table = read(source)
+    assert table["loss"].tolist() == [np.inf, 2.8]
+    assert [caution.where for caution in table.left_out] == ["row 1"]
+
+
+def csv(text: str) -> Callable[[Path], Path]:
+    return lambda folder: _write(folder / "t.csv", text)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+FILES = {
+    "t.csv": "N,D,loss\n1e8,2e9,3.5\n4e8,8e9,3.1\n",
+    "t.tsv": "N\tD\tloss\n1e8\t2e9\t3.5\n4e8\t8e9\t3.1\n",
+    "semicolons.csv": "\ufeffN;D;loss\r\n1e8;2e9;3.5\r\n4e8;8e9;3.1\r\n",
+    "t.jsonl": '{"N": 1e8, "D": 2e9, "loss": 3.5}\n{"N": 4e8, "D": 8e9, "loss": 3.1}\n',
+    "t.json": json.dumps([{"N": 1e8, "D": 2e9, "loss": 3.5}, {"N": 4e8, "D": 8e9, "loss": 3.1}]),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_every_format_give_one_table(name, tmp_path):
+    table = read(_write(tmp_path / name, FILES[name]))
+    assert [table[key].tolist() for key in ("params", "tokens", "loss")] == [
+        [1e8, 4e8],
+        [2e9, 8e9],
+        [3.5, 3.1],
+    ]
+
+
+def test_parquet_and_arrow_tables_are_read(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    arrow = pyarrow.table({"N": N, "D": D, "loss": L})
+    parquet.write_table(arrow, tmp_path / "t.parquet")
+    for source in (arrow, tmp_path / "t.parquet", str(tmp_path / "t.parquet")):
+        assert read(source)["params"].tolist() == N
+
+
+WRONG = {
+    "no such file": lambda folder: folder / "none.csv",
+    "a folder without": lambda folder: folder,
+    "empty; give": csv(" \n"),
+    "no rows": csv("N,D,loss\n"),
+    "numbers, not names": csv("1,2,3\n4,5,6\n"),
+    "two columns are called 'N'": csv("N,N,loss\n1,2,3\n"),
+    "line 3: 2 cells under 3 names": csv("N,D,loss\n1e8,2e9,3\n1e8,2e9\n"),
+    "N must be a number, not 'many'": csv("N,D,loss\n1e8,2e9,3\nmany,2e9,3\n"),
+    "params must be above zero and finite, not -1e": csv("N,D,loss\n-1e8,2e9,3\n"),
+    "params must be above zero and finite, not 0": csv("N,D,loss\n0,2e9,3\n"),
+    "no column is known as loss": csv("N,D\n1e8,2e9\n"),
+    "could each be loss": csv("N,D,loss,val_loss\n1e8,2e9,3,3\n"),
+    "no row has all of": csv("N,D,loss\n1e8,2e9,\n"),
+    "columns tokens=NAME:billions": csv("N,D,C,loss\n1e8,2,1.2e18,3\n4e8,8,1.92e19,3\n"),
+    "columns params=NAME:billions": csv("N,D,loss\n7,2e12,3\n70,2e12,2\n"),
+    "no Parquet": lambda folder: _write(folder / "t.parquet", "N,D"),
+    "line 1: no JSON": lambda folder: _write(folder / "t.jsonl", "N,D"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_wrong_with_a_table_is_one_line(words, tmp_path):
+    path = WRONG[words](tmp_path)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert words in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"parms": "N"}, "did you mean 'params'"),
+        ({"params": "M"}, "no column 'M'"),
+        ({"params": "N:furlongs"}, "'furlongs' is no unit of params"),
+    ],
+)
+def test_a_wrong_choice_of_columns_is_one_line(chosen, words):
+    with pytest.raises(UserError, match=words):
+        read({"N": N, "D": D, "loss": L}, chosen)
