@@ -115,5 +115,6 @@ def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
     )
     step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, None), donate_argnums=0)
     evaluate = jax.jit(engine.evaluate)
-    ahead = (Compiled(each, mesh) for each in (init, step, evaluate))
-    return CompiledEngine(*ahead, engine.batch)
+    return CompiledEngine(
+        Compiled(init, mesh), Compiled(step, mesh), Compiled(evaluate, mesh), engine.batch
+    )

@@ -115,7 +115,6 @@ def shapes(subject: Subject) -> None:
     """Features are [B L D] in the dtype of the parameters, logits f32[B L V], without a dropout
     key.
     """
-    rows = (ROWS, LENGTH)
     for dtype in (jnp.float32, jnp.bfloat16):
         cast = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), subject.variables)
         for method, kept in (("features", dtype), ("__call__", jnp.float32)):
@@ -123,9 +122,9 @@ def shapes(subject: Subject) -> None:
             found = jax.eval_shape(function, cast, subject.inputs)
             last = subject.config.vocab if method == "__call__" else found.shape[-1]
             expect(
-                found.shape == (*rows, last) and found.dtype == kept,
+                found.shape == (ROWS, LENGTH, last) and found.dtype == kept,
                 f"{method} gives {found.dtype}{list(found.shape)} of parameters in "
-                f"{dtype.__name__}, not {kept.__name__}{[*rows, last]}",
+                f"{dtype.__name__}, not {kept.__name__}{[ROWS, LENGTH, last]}",
             )
 
 
@@ -174,10 +173,11 @@ def plain_rows(subject: Subject) -> None:
     inputs, length = subject.inputs, LENGTH - 5
     bare = Inputs(inputs.tokens[:, :length])
     real = (_places(inputs.tokens) < length).astype(jnp.int32)
-    padded = inputs._replace(segments=real, positions=inputs.positions * real)
+    padded = inputs._replace(segments=real, positions=_places(inputs.tokens) * real)
     if inputs.context is not None:
         bare = bare._replace(context=inputs.context[:, 4:])
-        padded = padded._replace(context_segments=inputs.context_segments.at[:, :4].set(0))
+        kept = jnp.ones_like(inputs.context).at[:, :4].set(0)
+        padded = padded._replace(context_segments=kept)
     _still(
         shifts_of(subject.run(bare), subject.run(padded)[:, :length]),
         lambda token, size: (
@@ -230,9 +230,9 @@ def places(subject: Subject) -> None:
         if packed.context_segments is not None:  # its own context, under the number 1
             own = (packed.context_segments == document).astype(jnp.int32)
             alone = alone._replace(context=packed.context, context_segments=own)
-        packed_logits = subject.run(packed)[:, begin : begin + length]
+        there = subject.run(packed)[:, begin : begin + length]
         _still(
-            shifts_of(packed_logits, subject.run(alone)[:, :length]),
+            shifts_of(there, subject.run(alone)[:, :length]),
             lambda token, size, document=document: (
                 f"token {token} of document {document} has other logits beside document "
                 f"{3 - document} than alone ({size}); use inputs.segments and inputs.positions"
