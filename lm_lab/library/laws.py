@@ -23,6 +23,7 @@ from lm_lab.types import UserError
 
 FORMS = "scaling.forms"
 ISOFLOP = "isoflop"  # the law by default: valleys and surface
+FEWEST = 20  # resamples that an interval can be read off
 _COMMAND = "lm_lab.fit(table, ...).report(directory)"
 
 
@@ -231,6 +232,11 @@ def fit(
     >>> law.figure("frontier").axes[0].get_xlabel()
     'compute $C$ (FLOPs)'
     """
+    if resamples < FEWEST:
+        raise UserError(f"resamples must be at least {FEWEST}, not {resamples}")
+    spread = {"level": level, "draws": resamples, "seed": seed}
+    values = {"held_out_budget": held_out_budget, "predictor": predictor, **spread}
+    settings = build(Settings, values, "fit")
     source, where = _columns_of(table)
     if law != ISOFLOP:
         if held_out_budget is not None:
@@ -240,10 +246,7 @@ def fit(
         found = form.fit(reduced, level, resamples, seed)
         return FormLaw(reduced, form, found, Path(where).name, level)
     read = make_table(source, columns, rows=rows, where=where)
-    spread = {"level": level, "draws": resamples, "seed": seed}
-    values = {"held_out_budget": held_out_budget, "predictor": predictor, **spread}
-    results = analyse(tables.rows_of(read), build(Settings, values, "fit"))
-    return Law(read, results, Path(where).name)
+    return Law(read, analyse(tables.rows_of(read), settings), Path(where).name)
 
 
 def _table_of(

@@ -58,7 +58,7 @@ class Sweep:
     def rows(self) -> list[Row]:
         """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
         tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
-        pandas.DataFrame(sweep.rows) is a table, and `fit_law` takes the rows.
+        pandas.DataFrame(sweep.rows) is a table, and `fit` takes the rows.
         """
         return results.collect(self.directory)
 

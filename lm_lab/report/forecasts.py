@@ -93,12 +93,12 @@ def _statement(judged: Judged) -> str:
     if forecast.predicted is None:
         words = f"{made}: no prediction of the {forecast.target} ({forecast.refusal})"
     else:
+        runs = formatting.many(len(registered.fitted), "run")
         words = (
-            f"{made}: {forecast.target} {_predicted(registered)}, by the {forecast.predictor} "
-            f"fitted to {formatting.many(len(registered.fitted), 'run')} (hash "
-            f"{registered.results_sha256[:12]})"
+            f"{made}, by the {forecast.predictor} fitted to {runs} (hash "
+            f"{registered.results_sha256[:12]}): {forecast.target} = {_predicted(registered)}. "
+            f"{_outcome(judged)}"
         )
-        words += f". {_outcome(judged)}"
     doubts = f" But {'; '.join(judged.doubts)}." if judged.doubts else ""
     return f"{formatting.readable(words)}.{formatting.readable(doubts)}"
 
@@ -143,7 +143,7 @@ def lines(judged: Sequence[tuple[str, Judged]]) -> list[list[str]]:
         [
             study,
             each.registered.date[:10],
-            each.registered.forecast.target,
+            formatting.readable(each.registered.forecast.target),
             _predicted(each.registered),
             "-" if each.observed is None else f"{each.observed:.4g}",
             inside[each.inside] + (" (doubted)" if each.doubts else ""),
@@ -155,10 +155,14 @@ def lines(judged: Sequence[tuple[str, Judged]]) -> list[list[str]]:
 def _details(judged: Judged) -> Terms:
     registered, forecast = judged.registered, judged.registered.forecast
     law = ", ".join(f"{name} = {value:.6g}" for name, value in forecast.law.items())
-    settings = ", ".join(f"{key} = {value}" for key, value in registered.analysis.items())
+    settings = ", ".join(f"{key} = {_shown(value)}" for key, value in registered.analysis.items())
     pairs = [("date", registered.date), ("predictor", forecast.predictor), ("law", law or "none")]
     pairs += [("analysis", settings), ("results hash", registered.results_sha256)]
     return Terms([*pairs, ("seal", registered.seal)])
+
+
+def _shown(value: Any) -> str:
+    return formatting.readable(f"{value:g}") if isinstance(value, float) else str(value)
 
 
 def coverage(judged: Sequence[Judged]) -> str:

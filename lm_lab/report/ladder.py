@@ -7,22 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from lm_lab.report import formatting, marks, style
-from lm_lab.report.page import Block, Figure, Number, Table
+from lm_lab.report.page import Block, Cell, Figure, Number, Table
 from lm_lab.report.stored import Row, Sweep, budget
 from lm_lab.scaling.collapse import Collapse, Curve, collapse
+from lm_lab.scaling.records import Refusal
 
 Rungs = Mapping[float, Sequence[str]]
 """The names of a ladder's runs, by budget in FLOPs; those of a rung differ in their seed alone."""
 
 
 def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
-    """A figure and a table of the ladders whose curves can be compared; none without any."""
-    found = {}
-    for name, rungs in ladders.items():
-        result = collapse(_curves(rungs, sweep))
-        if isinstance(result, Collapse):
-            found[name] = result
-    return [_figure(found), _table(found)] if found else []
+    """A figure and a table of the ladders, which says of some why their curves cannot be compared;
+    none where those of no ladder can.
+    """
+    results = {name: collapse(_curves(rungs, sweep)) for name, rungs in ladders.items()}
+    found = {name: each for name, each in results.items() if isinstance(each, Collapse)}
+    return [_figure(found), _table(results)] if found else []
 
 
 def best_runs(rows: Sequence[Row]) -> Rungs:
@@ -74,13 +74,14 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
     figure, panels = style.panels(
         style.PAGE_INCHES if columns > 1 else 4.2, 0.4 + 2.1 * rows, columns, rows
     )
-    top = max(max(curve) for each in found.values() for curve in each.curves)
+    heights = [height for each in found.values() for curve in each.curves for height in curve]
+    low, top = min(heights), max(heights)
     for axes, (name, each) in zip(panels, found.items()):
         _panel(axes, each)
         seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
         title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
         axes.set_title(style.literal(title), fontsize=8)
-        axes.set_ylim(1 - 0.04 * (top - 1), top)
+        axes.set_ylim(low - 0.04 * (top - low), top)
         first = axes in panels[::columns]
         axes.set_ylabel("normalised loss" if first else "")
         axes.tick_params(labelleft=first)
@@ -107,20 +108,22 @@ def _panel(axes: Axes, each: Collapse) -> None:
     axes.legend(loc="upper right", borderaxespad=0.2, fontsize=7)
 
 
-def _table(found: Mapping[str, Collapse]) -> Table:
-    rows = [
-        [
-            name,
-            Number(formatting.percent(each.residual), each.residual),
-            None if each.floor is None else Number(formatting.percent(each.floor), each.floor),
-            {True: "below", False: "above", None: "one seed"}[each.collapsed],
-            Number(formatting.plain(each.irreducible, 3), each.irreducible),
-        ]
-        for name, each in found.items()
-    ]
+def _table(results: Mapping[str, Collapse | Refusal]) -> Table:
+    rows = [[name, *_cells(each)] for name, each in results.items()]
     words = (
         "How far the normalised training curves of a ladder's runs lie apart (root mean square "
         "over the run of their standard deviation, as a share of their mean), beside how far apart "
         "seeds put the curves of one model."
     )
     return Table(["ladder", "collapse residual", "seed noise", "", "E (nats)"], rows, words)
+
+
+def _cells(each: Collapse | Refusal) -> list[Cell]:
+    if isinstance(each, Refusal):
+        return [None, None, each.message, None]
+    return [
+        Number(formatting.percent(each.residual), each.residual),
+        None if each.floor is None else Number(formatting.percent(each.floor), each.floor),
+        {True: "below", False: "above", None: "one seed"}[each.collapsed],
+        Number(formatting.plain(each.irreducible, 3), each.irreducible),
+    ]

@@ -10,6 +10,7 @@ TOLERANCE = 0.02
 figures differ by so much. It moves a loss by under 0.3 %, as the loss falls no faster than
 C^-0.15.
 """
+ROUNDING = 1e-12  # a smaller difference is that of floating point, and not worth a word
 APART = 5  # such a group is that many tolerances from its neighbours, or it is no budget
 
 
@@ -37,15 +38,19 @@ def joined_budgets(budget: Array) -> tuple[Array, tuple[Caution, ...]]:
             joined[(budget >= group[0]) & (budget <= group[-1])] = middle
             count += len(group)
             made.append(middle)
-    if not made:
-        return budget, ()
-    spread = max(float(np.max(np.abs(budget[joined == middle] / middle - 1))) for middle in made)
+    spread = max((_spread(budget[joined == middle], middle) for middle in made), default=0.0)
+    if spread < ROUNDING:
+        return joined, ()
     message = (
         f"{count} budgets that agree within {spread:.1g} were read as {len(made)} (at most "
         f"{TOLERANCE:.0%} apart): {', '.join(f'{middle:.4g}' for middle in made[:8])}"
         f"{', ...' if len(made) > 8 else ''} FLOPs"
     )
     return joined, (Caution("budgets joined", "the budgets", message),)
+
+
+def _spread(group: Array, middle: float) -> float:
+    return float(np.max(np.abs(group / middle - 1)))
 
 
 def is_same(budget: Array, other: float) -> Array:

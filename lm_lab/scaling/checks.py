@@ -62,11 +62,11 @@ def check_units(columns: Mapping[str, Array], origins: Mapping[str, str], where:
     cost = float(np.nanmedian(flops / (params * tokens)))
     low, high = _COST
     if not low <= cost <= high:
-        name, unit = _suspect(size, data, cost)
+        remedy = _remedy(size, data, cost)
         raise UserError(
             f"{where}: C / (N D) is about {cost:.2g}, where 6 is usual (read params from "
             f"{origins['params']}; tokens from {origins['tokens']}; flops from "
-            f"{origins['flops']}); give the unit that is not 1, as in columns {name}=NAME:{unit}"
+            f"{origins['flops']}); give the unit that is not 1, as in columns {remedy}"
         )
     if size < 100 or data < 1e4:
         name, value = ("params", size) if size < 100 else ("tokens", data)
@@ -83,14 +83,15 @@ def check_units(columns: Mapping[str, Array], origins: Mapping[str, str], where:
         )
 
 
-def _suspect(size: float, data: float, cost: float) -> tuple[str, str]:
-    """The column that is likely in another unit, and that unit."""
+def _remedy(size: float, data: float, cost: float) -> str:
+    """The columns that are likely in another unit, and that unit."""
     factor = 1000.0 ** round(math.log(cost / 6, 1000))
-    if factor > 1:
-        small = "params" if size < 1e5 and size * factor < 1e13 else "tokens"
-        return small, _UNITS.get(factor, f"{factor:.0e}")
-    inverse = 1 / factor
-    return "flops", f"1e{round(math.log10(inverse))}" if inverse > 1 else "1e18"
+    if factor < 1:
+        return f"flops=NAME:1e{round(math.log10(1 / factor))}"
+    if factor not in _UNITS:
+        return "params=NAME:billions,tokens=NAME:billions"
+    small = "params" if size < 1e5 and size * factor < 1e13 else "tokens"
+    return f"{small}=NAME:{_UNITS[factor]}"
 
 
 def is_text(cells: Sequence[Any]) -> bool:

@@ -45,7 +45,7 @@ def surface_outliers(fit: SurfaceFit) -> Array:
     Student's t at SHARE / n, with a third of the degrees of freedom: a median tells about a third
     as much of the noise as a mean square.
     """
-    size = np.abs(fit.residuals)
+    size = np.abs(fit.residuals) * np.sqrt(fit.weight)
     spare = len(size) - 5
     scale = np.median(np.sort(size)[5:]) / 0.6745 if spare else 0.0
     limit = stats.t.isf(SHARE / 2 / len(size), max(spare / 3, 1.0))

@@ -173,9 +173,9 @@ def _check_distinct(points: Points, names: Sequence[str] | None) -> None:
         key = (*(repr(float(array[i])) for array in numbers), repr(points.settings[i]))
         first = seen.setdefault(key, i)
         if first != i:
-            one, other = (names[first], names[i]) if names else (first + 1, i + 1)
+            one, other = (names[first], names[i]) if names else (f"row {first + 1}", f"row {i + 1}")
             raise UserError(
-                f"runs {one} and {other} are of one size ({points.params[i]:.6g} parameters), "
+                f"{one} and {other} are runs of one size ({points.params[i]:.6g} parameters), "
                 f"budget ({points.budget[i]:.6g} FLOPs), rate, settings and seed; leave one out, "
                 "or name what differs (a column 'seed', for one)"
             )

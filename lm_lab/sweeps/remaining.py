@@ -2,6 +2,7 @@
 
 import heapq
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -36,39 +37,61 @@ class Clock:
 
     def __init__(self, workers: int, now: Callable[[], float] = time.monotonic) -> None:
         self._workers, self._now = workers, now
-        self._last, self._starting, self._training = now(), 0.0, 0.0
+        self._last, self._training = now(), 0.0
+        self._starting: dict[tuple[int, int], float] = defaultdict(float)  # by the place of a unit
 
     def left(self, phases: Phases) -> float | None:
         """Seconds until all runs have ended; None before any has got on."""
         self._count(phases)
-        units = [unit for phase in phases for unit in phase]
-        expected = seconds_by_cost([run for unit in units for run in unit])
+        runs = [run for phase in phases for unit in phase for run in unit]
+        expected = seconds_by_cost(runs)
         known = sum(
             run.seconds or expected(run.cost) * (run.paid - run.before)
-            for unit in units
-            for run in unit
+            for run in runs
             if run.paid > run.before
         )
         if not known or not self._training:
             return None
-        start = self._starting / sum(map(_gets_on, units))
         # Evaluation and saving are not in a run's seconds; they take what they took so far.
         pace = self._training / known
+        start = self._start(phases)
 
-        def seconds(unit: Unit) -> float:
+        def seconds(place: tuple[int, int], unit: Unit) -> float:
             training = pace * sum(expected(run.cost) * (1 - run.paid) for run in unit)
-            return training + (0.0 if _gets_on(unit) else start)
+            waits = 0.0 if _gets_on(unit) else max(0.0, start - self._starting[place])
+            return training + waits
 
-        return sum(_makespan([*map(seconds, phase)], self._workers) for phase in phases)
+        return sum(
+            _makespan([seconds((i, j), unit) for j, unit in enumerate(phase)], self._workers)
+            for i, phase in enumerate(phases)
+        )
 
     def _count(self, phases: Phases) -> None:
         now = self._now()
         passed, self._last = now - self._last, now
-        waiting = ([unit for unit in phase if _unfinished(unit)] for phase in phases)
-        current = next(filter(None, waiting), [])[: self._workers]
-        training = sum(map(_gets_on, current))
-        self._training += passed * training
-        self._starting += passed * (len(current) - training)
+        for place in _current(phases)[: self._workers]:
+            if _gets_on(phases[place[0]][place[1]]):
+                self._training += passed
+            else:
+                self._starting[place] += passed
+
+    def _start(self, phases: Phases) -> float:
+        """The seconds in which a unit got on, in the mean over those that have."""
+        took = [
+            self._starting[i, j]
+            for i, phase in enumerate(phases)
+            for j, unit in enumerate(phase)
+            if _gets_on(unit)
+        ]
+        return sum(took) / len(took)
+
+
+def _current(phases: Phases) -> list[tuple[int, int]]:
+    """The places of the units of the first phase that has not ended, without those that have."""
+    for i, phase in enumerate(phases):
+        if left := [(i, j) for j, unit in enumerate(phase) if any(run.paid < 1 for run in unit)]:
+            return left
+    return []
 
 
 def _makespan(units: Sequence[float], workers: int) -> float:
@@ -100,7 +123,3 @@ def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:
 
 def _gets_on(unit: Unit) -> bool:
     return any(run.paid > run.before for run in unit)
-
-
-def _unfinished(unit: Unit) -> bool:
-    return any(run.paid < 1 for run in unit)

@@ -38,7 +38,7 @@ def test_a_valley_of_few_sizes_keeps_them_all(isoflop, sizes):
 
 def test_the_scale_leaves_out_the_points_that_the_fit_passes_through():
     def fit(residuals):
-        return SurfaceFit(np.zeros(5), np.array(residuals), 0.0, 1.0)
+        return SurfaceFit(np.zeros(5), np.array(residuals), 0.0, 1.0, np.ones(len(residuals)))
 
     # 5 of 15 residuals are 0, as those of a fit with a small Huber threshold, the others all 1 %
     through = [0.0] * 5 + [0.01] * 10

@@ -157,7 +157,7 @@ def test_the_edge_of_another_setting_is_a_caution():
 
 
 def test_equal_runs_are_no_seeds():
-    with pytest.raises(UserError, match=r"runs a and b are of one size .* seed; leave one out"):
+    with pytest.raises(UserError, match=r"a and b are runs of one size .* seed; leave one out"):
         points_from_rows([row(), row("b", loss=2.1)])
 
 

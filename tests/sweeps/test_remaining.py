@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.sweeps.remaining import Clock, Part, seconds_by_cost
 
-START, FIXED, RATE = 4.0, 6.0, 30e-12  # seconds of a unit, of a run, of a FLOP
+FIXED, RATE = 6.0, 30e-12  # seconds of a run, of a FLOP
 RUNS = 4  # of a unit, of one cost, which train in turn and end together
 
 
@@ -15,7 +15,7 @@ def seconds(cost):
     return FIXED + RATE * cost
 
 
-def schedule(phases, workers):
+def schedule(phases, workers, start):
     """(begin, end) of every unit, and the end of all."""
     now, spans = 0.0, []
     for units in phases:
@@ -23,7 +23,7 @@ def schedule(phases, workers):
         own = []
         for cost in units:
             begin = free[0]
-            end = begin + START + RUNS * seconds(cost)
+            end = begin + start + RUNS * seconds(cost)
             heapq.heapreplace(free, end)
             own.append((begin, end))
         spans.append(own)
@@ -31,9 +31,9 @@ def schedule(phases, workers):
     return spans, now
 
 
-def seen(cost, span, now):
+def seen(cost, span, now, start):
     begin, end = span
-    paid = min(1.0, max(0.0, (now - begin - START) / (end - begin - START)))
+    paid = min(1.0, max(0.0, (now - begin - start) / (end - begin - start)))
     return [Part(cost, 0.0, paid, seconds(cost) if now >= end else None)] * RUNS
 
 
@@ -44,15 +44,16 @@ LADDER = [8e11] * 3 + [2e11] * 5 + [7e10] * 5 + [2.5e10] * 5
     "phases", [[LADDER], [LADDER[3:], LADDER[:3]]], ids=["at once", "held out"]
 )
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_the_time_left_is_right_in_the_last_half(phases, workers):
-    spans, end = schedule(phases, workers)
+@pytest.mark.parametrize("start", [4.0, 40.0])
+def test_the_time_left_is_right_in_the_last_half(phases, workers, start):
+    spans, end = schedule(phases, workers, start)
     now = 0.0
     clock = Clock(workers, lambda: now)
     parts = [list(zip(units, own)) for units, own in zip(phases, spans)]
-    for step in range(1, 101):
-        now = end * step / 100
-        left = clock.left([[seen(*unit, now) for unit in units] for units in parts])
-        if step >= 50:
+    for step in range(1, 501):
+        now = end * step / 500
+        left = clock.left([[seen(*unit, now, start) for unit in units] for units in parts])
+        if step >= 250:
             assert left == pytest.approx(end - now, rel=0.2, abs=1), step
 
 
@@ -61,10 +62,10 @@ def test_nothing_is_known_before_a_run_gets_on():
     clock = Clock(2, lambda: float(next(ticks)))
     waiting, begun = Part(1e11, 0.0, 0.0, None), Part(1e11, 0.25, 0.25, None)
     assert clock.left([[[waiting], [begun]]]) is None
-    # One second has paid a quarter of a run, half of which is left. What waits takes the three
-    # seconds for which units were starting, and then four.
+    # One second has paid a quarter of a run, half of which is left. What waits has been starting
+    # for longer than the other took, and is about to take four.
     going = begun._replace(paid=0.5)
-    assert clock.left([[[waiting], [going]]]) == pytest.approx(7)
+    assert clock.left([[[waiting], [going]]]) == pytest.approx(4)
     assert clock.left([[[waiting._replace(paid=1.0, seconds=3.0)]]]) == 0
 
 

@@ -160,8 +160,8 @@ def _decisions(results: Results) -> list[str]:
         told = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
         parts.append(f"{words}{told})")
     return [
-        "A small budget foretells the order only so far. Pairs that stand as at "
-        f"{formatting.power(results.decisions[0].target)} FLOPs: {formatting.listed(parts)}."
+        "Whether a smaller budget foretells the order: pairs that stand as at "
+        f"{formatting.power(results.decisions[0].target)} FLOPs are {formatting.listed(parts)}."
     ]
 
 

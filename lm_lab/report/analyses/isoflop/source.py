@@ -67,7 +67,7 @@ class Source:
         held_out = sum(point.held_out for point in analysis.points)
         counts = [formatting.many(len(analysis.points) - held_out, "point") + " fitted"]
         counts += [f"{held_out} held out"] if held_out else []
-        for kind, words in (("run left out", "left out"), ("outlier", "named outliers")):
+        for kind, words in (("run left out", "left out"), ("outlier", "named as outlying")):
             found = sum(caution.kind == kind for caution in analysis.cautions)
             counts += [f"{found} {words}"] if found else []
         return f"{', '.join(counts)}. {self.convention}"

@@ -100,7 +100,7 @@ def comparisons(analysis: IsoflopAnalysis, unit: str) -> Table:
         observed = f"{held.observed:.3f}" if is_loss else formatting.short(held.observed)
         verdict = {True: "inside", False: "outside", None: None}[held.inside]
         law = SOURCES[held.predictor]
-        chosen = ", chosen beforehand" if held == analysis.held_out else ""
+        chosen = ", the predictor of the study" if held == analysis.held_out else ""
         rows.append(
             [shown[held.quantity], law + chosen, written(held.predicted), observed, verdict]
         )

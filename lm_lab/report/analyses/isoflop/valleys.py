@@ -11,7 +11,8 @@ from lm_lab.report.analyses.isoflop.source import Source
 from lm_lab.report.page import Figure
 from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
-MOST_NAMES = 12  # of budgets without a valley: a name beside each of more would hide the points
+BESIDE = 6  # budgets whose names fit beside their curves
+MOST_NAMES = 20  # budgets whose names fit into a legend; more are told apart by colour alone
 
 
 def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
@@ -55,8 +56,10 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
         if valley is not None:
             _valley(axes, valley, colour, dashed=points[0].held_out)
         _points(axes, points, colour, source)
-        if valley is not None or len(colours) <= MOST_NAMES:
+        if len(colours) <= BESIDE:
             _label(axes, points, valley, colour)
+    if BESIDE < len(colours) <= MOST_NAMES:
+        _key(axes, colours)
     style.log_axis(axes.xaxis, *_x_limits(analysis))
     axes.set_ylim(*_y_limits(analysis))
     axes.set_xlabel("parameters $N$")
@@ -139,7 +142,8 @@ def _range(valley: Valley) -> str:
 
 def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: str) -> None:
     last = points[-1]
-    height = valley.at(last.params) if valley is not None else last.loss
+    is_fitted = valley is not None and last.params <= valley.highest_params
+    height = valley.at(last.params) if valley is not None and is_fitted else last.loss
     words = f"{style.math_power(last.budget)} FLOPs" + ("\nheld out" if last.held_out else "")
     axes.annotate(
         words,
@@ -151,6 +155,13 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
         fontsize=8.5,
         linespacing=1.1,
     )
+
+
+def _key(axes: Axes, colours: dict[float, str]) -> None:
+    """Names the budgets in a legend beside the frame, smallest loss and so largest budget last."""
+    for budget, colour in colours.items():
+        axes.plot([], [], "o-", color=colour, label=f"{style.math_power(budget)} FLOPs")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, fontsize=7)
 
 
 def _x_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:

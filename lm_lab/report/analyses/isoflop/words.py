@@ -21,15 +21,11 @@ def split(exponent: Estimate) -> str:
         return "All of the interval is above a = 0.5: parameters should grow faster than data."
     if high < 0.5:
         return "All of the interval is below a = 0.5: data should grow faster than parameters."
+    less, more = (formatting.plain(10**bound, 2) for bound in (low, high))
     return (
-        "Which of the two should grow faster is undecided: the interval holds a = 0.5, "
-        f"and reaches from {_side(low)} to {_side(high)}."
+        "Which of the two should grow faster is undecided: the interval holds a = 0.5, and reaches "
+        f"from {less} to {more} times the parameters for ten times the compute."
     )
-
-
-def _side(exponent: float) -> str:
-    """ "2.2 times the parameters for ten times the compute"."""
-    return f"{formatting.plain(10**exponent, 2)} times the parameters for ten times the compute"
 
 
 def growth(exponent: Estimate) -> str:
