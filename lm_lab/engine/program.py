@@ -67,8 +67,8 @@ def of_members(engine: Engine, how: How, slots: Slots) -> Engine:
 
 
 class Compiled:
-    """A jitted function of (state, examples), compiled ahead of its calls so that the two are timed
-    apart: once for each shape of the examples.
+    """A jitted function of (state, examples), or of two other trees, compiled ahead of its calls so
+    that the two are timed apart: once for each shape of the second.
     """
 
     def __init__(self, jitted: Any, mesh: Mesh) -> None:
@@ -101,7 +101,7 @@ def _shapes(examples: Examples) -> Any:
 class CompiledEngine(NamedTuple):
     """An engine on a mesh: `step` reuses the memory of the state that it is given."""
 
-    init: Callable[..., TrainState]
+    init: Compiled
     step: Compiled
     evaluate: Compiled
     batch: Callable[[int, int, TrainState], Examples]
@@ -115,4 +115,6 @@ def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
     )
     step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, None), donate_argnums=0)
     evaluate = jax.jit(engine.evaluate)
-    return CompiledEngine(init, Compiled(step, mesh), Compiled(evaluate, mesh), engine.batch)
+    return CompiledEngine(
+        Compiled(init, mesh), Compiled(step, mesh), Compiled(evaluate, mesh), engine.batch
+    )

@@ -78,6 +78,13 @@ def distance(one: PyTree, other: PyTree) -> float:
     return max((_distance(a, b) for a, b in pairs), default=0.0)
 
 
+def shifts_of(one_BLV: jax.Array, other_BLV: jax.Array) -> np.ndarray:
+    """f64[L]: the largest difference at each token, as a share of the largest logit."""
+    one, other = np.asarray(one_BLV, np.float64), np.asarray(other_BLV, np.float64)
+    difference = np.nan_to_num(np.abs(one - other), nan=np.inf, posinf=np.inf)
+    return difference.max((0, 2)) / max(float(np.abs(other).max()), 1e-30)
+
+
 def _distance(one: Any, other: Any) -> float:
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
     if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
