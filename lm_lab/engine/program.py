@@ -75,25 +75,25 @@ class Compiled:
         self.jitted, self._mesh = jitted, mesh
         self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
 
-    def is_ready(self, examples: Examples) -> bool:
+    def is_ready(self, examples: PyTree) -> bool:
         """Whether a call with these examples compiles nothing."""
         return _shapes(examples) in self.programs
 
-    def compile(self, state: TrainState, examples: Examples) -> stages.Compiled:
+    def compile(self, state: PyTree, examples: PyTree) -> stages.Compiled:
         """Makes it ready, which may take minutes."""
         with sharding.rules(self._mesh):
             lowered = self.jitted.lower(state, examples)
         self.programs[_shapes(examples)] = compiled = lowered.compile()
         return compiled
 
-    def __call__(self, state: TrainState, examples: Examples) -> Any:
+    def __call__(self, state: PyTree, examples: PyTree) -> Any:
         """The function's value."""
         if not self.is_ready(examples):
             self.compile(state, examples)
         return self.programs[_shapes(examples)](state, examples)
 
 
-def _shapes(examples: Examples) -> Any:
+def _shapes(examples: PyTree) -> Any:
     leaves, structure = jax.tree.flatten(examples)
     return structure, tuple(leaf.shape for leaf in leaves)
 
