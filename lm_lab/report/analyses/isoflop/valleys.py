@@ -26,6 +26,8 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
     )
     if any(point.held_out for point in analysis.points):
         caption += " Open and dashed: the held-out budget, which no law was fitted to."
+    if _leaves(analysis):
+        caption += " A bar that reaches the side of the frame goes on beyond it."
     if hidden:
         caption += (
             f" {formatting.many(hidden, 'run').capitalize()} far above lie outside the frame."
@@ -154,6 +156,8 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
         color=colour,
         fontsize=8.5,
         linespacing=1.1,
+        zorder=7,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.9},
     )
 
 
@@ -162,6 +166,13 @@ def _key(axes: Axes, colours: dict[float, str]) -> None:
     for budget, colour in colours.items():
         axes.plot([], [], "o-", color=colour, label=f"{style.math_power(budget)} FLOPs")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, fontsize=7)
+
+
+def _leaves(analysis: IsoflopAnalysis) -> bool:
+    """Whether an interval of N* reaches beyond the frame."""
+    low, high = _x_limits(analysis)
+    bounds = [(valley.params.low, valley.params.high) for valley in analysis.valleys]
+    return any(a is not None and b is not None and (a < low or b > high) for a, b in bounds)
 
 
 def _x_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:
