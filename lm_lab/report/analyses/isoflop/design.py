@@ -11,6 +11,7 @@ from lm_lab.report.analyses.isoflop.forecast import SIZES, held_out
 from lm_lab.report.analyses.isoflop.results import Settings
 from lm_lab.report.contract import Assumptions, Designer
 from lm_lab.report.stored import Row
+from lm_lab.runs.sweep import swept
 from lm_lab.scaling.design import (
     ILL_CONDITIONED,
     Design,
@@ -69,16 +70,19 @@ class _Study:
 
 
 def _cells(rows: Sequence[Row]) -> Design:
-    """One cell for each size of a budget; what else is swept in it counts as rates to choose."""
+    """One cell for each size of a budget; what else is swept in it counts as rates to choose, and
+    seeds are the mean over these.
+    """
+    settings = [key for key in swept(rows) if key != "seed"]
     groups: dict[tuple[float, float], list[Row]] = {}
     for row in rows:
         budget = float(row.get("budget_flops") or row["flops"])
         groups.setdefault((budget, float(row["params"])), []).append(row)
     columns = []
     for (budget, params), runs in sorted(groups.items(), key=lambda item: item[0]):
-        seeds = len({row.get("seed") for row in runs})
+        rates = len({tuple(row.get(key) for key in settings) for row in runs})
         tokens, flops = float(runs[0]["tokens"]), float(runs[0]["flops"])
-        columns.append((params, tokens, flops, budget, seeds, len(runs) / seeds))
+        columns.append((params, tokens, flops, budget, len(runs) / rates, rates))
     return Design(*np.array(columns, np.float64).reshape(-1, 6).T)
 
 
@@ -202,7 +206,7 @@ def _table(seen: Design, held: Design) -> list[str]:
                     f"{budget:.3g}{note}",
                     str(len(cells)),
                     f"{cells.rates.max():g}",
-                    f"{cells.seeds.max():g}",
+                    f"{cells.seeds.max():.2g}",
                     _span(cells.params),
                     _span(cells.tokens),
                     _span(cells.tokens / cells.params),

@@ -1,5 +1,7 @@
 """What is said of a design before any of its runs: by its sizes alone."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,12 @@ def test_the_plan_tells_what_to_expect_and_what_to_add():
     before, after, repeated = widths
     assert after < repeated < before
     assert all("FLOPs: N = " in line for line in lines[place + 1 : -1])
+
+
+def test_a_second_seed_of_one_rate_alone_leaves_the_number_of_rates():
+    """Three rates and one run more are three rates, each of a third more seeds than one."""
+    rows = [row | {"seed": 0} for row in rows_of(rates=(1, 2, 3))]
+    rows += [row | {"seed": 1} for row in rows_of(rates=(2,))]
+    table = "\n".join(describe(rows, Settings(), Assumptions()))
+    assert re.search(r"\s7\s+3\s+1\.3\s", table)
+    assert "two peak rates" not in table
