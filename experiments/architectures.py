@@ -7,7 +7,7 @@ evaluation: bits per byte of the second half of a window of 128 bytes, given the
 (objectives/continuation.py). Rates and sizes are chosen on other text than is reported.
 
 Command:  lm-lab sweep experiments/architectures --workdir=runs/architectures
-Cost:     324 runs, 5.6e13 FLOPs, about 20 minutes on two cores (reckoned, not yet run in full)
+Cost:     324 runs, 5.6e13 FLOPs, 68 CPU-minutes on two cores that other work shared
 Answer:   architectures.md, beside this file
 """
 
