@@ -36,7 +36,6 @@ MEASURED = (
     "loss",
     "selection_loss",
     "bits_per_byte",
-    "selection_loss",
     "seconds",
     "compile_seconds",
     "runs",

@@ -40,7 +40,8 @@ def refits(
         column = PREFIX + name
         if complete and all(row.get(column) for row in complete):
             counted = [{**row, "flops": row.get(column)} for row in rows]
-            made.append(_refit(name, analyse(counted)))
+            same = all(one["flops"] == row.get("flops") for one, row in zip(counted, rows))
+            made.append(_refit(name, analysis if same else analyse(counted)))
     return tuple(made) if len(made) > 1 else ()
 
 
