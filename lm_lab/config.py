@@ -137,6 +137,7 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
         train=parsed.train,
         mesh=parsed.mesh,
         precision=parsed.precision,
+        evaluation=parsed.evaluation,
     )
     return experiment, plain(parsed)
 
