@@ -80,7 +80,7 @@ def build(
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    kind = corpus.source.provides
+    kind = corpus.form
     if kind != "stream":
         facts["records"] = kind
     key = digest([json.dumps(facts, sort_keys=True)])[:32]

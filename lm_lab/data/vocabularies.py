@@ -64,7 +64,7 @@ def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = assign_splits(scan(corpus.read), rule, corpus.source.provides)
+        held_out = assign_splits(scan(corpus.read), rule, corpus.form)
         found = maker.learn(config, _texts(corpus, held_out, False))
         if not isinstance(found, bytes):
             raise UserError(
