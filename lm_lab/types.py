@@ -17,6 +17,9 @@ Scope = Literal["causal", "bidirectional", "unordered"]
 and bags of them that the objective makes.
 """
 
+Side = Literal["train", "heldout", "test"]
+"""A side of the data: trained on, evaluated during training, evaluated once at the end of a run."""
+
 DataForm = Literal["stream", "pairs", "labelled"]
 """What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
 or texts with labels.
@@ -89,7 +92,7 @@ class Document(NamedTuple):
     text: str
     target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    heldout: bool | None = None  # the split that the source assigns; None: the split's rule decides
+    split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
 class Codec(NamedTuple):

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from lm_lab import registry
-from lm_lab.types import DataForm, Document, UserError
+from lm_lab.types import DataForm, Document, Side, UserError
+
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 class Corpus:
@@ -49,6 +51,8 @@ def _fault(document: Any, kind: DataForm) -> str | None:
         return f"is a {type(document).__name__}, not a lm_lab.types.Document"
     if not isinstance(document.name, str) or not isinstance(document.text, str):
         return "has a name or text that is no str"
+    if document.split not in (None, *SIDES):
+        return f"has the split {document.split!r}, and it must be {', '.join(SIDES)} or None"
     if kind == "pairs" and not isinstance(document.target, str):
         return "has no target, and the source says that it gives pairs"
     if kind == "labelled" and not isinstance(document.label, (int, float)):
