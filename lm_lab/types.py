@@ -17,6 +17,9 @@ Scope = Literal["causal", "bidirectional", "unordered"]
 and bags of them that the objective makes.
 """
 
+Side = Literal["train", "heldout", "test"]
+"""A side of the data: trained on, evaluated during training, evaluated once at the end of a run."""
+
 DataForm = Literal["stream", "pairs", "labelled", "preferences"]
 """What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
 texts with labels, or prompts with an answer that is preferred to another.
@@ -91,7 +94,7 @@ class Document(NamedTuple):
     label: float | None = None  # a class, as its number, or a value
     # of a preference: the prompt is `text`, the chosen answer `target`, and this the other one
     rejected: str | None = None
-    heldout: bool | None = None  # the split that the source assigns; None: the split's rule decides
+    split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
 class Codec(NamedTuple):

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from lm_lab import registry
-from lm_lab.types import DataForm, Document, UserError
+from lm_lab.types import DataForm, Document, Side, UserError
+
+SIDES: tuple[Side, ...] = get_args(Side)
 
 # the fields that a document has beside its name and text, by what its source provides
 FIELDS: dict[DataForm, tuple[str, ...]] = {
@@ -63,6 +65,8 @@ def _fault(document: Any, kind: DataForm) -> str | None:
         return f"is a {type(document).__name__}, not a lm_lab.types.Document"
     if not isinstance(document.name, str) or not isinstance(document.text, str):
         return "has a name or text that is no str"
+    if document.split not in (None, *SIDES):
+        return f"has the split {document.split!r}, and it must be {', '.join(SIDES)} or None"
     for field in FIELDS[kind]:
         if not isinstance(value := getattr(document, field), FIELD_TYPES[field]):
             return f"has the {field} {value!r:.40}, and the source says that it provides {kind}"
