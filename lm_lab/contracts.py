@@ -169,9 +169,14 @@ class Source(NamedTuple, Generic[ConfigT]):
     documents: Callable[[ConfigT], Iterator[Document]]
     # hex digest that changes when any document, or their order, does; much cheaper than reading
     fingerprint: Callable[[ConfigT], str]
-    provides: DataForm = "stream"
+    # a function where the settings decide
+    provides: DataForm | Callable[[ConfigT], DataForm] = "stream"
     # a text in the form in which a model knows the sources of pairs
     as_source: Callable[[ConfigT, str], str] = lambda config, text: text
+
+    def form(self, config: ConfigT) -> DataForm:
+        """What a source with these settings provides."""
+        return self.provides(config) if callable(self.provides) else self.provides
 
 
 class Tokenizer(NamedTuple, Generic[ConfigT]):
