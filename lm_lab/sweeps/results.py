@@ -28,7 +28,9 @@ def collect(directory: Path) -> list[Row]:
     bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; where
     any run has train.selection_batches, selection_loss, selection_bits_per_byte and
     NAME_selection_bits_per_byte, on the text that settings are to be chosen by; seconds of
-    training; compile_seconds (None in runs of early releases, whose seconds include them).
+    training; compile_seconds (None in runs of early releases, whose seconds include them);
+    LABEL_METRIC of every task in config.evaluation, at the end of the run, and
+    heldout_whole_bits_per_byte where config.evaluation.whole asks for it.
     Raises UserError where the directory holds no sweep.
     """
     return rows_of(read_sweep(directory).runs, directory)
@@ -42,7 +44,25 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     objectives = [name for run in runs for name in _at(run.config, "train.also_evaluate") or ()]
     also = list(dict.fromkeys(objectives))
     apart = any(_at(run.config, "train.selection_batches") for run in runs)
-    return [_row(run, keys, also, apart, run_directory(directory, run.name)) for run in runs]
+    results = {run.name: result_of(run_directory(directory, run.name)) for run in runs}
+    asked = list(dict.fromkeys(name for run in runs for name in _asked(run, results[run.name])))
+    return [
+        _row(run, keys, also, apart, run_directory(directory, run.name))
+        | {name: _asked(run, results[run.name]).get(name) for name in asked}
+        for run in runs
+    ]
+
+
+def _asked(run: Planned, result: Mapping[str, Any]) -> Row:
+    """What the tasks of config.evaluation found at the end of a run: LABEL_METRIC."""
+    labels = [*(_at(run.config, "evaluation.tasks") or ()), "heldout_whole"]
+    found = {}
+    for name, value in (result.get("final") or {}).items():
+        kind, _, rest = name.partition("/")
+        label, _, metric = rest.partition("/")
+        if kind == "eval" and label in labels:
+            found[f"{label}_{metric}"] = value
+    return found
 
 
 def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory: Path) -> Row:

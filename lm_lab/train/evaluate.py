@@ -10,6 +10,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import read_config_file
 from lm_lab.train import restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
+from lm_lab.train.feed import judged
 from lm_lab.train.metrics import measure
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
@@ -63,6 +64,7 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         values = {name: rates(own) for name, own in sums.items()}
         params = compiled.merged_params(state, 0)
         values["heldout"] |= measure(compiled.feed.metrics, params, at_end=True)
+        values |= judged(compiled.feed, params, at_end=True)
     final = {
         f"eval/{evaluation}/{name}": value
         for evaluation, own in values.items()

@@ -288,16 +288,21 @@ class RunWriter:
             )
 
     def log_evaluation(
-        self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
+        self,
+        step: int,
+        sums: Mapping[str, Mapping[str, Any]],
+        measured: Mapping[str, float],
+        tasks: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by objective, and what
-        else was measured.
+        """Records an evaluation of the parameters after `step` steps: sums by objective, what else
+        was measured, and what tasks found, by their labels.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
             found = {objective: rates(own) for objective, own in sums.items()}
             found["heldout"] |= measured
+            found |= {label: dict(own) for label, own in tasks.items()}
             evaluation = {
                 f"eval/{objective}/{name}": value
                 for objective, own in found.items()
