@@ -3,6 +3,7 @@ them.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import config as configs
-from lm_lab.engine.sharding import unbox
 from lm_lab.train import restore
-from lm_lab.train.program import assemble, hyper_of
+from lm_lab.train.program import example_batch
 from lm_lab.train.task import Task, bind
 from lm_lab.types import Inputs
 from tests import tiny
 
-LENGTH, END = 32, 256
+LENGTH, END = 8, 256
 SYNTHETIC = {"name": "synthetic", "documents": 16, "document_bytes": 64}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -55,8 +55,7 @@ def _settings(name: str, changes: dict[str, Any] | None) -> dict[str, Any]:
 
 def params_of(task: Task) -> Any:
     """Parameters as they are drawn, far from uniform, so that contexts matter."""
-    init, hyper = assemble(task).init, hyper_of(task.experiment)
-    drawn = jax.jit(lambda: unbox(init(hyper, {})).params)()
+    drawn = tiny.params_of(task.model, example_batch(task).inputs)
     return jax.tree.map(lambda leaf: leaf * 2.5, drawn)
 
 
@@ -69,12 +68,34 @@ def store(directory: Path, task: Task, params: Any) -> None:
 
 def by_one_pass(task: Task, params: Any, given: list[int], target: list[int]) -> tuple[float, bool]:
     """(nats of the target, whether it is greedy), from one pass over one row without padding."""
-    both = jnp.asarray([[*given, *target]])
-    inputs = Inputs(both[:, :-1])
-    if task.family.needs_context:
-        inputs = Inputs(both[:, len(given) - 1 : -1], context=both[:, : len(given)])
-    elif task.experiment.objective_name == "prefix":
-        inputs = Inputs(both[:, :-1], prefix=jnp.arange(both.shape[1] - 1)[None] < len(given))
-    logits = task.model.apply({"params": params}, inputs)[0, -len(target) :]
+    logits = logits_of(task, params, given, target[:-1])[-len(target) :]
     nats = jax.nn.log_softmax(logits)[np.arange(len(target)), np.asarray(target)]
     return float(nats.sum()), bool((logits.argmax(-1) == np.asarray(target)).all())
+
+
+def written(task: Task, params: Any, given: list[int], tokens: int) -> list[int]:
+    """The likeliest tokens after those given, each by a pass of its own."""
+    found: list[int] = []
+    for _ in range(tokens):
+        found.append(int(logits_of(task, params, given, found, learnt=False)[-1].argmax()))
+    return found
+
+
+def logits_of(
+    task: Task, params: Any, given: list[int], shown: list[int], learnt: bool = True
+) -> jax.Array:
+    """f32[L V] of one row: tokens that are given, and more that are shown after them. `learnt`:
+    a prefix model sees what is given as in training, and not as text that is gone on from.
+    """
+    row = jnp.asarray([[*given, *shown]])
+    inputs = Inputs(row)
+    if task.family.needs_context:
+        inputs = Inputs(row[:, len(given) - 1 :], context=row[:, : len(given)])
+    elif task.experiment.objective_name == "prefix" and learnt:
+        inputs = Inputs(row, prefix=jnp.arange(row.shape[1])[None] < len(given))
+    return _apply(task.model, params, inputs)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(model: Any, params: Any, inputs: Inputs) -> jax.Array:
+    return model.apply({"params": params}, inputs)
