@@ -5,6 +5,7 @@ name for a typo.
 import dataclasses
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -30,6 +31,14 @@ class Modules(NamedTuple):
 
     names: Callable[[], list[str]]  # of those that lm_lab brings
     settings: Callable[[str, str], type]  # (name, where) -> settings class; raises UserError
+
+
+class Member(NamedTuple):
+    """One of several modules of a kind that a config names: an entry of a `members` field."""
+
+    label: str  # that the config gives it
+    chosen: Chosen
+    beside: Any  # the settings that stand beside those of the module
 
 
 class Key(NamedTuple):
@@ -107,6 +116,17 @@ def module(doc: str, modules: Modules, default: str | None = None, *, tag: str =
     )
 
 
+def members(doc: str, modules: Modules, beside: type) -> Any:
+    """A field that names any number of modules of a kind: a tuple of `Member`, by label, in the
+    order of labels; none by default.
+
+    A config says {"web": {"name": "text", "path": ..., "weight": 2}, ...}, where `weight` is a
+    setting of the class `beside`.
+    """
+    metadata = {"doc": doc, "members": modules, "beside": beside}
+    return dataclasses.field(default=(), metadata=metadata)
+
+
 def section(doc: str, cls: type) -> Any:
     """A field that holds the settings class of a section of the config."""
     return dataclasses.field(default_factory=cls, metadata={"doc": doc, "section": cls})
@@ -148,6 +168,13 @@ def _plain(field: dataclasses.Field, value: Any) -> Any:
         return {"name": option_name(field, value), **plain(value)}
     if "modules" in field.metadata:
         return {field.metadata["tag"]: value.name, **plain(value.settings)}
+    if "members" in field.metadata:
+        return {
+            each.label: {"name": each.chosen.name}
+            | plain(each.chosen.settings)
+            | plain(each.beside)
+            for each in value
+        }
     return plain(value) if "section" in field.metadata else _listed(value)
 
 
@@ -166,6 +193,8 @@ def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
             yield from keys(field.metadata["section"], value, f"{key}.")
         elif "options" in field.metadata or "modules" in field.metadata:
             yield from _choice_keys(field, value, key)
+        elif "members" in field.metadata:
+            yield from _member_keys(field, value, key)
         else:
             yield Key(key, field, _listed(field.default))
 
@@ -188,6 +217,17 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
         own = default if name == default[tag] else {}
         for each in keys(options[name or ""], value, f"{key}."):
             yield each._replace(default=own.get(each.key.removeprefix(f"{key}."), each.default))
+
+
+def _member_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key]:
+    """The keys of the modules that a `members` field names."""
+    for label, each in value.items() if isinstance(value, Mapping) else ():
+        yield Key(f"{key}.{label}.name", field, dataclasses.MISSING)
+        name = chosen_name(each, "name", None)
+        if name is not None:
+            settings = field.metadata["members"].settings(name, f"{key}.{label}")
+            yield from keys(settings, each, f"{key}.{label}.")
+            yield from keys(field.metadata["beside"], each, f"{key}.{label}.")
 
 
 def chosen_name(value: Any, tag: str, default: str | None) -> str | None:
@@ -233,6 +273,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
             checked[name] = _section(values.get(name, {}), field.metadata["section"], key)
         elif "modules" in field.metadata:
             checked[name] = _named(values.get(name), field, key)
+        elif "members" in field.metadata:
+            checked[name] = _members(values.get(name, {}), field, key)
         elif name in values and "options" in field.metadata:
             checked[name] = _chosen(values[name], field, key)
         elif name in values:
@@ -268,6 +310,32 @@ def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
     others = {other: partial(modules.settings, other, key) for other in modules.names()}
     _refuse_unread(settings, cls, name, others, where)
     return Chosen(name, build(cls, settings, where, tag))
+
+
+def _members(value: Any, field: dataclasses.Field, where: str) -> tuple[Member, ...]:
+    """What a `members` field names, in the order of labels."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} must be a section with a name for each, not {shown(value)}")
+    modules, beside = field.metadata["members"], field.metadata["beside"]
+    found = []
+    for label, each in sorted(value.items(), key=lambda item: str(item[0])):
+        key = f"{where}.{label}"
+        if not isinstance(label, str) or not re.fullmatch(r"\w[\w-]*", label):
+            raise UserError(f"{key}: a name has letters, digits, _ and - only; give another")
+        if not isinstance(each, (str, Mapping)):
+            raise UserError(f"{key} must be a section with fields, not {shown(each)}")
+        name = chosen_name(each, "name", None)
+        if name is None:
+            raise UserError(f"{key}.name must name one of: {', '.join(modules.names())}")
+        settings, cls = _settings_of(each, "name"), modules.settings(name, f"{key}.name")
+        apart = {own: settings.pop(own) for own in _names(beside) if own in settings}
+        others = {other: partial(modules.settings, other, key) for other in modules.names()}
+        _refuse_unread(settings, cls, name, others, key)
+        chosen = Chosen(name, build(cls, settings, key, "name"))
+        found.append(Member(label, chosen, build(beside, apart, key)))
+    return tuple(found)
 
 
 def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:

@@ -107,6 +107,10 @@ def _of_field(
         yield Entry(f"{key}.{about['tag']}", about["default_name"] or REQUIRED, text, indent)
         for name in names if deep else ():
             yield from _of_module(field, name, key, indent + 1)
+    elif "members" in about:
+        names = ", ".join(about["members"].names())
+        yield Entry(f"{key}.LABEL.name", REQUIRED, f"{about['doc']} ({names})", indent)
+        yield from _entries(about["beside"], f"{key}.LABEL.", indent, deep)
     elif "options" in about:
         default = option_name(field, field.default)
         text = f"{about['doc']} ({', '.join(about['options'])})"

@@ -116,8 +116,14 @@ def eval_set(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
     records each one once.
     """
     if isinstance(heldout, RecordBatches):
-        return heldout.once()
+        rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
+        return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
+
+
+def batched(rows: Examples, batch_size: int) -> Examples:
+    """Rows [n ...] as batches [n / batch_size, batch_size ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, batch_size, *leaf.shape[1:]), rows)
 
 
 class Batches(NamedTuple):
@@ -128,8 +134,8 @@ class Batches(NamedTuple):
     split: Split
     window: int
     stride: int
-    windows: int  # in an epoch
-    rows: int  # of a batch, on this host
+    epoch_rows: int  # windows in an epoch
+    own_rows: int  # of a batch, on this host
     first_row: int
     batch_size: int
     order: grain.MapDataset  # record -> window
@@ -139,7 +145,7 @@ class Batches(NamedTuple):
         """Whole batches in an epoch; those of an unshuffled split's first epoch are its text in
         order.
         """
-        return self.windows // self.batch_size
+        return self.epoch_rows // self.batch_size
 
     def at(self, step: int) -> Examples:
         """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the
@@ -149,18 +155,35 @@ class Batches(NamedTuple):
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""
-        firsts = (
-            step * self.batch_size + self.first_row
-            for step in range(first_step, first_step + steps)
-        )
-        picked = np.array(
-            [self.order[record] for first in firsts for record in range(first, first + self.rows)]
-        )
-        raw = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)[
-            picked * self.stride
-        ]
-        tokens = raw.reshape(steps, self.rows, self.window).astype(np.int32)
+        firsts = np.arange(first_step, first_step + steps) * self.batch_size + self.first_row
+        places = firsts[:, None] + np.arange(self.own_rows)
+        rows = self.rows(places.ravel())
+        return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
+
+    def rows(self, places: np.ndarray) -> Examples:
+        """The windows at these places [n] of the endless order: [n S]."""
+        picked = np.array([self.order[place] for place in places.tolist()])
+        every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
+        tokens = every[picked * self.stride].astype(np.int32)
         return Examples(tokens, self.split.bytes_of[tokens], self._segments(tokens))  # type: ignore[arg-type]
+
+    def every_row(self) -> int:
+        """How many windows the text has with the last one, which it may not fill."""
+        overlap = self.window - self.stride
+        return max(1, -(-(len(self.split.tokens) - overlap) // self.stride))
+
+    def once(self, first: int, rows: int) -> Examples:
+        """Windows in the order of the text, from the first-th on [rows S]; segment 0 is behind the
+        end of the text.
+        """
+        size = len(self.split.tokens)
+        places = (first + np.arange(rows))[:, None] * self.stride + np.arange(self.window)
+        there = places < size
+        tokens = np.where(there, self.split.tokens[np.minimum(places, size - 1)], 0)
+        tokens = tokens.astype(np.int32)
+        segments = self._segments(tokens)
+        segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
+        return Examples(tokens, self.split.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
         """1 in the document that a row begins in, 2 in the next ...; end_of_document belongs to

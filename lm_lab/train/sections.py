@@ -111,6 +111,14 @@ def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
                 yield f"{key}.{mark['tag']}", name
                 with contextlib.suppress(UserError):
                     yield from _modules(mark["modules"].settings(name, key), value, f"{key}.")
+        elif "members" in mark:
+            for label, each in value.items() if isinstance(value, Mapping) else ():
+                name = chosen_name(each, "name", None)
+                if name is not None:
+                    yield f"{key}.{label}.name", name
+                    with contextlib.suppress(UserError):
+                        settings = mark["members"].settings(name, key)
+                        yield from _modules(settings, each, f"{key}.{label}.")
         elif "options" in mark:
             name = chosen_name(value, "name", option_name(field, field.default))
             if name is not None and name not in mark["options"]:

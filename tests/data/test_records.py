@@ -115,11 +115,11 @@ def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, ca
 
 def test_packed_rows_hold_each_record_whole_and_once(dataset):
     batches = cut(dataset, pack=True, length=60, context_length=44)
-    numbers = batches.rows[batches.rows >= 0]
+    numbers = batches.members[batches.members >= 0]
     assert sorted(numbers) == list(range(50))
-    assert len(batches.rows) < 25
-    found = batches.once()
-    pairs, most = [], batches.rows.shape[1]
+    assert len(batches.members) < 25
+    found = loader.eval_set(batches, 0)
+    pairs, most = [], batches.members.shape[1]
     for number in range(1, most + 1):
         sides = ((found.context, found.context_segments), (found.tokens, found.segments))
         sources, targets = (
@@ -134,7 +134,7 @@ def test_packed_rows_hold_each_record_whole_and_once(dataset):
     for tokens, segments in zip(flat(found.tokens), flat(found.segments)):
         assert (np.diff(segments)[: (segments > 0).sum() - 1] >= 0).all()
         assert not tokens[segments == 0].any()
-    assert cut(dataset, "heldout", pack=True).rows.shape == (10, 1)
+    assert cut(dataset, "heldout", pack=True).members.shape == (10, 1)
 
 
 def flat(rows):
