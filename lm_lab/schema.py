@@ -33,14 +33,6 @@ class Modules(NamedTuple):
     settings: Callable[[str, str], type]  # (name, where) -> settings class; raises UserError
 
 
-class Member(NamedTuple):
-    """One of several modules of a kind that a config names: an entry of a `members` field."""
-
-    label: str  # that the config gives it
-    chosen: Chosen
-    beside: Any  # the settings that stand beside those of the module
-
-
 class Key(NamedTuple):
     """A setting that a config with given choices has."""
 
@@ -116,20 +108,22 @@ def module(doc: str, modules: Modules, default: str | None = None, *, tag: str =
     )
 
 
-def members(doc: str, modules: Modules, beside: type) -> Any:
-    """A field that names any number of modules of a kind: a tuple of `Member`, by label, in the
-    order of labels; none by default.
+def modules_by_label(doc: str, modules: Modules, *, tag: str = "name") -> Any:
+    """A field that holds any number of modules of a kind, each with its settings, by labels that
+    the config chooses: a tuple of (label, Chosen), by default none.
 
-    A config says {"web": {"name": "text", "path": ..., "weight": 2}, ...}, where `weight` is a
-    setting of the class `beside`.
+    A config says {"blimp": {"name": "minimal_pairs", "path": ...}, ...}.
     """
-    metadata = {"doc": doc, "members": modules, "beside": beside}
+    metadata = {"doc": doc, "modules_by_label": modules, "tag": tag}
     return dataclasses.field(default=(), metadata=metadata)
 
 
-def section(doc: str, cls: type) -> Any:
-    """A field that holds the settings class of a section of the config."""
-    return dataclasses.field(default_factory=cls, metadata={"doc": doc, "section": cls})
+def section(doc: str, cls: type, *, changes_result: bool = True) -> Any:
+    """A field that holds the settings class of a section of the config; changes_result=False marks
+    all of them.
+    """
+    metadata = {"doc": doc, "section": cls, "changes_result": changes_result}
+    return dataclasses.field(default_factory=cls, metadata=metadata)
 
 
 def option_name(field: dataclasses.Field, chosen: Any) -> str:
@@ -167,15 +161,14 @@ def _plain(field: dataclasses.Field, value: Any) -> Any:
     if "options" in field.metadata:
         return {"name": option_name(field, value), **plain(value)}
     if "modules" in field.metadata:
-        return {field.metadata["tag"]: value.name, **plain(value.settings)}
-    if "members" in field.metadata:
-        return {
-            each.label: {"name": each.chosen.name}
-            | plain(each.chosen.settings)
-            | plain(each.beside)
-            for each in value
-        }
+        return _plain_module(field, value)
+    if "modules_by_label" in field.metadata:
+        return {label: _plain_module(field, chosen) for label, chosen in value}
     return plain(value) if "section" in field.metadata else _listed(value)
+
+
+def _plain_module(field: dataclasses.Field, value: Chosen) -> dict[str, Any]:
+    return {field.metadata["tag"]: value.name, **plain(value.settings)}
 
 
 def _listed(value: Any) -> Any:
@@ -193,8 +186,10 @@ def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
             yield from keys(field.metadata["section"], value, f"{key}.")
         elif "options" in field.metadata or "modules" in field.metadata:
             yield from _choice_keys(field, value, key)
-        elif "members" in field.metadata:
-            yield from _member_keys(field, value, key)
+        elif "modules_by_label" in field.metadata:
+            own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
+            for label, each in value.items() if isinstance(value, Mapping) else ():
+                yield from _choice_keys(own, each, f"{key}.{label}")
         else:
             yield Key(key, field, _listed(field.default))
 
@@ -217,17 +212,6 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
         own = default if name == default[tag] else {}
         for each in keys(options[name or ""], value, f"{key}."):
             yield each._replace(default=own.get(each.key.removeprefix(f"{key}."), each.default))
-
-
-def _member_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key]:
-    """The keys of the modules that a `members` field names."""
-    for label, each in value.items() if isinstance(value, Mapping) else ():
-        yield Key(f"{key}.{label}.name", field, dataclasses.MISSING)
-        name = chosen_name(each, "name", None)
-        if name is not None:
-            settings = field.metadata["members"].settings(name, f"{key}.{label}")
-            yield from keys(settings, each, f"{key}.{label}.")
-            yield from keys(field.metadata["beside"], each, f"{key}.{label}.")
 
 
 def chosen_name(value: Any, tag: str, default: str | None) -> str | None:
@@ -273,8 +257,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
             checked[name] = _section(values.get(name, {}), field.metadata["section"], key)
         elif "modules" in field.metadata:
             checked[name] = _named(values.get(name), field, key)
-        elif "members" in field.metadata:
-            checked[name] = _members(values.get(name, {}), field, key)
+        elif "modules_by_label" in field.metadata:
+            checked[name] = _labelled(values.get(name, {}), field, key)
         elif name in values and "options" in field.metadata:
             checked[name] = _chosen(values[name], field, key)
         elif name in values:
@@ -291,6 +275,19 @@ def _section(value: Any, cls: type, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{where} must be a section with fields, not {shown(value)}")
     return build(cls, value, where)
+
+
+def _labelled(value: Any, field: dataclasses.Field, where: str) -> tuple[tuple[str, Chosen], ...]:
+    """What a field of modules by label holds. Raises UserError for a label that is no name."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} must be a section of labels, not {shown(value)}")
+    own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
+    for label in value:
+        if not re.fullmatch(r"\w[\w-]*", str(label)):
+            raise UserError(f"{where}.{label}: a label has letters, digits, _ and - alone; mend it")
+    return tuple((str(each), _named(value[each], own, f"{where}.{each}")) for each in value)
 
 
 def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
@@ -310,32 +307,6 @@ def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
     others = {other: partial(modules.settings, other, key) for other in modules.names()}
     _refuse_unread(settings, cls, name, others, where)
     return Chosen(name, build(cls, settings, where, tag))
-
-
-def _members(value: Any, field: dataclasses.Field, where: str) -> tuple[Member, ...]:
-    """What a `members` field names, in the order of labels."""
-    if isinstance(value, tuple):
-        return value
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where} must be a section with a name for each, not {shown(value)}")
-    modules, beside = field.metadata["members"], field.metadata["beside"]
-    found = []
-    for label, each in sorted(value.items(), key=lambda item: str(item[0])):
-        key = f"{where}.{label}"
-        if not isinstance(label, str) or not re.fullmatch(r"\w[\w-]*", label):
-            raise UserError(f"{key}: a name has letters, digits, _ and - only; give another")
-        if not isinstance(each, (str, Mapping)):
-            raise UserError(f"{key} must be a section with fields, not {shown(each)}")
-        name = chosen_name(each, "name", None)
-        if name is None:
-            raise UserError(f"{key}.name must name one of: {', '.join(modules.names())}")
-        settings, cls = _settings_of(each, "name"), modules.settings(name, f"{key}.name")
-        apart = {own: settings.pop(own) for own in _names(beside) if own in settings}
-        others = {other: partial(modules.settings, other, key) for other in modules.names()}
-        _refuse_unread(settings, cls, name, others, key)
-        chosen = Chosen(name, build(cls, settings, key, "name"))
-        found.append(Member(label, chosen, build(beside, apart, key)))
-    return tuple(found)
 
 
 def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:
