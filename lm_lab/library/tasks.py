@@ -53,7 +53,7 @@ class Task:
 
     def evaluate(self, params: PyTree) -> dict[str, float]:
         """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ... Sources of
-        a mixture count by their shares of the last batch.
+        a mixture count by the weights that they end with.
 
         >>> task.evaluate(task.init())["nll"] > 4
         True
@@ -84,7 +84,7 @@ class Task:
     @cached_property
     def _heldout(self) -> list[EvalSet]:
         first = self.experiment.train.selection_batches
-        sets = self.bound.eval_sets(self.program().program.steps)
+        sets = self.bound.eval_sets()
         return [
             each._replace(examples=jax.tree.map(lambda part: part[first:], each.examples))
             for each in sets

@@ -39,5 +39,5 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     streams = {seed: task.training(seed) for seed in seeds}
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
-    eval_sets, test_sets = task.eval_sets(program.steps), task.test_sets(program.steps)
+    eval_sets, test_sets = task.eval_sets(), task.test_sets()
     return Feed(dataset, streams, eval_sets, test_sets, task.metrics, task.initial)

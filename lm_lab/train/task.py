@@ -84,28 +84,28 @@ class Task:
         batch_size = self.experiment.train.batch_size
         return mix(parts, [sides.points for sides in sources], batch_size)
 
-    def eval_sets(self, steps: int) -> list[EvalSet]:
-        """The held-out batches of each source; the shares of the sources are those in the last of
-        `steps` steps.
+    def eval_sets(self) -> list[EvalSet]:
+        """The held-out batches of each source. Their shares are those that the weights end with,
+        so that runs of all lengths are judged by the same text.
         """
-        pairs = zip(self.dataset.sources.items(), self._shares(steps))
+        pairs = zip(self.dataset.sources.items(), self._shares())
         return [
             EvalSet(label, share, self.eval_set(sides.heldout)) for (label, sides), share in pairs
         ]
 
-    def test_sets(self, steps: int) -> list[WholeTest]:
+    def test_sets(self) -> list[WholeTest]:
         """The tests of the sources that have one; shares as those of `eval_sets`."""
-        pairs = zip(self.dataset.sources.items(), self._shares(steps))
+        pairs = zip(self.dataset.sources.items(), self._shares())
         return [
             WholeTest(label, share, self.batches(sides.test, 0))
             for (label, sides), share in pairs
             if sides.test is not None
         ]
 
-    def _shares(self, steps: int) -> list[float]:
+    def _shares(self) -> list[float]:
         points = tuple(sides.points for sides in self.dataset.sources.values())
         plan = row_plan(points, self.experiment.train.batch_size)
-        return plan.shares(np.array([steps - 1]))[0].tolist()
+        return plan.last_shares()
 
     def eval_set(self, split: loader.Split) -> Examples:
         """The held-out batches of an evaluation [n B ...], those of the selection first. Raises
