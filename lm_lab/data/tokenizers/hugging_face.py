@@ -112,7 +112,7 @@ def codec(
         return library.plain.decode(shown)
 
     begin = [number for number in library.begin if number != end] if framed else []
-    words = np.array([_word(text) for text in texts], np.uint8)
+    words = np.array([begins_word(text) for text in texts], np.uint8)
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
@@ -293,7 +293,7 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
     )
 
 
-def _word(text: bytes) -> int:
+def begins_word(text: bytes) -> int:
     """The entry of Codec.words: 2 if a space stands before the first letter."""
     inner = text.lstrip(b" ")
     if not inner or not byte.WORDS[inner[0]]:
