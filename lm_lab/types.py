@@ -17,9 +17,12 @@ Scope = Literal["causal", "bidirectional", "unordered"]
 and bags of them that the objective makes.
 """
 
-DataForm = Literal["stream", "pairs", "labelled"]
+Side = Literal["train", "heldout", "test"]
+"""A side of the data: trained on, evaluated during training, evaluated once at the end of a run."""
+
+DataForm = Literal["stream", "pairs", "labelled", "preferences"]
 """What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
-or texts with labels.
+texts with labels, or prompts with an answer that is preferred to another.
 """
 
 Pooling = Literal["first", "first_tanh", "mean", "last"]
@@ -89,7 +92,9 @@ class Document(NamedTuple):
     text: str
     target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    heldout: bool | None = None  # the split that the source assigns; None: the split's rule decides
+    # of a preference: the prompt is `text`, the chosen answer `target`, and this the other one
+    rejected: str | None = None
+    split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
 class Codec(NamedTuple):
