@@ -8,11 +8,12 @@ normalised, and bytes are counted of that: a space before each word is one, also
 Needs the `tokenizers` library, an extra.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,17 +80,10 @@ def codec(
 
     Raises UserError, which begins with `where`, for a content of another kind.
     """
-    try:
-        facts = json.loads(content)
-        is_bytes = _is_byte_level(facts)
-        special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
-        texts = _texts(facts, _letters() if is_bytes else None)
+    facts, is_bytes, special, texts = _opened(content, where)
+    with _said(where):
         library = _library(facts, is_bytes and not normalised)
         end = _end(special, end_token, library.end)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{where}: not a tokenizer.json ({error})") from None
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
     hidden = {end, *special.values()}
@@ -129,6 +123,28 @@ def codec(
         unknown=_unknown(facts, len(texts)),
         encode_all=encode_all,
     )
+
+
+@contextlib.contextmanager
+def _said(where: str) -> Iterator[None]:
+    """Turns what a faulty file raises into a UserError that begins with `where`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{where}: not a tokenizer.json ({error})") from None
+
+
+def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str, int], list[bytes]]:
+    """(the content as JSON, whether letters stand for bytes, ids of special tokens, text of each
+    id).
+    """
+    with _said(where):
+        facts = json.loads(content)
+        is_bytes = _is_byte_level(facts)
+        special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
+        return facts, is_bytes, special, _texts(facts, _letters() if is_bytes else None)
 
 
 def _unknown(facts: dict[str, Any], vocab: int) -> np.ndarray:
