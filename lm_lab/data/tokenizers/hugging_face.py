@@ -13,6 +13,8 @@ import dataclasses
 import hashlib
 import json
 import re
+import string
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +86,8 @@ def codec(
     with _said(where):
         library = _library(facts, is_bytes and not normalised)
         end = _end(special, end_token, library.end)
+    # The library's decoder moves spaces around signs, so that bytes would not add up.
+    by_words = facts["model"].get("type") == "WordPiece"
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
     hidden = {end, *special.values()}
@@ -101,9 +105,10 @@ def codec(
             for number in np.asarray(ids).ravel().tolist()
             if number < len(texts) and number not in hidden
         ]
-        if is_bytes:
-            return b"".join(texts[number] for number in shown).decode(errors="replace")
-        return library.plain.decode(shown)
+        if not (is_bytes or by_words):
+            return library.plain.decode(shown)
+        written = b"".join(texts[number] for number in shown).decode(errors="replace")
+        return written.removeprefix(" ") if by_words else written
 
     begin = [number for number in library.begin if number != end] if framed else []
     words = np.array([begins_word(text) for text in texts], np.uint8)
@@ -269,7 +274,10 @@ def _of_word_piece(piece: str, goes_on: str) -> bytes:
     """
     if piece.startswith(goes_on):
         return piece.removeprefix(goes_on).encode()
-    return piece.encode() if len(piece) == 1 and not piece.isalnum() else f" {piece}".encode()
+    alone = len(piece) == 1 and (
+        piece in string.punctuation or unicodedata.category(piece).startswith("P")
+    )
+    return piece.encode() if alone else f" {piece}".encode()
 
 
 def _of_piece(piece: str, fallback: bool) -> bytes:
