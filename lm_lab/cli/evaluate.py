@@ -139,7 +139,7 @@ def _scores(trained: Trained) -> dict[str, Scores]:
         settings = {"name": "perplexity", "path": name}
         chosen |= judging.chosen_tasks({f"text_{number}": settings}, "--text")
     found = trained.subject.by_tasks(chosen, "--tasks")
-    return found | ({"heldout_whole": trained.subject.by_heldout()} if WHOLE.value else {})
+    return found | (trained.subject.by_heldout() if WHOLE.value else {})
 
 
 def text_of(name: str) -> str:

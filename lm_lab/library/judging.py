@@ -33,9 +33,10 @@ class Subject:
         prepared = prepare(self.run, chosen, where)
         return {label: task.scores(self.model) for label, task in prepared.items()}
 
-    def by_heldout(self) -> Scores:
-        """What all held-out text costs, each token once."""
-        return of_heldout(self.task, self.run)(self.params)
+    def by_heldout(self) -> dict[str, Scores]:
+        """What all held-out text costs, by name; of a mixture each source by itself."""
+        wholes = of_heldout(self.task, self.run)
+        return {name: whole(self.params) for name, whole in wholes.items()}
 
 
 def chosen_tasks(tasks: Mapping[str, Any], where: str) -> dict[str, Chosen]:

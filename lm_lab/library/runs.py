@@ -185,7 +185,7 @@ class Run:
         with trusting(self.trust):
             found = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
             if whole:
-                found["heldout_whole"] = self.subject.by_heldout()
+                found |= self.subject.by_heldout()
         return {label: intervals(scores) for label, scores in found.items()}
 
     @cached_property

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.types import Batch, Examples, Inputs, Sums
+from lm_lab.contracts import ModelInfo
+from lm_lab.types import Batch, Examples, Inputs, Sums, UserError
 
 
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
@@ -31,6 +32,19 @@ def token_nll(logits_BLV: Array, targets_BL: Array) -> tuple[Array, Array]:
     log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
     target_BL = jnp.take_along_axis(logits_BLV, targets_BL[..., None], axis=-1)[..., 0]
     return log_total_BL - target_BL, log_total_BL
+
+
+def read_as_context(given: bool | None, model: ModelInfo) -> bool:
+    """Whether an encoder reads the text: where the model has one. Raises UserError for settings
+    that say otherwise.
+    """
+    if given not in (None, model.needs_context):
+        wanted = "reads a context" if model.needs_context else "reads no context"
+        raise UserError(
+            f"config.objective.as_context {given} is not for this config.model, which {wanted}; "
+            "leave it out"
+        )
+    return model.needs_context
 
 
 def left_pad(examples: Examples, prefix: bool = False) -> Inputs:

@@ -104,11 +104,6 @@ def prepare(run: TextRun, chosen: Mapping[str, Chosen], where: str) -> dict[str,
     return prepared
 
 
-def values(scores: Mapping[str, Scores]) -> dict[str, dict[str, float]]:
-    """The metrics of what tasks found, by label."""
-    return {label: found.values for label, found in scores.items()}
-
-
 def _as_source(task: Task, text: str) -> str:
     corpus = task.text.corpus
     return corpus.source.as_source(corpus.settings, text)

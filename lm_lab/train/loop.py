@@ -10,7 +10,7 @@ from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import judged
-from lm_lab.train.metrics import measure
+from lm_lab.train.metrics import measure_all
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.throughput import ThroughputMeter
@@ -79,9 +79,9 @@ def _train(
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-            if evaluates and not engine.evaluate.is_ready(compiled.feed.eval_set):
+            if evaluates and not compiled.is_ready_to_evaluate():
                 with meter.compiling():
-                    engine.evaluate.compile(state, compiled.feed.eval_set)
+                    compiled.compile_evaluation(state)
             if evaluates:
                 with watchdog.waits("evaluation"):
                     _evaluate(compiled, writers, step, state, asks)
@@ -147,11 +147,12 @@ def _evaluate(
     asks = asks and bool(feed.questions.by_label or feed.whole)
     measured, found = [], []
     for index, writer in enumerate(writers):
-        going = writer.result is None and (feed.metrics or asks)
+        going = writer.result is None and (any(feed.metrics.values()) or asks)
         params = compiled.merged_params(state, index) if going else None
-        measured.append(measure(feed.metrics, params, at_end) if going else {})
+        measured.append(measure_all(feed.metrics, params, at_end) if going else {})
         found.append(judged(feed, params, at_end) if going and asks else {})
-    for writer, sums, values, tasks in zip(writers, compiled.evaluate(state), measured, found):
+    all_sums = compiled.evaluate(state, at_end)
+    for writer, sums, values, tasks in zip(writers, all_sums, measured, found):
         writer.log_evaluation(step, sums, values, tasks)
 
 

@@ -19,22 +19,29 @@ from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.train.task import Task
 from lm_lab.types import Batch, Examples, PyTree, Sums
 
+NAME = "heldout_whole"
 FEWEST = 10  # documents of which an interval is taken; fewer are cut into stretches
 STRETCHES = 100
 
 Whole = Callable[[PyTree], Scores]
 
 
-def of_heldout(task: Task, run: TextRun) -> Whole:
-    """Parameters -> what all held-out text costs; the program is compiled at its first batch.
+def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
+    """By name parameters -> what all held-out text costs: heldout_whole, and of a mixture that of
+    each source, heldout_whole/LABEL. The program is compiled at its first batch, for all.
 
     Raises UserError for an objective that gives no likelihood of a stream.
     """
+    sources = {
+        f"{NAME}/{label}" if label else NAME: sides.heldout
+        for label, sides in task.dataset.sources.items()
+    }
     if task.objective_kind.consumes != "stream":
-        return partial(_of_records, task, _by_row(task))
+        by_row = _by_row(task)
+        return {name: partial(_of_records, task, by_row, split) for name, split in sources.items()}
     require(run, ["texts"], "config.evaluation.whole")
-    split = task.dataset.heldout
-    return partial(_of_stream, run, scoring.program(run), split)
+    program = scoring.program(run)
+    return {name: partial(_of_stream, run, program, split) for name, split in sources.items()}
 
 
 def _of_stream(run: TextRun, program: Any, split: Split, params: PyTree) -> Scores:
@@ -64,9 +71,9 @@ def _cut(tokens: np.ndarray, stops: np.ndarray) -> Iterator[np.ndarray]:
         first = stop
 
 
-def _of_records(task: Task, by_row: Callable[..., Sums], params: PyTree) -> Scores:
+def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: PyTree) -> Scores:
     """Sums of each pair or labelled text, by the objective that was trained."""
-    examples = eval_set(task.batches(task.dataset.heldout, 0), 0)
+    examples = eval_set(task.batches(split, 0), 0)
     batches = [jax.tree.map(lambda x, i=i: x[i], examples) for i in range(len(examples.tokens))]
     found = [jax.device_get(by_row(params, batch)) for batch in batches]
     sums: dict[str, np.ndarray] = {

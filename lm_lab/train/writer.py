@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.evaluation.likelihood import rates
+from lm_lab.evaluation.likelihood import figures, rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
@@ -291,23 +291,16 @@ class RunWriter:
         self,
         step: int,
         sums: Mapping[str, Mapping[str, Any]],
-        measured: Mapping[str, float],
+        measured: Mapping[str, Mapping[str, float]],
         tasks: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by objective, what else
-        was measured, and what tasks found, by their labels.
+        """Records evaluations of the parameters after `step` steps: sums, and what else was
+        measured, by the name of the evaluation; and what tasks found, by their labels.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            found = {objective: rates(own) for objective, own in sums.items()}
-            found["heldout"] |= measured
-            found |= {label: dict(own) for label, own in tasks.items()}
-            evaluation = {
-                f"eval/{objective}/{name}": value
-                for objective, own in found.items()
-                for name, value in own.items()
-            }
+            evaluation = figures(sums, measured, tasks)
             self._final |= evaluation
             self._evaluated_step = step
             self._metrics.write({**self._position(step), **evaluation})

@@ -127,7 +127,7 @@ def test_a_bad_task_is_refused_before_training(tmp_path, task, message):
 def test_whole_text_is_judged_once_behind_a_sliding_window():
     task = task_of("decoder")
     params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)(params)
+    scores = whole.of_heldout(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens).tolist()
     text, nats = [END, *tokens], 0.0
     given, judged = LENGTH // 2 + 1, LENGTH // 2
@@ -144,7 +144,7 @@ def test_whole_text_is_judged_once_behind_a_sliding_window():
 def test_documents_that_are_isolated_are_judged_alone():
     task = task_of("decoder", {"data.isolate_documents": True})
     params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)(params)
+    scores = whole.of_heldout(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens)
     documents = [part.tolist() for part in np.split(tokens, np.flatnonzero(tokens == END) + 1)]
     nats = 0.0
@@ -166,7 +166,7 @@ def test_records_are_judged_one_by_one(tmp_path):
         },
     )
     params = params_of(task)
-    scores = whole.of_heldout(task, asking.text_run(task))(params)
+    scores = whole.of_heldout(task, asking.text_run(task))["heldout_whole"](params)
     records = len(task.dataset.heldout.records.offsets)
     assert bootstrap.documents(scores.statistics) == records
     assert set(scores.values) == {"nll", "accuracy"}
