@@ -10,6 +10,8 @@ tokens have less before them).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lm_lab.contracts import TextModel
@@ -63,16 +65,24 @@ class LmLab(LM):
 
 
 def evaluate(model: LmLab, names: Sequence[str], include_path: str | None) -> str:
-    """The table that lm_eval prints for tasks, of its own or of the YAML files below include_path.
+    """The table that lm_eval prints for tasks. Raises UserError as `results`."""
+    from lm_eval.utils import make_table
+
+    return make_table(results(model, names, include_path))
+
+
+def results(
+    model: LmLab, names: Sequence[str], include_path: str | None, resamples: int = 100_000
+) -> dict[str, Any]:
+    """What lm_eval finds by tasks of the YAML files below include_path, or of its own; `resamples`
+    are those of its standard errors.
 
     Raises UserError for a task that does not exist, or whose data are not here and cannot be
     fetched.
     """
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
-    from lm_eval.utils import make_table
 
-    manager = TaskManager(include_path=include_path)
+    manager = _manager(tuple(names), include_path)
     unknown = [name for name in names if not manager.match_tasks([name])]
     if unknown:
         raise UserError(
@@ -81,14 +91,42 @@ def evaluate(model: LmLab, names: Sequence[str], include_path: str | None) -> st
         )
     tasks: list[Any] = manager.match_tasks(list(names))
     try:
-        results = simple_evaluate(model=model, tasks=tasks, task_manager=manager)
+        found = simple_evaluate(
+            model=model,
+            tasks=tasks,
+            task_manager=manager,
+            log_samples=False,
+            bootstrap_iters=resamples,
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
             f"--harness={','.join(names)}: lm_eval cannot run it ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); its data must be here, or fetched"
         ) from None
-    assert results is not None
-    return make_table(results)
+    assert found is not None
+    return dict(found)
+
+
+def _manager(names: tuple[str, ...], include_path: str | None) -> Any:
+    """What knows the tasks. Those of lm_eval itself, thousands of files, are read where one is
+    asked for.
+    """
+    from lm_eval.tasks import TaskManager
+
+    if include_path is not None:
+        if not Path(include_path).is_dir():
+            raise UserError(f"--include_path={include_path}: no such folder; give another")
+        own = TaskManager(include_path=include_path, include_defaults=False)
+        if all(own.match_tasks([name]) for name in names):
+            return own
+    return _every_task(include_path)
+
+
+@cache
+def _every_task(include_path: str | None) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=include_path)
 
 
 def _pair(request: Instance) -> tuple[str, str]:

@@ -33,6 +33,11 @@ class Feed(NamedTuple):
     whole: dict[str, Whole]  # of all held-out text, by name, where the config asks for it
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
 
+    @property
+    def asks(self) -> bool:
+        """Whether config.evaluation has tasks, or the whole held-out text, to judge by."""
+        return bool(self.questions.by_label or self.whole)
+
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     """What runs of the task with these seeds read.

@@ -74,7 +74,7 @@ def _train(
                 meter.add(step, stop, metrics)
                 step = stop
                 evaluates = _is_due(step, config.eval_every_steps, steps)
-                asks = _is_due(step, evaluation.every_steps, steps)
+                asks = compiled.feed.asks and _is_due(step, evaluation.every_steps, steps)
                 evaluates = evaluates or asks
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
@@ -83,7 +83,7 @@ def _train(
                 with meter.compiling():
                     compiled.compile_evaluation(state)
             if evaluates:
-                with watchdog.waits("evaluation"):
+                with watchdog.waits("tasks" if asks else "evaluation"):
                     _evaluate(compiled, writers, step, state, asks)
                 meter.show_evaluation()
             if saves:
@@ -144,7 +144,6 @@ def _evaluate(
 ) -> None:
     """Records held-out losses and metrics, and where the tasks are due, what they find."""
     at_end, feed = step == compiled.program.steps, compiled.feed
-    asks = asks and bool(feed.questions.by_label or feed.whole)
     measured, found = [], []
     for index, writer in enumerate(writers):
         going = writer.result is None and (any(feed.metrics.values()) or asks)

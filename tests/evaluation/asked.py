@@ -53,9 +53,9 @@ def _settings(name: str, changes: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def params_of(task: Task) -> Any:
+def params_of(task: Task, seed: int = 0) -> Any:
     """Parameters as they are drawn, far from uniform, so that contexts matter."""
-    drawn = tiny.params_of(task.model, example_batch(task).inputs)
+    drawn = tiny.params_of(task.model, example_batch(task).inputs, seed)
     return jax.tree.map(lambda leaf: leaf * 2.5, drawn)
 
 

@@ -13,7 +13,7 @@ from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import require
 from lm_lab.train.asking import text_run
 from lm_lab.types import Inputs, UserError
-from tests.evaluation.asked import END, FAMILIES, LENGTH, by_one_pass, params_of, task_of, written
+from tests.evaluation.asked import END, LENGTH, by_one_pass, params_of, task_of, written
 
 PAIRS = [
     ("", "abba"),
@@ -22,14 +22,6 @@ PAIRS = [
     ("abc ", "b"),  # the space is the continuation's
     ("ab" * 20, "cde"),  # cut from the left, to a window of 9 in all
 ]
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def asked(request):
-    """(name, task, parameters, the model that is asked)."""
-    task = task_of(request.param)
-    params = params_of(task)
-    return request.param, task, params, text_models(text_run(task))(params)
 
 
 def cut(name: str, context: str, continuation: str) -> tuple[list[int], list[int]]:
