@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from tests.cli import forked
-from tests.cli.forked import ROOT, environment
+from tests import forked
+from tests.forked import ROOT, environment
 
 CLOCKS = (
     "seconds",

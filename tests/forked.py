@@ -7,6 +7,7 @@ is told by tests that start real processes.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -23,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 IMPORTED = ("train", "members", "sweep", "count")  # commands, and what they import
 
 
@@ -52,9 +53,16 @@ class Forked:
             self.returncode = os.waitstatus_to_exitcode(int(self._ended.read()))
         return self.returncode
 
+    def poll(self) -> int | None:
+        """As `wait`, or None where it still runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
     def send_signal(self, number: int) -> None:
-        """Sends it a signal."""
-        os.kill(self.pid, number)
+        """Sends it a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it says on stdout and stderr until it ends; it is killed where that takes longer."""
@@ -77,7 +85,9 @@ class Forked:
 
 
 def fork(module: str, *words: str) -> Forked:
-    """`python -m module words...` in the folder of the project and a session of its own."""
+    """`python -m module words...`, or `python -c words...` where the module is "-c", in the folder
+    of the project and a session of its own.
+    """
     server, ends = _server(), [os.pipe() for _ in range(3)]
     asked = json.dumps([module, words, environment()])
     socket.send_fds(server, [asked.encode() + b"\n"], [write for _, write in ends])
@@ -90,7 +100,7 @@ def fork(module: str, *words: str) -> Forked:
 def _server() -> socket.socket:
     """Where the server is asked; it ends before this process does."""
     ours, its = socket.socketpair()
-    command = [sys.executable, "-m", "tests.cli.forked", str(its.fileno())]
+    command = [sys.executable, "-m", "tests.forked", str(its.fileno())]
     server = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -156,5 +166,8 @@ if __name__ == "__main__":
         importlib.import_module(f"lm_lab.cli.{name}")
     gc.freeze()  # what no process looks at stays shared
     module, words = serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.argv = ["", *words]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.argv = [module, *words]
+    if module == "-c":
+        exec(sys.argv.pop(1), {"__name__": "__main__"})
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
