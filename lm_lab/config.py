@@ -137,6 +137,7 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
         train=parsed.train,
         mesh=parsed.mesh,
         precision=parsed.precision,
+        evaluation=parsed.evaluation,
     )
     return experiment, plain(parsed)
 
@@ -160,12 +161,15 @@ def _fitted(config: Config) -> Config:
     where = f"config.objective.name {name!r}"
     settings = complete(contract, objective, family, config.model.settings, where)
     wanted = contract.consumes
-    gives = load_value("data.sources", source, "config.data.source").provides
+    gives = load_value("data.sources", source, "config.data.source").form(
+        config.data.source.settings
+    )
     if wanted != gives:
         words = {
             "stream": "a stream of text",
             "pairs": "pairs of texts",
             "labelled": "labelled texts",
+            "preferences": "prompts with a chosen and a rejected answer",
         }
         raise UserError(
             f"config.objective.name {name!r} learns from {words[wanted]}, and config.data.source "

@@ -8,7 +8,7 @@ config may say of it.
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import optax
@@ -169,9 +169,14 @@ class Source(NamedTuple, Generic[ConfigT]):
     documents: Callable[[ConfigT], Iterator[Document]]
     # hex digest that changes when any document, or their order, does; much cheaper than reading
     fingerprint: Callable[[ConfigT], str]
-    provides: DataForm = "stream"
+    # a function where the settings decide
+    provides: DataForm | Callable[[ConfigT], DataForm] = "stream"
     # a text in the form in which a model knows the sources of pairs
     as_source: Callable[[ConfigT, str], str] = lambda config, text: text
+
+    def form(self, config: ConfigT) -> DataForm:
+        """What a source with these settings provides."""
+        return self.provides(config) if callable(self.provides) else self.provides
 
 
 class Tokenizer(NamedTuple, Generic[ConfigT]):
@@ -258,6 +263,62 @@ class Metric(NamedTuple, Generic[ConfigT]):
     prepare: Callable[[ConfigT, EvaluationData], MetricFunction]
 
 
+class Likelihood(NamedTuple):
+    """What a model says of a text, or of a continuation."""
+
+    nats: float  # log likelihood, at most 0
+    tokens: int  # that were judged
+    greedy: bool  # whether each of them was the likeliest one at its place
+
+
+class WholeText(Protocol):
+    """Log likelihoods of whole texts, each token judged once behind a sliding window.
+
+    Of `joined` texts each follows the one before, as the lines of a file do, and sees it.
+    """
+
+    def __call__(self, texts: Sequence[str], joined: bool = False) -> list[Likelihood]: ...
+
+
+class TextModel(NamedTuple):
+    """What a task may ask of a trained model, in text. Each raises UserError where the model
+    cannot, as an encoder cannot write.
+    """
+
+    # of (context, continuation): the continuation, given the context
+    continuations: Callable[[Sequence[tuple[str, str]]], list[Likelihood]]
+    texts: WholeText
+    # (prompts, tokens at most, texts before which it ends) -> what follows each prompt, greedily
+    write: Callable[[Sequence[str], int, Sequence[str]], list[str]]
+    outputs: Callable[[Sequence[str]], np.ndarray]  # f32[n C] of a head on whole texts
+
+
+Ability = Literal["continuations", "texts", "write", "outputs"]
+
+
+class Scores(NamedTuple):
+    """What a task found: statistics of each document, and how metrics follow from those of any
+    documents, so that intervals are taken by drawing documents anew.
+    """
+
+    statistics: Mapping[str, np.ndarray]  # by name, [documents ...]
+    metrics: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The metrics of all documents."""
+        return self.metrics(self.statistics)
+
+
+class EvalTask(NamedTuple, Generic[ConfigT]):
+    """A task by which trained models are judged: a file of lm_lab/evaluation/tasks."""
+
+    Config: type[ConfigT]
+    # opens what it reads and checks it before training; raises UserError
+    prepare: Callable[[ConfigT], Callable[[TextModel], Scores]]
+    needs: tuple[Ability, ...]  # what it asks of a model
+
+
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """A command that finishes some runs of one program, by their names; its output is appended to
@@ -302,5 +363,14 @@ class Executor(NamedTuple, Generic[ConfigT]):
 
 
 Contract = (
-    Family | Objective | Adapter | Source | Tokenizer | Optimizer | Schedule | Metric | Executor
+    Family
+    | Objective
+    | Adapter
+    | Source
+    | Tokenizer
+    | Optimizer
+    | Schedule
+    | Metric
+    | EvalTask
+    | Executor
 )

@@ -37,6 +37,7 @@ Kind = Literal[
     "optimizers",
     "schedules",
     "evaluation.metrics",
+    "evaluation.tasks",
     "sweeps.executors",
 ]
 
@@ -50,6 +51,7 @@ KINDS: dict[Kind, tuple[str, type]] = {
     "optimizers": ("OPTIMIZER", contracts.Optimizer),
     "schedules": ("SCHEDULE", contracts.Schedule),
     "evaluation.metrics": ("METRIC", contracts.Metric),
+    "evaluation.tasks": ("TASK", contracts.EvalTask),
     "sweeps.executors": ("EXECUTOR", contracts.Executor),
 }
 
@@ -80,6 +82,8 @@ def load(kind: Literal["optimizers"], name: str, where: str) -> contracts.Optimi
 def load(kind: Literal["schedules"], name: str, where: str) -> contracts.Schedule[Any]: ...
 @overload
 def load(kind: Literal["evaluation.metrics"], name: str, where: str) -> contracts.Metric[Any]: ...
+@overload
+def load(kind: Literal["evaluation.tasks"], name: str, where: str) -> contracts.EvalTask[Any]: ...
 @overload
 def load(kind: Literal["sweeps.executors"], name: str, where: str) -> contracts.Executor[Any]: ...
 @overload

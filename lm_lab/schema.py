@@ -5,6 +5,7 @@ name for a typo.
 import dataclasses
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -107,9 +108,22 @@ def module(doc: str, modules: Modules, default: str | None = None, *, tag: str =
     )
 
 
-def section(doc: str, cls: type) -> Any:
-    """A field that holds the settings class of a section of the config."""
-    return dataclasses.field(default_factory=cls, metadata={"doc": doc, "section": cls})
+def modules_by_label(doc: str, modules: Modules, *, tag: str = "name") -> Any:
+    """A field that holds any number of modules of a kind, each with its settings, by labels that
+    the config chooses: a tuple of (label, Chosen), by default none.
+
+    A config says {"blimp": {"name": "minimal_pairs", "path": ...}, ...}.
+    """
+    metadata = {"doc": doc, "modules_by_label": modules, "tag": tag}
+    return dataclasses.field(default=(), metadata=metadata)
+
+
+def section(doc: str, cls: type, *, changes_result: bool = True) -> Any:
+    """A field that holds the settings class of a section of the config; changes_result=False marks
+    all of them.
+    """
+    metadata = {"doc": doc, "section": cls, "changes_result": changes_result}
+    return dataclasses.field(default_factory=cls, metadata=metadata)
 
 
 def option_name(field: dataclasses.Field, chosen: Any) -> str:
@@ -147,8 +161,14 @@ def _plain(field: dataclasses.Field, value: Any) -> Any:
     if "options" in field.metadata:
         return {"name": option_name(field, value), **plain(value)}
     if "modules" in field.metadata:
-        return {field.metadata["tag"]: value.name, **plain(value.settings)}
+        return _plain_module(field, value)
+    if "modules_by_label" in field.metadata:
+        return {label: _plain_module(field, chosen) for label, chosen in value}
     return plain(value) if "section" in field.metadata else _listed(value)
+
+
+def _plain_module(field: dataclasses.Field, value: Chosen) -> dict[str, Any]:
+    return {field.metadata["tag"]: value.name, **plain(value.settings)}
 
 
 def _listed(value: Any) -> Any:
@@ -166,6 +186,10 @@ def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
             yield from keys(field.metadata["section"], value, f"{key}.")
         elif "options" in field.metadata or "modules" in field.metadata:
             yield from _choice_keys(field, value, key)
+        elif "modules_by_label" in field.metadata:
+            own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
+            for label, each in value.items() if isinstance(value, Mapping) else ():
+                yield from _choice_keys(own, each, f"{key}.{label}")
         else:
             yield Key(key, field, _listed(field.default))
 
@@ -233,6 +257,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
             checked[name] = _section(values.get(name, {}), field.metadata["section"], key)
         elif "modules" in field.metadata:
             checked[name] = _named(values.get(name), field, key)
+        elif "modules_by_label" in field.metadata:
+            checked[name] = _labelled(values.get(name, {}), field, key)
         elif name in values and "options" in field.metadata:
             checked[name] = _chosen(values[name], field, key)
         elif name in values:
@@ -249,6 +275,19 @@ def _section(value: Any, cls: type, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{where} must be a section with fields, not {shown(value)}")
     return build(cls, value, where)
+
+
+def _labelled(value: Any, field: dataclasses.Field, where: str) -> tuple[tuple[str, Chosen], ...]:
+    """What a field of modules by label holds. Raises UserError for a label that is no name."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} must be a section of labels, not {shown(value)}")
+    own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
+    for label in value:
+        if not re.fullmatch(r"\w[\w-]*", str(label)):
+            raise UserError(f"{where}.{label}: a label has letters, digits, _ and - alone; mend it")
+    return tuple((str(each), _named(value[each], own, f"{where}.{each}")) for each in value)
 
 
 def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:

@@ -4,7 +4,7 @@ One letter per axis, everywhere: B batch, L length, M memory length, D width, H 
 feed-forward dim, V vocabulary, N layers, P population. An array's name ends in its shape: `x_BLD`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,9 +17,12 @@ Scope = Literal["causal", "bidirectional", "unordered"]
 and bags of them that the objective makes.
 """
 
-DataForm = Literal["stream", "pairs", "labelled"]
+Side = Literal["train", "heldout", "test"]
+"""A side of the data: trained on, evaluated during training, evaluated once at the end of a run."""
+
+DataForm = Literal["stream", "pairs", "labelled", "preferences"]
 """What a source provides and an objective consumes: one stream of text, or records: pairs of texts,
-or texts with labels.
+texts with labels, or prompts with an answer that is preferred to another.
 """
 
 Pooling = Literal["first", "first_tanh", "mean", "last"]
@@ -89,7 +92,9 @@ class Document(NamedTuple):
     text: str
     target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    heldout: bool | None = None  # the split that the source assigns; None: the split's rule decides
+    # of a preference: the prompt is `text`, the chosen answer `target`, and this the other one
+    rejected: str | None = None
+    split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
 class Codec(NamedTuple):
@@ -126,6 +131,16 @@ class Codec(NamedTuple):
     sentinels: tuple[
         int, ...
     ] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
+    # bool[vocab]: ids for text that has no piece (fallback bytes, the unknown token); None: none
+    unknown: np.ndarray | None = None
+    # texts -> the ids of each, on all cores, as a library's batch call; None: text by text
+    encode_all: Callable[[Sequence[str]], list[np.ndarray]] | None = None
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, as `encode` gives them; on all cores where the tokenizer can."""
+        if self.encode_all is None:
+            return [self.encode(text) for text in texts]
+        return self.encode_all(texts)
 
     def of_source(self, text: str) -> np.ndarray:
         """The ids of the source of a pair, as `encode`."""

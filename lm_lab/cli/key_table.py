@@ -48,7 +48,7 @@ def section_of(name: str) -> list[Entry]:
         field, key = fields[part], f"{prefix}{part}"
         if "section" in field.metadata:
             cls, prefix = field.metadata["section"], f"{key}."
-        elif "modules" in field.metadata and parts:
+        elif ("modules" in field.metadata or "modules_by_label" in field.metadata) and parts:
             return _of_module(field, ".".join(parts), key)
         else:
             return list(_of_field(field, get_type_hints(cls)[part], prefix))
@@ -57,8 +57,10 @@ def section_of(name: str) -> list[Entry]:
 
 def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -> list[Entry]:
     """What a module reads that a field names."""
-    cls = field.metadata["modules"].settings(name, f"config.{key}")
+    modules = field.metadata.get("modules") or field.metadata["modules_by_label"]
+    cls = modules.settings(name, f"config.{key}")
     module = sys.modules[cls.__module__]
+    key = key if "modules" in field.metadata else f"{key}.LABEL"
     about = f"{key}.{field.metadata['tag']}={name}: {_first_sentence(module.__doc__)}"
     return [heading(about, indent), *_entries(cls, f"{key}.", indent)]
 
@@ -105,6 +107,13 @@ def _of_field(
         if not prefix:
             yield heading(f"{key}: lm-lab keys {key}.NAME tells what each reads", indent)
         yield Entry(f"{key}.{about['tag']}", about["default_name"] or REQUIRED, text, indent)
+        for name in names if deep else ():
+            yield from _of_module(field, name, key, indent + 1)
+    elif "modules_by_label" in about:
+        names = about["modules_by_label"].names()
+        text = f"{about['doc']} ({', '.join(names)})"
+        yield heading(f"{key}: lm-lab keys {key}.NAME tells what each reads", indent)
+        yield Entry(f"{key}.LABEL.{about['tag']}", "(none)", text, indent)
         for name in names if deep else ():
             yield from _of_module(field, name, key, indent + 1)
     elif "options" in about:

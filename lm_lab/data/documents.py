@@ -3,10 +3,21 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from lm_lab import registry
-from lm_lab.types import DataForm, Document, UserError
+from lm_lab.types import DataForm, Document, Side, UserError
+
+SIDES: tuple[Side, ...] = get_args(Side)
+
+# the fields that a document has beside its name and text, by what its source provides
+FIELDS: dict[DataForm, tuple[str, ...]] = {
+    "stream": (),
+    "pairs": ("target",),
+    "labelled": ("label",),
+    "preferences": ("target", "rejected"),
+}
+FIELD_TYPES = {"target": str, "label": (int, float), "rejected": str}
 
 
 class Corpus:
@@ -16,6 +27,11 @@ class Corpus:
         """Loads the source; reads nothing. Raises UserError where there is none of this name."""
         self.name, self.settings = name, settings
         self.source = registry.load("data.sources", name, "config.data.source")
+
+    @cached_property
+    def form(self) -> DataForm:
+        """What the documents are: a stream, or records of a kind."""
+        return self.source.form(self.settings)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -35,7 +51,7 @@ class Corpus:
     def read(self) -> Iterator[Document]:
         """The documents. Raises UserError for one that is not what the source provides."""
         for number, document in enumerate(self.source.documents(self.settings), 1):
-            fault = _fault(document, self.source.provides)
+            fault = _fault(document, self.form)
             if fault:
                 raise UserError(
                     f"config.data.source: document {number} of {self.name!r} {fault}; mend the "
@@ -49,13 +65,17 @@ def _fault(document: Any, kind: DataForm) -> str | None:
         return f"is a {type(document).__name__}, not a lm_lab.types.Document"
     if not isinstance(document.name, str) or not isinstance(document.text, str):
         return "has a name or text that is no str"
-    if kind == "pairs" and not isinstance(document.target, str):
-        return "has no target, and the source says that it gives pairs"
-    if kind == "labelled" and not isinstance(document.label, (int, float)):
-        return "has no number as its label, and the source says that it gives labelled texts"
-    if kind == "stream" and (document.target is not None or document.label is not None):
-        return 'has a target or a label, and the source does not say provides="pairs" or "labelled"'
-    return None
+    if document.split not in (None, *SIDES):
+        return f"has the split {document.split!r}, and it must be {', '.join(SIDES)} or None"
+    for field in FIELDS[kind]:
+        if not isinstance(value := getattr(document, field), FIELD_TYPES[field]):
+            return f"has the {field} {value!r:.40}, and the source says that it provides {kind}"
+    extra = [] if kind != "stream" else [field for field in FIELD_TYPES if _given(document, field)]
+    return f"has a {extra[0]}, and the source says that it provides a stream" if extra else None
+
+
+def _given(document: Document, field: str) -> bool:
+    return getattr(document, field) is not None
 
 
 def digest(parts: Iterable[bytes | str]) -> str:

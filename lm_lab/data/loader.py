@@ -13,7 +13,7 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.schema import Chosen, module, setting
-from lm_lab.types import Codec, Examples, UserError
+from lm_lab.types import Codec, Examples, Side, UserError
 
 LONGEST = 2**24  # tokens of a window
 
@@ -58,7 +58,7 @@ class Config:
 class Split(NamedTuple):
     """One side of the data: a stream of documents, each followed by end_of_document."""
 
-    name: str
+    name: Side
     tokens: np.ndarray  # u8, u16 or u32 [tokens]; memory-mapped
     bytes_of: np.ndarray  # f32[vocab]: the UTF-8 bytes that each id stands for
     end_of_document: int
@@ -75,10 +75,15 @@ class Dataset(NamedTuple):
     identity: str  # hex; equal identities are equal tokens and splits
     train: Split
     heldout: Split
+    test: Split | None  # evaluated once, at the end of a run; None: the source has none
     tail: (
         bool  # whether what is held out is the end of the text, and not whole documents or records
     )
-    texts: Path  # JSON lines {"source", "target"} of the held-out records, where they are pairs
+    folder: Path  # of the token store
+
+    def texts(self, side: Side) -> Path:
+        """JSON lines {"source", "target"} of a side that is not trained on, if it has pairs."""
+        return self.folder / f"{side}.texts.jsonl"
 
 
 def cut(

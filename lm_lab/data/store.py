@@ -4,6 +4,7 @@ all that decides its content.
 <cache>/<key>/            a complete store
     manifest.json         its origin, the splits, size and SHA-256 of every file
     train.tokens, heldout.tokens (or all.tokens), bytes_of.u16, documents.jsonl
+    test.tokens           where the source has a test
     train.index ...       for records: where each lies (data/records.py); train.labels ...,
                           heldout.texts.jsonl
 <cache>/<key>.building/   a draft; its builder holds the lock, unless it was killed
@@ -27,11 +28,12 @@ import numpy as np
 from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.records import Records
-from lm_lab.data.writing import CHANGED, Rule, SplitRule, write
+from lm_lab.data.splits import Rule, SplitRule
+from lm_lab.data.writing import CHANGED, write
 from lm_lab.runs import sealed
 from lm_lab.runs.durable import make_folder, new_folder
 from lm_lab.runs.locks import try_lock, waiting_lock
-from lm_lab.types import Codec, UserError
+from lm_lab.types import Codec, Side, UserError
 
 FORMAT = 1
 
@@ -44,9 +46,18 @@ class Store(NamedTuple):
     manifest: dict[str, Any]
     bytes_of: np.ndarray  # u16[vocab]: the number of UTF-8 bytes that each id stands for
     # Ids of all documents, each followed by end_of_document; memory-mapped, read-only.
-    train: np.ndarray
-    heldout: np.ndarray
-    records: dict[str, Records] | None  # the same tokens as records, by split; None: a stream
+    tokens: dict[Side, np.ndarray]  # by side
+    records: dict[Side, Records] | None  # the same tokens as records; None: a stream
+
+    @property
+    def train(self) -> np.ndarray:
+        """The tokens to train on."""
+        return self.tokens["train"]
+
+    @property
+    def heldout(self) -> np.ndarray:
+        """The tokens that are held out."""
+        return self.tokens["heldout"]
 
 
 def cache_directory() -> Path:
@@ -80,7 +91,7 @@ def build(
         "split": split,
         "holdout_fraction": holdout_fraction,
     }
-    kind = corpus.source.provides
+    kind = corpus.form
     if kind != "stream":
         facts["records"] = kind
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
@@ -160,7 +171,7 @@ def _open(path: Path, key: str) -> Store:
         manifest, files = sealed.read_manifest(path, _digest, required=False)
         verify_once(path, files)
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-        train, heldout = (_map(path, manifest, name) for name in ("train", "heldout"))
+        tokens = {name: _map(path, manifest, name) for name in manifest["splits"]}
         has_records = "records" in manifest
         records = (
             {name: _records(path, name) for name in manifest["splits"]} if has_records else None
@@ -173,7 +184,7 @@ def _open(path: Path, key: str) -> Store:
         raise UserError(
             f"the token store {path} cannot be read ({error}); delete it and run again"
         ) from None
-    return Store(path, key, manifest, bytes_of, train, heldout, records)
+    return Store(path, key, manifest, bytes_of, tokens, records)
 
 
 def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:

@@ -5,13 +5,19 @@ Ids 0 to 255 are bytes, the entries follow in order, the last id is end_of_docum
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import Codec
+
+# the longest entry, in bytes of text: Codec.bytes_of counts in u16
+LONGEST = 2**16 - 2
+AT_ONCE = 2**20  # characters that CharacterTable looks up in one go
+
+Parts = Iterator[tuple[str, bytes]]
 
 
 def dump(pieces: list[str]) -> bytes:
@@ -35,17 +41,20 @@ def build(
     name: str,
     learnt: bytes,
     *,
-    cut: Callable[[str], Iterator[tuple[str, bytes]]],
+    cut: Callable[[str], Parts],
     size: Callable[[str], int],
     join: Callable[[list[bytes]], str],
     written: Callable[[str], bytes],
     begins_word: Callable[[str], int],
+    by_character: bool = False,
 ) -> Codec:
     """The tokenizer of the vocabulary `learnt`.
 
     `cut` splits a text into (piece, the bytes that spell it if it has no id), `size` gives the
     UTF-8 bytes of the original text that a piece stands for, `written` a piece's own bytes, `join`
-    the text of the written bytes of all ids, and `begins_word` the entry of Codec.words.
+    the text of the written bytes of all ids, and `begins_word` the entry of Codec.words. With
+    `by_character`, `cut` looks at one character at a time, and whole batches are looked up in a
+    table.
     """
     pieces: list[str] = json.loads(learnt)
     ids = {piece: 256 + number for number, piece in enumerate(pieces)}
@@ -58,12 +67,15 @@ def build(
     spelt = [bytes([value]) for value in range(256)] + [written(piece) for piece in pieces]
     dtype = np.min_scalar_type(end)
 
-    def encode(text: str) -> np.ndarray:
+    def numbers(text: str) -> list[int]:
         found: list[int] = []
         for piece, spelling in cut(text):
             number = ids.get(piece)
             found.extend(spelling if number is None else (number,))
-        return np.array(found, dtype)
+        return found
+
+    def encode(text: str) -> np.ndarray:
+        return np.array(numbers(text), dtype)
 
     def decode(given: Any) -> str:
         return join(
@@ -71,4 +83,56 @@ def build(
         )
 
     identity = f"{name}-{hashlib.sha256(learnt).hexdigest()[:32]}"
-    return Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)
+    codec = Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)
+    codec = codec._replace(unknown=np.arange(end + 1) < 256)
+    if not by_character:
+        return codec
+    table = CharacterTable(numbers, dtype)
+    return codec._replace(
+        encode=lambda text: table.encode_all([text])[0], encode_all=table.encode_all
+    )
+
+
+class CharacterTable:
+    """Looks up the ids of every character, each of which has its own, whatever stands beside it."""
+
+    def __init__(self, numbers: Callable[[str], list[int]], dtype: np.dtype) -> None:
+        """`numbers` gives the ids of a character, and is asked once for each."""
+        self._numbers, self._dtype = numbers, dtype
+        self._slot_of = np.full(0x110000, -1, np.int32)  # code point -> row of the tables below
+        self._first = np.empty(0, np.int64)  # place of its first id in _pool
+        self._count = np.empty(0, np.int64)
+        self._pool = np.empty(0, dtype)
+
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text."""
+        joined = "".join(texts)
+        parts = [self._look_up(joined[n : n + AT_ONCE]) for n in range(0, len(joined), AT_ONCE)]
+        counts = np.concatenate([np.zeros(1, np.int64), *(count for _, count in parts)])
+        ids = np.concatenate([np.empty(0, self._dtype), *(found for found, _ in parts)])
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        # the place behind each text's last id
+        stops = np.cumsum(counts)[np.cumsum(lengths)].tolist()
+        return [ids[start:stop] for start, stop in zip([0, *stops], stops)]
+
+    def _look_up(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """(ids of a text, how many each character has)."""
+        points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+        rows = self._slot_of[points]
+        if (rows < 0).any():
+            self._add(np.unique(points[rows < 0]))
+            rows = self._slot_of[points]
+        counts = self._count[rows]
+        stops = np.cumsum(counts)
+        places = np.repeat(self._first[rows] - (stops - counts), counts)
+        return self._pool[places + np.arange(len(places))], counts
+
+    def _add(self, points: np.ndarray) -> None:
+        found = [self._numbers(chr(point)) for point in points.tolist()]
+        counts = np.array([len(ids) for ids in found], np.int64)
+        firsts = len(self._pool) + np.cumsum(counts) - counts
+        rows = len(self._first) + np.arange(len(points))
+        self._pool = np.append(self._pool, np.array([n for ids in found for n in ids], self._dtype))
+        self._first = np.append(self._first, firsts)
+        self._count = np.append(self._count, counts)
+        self._slot_of[points] = rows

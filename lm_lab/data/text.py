@@ -10,8 +10,8 @@ from lm_lab import registry
 from lm_lab.data import store, vocabularies
 from lm_lab.data.documents import Corpus
 from lm_lab.data.loader import Config, Dataset, Split
-from lm_lab.data.writing import Rule
-from lm_lab.types import Codec
+from lm_lab.data.splits import Rule
+from lm_lab.types import Codec, Side
 
 
 class Text:
@@ -70,15 +70,23 @@ class Text:
                 "(config.data.holdout_fraction)"
             )
             print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
-        train, heldout = (self._split(built, name) for name in ("train", "heldout"))
-        texts = built.path / "heldout.texts.jsonl"
-        return Dataset(codec.vocab, built.bytes_of, codec, built.key, train, heldout, tail, texts)
+        sides = {name: self._split(built, name) for name in built.tokens}
+        return Dataset(
+            codec.vocab,
+            built.bytes_of,
+            codec,
+            built.key,
+            sides["train"],
+            sides["heldout"],
+            sides.get("test"),
+            tail,
+            built.path,
+        )
 
-    def _split(self, built: store.Store, name: str) -> Split:
-        tokens = built.train if name == "train" else built.heldout
+    def _split(self, built: store.Store, name: Side) -> Split:
         return Split(
             name,
-            tokens,
+            built.tokens[name],
             built.bytes_of.astype(np.float32),
             self.codec.end_of_document,
             self.config.isolate_documents,

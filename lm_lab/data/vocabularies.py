@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest
+from lm_lab.data.splits import HELDOUT, TRAIN, Rule, assign, survey
 from lm_lab.data.store import cache_directory
-from lm_lab.data.writing import Rule, assign_splits, scan
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
 
@@ -64,8 +66,8 @@ def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        held_out = assign_splits(scan(corpus.read), rule, corpus.source.provides)
-        found = maker.learn(config, _texts(corpus, held_out, False))
+        sides = assign(survey(corpus.read), rule, corpus.form)
+        found = maker.learn(config, _texts(corpus, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(
                 f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
@@ -73,7 +75,8 @@ def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
             )
         _write(path, found)
         if maker.unknown is not None:
-            texts = [_texts(corpus, held_out, side) for side in (False, any(held_out))]
+            judged = HELDOUT if (sides == HELDOUT).any() else TRAIN
+            texts = [_texts(corpus, sides, side) for side in (TRAIN, judged)]
             _warn(name, *(maker.unknown(config, found, side) for side in texts))
     return path
 
@@ -122,10 +125,10 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     print(words, file=sys.stderr, flush=True)
 
 
-def _texts(corpus: Corpus, held_out: list[bool], side: bool) -> Iterator[str]:
-    """The texts, and targets, of the documents of a side."""
-    for document, held in zip(corpus.read(), held_out):
-        if held == side:
+def _texts(corpus: Corpus, sides: np.ndarray, side: int) -> Iterator[str]:
+    """The texts, and targets, of the documents of a side; `sides` has that of each, u8[n]."""
+    for document, own in zip(corpus.read(), sides):
+        if own == side:
             yield document.text
             if document.target is not None:
                 yield document.target

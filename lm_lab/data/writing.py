@@ -1,38 +1,30 @@
-"""Tokenizes documents into the files of a token store, split into train and held-out."""
+"""Tokenizes documents into the files of a token store, each side into its own."""
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lm_lab.data.documents import digest
+from lm_lab.data.documents import SIDES
 from lm_lab.data.progress import Progress
-from lm_lab.types import Codec, DataForm, Document, UserError
+from lm_lab.data.splits import (
+    HELDOUT,
+    TEST,
+    Documents,
+    Known,
+    Rule,
+    assign,
+    facts_of,
+    survey,
+)
+from lm_lab.types import Codec, DataForm, Document, Side, UserError
 
-SplitRule = Literal["documents", "tail"]
-Documents = Callable[[], Iterator[Document]]
 CHANGED = "changed while it was read; run again when it is at rest"
-
-
-class Rule(NamedTuple):
-    """How documents are held out if the source does not say so itself."""
-
-    split: SplitRule
-    fraction: float
-
-
-class DocumentInfo(NamedTuple):
-    """Facts of a document from the first reading."""
-
-    sha256: str  # of all its content
-    bytes: int
-    text: str  # SHA-256 of its text alone: pairs with one source go to one split
-    heldout: bool | None
 
 
 class HashingFile:
@@ -73,27 +65,31 @@ def write(
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    known = scan(documents)
-    held_out = assign_splits(known, rule, kind)
-    names = ("train", "heldout") if any(held_out) else ("all",)
+    known = survey(documents)
+    sides = assign(known, rule, kind)
+    files = files_of(sides)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(HashingFile(folder / f"{name}.tokens")) for name in names]
+        streams = {
+            name: stack.enter_context(HashingFile(folder / f"{name}.tokens"))
+            for name in dict.fromkeys(files.values())
+        }
         listing = stack.enter_context(HashingFile(folder / "documents.jsonl"))
         table = stack.enter_context(HashingFile(folder / "bytes_of.u16"))
         table.write(tokenizer.bytes_of.astype("<u2").tobytes())
-        index = RecordFiles(folder, stack, kind)
+        index = RecordFiles(folder, stack, kind, list(files))
         for number, (document, entry, ids) in enumerate(tokenize(documents, known, tokenizer)):
-            stream = streams[held_out[number]]
+            side = SIDES[sides[number]]
+            stream = streams[files[side]]
             first, size = stream.bytes // dtype.itemsize, sum(map(len, ids))
             place = {"file": stream.name, "offset": first, "tokens": size}
             listing.write(json.dumps(entry | place).encode() + b"\n")
-            index.add(document, held_out[number], (first, first + len(ids[0]), first + size))
+            index.add(document, side, (first, first + len(ids[0]), first + size))
             for part in ids:
                 stream.write(part.astype(dtype).tobytes())
-    splits = _ranges(streams, dtype.itemsize, rule.fraction)
-    totals = {"documents": len(known), "bytes": sum(item.bytes for item in known)}
-    written = (*streams, listing, table, *index.files)
+    splits = _ranges({name: streams[files[name]] for name in files}, dtype.itemsize, rule.fraction)
+    totals = {"documents": len(known), "bytes": int(known.bytes.sum())}
+    written = (*streams.values(), listing, table, *index.files)
     return {
         **totals,
         "dtype": dtype.str,
@@ -102,114 +98,67 @@ def write(
     }
 
 
+def files_of(sides: np.ndarray) -> dict[Side, str]:
+    """The token file of each side that a store has: sides of documents, u8[n]. Where no document is
+    held out, training and held-out text share a file, which is cut.
+    """
+    found = set(sides.tolist())
+    files: dict[Side, str] = {"train": "all", "heldout": "all"}
+    if HELDOUT in found:
+        files = {"train": "train", "heldout": "heldout"}
+    if TEST in found:
+        files["test"] = "test"
+    return files
+
+
 class RecordFiles:
     """The files that records have in addition to their tokens; a stream has none."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: DataForm) -> None:
+    def __init__(
+        self, folder: Path, stack: contextlib.ExitStack, kind: DataForm, sides: Sequence[Side]
+    ) -> None:
         """Creates the files; the stack closes them."""
-        sides = () if kind == "stream" else ("train", "heldout")
-        names = [
-            [f"{side}.index", *([f"{side}.labels"] if kind == "labelled" else [])] for side in sides
-        ]
-        self._sides = [
-            [stack.enter_context(HashingFile(folder / name)) for name in pair] for pair in names
-        ]
-        self.files = [file for pair in self._sides for file in pair]
-        if kind == "pairs":
-            self.files.append(stack.enter_context(HashingFile(folder / "heldout.texts.jsonl")))
 
-    def add(self, document: Document, heldout: bool, place: tuple[int, int, int]) -> None:
-        """Adds a record at (first token, first of the target, end) of its split."""
-        if not self._sides:
-            return
-        index, *labels = self._sides[heldout]
-        index.write(np.array(place, "<i8").tobytes())
-        for file in labels:
-            file.write(np.array(document.label, "<f4").tobytes())
-        if heldout and document.target is not None:
-            self.files[-1].write(
-                json.dumps({"source": document.text, "target": document.target}).encode() + b"\n"
-            )
+        def create(name: str) -> HashingFile:
+            return stack.enter_context(HashingFile(folder / name))
 
+        sides = () if kind == "stream" else sides
+        self._index = {side: create(f"{side}.index") for side in sides}
+        labelled = sides if kind == "labelled" else ()
+        self._labels = {side: create(f"{side}.labels") for side in labelled}
+        judged = sides[1:] if kind == "pairs" else ()
+        self._texts = {side: create(f"{side}.texts.jsonl") for side in judged}
+        self.files = [part[side] for side in sides for part in (self._index, self._labels) if part]
+        self.files += self._texts.values()
 
-def scan(documents: Documents) -> list[DocumentInfo]:
-    """Hash and size of every document."""
-    known = []
-    with Progress("Reading text") as progress:
-        for document in documents():
-            known.append(document_info(document))
-            progress.add(known[-1].bytes)
-    return known
-
-
-def document_info(document: Document) -> DocumentInfo:
-    """Hashes and size of a document."""
-    data = document.text.encode()
-    text = sha256 = hashlib.sha256(data).hexdigest()
-    target = b"" if document.target is None else document.target.encode()
-    if document.target is not None or document.label is not None:
-        sha256 = digest([data, target, repr(document.label)])
-    return DocumentInfo(sha256, len(data) + len(target), text, document.heldout)
-
-
-def assign_splits(known: list[DocumentInfo], rule: Rule, kind: DataForm) -> list[bool]:
-    """Whether each document is held out.
-
-    A stream that is cut at its tail holds out no document; a single document is always cut so.
-    Raises UserError for an empty split.
-    """
-    stated = [item.heldout for item in known if item.heldout is not None]
-    if stated:
-        if all(stated) or not any(stated):
-            raise UserError(
-                "config.data.source: gives no text to train on, or none that is held out; name "
-                "both files"
-            )
-        return [bool(item.heldout) for item in known]
-    if rule.split == "documents" and (kind != "stream" or len(known) > 1):
-        return choose(known, rule.fraction, kind)
-    if kind != "stream":
-        raise UserError(
-            "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "
-            "'documents'"
-        )
-    return [False] * len(known)
-
-
-def choose(known: list[DocumentInfo], fraction: float, kind: DataForm = "stream") -> list[bool]:
-    """Which documents are held out: those whose hash, as a number in [0, 1), is below `fraction`.
-
-    Only the text decides: a document stays in its split when others come or go or it is renamed,
-    and copies of a text share a split. Each split gets at least one text. Raises UserError if all
-    are copies of one text.
-    """
-    hashes = {item.text for item in known}
-    if len(hashes) < 2:
-        tail = "set config.data.split='tail' to hold out the end of the text"
-        remedy = tail if kind == "stream" else "give more, or config.data.source.heldout_path"
-        raise UserError(
-            "config.data.split: 'documents' needs at least two different documents and the source "
-            f"has {len(hashes)}; {remedy}"
-        )
-    lowest, highest = min(hashes), max(hashes)
-    limit = int(fraction * 2**64)
-    below = {sha: int(sha[:16], 16) < limit for sha in hashes} | {lowest: True, highest: False}
-    return [below[item.text] for item in known]
+    def add(self, document: Document, side: Side, place: tuple[int, int, int]) -> None:
+        """Adds a record at (first token, first of the target, end) of its side."""
+        if side in self._index:
+            self._index[side].write(np.array(place, "<i8").tobytes())
+        if side in self._labels:
+            self._labels[side].write(np.array(document.label, "<f4").tobytes())
+        if side in self._texts:
+            texts = {"source": document.text, "target": document.target}
+            self._texts[side].write(json.dumps(texts).encode() + b"\n")
 
 
 def tokenize(
-    documents: Documents, known: list[DocumentInfo], tokenizer: Codec
+    documents: Documents, known: Known, tokenizer: Codec
 ) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
     """Yields every document, its entry for the listing, and the ids of its text and of its target.
 
     The ids end with end_of_document. Raises UserError for a document that changed since the first
     reading.
     """
-    with Progress("Tokenizing", sum(item.bytes for item in known)) as progress:
+    with Progress("Tokenizing", int(known.bytes.sum())) as progress:
         for document, expected in zip(documents(), known):
-            if document_info(document) != expected:
+            if facts_of(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
-            entry = {"name": document.name, "sha256": expected.sha256, "bytes": expected.bytes}
+            entry = {
+                "name": document.name,
+                "sha256": expected.sha256.hex(),
+                "bytes": expected.bytes,
+            }
             if document.target is None:
                 ids = [tokenizer.encode(document.text)]
             else:
@@ -230,23 +179,20 @@ def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
     return found
 
 
-def _ranges(streams: list[HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:
-    """The place of each split: a file of its own, or a part of the only file."""
-    sizes = [stream.bytes // itemsize for stream in streams]
-    if len(streams) == 2:
-        pairs = zip(("train", "heldout"), streams, sizes)
-        return {
-            name: {"file": stream.name, "start": 0, "stop": size} for name, stream, size in pairs
-        }
-    # nanoGPT's cut of n characters is int(0.9 n); the end of the last document is not counted.
-    cut = int((1 - fraction) * (sizes[0] - 1))
-    if not 0 < cut < sizes[0]:
-        raise UserError(
-            f"config.data.holdout_fraction: {sizes[0]} tokens cannot be split at {fraction}; give "
-            "more text"
-        )
-    file = streams[0].name
-    return {
-        "train": {"file": file, "start": 0, "stop": cut},
-        "heldout": {"file": file, "start": cut, "stop": sizes[0]},
+def _ranges(streams: Mapping[Side, HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:
+    """The place of each side: a file of its own, or a part of the file of two."""
+    places = {
+        name: {"file": stream.name, "start": 0, "stop": stream.bytes // itemsize}
+        for name, stream in streams.items()
     }
+    if streams["train"] is streams["heldout"]:
+        # nanoGPT's cut of n characters is int(0.9 n); the end of the last document is not counted.
+        size = places["train"]["stop"]
+        cut = int((1 - fraction) * (size - 1))
+        if not 0 < cut < size:
+            raise UserError(
+                f"config.data.holdout_fraction: {size} tokens cannot be split at {fraction}; give "
+                "more text"
+            )
+        places["train"]["stop"] = places["heldout"]["start"] = cut
+    return places

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from lm_lab.contracts import Source
+from lm_lab.data.documents import FIELDS
 from lm_lab.laws import expect, tiny
 from lm_lab.types import Document
 
@@ -37,19 +38,15 @@ def documents(subject: Subject) -> None:
     """There are documents, in the form that `provides` says."""
     found = subject.first()
     expect(bool(found), "it gives no documents")
-    provides = subject.source.provides
+    provides = subject.source.form(subject.config)
     for number, document in enumerate(found, start=1):
         expect(
             isinstance(document, Document),
             f"document {number} is a {type(document).__name__}, not a Document",
         )
-        missing = {
-            "stream": False,
-            "pairs": document.target is None,
-            "labelled": document.label is None,
-        }[provides]
-        wanted = {"pairs": "target", "labelled": "label"}.get(provides)
-        expect(not missing, f"document {number} has no {wanted}, though provides is {provides!r}")
+        for field in FIELDS[provides]:
+            given = getattr(document, field) is not None
+            expect(given, f"document {number} has no {field}, though provides is {provides!r}")
 
 
 def repeatable(subject: Subject) -> None:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, setting
+from lm_lab.schema import Chosen, modules_by_label, setting
 from lm_lab.train.optimizer import Update
 from lm_lab.types import UserError
 
@@ -114,6 +115,30 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """The `evaluation` section of a config: what the model is judged by beside its held-out text.
+    Nothing here changes what is trained.
+    """
+
+    tasks: tuple[tuple[str, Chosen], ...] = modules_by_label(
+        "tasks by labels of your own: LABEL brings eval/LABEL/METRIC",
+        registry.modules("evaluation.tasks"),
+    )
+    every_steps: int | None = setting(
+        "steps between evaluations by the tasks; None: at the end only", None, low=1
+    )
+    whole: bool = setting(
+        "at the end the likelihood of all held-out text, each token once: eval/heldout_whole/nll",
+        False,
+    )
+    stride: int | None = setting(
+        "tokens from one window to the next where whole texts are judged; None: half a window",
+        None,
+        low=1,
+    )
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A resolved config; families, objectives, sources and tokenizers bring settings classes of
     their own.
@@ -132,6 +157,7 @@ class Experiment:
     train: TrainConfig
     mesh: sharding.Config
     precision: Precision
+    evaluation: Evaluation = Evaluation()
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -144,6 +170,7 @@ class Experiment:
             self.data.tokenizer.name,
             self.optimizer.name,
             self.schedule.name,
+            *(task.name for _, task in self.evaluation.tasks),
         )
 
     @property

@@ -24,6 +24,7 @@ from lm_lab.train.sections import (
     END,
     Difference,
     Values,
+    decides,
     differences,
     key_table,
     spec,
@@ -70,7 +71,7 @@ def claim(directory: Path, resolved: Values) -> Claim:
     table = key_table(resolved)
     changes = differences(stored, json.loads(json.dumps(resolved)), table)
     for change in changes:
-        if change.key not in table.harmless | table.files and change.key not in END:
+        if decides(change.key, table) and change.key not in (*table.files, *END):
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "

@@ -16,6 +16,7 @@ from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.schema import (
     Chosen,
+    Modules,
     chosen_name,
     keys,
     module,
@@ -24,7 +25,7 @@ from lm_lab.schema import (
     section,
     setting,
 )
-from lm_lab.train.experiment import Precision, TrainConfig
+from lm_lab.train.experiment import Evaluation, Precision, TrainConfig
 from lm_lab.types import UserError
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
@@ -53,6 +54,9 @@ class Config:
     )
     mesh: sharding.Config = section("the devices", sharding.Config)
     precision: Precision = section("the dtypes", Precision)
+    evaluation: Evaluation = section(
+        "by what the model is judged beside its held-out text", Evaluation, changes_result=False
+    )
 
 
 SECTIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "seed")
@@ -76,6 +80,12 @@ class Difference(NamedTuple):
 
 
 ABSENT = object()
+
+HARMLESS = tuple(  # sections of which no key decides the result, also where it is gone
+    f"{field.name}."
+    for field in dataclasses.fields(Config)
+    if not field.metadata.get("changes_result", True)
+)
 
 
 def flat(values: Values, prefix: str = "") -> Flat:
@@ -107,16 +117,29 @@ def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield from _modules(mark["section"], value, f"{key}.")
         elif "modules" in mark:
             name = chosen_name(value, mark["tag"], mark["default_name"])
-            if name is not None:
-                yield f"{key}.{mark['tag']}", name
-                with contextlib.suppress(UserError):
-                    yield from _modules(mark["modules"].settings(name, key), value, f"{key}.")
+            yield from _named(mark["modules"], mark["tag"], name, value, key)
+        elif "modules_by_label" in mark:
+            for label, each in value.items() if isinstance(value, Mapping) else ():
+                name = chosen_name(each, mark["tag"], None)
+                yield from _named(
+                    mark["modules_by_label"], mark["tag"], name, each, f"{key}.{label}"
+                )
         elif "options" in mark:
             name = chosen_name(value, "name", option_name(field, field.default))
             if name is not None and name not in mark["options"]:
                 yield f"{key}.name", name
             with contextlib.suppress(UserError, KeyError):
                 yield from _modules(option_classes(field, name, key)[name or ""], value, f"{key}.")
+
+
+def _named(
+    kind: Modules, tag: str, name: str | None, value: Any, key: str
+) -> Iterator[tuple[str, str]]:
+    """The module that a field names, and those that its settings name."""
+    if name is not None:
+        yield f"{key}.{tag}", name
+        with contextlib.suppress(UserError):
+            yield from _modules(kind.settings(name, key), value, f"{key}.")
 
 
 def names_modules_of(values: Values, others: Sequence[Values]) -> bool:
@@ -157,8 +180,13 @@ def deciding(values: Values, table: KeyTable) -> Flat:
     return {
         key: value
         for key, value in spec(values, table).items()
-        if key not in table.harmless | table.files
+        if decides(key, table) and key not in table.files
     }
+
+
+def decides(key: str, table: KeyTable) -> bool:
+    """Whether a key may decide the result of a run, the content of files apart."""
+    return key not in table.harmless and not key.startswith(HARMLESS)
 
 
 def differences(stored: Values, asked: Values, table: KeyTable) -> list[Difference]:

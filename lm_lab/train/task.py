@@ -132,7 +132,7 @@ class Task:
             return loader.eval_set(self.batches(dataset.heldout, 0, rows), most_batches)
 
         def targets() -> list[str]:
-            lines = dataset.texts.read_text().splitlines()
+            lines = dataset.texts("heldout").read_text().splitlines()
             return [json.loads(line)["target"] for line in lines]
 
         return EvaluationData(

@@ -75,7 +75,7 @@ def test_the_eval_set_has_every_held_out_record_once_and_then_padding(dataset):
     assert not eval_set.segments[1, 2:].any()
     assert not eval_set.bytes[1, 2:].any()
     assert eval_set.bytes.sum() == sum(len(target.encode()) for _, target in rows()[50:])
-    stored = [json.loads(line) for line in dataset.texts.read_text().splitlines()]
+    stored = [json.loads(line) for line in dataset.texts("heldout").read_text().splitlines()]
     assert [(each["source"], each["target"]) for each in stored] == rows()[50:]
 
 
@@ -192,7 +192,7 @@ def test_labels_travel_with_their_texts(tmp_path):
 
 
 def test_the_manifest_covers_what_is_kept_of_records(dataset):
-    folder = dataset.texts.parent
+    folder = dataset.folder
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["files"]) == {file.name for file in folder.iterdir()} - {"manifest.json"}
     assert manifest["records"] == "pairs"
@@ -200,6 +200,6 @@ def test_the_manifest_covers_what_is_kept_of_records(dataset):
 
 
 def test_damaged_records_are_seen(dataset, source, tmp_path):
-    (dataset.texts.parent / "train.index").write_bytes(b"")
+    (dataset.folder / "train.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"damaged \(train\.index: 0 bytes instead of \d+\)"):
         open_pairs(source, tmp_path)

@@ -9,8 +9,8 @@ import pytest
 from lm_lab.data import store, vocabularies
 from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import pairs
+from lm_lab.data.splits import Rule
 from lm_lab.data.tokenizers import byte, words
-from lm_lab.data.writing import Rule
 from lm_lab.types import UserError
 from tests.pairs import write
 

@@ -11,7 +11,7 @@ from typing import Literal
 from lm_lab.contracts import Source
 from lm_lab.data import files, tables
 from lm_lab.schema import setting
-from lm_lab.types import Document, UserError
+from lm_lab.types import Document, Side, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,9 @@ def documents(config: Config) -> Iterator[Document]:
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose
     label is no number.
     """
-    yield from _read(config, "path", config.path, None if config.heldout_path is None else False)
+    yield from _read(config, "path", config.path, None if config.heldout_path is None else "train")
     if config.heldout_path is not None:
-        yield from _read(config, "heldout_path", config.heldout_path, True)
+        yield from _read(config, "heldout_path", config.heldout_path, "heldout")
 
 
 def fingerprint(config: Config) -> str:
@@ -52,7 +52,7 @@ def fingerprint(config: Config) -> str:
     )
 
 
-def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator[Document]:
+def _read(config: Config, key: str, path: str, split: Side | None) -> Iterator[Document]:
     rows = (tables.tab_separated if config.form == "tabs" else tables.comma_separated)(key, path)
     header = next(rows).fields if config.header else None
     places = [tables.column(name, header, "text") for name in config.text]
@@ -62,7 +62,7 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
         label = _number(tables.field(row, place, key), f"config.data.source.{key}: {row.where}")
         file, _, line = row.where.rpartition(":")
         if text.strip():
-            yield Document(f"{Path(file).name}:{line}", text, label=label, heldout=heldout)
+            yield Document(f"{Path(file).name}:{line}", text, label=label, split=split)
 
 
 def _number(text: str, where: str) -> float:

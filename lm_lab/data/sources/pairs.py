@@ -10,7 +10,7 @@ from typing import Literal
 from lm_lab.contracts import Source
 from lm_lab.data import files, tables
 from lm_lab.schema import setting
-from lm_lab.types import Document, UserError
+from lm_lab.types import Document, Side, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,9 @@ def documents(config: Config) -> Iterator[Document]:
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or has an
     empty source or target.
     """
-    yield from _read(config, "path", config.path, None if config.heldout_path is None else False)
+    yield from _read(config, "path", config.path, None if config.heldout_path is None else "train")
     if config.heldout_path is not None:
-        yield from _read(config, "heldout_path", config.heldout_path, True)
+        yield from _read(config, "heldout_path", config.heldout_path, "heldout")
 
 
 def fingerprint(config: Config) -> str:
@@ -82,7 +82,7 @@ def as_source(config: Config, text: str) -> str:
     return _spell(given, "source", config)
 
 
-def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator[Document]:
+def _read(config: Config, key: str, path: str, split: Side | None) -> Iterator[Document]:
     rows, places = _rows(config, key, path), (0, 1)
     if config.form != "lines":
         header = next(rows).fields if config.header else None
@@ -96,7 +96,7 @@ def _read(config: Config, key: str, path: str, heldout: bool | None) -> Iterator
             )
         file, _, line = row.where.rpartition(":")
         source, target = as_source(config, source), _spell(target, "target", config)
-        yield Document(f"{Path(file).name}:{line}", source, target, heldout=heldout)
+        yield Document(f"{Path(file).name}:{line}", source, target, split=split)
 
 
 def _rows(config: Config, key: str, path: str) -> Iterator[tables.Row]:

@@ -55,6 +55,7 @@ def make(config: Config, learnt: bytes) -> Codec:
         join=_join,
         written=lambda piece: piece.encode(),
         begins_word=lambda piece: int(piece.isalnum() or piece == "_"),
+        by_character=True,
     )
 
 

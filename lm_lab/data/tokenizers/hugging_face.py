@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +83,10 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     def encode(text: str) -> np.ndarray:
         return np.array(begin + library.plain.encode(text, add_special_tokens=False).ids, dtype)
 
+    def encode_all(given: Sequence[str]) -> list[np.ndarray]:
+        found = library.plain.encode_batch_fast(list(given), add_special_tokens=False)
+        return [np.array(begin + part.ids, dtype) for part in found]
+
     def decode(ids: Any) -> str:
         shown = [
             number
@@ -103,7 +108,29 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     mask = next((special[name] for name in MASKS if name in special), None)
     found = Codec(identity, len(texts), end, bytes_of, words, ends, encode, decode)
     stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
-    return found._replace(mask=mask, stray=stray, sentinels=sentinels(special))
+    return found._replace(
+        mask=mask,
+        stray=stray,
+        sentinels=sentinels(special),
+        unknown=_unknown(facts, len(texts)),
+        encode_all=encode_all,
+    )
+
+
+def _unknown(facts: dict[str, Any], vocab: int) -> np.ndarray:
+    """bool[vocab]: the unknown token, and the bytes of a model that falls back on them."""
+    model = facts["model"]
+    found = np.zeros(vocab, bool)
+    pieces = model["vocab"]
+    listed = isinstance(pieces, list)
+    names = [piece for piece, _ in pieces] if listed else list(pieces)
+    if model.get("byte_fallback"):
+        spelling = [name for name in names if re.fullmatch(r"<0x[0-9A-F]{2}>", name)]
+        found[[names.index(name) if listed else pieces[name] for name in spelling]] = True
+    unknown = model.get("unk_id") if listed else pieces.get(model.get("unk_token"))
+    if unknown is not None:
+        found[unknown] = True
+    return found
 
 
 def sentinels(special: dict[str, int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ come back, because SentencePiece writes it for a space.
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -83,8 +83,15 @@ def make(config: Config, learnt: bytes) -> Codec:
     ends = [data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for data in written]
     dtype = np.min_scalar_type(count)
 
+    def spells(number: int) -> bool:
+        return processor.IsByte(number) or processor.IsUnknown(number)
+
     def encode(text: str) -> np.ndarray:
-        return np.array(processor.EncodeAsIds(text), dtype)
+        return processor.EncodeAsNumpy(text).astype(dtype)
+
+    def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
+        found = processor.EncodeAsNumpy(list(texts), num_threads=-1)  # -1: a thread for each core
+        return [ids.astype(dtype) for ids in found]
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()
@@ -103,6 +110,8 @@ def make(config: Config, learnt: bytes) -> Codec:
         np.array([*ends, True]),
         encode,
         decode,
+        unknown=np.array([*map(spells, range(count)), False]),
+        encode_all=encode_all,
     )
 
 

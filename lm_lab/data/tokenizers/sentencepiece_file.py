@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,10 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     written = _written(target, ids, vocab)
     dtype = np.min_scalar_type(vocab - 1)
 
+    def by_ids(texts: Sequence[str]) -> list[np.ndarray]:
+        found = target.EncodeAsNumpy(list(texts), num_threads=-1)  # -1: a thread for each core
+        return [np.array([*begin, *part], dtype) if begin else part.astype(dtype) for part in found]
+
     def encoder(processor: Any) -> Callable[[str], np.ndarray]:
         unknown = ids.get(processor.IdToPiece(processor.unk_id()), 0)
 
@@ -92,6 +96,8 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
         decode,
         encode_source=None if target is source else encoder(source),
         sentinels=tuple(range(vocab - 1, size - 1, -1)),
+        unknown=_unknown(target, ids, vocab),
+        encode_all=by_ids if config.vocab_file is None else None,
     )
 
 
@@ -141,6 +147,17 @@ def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
             found[number] = written_by(target, known[piece])
         elif piece not in special and not LANGUAGE.fullmatch(piece):  # of sources alone
             found[number] = piece.replace(SPACE, " ").encode()
+    return found
+
+
+def _unknown(target: Any, ids: dict[str, int], vocab: int) -> np.ndarray:
+    """bool[vocab]: the fallback bytes and the unknown piece."""
+    found = np.zeros(vocab, bool)
+    for number in range(target.GetPieceSize()):
+        if target.IsUnknown(number):
+            found[ids.get(target.IdToPiece(number), 0)] = True
+        elif target.IsByte(number) and target.IdToPiece(number) in ids:
+            found[ids[target.IdToPiece(number)]] = True
     return found
 
 

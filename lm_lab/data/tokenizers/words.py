@@ -36,7 +36,11 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The words, most frequent first, in alphabetical order among equals."""
     counts = Counter(word for text in texts for word in text.split(" "))
     ranked = sorted(
-        (word for word in counts if counts[word] >= config.least_count),
+        (
+            word
+            for word in counts
+            if counts[word] >= config.least_count and len(word.encode()) < subword.LONGEST
+        ),
         key=lambda w: (-counts[w], w),
     )
     return subword.dump(ranked[: config.most_words])

@@ -10,7 +10,7 @@ from lm_lab.types import UserError
 
 def read(config):
     return [
-        (document.text, document.target, document.heldout) for document in pairs.documents(config)
+        (document.text, document.target, document.split) for document in pairs.documents(config)
     ]
 
 
@@ -38,10 +38,10 @@ def test_aligned_files_and_held_out_ones(tmp_path):
     one, other = file(tmp_path, "a\nb\n", "a.en"), file(tmp_path, "c\nd\n", "a.de.gz")
     config = pairs.Config(f"{one},{other}", f"{other},{one}", form="lines")
     assert read(config) == [
-        ("a", "c", False),
-        ("b", "d", False),
-        ("c", "a", True),
-        ("d", "b", True),
+        ("a", "c", "train"),
+        ("b", "d", "train"),
+        ("c", "a", "heldout"),
+        ("d", "b", "heldout"),
     ]
 
 

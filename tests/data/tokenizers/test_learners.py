@@ -50,6 +50,10 @@ def test_every_text_comes_back_and_its_bytes_are_counted(config):
         assert not len(ids) or int(ids.max()) < tokenizer.end_of_document
         assert tokenizer.decode([*ids.tolist(), tokenizer.end_of_document]) == text
         assert int(tokenizer.bytes_of[ids].sum()) == len(text.encode()) + more
+    batch = tokenizer.encode_batch(TEXTS)
+    assert [(ids.dtype, ids.tolist()) for ids in batch] == [
+        (ids.dtype, ids.tolist()) for ids in map(tokenizer.encode, TEXTS)
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=repr)

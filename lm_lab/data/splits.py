@@ -1,0 +1,161 @@
+"""Which side each document is on: trained on, held out, or kept for the test at the end."""
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from lm_lab.data.documents import SIDES, digest
+from lm_lab.data.progress import Progress
+from lm_lab.types import DataForm, Document, UserError
+
+SplitRule = Literal["documents", "tail"]
+Documents = Callable[[], Iterator[Document]]
+TRAIN, HELDOUT, TEST = range(len(SIDES))
+UNSTATED = -1
+DIGEST = 32  # bytes of a SHA-256
+
+
+class Rule(NamedTuple):
+    """How documents are held out if the source does not say so itself."""
+
+    split: SplitRule
+    fraction: float
+
+
+class Facts(NamedTuple):
+    """What the first reading finds of a document."""
+
+    sha256: bytes  # of all its content
+    text_sha256: bytes  # of its text alone: pairs with one source go to one split
+    bytes: int
+    side: int  # that the source states, an index of SIDES, or UNSTATED
+
+
+class Known:
+    """The facts of all documents of a source, in 73 bytes each."""
+
+    def __init__(self) -> None:
+        """Of none yet."""
+        self._sha256, self._text_sha256 = bytearray(), bytearray()
+        self._bytes, self._stated = array("q"), array("b")
+
+    def __len__(self) -> int:
+        """How many documents."""
+        return len(self._bytes)
+
+    def __iter__(self) -> Iterator[Facts]:
+        """The facts, in the order of the documents."""
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> Facts:
+        """The facts of a document."""
+        place = slice(number * DIGEST, (number + 1) * DIGEST)
+        digests = bytes(self._sha256[place]), bytes(self._text_sha256[place])
+        return Facts(*digests, self._bytes[number], self._stated[number])
+
+    def add(self, facts: Facts) -> None:
+        """Adds those of the next document."""
+        self._sha256 += facts.sha256
+        self._text_sha256 += facts.text_sha256
+        self._bytes.append(facts.bytes)
+        self._stated.append(facts.side)
+
+    @property
+    def text_sha256(self) -> np.ndarray:
+        """SHA-256 of the texts, u8[n, 32]."""
+        return np.frombuffer(bytes(self._text_sha256), np.uint8).reshape(-1, DIGEST)
+
+    @property
+    def bytes(self) -> np.ndarray:
+        """UTF-8 bytes of text and target, i64[n]."""
+        return np.array(self._bytes, np.int64)
+
+    @property
+    def stated(self) -> np.ndarray:
+        """The sides that the source states, i8[n]; UNSTATED where it states none."""
+        return np.array(self._stated, np.int8)
+
+
+def survey(documents: Documents) -> Known:
+    """The facts of every document."""
+    known = Known()
+    with Progress("Reading text") as progress:
+        for document in documents():
+            facts = facts_of(document)
+            known.add(facts)
+            progress.add(facts.bytes)
+    return known
+
+
+def facts_of(document: Document) -> Facts:
+    """Hashes and size of a document."""
+    data = document.text.encode()
+    text = sha256 = hashlib.sha256(data).digest()
+    target = b"" if document.target is None else document.target.encode()
+    rejected = [] if document.rejected is None else [document.rejected.encode()]
+    if document.target is not None or document.label is not None:
+        sha256 = bytes.fromhex(digest([data, target, repr(document.label), *rejected]))
+    side = UNSTATED if document.split is None else SIDES.index(document.split)
+    return Facts(sha256, text, len(data) + len(target) + sum(map(len, rejected)), side)
+
+
+def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
+    """The side of each document, an index of SIDES, u8[n].
+
+    Where the source states what is held out, everything else that is not test is trained on. Else
+    the rule divides what is not test. A stream that is cut at its tail holds out no document; a
+    single document is always cut so. Raises UserError for an empty side.
+    """
+    stated = known.stated
+    sides = np.where(stated == UNSTATED, TRAIN, stated).astype(np.uint8)
+    if (sides == HELDOUT).any() or (stated == TRAIN).any():
+        if not ((sides == TRAIN).any() and (sides == HELDOUT).any()):
+            raise UserError(
+                "config.data.source: gives no text to train on, or none that is held out; name "
+                "both files"
+            )
+        return sides
+    rest = np.flatnonzero(sides == TRAIN)
+    if not len(rest):
+        raise UserError("config.data.source: gives text for the test alone, and none to train on")
+    if rule.split == "documents" and (kind != "stream" or len(rest) > 1):
+        sides[rest] = choose(known.text_sha256[rest], rule.fraction, kind)
+    elif kind != "stream":
+        raise UserError(
+            "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "
+            "'documents'"
+        )
+    return sides
+
+
+def choose(text_sha256: np.ndarray, fraction: float, kind: DataForm = "stream") -> np.ndarray:
+    """Which documents are held out, bool[n]: those whose hash u8[n, 32], as a number in [0, 1), is
+    below `fraction`.
+
+    Only the text decides: a document stays in its split when others come or go or it is renamed,
+    and copies of a text share a split. Each split gets at least one text. Raises UserError if all
+    are copies of one text.
+    """
+    copies_of_first = (text_sha256 == text_sha256[0]).all(-1)
+    if copies_of_first.all():
+        tail = "set config.data.split='tail' to hold out the end of the text"
+        remedy = tail if kind == "stream" else "give more, or config.data.source.heldout_path"
+        raise UserError(
+            "config.data.split: 'documents' needs at least two different documents and the source "
+            f"has 1; {remedy}"
+        )
+    heads = text_sha256[:, :8].copy().view(">u8")[:, 0]
+    below = heads < min(int(fraction * 2**64), 2**64 - 1)
+    lowest = min(row.tobytes() for row in text_sha256[heads == heads.min()])
+    highest = max(row.tobytes() for row in text_sha256[heads == heads.max()])
+    below[_is(text_sha256, lowest)] = True
+    below[_is(text_sha256, highest)] = False
+    return below
+
+
+def _is(text_sha256: np.ndarray, sha256: bytes) -> np.ndarray:
+    """Where a hash stands among others, bool[n]."""
+    return (text_sha256 == np.frombuffer(sha256, np.uint8)).all(-1)
