@@ -292,8 +292,8 @@ def builders(tmp_path):
 
     yield start
     for process in started:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with process:
+            process.send_signal(signal.SIGKILL)
 
 
 def finish(process):
