@@ -34,9 +34,9 @@ def study():
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
     three = product(param("seed", [0, 1, 2]), param("optimizer.peak_rate", [3e-3]))
-    # the first diverges, the second completes, the third fails
-    odd = [{"optimizer.peak_rate": 1e30}, {"model.width": 8}, {"mesh.data": 3}]
-    points = chain(three, odd) if "whole" in __file__ else chain(three[:1], odd[:2])
+    # the first diverges, the second fails, the third completes
+    odd = [{"optimizer.peak_rate": 1e30}, {"mesh.data": 3}, {"model.width": 8}]
+    points = chain(three, odd) if "whole" in __file__ else chain(three[:2], odd[:1])
     return Study("tiny", "Does it end?", tiny.get_config(), points, {"kind": "isoflop"})
 """
 POPULATION = (
@@ -58,7 +58,7 @@ def sweep(home: Path) -> Path:
     folder, study = home / "sweep", home / "whole.py"
     if not folder.exists():
         study.write_text(STUDY)
-        ended = lm_lab_anew("sweep", study, f"--workdir={folder}", "--workers=2")
+        ended = lm_lab_anew("sweep", study, f"--workdir={folder}", "--workers=1")
         assert ended.returncode == 1, ended.stderr  # one run failed
         assert "6 runs: 4 complete, 1 diverged, 1 failed" in ended.stdout
     return folder
@@ -66,12 +66,12 @@ def sweep(home: Path) -> Path:
 
 def test_one_diverged_and_one_failed_run_do_not_stop_the_others_and_are_named(sweep: Path):
     states = [(row["status"], row["message"]) for row in rows(sweep)]
-    assert [status for status, _ in states] == ["complete"] * 3 + ["diverged", "complete", "failed"]
+    assert [status for status, _ in states] == ["complete"] * 3 + ["diverged", "failed", "complete"]
     page = (sweep / "report.html").read_text()
     for status, message in states:
         assert status == "complete" or message.split(";")[0] in page
     assert "no longer finite at step" in states[3][1]
-    assert "config.mesh: data 3" in states[5][1]
+    assert "config.mesh: data 3" in states[4][1]
 
 
 def test_a_sweep_whose_launcher_is_killed_ends_in_the_same_rows_and_then_redoes_nothing(
@@ -84,7 +84,7 @@ def test_a_sweep_whose_launcher_is_killed_ends_in_the_same_rows_and_then_redoes_
     ended = lm_lab(*words)
     assert ended.returncode == 0, ended.stderr
     found, wanted = rows(tmp_path), {row["name"]: row for row in rows(sweep)}
-    assert [row["status"] for row in found] == ["complete", "diverged", "complete"]
+    assert [row["status"] for row in found] == ["complete", "complete", "diverged"]
     assert found == [{key: wanted[row["name"]][key] for key in row} for row in found]
     complete = [row["name"] for row in found if row["status"] == "complete"]
     for name in complete:
