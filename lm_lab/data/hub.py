@@ -37,8 +37,8 @@ class Split(NamedTuple):
 
 @functools.cache
 def commit(name: str, revision: str) -> str:
-    """The commit of a revision: asked of the hub, once a process, or what it last was where the hub is out of
-    reach. Raises UserError where neither says it.
+    """The commit of a revision: asked of the hub once a process, or what it last was where the hub
+    is out of reach. Raises UserError where neither says it.
     """
     if COMMIT.fullmatch(revision):
         return revision
