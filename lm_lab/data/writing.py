@@ -14,11 +14,11 @@ from lm_lab.data.documents import SIDES
 from lm_lab.data.progress import Progress
 from lm_lab.data.splits import (
     HELDOUT,
+    LEFT_OUT,
     TEST,
     Documents,
-    Known,
     Rule,
-    assign,
+    Survey,
     facts_of,
     survey,
 )
@@ -65,9 +65,8 @@ def write(
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    known = survey(documents)
-    sides = assign(known, rule, kind)
-    files = files_of(sides)
+    found = survey(documents, rule, kind)
+    files = files_of(found.sides)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
         streams = {
@@ -78,8 +77,7 @@ def write(
         table = stack.enter_context(HashingFile(folder / "bytes_of.u16"))
         table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         index = RecordFiles(folder, stack, kind, list(files))
-        for number, (document, entry, ids) in enumerate(tokenize(documents, known, tokenizer)):
-            side = SIDES[sides[number]]
+        for document, side, entry, ids in tokenize(documents, found, tokenizer):
             stream = streams[files[side]]
             first, size = stream.bytes // dtype.itemsize, sum(map(len, ids))
             place = {"file": stream.name, "offset": first, "tokens": size}
@@ -88,7 +86,8 @@ def write(
             for part in ids:
                 stream.write(part.astype(dtype).tobytes())
     splits = _ranges({name: streams[files[name]] for name in files}, dtype.itemsize, rule.fraction)
-    totals = {"documents": len(known), "bytes": int(known.bytes.sum())}
+    totals = {"documents": int(found.kept.sum()), "bytes": found.bytes}
+    totals |= {"left_out": found.left_out} if rule.facts else {}
     written = (*streams.values(), listing, table, *index.files)
     return {
         **totals,
@@ -143,17 +142,20 @@ class RecordFiles:
 
 
 def tokenize(
-    documents: Documents, known: Known, tokenizer: Codec
-) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
-    """Yields every document, its entry for the listing, and the ids of its text and of its target.
+    documents: Documents, found: Survey, tokenizer: Codec
+) -> Iterator[tuple[Document, Side, dict[str, Any], list[np.ndarray]]]:
+    """Yields every document that is read, its side, its entry for the listing, and the ids of its
+    text and of its target.
 
     The ids end with end_of_document. Raises UserError for a document that changed since the first
     reading.
     """
-    with Progress("Tokenizing", int(known.bytes.sum())) as progress:
-        for document, expected in zip(documents(), known):
+    with Progress("Tokenizing", found.bytes) as progress:
+        for document, expected, side in zip(documents(), found.known, found.sides.tolist()):
             if facts_of(document) != expected:
                 raise UserError(f"config.data.source: {document.name} {CHANGED}")
+            if side == LEFT_OUT:
+                continue
             entry = {
                 "name": document.name,
                 "sha256": expected.sha256.hex(),
@@ -163,7 +165,7 @@ def tokenize(
                 ids = [tokenizer.encode(document.text)]
             else:
                 ids = [tokenizer.of_source(document.text), tokenizer.encode(document.target)]
-            yield document, entry, [_closed(tokenizer, part) for part in ids]
+            yield document, SIDES[side], entry, [_closed(tokenizer, part) for part in ids]
             progress.add(expected.bytes)
 
 
