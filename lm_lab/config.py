@@ -18,7 +18,7 @@ from lm_lab.contracts import Family
 from lm_lab.data import loader
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
-from lm_lab.schema import Chosen, build, plain, suggest
+from lm_lab.schema import Chosen, build, check_read, plain, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import Config, flat
@@ -128,8 +128,10 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     model = config.to_dict().get("model")
     its_own = stored or (isinstance(model, Mapping) and "length" in model)
     family, settings = parsed.model
-    contract = load_value("models", family, "config.model.family")
-    settings = _with_length(contract, settings, _length(parsed), grows=not its_own)
+    contract, length = load_value("models", family, "config.model.family"), _length(parsed)
+    if not stored:
+        check_read(parsed, _without_length(config.to_dict(), length), "config")
+    settings = _with_length(contract, settings, length, grows=not its_own)
     parsed = replace(parsed, model=Chosen(family, settings))
     experiment = Experiment(
         seed=parsed.seed,
@@ -189,6 +191,16 @@ def _length(config: Config) -> int:
     name, settings = config.objective
     contract, data = load_value("objectives", name, "config.objective.name"), config.data
     return contract.model_length(settings, data.length, data.context_length or data.length)
+
+
+def _without_length(values: dict[str, Any], length: int) -> dict[str, Any]:
+    """The values without a model's length that is what would be filled in: so it stands in a
+    config that is complete, where nobody reads it either.
+    """
+    model = values.get("model")
+    if not isinstance(model, Mapping) or model.get("length") != length:
+        return values
+    return {**values, "model": {key: each for key, each in model.items() if key != "length"}}
 
 
 def _with_length(family: Family, model: Any, least: int, *, grows: bool) -> Any:
