@@ -212,8 +212,7 @@ class RunWriter:
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
-        self._program, self._text, self._base, self._company = program, text, base, company
-        self._epochs = feed.epochs
+        self._program, self._feed, self._base, self._company = program, feed, base, company
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -315,7 +314,7 @@ class RunWriter:
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {
                 "steps": self._program.steps,
-                "text": self._text,
+                "text": self._feed.dataset.identity,
                 **counters,
                 "final": self._final,
             }
@@ -349,8 +348,8 @@ class RunWriter:
             "tokens_per_second": self._paced_tokens / self._paced_seconds
             if self._paced_seconds
             else None,
-            "text": self._text,
-            "epochs": self._epochs(step),
+            "text": self._feed.dataset.identity,
+            "epochs": self._feed.epochs(step),
             **more,
         }
         del self.result["step"]
