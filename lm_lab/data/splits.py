@@ -134,7 +134,11 @@ class Survey(NamedTuple):
     @property
     def bytes(self) -> int:
         """UTF-8 bytes of the documents that are read."""
-        return int(self.known.bytes[self.kept].sum())
+        return self.bytes_before(len(self.sides))
+
+    def bytes_before(self, number: int) -> int:
+        """Those of the documents before one."""
+        return int(self.known.bytes[:number][self.kept[:number]].sum())
 
 
 def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
