@@ -56,6 +56,7 @@ def _train(
     experiment, last = writers[0].run.experiment, min(company.until or steps, steps)
     config, evaluation = experiment.train, experiment.evaluation
     step, state = company.step, begin(compiled, company)
+    compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
             stop = min(next_stop(step, experiment, steps), last)
@@ -133,9 +134,8 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
         state = compiled.load(held)
     else:
         state, extras = compiled.start(), [{} for _ in writers]
-    text = compiled.feed.dataset.identity
     for writer, extra, base in zip(writers, extras, compiled.bases(state)):
-        writer.begin(compiled.program, text, base, company.name, step, extra)
+        writer.begin(compiled.program, compiled.feed, base, company.name, step, extra)
     return state
 
 
