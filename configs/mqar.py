@@ -8,8 +8,9 @@ Published: attention solves it at any width; recurrent models need a width that 
            (2312.04927)
 Command:   lm-lab train --config=configs/mqar.py:decoder --workdir=runs/mqar_decoder
 Cost:      2 CPU-minutes on one core (decoder), 4.7e12 FLOPs
-Result:    the decoder loses 2.444 bits a byte of held-out documents: the floor is 2.383, and without
-           any recall 3.383. The others were not run to the end
+Result:    the decoder loses 2.444 bits a byte of held-out documents;
+           the floor is 2.383, and 3.383 without any recall. The others were not run to
+           the end
 """
 
 from ml_collections import ConfigDict
