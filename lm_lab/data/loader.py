@@ -12,6 +12,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
+from lm_lab.data.packing import PackedBatches, packed_batches
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.weights import Points, apart, points, weighted
 from lm_lab.schema import Chosen, module, modules_by_label, setting
@@ -74,6 +75,11 @@ class Config:
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False
     )
+    packing: Literal["cut", "fit"] = setting(
+        "how documents of a stream fill the windows that are trained on: one after another, and "
+        "cut; or best fit: none that fits into a window is cut, and none sees another (2404.10830)",
+        "cut",
+    )
 
     def __post_init__(self) -> None:
         """Checks that the sources are named once."""
@@ -82,6 +88,11 @@ class Config:
                 f"source {self.source.name!r} and sources are both given; leave one out (the "
                 f"source that stands for none is {DEFAULT_SOURCE!r})"
             )
+
+    @property
+    def segmented(self) -> bool:
+        """Whether documents that share a window are segments of it."""
+        return self.isolate_documents or self.packing == "fit"
 
     @property
     def members(self) -> dict[str, Member]:
@@ -105,6 +116,7 @@ class Split(NamedTuple):
     isolate_documents: bool
     records: Records | None = None  # where each lies, if the tokens are no stream
     label: str = ""  # of the source in a mixture
+    folder: Path | None = None  # of the token store
 
     @property
     def key(self) -> str:
@@ -169,11 +181,24 @@ class Dataset(NamedTuple):
 
 def cut(
     config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
-) -> "Batches | RecordBatches":
+) -> "AnyBatches":
     """Shuffled batches of a side: windows of its stream, or its records as they are. Raises
     UserError.
     """
     training = split.name == "train"
+    if split.records is None and training and config.packing == "fit":
+        assert split.folder is not None
+        return packed_batches(
+            split.tokens,
+            split.bytes_of,
+            split.end_of_document,
+            store=split.folder,
+            window=window,
+            stride=stride,
+            batch_size=batch_size,
+            least=1 if split.label else batch_size,
+            seed=seed,
+        )
     if split.records is None:
         return batches(
             split,
@@ -199,11 +224,11 @@ def cut(
     )
 
 
-def eval_set(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
+def eval_set(heldout: "AnyBatches", most_batches: int) -> Examples:
     """What an evaluation reads [steps B ...]: some batches of a stream, of
     records each one once.
     """
-    if isinstance(heldout, RecordBatches):
+    if not isinstance(heldout, Batches):
         rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
         return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
@@ -322,3 +347,6 @@ def batches(
     rows = batch_size // host_count
     order = endless(windows, seed if shuffle else None)
     return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+
+
+AnyBatches = Batches | RecordBatches | PackedBatches
