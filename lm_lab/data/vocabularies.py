@@ -19,7 +19,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest, errors_at
-from lm_lab.data.splits import HELDOUT, TRAIN, Rule, assign, survey
+from lm_lab.data.splits import HELDOUT, TRAIN, Rule, survey
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
@@ -74,8 +74,9 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         "tokenizer": name,
         "config": dataclasses.asdict(config),
         "text": prints[0] if len(prints) == 1 else prints,
-        "rule": rule,
+        "rule": (rule.split, rule.fraction),
         "version": maker.version,
+        **rule.facts,
     }
     path = (
         cache_directory().with_name("vocabularies")
@@ -85,7 +86,7 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         sides = []
         for corpus in corpora:
             with errors_at(corpus.key):
-                sides.append(assign(survey(corpus.read), rule, corpus.form))
+                sides.append(survey(corpus.read, rule, corpus.form).sides)
         found = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(
