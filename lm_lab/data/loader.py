@@ -215,6 +215,11 @@ def cut(
             # a source of a mixture gives a part of each batch; the test is read to its last token
             least=1 if split.name == "test" or (training and split.label) else batch_size,
         )
+    if config.packing != "cut":
+        raise UserError(
+            "config.data.packing packs the documents of a stream, and the source gives records; "
+            "leave it out (config.data.pack packs pairs)"
+        )
     return record_batches(
         split.tokens,
         split.bytes_of,
