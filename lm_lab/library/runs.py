@@ -179,8 +179,11 @@ class Run:
 
         Raises UserError for a task that does not exist, or that the model cannot be asked.
 
-        >>> run.evaluate({"text": {"name": "perplexity", "path": "README.md"}})["text"].keys()
-        dict_keys(['word_perplexity', 'nll', 'bits_per_byte'])
+        >>> from pathlib import Path
+        >>> size = Path("lines.txt").write_text("abba dada\\n" * 9)
+        >>> found = run.evaluate({"lines": {"name": "perplexity", "path": "lines.txt"}})
+        >>> found["lines"]["bits_per_byte"].low > 0
+        True
         """
         with trusting(self.trust):
             found = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
