@@ -13,10 +13,9 @@ from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
 from lm_lab.library.counting import Counter, count_apart, count_here
 from lm_lab.library.designs import cautions_of, resolver
-from lm_lab.library.planned import planned_runs
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
-from lm_lab.library.workers import worker_command
+from lm_lab.library.workers import planned_runs, worker_command
 from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment

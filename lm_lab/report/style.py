@@ -273,26 +273,29 @@ def bar(
     *,
     along: Literal["x", "y"],
     cap: float = 2.5,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Draws the interval of an estimate, if it has one, as a capped bar."""
+    """Draws the interval of an estimate, if it has one, as a capped bar; an end that lies beyond
+    the limits `within` is an arrow at the limit.
+    """
     if estimate.low is None or estimate.high is None:
         return
-    x, y = (
-        ([estimate.low, estimate.high], [across] * 2)
-        if along == "x"
-        else ([across] * 2, [estimate.low, estimate.high])
-    )
-    ends = "|" if along == "x" else "_"
-    axes.plot(
-        x,
-        y,
-        color=colour,
-        linewidth=1.1,
-        marker=ends,
-        markersize=2 * cap,
-        markeredgewidth=1.1,
-        zorder=4,
-    )
+    least, most = within
+    low, high = max(estimate.low, least), min(estimate.high, most)
+    ends = [(low, estimate.low < least, "<v"), (high, estimate.high > most, ">^")]
+    look = {"color": colour, "linewidth": 1.1, "zorder": 4}
+    axes.plot(*_placed([low, high], across, along), **look)
+    for end, is_beyond, arrows in ends:
+        arrow, capped = (arrows[0], "|") if along == "x" else (arrows[1], "_")
+        marker = {"marker": arrow if is_beyond else capped, "markersize": 2 * cap}
+        axes.plot(*_placed([end], across, along), **look, **marker, markeredgewidth=1.1)
+
+
+def _placed(
+    values: list[float], across: float, along: Literal["x", "y"]
+) -> tuple[list[float], list[float]]:
+    others = [across] * len(values)
+    return (values, others) if along == "x" else (others, values)
 
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:
