@@ -56,8 +56,7 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
         colour = style.HELD_OUT if points[0].held_out else colours[budget]
         valley = next((valley for valley in analysis.valleys if valley.budget == budget), None)
         if valley is not None:
-            frame = _x_limits(analysis)
-            _valley(axes, valley, colour, frame, dashed=points[0].held_out)
+            _valley(axes, valley, colour, _room(analysis), dashed=points[0].held_out)
         _points(axes, points, colour, source)
         if len(colours) <= BESIDE:
             _label(axes, points, valley, colour)
@@ -109,7 +108,7 @@ def _points(axes: Axes, points: Sequence[Point], colour: str, source: Source) ->
 
 
 def _valley(
-    axes: Axes, valley: Valley, colour: str, frame: tuple[float, float], *, dashed: bool
+    axes: Axes, valley: Valley, colour: str, room: tuple[float, float], *, dashed: bool
 ) -> None:
     x = np.geomspace(valley.lowest_params, valley.highest_params, 80)
     marks.curve(
@@ -127,7 +126,7 @@ def _valley(
         [valley.params],
         f"vertex, {formatting.power(valley.budget)} FLOPs",
         along="x",
-        within=frame,
+        within=room,
         words=[f"vertex: N* {_range(valley)}, loss {formatting.estimate(valley.loss)}"],
         markersize=7.5,
         color=colour,
@@ -183,6 +182,13 @@ def _leaves(analysis: IsoflopAnalysis) -> bool:
 def _x_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:
     low, high = style.spread([point.params for point in analysis.points], 0.05)
     return low, high * (high / low) ** 0.12
+
+
+def _room(analysis: IsoflopAnalysis) -> tuple[float, float]:
+    """Where a mark shows whole."""
+    low, high = _x_limits(analysis)
+    margin = (high / low) ** 0.005
+    return low * margin, high / margin
 
 
 def _y_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:
