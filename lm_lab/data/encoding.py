@@ -9,30 +9,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_lab.data.splits import Documents, Facts, Known, facts_of
-from lm_lab.types import Codec, Document, UserError
+from lm_lab.data.documents import SIDES
+from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Survey, facts_of
+from lm_lab.types import Codec, Document, Side, UserError
 
 BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
 CHANGED = "changed while it was read; run again when it is at rest"
 
 
 class Read(NamedTuple):
-    """Some documents in a row."""
+    """Some documents in a row, without those that are left out."""
 
     documents: list[Document]
     facts: list[Facts]
+    sides: list[Side]
+    stop: int  # the number of the document behind them
 
 
 class Encoded(NamedTuple):
     """The same with the ids of each document's texts: text, then target, then rejected."""
 
-    documents: list[Document]
-    facts: list[Facts]
+    read: Read
     ids: list[list[np.ndarray]]
 
 
 def encoded(
-    documents: Documents, known: Known, tokenizer: Codec, first: int = 0
+    documents: Documents, found: Survey, tokenizer: Codec, first: int = 0
 ) -> Iterator[Encoded]:
     """The documents from number `first` on, in batches.
 
@@ -40,7 +42,7 @@ def encoded(
     """
     waiting: Future[Encoded] | None = None
     with ThreadPoolExecutor(1) as pool:
-        for batch in _batches(documents, known, first):
+        for batch in _batches(documents, found, first):
             following = pool.submit(_encode, tokenizer, batch)
             if waiting is not None:
                 yield waiting.result()
@@ -49,20 +51,24 @@ def encoded(
             yield waiting.result()
 
 
-def _batches(documents: Documents, known: Known, first: int) -> Iterator[Read]:
-    batch, size = Read([], []), 0
-    facts = (known[number] for number in range(first, len(known)))
-    for document, expected in zip(itertools.islice(documents(), first, None), facts):
+def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
+    known, sides = found.known, found.sides
+    batch, size, numbers = Read([], [], [], first), 0, range(first, len(known))
+    for number, document in zip(numbers, itertools.islice(documents(), first, None)):
+        expected = known[number]
         if facts_of(document) != expected:
             raise UserError(f"config.data.source: {document.name} {CHANGED}")
+        if sides[number] == LEFT_OUT:
+            continue
         batch.documents.append(document)
         batch.facts.append(expected)
+        batch.sides.append(SIDES[sides[number]])
         size += expected.bytes
         if size >= BATCH_BYTES or len(batch.documents) == BATCH_DOCUMENTS:
-            yield batch
-            batch, size = Read([], []), 0
+            yield batch._replace(stop=number + 1)
+            batch, size = Read([], [], [], number + 1), 0
     if batch.documents:
-        yield batch
+        yield batch._replace(stop=len(known))
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:
@@ -80,7 +86,7 @@ def _encode(tokenizer: Codec, batch: Read) -> Encoded:
             ]
             for group in texts
         ]
-    return Encoded(batch.documents, batch.facts, ids)
+    return Encoded(batch, ids)
 
 
 def _answers(texts: list[str]) -> list[str]:

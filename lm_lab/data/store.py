@@ -30,6 +30,7 @@ from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.encoding import CHANGED
 from lm_lab.data.records import Records
+from lm_lab.data.selection import KEEP, NO_FILTER, Duplicates, Filter
 from lm_lab.data.splits import Rule, SplitRule
 from lm_lab.data.writing import JOURNAL, tokens_of, write
 from lm_lab.runs import sealed
@@ -78,6 +79,8 @@ def build(
     *,
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
+    filter: Filter = NO_FILTER,
+    duplicates: Duplicates = KEEP,
 ) -> Store:
     """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
     there first if it is absent.
@@ -87,12 +90,14 @@ def build(
     an empty side, a directory that cannot be written, and a damaged store.
     """
     directory = cache_directory() if directory is None else directory
+    rule = Rule(split, holdout_fraction, filter, duplicates)
     facts = {
         "format": FORMAT,
         "text": corpus.fingerprint,
         "tokenizer": tokenizer.identity,
         "split": split,
         "holdout_fraction": holdout_fraction,
+        **rule.facts,
     }
     kind = corpus.form
     if kind != "stream":
@@ -102,7 +107,6 @@ def build(
     if not path.exists():
         with _writable(directory), _build_once(directory, key) as draft:
             if draft is not None:
-                rule = Rule(split, holdout_fraction)
                 written = write(draft, corpus.read, tokenizer, rule, kind)
                 if corpus.hash() != facts["text"]:
                     raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.data.documents import SIDES
 from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
-from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, assign, survey
+from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, survey
 from lm_lab.data.statistics import statistics
 from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
@@ -33,21 +32,19 @@ def write(
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    known = survey(documents)
-    sides = assign(known, rule, kind)
+    found = survey(documents, rule, kind)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
-    total = int(known.bytes.sum())
     with contextlib.ExitStack() as stack:
-        files = StoreFiles(folder, stack, kind, files_of(sides), dtype)
+        files = StoreFiles(folder, stack, kind, files_of(found.sides), dtype)
         if not files.table.bytes:
             files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         first, since = files.documents, 0
-        progress = stack.enter_context(Progress("Tokenizing", total))
-        progress.add(int(known.bytes[:first].sum()))
-        for batch in encoded(documents, known, tokenizer, first):
-            files.add(batch, sides[first : first + len(batch.documents)], tokenizer)
-            first += len(batch.documents)
-            done = sum(facts.bytes for facts in batch.facts)
+        progress = stack.enter_context(Progress("Tokenizing", found.bytes))
+        progress.add(found.bytes_before(first))
+        for batch in encoded(documents, found, tokenizer, first):
+            files.add(batch, tokenizer)
+            first = batch.read.stop
+            done = sum(facts.bytes for facts in batch.read.facts)
             progress.add(done)
             since += done
             if since >= CHECKPOINT_BYTES:
@@ -55,16 +52,17 @@ def write(
                 since = 0
     files.finish()
     splits = _ranges(files.of_sides(), dtype.itemsize, rule.fraction)
-    found = {
+    counted = {
         side: statistics(tokens_of(folder, place, dtype), tokenizer)
         for side, place in splits.items()
     }
     return {
-        "documents": len(known),
-        "bytes": total,
+        "documents": int(found.kept.sum()),
+        "bytes": found.bytes,
+        **({"left_out": found.left_out} if rule.facts else {}),
         "dtype": dtype.str,
         "splits": splits,
-        "statistics": {side: counts._asdict() for side, counts in found.items()},
+        "statistics": {side: counts._asdict() for side, counts in counted.items()},
         "files": {file.name: file.entry() for file in files.all},
     }
 
@@ -126,8 +124,8 @@ class StoreFiles:
         """The token file of each side."""
         return {side: self._files[f"{file}.tokens"] for side, file in self._token_files.items()}
 
-    def add(self, batch: Encoded, sides: np.ndarray, tokenizer: Codec) -> None:
-        """Adds a batch of documents, which are on `sides`, indices of SIDES.
+    def add(self, batch: Encoded, tokenizer: Codec) -> None:
+        """Adds a batch of documents.
 
         Raises UserError for an id outside the vocabulary.
         """
@@ -136,8 +134,7 @@ class StoreFiles:
         parts: dict[str, list[np.ndarray]] = {stream.name: [] for stream in streams.values()}
         ends = {stream.name: stream.bytes // self._dtype.itemsize for stream in streams.values()}
         listed: list[str] = []
-        for document, facts, number, ids in zip(*batch[:2], sides, batch.ids):
-            side = SIDES[number]
+        for document, facts, side, ids in zip(*batch.read[:3], batch.ids):
             name = streams[side].name
             places = np.cumsum([ends[name], *(len(part) + 1 for part in ids)]).tolist()
             listed.append(json.dumps(_listed(document, facts, name, places)) + "\n")
