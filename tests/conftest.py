@@ -77,6 +77,12 @@ def shared_data() -> Path:
     return data
 
 
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn and not saved, which takes most of the time of a report."""
+    monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
+
+
 SLOWEST = 12  # files that the summary names
 seconds_by_file: Counter[str] = Counter()
 
