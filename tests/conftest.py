@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,16 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip("the data sets beside the project are not here")
     return data
+
+
+@pytest.fixture(scope="module")
+def older_emitters() -> Iterator[None]:
+    """Runs, too, are compiled by the older emitters: for tests that compare no population with
+    solo runs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", compile_ahead)
+        yield
 
 
 @pytest.fixture
