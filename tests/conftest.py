@@ -94,6 +94,23 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
 
 
+TOGETHER = ("tests/cli/", "tests/train/", "tests/report/")  # the longest first
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps in one process the tests of a file, and of those folders whose files share runs or a
+    report, with which it begins: what is left for the end is short.
+    """
+
+    def folder(item: pytest.Item) -> str | None:
+        return next((name for name in TOGETHER if item.nodeid.startswith(name)), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(folder(item) or item.location[0]))
+    items.sort(key=lambda item: [name != folder(item) for name in TOGETHER])
+
+
 SLOWEST = 12  # files that the summary names
 seconds_by_file: Counter[str] = Counter()
 
