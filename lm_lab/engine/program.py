@@ -81,7 +81,7 @@ class Compiled:
 
     def compile(self, state: PyTree, examples: PyTree) -> stages.Compiled:
         """Makes it ready, which may take minutes."""
-        with sharding.use(self._mesh), sharding.rules(self._mesh):
+        with sharding.rules(self._mesh):
             lowered = self.jitted.lower(state, examples)
         self.programs[_shapes(examples)] = compiled = lowered.compile()
         return compiled
