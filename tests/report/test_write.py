@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.report import curves, stored, style, write
+from lm_lab.report import curves, stored, write
 from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -28,12 +28,6 @@ NAMES = [
     *("rates", "rate_optimum", "curves", "collapse"),
 ]
 OPENINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "csv": b"panel,across,up,series,"}
-
-
-@pytest.fixture
-def unsaved(monkeypatch):
-    """Figures are drawn and not saved, which takes most of the time of a report."""
-    monkeypatch.setattr(style, "save", lambda *_: b"<svg/>")
 
 
 def test_every_figure_is_shown_and_saved_with_its_numbers(report, page):
