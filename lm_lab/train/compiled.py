@@ -1,6 +1,6 @@
 """Runs of one program, on their devices: all of their members at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from lm_lab.data.loader import Dataset
 from lm_lab.engine import program as engines
 from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
 from lm_lab.engine.step import How
+from lm_lab.train import initial, restore, room
 from lm_lab.train import program as programs
-from lm_lab.train import restore, room
-from lm_lab.train.feed import Feed, open_feed
+from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, PyTree, Sums
@@ -33,7 +34,10 @@ class CompiledProgram(NamedTuple):
     abstract: TrainState  # of one run: shapes, dtypes and shardings
     placed: TrainState  # the shardings of the state of all members
     hyper: Hyper  # of all members
-    feed: Feed
+    dataset: Dataset
+    eval_set: Examples  # [n B ...], on the devices
+    metrics: list[Prepared]
+    given: Mapping[str, np.ndarray]  # parameters by path; {} where the runs start with drawn ones
 
     @property
     def members(self) -> int:
@@ -42,11 +46,11 @@ class CompiledProgram(NamedTuple):
 
     def start(self) -> TrainState:
         """The state before step 0."""
-        return self.engine.init(self.hyper, self.feed.given)
+        return self.engine.init(self.hyper, self.given)
 
     def evaluate(self, state: TrainState) -> list[dict[str, Sums]]:
         """Each member's sums on the eval set, by the name of the evaluation."""
-        return split(jax.device_get(self.engine.evaluate(state, self.feed.eval_set)), self.members)
+        return split(jax.device_get(self.engine.evaluate(state, self.eval_set)), self.members)
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
@@ -104,15 +108,18 @@ def compile_program(
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     sharding.check_split(
-        first.mesh, program.state, task.family.attention(first.model).heads or None
+        first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
     if check_room:
         room.check(program, mesh, len(runs))
-    feed = open_feed(task, program, {run.seed for run in runs})
+    streams = {run.seed: task.batches(task.dataset.train, run.seed) for run in runs}
+    eval_set = task.eval_set()
+    initial.check_frozen(program.state.slots[FROZEN], task.initial)
+    jax.eval_shape(program.init, programs.hyper_of(first), task.initial)
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:
         del state  # text is read in an order of its own
-        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
+        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
         return stack([chunks[run.seed] for run in runs])
 
     # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
@@ -129,7 +136,10 @@ def compile_program(
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        feed._replace(eval_set=jax.device_put(feed.eval_set, sharding.eval_set_sharding(mesh))),
+        task.dataset,
+        jax.device_put(eval_set, sharding.eval_set_sharding(mesh)),
+        task.metrics,
+        task.initial,
     )
 
 

@@ -35,7 +35,7 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
     if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
     step, held, extra = newest
-    text = compiled.feed.dataset.identity
+    text = compiled.dataset.identity
     if extra.get("text", text) != text:
         raise UserError(
             f"{run.directory}: config.data gives other text than it was trained on; give it "
@@ -62,7 +62,7 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         sums = compiled.evaluate(state)[0]
         values = {name: rates(own) for name, own in sums.items()}
         params = compiled.merged_params(state, 0)
-        values["heldout"] |= measure(compiled.feed.metrics, params, at_end=True)
+        values["heldout"] |= measure(compiled.metrics, params, at_end=True)
     final = {
         f"eval/{evaluation}/{name}": value
         for evaluation, own in values.items()

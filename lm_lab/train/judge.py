@@ -43,7 +43,7 @@ def open_judge(directory: Path, task: Task) -> Judge:
 
     Raises UserError where its objective says nothing of a whole text.
     """
-    make, tokenizer = _maker(task), task.codec
+    make, tokenizer = _maker(task), task.tokenizer
     _, _, params = restore.load_params(directory)
     evaluate, cut, kind, context = make(task)
     table = tokenizer.bytes_of.astype(np.float32)
@@ -72,7 +72,7 @@ def _maker(task: Task) -> Callable[[Task], tuple]:
         "stream": "restores or relates parts of a text",
     }[contract.consumes]
     raise UserError(
-        f"config.objective.name {task.experiment.objective_name!r} {why}, and gives no likelihood "
+        f"config.objective.name {task.experiment.objective.name!r} {why}, and gives no likelihood "
         "of a whole text; name a run of causal, prefix, continuation or masked"
     )
 
@@ -81,7 +81,7 @@ def _by_likelihood(task: Task) -> tuple:
     """Windows overlap: what is given in one was judged in those before."""
     scoring = task.objective_kind.text_likelihood
     assert scoring is not None
-    size, settings = task.window[0], task.experiment.objective
+    size, settings = task.window[0], task.experiment.objective.settings
     given = scoring.given(settings, task.experiment.data.length)
 
     def prepare(key: jax.Array, examples: Examples) -> Batch:

@@ -75,9 +75,9 @@ def _train(
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-            if evaluates and not engine.evaluate.is_ready(compiled.feed.eval_set):
+            if evaluates and not engine.evaluate.is_ready(compiled.eval_set):
                 with meter.compiling():
-                    engine.evaluate.compile(state, compiled.feed.eval_set)
+                    engine.evaluate.compile(state, compiled.eval_set)
             if evaluates:
                 with watchdog.waits("evaluation"):
                     _evaluate(compiled, writers, step, state)
@@ -123,7 +123,7 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
         state = compiled.load(held)
     else:
         state, extras = compiled.start(), [{} for _ in writers]
-    text = compiled.feed.dataset.identity
+    text = compiled.dataset.identity
     for writer, extra, base in zip(writers, extras, compiled.bases(state)):
         writer.begin(compiled.program, text, base, company.name, step, extra)
     return state
@@ -132,7 +132,7 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
 def _evaluate(
     compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState
 ) -> None:
-    at_end, metrics = step == compiled.program.steps, compiled.feed.metrics
+    at_end, metrics = step == compiled.program.steps, compiled.metrics
     measured = [
         measure(metrics, compiled.merged_params(state, index), at_end)
         if metrics and writer.result is None

@@ -44,4 +44,4 @@ def plan(task: Task) -> Plan:
     collectives = dict(Counter(COLLECTIVE.findall(step.as_text() or "")))
     state = compiled.abstract
     held = memory.state_bytes(state.params, state.opt_state, state.slots)
-    return Plan(program, compiled.feed.dataset, held, memory.compiled_memory(step), collectives)
+    return Plan(program, compiled.dataset, held, memory.compiled_memory(step), collectives)
