@@ -15,13 +15,21 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.contracts import Family, Objective
+from lm_lab.data import loader
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
 from lm_lab.schema import Chosen, build, check_read, plain, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import flat
-from lm_lab.types import UserError
+from lm_lab.types import DataForm, UserError
+
+FORMS: dict[DataForm, str] = {
+    "stream": "a stream of text",
+    "pairs": "pairs of texts",
+    "labelled": "labelled texts",
+    "preferences": "prompts with a chosen and a rejected answer",
+}
 
 
 def load(path: str) -> ConfigDict:
@@ -147,24 +155,18 @@ def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
     objective, model and data clash.
     """
     name, objective = config.objective
-    source = config.data.source.name
     where = f"config.objective.name {name!r}"
     settings = complete(kind, objective, family, config.model.settings, where)
     wanted = kind.consumes
-    gives = load_value("data.sources", source, "config.data.source").form(
-        config.data.source.settings
-    )
-    if wanted != gives:
-        words = {
-            "stream": "a stream of text",
-            "pairs": "pairs of texts",
-            "labelled": "labelled texts",
-            "preferences": "prompts with a chosen and a rejected answer",
-        }
-        raise UserError(
-            f"config.objective.name {name!r} learns from {words[wanted]}, and config.data.source "
-            f"{source!r} gives {words[gives]}; choose another of the two"
-        )
+    for label, member in config.data.members.items():
+        source, settings_of = member.source
+        key = loader.key(label)
+        gives = load_value("data.sources", source, key).form(settings_of)
+        if wanted != gives:
+            raise UserError(
+                f"config.objective.name {name!r} learns from {FORMS[wanted]}, and {key} "
+                f"{source!r} gives {FORMS[gives]}; choose another of the two"
+            )
     if config.data.pack and not (wanted == "pairs" and family.needs_context):
         raise UserError(
             "config.data.pack is for pairs whose source is a model's context; leave it out"

@@ -1,6 +1,6 @@
 """Runs of one program, on their devices: all of their members at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from lm_lab.data.loader import Dataset
 from lm_lab.engine import program as engines
 from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
-from lm_lab.engine.step import How
-from lm_lab.train import initial, restore, room
+from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
-from lm_lab.train.metrics import Prepared
+from lm_lab.train import restore, room
+from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
+from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, PyTree, Sums
@@ -30,14 +30,12 @@ class CompiledProgram(NamedTuple):
 
     program: Program
     engine: engines.CompiledEngine
+    test: engines.Compiled  # as engine.evaluate, with nothing apart for a selection
     mesh: Mesh
     abstract: TrainState  # of one run: shapes, dtypes and shardings
     placed: TrainState  # the shardings of the state of all members
     hyper: Hyper  # of all members
-    dataset: Dataset
-    eval_set: Examples  # [n B ...], on the devices
-    metrics: list[Prepared]
-    given: Mapping[str, np.ndarray]  # parameters by path; {} where the runs start with drawn ones
+    feed: Feed
 
     @property
     def members(self) -> int:
@@ -46,11 +44,45 @@ class CompiledProgram(NamedTuple):
 
     def start(self) -> TrainState:
         """The state before step 0."""
-        return self.engine.init(self.hyper, self.given)
+        return self.engine.init(self.hyper, self.feed.given)
 
-    def evaluate(self, state: TrainState) -> list[dict[str, Sums]]:
-        """Each member's sums on the eval set, by the name of the evaluation."""
-        return split(jax.device_get(self.engine.evaluate(state, self.eval_set)), self.members)
+    def evaluate(self, state: TrainState, at_end: bool = False) -> list[dict[str, Sums]]:
+        """Each member's sums on the held-out text, and at the end on the test, by the name of the
+        evaluation.
+        """
+        sets, tests = self.feed.eval_sets, self.feed.test_sets if at_end else []
+        found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
+        values = [of_mixture(sets, own) for own in zip(*found)]
+        if tests:
+            judged = [self._test(state, each) for each in tests]
+            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*judged))):
+                own |= {test_name(name): value for name, value in sums.items()}
+        return values
+
+    def _test(self, state: TrainState, test: WholeTest) -> list[dict[str, Sums]]:
+        """Each member's sums on a test."""
+        place = sharding.eval_set_sharding(self.mesh)
+        parts = [
+            self._sums(self.test, state, jax.device_put(examples, place))
+            for examples in test.chunks()
+        ]
+        return [add_up(own) for own in zip(*parts)]
+
+    def _sums(
+        self, evaluate: engines.Compiled, state: TrainState, examples: Examples
+    ) -> list[dict[str, Sums]]:
+        return split(jax.device_get(evaluate(state, examples)), self.members)
+
+    def is_ready_to_evaluate(self) -> bool:
+        """Whether an evaluation of the held-out text compiles nothing."""
+        sets = self.feed.eval_sets
+        return all(self.engine.evaluate.is_ready(each.examples) for each in sets)
+
+    def compile_evaluation(self, state: TrainState) -> None:
+        """Makes it ready, which may take minutes."""
+        for each in self.feed.eval_sets:
+            if not self.engine.evaluate.is_ready(each.examples):
+                self.engine.evaluate.compile(state, each.examples)
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
@@ -112,34 +144,38 @@ def compile_program(
     )
     if check_room:
         room.check(program, mesh, len(runs))
-    streams = {run.seed: task.batches(task.dataset.train, run.seed) for run in runs}
-    eval_set = task.eval_set()
-    initial.check_frozen(program.state.slots[FROZEN], task.initial)
-    jax.eval_shape(program.init, programs.hyper_of(first), task.initial)
+    feed = open_feed(task, program, {run.seed for run in runs})
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:
         del state  # text is read in an order of its own
-        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in streams.items()}
+        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
         return stack([chunks[run.seed] for run in runs])
 
     # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
     # run's bits.
     in_turn = len(runs) == 1 or (jax.default_backend() == "cpu" and first.mesh.population == 1)
+    how = how or ("map" if in_turn else "vmap")
     engine = engines.Engine(program.init, program.step, program.evaluate, batch)
-    engine = engines.of_members(engine, how or ("map" if in_turn else "vmap"), program.slots)
+    engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state)
     placed = sharding.population_shardings(of_one, program.slots)
+    compiled = engines.jit(engine, mesh, placed)
+    test = compiled.evaluate
+    if program.test is not program.evaluate:
+        test = engines.Compiled(jax.jit(populate_evaluate(program.test, how, program.slots)), mesh)
+    place = sharding.eval_set_sharding(mesh)
+    eval_sets = [
+        each._replace(examples=jax.device_put(each.examples, place)) for each in feed.eval_sets
+    ]
     return CompiledProgram(
         program,
-        engines.jit(engine, mesh, placed),
+        compiled,
+        test,
         mesh,
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        task.dataset,
-        jax.device_put(eval_set, sharding.eval_set_sharding(mesh)),
-        task.metrics,
-        task.initial,
+        feed._replace(eval_sets=eval_sets),
     )
 
 

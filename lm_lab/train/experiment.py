@@ -168,7 +168,7 @@ class Experiment:
             self.model.name,
             self.objective.name,
             self.adapter.name,
-            self.data.source.name,
+            *(member.source.name for member in self.data.members.values()),
             self.data.tokenizer.name,
             self.optimizer.name,
             self.schedule.name,

@@ -9,7 +9,7 @@ from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import TrainConfig
-from lm_lab.train.metrics import measure
+from lm_lab.train.metrics import measure_all
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.throughput import ThroughputMeter
@@ -54,6 +54,7 @@ def _train(
     engine, steps, writers = compiled.engine, compiled.program.steps, company.members
     config, last = writers[0].run.experiment.train, min(company.until or steps, steps)
     step, state = company.step, begin(compiled, company)
+    compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
             stop = min(next_stop(step, config, steps), last)
@@ -75,9 +76,9 @@ def _train(
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-            if evaluates and not engine.evaluate.is_ready(compiled.eval_set):
+            if evaluates and not compiled.is_ready_to_evaluate():
                 with meter.compiling():
-                    engine.evaluate.compile(state, compiled.eval_set)
+                    compiled.compile_evaluation(state)
             if evaluates:
                 with watchdog.waits("evaluation"):
                     _evaluate(compiled, writers, step, state)
@@ -123,23 +124,22 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
         state = compiled.load(held)
     else:
         state, extras = compiled.start(), [{} for _ in writers]
-    text = compiled.dataset.identity
     for writer, extra, base in zip(writers, extras, compiled.bases(state)):
-        writer.begin(compiled.program, text, base, company.name, step, extra)
+        writer.begin(compiled.program, compiled.feed, base, company.name, step, extra)
     return state
 
 
 def _evaluate(
     compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState
 ) -> None:
-    at_end, metrics = step == compiled.program.steps, compiled.metrics
+    at_end, metrics = step == compiled.program.steps, compiled.feed.metrics
     measured = [
-        measure(metrics, compiled.merged_params(state, index), at_end)
-        if metrics and writer.result is None
+        measure_all(metrics, compiled.merged_params(state, index), at_end)
+        if any(metrics.values()) and writer.result is None
         else {}
         for index, writer in enumerate(writers)
     ]
-    for writer, sums, values in zip(writers, compiled.evaluate(state), measured):
+    for writer, sums, values in zip(writers, compiled.evaluate(state, at_end), measured):
         writer.log_evaluation(step, sums, values)
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +14,15 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.contracts import EvaluationData, Family, Model, Objective
 from lm_lab.data import loader
+from lm_lab.data.mixture import Mixed, mix
 from lm_lab.data.records import RecordBatches
 from lm_lab.data.text import Text, Texts
+from lm_lab.data.weights import row_plan
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
 from lm_lab.train import checked, initial, metrics, optimizer
+from lm_lab.train.eval_sets import EvalSet, WholeTest, of_mixture
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.optimizer import Update
 from lm_lab.types import (
@@ -77,17 +81,47 @@ class Task:
         learnt.
         """
         dataset = self.text.dataset
-        for split in (dataset.train, dataset.heldout):
+        for split in (split for sides in dataset.sources.values() for split in sides.splits):
             if split.records is not None and split.records.labels is not None:
                 labels = split.records.labels
                 self.objective_kind.check_labels(self.experiment.objective.settings, labels)
         return dataset
 
-    def eval_set(self) -> Examples:
+    def training(self, seed: int) -> Mixed:
+        """The batches that a run with this seed trains on: a mixture of all sources, or of one."""
+        sources = self.dataset.sources.values()
+        parts = [self.batches(sides.train, seed) for sides in sources]
+        batch_size = self.experiment.train.batch_size
+        return mix(parts, [sides.points for sides in sources], batch_size)
+
+    def eval_sets(self) -> list[EvalSet]:
+        """The held-out batches of each source. Their shares are those that the weights end with,
+        so that runs of all lengths are judged by the same text.
+        """
+        pairs = zip(self.dataset.sources.items(), self._shares())
+        return [
+            EvalSet(label, share, self.eval_set(sides.heldout)) for (label, sides), share in pairs
+        ]
+
+    def test_sets(self) -> list[WholeTest]:
+        """The tests of the sources that have one; shares as those of `eval_sets`."""
+        pairs = zip(self.dataset.sources.items(), self._shares())
+        return [
+            WholeTest(label, share, self.batches(sides.test, 0))
+            for (label, sides), share in pairs
+            if sides.test is not None
+        ]
+
+    def _shares(self) -> list[float]:
+        points = tuple(sides.points for sides in self.dataset.sources.values())
+        plan = row_plan(points, self.experiment.train.batch_size)
+        return plan.last_shares()
+
+    def eval_set(self, split: loader.Split) -> Examples:
         """The held-out batches of an evaluation [n B ...], those of the selection first. Raises
         UserError where the selection leaves none.
         """
-        train, heldout = self.experiment.train, self.batches(self.dataset.heldout, 0)
+        train, heldout = self.experiment.train, self.batches(split, 0)
         found = loader.eval_set(heldout, train.selection_batches + train.eval_batches)
         if len(found.tokens) <= train.selection_batches:
             raise UserError(
@@ -105,12 +139,19 @@ class Task:
         return initial.read(self.experiment, self.text)
 
     @cached_property
-    def metrics(self) -> list[metrics.Prepared]:
-        """The metrics that the objective asks for. Raises UserError for one
-        that cannot be taken.
+    def metrics(self) -> dict[str, list[metrics.Prepared]]:
+        """The metrics that the objective asks for, by the evaluation that they belong to:
+        "heldout", "test", of a source of a mixture "heldout/LABEL". Raises UserError for one that
+        cannot be taken.
         """
         choices = self.objective_kind.metrics(self.experiment.objective.settings)
-        return metrics.prepare(choices, self._evaluation_data(), self.experiment.objective.name)
+        name, found = self.experiment.objective.name, {}
+        for label, sides in self.dataset.sources.items():
+            for split in sides.splits[1:]:
+                evaluation = f"{split.name}/{label}" if label else split.name
+                data = self._evaluation_data(split, sides.texts(split.name))
+                found[evaluation] = metrics.prepare(choices, data, name)
+        return found
 
     def batches(
         self, split: loader.Split, seed: int, rows: int | None = None
@@ -135,12 +176,14 @@ class Task:
         return jax.tree.map(lambda part: part[0], self._training.chunk(step, 1))
 
     def evaluate(self, params: PyTree) -> dict[str, float]:
-        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ...
+        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ... Sources of
+        a mixture count by the weights that they end with.
 
         >>> task.evaluate(lm_lab.init_params(task.model))["nll"] > 4
         True
         """
-        return rates(jax.device_get(self._evaluate(params, self._heldout)))
+        found = [jax.device_get(self._evaluate(params, each.examples)) for each in self._heldout]
+        return rates(of_mixture(self._heldout, [{"": sums} for sums in found])[""])
 
     def replace(self, **changes: Any) -> "Task":
         """The task of an experiment with other values of fields that bind nothing, as its mesh."""
@@ -148,13 +191,16 @@ class Task:
         return dataclasses.replace(self, experiment=experiment)
 
     @cached_property
-    def _training(self) -> loader.Batches | RecordBatches:
-        return self.batches(self.dataset.train, self.experiment.seed)
+    def _training(self) -> Mixed:
+        return self.training(self.experiment.seed)
 
     @cached_property
-    def _heldout(self) -> Examples:
+    def _heldout(self) -> list[EvalSet]:
         first = self.experiment.train.selection_batches
-        return jax.tree.map(lambda part: part[first:], self.eval_set())
+        return [
+            each._replace(examples=jax.tree.map(lambda part: part[first:], each.examples))
+            for each in self.eval_sets()
+        ]
 
     @cached_property
     def _evaluate(self) -> Callable[..., Sums]:
@@ -165,14 +211,14 @@ class Task:
         head = self.objective_kind.head
         return model if head is None else Pooled(model, *head(self.experiment.objective.settings))
 
-    def _evaluation_data(self) -> EvaluationData:
-        dataset, prompt = self.dataset, self.objective_kind.prompt
+    def _evaluation_data(self, split: loader.Split, texts: Path) -> EvaluationData:
+        prompt = self.objective_kind.prompt
 
         def heldout(rows: int, most_batches: int) -> Examples:
-            return loader.eval_set(self.batches(dataset.heldout, 0, rows), most_batches)
+            return loader.eval_set(self.batches(split, 0, rows), most_batches)
 
         def targets() -> list[str]:
-            lines = dataset.texts("heldout").read_text().splitlines()
+            lines = texts.read_text().splitlines()
             return [json.loads(line)["target"] for line in lines]
 
         return EvaluationData(
@@ -266,6 +312,6 @@ def _other_objective(
         window_of(other, settings, length),
         window_of(kind, experiment.objective.settings, length),
     )
-    if other.consumes != kind.consumes or windows[0] != windows[1]:
+    if other.consumes != kind.consumes or window_of(other, settings, length) != own:
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.evaluation.likelihood import rates
+from lm_lab.evaluation.likelihood import figures, rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity
+from lm_lab.train.feed import Feed
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
 from lm_lab.types import PyTree, UserError
@@ -166,7 +167,7 @@ class RunWriter:
     def begin(
         self,
         program: Program,
-        text: str,
+        feed: Feed,
         base: str,
         company: str,
         step: int,
@@ -177,11 +178,12 @@ class RunWriter:
 
         Later checkpoints are discarded. `company` is the name of those that it is trained with.
 
-        Raises UserError where the run would not go on as it began: on other text (`text` is the
-        hash of what it reads), on other frozen parameters (`base` is their hash), or for other
+        Raises UserError where the run would not go on as it began: on other text (`feed` is
+        what it reads), on other frozen parameters (`base` is their hash), or for other
         steps, as when the FLOPs of a step are counted otherwise now; more steps are taken where the
         schedule has had the same rates so far.
         """
+        text = feed.dataset.identity
         remedy = f"go on with the versions in environment.json, or {OTHER}"
         if self._claim.moves_end:
             self._check_end(program.steps, step, extra)
@@ -210,7 +212,7 @@ class RunWriter:
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
-        self._program, self._text, self._base, self._company = program, text, base, company
+        self._program, self._feed, self._base, self._company = program, feed, base, company
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -288,21 +290,18 @@ class RunWriter:
             )
 
     def log_evaluation(
-        self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
+        self,
+        step: int,
+        sums: Mapping[str, Mapping[str, Any]],
+        measured: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by objective, and what
-        else was measured.
+        """Records evaluations of the parameters after `step` steps: sums, and what else was
+        measured, by the name of the evaluation.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            found = {objective: rates(own) for objective, own in sums.items()}
-            found["heldout"] |= measured
-            evaluation = {
-                f"eval/{objective}/{name}": value
-                for objective, own in found.items()
-                for name, value in own.items()
-            }
+            evaluation = figures(sums, measured)
             self._final |= evaluation
             self._evaluated_step = step
             self._metrics.write({**self._position(step), **evaluation})
@@ -315,7 +314,7 @@ class RunWriter:
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {
                 "steps": self._program.steps,
-                "text": self._text,
+                "text": self._feed.dataset.identity,
                 **counters,
                 "final": self._final,
             }
@@ -349,7 +348,8 @@ class RunWriter:
             "tokens_per_second": self._paced_tokens / self._paced_seconds
             if self._paced_seconds
             else None,
-            "text": self._text,
+            "text": self._feed.dataset.identity,
+            "epochs": self._feed.epochs(step),
             **more,
         }
         del self.result["step"]
