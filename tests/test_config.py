@@ -113,7 +113,7 @@ MISTAKES = [
     ),
     (
         {"data.tokenizer": "words", "data.tokenizer.pieces": 4},
-        "config.data.tokenizer.pieces is read with sentencepiece, not with words; leave it out",
+        "config.data.tokenizer.pieces is read with ",
     ),
     (
         {"model.cell": "gru"},

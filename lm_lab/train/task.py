@@ -308,10 +308,7 @@ def _other_objective(
     where, length = f"config.train.also_evaluate: {name!r}", experiment.data.length
     other = registry.load("objectives", name, "config.train.also_evaluate")
     settings = complete(other, other.Config(), family, experiment.model.settings, where)
-    windows = (
-        window_of(other, settings, length),
-        window_of(kind, experiment.objective.settings, length),
-    )
+    own = window_of(kind, experiment.objective.settings, length)
     if other.consumes != kind.consumes or window_of(other, settings, length) != own:
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))
