@@ -70,7 +70,7 @@ def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]
 
 def bound(experiment: Any) -> Task:
     """The task of an experiment that is complete."""
-    return bind(experiment, {"model": {"vocab": experiment.model.vocab}})
+    return bind(experiment, {"model": {"vocab": experiment.model.settings.vocab}})
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:

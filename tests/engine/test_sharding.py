@@ -22,7 +22,9 @@ MEMBERS = [
 
 
 def compiled(mesh, members=MEMBERS[:1]):
-    changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
+    """With a moving average of the parameters, which is in the state beside them."""
+    changes = {f"mesh.{axis}": size for axis, size in mesh.items()}
+    changes |= {"model.vocab": VOCAB, "train.average_decay": 0.5}
     return compile_program([tiny.bound(tiny.resolve(changes | own)[0]) for own in members])
 
 
@@ -56,7 +58,7 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
         "attention_norm": (1, 2, WIDTH // fsdp),
     }
     mu = state.opt_state[1][0].mu
-    for params in (state.params, mu):
+    for params in (state.params, mu, state.slots["average"]):
         layers = params["layers"]
         held = {
             "embed": params["embed"]["embedding"],
