@@ -1,6 +1,6 @@
 """lm-lab data: the published data sets that configs read, and how to get them.
 
-  lm-lab data list                    # name, origin, licence, size, what uses it, whether it is here
+  lm-lab data list                    # origin, licence, size, what uses it, whether it is here
   lm-lab data fetch scan multi30k     # from their origins; verified by SHA-256
 
 They are kept in the folder data, or that in LM_LAB_DATA. A download that breaks off goes on when

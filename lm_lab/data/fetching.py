@@ -1,4 +1,4 @@
-"""Downloads of published data sets from their origin: resumed where they broke off, and verified."""
+"""Downloads of published data sets from their origins, resumed where they broke off, verified."""
 
 import http.client
 import urllib.error
