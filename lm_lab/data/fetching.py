@@ -52,7 +52,7 @@ def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progres
         if have < each.bytes:
             _append(address, part, have, each.bytes, bar)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-        reason = getattr(error, "reason", error) or error
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise UserError(
             f"lm-lab data fetch {wanted.name}: cannot read {address} ({reason}); bring the file "
             f"from {wanted.origin} to {place} by other means, or try again with a network"
