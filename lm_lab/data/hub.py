@@ -6,6 +6,7 @@ where it is used.
 <cache>/hub/<key>.revision the commit that a branch or tag last was
 """
 
+import functools
 import importlib
 import json
 import os
@@ -34,9 +35,10 @@ class Split(NamedTuple):
     limit: int | None  # rows that are streamed; None: the whole split is brought here
 
 
+@functools.cache
 def commit(name: str, revision: str) -> str:
-    """The commit of a revision: asked of the hub, or what it last was where the hub is out of
-    reach. Raises UserError where neither says it.
+    """The commit of a revision: asked of the hub once a process, or what it last was where the hub
+    is out of reach. Raises UserError where neither says it.
     """
     if COMMIT.fullmatch(revision):
         return revision
