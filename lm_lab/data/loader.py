@@ -179,6 +179,8 @@ def cut(
     UserError.
     """
     training = split.name == "train"
+    # a source of a mixture gives a part of each batch; the test is read to its last token
+    least = 1 if split.name == "test" or (training and split.label) else batch_size
     if split.records is None:
         return batches(
             split,
@@ -187,8 +189,7 @@ def cut(
             batch_size=batch_size,
             seed=seed,
             shuffle=True,
-            # a source of a mixture gives a part of each batch; the test is read to its last token
-            least=1 if split.name == "test" or (training and split.label) else batch_size,
+            least=least,
         )
     return record_batches(
         split.tokens,
@@ -201,6 +202,7 @@ def cut(
         pack=config.pack and training,
         batch_size=batch_size,
         seed=seed if training else None,
+        least=least,
     )
 
 
