@@ -191,6 +191,8 @@ def cut(
     UserError.
     """
     training = split.name == "train"
+    # a source of a mixture gives a part of each batch; the test is read to its last token
+    least = 1 if split.name == "test" or (training and split.label) else batch_size
     if split.records is None and training and config.packing == "fit":
         assert split.folder is not None
         return packed_batches(
@@ -201,7 +203,7 @@ def cut(
             window=window,
             stride=stride,
             batch_size=batch_size,
-            least=1 if split.label else batch_size,
+            least=least,
             seed=seed,
         )
     if split.records is None:
@@ -212,8 +214,7 @@ def cut(
             batch_size=batch_size,
             seed=seed,
             shuffle=True,
-            # a source of a mixture gives a part of each batch; the test is read to its last token
-            least=1 if split.name == "test" or (training and split.label) else batch_size,
+            least=least,
         )
     if config.packing != "cut":
         raise UserError(
@@ -231,6 +232,7 @@ def cut(
         pack=config.pack and training,
         batch_size=batch_size,
         seed=seed if training else None,
+        least=least,
     )
 
 

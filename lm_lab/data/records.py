@@ -125,11 +125,12 @@ def record_batches(
     pack: bool,
     batch_size: int,
     seed: int | None,
+    least: int,
 ) -> RecordBatches:
     """Shuffled batches of the records of a split; `pack` puts several pairs into a row.
 
     Raises UserError for records that do not fit, unless they are to be dropped (their number goes
-    to stderr), and if fewer rows remain than a batch has.
+    to stderr), and if fewer rows than `least` remain to train on.
     """
     first, middle, end = records.offsets.T
     pairs = bool((middle < end).any())
@@ -161,10 +162,10 @@ def record_batches(
     if pack:
         rooms = np.array([allowed[name] for name in sizes])
         rows = packed(kept, np.stack([sizes[name][kept] for name in sizes], axis=1), rooms)
-    if len(rows) < batch_size and seed is not None:
+    if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has "
+            f"config.train.batch_size: a batch needs {least} {unit}, and the {side} side has "
             f"{len(rows)} that fit; lower it, or give more data"
         )
     context = context_length if pairs else None
