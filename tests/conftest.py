@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,39 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip("the data sets beside the project are not here")
     return data
+
+
+@pytest.fixture(scope="module")
+def older_emitters() -> Iterator[None]:
+    """Runs, too, are compiled by the older emitters: for tests that compare no population with
+    solo runs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", compile_ahead)
+        yield
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn and not saved, which takes most of the time of a report."""
+    monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
+
+
+TOGETHER = ("tests/cli/", "tests/train/", "tests/report/")  # the longest first
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps in one process the tests of a file, and of those folders whose files share runs or a
+    report, with which it begins: what is left for the end is short.
+    """
+
+    def folder(item: pytest.Item) -> str | None:
+        return next((name for name in TOGETHER if item.nodeid.startswith(name)), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(folder(item) or item.location[0]))
+    items.sort(key=lambda item: [name != folder(item) for name in TOGETHER])
 
 
 SLOWEST = 12  # files that the summary names

@@ -72,6 +72,7 @@ def finish(directory: Path, run: Planned, size: Columns) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.usefixtures("unsaved")
 def test_a_launch_killed_after_registering_keeps_its_forecast(tmp_path, study, planned, capsys):
     runs, sizes = planned
     held = [run for run in runs if run.config["train"]["budget_flops"] == HELD]
