@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
 from lm_lab.data.packing import PackedBatches, packed_batches
-from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
+from lm_lab.data.records import Order, RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
 from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
@@ -263,7 +262,7 @@ class Batches(NamedTuple):
     own_rows: int  # of a batch, on this host
     first_row: int
     batch_size: int
-    order: grain.MapDataset  # record -> window
+    order: Order  # record -> window
 
     @property
     def steps_per_epoch(self) -> int:
@@ -287,10 +286,10 @@ class Batches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n S]."""
-        picked = np.array([self.order[place] for place in places.tolist()])
+        picked = self.order.at(places)
         every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
         tokens = every[picked * self.stride].astype(np.int32)
-        return Examples(tokens, self.split.bytes_of[tokens], self._segments(tokens))  # type: ignore[arg-type]
+        return Examples(tokens, self.split.bytes_of.take(tokens), self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""

@@ -3,9 +3,9 @@
 import sys
 from typing import Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
+from grain.experimental import index_shuffle
 
 from lm_lab.types import Examples, UserError
 
@@ -22,6 +22,29 @@ class Records(NamedTuple):
     labels: np.ndarray | None  # f32[records]
 
 
+class Order(NamedTuple):
+    """The numbers below `size`, epoch after epoch: as grain's MapDataset shuffles them."""
+
+    size: int
+    seed: int | None  # None: in order
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """The numbers at these places [n] of the endless order, i64[n]."""
+        if self.seed is None or self.size == 0:
+            return places % max(self.size, 1)
+        # One call a row: through MapDataset's own layers it would take ten times as long.
+        last, seed = self.size - 1, self.seed
+        return np.array(
+            [
+                index_shuffle(
+                    place % self.size, last, (seed + place // self.size) % 2**32, rounds=4
+                )
+                for place in places.tolist()
+            ],
+            np.int64,
+        )
+
+
 class RecordBatches(NamedTuple):
     """Batches by step, without end: every record that fits once an epoch, shuffled for each epoch.
 
@@ -36,7 +59,7 @@ class RecordBatches(NamedTuple):
     length: int  # of a row of text or target
     context_length: int | None  # of a row of sources; None where no record has a target
     batch_size: int
-    order: grain.MapDataset
+    order: Order
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,7 +90,7 @@ class RecordBatches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The rows at these places [n] of the endless order: [n ...]."""
-        picked = np.array([self.order[place] for place in places.tolist()])
+        picked = self.order.at(places)
         return self._gather(self.members[picked])
 
     def every_row(self) -> int:
@@ -198,12 +221,10 @@ def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarr
     return table
 
 
-def endless(count: int, seed: int | None) -> grain.MapDataset:
-    """The numbers below `count`, epoch after epoch, shuffled by the
-    seed; in order if it is None.
+def endless(count: int, seed: int | None) -> Order:
+    """The numbers below `count`, epoch after epoch, shuffled by the seed; in order if it is
+    None.
     """
-    order = grain.MapDataset.range(count)
-    if seed is not None:
-        # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
-        order = order.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return order.repeat()
+    # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
+    mixed = None if seed is None else int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return Order(count, mixed)
