@@ -15,13 +15,21 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_lab.contracts import Family
+from lm_lab.data import loader
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
-from lm_lab.schema import Chosen, build, plain, suggest
+from lm_lab.schema import Chosen, build, check_read, plain, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import Config, flat
-from lm_lab.types import UserError
+from lm_lab.types import DataForm, UserError
+
+FORMS: dict[DataForm, str] = {
+    "stream": "a stream of text",
+    "pairs": "pairs of texts",
+    "labelled": "labelled texts",
+    "preferences": "prompts with a chosen and a rejected answer",
+}
 
 
 def load(path: str) -> ConfigDict:
@@ -120,8 +128,10 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     model = config.to_dict().get("model")
     its_own = stored or (isinstance(model, Mapping) and "length" in model)
     family, settings = parsed.model
-    contract = load_value("models", family, "config.model.family")
-    settings = _with_length(contract, settings, _length(parsed), grows=not its_own)
+    contract, length = load_value("models", family, "config.model.family"), _length(parsed)
+    if not stored:
+        check_read(parsed, _without_length(config.to_dict(), length), "config")
+    settings = _with_length(contract, settings, length, grows=not its_own)
     parsed = replace(parsed, model=Chosen(family, settings))
     experiment = Experiment(
         seed=parsed.seed,
@@ -155,26 +165,20 @@ def _fitted(config: Config) -> Config:
     objective, model and data clash.
     """
     name, objective = config.objective
-    source = config.data.source.name
     contract = load_value("objectives", name, "config.objective.name")
     family = load_value("models", config.model.name, "config.model.family")
     where = f"config.objective.name {name!r}"
     settings = complete(contract, objective, family, config.model.settings, where)
     wanted = contract.consumes
-    gives = load_value("data.sources", source, "config.data.source").form(
-        config.data.source.settings
-    )
-    if wanted != gives:
-        words = {
-            "stream": "a stream of text",
-            "pairs": "pairs of texts",
-            "labelled": "labelled texts",
-            "preferences": "prompts with a chosen and a rejected answer",
-        }
-        raise UserError(
-            f"config.objective.name {name!r} learns from {words[wanted]}, and config.data.source "
-            f"{source!r} gives {words[gives]}; choose another of the two"
-        )
+    for label, member in config.data.members.items():
+        source, settings_of = member.source
+        key = loader.key(label)
+        gives = load_value("data.sources", source, key).form(settings_of)
+        if wanted != gives:
+            raise UserError(
+                f"config.objective.name {name!r} learns from {FORMS[wanted]}, and {key} "
+                f"{source!r} gives {FORMS[gives]}; choose another of the two"
+            )
     if config.data.pack and not (wanted == "pairs" and family.needs_context):
         raise UserError(
             "config.data.pack is for pairs whose source is a model's context; leave it out"
@@ -187,6 +191,16 @@ def _length(config: Config) -> int:
     name, settings = config.objective
     contract, data = load_value("objectives", name, "config.objective.name"), config.data
     return contract.model_length(settings, data.length, data.context_length or data.length)
+
+
+def _without_length(values: dict[str, Any], length: int) -> dict[str, Any]:
+    """The values without a model's length that is what would be filled in: so it stands in a
+    config that is complete, where nobody reads it either.
+    """
+    model = values.get("model")
+    if not isinstance(model, Mapping) or model.get("length") != length:
+        return values
+    return {**values, "model": {key: each for key, each in model.items() if key != "length"}}
 
 
 def _with_length(family: Family, model: Any, least: int, *, grows: bool) -> Any:

@@ -33,6 +33,15 @@ class Modules(NamedTuple):
     settings: Callable[[str, str], type]  # (name, where) -> settings class; raises UserError
 
 
+class Condition(NamedTuple):
+    """When a setting is read: `holds` says so of the settings that it is one of, and `words` name
+    it in errors, as in "learned positions".
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
 class Key(NamedTuple):
     """A setting that a config with given choices has."""
 
@@ -52,6 +61,7 @@ def setting(
     reference: Any = NOT_GIVEN,
     names_file: bool = False,
     traced: bool = False,
+    read_with: Condition | None = None,
 ) -> Any:
     """A documented dataclass field, required unless it has a default; numbers lie in [low, high],
     and above `above`.
@@ -65,11 +75,14 @@ def setting(
     with VALUE it is computed as the formulas have it, step by step.
     traced=True marks a number that lives in the train state as an array: runs that differ in it
     alone share one compiled program.
+    read_with=Condition(...) marks a setting that is read only where other settings of its class are
+    so; elsewhere a value other than the default is an error (`check_read`).
     """
     changes_result = changes_result and reference is NOT_GIVEN
     metadata = {"doc": doc, "low": low, "above": above, "high": high, "reference": reference}
-    marks = {"changes_result": changes_result, "names_file": names_file, "traced": traced}
-    return dataclasses.field(default=default, metadata=metadata | marks)
+    metadata |= {"changes_result": changes_result, "names_file": names_file, "traced": traced}
+    metadata |= {"read_with": read_with}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def choice(
@@ -79,6 +92,7 @@ def choice(
     *,
     changes_result: bool = True,
     outside: str | None = None,
+    read_with: Condition | None = None,
 ) -> Any:
     """A field that holds one of several settings classes, by name: an instance of the one chosen.
 
@@ -88,7 +102,7 @@ def choice(
     class, defined there.
     """
     metadata = {"doc": doc, "options": dict(options), "changes_result": changes_result}
-    metadata["outside"] = outside
+    metadata |= {"outside": outside, "read_with": read_with}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -269,6 +283,22 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
         return cls(**checked)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def check_read(settings: Any, given: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a value among those `given`, plain ones of which the settings were
+    built, that is not the default, and that nobody reads as the other settings are (`read_with`).
+    """
+    for field in dataclasses.fields(settings):
+        if field.name not in given:
+            continue
+        key, value = f"{where}.{field.name}", getattr(settings, field.name)
+        condition: Condition | None = field.metadata.get("read_with")
+        if condition and not condition.holds(settings) and value != field.default:
+            raise UserError(f"{key} is read with {condition.words} alone; leave it out")
+        inner = value.settings if isinstance(value, Chosen) else value
+        if dataclasses.is_dataclass(inner) and isinstance(given[field.name], Mapping):
+            check_read(inner, given[field.name], key)
 
 
 def _section(value: Any, cls: type, where: str) -> Any:

@@ -60,6 +60,24 @@ def test_a_resolved_config_is_complete_and_resolves_to_itself(path, request):
         assert values["model"].get("length", values["data"]["length"]) == values["data"]["length"]
 
 
+def test_a_stored_config_may_hold_what_nobody_reads():
+    """Earlier releases took any value there."""
+    stored = {"family": "state_space", "heads": 2, "window": 7, "width": 16, "depth": 1}
+    config = tiny.config({"model": stored})
+    experiment, _ = configs.resolve(config, stored=True)
+    assert experiment.model.window == 7
+    with pytest.raises(
+        UserError, match=r"config\.model\.window is read with attention_every alone"
+    ):
+        configs.resolve(config)
+
+
+def test_a_complete_config_is_read_again_as_it_is():
+    values = configs.resolve(tiny.config())[1]
+    assert values["model"]["length"] == tiny.LENGTH  # of rotary positions, which do not read it
+    assert configs.resolve(configs.wrap(values))[1] == values
+
+
 def test_defaults_stand_with_their_consumers():
     config = tiny.config()
     del config["seed"]
@@ -133,8 +151,28 @@ MISTAKES = [
         "config.model.vocab 256 is below the data's 257; raise it or leave it out",
     ),
     (
-        {"model.length": 15},
+        {"model.length": 15, "model.positions": "learned"},
         "config.model.length 15 is below the data's 16; raise it or leave it out",
+    ),
+    (
+        {"model.length": 17},
+        "config.model.length is read with learned positions alone; leave it out",
+    ),
+    (
+        {"model": {"family": "state_space", "heads": 2}},
+        "config.model.heads is read with attention_every or block rg_lru alone; leave it out",
+    ),
+    (
+        {"model": {"family": "state_space", "positions": "alibi"}},
+        "config.model.positions is read with attention_every alone; leave it out",
+    ),
+    (
+        {"model": {"family": "state_space", "positions": {"base": 9.0}}},
+        "config.model.positions is read with attention_every alone; leave it out",
+    ),
+    (
+        {"objective": {"name": "continuation", "as_context": True}},
+        "config.objective.as_context True is not for this config.model, which reads no context",
     ),
     ({"model.dropout": 1.0}, "config.model.dropout must be at most 0.99, not 1.0"),
     ({"model.norm": None}, "config.model.norm must be one of rms, layer, not None"),

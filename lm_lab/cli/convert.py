@@ -177,7 +177,7 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
         "train": {"steps": 1},
     }
     try:
-        resolved = dict(bind(*configs.resolve(configs.wrap(sections))).values)
+        resolved = dict(bind(*configs.resolve(configs.wrap(sections), stored=True)).values)
     except UserError as error:
         return {"model": model}, str(error)
     return carried.relative(resolved), ""

@@ -118,8 +118,8 @@ def _of_field(
             yield from _of_module(field, name, key, indent + 1)
     elif "options" in about:
         default = option_name(field, field.default)
-        text = f"{about['doc']} ({', '.join(about['options'])})"
-        yield Entry(f"{key}.name", default, text, indent)
+        shown = "; ".join([", ".join(about["options"]), *_condition(field)])
+        yield Entry(f"{key}.name", default, f"{about['doc']} ({shown})", indent)
         for name, settings in about["options"].items():
             if dataclasses.fields(settings):
                 yield heading(f"with {key}.name={name}:", indent + 1)
@@ -137,7 +137,13 @@ def _kind(field: dataclasses.Field, hint: Any) -> str:
     else:
         limits = zip((">=", ">", "<="), (low, above, high))
         shown += [f"{sign}{NO_BREAK}{limit:.10g}" for sign, limit in limits if limit is not None]
-    return ", ".join(shown)
+    return "; ".join([", ".join(shown), *_condition(field)])
+
+
+def _condition(field: dataclasses.Field) -> list[str]:
+    """When the field is read, where that depends on others."""
+    condition = field.metadata.get("read_with")
+    return [] if condition is None else [f"read with {condition.words} alone"]
 
 
 def _default(value: Any) -> str:

@@ -33,7 +33,7 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
-from lm_lab.data.loader import Dataset, Split
+from lm_lab.data.loader import Split
 from lm_lab.library import designs, devices
 from lm_lab.report.contract import Assumptions
 from lm_lab.schema import suggest
@@ -127,8 +127,7 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
         )
         lines.append(_row(name, f"{value:,.0f}", formula))
     lines += ["data"]
-    lines.append(_row("train", *_size(plan.dataset.train)))
-    lines.append(_row("held out", *_size(plan.dataset.heldout, _held_out(plan.dataset))))
+    lines += describe_data(plan)
     lines += ["run"]
     lines.append(_row("steps", f"{program.steps:,}"))
     lines.append(
@@ -164,12 +163,21 @@ def _row(name: str, value: str, note: str = "") -> str:
 
 def _size(split: Split, note: str = "") -> tuple[str, str]:
     if split.records is not None:
-        return f"{len(split.records.offsets):,}", f"records, {len(split.tokens):,} tokens"
+        return f"{len(split.records.offsets):,}", f"records, {len(split.tokens):,} tokens{note}"
     return f"{len(split.tokens):,}", f"tokens{note}"
 
 
-def _held_out(dataset: Dataset) -> str:
-    return ", the end of the text" if dataset.tail else ", whole documents"
+def describe_data(plan: Plan) -> list[str]:
+    """The sides of each source, and how often its rows are read."""
+    lines = []
+    for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs):
+        name = f"{label} " if label else ""
+        held_out = ", the end of the text" if sides.tail else ", whole documents"
+        lines.append(_row(f"{name}train", *_size(sides.train, f", {epochs:.3g} epochs")))
+        lines.append(_row(f"{name}held out", *_size(sides.heldout, held_out)))
+        if sides.test is not None:
+            lines.append(_row(f"{name}test", *_size(sides.test)))
+    return lines
 
 
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:

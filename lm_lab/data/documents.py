@@ -1,6 +1,8 @@
 """The documents of a source, checked as they are read, and digests of them."""
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, get_args
@@ -8,6 +10,7 @@ from typing import Any, get_args
 from lm_lab import registry
 from lm_lab.types import DataForm, Document, Side, UserError
 
+SOURCE = "config.data.source"  # the key of the only source
 SIDES: tuple[Side, ...] = get_args(Side)
 
 # the fields that a document has beside its name and text, by what its source provides
@@ -23,10 +26,12 @@ FIELD_TYPES = {"target": str, "label": (int, float), "rejected": str}
 class Corpus:
     """The documents of a source with given settings. They are hashed at most once."""
 
-    def __init__(self, name: str, settings: Any) -> None:
-        """Loads the source; reads nothing. Raises UserError where there is none of this name."""
-        self.name, self.settings = name, settings
-        self.source = registry.load("data.sources", name, "config.data.source")
+    def __init__(self, name: str, settings: Any, key: str = SOURCE) -> None:
+        """Loads the source; reads nothing. `key` is that of the source in the config, for errors.
+        Raises UserError where there is none of this name.
+        """
+        self.name, self.settings, self.key = name, settings, key
+        self.source = registry.load("data.sources", name, key)
 
     @cached_property
     def form(self) -> DataForm:
@@ -40,24 +45,35 @@ class Corpus:
 
     def hash(self) -> str:
         """A hash of the documents as they are; much cheaper than reading them. Raises UserError."""
-        found = self.source.fingerprint(self.settings)
+        with errors_at(self.key):
+            found = self.source.fingerprint(self.settings)
         if not isinstance(found, str):
             raise UserError(
-                f"config.data.source: fingerprint of {self.name!r} gives a "
-                f"{type(found).__name__}, not text"
+                f"{self.key}: fingerprint of {self.name!r} gives a {type(found).__name__}, not text"
             )
         return found
 
     def read(self) -> Iterator[Document]:
         """The documents. Raises UserError for one that is not what the source provides."""
-        for number, document in enumerate(self.source.documents(self.settings), 1):
-            fault = _fault(document, self.form)
-            if fault:
-                raise UserError(
-                    f"config.data.source: document {number} of {self.name!r} {fault}; mend the "
-                    "source"
-                )
-            yield document
+        with errors_at(self.key):
+            for number, document in enumerate(self.source.documents(self.settings), 1):
+                fault = _fault(document, self.form)
+                if fault:
+                    raise UserError(
+                        f"{SOURCE}: document {number} of {self.name!r} {fault}; mend the source"
+                    )
+                yield document
+
+
+@contextlib.contextmanager
+def errors_at(key: str) -> Iterator[None]:
+    """Errors of the block about `config.data.source` are about the source with this key."""
+    try:
+        yield
+    except UserError as error:
+        if key == SOURCE:
+            raise
+        raise UserError(re.sub(rf"{SOURCE}(?!s)", key, str(error))) from None
 
 
 def _fault(document: Any, kind: DataForm) -> str | None:

@@ -1,18 +1,16 @@
-"""Files named by config.data.source.path, in a fixed order, read as UTF-8, with one-line errors."""
+"""Files named by config.data.source.path and its like, in a fixed order, with one-line errors."""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lm_lab.data.documents import digest
+from lm_lab.data.faults import fault
 from lm_lab.data.published import origin
 from lm_lab.runs import reading
-from lm_lab.types import Document, UserError
-
-KEY = "config.data.source.path"
+from lm_lab.types import Document
 
 
-def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
+def find(path: str, suffixes: tuple[str, ...], key: str = "path") -> list[tuple[str, Path]]:
     """(name, file) of the file at `path`, or of the folder's files
     with the suffixes, sorted by name.
 
@@ -23,21 +21,36 @@ def find(path: str, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     if root.is_file():
         return [(root.name, root)]
     if not path or not root.is_dir():
-        raise UserError(
-            f"{KEY}: no file or folder {path!r} (from {Path.cwd()}); give an existing "
-            f"one{origin(root)}"
-        )
+        raise absent(path, key)
     found = [
         (file.relative_to(root).as_posix(), file)
         for file in walk(root)
         if file.name.endswith(suffixes)
     ]
     if not found:
-        raise UserError(
-            f"{KEY}: no file below {path!r} ends in {' or '.join(suffixes)}; name another folder "
-            "or suffix"
+        raise fault(
+            key,
+            f"no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or "
+            "suffix",
         )
     return sorted(found)
+
+
+def single(path: str, key: str) -> Path:
+    """The file that a setting names. Raises UserError if it does not exist."""
+    file = Path(path).expanduser()
+    if not path or not file.is_file():
+        raise absent(path, key, "file")
+    return file
+
+
+def absent(path: str, key: str, wanted: str = "file or folder") -> Exception:
+    """The error about a path at which there is nothing."""
+    return fault(
+        key,
+        f"no {wanted} {path!r} (from {Path.cwd()}); give an existing "
+        f"one{origin(Path(path).expanduser())}",
+    )
 
 
 def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Path]:
@@ -48,44 +61,21 @@ def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Pat
             yield Path(folder, name)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, key: str = "path") -> bytes:
     """The content of a file. Raises UserError if it cannot be read."""
     try:
         return reading.read_bytes(path)
     except OSError as error:
-        raise UserError(
-            f"{KEY}: cannot read {path} ({error.strerror}); mend that, or leave it out"
+        raise fault(
+            key, f"cannot read {path} ({error.strerror}); mend that, or leave it out"
         ) from None
 
 
-def decode(data: bytes, where: str) -> str:
-    """Decodes UTF-8 bytes without any translation. Raises UserError,
-    which names `where`, for others.
-    """
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise UserError(
-            f"{KEY}: {where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it "
-            "with iconv -t UTF-8"
-        ) from None
-
-
-def fingerprint(found: list[tuple[str, Path]], *settings: str) -> str:
-    """Digest of names and contents of files, and of the settings by which they are read."""
-    contents = (part for name, path in found for part in (name, read_bytes(path)))
-    return digest([*settings, digest(contents)])
-
-
-def with_text(documents: Iterable[Document], path: str) -> Iterator[Document]:
-    """The documents that are not empty. Raises UserError, which names `path`, if all are."""
+def some(documents: Iterable[Document], given: object, key: str) -> Iterator[Document]:
+    """The documents. Raises UserError, which names the setting and its value, if there are none."""
     found = False
     for document in documents:
-        if document.text:
-            found = True
-            yield document
+        found = True
+        yield document
     if not found:
-        raise UserError(
-            f"{KEY}: {path!r} is empty: it holds no text; give a file or folder that does"
-        )
+        raise fault(key, f"{given!r} is empty: it holds no text; give files that do")

@@ -11,18 +11,39 @@ import jax
 import numpy as np
 
 from lm_lab import registry
+from lm_lab.data.documents import SOURCE
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
-from lm_lab.schema import Chosen, module, setting
+from lm_lab.data.weights import Points, apart, points, weighted
+from lm_lab.schema import Chosen, module, modules_by_label, setting
 from lm_lab.types import Codec, Examples, Side, UserError
 
 LONGEST = 2**24  # tokens of a window
+DEFAULT_SOURCE = "stdlib"
+
+
+def key(label: str) -> str:
+    """The key of a source in a config, by its label; that of the only one is ""."""
+    return f"{SOURCE}s.{label}" if label else SOURCE
+
+
+class Member(NamedTuple):
+    """A source, and its weight by step."""
+
+    source: Chosen
+    points: Points
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The `data` section of a run's config."""
 
-    source: Chosen = module("where the text comes from", registry.modules("data.sources"), "stdlib")
+    source: Chosen = module(
+        "where the text comes from", registry.modules("data.sources"), DEFAULT_SOURCE
+    )
+    sources: tuple[tuple[str, Chosen], ...] = modules_by_label(
+        "a mixture in the place of one source: sources by labels of your own",
+        weighted(registry.modules("data.sources")),
+    )
     tokenizer: Chosen = module("how text becomes ids", registry.modules("data.tokenizers"), "byte")
     vocabulary_file: str | None = setting(
         "what a tokenizer that learns has learnt before, as a run's directory keeps it; None: "
@@ -54,6 +75,25 @@ class Config:
         "documents that share a window do not see each other (segments)", False
     )
 
+    def __post_init__(self) -> None:
+        """Checks that the sources are named once."""
+        if self.sources and self.source.name != DEFAULT_SOURCE:
+            raise UserError(
+                f"source {self.source.name!r} and sources are both given; leave one out (the "
+                f"source that stands for none is {DEFAULT_SOURCE!r})"
+            )
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """The sources by label, in the order of labels; the only one has the label ""."""
+        if not self.sources:
+            return {"": Member(self.source, points(1.0))}
+        apart_by_label = {label: (name, *apart(own)) for label, (name, own) in self.sources}
+        return {
+            label: Member(Chosen(name, settings), weights)
+            for label, (name, settings, weights) in sorted(apart_by_label.items())
+        }
+
 
 class Split(NamedTuple):
     """One side of the data: a stream of documents, each followed by end_of_document."""
@@ -64,15 +104,18 @@ class Split(NamedTuple):
     end_of_document: int
     isolate_documents: bool
     records: Records | None = None  # where each lies, if the tokens are no stream
+    label: str = ""  # of the source in a mixture
+
+    @property
+    def key(self) -> str:
+        """Of the source, in errors."""
+        return key(self.label)
 
 
-class Dataset(NamedTuple):
-    """The text of a run, tokenized and split."""
+class Sides(NamedTuple):
+    """The text of a source, tokenized and split."""
 
-    vocab: int
-    bytes_of: np.ndarray  # u16[vocab]
-    tokenizer: Codec
-    identity: str  # hex; equal identities are equal tokens and splits
+    points: Points  # its weight
     train: Split
     heldout: Split
     test: Split | None  # evaluated once, at the end of a run; None: the source has none
@@ -85,6 +128,44 @@ class Dataset(NamedTuple):
         """JSON lines {"source", "target"} of a side that is not trained on, if it has pairs."""
         return self.folder / f"{side}.texts.jsonl"
 
+    @property
+    def splits(self) -> list[Split]:
+        """The sides that there are."""
+        return [side for side in (self.train, self.heldout, self.test) if side is not None]
+
+
+class Dataset(NamedTuple):
+    """The text of a run: that of its only source, or of all sources of a mixture."""
+
+    vocab: int
+    bytes_of: np.ndarray  # u16[vocab]
+    tokenizer: Codec
+    identity: str  # hex; equal identities are equal tokens and splits
+    sources: dict[str, Sides]  # by label; that of the only one is ""
+
+    @property
+    def only(self) -> Sides:
+        """The text of the only source. Raises UserError for a mixture."""
+        if len(self.sources) > 1:
+            named = ", ".join(map(repr, self.sources))
+            raise UserError(f"config.data.sources: several, by name in dataset.sources: {named}")
+        return next(iter(self.sources.values()))
+
+    @property
+    def train(self) -> Split:
+        """What is trained on, of the only source."""
+        return self.only.train
+
+    @property
+    def heldout(self) -> Split:
+        """What is held out, of the only source."""
+        return self.only.heldout
+
+    @property
+    def test(self) -> Split | None:
+        """What is evaluated once, at the end of a run, of the only source."""
+        return self.only.test
+
 
 def cut(
     config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
@@ -92,11 +173,18 @@ def cut(
     """Shuffled batches of a side: windows of its stream, or its records as they are. Raises
     UserError.
     """
+    training = split.name == "train"
     if split.records is None:
         return batches(
-            split, window=window, stride=stride, batch_size=batch_size, seed=seed, shuffle=True
+            split,
+            window=window,
+            stride=stride,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=True,
+            # a source of a mixture gives a part of each batch; the test is read to its last token
+            least=1 if split.name == "test" or (training and split.label) else batch_size,
         )
-    training = split.name == "train"
     return record_batches(
         split.tokens,
         split.bytes_of,
@@ -116,8 +204,14 @@ def eval_set(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
     records each one once.
     """
     if isinstance(heldout, RecordBatches):
-        return heldout.once()
+        rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
+        return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
+
+
+def batched(rows: Examples, batch_size: int) -> Examples:
+    """Rows [n ...] as batches [n / batch_size, batch_size ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, batch_size, *leaf.shape[1:]), rows)
 
 
 class Batches(NamedTuple):
@@ -128,8 +222,8 @@ class Batches(NamedTuple):
     split: Split
     window: int
     stride: int
-    windows: int  # in an epoch
-    rows: int  # of a batch, on this host
+    epoch_rows: int  # windows in an epoch
+    own_rows: int  # of a batch, on this host
     first_row: int
     batch_size: int
     order: grain.MapDataset  # record -> window
@@ -139,7 +233,7 @@ class Batches(NamedTuple):
         """Whole batches in an epoch; those of an unshuffled split's first epoch are its text in
         order.
         """
-        return self.windows // self.batch_size
+        return self.epoch_rows // self.batch_size
 
     def at(self, step: int) -> Examples:
         """The batch of a step: tokens i32[B S], bytes f32[B S], segments i32[B S] or None, on the
@@ -149,18 +243,35 @@ class Batches(NamedTuple):
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""
-        firsts = (
-            step * self.batch_size + self.first_row
-            for step in range(first_step, first_step + steps)
-        )
-        picked = np.array(
-            [self.order[record] for first in firsts for record in range(first, first + self.rows)]
-        )
-        raw = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)[
-            picked * self.stride
-        ]
-        tokens = raw.reshape(steps, self.rows, self.window).astype(np.int32)
+        firsts = np.arange(first_step, first_step + steps) * self.batch_size + self.first_row
+        places = firsts[:, None] + np.arange(self.own_rows)
+        rows = self.rows(places.ravel())
+        return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
+
+    def rows(self, places: np.ndarray) -> Examples:
+        """The windows at these places [n] of the endless order: [n S]."""
+        picked = np.array([self.order[place] for place in places.tolist()])
+        every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
+        tokens = every[picked * self.stride].astype(np.int32)
         return Examples(tokens, self.split.bytes_of[tokens], self._segments(tokens))  # type: ignore[arg-type]
+
+    def every_row(self) -> int:
+        """How many windows the text has with the last one, which it may not fill."""
+        overlap = self.window - self.stride
+        return max(1, -(-(len(self.split.tokens) - overlap) // self.stride))
+
+    def once(self, first: int, rows: int) -> Examples:
+        """Windows in the order of the text, from the first-th on [rows S]; segment 0 is behind the
+        end of the text.
+        """
+        size = len(self.split.tokens)
+        places = (first + np.arange(rows))[:, None] * self.stride + np.arange(self.window)
+        there = places < size
+        tokens = np.where(there, self.split.tokens[np.minimum(places, size - 1)], 0)
+        tokens = tokens.astype(np.int32)
+        segments = self._segments(tokens)
+        segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
+        return Examples(tokens, self.split.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
         """1 in the document that a row begins in, 2 in the next ...; end_of_document belongs to
@@ -180,6 +291,7 @@ def batches(
     seed: int,
     shuffle: bool,
     stride: int | None = None,
+    least: int | None = None,
     host_index: int = 0,
     host_count: int = 1,
 ) -> Batches:
@@ -189,15 +301,17 @@ def batches(
     Windows begin every `stride` tokens (default: window - 1, so that with causal windows of L + 1
     tokens every token but the first of the split is a target exactly once an epoch); the end that
     fills no window, fewer than `stride` tokens, is left out. Raises UserError when there are fewer
-    windows than a batch has.
+    windows than `least` (default: those of a batch).
     """
     stride = max(window - 1, 1) if stride is None else stride
     windows = max(0, (len(split.tokens) - window) // stride + 1)
-    if windows < batch_size:
+    least = batch_size if least is None else least
+    if windows < least and split.name != "test":
+        whose = f" of {split.key}" if split.label else ""
         raise UserError(
-            f"config.data.length: the {split.name} text has {len(split.tokens)} tokens, "
+            f"config.data.length: the {split.name} text{whose} has {len(split.tokens)} tokens, "
             f"{windows} windows of {window}, "
-            f"and a batch needs {batch_size}; lower config.data.length or "
+            f"and a batch needs {least}; lower config.data.length or "
             "config.train.batch_size, or give more text"
         )
     if batch_size % host_count:

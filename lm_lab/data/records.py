@@ -31,9 +31,8 @@ class RecordBatches(NamedTuple):
     tokens: np.ndarray  # of the split
     bytes_of: np.ndarray  # f32[vocab]
     records: Records
-    rows: (
-        np.ndarray
-    )  # i64[n, P]: the numbers of the records in each row, and -1 where it has no more
+    # i64[n, P]: the numbers of the records in each row, and -1 where it has no more
+    members: np.ndarray
     length: int  # of a row of text or target
     context_length: int | None  # of a row of sources; None where no record has a target
     batch_size: int
@@ -42,7 +41,7 @@ class RecordBatches(NamedTuple):
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch."""
-        return len(self.rows) // self.batch_size
+        return len(self.members) // self.batch_size
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B
@@ -56,19 +55,33 @@ class RecordBatches(NamedTuple):
         The context is [B M], labels are [B].
         """
         first = first_step * self.batch_size
-        picked = np.array(
-            [self.order[place] for place in range(first, first + steps * self.batch_size)]
+        rows = self.rows(np.arange(first, first + steps * self.batch_size))
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(steps, self.batch_size, *leaf.shape[1:]), rows
         )
-        return self._gather(self.rows[picked].reshape(steps, self.batch_size, -1))
 
-    def once(self) -> Examples:
-        """Every row once, in order, [steps B ...]; the last batch is filled with empty rows."""
-        missing = -len(self.rows) % self.batch_size
-        padded = np.pad(self.rows, ((0, missing), (0, 0)), constant_values=-1)
-        return self._gather(padded.reshape(-1, self.batch_size, self.rows.shape[1]))
+    @property
+    def epoch_rows(self) -> int:
+        """Rows in an epoch."""
+        return len(self.members)
+
+    def rows(self, places: np.ndarray) -> Examples:
+        """The rows at these places [n] of the endless order: [n ...]."""
+        picked = np.array([self.order[place] for place in places.tolist()])
+        return self._gather(self.members[picked])
+
+    def every_row(self) -> int:
+        """How many rows there are."""
+        return len(self.members)
+
+    def once(self, first: int, rows: int) -> Examples:
+        """Rows in order, from the first-th on [rows ...]; those behind the last are empty."""
+        found = self.members[first : first + rows]
+        padding = ((0, rows - len(found)), (0, 0))
+        return self._gather(np.pad(found, padding, constant_values=-1))
 
     def _gather(self, numbers: np.ndarray) -> Examples:
-        """The records with these numbers [K B P]; -1 is none."""
+        """The records with these numbers [n P], packed [n ...]; -1 is none."""
         index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels

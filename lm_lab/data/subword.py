@@ -47,6 +47,7 @@ def build(
     written: Callable[[str], bytes],
     begins_word: Callable[[str], int],
     by_character: bool = False,
+    cut_all: Callable[[Sequence[str]], Iterable[Parts]] | None = None,
 ) -> Codec:
     """The tokenizer of the vocabulary `learnt`.
 
@@ -54,7 +55,7 @@ def build(
     UTF-8 bytes of the original text that a piece stands for, `written` a piece's own bytes, `join`
     the text of the written bytes of all ids, and `begins_word` the entry of Codec.words. With
     `by_character`, `cut` looks at one character at a time, and whole batches are looked up in a
-    table.
+    table. `cut_all` splits several texts on all cores.
     """
     pieces: list[str] = json.loads(learnt)
     ids = {piece: 256 + number for number, piece in enumerate(pieces)}
@@ -67,15 +68,19 @@ def build(
     spelt = [bytes([value]) for value in range(256)] + [written(piece) for piece in pieces]
     dtype = np.min_scalar_type(end)
 
-    def numbers(text: str) -> list[int]:
+    def numbers(parts: Parts) -> list[int]:
         found: list[int] = []
-        for piece, spelling in cut(text):
+        for piece, spelling in parts:
             number = ids.get(piece)
             found.extend(spelling if number is None else (number,))
         return found
 
     def encode(text: str) -> np.ndarray:
-        return np.array(numbers(text), dtype)
+        return np.array(numbers(cut(text)), dtype)
+
+    def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
+        assert cut_all is not None
+        return [np.array(numbers(parts), dtype) for parts in cut_all(texts)]
 
     def decode(given: Any) -> str:
         return join(
@@ -86,8 +91,8 @@ def build(
     codec = Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)
     codec = codec._replace(unknown=np.arange(end + 1) < 256)
     if not by_character:
-        return codec
-    table = CharacterTable(numbers, dtype)
+        return codec._replace(encode_all=None if cut_all is None else encode_all)
+    table = CharacterTable(lambda character: numbers(cut(character)), dtype)
     return codec._replace(
         encode=lambda text: table.encode_all([text])[0], encode_all=table.encode_all
     )

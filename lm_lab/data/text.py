@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.data import store, vocabularies
-from lm_lab.data.documents import Corpus
-from lm_lab.data.loader import Config, Dataset, Split
+from lm_lab.data import loader, store, vocabularies
+from lm_lab.data.documents import Corpus, digest, errors_at
+from lm_lab.data.loader import Config, Dataset, Sides, Split
 from lm_lab.data.splits import Rule
 from lm_lab.types import Codec, Side
 
@@ -23,19 +23,29 @@ class Text:
         self._directory = directory
 
     @cached_property
+    def corpora(self) -> dict[str, Corpus]:
+        """The documents of each source, by label. Raises UserError where there is no such
+        source.
+        """
+        return {
+            label: Corpus(*member.source, key=loader.key(label))
+            for label, member in self.config.members.items()
+        }
+
+    @property
     def corpus(self) -> Corpus:
-        """The documents. Raises UserError where there is no such source."""
-        return Corpus(*self.config.source)
+        """The documents; of a mixture those of the first source."""
+        return next(iter(self.corpora.values()))
 
     @cached_property
     def codec(self) -> Codec:
-        """The tokenizer; one that learns has learnt from the corpus,
-        now or before, or from another.
+        """The tokenizer; one that learns has learnt from the training text of all sources that have
+        a weight, now or before, or from another.
 
         Raises UserError as the source does, and for files that cannot be read or written.
         """
         named = self.config.vocabulary_file
-        return vocabularies.tokenizer(*self.config.tokenizer, self.corpus, self._rule, named)
+        return vocabularies.tokenizer(*self.config.tokenizer, self._trained_on, self._rule, named)
 
     @cached_property
     def learnt_file(self) -> Path | None:
@@ -45,45 +55,52 @@ class Text:
             return None
         if self.config.vocabulary_file is not None:
             return Path(self.config.vocabulary_file)
-        return vocabularies.learnt(name, settings, self.corpus, self._rule)
+        return vocabularies.learnt(name, settings, self._trained_on, self._rule)
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The token store, built first if need be.
+        """The token stores, one a source, built first if need be.
 
         Says on stderr where the end is held out of a text that was to be split by documents and is
         a single one. Raises UserError as lm_lab.data.store.build does.
         """
+        stores = {label: self._store(corpus) for label, corpus in self.corpora.items()}
+        sources = {label: self._sides(label, built) for label, built in stores.items()}
+        keys = [text for label, built in stores.items() for text in (label, built.key)]
+        identity = digest(["mixture", *keys])[:32] if self.config.sources else keys[1]
+        bytes_of = next(iter(stores.values())).bytes_of
+        return Dataset(self.codec.vocab, bytes_of, self.codec, identity, sources)
+
+    def _store(self, corpus: Corpus) -> store.Store:
         config, codec = self.config, self.codec
-        built = store.build(
-            self.corpus,
-            codec,
-            self._directory,
-            split=config.split,
-            holdout_fraction=config.holdout_fraction,
-        )
-        places = built.manifest["splits"]
-        tail = places["heldout"]["file"] == places["train"]["file"]
-        if tail and config.split == "documents":
+        with errors_at(corpus.key):
+            built = store.build(
+                corpus,
+                codec,
+                self._directory,
+                split=config.split,
+                holdout_fraction=config.holdout_fraction,
+            )
+        if _is_tail(built) and config.split == "documents":
             cut = (
                 f"the last {100 * config.holdout_fraction:g} % of it is held out "
                 "(config.data.holdout_fraction)"
             )
             print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
-        sides = {name: self._split(built, name) for name in built.tokens}
-        return Dataset(
-            codec.vocab,
-            built.bytes_of,
-            codec,
-            built.key,
+        return built
+
+    def _sides(self, label: str, built: store.Store) -> Sides:
+        sides = {name: self._split(label, built, name) for name in built.tokens}
+        return Sides(
+            self.config.members[label].points,
             sides["train"],
             sides["heldout"],
             sides.get("test"),
-            tail,
+            _is_tail(built),
             built.path,
         )
 
-    def _split(self, built: store.Store, name: Side) -> Split:
+    def _split(self, label: str, built: store.Store, name: Side) -> Split:
         return Split(
             name,
             built.tokens[name],
@@ -91,11 +108,26 @@ class Text:
             self.codec.end_of_document,
             self.config.isolate_documents,
             (built.records or {}).get(name),
+            label,
         )
 
     @property
     def _rule(self) -> Rule:
         return Rule(self.config.split, self.config.holdout_fraction)
+
+    @property
+    def _trained_on(self) -> list[Corpus]:
+        """The sources that have a weight at some step."""
+        return [
+            self.corpora[label]
+            for label, member in self.config.members.items()
+            if any(weight for _, weight in member.points)
+        ]
+
+
+def _is_tail(built: store.Store) -> bool:
+    places = built.manifest["splits"]
+    return places["heldout"]["file"] == places["train"]["file"]
 
 
 class Texts:

@@ -6,16 +6,17 @@ fingerprint.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lm_lab import registry
-from lm_lab.data.documents import Corpus, digest
+from lm_lab.data.documents import Corpus, digest, errors_at
 from lm_lab.data.splits import HELDOUT, TRAIN, Rule, assign, survey
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
@@ -25,11 +26,11 @@ from lm_lab.types import Codec, UserError
 def tokenizer(
     name: str,
     config: Any,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     rule: Rule,
     learnt_file: str | None = None,
 ) -> Codec:
-    """The tokenizer of this name; one that learns does it from the text of the corpus that is
+    """The tokenizer of this name; one that learns does it from the text of the corpora that is
     trained on (from all of a stream that is cut at its tail), or takes what is in the file that was
     `learnt` before.
 
@@ -39,7 +40,7 @@ def tokenizer(
     maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
     if maker.learn is None:
         return _whole(name, maker.make(config, b""))
-    path = Path(learnt_file) if learnt_file else learnt(name, config, corpus, rule)
+    path = Path(learnt_file) if learnt_file else learnt(name, config, corpora, rule)
     found = _read(path)
     if found is None:
         raise UserError(
@@ -48,16 +49,17 @@ def tokenizer(
     return _whole(name, maker.make(config, found))
 
 
-def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
-    """The file of what a tokenizer learns from a corpus, written first if need be. Raises UserError
+def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Path:
+    """The file of what a tokenizer learns from corpora, written first if need be. Raises UserError
     as `tokenizer`.
     """
+    prints = [corpus.fingerprint for corpus in corpora]
     maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
     assert maker.learn is not None
     facts = {
         "tokenizer": name,
         "config": dataclasses.asdict(config),
-        "text": corpus.fingerprint,
+        "text": prints[0] if len(prints) == 1 else prints,
         "rule": rule,
         "version": maker.version,
     }
@@ -66,8 +68,11 @@ def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if _read(path) is None:
-        sides = assign(survey(corpus.read), rule, corpus.form)
-        found = maker.learn(config, _texts(corpus, sides, TRAIN))
+        sides = []
+        for corpus in corpora:
+            with errors_at(corpus.key):
+                sides.append(assign(survey(corpus.read), rule, corpus.form))
+        found = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(
                 f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
@@ -75,8 +80,8 @@ def learnt(name: str, config: Any, corpus: Corpus, rule: Rule) -> Path:
             )
         _write(path, found)
         if maker.unknown is not None:
-            judged = HELDOUT if (sides == HELDOUT).any() else TRAIN
-            texts = [_texts(corpus, sides, side) for side in (TRAIN, judged)]
+            judged = HELDOUT if any((own == HELDOUT).any() for own in sides) else TRAIN
+            texts = [_texts(corpora, sides, side) for side in (TRAIN, judged)]
             _warn(name, *(maker.unknown(config, found, side) for side in texts))
     return path
 
@@ -125,9 +130,12 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     print(words, file=sys.stderr, flush=True)
 
 
-def _texts(corpus: Corpus, sides: np.ndarray, side: int) -> Iterator[str]:
-    """The texts, and targets, of the documents of a side; `sides` has that of each, u8[n]."""
-    for document, own in zip(corpus.read(), sides):
+def _texts(corpora: Sequence[Corpus], sides: Sequence[np.ndarray], side: int) -> Iterator[str]:
+    """The texts, and targets, of the documents of a side; `sides` has those of each corpus,
+    u8[n].
+    """
+    pairs = (zip(corpus.read(), own) for corpus, own in zip(corpora, sides))
+    for document, own in itertools.chain.from_iterable(pairs):
         if own == side:
             yield document.text
             if document.target is not None:

@@ -83,6 +83,19 @@ def evaluate(
     return every
 
 
+def figures(
+    sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """What a run records of evaluations, as eval/NAME/FIGURE: the rates of sums by the name of the
+    evaluation, and what else was measured there.
+    """
+    return {
+        f"eval/{evaluation}/{name}": value
+        for evaluation, own in sums.items()
+        for name, value in (rates(own) | dict(measured.get(evaluation, {}))).items()
+    }
+
+
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
     """Sums divided by the number of targets: "nll" in nats, "accuracy", and others by their names.
 

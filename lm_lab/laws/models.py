@@ -14,6 +14,7 @@ from lm_lab import generation
 from lm_lab.contracts import Family, Model
 from lm_lab.engine.sharding import unbox
 from lm_lab.laws import TOLERANCE, Broken, distance, expect, random_bits, shifts_of, tiny
+from lm_lab.laws.settings import of_model, settings
 from lm_lab.types import Inputs, PyTree, Scope
 
 ROWS, LENGTH, CONTEXT, CUT = 2, 16, 11, 6  # a row of two documents has 6 and 10 tokens
@@ -62,6 +63,17 @@ class Subject:
         context = jnp.asarray(order[:, -CONTEXT:], jnp.int32)
         return inputs._replace(context=context, context_segments=jnp.ones_like(context))
 
+    @property
+    def context(self) -> Array:
+        """What an encoder reads."""
+        assert self.inputs.context is not None
+        return self.inputs.context
+
+    @property
+    def effect(self) -> Callable[[Any], object]:
+        """All that settings decide."""
+        return partial(of_model, self.family, self.inputs)
+
     @cached_property
     def run(self) -> Callable[[Inputs], Array]:
         """Logits f32[B L V] of inputs."""
@@ -85,9 +97,9 @@ class Subject:
         return (tokens + 1) % self.config.vocab
 
 
-def subject(family: Family, settings: Mapping[str, object]) -> Subject:
+def subject(family: Family, given: Mapping[str, object]) -> Subject:
     """The family with these settings, and small sizes. Raises UserError for wrong ones."""
-    return Subject(family, tiny(family.Config, SIZES, settings))
+    return Subject(family, tiny(family.Config, SIZES, given))
 
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
@@ -97,7 +109,7 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
         "bidirectional": [shapes, gradients, both_sides],
         "unordered": [shapes, gradients, single_words],
     }[subject.scope]
-    found += [plain_rows, padding, documents, places]
+    found += [plain_rows, padding, documents, places, settings]
     if subject.family.needs_context:
         found += [context, context_padding, context_documents]
     fields = {field.name for field in dataclasses.fields(subject.config)}
@@ -143,8 +155,7 @@ def gradients(subject: Subject) -> None:
 
 def causality(subject: Subject) -> None:
     """The logits of a token do not depend on later tokens."""
-    later = np.triu(subject.influence, 1)
-    _unseen(subject, later, "mask what comes later, or say scope='bidirectional'")
+    _unseen(subject, np.triu(subject.influence, 1), "mask it, or say scope='bidirectional'")
 
 
 def past(subject: Subject) -> None:
@@ -238,7 +249,7 @@ def places(subject: Subject) -> None:
 
 def context(subject: Subject) -> None:
     """Logits depend on the context."""
-    changed = subject.inputs._replace(context=subject.other(_context(subject.inputs)))
+    changed = subject.inputs._replace(context=subject.other(subject.context))
     shifts = shifts_of(subject.run(changed), subject.run(subject.inputs))
     expect(
         shifts.max() > TOLERANCE,
@@ -248,7 +259,7 @@ def context(subject: Subject) -> None:
 
 def context_padding(subject: Subject) -> None:
     """What stands in the place of a context's padding changes nothing."""
-    inputs, context = subject.inputs, _context(subject.inputs)
+    inputs, context = subject.inputs, subject.context
     for kept in (jnp.arange(CONTEXT) < CONTEXT - 4, jnp.arange(CONTEXT) >= 4):
         real = jnp.broadcast_to(kept, context.shape)
         padded = inputs._replace(context_segments=real.astype(jnp.int32))
@@ -265,8 +276,7 @@ def context_padding(subject: Subject) -> None:
 
 def context_documents(subject: Subject) -> None:
     """A document of a row sees the context of its own segment alone."""
-    packed = _packed(subject.inputs)
-    context = _context(packed)
+    packed, context = _packed(subject.inputs), subject.context
     first = packed.context_segments == 1
     changed = packed._replace(context=jnp.where(first, subject.other(context), context))
     _still(
@@ -358,20 +368,10 @@ def _packed(inputs: Inputs) -> Inputs:
     return packed._replace(context_segments=jnp.broadcast_to(parts, inputs.context.shape))
 
 
-def _context(inputs: Inputs) -> Array:
-    assert inputs.context is not None
-    return inputs.context
-
-
 def _has_cache(subject: Subject) -> bool:
     """Whether the model keeps anything of earlier tokens."""
-    _, changed = jax.eval_shape(
-        lambda variables: subject.model.apply(
-            variables, subject.inputs, mutable=["cache"], method="features"
-        ),
-        subject.variables,
-    )
-    return "cache" in changed
+    look = partial(subject.model.apply, mutable=["cache"], method="features")
+    return "cache" in jax.eval_shape(look, subject.variables, subject.inputs)[1]
 
 
 def _still(

@@ -14,6 +14,8 @@ from jax import Array
 
 from lm_lab.contracts import ModelInfo, Objective
 from lm_lab.laws import TOLERANCE, distance, expect, tiny
+from lm_lab.laws.settings import program_text, settings
+from lm_lab.schema import plain
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, PyTree, Sums, Vocabulary
 
 SIZE, LENGTH, CONTEXT, ROWS = 40, 24, 11, 4
@@ -62,15 +64,34 @@ class Subject:
     @cached_property
     def logits(self) -> Array:
         """Random ones, in the shape that a model gives."""
-        batch = self.batch
+        return jax.random.normal(jax.random.key(2), self._logits_shape(self.batch))
+
+    def _logits_shape(self, batch: Batch) -> tuple[int, ...]:
         if self.objective.head is not None:
-            shape = (*batch.targets.shape, self.objective.head(self.config).outputs)
-        elif batch.inputs.context is not None and batch.inputs.context.ndim == 3:
-            shape = batch.inputs.context.shape  # scores of candidates
-        else:
-            specials = self.objective.special_ids(self.config, LENGTH, VOCABULARY)
-            shape = (*batch.targets.shape, SIZE + specials)
-        return jax.random.normal(jax.random.key(2), shape)
+            return (*batch.targets.shape, self.objective.head(self.config).outputs)
+        if batch.inputs.context is not None and batch.inputs.context.ndim == 3:
+            return batch.inputs.context.shape  # scores of candidates
+        specials = self.objective.special_ids(self.config, LENGTH, VOCABULARY)
+        return (*batch.targets.shape, SIZE + specials)
+
+    def effect(self, config: Any) -> object:
+        """What such settings decide: the programs of `prepare` and `loss`, what they ask of model
+        and data, and what is measured.
+        """
+        other, kind = subject(self.objective, plain(config)), self.objective
+
+        def sums(key: Array, examples: Examples) -> Sums:
+            batch = other.functions.prepare(key, examples)
+            return other.functions.loss(jnp.zeros(other._logits_shape(batch)), batch)
+
+        asked = (
+            kind.window(other.config, LENGTH),
+            kind.special_ids(other.config, LENGTH, VOCABULARY),
+            kind.model_length(other.config, LENGTH, CONTEXT),
+            kind.head and kind.head(other.config),
+            kind.metrics(other.config),
+        )
+        return *program_text(sums, jax.random.key(1), other.examples), asked
 
     def prepare(self, key: Array, examples: Examples) -> Batch:
         """`prepare`, traced anew."""
@@ -82,18 +103,18 @@ class Subject:
         return jax.jit(self.functions.loss)
 
 
-def subject(objective: Objective, settings: Mapping[str, object]) -> Subject:
+def subject(objective: Objective, given: Mapping[str, object]) -> Subject:
     """The objective with these settings, for a model that it is made for. Raises UserError for
     wrong ones.
     """
-    config = tiny(objective.Config, {}, settings)
+    config = tiny(objective.Config, {}, given)
     model = ModelInfo(objective.scope or "causal", bool(objective.needs_context))
     return Subject(objective, objective.complete(config, model))
 
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """Those that apply to the objective."""
-    found = [batches, pure, ids, weights, sums, finite, ignored_targets, text_bytes]
+    found = [batches, pure, ids, weights, sums, finite, ignored_targets, text_bytes, settings]
     return [*found, plain_windows] if subject.objective.consumes == "stream" else found
 
 

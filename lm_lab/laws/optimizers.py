@@ -10,6 +10,7 @@ import optax
 
 from lm_lab.contracts import Optimizer, OptimizerConfig
 from lm_lab.laws import distance, expect, tiny
+from lm_lab.laws.settings import program_text, settings
 from lm_lab.types import PyTree
 
 PARAMS = {
@@ -30,12 +31,19 @@ class Subject:
     @property
     def traced(self) -> dict[str, float]:
         """The settings that come as arrays, by name."""
-        values = {
-            field.name: getattr(self.config, field.name)
-            for field in dataclasses.fields(self.config)
-            if field.metadata["traced"]
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        return _traced(self.config)
+
+    def effect(self, config: Any) -> object:
+        """What such settings decide: the program of a step, at which rate, behind which
+        clipping.
+        """
+
+        def step(params: PyTree) -> PyTree:
+            hyper = {name: jnp.float32(value) for name, value in _traced(config).items()}
+            transform = self.optimizer.make(config, hyper, 1e-3, DECAYED)
+            return transform.update(params, transform.init(params), params)
+
+        return *program_text(step, PARAMS), _traced(config), config.clip_norm
 
     def run(
         self, config: Any, hyper: Mapping[str, float], rate: float, size: float
@@ -56,15 +64,15 @@ class Subject:
         return steps({name: jnp.float32(value) for name, value in hyper.items()}, rate)
 
 
-def subject(optimizer: Optimizer, settings: Mapping[str, object]) -> Subject:
+def subject(optimizer: Optimizer, given: Mapping[str, object]) -> Subject:
     """The optimizer with these settings. Raises UserError for wrong ones."""
-    return Subject(optimizer, tiny(optimizer.Config, {}, settings))
+    return Subject(optimizer, tiny(optimizer.Config, {}, given))
 
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """All of them."""
     del subject
-    return [updates, state, still_rate, decay, traced]
+    return [updates, state, still_rate, decay, traced, settings]
 
 
 def updates(subject: Subject) -> None:
@@ -110,3 +118,10 @@ def traced(subject: Subject) -> None:
         config = dataclasses.replace(subject.config, **{name: changed})
         one, other = (subject.run(each, hyper, 1e-3, 1.0)[0] for each in (subject.config, config))
         expect(distance(one, other) == 0, f"{name} is read in the config; read hyper[{name!r}]")
+
+
+def _traced(config: Any) -> dict[str, float]:
+    """The traced settings that are given, by name."""
+    fields = (field for field in dataclasses.fields(config) if field.metadata["traced"])
+    values = {field.name: vars(config)[field.name] for field in fields}
+    return {name: value for name, value in values.items() if value is not None}

@@ -9,6 +9,7 @@ import numpy as np
 
 from lm_lab.contracts import Schedule
 from lm_lab.laws import TOLERANCE, expect, tiny
+from lm_lab.laws.settings import settings
 
 LENGTHS = (1, 2, 100)
 
@@ -25,16 +26,20 @@ class Subject(NamedTuple):
         each = jax.vmap(lambda step: self.schedule.factor(self.config, step, steps))
         return np.asarray(jax.jit(each)(step))
 
+    def effect(self, config: Any) -> object:
+        """What such settings decide: the factors of a run."""
+        return Subject(self.schedule, config).factors(LENGTHS[-1]).tobytes()
 
-def subject(schedule: Schedule, settings: Mapping[str, object]) -> Subject:
+
+def subject(schedule: Schedule, given: Mapping[str, object]) -> Subject:
     """The schedule with these settings. Raises UserError for wrong ones."""
-    return Subject(schedule, tiny(schedule.Config, {}, settings))
+    return Subject(schedule, tiny(schedule.Config, {}, given))
 
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """All of them."""
     del subject
-    return [share, single_steps]
+    return [share, single_steps, settings]
 
 
 def share(subject: Subject) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lm_lab import config as configs
 from lm_lab import contracts, registry
 from lm_lab.engine.sharding import unbox
-from lm_lab.schema import build
+from lm_lab.schema import build, check_read
 from lm_lab.types import Inputs, PyTree, UserError
 
 Source = str | Path | Mapping[str, Any] | configs.ConfigDict
@@ -75,7 +75,9 @@ def make_model(family: str, **settings: Any) -> Any:
         raise UserError(f"{family}.vocab is missing: rows of the embedding, V")
     fields = {field.name for field in dataclasses.fields(found.Config)}
     lengths = {"length": 1024} if "length" in fields else {}
-    return found.Model(build(found.Config, lengths | settings, family))
+    config = build(found.Config, lengths | settings, family)
+    check_read(config, settings, family)
+    return found.Model(config)
 
 
 def init_params(model: Any, seed: int = 0) -> PyTree:

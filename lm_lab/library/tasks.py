@@ -13,6 +13,7 @@ from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.library.configs import Source, init_params, load_config
 from lm_lab.train import task as tasks
 from lm_lab.train.compiled import CompiledProgram, compile_program
+from lm_lab.train.eval_sets import EvalSet, of_mixture
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import Codec, Examples, ObjectiveFunctions, PyTree
 
@@ -51,12 +52,16 @@ class Task:
         return jax.tree.map(lambda part: part[0], self._training.chunk(step, 1))
 
     def evaluate(self, params: PyTree) -> dict[str, float]:
-        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ...
+        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ... Sources of
+        a mixture count by the weights that they end with.
 
         >>> task.evaluate(task.init())["nll"] > 4
         True
         """
-        return rates(jax.device_get(self._evaluate(params, self._heldout)))
+        sums = [
+            {"": jax.device_get(self._evaluate(params, each.examples))} for each in self._heldout
+        ]
+        return rates(of_mixture(self._heldout, sums)[""])
 
     def program(self, seeds: Sequence[int] = ()) -> CompiledProgram:
         """What `train_run` trains with, without a directory: optimizer, schedule, adapter and mesh
@@ -74,12 +79,16 @@ class Task:
 
     @cached_property
     def _training(self) -> Any:
-        return self.bound.batches(self.dataset.train, self.experiment.seed)
+        return self.bound.training(self.experiment.seed)
 
     @cached_property
-    def _heldout(self) -> Examples:
+    def _heldout(self) -> list[EvalSet]:
         first = self.experiment.train.selection_batches
-        return jax.tree.map(lambda part: part[first:], self.bound.eval_set())
+        sets = self.bound.eval_sets()
+        return [
+            each._replace(examples=jax.tree.map(lambda part: part[first:], each.examples))
+            for each in sets
+        ]
 
     @cached_property
     def _evaluate(self) -> Any:

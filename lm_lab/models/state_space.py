@@ -23,7 +23,7 @@ from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
 from lm_lab.nn.transformer import View
-from lm_lab.schema import choice, setting
+from lm_lab.schema import Condition, choice, setting
 from lm_lab.types import Inputs, UserError
 
 
@@ -38,6 +38,13 @@ class Mamba:
 @dataclass(frozen=True)
 class RgLru:
     """Griffin's real-gated linear recurrent unit (2402.19427)."""
+
+
+ATTENDING = Condition("attention_every", lambda config: config.attention_every is not None)
+HAVING_HEADS = Condition(
+    "attention_every or block rg_lru",
+    lambda config: config.attention_every is not None or isinstance(config.block, RgLru),
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,22 @@ class Config:
     attention_every: int | None = setting(
         "every n-th layer attends in place of recurring; None: no layer", None, low=1
     )
-    window: int = setting("tokens that attention sees, its own included", 1024, low=1)
-    heads: int = setting("attention heads, H, and diagonal blocks of rg_lru's gates", 4, low=1)
-    kv_heads: int | None = setting(
-        "heads of keys and values, G, each for H / G queries; None: H", 1, low=1
+    window: int = setting(
+        "tokens that attention sees, its own included", 1024, low=1, read_with=ATTENDING
     )
-    positions: Scheme = positions_setting(Rotary(share=0.5))
+    heads: int = setting(
+        "attention heads, H, and diagonal blocks of rg_lru's gates",
+        4,
+        low=1,
+        read_with=HAVING_HEADS,
+    )
+    kv_heads: int | None = setting(
+        "heads of keys and values, G, each for H / G queries; None: H",
+        1,
+        low=1,
+        read_with=ATTENDING,
+    )
+    positions: Scheme = positions_setting(Rotary(share=0.5), ATTENDING)
     feed_forward_dim: int | None = setting(
         "gated inner features, F; None: 3 D for rg_lru, no such layer for mamba", None, low=1
     )

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from lm_lab.nn.linear import Embedding
-from lm_lab.schema import choice, setting
+from lm_lab.schema import Condition, choice, setting
 from lm_lab.types import UserError
 
 
@@ -240,9 +240,9 @@ SCHEMES: dict[str, type[Scheme]] = {
 }
 
 
-def positions_setting(default: Scheme) -> Any:
+def positions_setting(default: Scheme, read_with: Condition | None = None) -> Any:
     """The `positions` field of a family."""
-    return choice("how order is seen", SCHEMES, default, outside="POSITIONS")
+    return choice("how order is seen", SCHEMES, default, outside="POSITIONS", read_with=read_with)
 
 
 def alibi_slopes(heads: int) -> list[float]:

@@ -16,7 +16,7 @@ from lm_lab.nn.linear import WIDEST, Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary, Scheme, Sizes, positions_setting
 from lm_lab.nn.stack import DEEPEST, Remat, groups_of, repeat, stacks_of
-from lm_lab.schema import choice, setting
+from lm_lab.schema import Condition, choice, setting
 from lm_lab.types import Inputs, Scope, UserError
 
 NormPosition = Literal["pre", "branch", "both", "post"]
@@ -75,7 +75,10 @@ class Transformer:
     head_dim: int | None = setting("features of a head, K; None: they share the width", None, low=1)
     vocab: int | None = setting("rows of the embedding, V; None: the tokenizer's", None, low=1)
     length: int | None = setting(
-        "longest sequence that learned positions allow; None: the data's", None, low=1
+        "longest sequence that learned positions allow; None: the data's",
+        None,
+        low=1,
+        read_with=Condition("learned positions", lambda config: config.positions.limits_length),
     )
     positions: Scheme = positions_setting(Rotary())
     feed_forward: Dense | MixtureOfExperts = choice(

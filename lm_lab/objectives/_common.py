@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.types import Batch, Examples, Inputs, Sums
+from lm_lab.contracts import ModelInfo
+from lm_lab.types import Batch, Examples, Inputs, Sums, UserError
 
 
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
@@ -26,6 +27,19 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
         any_BL = log_total_BL - logits_BLV.mean(-1)
         sums["penalty"] = smoothing * ((any_BL - nll_BL) * batch.weights).sum()
     return sums
+
+
+def read_as_context(given: bool | None, model: ModelInfo) -> bool:
+    """Whether an encoder reads the text: where the model has one. Raises UserError for settings
+    that say otherwise.
+    """
+    if given not in (None, model.needs_context):
+        wanted = "reads a context" if model.needs_context else "reads no context"
+        raise UserError(
+            f"config.objective.as_context {given} is not for this config.model, which {wanted}; "
+            "leave it out"
+        )
+    return model.needs_context
 
 
 def left_pad(examples: Examples, prefix: bool = False) -> Inputs:

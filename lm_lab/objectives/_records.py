@@ -7,12 +7,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import ModelInfo, Settings
+from lm_lab.objectives._common import read_as_context
 from lm_lab.types import Batch, Examples, Inputs, Pooling
 
 
 class _Labelled(Settings, Protocol):
     @property
     def pooling(self) -> Pooling | None: ...
+    @property
+    def as_context(self) -> bool | None: ...
 
 
 LabelledT = TypeVar("LabelledT", bound=_Labelled)
@@ -20,10 +23,11 @@ LabelledT = TypeVar("LabelledT", bound=_Labelled)
 
 def complete(config: LabelledT, model: ModelInfo) -> LabelledT:
     """The settings with the pooling decided by what the model sees, and whether an encoder reads
-    the text too.
+    the text too. Raises UserError for a context that it does not read.
     """
     pooling = config.pooling or ("last" if model.scope == "causal" else "mean")
-    return dataclasses.replace(config, pooling=pooling, as_context=model.needs_context)
+    as_context = read_as_context(config.as_context, model)
+    return dataclasses.replace(config, pooling=pooling, as_context=as_context)
 
 
 def prepare(dtype: Any, as_context: bool, key: Array, examples: Examples) -> Batch:

@@ -13,7 +13,7 @@ from jax import Array
 from lm_lab.contracts import ModelInfo, Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import left_pad, likelihood
+from lm_lab.objectives._common import left_pad, likelihood, read_as_context
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
@@ -29,8 +29,10 @@ class Config:
 
 
 def complete(config: Config, model: ModelInfo) -> Config:
-    """The settings with `as_context` decided by what the model reads."""
-    return dataclasses.replace(config, as_context=model.needs_context)
+    """The settings with `as_context` decided by what the model reads. Raises UserError for a
+    context that it does not read.
+    """
+    return dataclasses.replace(config, as_context=read_as_context(config.as_context, model))
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:

@@ -11,9 +11,10 @@ from jax.sharding import Mesh
 from lm_lab.engine import program as engines
 from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
-from lm_lab.engine.step import How
+from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
 from lm_lab.train import restore, room
+from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
 from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
@@ -29,6 +30,7 @@ class CompiledProgram(NamedTuple):
 
     program: Program
     engine: engines.CompiledEngine
+    test: engines.Compiled  # as engine.evaluate, with nothing apart for a selection
     mesh: Mesh
     abstract: TrainState  # of one run: shapes, dtypes and shardings
     placed: TrainState  # the shardings of the state of all members
@@ -44,9 +46,43 @@ class CompiledProgram(NamedTuple):
         """The state before step 0."""
         return self.engine.init(self.hyper, self.feed.given)
 
-    def evaluate(self, state: TrainState) -> list[dict[str, Sums]]:
-        """Each member's sums on the eval set, by the name of the evaluation."""
-        return split(jax.device_get(self.engine.evaluate(state, self.feed.eval_set)), self.members)
+    def evaluate(self, state: TrainState, at_end: bool = False) -> list[dict[str, Sums]]:
+        """Each member's sums on the held-out text, and at the end on the test, by the name of the
+        evaluation.
+        """
+        sets, tests = self.feed.eval_sets, self.feed.test_sets if at_end else []
+        found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
+        values = [of_mixture(sets, own) for own in zip(*found)]
+        if tests:
+            judged = [self._test(state, each) for each in tests]
+            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*judged))):
+                own |= {test_name(name): value for name, value in sums.items()}
+        return values
+
+    def _test(self, state: TrainState, test: WholeTest) -> list[dict[str, Sums]]:
+        """Each member's sums on a test."""
+        place = sharding.eval_set_sharding(self.mesh)
+        parts = [
+            self._sums(self.test, state, jax.device_put(examples, place))
+            for examples in test.chunks()
+        ]
+        return [add_up(own) for own in zip(*parts)]
+
+    def _sums(
+        self, evaluate: engines.Compiled, state: TrainState, examples: Examples
+    ) -> list[dict[str, Sums]]:
+        return split(jax.device_get(evaluate(state, examples)), self.members)
+
+    def is_ready_to_evaluate(self) -> bool:
+        """Whether an evaluation of the held-out text compiles nothing."""
+        sets = self.feed.eval_sets
+        return all(self.engine.evaluate.is_ready(each.examples) for each in sets)
+
+    def compile_evaluation(self, state: TrainState) -> None:
+        """Makes it ready, which may take minutes."""
+        for each in self.feed.eval_sets:
+            if not self.engine.evaluate.is_ready(each.examples):
+                self.engine.evaluate.compile(state, each.examples)
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
@@ -118,18 +154,28 @@ def compile_program(
     # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
     # run's bits.
     in_turn = len(runs) == 1 or (jax.default_backend() == "cpu" and first.mesh.population == 1)
+    how = how or ("map" if in_turn else "vmap")
     engine = engines.Engine(program.init, program.step, program.evaluate, batch)
-    engine = engines.of_members(engine, how or ("map" if in_turn else "vmap"), program.slots)
+    engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state)
     placed = sharding.population_shardings(of_one, program.slots)
+    compiled = engines.jit(engine, mesh, placed)
+    test = compiled.evaluate
+    if program.test is not program.evaluate:
+        test = engines.Compiled(jax.jit(populate_evaluate(program.test, how, program.slots)), mesh)
+    place = sharding.eval_set_sharding(mesh)
+    eval_sets = [
+        each._replace(examples=jax.device_put(each.examples, place)) for each in feed.eval_sets
+    ]
     return CompiledProgram(
         program,
-        engines.jit(engine, mesh, placed),
+        compiled,
+        test,
         mesh,
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        feed._replace(eval_set=jax.device_put(feed.eval_set, sharding.eval_set_sharding(mesh))),
+        feed._replace(eval_sets=eval_sets),
     )
 
 

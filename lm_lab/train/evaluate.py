@@ -4,13 +4,14 @@ from typing import Any
 
 from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState
-from lm_lab.evaluation.likelihood import rates
+from lm_lab.evaluation.likelihood import figures
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import read_config_file
 from lm_lab.train import restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
-from lm_lab.train.metrics import measure
+from lm_lab.train.eval_sets import is_test
+from lm_lab.train.metrics import measure_all
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
@@ -59,15 +60,13 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     compiled = compile_program([bind(run.experiment, run.resolved)])
     with sharding.use(compiled.mesh):
         step, state = state_of(run, compiled)
-        sums = compiled.evaluate(state)[0]
-        values = {name: rates(own) for name, own in sums.items()}
-        params = compiled.merged_params(state, 0)
-        values["heldout"] |= measure(compiled.feed.metrics, params, at_end=True)
-    final = {
-        f"eval/{evaluation}/{name}": value
-        for evaluation, own in values.items()
-        for name, value in own.items()
-    }
+        ended = step == compiled.program.steps
+        sums = compiled.evaluate(state, at_end=ended)[0]
+        metrics = {
+            name: own for name, own in compiled.feed.metrics.items() if ended or not is_test(name)
+        }
+        measured = measure_all(metrics, compiled.merged_params(state, 0), at_end=True)
+        final = figures(sums, measured)
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **final}})
     return step, final

@@ -166,7 +166,7 @@ class Experiment:
             self.family,
             self.objective_name,
             self.adapter_name,
-            self.data.source.name,
+            *(member.source.name for member in self.data.members.values()),
             self.data.tokenizer.name,
             self.optimizer.name,
             self.schedule.name,

@@ -9,7 +9,7 @@ from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import TrainConfig
-from lm_lab.train.metrics import measure
+from lm_lab.train.metrics import measure_all
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.throughput import ThroughputMeter
@@ -75,9 +75,9 @@ def _train(
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-            if evaluates and not engine.evaluate.is_ready(compiled.feed.eval_set):
+            if evaluates and not compiled.is_ready_to_evaluate():
                 with meter.compiling():
-                    engine.evaluate.compile(state, compiled.feed.eval_set)
+                    compiled.compile_evaluation(state)
             if evaluates:
                 with watchdog.waits("evaluation"):
                     _evaluate(compiled, writers, step, state)
@@ -134,12 +134,12 @@ def _evaluate(
 ) -> None:
     at_end, metrics = step == compiled.program.steps, compiled.feed.metrics
     measured = [
-        measure(metrics, compiled.merged_params(state, index), at_end)
-        if metrics and writer.result is None
+        measure_all(metrics, compiled.merged_params(state, index), at_end)
+        if any(metrics.values()) and writer.result is None
         else {}
         for index, writer in enumerate(writers)
     ]
-    for writer, sums, values in zip(writers, compiled.evaluate(state), measured):
+    for writer, sums, values in zip(writers, compiled.evaluate(state, at_end), measured):
         writer.log_evaluation(step, sums, values)
 
 

@@ -1,11 +1,12 @@
 """The metrics of a run: prepared before training, taken of its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lm_lab import registry
 from lm_lab.contracts import EvaluationData, MetricChoice, MetricFunction
 from lm_lab.schema import build
+from lm_lab.train.eval_sets import is_test
 from lm_lab.types import PyTree
 
 
@@ -29,6 +30,19 @@ def prepare(
         settings = build(metric.Config, choice.settings, where)
         prepared.append(Prepared(metric.prepare(settings, data), choice.always))
     return prepared
+
+
+def measure_all(
+    metrics: Mapping[str, Sequence[Prepared]], params: PyTree, at_end: bool
+) -> dict[str, dict[str, float]]:
+    """The values of the metrics that are due, by evaluation; those of the test are due at the
+    end.
+    """
+    return {
+        evaluation: measure(prepared, params, at_end)
+        for evaluation, prepared in metrics.items()
+        if at_end or not is_test(evaluation)
+    }
 
 
 def measure(metrics: Sequence[Prepared], params: PyTree, at_end: bool) -> dict[str, float]:

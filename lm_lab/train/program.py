@@ -31,7 +31,8 @@ class Program(NamedTuple):
 
     init: Init
     step: Step
-    evaluate: Evaluate
+    evaluate: Evaluate  # on held-out text; some of it apart, where settings are chosen by that
+    test: Evaluate  # on all that it is given
     slots: Slots
     state: TrainState  # abstract and boxed: shapes, dtypes and logical axes
     adapter: AdapterFunctions
@@ -95,12 +96,16 @@ def assemble(task: Task) -> Program:
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
+    whole = likelihood.evaluate(
+        task.model, task.eval_objectives, experiment.precision.compute, adapter
+    )
+    test = evaluate_slots(whole, slots) if experiment.train.selection_batches else evaluate
     sizes = (steps, flops_per_step, targets, groups, per_token)
 
     def init(hyper: Hyper, given: Mapping[str, Array]) -> TrainState:
         return begin(hyper, given, draw(hyper, given))
 
-    return Program(init, step, evaluate, slots, state, adapter, *sizes)
+    return Program(init, step, evaluate, test, slots, state, adapter, *sizes)
 
 
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:

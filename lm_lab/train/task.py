@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.contracts import EvaluationData, Family, Model, Objective
 from lm_lab.data import loader
+from lm_lab.data.mixture import Mixed, mix
 from lm_lab.data.records import RecordBatches
 from lm_lab.data.text import Text, Texts
+from lm_lab.data.weights import row_plan
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
 from lm_lab.train import checked, initial, metrics
+from lm_lab.train.eval_sets import EvalSet, WholeTest
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.types import (
     AdapterFunctions,
@@ -67,17 +71,47 @@ class Task:
         learnt.
         """
         dataset = self.text.dataset
-        for split in (dataset.train, dataset.heldout):
+        for split in (split for sides in dataset.sources.values() for split in sides.splits):
             if split.records is not None and split.records.labels is not None:
                 labels = split.records.labels
                 self.objective_kind.check_labels(self.experiment.objective, labels)
         return dataset
 
-    def eval_set(self) -> Examples:
+    def training(self, seed: int) -> Mixed:
+        """The batches that a run with this seed trains on: a mixture of all sources, or of one."""
+        sources = self.dataset.sources.values()
+        parts = [self.batches(sides.train, seed) for sides in sources]
+        batch_size = self.experiment.train.batch_size
+        return mix(parts, [sides.points for sides in sources], batch_size)
+
+    def eval_sets(self) -> list[EvalSet]:
+        """The held-out batches of each source. Their shares are those that the weights end with,
+        so that runs of all lengths are judged by the same text.
+        """
+        pairs = zip(self.dataset.sources.items(), self._shares())
+        return [
+            EvalSet(label, share, self.eval_set(sides.heldout)) for (label, sides), share in pairs
+        ]
+
+    def test_sets(self) -> list[WholeTest]:
+        """The tests of the sources that have one; shares as those of `eval_sets`."""
+        pairs = zip(self.dataset.sources.items(), self._shares())
+        return [
+            WholeTest(label, share, self.batches(sides.test, 0))
+            for (label, sides), share in pairs
+            if sides.test is not None
+        ]
+
+    def _shares(self) -> list[float]:
+        points = tuple(sides.points for sides in self.dataset.sources.values())
+        plan = row_plan(points, self.experiment.train.batch_size)
+        return plan.last_shares()
+
+    def eval_set(self, split: loader.Split) -> Examples:
         """The held-out batches of an evaluation [n B ...], those of the selection first. Raises
         UserError where the selection leaves none.
         """
-        train, heldout = self.experiment.train, self.batches(self.dataset.heldout, 0)
+        train, heldout = self.experiment.train, self.batches(split, 0)
         found = loader.eval_set(heldout, train.selection_batches + train.eval_batches)
         if len(found.tokens) <= train.selection_batches:
             raise UserError(
@@ -95,12 +129,19 @@ class Task:
         return initial.read(self.experiment, self.text)
 
     @cached_property
-    def metrics(self) -> list[metrics.Prepared]:
-        """The metrics that the objective asks for. Raises UserError for one
-        that cannot be taken.
+    def metrics(self) -> dict[str, list[metrics.Prepared]]:
+        """The metrics that the objective asks for, by the evaluation that they belong to:
+        "heldout", "test", of a source of a mixture "heldout/LABEL". Raises UserError for one that
+        cannot be taken.
         """
         choices = self.objective_kind.metrics(self.experiment.objective)
-        return metrics.prepare(choices, self._evaluation_data(), self.experiment.objective_name)
+        name, found = self.experiment.objective_name, {}
+        for label, sides in self.dataset.sources.items():
+            for split in sides.splits[1:]:
+                evaluation = f"{split.name}/{label}" if label else split.name
+                data = self._evaluation_data(split, sides.texts(split.name))
+                found[evaluation] = metrics.prepare(choices, data, name)
+        return found
 
     def batches(
         self, split: loader.Split, seed: int, rows: int | None = None
@@ -125,14 +166,14 @@ class Task:
         head = self.objective_kind.head
         return model if head is None else Pooled(model, *head(self.experiment.objective))
 
-    def _evaluation_data(self) -> EvaluationData:
-        dataset, prompt = self.dataset, self.objective_kind.prompt
+    def _evaluation_data(self, split: loader.Split, texts: Path) -> EvaluationData:
+        prompt = self.objective_kind.prompt
 
         def heldout(rows: int, most_batches: int) -> Examples:
-            return loader.eval_set(self.batches(dataset.heldout, 0, rows), most_batches)
+            return loader.eval_set(self.batches(split, 0, rows), most_batches)
 
         def targets() -> list[str]:
-            lines = dataset.texts("heldout").read_text().splitlines()
+            lines = texts.read_text().splitlines()
             return [json.loads(line)["target"] for line in lines]
 
         return EvaluationData(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_lab.evaluation.likelihood import rates
+from lm_lab.evaluation.likelihood import figures, rates
 from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
@@ -288,21 +288,18 @@ class RunWriter:
             )
 
     def log_evaluation(
-        self, step: int, sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, float]
+        self,
+        step: int,
+        sums: Mapping[str, Mapping[str, Any]],
+        measured: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """Records an evaluation of the parameters after `step` steps: sums by objective, and what
-        else was measured.
+        """Records evaluations of the parameters after `step` steps: sums, and what else was
+        measured, by the name of the evaluation.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            found = {objective: rates(own) for objective, own in sums.items()}
-            found["heldout"] |= measured
-            evaluation = {
-                f"eval/{objective}/{name}": value
-                for objective, own in found.items()
-                for name, value in own.items()
-            }
+            evaluation = figures(sums, measured)
             self._final |= evaluation
             self._evaluated_step = step
             self._metrics.write({**self._position(step), **evaluation})

@@ -113,7 +113,7 @@ KEYS = {
     "--config.mesh.population=2": "config.mesh.population 2 does not divide the 1 runs",
     "--config.mesh.tensor=16": "config.mesh asks for 16 devices",
     "--config.mesh.tensor=100000": "config.mesh asks for 100000 devices",
-    "--config.data.source.path=x": "with jsonl or labelled or pairs or text, not with synthetic",
+    "--config.data.source.path=x": "pairs or text, not with synthetic",
     "--wrkdir=x": "Did you mean: workdir",
     "--workdir=x": "flag --workdir=x: already defined as new",
     "--config=tiny.py": "--config is given twice; give it once",

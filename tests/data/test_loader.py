@@ -36,8 +36,8 @@ def make(split, **changes):
 
 def epoch_of_windows(batches):
     """The rows of the first epoch."""
-    steps = -(-batches.windows // batches.batch_size)
-    return batches.chunk(0, steps).tokens.reshape(-1, batches.window)[: batches.windows]
+    steps = -(-batches.epoch_rows // batches.batch_size)
+    return batches.chunk(0, steps).tokens.reshape(-1, batches.window)[: batches.epoch_rows]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -75,7 +75,7 @@ def test_the_eval_set_has_every_held_out_record_once_and_then_padding(dataset):
     assert not eval_set.segments[1, 2:].any()
     assert not eval_set.bytes[1, 2:].any()
     assert eval_set.bytes.sum() == sum(len(target.encode()) for _, target in rows()[50:])
-    stored = [json.loads(line) for line in dataset.texts("heldout").read_text().splitlines()]
+    stored = [json.loads(line) for line in dataset.only.texts("heldout").read_text().splitlines()]
     assert [(each["source"], each["target"]) for each in stored] == rows()[50:]
 
 
@@ -115,11 +115,11 @@ def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, ca
 
 def test_packed_rows_hold_each_record_whole_and_once(dataset):
     batches = cut(dataset, pack=True, length=60, context_length=44)
-    numbers = batches.rows[batches.rows >= 0]
+    numbers = batches.members[batches.members >= 0]
     assert sorted(numbers) == list(range(50))
-    assert len(batches.rows) < 25
-    found = batches.once()
-    pairs, most = [], batches.rows.shape[1]
+    assert len(batches.members) < 25
+    found = loader.eval_set(batches, 0)
+    pairs, most = [], batches.members.shape[1]
     for number in range(1, most + 1):
         sides = ((found.context, found.context_segments), (found.tokens, found.segments))
         sources, targets = (
@@ -134,7 +134,7 @@ def test_packed_rows_hold_each_record_whole_and_once(dataset):
     for tokens, segments in zip(flat(found.tokens), flat(found.segments)):
         assert (np.diff(segments)[: (segments > 0).sum() - 1] >= 0).all()
         assert not tokens[segments == 0].any()
-    assert cut(dataset, "heldout", pack=True).rows.shape == (10, 1)
+    assert cut(dataset, "heldout", pack=True).members.shape == (10, 1)
 
 
 def flat(rows):
@@ -192,7 +192,7 @@ def test_labels_travel_with_their_texts(tmp_path):
 
 
 def test_the_manifest_covers_what_is_kept_of_records(dataset):
-    folder = dataset.folder
+    folder = dataset.only.folder
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["files"]) == {file.name for file in folder.iterdir()} - {"manifest.json"}
     assert manifest["records"] == "pairs"
@@ -200,6 +200,6 @@ def test_the_manifest_covers_what_is_kept_of_records(dataset):
 
 
 def test_damaged_records_are_seen(dataset, source, tmp_path):
-    (dataset.folder / "train.index").write_bytes(b"")
+    (dataset.only.folder / "train.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"damaged \(train\.index: 0 bytes instead of \d+\)"):
         open_pairs(source, tmp_path)

@@ -25,7 +25,9 @@ def source(tmp_path, monkeypatch):
 
 
 def learn(source, **settings):
-    return vocabularies.tokenizer("words", words.Config(**settings), Corpus("pairs", source), RULE)
+    return vocabularies.tokenizer(
+        "words", words.Config(**settings), [Corpus("pairs", source)], RULE
+    )
 
 
 def kept():
@@ -98,4 +100,4 @@ def test_a_cache_that_cannot_be_written(source, tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_that_learns_nothing_reads_nothing():
-    assert vocabularies.tokenizer("byte", byte.Config(), Corpus("pairs", None), RULE).vocab == 257
+    assert vocabularies.tokenizer("byte", byte.Config(), [Corpus("pairs", None)], RULE).vocab == 257

@@ -36,7 +36,7 @@ def steps_of(built):
     with sharding.use(built.mesh):
         state = built.start()
         state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
-        return state, metrics, built.engine.evaluate(state, built.feed.eval_set)
+        return state, metrics, built.engine.evaluate(state, built.feed.eval_sets[0].examples)
 
 
 @pytest.fixture(scope="module")

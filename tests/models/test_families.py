@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from lm_lab import registry, schema
 from lm_lab.engine import sharding
 from lm_lab.laws import models as laws
+from lm_lab.laws import settings
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
@@ -73,6 +74,20 @@ def named(pairs):
 
 
 VARIANTS = [(family, changes) for family in FAMILIES for changes in variants(family)]
+LAYERS = [
+    pair for pair in VARIANTS if "positions" not in pair[1]
+]  # which differ in what a layer is
+# (family, what it chooses, the beginnings of keys that are read with it alone)
+CHOSEN = [
+    ("decoder", {"feed_forward": "experts", "positions": "relative"}, ("feed_forward.", "positi")),
+    ("decoder", {"positions": {"scaling": "llama3"}, "window": 5}, ("positions.", "global_every")),
+    (
+        "decoder",
+        {"positions": "learned", "parallel": True, "qk_norm": "rms"},
+        ("length", "pa", "q"),
+    ),
+    ("state_space", HYBRID | {"block": "rg_lru"}, ("heads", "kv_heads", "window", "positions")),
+]
 # Layers with a window, and without; those of hybrids are among the variants.
 PATTERN = {"depth": 3, "window": LENGTH // 3, "global_every": 2}
 WINDOWS = [
@@ -80,9 +95,6 @@ WINDOWS = [
     for family in FAMILIES
     if has(family, *PATTERN) and contract_of(family).scope_of(config_of(family)()) == "causal"
 ]
-LAYERS = [
-    pair for pair in VARIANTS if "positions" not in pair[1]
-]  # which differ in what a layer is
 
 
 @cache
@@ -101,14 +113,27 @@ def subject(family, changes):
 def test_the_laws_of_a_family(family, changes):
     tried = subject(family, changes)
     found = laws.laws(tried)
-    # Scanned or not: below, with gradients. Dropout is of the layer around all of these, and a
-    # scheme of positions has no gradient of its own.
-    left_out = {laws.scan} | ({laws.dropout} if changes else set())
+    # Scanned or not, and settings: below. Dropout is of the layer around all of these, and a scheme
+    # of positions has no gradient of its own.
+    left_out = {laws.scan, laws.settings} | ({laws.dropout} if changes else set())
     left_out |= {laws.gradients} if "positions" in changes else set()
     assert len(found) >= 7
     for law in found:
         if law not in left_out:
             law(tried)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_setting_that_is_accepted_is_read(family):
+    laws.settings(subject(family, {}))
+
+
+@pytest.mark.parametrize("family, changes, keys", CHOSEN)
+def test_every_setting_of_what_is_chosen_is_read(family, changes, keys):
+    tried = laws.subject(contract_of(family), changes | {"scan": True})
+    found = [pair for pair in settings.others(tried.config) if pair[0].startswith(keys)]
+    assert all(any(key.startswith(start) for key, _ in found) for start in keys)
+    settings.check(tried, found)
 
 
 @pytest.mark.parametrize("family, changes", named(VARIANTS))

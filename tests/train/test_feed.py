@@ -51,7 +51,7 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
     )
     assert resolved["data"]["split"] == "documents"
     dataset = Text(experiment.data).dataset
-    assert dataset.tail
+    assert dataset.only.tail
     whole = text.read_bytes()
     cut = int(0.9 * len(whole))
     assert bytes(dataset.train.tokens.astype(np.uint8)) == whole[:cut]

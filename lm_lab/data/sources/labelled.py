@@ -1,15 +1,16 @@
 """Texts with a number as label (class or value): columns of a
-file, tab- or comma-separated, or .gz.
+file, tab- or comma-separated, also .gz, .xz or .zst.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 from lm_lab.contracts import Source
-from lm_lab.data import files, tables
+from lm_lab.data import digests, files, sides
+from lm_lab.data.faults import ERRORS, Decoder, Errors
+from lm_lab.data.formats import Reading, csv, tsv
 from lm_lab.schema import setting
 from lm_lab.types import Document, Side, UserError
 
@@ -22,6 +23,9 @@ class Config:
     heldout_path: str | None = setting(
         "the held-out texts, in the same form; None: a part of the others", None, names_file=True
     )
+    test_path: str | None = setting(
+        "texts that are kept for the test at the end, in the same form", None, names_file=True
+    )
     form: Literal["tabs", "commas"] = setting(
         "what separates columns; quotes count with commas only", "tabs"
     )
@@ -30,6 +34,7 @@ class Config:
     )
     label: str = setting("the column of the label", "2")
     header: bool = setting("whether the first line names the columns", False)
+    errors: Errors = setting(ERRORS, "refuse")
 
 
 def documents(config: Config) -> Iterator[Document]:
@@ -38,31 +43,33 @@ def documents(config: Config) -> Iterator[Document]:
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or whose
     label is no number.
     """
-    yield from _read(config, "path", config.path, None if config.heldout_path is None else "train")
-    if config.heldout_path is not None:
-        yield from _read(config, "heldout_path", config.heldout_path, "heldout")
+    for key, path, split in _sides(config):
+        names = tuple(dict.fromkeys([*config.text, config.label]))
+        decoder = Decoder(config.errors, key)
+        reading = Reading(decoder, names, key, header=config.header, exact=False)
+        yield from files.some(_read(config, reading, path, split), path, key)
+        decoder.report()
 
 
 def fingerprint(config: Config) -> str:
     """Digest of the files as stored, and of the settings that decide how they are read."""
-    keys = {"path": config.path, "heldout_path": config.heldout_path}
-    found = [(key, tables.open_file(key, path)) for key, path in keys.items() if path is not None]
-    return files.fingerprint(
-        found, "labelled", repr((config.form, config.text, config.label, config.header))
-    )
+    found = [(key, files.single(path, key)) for key, path, _ in _sides(config)]
+    how = repr((config.form, config.text, config.label, config.header))
+    return digests.of_files(found, "labelled", how, *sides.unless_refused(config.errors))
 
 
-def _read(config: Config, key: str, path: str, split: Side | None) -> Iterator[Document]:
-    rows = (tables.tab_separated if config.form == "tabs" else tables.comma_separated)(key, path)
-    header = next(rows).fields if config.header else None
-    places = [tables.column(name, header, "text") for name in config.text]
-    place = tables.column(config.label, header, "label")
-    for row in rows:
-        text = "\n".join(tables.field(row, each, key) for each in places)
-        label = _number(tables.field(row, place, key), f"config.data.source.{key}: {row.where}")
-        file, _, line = row.where.rpartition(":")
+def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
+    return sides.given(config.path, config.heldout_path, config.test_path)
+
+
+def _read(config: Config, reading: Reading, path: str, split: Side | None) -> Iterator[Document]:
+    file = files.single(path, reading.key)
+    columns = tsv if config.form == "tabs" else csv
+    for number, record in columns.read(file, reading):
+        text = "\n".join(record[name] for name in config.text)
+        label = _number(record[config.label], f"config.data.source.{reading.key}: {file}:{number}")
         if text.strip():
-            yield Document(f"{Path(file).name}:{line}", text, label=label, split=split)
+            yield Document(f"{file.name}:{number}", text, label=label, split=split)
 
 
 def _number(text: str, where: str) -> float:

@@ -1,14 +1,18 @@
-"""Pairs of texts (source, target): columns of a file, lines of two, or parts of a line; .gz too."""
+"""Pairs of texts (source, target): columns of a file, lines of two or parts of one; packed too."""
 
 import dataclasses
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
 from lm_lab.contracts import Source
-from lm_lab.data import files, tables
+from lm_lab.data import digests, files, sides
+from lm_lab.data.faults import ERRORS, Decoder, Errors, fault
+from lm_lab.data.formats import Reading, csv, tsv
+from lm_lab.data.formats._lines import every, lines
 from lm_lab.schema import setting
 from lm_lab.types import Document, Side, UserError
 
@@ -22,6 +26,9 @@ class Config:
     )
     heldout_path: str | None = setting(
         "the held-out pairs, in the same form; None: a part of the others", None, names_file=True
+    )
+    test_path: str | None = setting(
+        "pairs that are kept for the test at the end, in the same form", None, names_file=True
     )
     form: Literal["tabs", "commas", "lines"] = setting(
         "columns of a file, or lines of two (or of a pattern)", "tabs"
@@ -39,6 +46,8 @@ class Config:
     unicode: Literal["given", "NFC", "NFD"] = setting(
         "normal form of the sources, before they are spelt", "given"
     )
+
+    errors: Errors = setting(ERRORS, "refuse")
 
     def __post_init__(self) -> None:
         """Checks the columns and the pattern."""
@@ -59,21 +68,23 @@ def documents(config: Config) -> Iterator[Document]:
     Raises UserError, with file and line, for a line that is not UTF-8, lacks a column, or has an
     empty source or target.
     """
-    yield from _read(config, "path", config.path, None if config.heldout_path is None else "train")
-    if config.heldout_path is not None:
-        yield from _read(config, "heldout_path", config.heldout_path, "heldout")
+    for key, path, split in _sides(config):
+        reading = Reading(
+            Decoder(config.errors, key), config.columns, key, header=config.header, exact=False
+        )
+        yield from files.some(_read(config, reading, path, split), path, key)
+        reading.decoder.report()
 
 
 def fingerprint(config: Config) -> str:
     """Digest of the files as stored, and of the settings that decide how they are read."""
-    found = []
-    for key, paths in (("path", config.path), ("heldout_path", config.heldout_path)):
-        names = [] if paths is None else paths.split(",") if config.form == "lines" else [paths]
-        found += [
-            (f"{key}{number}", tables.open_file(key, name)) for number, name in enumerate(names)
-        ]
+    found = [
+        (f"{key}{number}", file)
+        for key, path, _ in _sides(config)
+        for number, file in enumerate(_files(config, path, key))
+    ]
     how = (config.form, config.pattern, config.columns, config.header, config.spell, config.unicode)
-    return files.fingerprint(found, "pairs", repr(how))
+    return digests.of_files(found, "pairs", repr(how), *sides.unless_refused(config.errors))
 
 
 def as_source(config: Config, text: str) -> str:
@@ -82,36 +93,73 @@ def as_source(config: Config, text: str) -> str:
     return _spell(given, "source", config)
 
 
-def _read(config: Config, key: str, path: str, split: Side | None) -> Iterator[Document]:
-    rows, places = _rows(config, key, path), (0, 1)
-    if config.form != "lines":
-        header = next(rows).fields if config.header else None
-        places = tuple(tables.column(name, header, "columns") for name in config.columns)
-    for row in rows:
-        source, target = (tables.field(row, place, key).strip() for place in places)
+def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
+    return sides.given(config.path, config.heldout_path, config.test_path)
+
+
+def _files(config: Config, path: str, key: str) -> list[Path]:
+    names = path.split(",") if config.form == "lines" else [path]
+    return [files.single(name, key) for name in names]
+
+
+def _read(config: Config, reading: Reading, path: str, split: Side | None) -> Iterator[Document]:
+    first, *others = _files(config, path, reading.key)
+    for number, *fields in _pairs(config, reading, first, others):
+        source, target = (field.strip() for field in fields)
         if not source or not target:
-            raise UserError(
-                f"config.data.source.{key}: {row.where} has an empty source or target; mend the "
-                "line"
+            raise fault(
+                reading.key, f"{first}:{number} has an empty source or target; mend the line"
             )
-        file, _, line = row.where.rpartition(":")
         source, target = as_source(config, source), _spell(target, "target", config)
-        yield Document(f"{Path(file).name}:{line}", source, target, split=split)
+        yield Document(f"{first.name}:{number}", source, target, split=split)
 
 
-def _rows(config: Config, key: str, path: str) -> Iterator[tables.Row]:
-    if config.form == "tabs":
-        return tables.tab_separated(key, path)
-    if config.form == "commas":
-        return tables.comma_separated(key, path)
-    if config.pattern is not None:
-        return tables.matched(key, path, config.pattern)
-    if path.count(",") != 1:
-        raise UserError(
-            f"config.data.source.{key}: form 'lines' needs two aligned files as source,target (or "
-            "a pattern)"
+def _pairs(
+    config: Config, reading: Reading, first: Path, others: list[Path]
+) -> Iterator[tuple[int, str, str]]:
+    """(line, source, target) of a file, or of two aligned ones."""
+    if config.form != "lines":
+        columns = tsv if config.form == "tabs" else csv
+        for number, record in columns.read(first, reading):
+            yield number, record[config.columns[0]], record[config.columns[1]]
+    elif config.pattern is not None:
+        yield from _matched(config.pattern, reading, first)
+    elif len(others) == 1:
+        yield from _aligned(reading, first, others[0])
+    else:
+        raise fault(
+            reading.key,
+            "form 'lines' needs two aligned files as source,target (or a pattern)",
         )
-    return tables.side_by_side(key, path)
+
+
+def _matched(pattern: str, reading: Reading, file: Path) -> Iterator[tuple[int, str, str]]:
+    expression = re.compile(pattern)
+    for number, line in lines(file, reading):
+        found = expression.fullmatch(line)
+        if found is None:
+            raise fault(
+                reading.key,
+                f"{file}:{number} does not match {pattern!r}; mend the line or the pattern",
+            )
+        yield number, found[1], found[2]
+
+
+def _aligned(reading: Reading, first: Path, second: Path) -> Iterator[tuple[int, str, str]]:
+    """The lines of two files side by side; a pair is skipped where either line is."""
+    counts = [0, 0]
+    for pair in zip_longest(every(first, reading), every(second, reading)):
+        counts = [before if line is None else line[0] for before, line in zip(counts, pair)]
+        if None in pair:
+            continue
+        (number, source), (_, target) = pair
+        if source is not None and target is not None:
+            yield number, source, target
+    if counts[0] != counts[1]:
+        found = f"{first} {counts[0]}, {second} {counts[1]}"
+        raise fault(
+            reading.key, f"the files have unequal numbers of lines ({found}); give aligned ones"
+        )
 
 
 def _spell(text: str, side: str, config: Config) -> str:

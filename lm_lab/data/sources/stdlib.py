@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_lab.contracts import Source
-from lm_lab.data import files
+from lm_lab.data import digests, files
 from lm_lab.data.documents import digest
 from lm_lab.types import Document, UserError
 
@@ -32,7 +32,12 @@ def documents(config: Config) -> Iterator[Document]:
 
 def fingerprint(config: Config) -> str:
     """Digest of all names and contents: another interpreter or library is another corpus."""
-    return digest(["stdlib", *(part for item in _contents(_root()) for part in item)])
+
+    def compute() -> str:
+        return digest(["stdlib", *(part for item in _contents(_root()) for part in item)])
+
+    names, paths = zip(*_list(_root()))
+    return digests.cached("stdlib", names, paths, compute, "path")
 
 
 def _root() -> Path:
@@ -40,13 +45,7 @@ def _root() -> Path:
 
 
 def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
-    found = _list(root)
-    if not found:
-        raise UserError(
-            f"config.data.source: no .py file below {root}; use a Python that has its library's "
-            "source"
-        )
-    for name, path in found:
+    for name, path in _list(root):
         data = files.read_bytes(path)
         if 0 < len(data) < LARGEST_BYTES and _is_utf8(data):
             yield name, data
@@ -54,7 +53,13 @@ def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
 
 def _list(root: Path) -> list[tuple[str, Path]]:
     paths = (path for path in files.walk(root, NOT_OF_THE_LIBRARY) if path.suffix == ".py")
-    return sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    found = sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    if not found:
+        raise UserError(
+            f"config.data.source: no .py file below {root}; use a Python that has its library's "
+            "source"
+        )
+    return found
 
 
 def _is_utf8(data: bytes) -> bool:

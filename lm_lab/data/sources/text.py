@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 from lm_lab.contracts import Source
-from lm_lab.data import files
+from lm_lab.data import digests, files, sides
+from lm_lab.data.faults import ERRORS, Decoder, Errors
 from lm_lab.schema import setting
-from lm_lab.types import Document
+from lm_lab.types import Document, Side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,20 +19,43 @@ class Config:
         "a UTF-8 text file, or a folder that is read with all folders below it", names_file=True
     )
     suffix: str = setting("in a folder, read the files whose names end so", ".txt")
+    heldout_path: str | None = setting(
+        "the held-out text, likewise; None: a part of the other", None, names_file=True
+    )
+    test_path: str | None = setting(
+        "text that is kept for the test at the end, likewise", None, names_file=True
+    )
+    errors: Errors = setting(ERRORS, "refuse")
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """The files in order of names, without empty ones. Raises UserError
-    for one that is not UTF-8.
+    """The files in order of names, without empty ones. Raises UserError for one that is not UTF-8,
+    unless `errors` says otherwise.
     """
-    found = files.find(config.path, (config.suffix,))
-    read = (Document(name, files.decode(files.read_bytes(path), str(path))) for name, path in found)
-    return files.with_text(read, config.path)
+    for key, path, split in _sides(config):
+        decoder = Decoder(config.errors, key)
+        found = files.find(path, (config.suffix,), key)
+        yield from files.some(_read(found, decoder, split), path, key)
+        decoder.report()
 
 
 def fingerprint(config: Config) -> str:
     """Digest of the names and contents of all files."""
-    return files.fingerprint(files.find(config.path, (config.suffix,)), "text")
+    found = {key: files.find(path, (config.suffix,), key) for key, path, _ in _sides(config)}
+    return digests.of_sides(found, config.errors, "text")
+
+
+def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
+    return sides.given(config.path, config.heldout_path, config.test_path)
+
+
+def _read(
+    found: list[tuple[str, Path]], decoder: Decoder, split: Side | None
+) -> Iterator[Document]:
+    for name, path in found:
+        text = decoder.decode(files.read_bytes(path, decoder.key), str(path))
+        if text:
+            yield Document(name, text, split=split)
 
 
 SOURCE = Source(Config, documents, fingerprint)

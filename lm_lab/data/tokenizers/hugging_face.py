@@ -8,19 +8,21 @@ normalised, and bytes are counted of that: a space before each word is one, also
 Needs the `tokenizers` library, an extra.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import importlib
-import importlib.util
 import json
 import re
-from collections.abc import Sequence
+import string
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lm_lab.contracts import Tokenizer
+from lm_lab.data import extras
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -64,18 +66,28 @@ class Library(NamedTuple):
 def make(config: Config, learnt: bytes = b"") -> Codec:
     """The tokenizer of the file. Raises UserError if it is missing or of an unknown kind."""
     path = Path(config.tokenizer_file)
-    content = _content(path)
-    try:
-        facts = json.loads(content)
-        is_bytes = _is_byte_level(facts)
-        special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
-        texts = _texts(facts, _letters() if is_bytes else None)
-        library = _library(path, facts, is_bytes)
-        end = _end(special, config.end_token, library.end)
-    except UserError as error:
-        raise UserError(f"{KEY} {path}: {error}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{KEY} {path}: not a tokenizer.json ({error})") from None
+    return codec(_content(path), f"{KEY} {path}", config.end_token, framed=config.framed)
+
+
+def codec(
+    content: bytes,
+    where: str,
+    end_token: str | None = None,
+    *,
+    framed: bool = False,
+    normalised: bool = False,
+) -> Codec:
+    """The tokenizer of a tokenizer.json. A byte-level one ignores the file's normaliser, unless
+    texts shall be `normalised`.
+
+    Raises UserError, which begins with `where`, for a content of another kind.
+    """
+    facts, is_bytes, special, texts = _opened(content, where)
+    with _said(where):
+        library = _library(facts, is_bytes and not normalised)
+        end = _end(special, end_token, library.end)
+    # The library's decoder moves spaces around signs, so that bytes would not add up.
+    by_words = facts["model"].get("type") == "WordPiece"
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
     hidden = {end, *special.values()}
@@ -93,12 +105,13 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
             for number in np.asarray(ids).ravel().tolist()
             if number < len(texts) and number not in hidden
         ]
-        if is_bytes:
-            return b"".join(texts[number] for number in shown).decode(errors="replace")
-        return library.plain.decode(shown)
+        if not (is_bytes or by_words):
+            return library.plain.decode(shown)
+        written = b"".join(texts[number] for number in shown).decode(errors="replace")
+        return written.removeprefix(" ") if by_words else written
 
-    begin = [number for number in library.begin if number != end] if config.framed else []
-    words = np.array([_word(text) for text in texts], np.uint8)
+    begin = [number for number in library.begin if number != end] if framed else []
+    words = np.array([begins_word(text) for text in texts], np.uint8)
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
@@ -115,6 +128,28 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
         unknown=_unknown(facts, len(texts)),
         encode_all=encode_all,
     )
+
+
+@contextlib.contextmanager
+def _said(where: str) -> Iterator[None]:
+    """Turns what a faulty file raises into a UserError that begins with `where`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{where}: not a tokenizer.json ({error})") from None
+
+
+def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str, int], list[bytes]]:
+    """(the content as JSON, whether letters stand for bytes, ids of special tokens, text of each
+    id).
+    """
+    with _said(where):
+        facts = json.loads(content)
+        is_bytes = _is_byte_level(facts)
+        special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
+        return facts, is_bytes, special, _texts(facts, _letters() if is_bytes else None)
 
 
 def _unknown(facts: dict[str, Any], vocab: int) -> np.ndarray:
@@ -162,7 +197,7 @@ def _word_piece(path: Path) -> Any:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
     lower = said.get("do_lower_case", True)
     # The constructor adds the special tokens, and the frame [CLS] text [SEP].
-    return _imported(path).implementations.BertWordPieceTokenizer(
+    return extras.imported("tokenizers", "tokenizers", KEY).implementations.BertWordPieceTokenizer(
         ids,
         lowercase=lower,
         strip_accents=said.get("strip_accents"),
@@ -172,7 +207,7 @@ def _word_piece(path: Path) -> Any:
 
 def _byte_pairs(path: Path) -> Any:
     """GPT-2's form: a vocabulary and merges."""
-    library = _imported(path)
+    library = extras.imported("tokenizers", "tokenizers", KEY)
     vocab = reading.read_object(path, MEND)
     merges = reading.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
@@ -195,7 +230,7 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
     if any(level.get("add_prefix_space") for level in levels):
         raise UserError("add_prefix_space puts a space before every text; choose another tokenizer")
     kind = facts["model"].get("type", "BPE")
-    if levels and kind == "BPE":
+    if levels and kind in ("BPE", "Unigram"):
         return True
     if levels or kind not in ("BPE", "Unigram", "WordPiece"):
         raise UserError(f"a {kind} of this form is not supported; known: BPE, Unigram, WordPiece")
@@ -239,7 +274,10 @@ def _of_word_piece(piece: str, goes_on: str) -> bytes:
     """
     if piece.startswith(goes_on):
         return piece.removeprefix(goes_on).encode()
-    return piece.encode() if len(piece) == 1 and not piece.isalnum() else f" {piece}".encode()
+    alone = len(piece) == 1 and (
+        piece in string.punctuation or unicodedata.category(piece).startswith("P")
+    )
+    return piece.encode() if alone else f" {piece}".encode()
 
 
 def _of_piece(piece: str, fallback: bool) -> bytes:
@@ -279,7 +317,7 @@ def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
     )
 
 
-def _word(text: bytes) -> int:
+def begins_word(text: bytes) -> int:
     """The entry of Codec.words: 2 if a space stands before the first letter."""
     inner = text.lstrip(b" ")
     if not inner or not byte.WORDS[inner[0]]:
@@ -287,22 +325,22 @@ def _word(text: bytes) -> int:
     return 2 if inner != text else 1
 
 
-def _imported(path: Path) -> Any:
-    if importlib.util.find_spec("tokenizers") is None:
-        raise UserError(f"{KEY} {path} needs the tokenizers library; install lm_lab[interop]")
-    return importlib.import_module("tokenizers")
+def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
+    """The library's tokenizer of the file, without its normaliser where text is taken as it is.
 
-
-def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
-    """The library's tokenizer of the file. Raises UserError if the library refuses it."""
-    library = _imported(path)
+    Raises UserError if the library refuses it.
+    """
+    library = extras.imported("tokenizers", "tokenizers", KEY)
     whole = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
     plain = whole | {
         "added_tokens": [token for token in added if not token["special"]],
         "post_processor": None,
     }
-    plain |= {"normalizer": None} if is_bytes else {"model": _unspoken(facts["model"], added)}
+    if not _is_byte_pairs(facts):
+        plain["model"] = _unspoken(facts["model"], added)
+    if as_it_is:
+        plain["normalizer"] = None
     try:
         probe = library.Tokenizer.from_str(json.dumps(whole)).encode("a")
         encoder = library.Tokenizer.from_str(json.dumps(plain))
@@ -311,6 +349,11 @@ def _library(path: Path, facts: dict[str, Any], is_bytes: bool) -> Library:
     inner = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
     cut = (inner[0], inner[-1] + 1) if inner else (len(probe.ids), len(probe.ids))
     return Library(encoder, probe.ids[: cut[0]], probe.ids[cut[1] :])
+
+
+def _is_byte_pairs(facts: dict[str, Any]) -> bool:
+    """Whether no text makes a special token, because merges do not lead to it."""
+    return facts["model"].get("type", "BPE") == "BPE" and _is_byte_level(facts)
 
 
 def _unspoken(model: dict[str, Any], added: Any) -> dict[str, Any]:

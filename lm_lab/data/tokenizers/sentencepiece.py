@@ -1,7 +1,8 @@
 """SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text, with bytes.
 
-Text is taken as it is: nothing is normalised, no space is added or dropped. Only U+2581 does not
-come back, because SentencePiece writes it for a space.
+Text is taken as it is: nothing is normalised unless a normal form is asked for, no space is added
+or dropped. Only U+2581 does not come back, because SentencePiece writes it for a space; without
+byte fallback nor do characters that are too rare to have a piece.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import numpy as np
 import sentencepiece
 
 from lm_lab.contracts import Tokenizer
+from lm_lab.data import normal_forms
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
 from lm_lab.types import Codec, UserError
@@ -30,10 +32,15 @@ MOST = 1_000_000
 class Config:
     """Which pieces are learnt."""
 
-    pieces: int = setting("how many, the 256 bytes among them", 4000, low=257, high=MOST)
+    pieces: int = setting("how many, the 256 bytes (if any) among them", 4000, low=257, high=MOST)
     kind: Literal["unigram", "bpe"] = setting(
         "how they are found (1804.10959, 1508.07909)", "unigram"
     )
+    byte_fallback: bool = setting(
+        "characters without a piece are spelt in bytes; without: they are lost, and not counted",
+        True,
+    )
+    normal_form: normal_forms.Form | None = setting(normal_forms.MEANING, None)
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
@@ -42,14 +49,15 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     Raises UserError if the text has too few pieces.
     """
     written = io.BytesIO()
-    parts = (part for text in texts for line in text.split("\n") for part in _cut(line))
+    given = normal_forms.in_form(texts, config.normal_form)
+    parts = (part for text in given for line in text.split("\n") for part in _cut(line))
     try:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=parts,
             model_writer=written,
             model_type=config.kind,
             vocab_size=config.pieces,
-            byte_fallback=True,
+            byte_fallback=config.byte_fallback,
             character_coverage=0.9995,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
@@ -101,7 +109,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 
     identity = f"sentencepiece-{config.kind}-{hashlib.sha256(learnt).hexdigest()[:32]}"
     sizes = np.array([*map(len, written), 0], np.uint16)
-    return Codec(
+    codec = Codec(
         identity,
         count + 1,
         count,
@@ -113,6 +121,7 @@ def make(config: Config, learnt: bytes) -> Codec:
         unknown=np.array([*map(spells, range(count)), False]),
         encode_all=encode_all,
     )
+    return normal_forms.behind(codec, config.normal_form)
 
 
 def written_by(processor: Any, number: int) -> bytes:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from lm_lab.contracts import Tokenizer
-from lm_lab.data import subword
+from lm_lab.data import normal_forms, subword
 from lm_lab.schema import setting
 from lm_lab.types import Codec
 
@@ -30,11 +30,13 @@ class Config:
 
     least_count: int = setting("times that a word must stand in the training text", 2, low=1)
     most_words: int | None = setting("how many, the most frequent ones; None: all", None, low=1)
+    normal_form: normal_forms.Form | None = setting(normal_forms.MEANING, None)
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The words, most frequent first, in alphabetical order among equals."""
-    counts = Counter(word for text in texts for word in text.split(" "))
+    given = normal_forms.in_form(texts, config.normal_form)
+    counts = Counter(word for text in given for word in text.split(" "))
     ranked = sorted(
         (
             word
@@ -48,8 +50,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
 
 def make(config: Config, learnt: bytes) -> Codec:
     """The tokenizer; decode(encode(text)) is the text, with any spaces."""
-    del config
-    return subword.build(
+    codec = subword.build(
         "words",
         learnt,
         cut=_cut,
@@ -58,12 +59,13 @@ def make(config: Config, learnt: bytes) -> Codec:
         written=lambda word: word.encode() + b" ",
         begins_word=lambda word: 2,
     )
+    return normal_forms.behind(codec, config.normal_form)
 
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(words of the texts without an id, all words)."""
-    del config
-    return subword.unknown(learnt, (part for text in texts for part in _cut(text)))
+    given = normal_forms.in_form(texts, config.normal_form)
+    return subword.unknown(learnt, (part for text in given for part in _cut(text)))
 
 
 def _cut(text: str) -> Iterator[tuple[str, bytes]]:

@@ -34,7 +34,7 @@ def test_empty_files_in_a_folder_are_left_out(tmp_path):
 @pytest.mark.parametrize("where", ["", "a.txt"])
 def test_nothing_but_emptiness(tmp_path, where):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match=r"config\.data\.source\.path: .*is empty.*give a file"):
+    with pytest.raises(UserError, match=r"config\.data\.source\.path: .*is empty.*give files"):
         names(tmp_path / where)
 
 

@@ -1,0 +1,42 @@
+"""Documents of tasks that are drawn from a seed: the same ones at every call, on every machine."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from lm_lab.data.documents import digest
+from lm_lab.schema import setting
+from lm_lab.types import Document
+
+AT_ONCE = 512  # documents drawn from one generator, so that asking for more only adds to them
+SAMPLE = 16  # documents that stand for all in a fingerprint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The settings of every such source."""
+
+    documents: int = setting("how many documents", 20_000, low=2, high=2**30)
+    task_seed: int = setting("which documents", 0, low=0)
+
+
+Draw = Callable[[np.random.Generator], Document]
+"""Draws a document; its name is given to it afterwards."""
+
+
+def documents(task: str, config: Drawn, draw: Draw) -> Iterator[Document]:
+    """Independent documents of a task, named by their number."""
+    for first in range(0, config.documents, AT_ONCE):
+        rng = np.random.default_rng([config.task_seed, first])
+        for number in range(first, min(first + AT_ONCE, config.documents)):
+            yield draw(rng)._replace(name=f"{task}-{number:08d}")
+
+
+def fingerprint(task: str, config: Drawn, draw: Draw) -> str:
+    """Digest of the settings and of the first documents, so that another random generator is
+    noticed.
+    """
+    sample = [repr(document) for document in islice(documents(task, config, draw), SAMPLE)]
+    return digest([task, repr(config), *sample])

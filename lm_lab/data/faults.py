@@ -1,0 +1,60 @@
+"""What a user is told about the text: one line each, as an error or as a count on stderr."""
+
+import functools
+import sys
+from typing import Literal
+
+from lm_lab.types import UserError
+
+Errors = Literal["refuse", "replace", "skip"]
+ERRORS = "bytes that are not UTF-8: refuse or replace them (by U+FFFD), or skip the record"
+
+
+def fault(key: str, message: str) -> UserError:
+    """The error about a setting of config.data.source."""
+    return UserError(f"config.data.source.{key}: {message}")
+
+
+def missing(key: str, field: str, known: list[str], where: str) -> UserError:
+    """The error about a field that a record or file lacks, with those that it has."""
+    there = ", ".join(map(repr, known)) or "none"
+    return fault(key, f"{where} has no field {field!r}; its fields: {there}")
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """A line on stderr, once a process: the documents of a source are read more than once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Decoder:
+    """Decodes UTF-8, counts what is not, and handles it as `errors` says."""
+
+    def __init__(self, errors: Errors = "refuse", key: str = "path") -> None:
+        """`key` names the setting in errors."""
+        self.errors, self.key = errors, key
+        self.count, self.first = 0, ""
+
+    def decode(self, data: bytes, where: str) -> str | None:
+        """The text; None where it is to be left out. Raises UserError with `where` and the offset
+        in `data` where bytes that are not UTF-8 are refused.
+        """
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            if self.errors == "refuse":
+                byte = data[error.start]
+                raise fault(
+                    self.key,
+                    f"{where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it "
+                    "with iconv -t UTF-8, or set config.data.source.errors to replace or skip",
+                ) from None
+        self.count += 1
+        self.first = self.first or where
+        return data.decode(errors="replace") if self.errors == "replace" else None
+
+    def report(self) -> None:
+        """Says on stderr how many records were not UTF-8, and where the first is."""
+        if self.count:
+            done = "have U+FFFD in place of" if self.errors == "replace" else "are left out for"
+            say_once(f"{self.count} records {done} bytes that are not UTF-8, first {self.first}")

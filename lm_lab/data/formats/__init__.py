@@ -1,0 +1,71 @@
+"""File formats: each file of this package reads one, record by record, and ends in FORMAT."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lm_lab import registry
+from lm_lab.data.compression import SUFFIXES, plain_name
+from lm_lab.data.faults import Decoder, fault
+
+
+class Reading(NamedTuple):
+    """How a file is read."""
+
+    decoder: Decoder
+    fields: tuple[str, ...] = ("text",)  # those that are asked for
+    key: str = "path"  # the setting that names the file, in errors
+    header: bool = True  # of columns: whether the first line names them; else they are "1", "2", ..
+    quotes: bool | None = None  # of columns: whether quotes count; None: as the format has it
+    # of columns: whether quotes out of place, and rows of another width than the first, are errors
+    exact: bool = True
+    json: bool = False  # of ArrayRecord: whether a record is a JSON object, and not a text
+
+
+class Record(NamedTuple):
+    """Named fields, with the number of the line or row where they end, from 1."""
+
+    number: int
+    fields: Mapping[str, Any]
+
+
+class Format(NamedTuple):
+    """A file format: a file of lm_lab/data/formats."""
+
+    suffixes: tuple[str, ...]
+    # (file, how it is read) -> its records, in constant memory; raises UserError with file and
+    # line, row or offset
+    read: Callable[[Path, Reading], Iterator[Record]]
+    packed: bool = True  # whether it is read through .gz, .xz and .zst
+    by_suffix: bool = True  # whether its suffixes alone choose it; else it is named
+    whole: bool = False  # whether a file is one record
+
+    def takes(self, path: Path) -> bool:
+        """Whether a file of a folder is of this format, by its suffix."""
+        name = plain_name(path.name) if self.packed else path.name
+        return name.endswith(self.suffixes)
+
+
+def named(name: str) -> Format:
+    """The format of a name. Raises UserError where there is none."""
+    return registry.load_value("data.formats", "FORMAT", Format, name, "config.data.source.format")
+
+
+def by_suffix() -> dict[str, Format]:
+    """Those that a suffix alone chooses, by name."""
+    found = {name: named(name) for name in registry.names("data.formats")}
+    return {name: each for name, each in found.items() if each.by_suffix}
+
+
+def of_file(path: Path, key: str) -> str:
+    """The name of the format that a file's suffix says. Raises UserError where it says none."""
+    known = by_suffix()
+    found = [name for name, each in known.items() if each.takes(path)]
+    if not found:
+        suffixes = ", ".join(suffix for each in known.values() for suffix in each.suffixes)
+        raise fault(
+            key,
+            f"{path} has none of the suffixes {suffixes} (and {', '.join(SUFFIXES)} behind most); "
+            "say what it is with config.data.source.format",
+        )
+    return found[0]

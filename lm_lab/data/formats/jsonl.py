@@ -1,0 +1,59 @@
+"""JSON lines: an object on every line."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lm_lab.data.faults import fault
+from lm_lab.data.formats import Format, Reading, Record
+from lm_lab.data.formats._lines import numbered
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read(path: Path, reading: Reading) -> Iterator[Record]:
+    """The objects; blank lines are left out."""
+    for number, line in numbered(path, reading):
+        if line.strip():
+            where = f"{path}:{number}"
+            text = reading.decoder.decode(line, where)
+            if text is not None:
+                yield Record(number, parsed(text, where, reading.key))
+
+
+def parsed(text: str, where: str, key: str) -> dict[str, Any]:
+    """The object that a text is. Raises UserError where it is none, or holds half of a surrogate
+    pair, which is no character.
+    """
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise fault(
+            key, f"{where} is not JSON ({error.msg}, column {error.colno}); mend the line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
+        raise fault(key, f"{where} cannot be read ({error}); mend the line") from None
+    if not isinstance(record, dict):
+        raise fault(
+            key, f'{where} is not a JSON object; every line must be one, as {{"text": ...}}'
+        )
+    if SURROGATE.search(text):
+        for field, value in record.items():
+            if not _is_text(value):
+                raise fault(
+                    key, f"{where} has half of a surrogate pair in {field!r}; mend the line"
+                )
+    return record
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+FORMAT = Format((".jsonl", ".ndjson"), read)

@@ -1,0 +1,78 @@
+"""Batches of several sources by weight, as a pure function of the step: which rows of a batch come
+from which source follows from the step alone. One source is a mixture of one.
+"""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lm_lab.data.loader import Batches
+from lm_lab.data.records import RecordBatches
+from lm_lab.data.weights import Points, RowPlan, row_plan
+from lm_lab.types import Examples
+
+
+class Mixed(NamedTuple):
+    """Batches of a mixture, without end: every source in an order of its own, epoch after epoch."""
+
+    parts: tuple[Batches | RecordBatches, ...]
+    plan: RowPlan
+    batch_size: int
+
+    def at(self, step: int) -> Examples:
+        """The batch of a step, on the host [B ...]."""
+        return jax.tree.map(lambda leaf: leaf[0], self.chunk(step, 1))
+
+    def chunk(self, first_step: int, steps: int) -> Examples:
+        """The batches of `steps` steps, stacked [steps B ...]; a batch has the rows of the first
+        source first.
+        """
+        before = self.plan.rows_before(first_step, first_step + steps)
+        counts = np.diff(before, axis=0)
+        owner = np.concatenate([np.repeat(np.arange(len(self.parts)), row) for row in counts])
+        found: Examples | None = None
+        for number, part in enumerate(self.parts):
+            first, last = before[0, number], before[-1, number]
+            if first == last:
+                continue
+            rows, mine = part.rows(np.arange(first, last)), owner == number
+            if mine.all():
+                found = rows
+                break
+            found = found or jax.tree.map(functools.partial(_room, len(owner)), rows)
+            jax.tree.map(lambda room, own, mine=mine: room.__setitem__(mine, own), found, rows)
+        return jax.tree.map(lambda leaf: leaf.reshape(steps, -1, *leaf.shape[1:]), found)
+
+    def epochs(self, steps: int) -> list[float]:
+        """How often the rows of each source are read in the first `steps` steps."""
+        rows = self.plan.rows_before(steps, steps)[0]
+        return [float(count) / part.epoch_rows for count, part in zip(rows, self.parts)]
+
+
+def _room(rows: int, leaf: np.ndarray) -> np.ndarray:
+    return np.empty((rows, *leaf.shape[1:]), leaf.dtype)
+
+
+def mix(
+    parts: Sequence[Batches | RecordBatches], weights: Sequence[Points], batch_size: int
+) -> Mixed:
+    """The batches of a mixture. Raises UserError where all weights are 0 at some step."""
+    return Mixed(tuple(parts), row_plan(tuple(weights), batch_size), batch_size)
+
+
+def together(sums: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, float]:
+    """The sums of a mixture, from those of each source: a source counts by its share of targets."""
+    used = [(own, share) for own, share in zip(sums, shares) if share]
+    total = sum(float(own["weight"]) for own, _ in used)
+    names = dict.fromkeys(itertools.chain.from_iterable(own for own, _ in used))
+    return {
+        name: sum(
+            share * total * float(own[name]) / float(own["weight"]) if own["weight"] else np.nan
+            for own, share in used
+        )
+        for name in names
+    }

@@ -1,0 +1,53 @@
+"""Copy a string, or reverse it (1410.5401, 2402.01032): pairs (string, its copy), drawn by a seed.
+
+The ceiling is an exact match of 100 %, and 0 bits: the source says all of the target but the model
+that ignores it, and knows its length, loses log2(symbols) bits a symbol.
+"""
+
+import dataclasses
+import string
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from lm_lab.contracts import Source
+from lm_lab.data import drawn
+from lm_lab.schema import setting
+from lm_lab.types import Document, UserError
+
+ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(drawn.Drawn):
+    """Which strings, and how they come back. Raises UserError for lengths out of order."""
+
+    symbols: int = setting("letters of the alphabet, one byte each", 26, low=2, high=len(ALPHABET))
+    shortest: int = setting("letters of the shortest string", 1, low=1)
+    longest: int = setting("letters of the longest string; lengths are uniform", 32, low=1)
+    reverse: bool = setting("whether the target is the string backwards", False)
+
+    def __post_init__(self) -> None:
+        """Checks the lengths."""
+        if self.shortest > self.longest:
+            raise UserError(f"shortest {self.shortest} is above longest {self.longest}")
+
+
+def documents(config: Config) -> Iterator[Document]:
+    """Independent pairs."""
+    return drawn.documents("copying", config, partial(_draw, config))
+
+
+def fingerprint(config: Config) -> str:
+    """Digest of the settings and of some pairs."""
+    return drawn.fingerprint("copying", config, partial(_draw, config))
+
+
+def _draw(config: Config, rng: np.random.Generator) -> Document:
+    length = rng.integers(config.shortest, config.longest + 1)
+    text = "".join(ALPHABET[letter] for letter in rng.integers(config.symbols, size=length))
+    return Document("", text, text[::-1] if config.reverse else text)
+
+
+SOURCE = Source(Config, documents, fingerprint, provides="pairs")

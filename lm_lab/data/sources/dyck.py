@@ -1,0 +1,95 @@
+"""Dyck languages of bounded depth (2010.07515): balanced brackets of some kinds, drawn by a seed.
+
+Every document is uniform among the balanced strings of its length whose depth is bounded, so the
+floor of the loss is exact: `floor_bits`, the logarithm of their number. A model that knows the
+depth and not which kind is open loses log2(kinds) more at each closing bracket (`memory_bits` of
+all). Documents have the same length: with data.length = brackets + 1 a window is one document and
+its end.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from functools import cache, partial
+
+import numpy as np
+
+from lm_lab.contracts import Source
+from lm_lab.data import drawn
+from lm_lab.schema import setting
+from lm_lab.types import Document, UserError
+
+OPENING, CLOSING = "([{<abcdefghijklmnopqrstuvwxyz", ")]}>ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(drawn.Drawn):
+    """Which language, and how long its strings. Raises UserError for an odd length."""
+
+    kinds: int = setting("kinds of brackets; beyond four, letters", 2, low=1, high=len(OPENING))
+    depth: int = setting("brackets that are open at once, at most", 8, low=1, high=256)
+    brackets: int = setting("in a document, an even number", 64, low=2, high=1024)
+
+    def __post_init__(self) -> None:
+        """Checks the length."""
+        if self.brackets % 2:
+            raise UserError(f"brackets must be even, not {self.brackets}")
+
+
+def documents(config: Config) -> Iterator[Document]:
+    """Independent strings of the language."""
+    return drawn.documents("dyck", config, partial(_draw, config))
+
+
+def fingerprint(config: Config) -> str:
+    """Digest of the settings and of some strings."""
+    return drawn.fingerprint("dyck", config, partial(_draw, config))
+
+
+def floor_bits(config: Config) -> float:
+    """The entropy of a document in bits, exact: the least that any model can lose on it."""
+    strings = _shapes(config.brackets, config.depth)[config.brackets][0]
+    return math.log2(strings) + memory_bits(config)
+
+
+def memory_bits(config: Config) -> float:
+    """The bits of the kinds alone: those that closing brackets cost a model which forgets them."""
+    return config.brackets / 2 * math.log2(config.kinds)
+
+
+@cache
+def _shapes(brackets: int, depth: int) -> list[list[int]]:
+    """[left][open]: in how many ways `left` brackets end with none open, never more than depth."""
+    ways = [[1] + [0] * depth]
+    for _ in range(brackets):
+        before = [0, *ways[-1], 0]
+        ways.append([before[at] + before[at + 2] for at in range(depth + 1)])
+    return ways
+
+
+@cache
+def _openings(brackets: int, depth: int) -> np.ndarray:
+    """The chance that the next bracket opens, f64[left, open], of uniform strings."""
+    ways = _shapes(brackets, depth)
+    chances = np.zeros((brackets + 1, depth + 1))
+    for left in range(1, brackets + 1):
+        for at in range(depth):
+            if ways[left][at]:
+                chances[left, at] = ways[left - 1][at + 1] / ways[left][at]
+    return chances
+
+
+def _draw(config: Config, rng: np.random.Generator) -> Document:
+    chances = _openings(config.brackets, config.depth)
+    draws, kinds = rng.random(config.brackets), rng.integers(config.kinds, size=config.brackets)
+    text, pending = [], []
+    for number, (draw, kind) in enumerate(zip(draws, kinds)):
+        if draw < chances[config.brackets - number, len(pending)]:
+            pending.append(kind)
+            text.append(OPENING[kind])
+        else:
+            text.append(CLOSING[pending.pop()])
+    return Document("", "".join(text))
+
+
+SOURCE = Source(Config, documents, fingerprint)

@@ -1,0 +1,131 @@
+"""The law of settings: each one that is accepted is read by something."""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+import jax
+import numpy as np
+
+from lm_lab import schema
+from lm_lab.contracts import Family
+from lm_lab.laws import expect
+from lm_lab.types import Inputs, PyTree, UserError
+
+T = TypeVar("T")
+
+
+class Subject(Protocol):
+    """What the law is tried on: settings, and what they decide."""
+
+    @property
+    def config(self) -> Any:
+        """The settings."""
+        ...
+
+    def effect(self, config: Any) -> object:
+        """All that such settings decide, as something that can be compared."""
+        ...
+
+
+def settings(subject: Subject) -> None:
+    """Every setting that is accepted is read. Those that change no result (kernels, how often
+    something is written) are left out.
+    """
+    check(subject, others(subject.config))
+
+
+def check(subject: Subject, found: Iterable[tuple[str, Iterator[Any]]]) -> None:
+    """Raises Broken for the first key of which no other settings have another effect."""
+    usual = subject.effect(subject.config)
+    for key, changed in found:
+        effects = list(_effects(subject, changed, usual))
+        expect(
+            not effects or effects[-1] != usual,
+            f"{key} may have another value, and nobody reads it; mark it with read_with",
+        )
+
+
+def _effects(subject: Subject, found: Iterator[Any], usual: object) -> Iterator[object]:
+    """The effects of settings until one is another than the usual, without those refused."""
+    for other in found:
+        with contextlib.suppress(UserError):
+            effect = subject.effect(other)
+            yield effect
+            if effect != usual:
+                return
+
+
+def of_model(family: Family, inputs: Inputs, config: Any) -> tuple[object, ...]:
+    """What the settings of a family decide: the program of the model and of its first parameters,
+    and what objectives and decoding know of it.
+    """
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+    known = (family.scope_of(config), family.start_id(config), family.max_length(config))
+    return *program_text(family.Model(config).init, keys, inputs), *known
+
+
+def others(config: T) -> Iterator[tuple[str, Iterator[T]]]:
+    """(dotted key, settings in which it alone has another value, not the default) for every
+    setting; those that are refused are left out.
+    """
+    for key, values in _candidates(config):
+        yield key, _accepted(config, key, values)
+
+
+def _accepted(config: T, key: str, values: list[Any]) -> Iterator[T]:
+    for value in values:
+        with contextlib.suppress(UserError):
+            changed = _with(schema.plain(config), key, value)
+            other = schema.build(type(config), changed, "settings")
+            schema.check_read(other, _with({}, key, value), "settings")
+            yield other
+
+
+def program_text(function: Callable[..., PyTree], *arguments: PyTree) -> tuple[object, ...]:
+    """The jaxpr of a function, without the addresses of what it calls, and its constants."""
+    made = jax.make_jaxpr(function)(*arguments)
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(made))
+    return text, *(np.asarray(constant).tobytes() for constant in made.consts)
+
+
+def _candidates(config: Any, prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """(dotted key, other values to try) of every setting that decides results."""
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        key, about, value = f"{prefix}{field.name}", field.metadata, vars(config)[field.name]
+        condition = about.get("read_with")
+        if condition and not condition.holds(config):
+            continue  # any other value is refused
+        if "options" in about:
+            yield key, [name for name, cls in about["options"].items() if cls is not type(value)]
+            yield from _candidates(value, f"{key}.")
+        elif "modules" not in about and about["changes_result"] and not about["names_file"]:
+            found = _values(hints[field.name], value)
+            yield key, [each for each in found if each not in (value, field.default)]
+
+
+def _values(hint: Any, value: Any) -> list[Any]:
+    """Values of the hinted type, of which most settings accept one other than the given."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    found: list[Any] = []
+    for option in options:
+        if option is bool:
+            found += [not value]
+        elif option is int:
+            found += [2 * value, value + 3] if isinstance(value, int) else []
+            found += [3, 2, 4, 8, 1]
+        elif option is float:
+            found += [0.5, 0.25, 2.0, 0.0]
+        elif get_origin(option) is Literal:
+            found += list(get_args(option))
+    return [*found, None] if len(options) > 1 else found
+
+
+def _with(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {**values, first: _with(values.get(first, {}), rest, value) if rest else value}

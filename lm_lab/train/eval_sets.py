@@ -1,0 +1,78 @@
+"""What runs are judged by: batches of the held-out text of each source, and all of its test."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lm_lab.data.loader import Batches, batched
+from lm_lab.data.mixture import together
+from lm_lab.data.records import RecordBatches
+from lm_lab.types import Examples, Sums
+
+HELDOUT, TEST = "heldout", "test"
+TEST_BATCHES = 32  # of the test in one call of the compiled program, at most
+
+
+class EvalSet(NamedTuple):
+    """The held-out batches of a source."""
+
+    label: str  # of the source; "" for the only one
+    share: float  # of the source in a batch, once no weight changes any more
+    examples: Examples  # [n B ...]
+
+
+class WholeTest(NamedTuple):
+    """The test of a source: every row once."""
+
+    label: str
+    share: float
+    rows: Batches | RecordBatches
+
+    def chunks(self) -> Iterator[Examples]:
+        """All rows in order [n B ...], in parts of one shape; behind the end rows are empty."""
+        size = self.rows.batch_size
+        batches = math.ceil(self.rows.every_row() / size)
+        part = min(TEST_BATCHES, batches)
+        for first in range(0, batches, part):
+            yield batched(self.rows.once(first * size, part * size), size)
+
+
+def of_mixture(
+    sets: Sequence[EvalSet | WholeTest], sums: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The sums of evaluations by name, given those on the set of each source: of the mixture as
+    NAME and of each source as NAME/LABEL. Those of the only source are as they are.
+    """
+    if not sets[0].label:
+        return dict(sums[0])
+    shares = [each.share for each in sets]
+    names = list(sums[0])
+    whole = {name: together([own[name] for own in sums], shares) for name in names}
+    return whole | {
+        f"{name}/{each.label}": own[name] for each, own in zip(sets, sums) for name in names
+    }
+
+
+def add_up(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Any]:
+    """The sums of evaluations by name, over parts of the text, in float64."""
+    total: dict[str, dict[str, float]] = {}
+    for name, sums in itertools.chain.from_iterable(part.items() for part in parts):
+        own = total.setdefault(name, {})
+        for each, value in sums.items():
+            own[each] = own.get(each, 0.0) + float(value)
+    return total
+
+
+def is_test(evaluation: str) -> bool:
+    """Whether metrics that belong to an evaluation are of the test."""
+    return evaluation.partition("/")[0] == TEST
+
+
+def test_name(name: str) -> str:
+    """What an evaluation of held-out text is called on the test: "test" for "heldout",
+    "test_average" for "heldout_average", "test_masked" for "masked".
+    """
+    own, _, label = name.partition("/")
+    own = TEST + own.removeprefix(HELDOUT) if own.startswith(HELDOUT) else f"{TEST}_{own}"
+    return f"{own}/{label}" if label else own
