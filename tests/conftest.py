@@ -9,15 +9,19 @@ member of a population is its solo run in every bit is true of these. XLA_FLAGS,
 all.
 """
 
+import gc
 import os
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+# Tracing makes objects by the million, nearly none of them in a cycle.
+gc.set_threshold(50_000, 20, 50)
 
 # Tests compare whole folders, in which Python would leave its bytecode.
 sys.dont_write_bytecode = True
@@ -63,7 +67,7 @@ def as_released(lowered, compiler_options=None, **more):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Compiles what a test marked `released` runs as users do, its fixtures too."""
     with pytest.MonkeyPatch.context() as patch:
         if OLDER and item.get_closest_marker("released"):

@@ -12,7 +12,6 @@ from jax import Array
 from jax.extend import random
 
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it lie far apart
-KEY_SHAPE = (2,)
 
 
 def key(seed: int) -> Array:
@@ -41,8 +40,8 @@ def _split(key: Array, shape: tuple[int, ...]) -> Array:
     return _counted(key, 2 * math.prod(shape)).reshape(*shape, 2)
 
 
-def _fold_in(key: Array, data: Array) -> Array:
-    return _mix(key ^ _mix(data.astype(jnp.uint32) + jnp.uint32(GOLDEN)))
+def _fold_in(key: Array, data: Array | int) -> Array:
+    return _mix(key ^ _mix(jnp.asarray(data, jnp.uint32) + jnp.uint32(GOLDEN)))
 
 
 def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
@@ -53,7 +52,7 @@ def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
 
 
 GENERATOR = random.define_prng_impl(
-    key_shape=KEY_SHAPE,
+    key_shape=(2,),
     seed=_seed,
     split=_split,
     random_bits=_random_bits,
