@@ -1,6 +1,6 @@
 """Multi-query associative recall (2312.04927): does a model look up what it was told?
 
-mqar.py:decoder, mqar.py:lstm or mqar.py:mamba: one small model of each kind, 16 keys with values to
+mqar.py:decoder, mqar.py:lstm or mqar.py:mamba: one small model of each kind, 8 keys with values to
 be told and asked. The floor of the loss is exact, and so is what a model loses that recalls
 nothing: lm_lab/data/sources/associative_recall.py.
 
@@ -25,7 +25,7 @@ def get_config(family: str = "decoder") -> ConfigDict:
     """The config for one of the models. Raises UserError for another."""
     if family not in MODELS:
         raise UserError(f"mqar has no config for {family!r}; choose one of {', '.join(MODELS)}")
-    task = associative_recall.Config(keys=32, values=32, pairs=16, queries=16, documents=100_000)
+    task = associative_recall.Config(keys=16, values=16, pairs=8, queries=8, documents=100_000)
     source = {"name": "associative_recall", **vars(task)}
     config = ConfigDict()
     config.seed = 0

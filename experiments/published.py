@@ -2,28 +2,27 @@
 
   python experiments/published.py
 
-reads the tables in the folder `scaling` of LM_LAB_DATA (default: shared/data beside the project),
-and that of 2404.10102 where a user has put it there, as svg_extracted_data.csv of
-epoch-research/analyzing-chinchilla. It prints a table in Markdown: ours with 90 % intervals beside
-the published figure. A minute on one core; the answer is in published.md.
+reads the tables in the folder `scaling` of LM_LAB_DATA (default: data), and that of 2404.10102
+where a user has put it there, as svg_extracted_data.csv of epoch-research/analyzing-chinchilla. It
+prints a table in Markdown: ours with 90 % intervals beside the published figure. A minute on one
+core; the answer is in published.md.
 
 Published figures marked (m) are quoted from memory of the paper: confirm them before quoting.
 """
 
 import csv
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import lm_lab
+from lm_lab.data import published
 from lm_lab.library.laws import Law
 from lm_lab.report import formatting
 from lm_lab.scaling.records import Estimate
 
 Row = dict[str, str]
-DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
 FIVE_RUNS = (("96", "20"), ("512", "20"), ("576", "20"), ("1024", "20"), ("96", "320"))
 SURFACE = ("E", "A", "B", "alpha", "beta")
 
@@ -148,7 +147,7 @@ def lines(case: Case, found: Mapping[str, Estimate]) -> list[str]:
 
 def main() -> None:
     """Prints the table of all cases whose file is there."""
-    folder = Path(os.environ.get("LM_LAB_DATA", DEFAULT_DATA)) / "scaling"
+    folder = Path(published.file("scaling"))
     print("| table | parameter | ours | published | source |\n| --- | --- | --- | --- | --- |")
     for case in CASES:
         if (folder / case.file).is_file():

@@ -75,9 +75,18 @@ def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
 
     Raises UserError for one given twice.
     """
-    given, rest = _split(argv, "executor")
-    name = given.pop("", "local")
-    return name, {key: literal(text) for key, text in given.items()}, rest
+    chosen, rest = take_module(argv, "executor")
+    return chosen.pop("name", "local"), chosen, rest
+
+
+def take_module(argv: list[str], section: str) -> tuple[dict[str, Any], list[str]]:
+    """({"name": NAME, key: value, ...} of --SECTION=NAME and --SECTION.key=value, other arguments).
+
+    Raises UserError for one given twice.
+    """
+    given, rest = _split(argv, section)
+    named = {"name": given.pop("")} if "" in given else {}
+    return named | {key: literal(text) for key, text in given.items()}, rest
 
 
 def take_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:

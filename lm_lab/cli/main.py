@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train one run",
     "evaluate": "evaluate a run again, or the likelihood of any text",
     "plan": "count what a run would cost, and what a study would tell, before it runs",
+    "tokenize": "train a tokenizer, tokenize a text, and say what came of it",
     "generate": "continue a text with a run's model",
     "convert": "convert a model from or to transformers",
     "merge": "merge a run's adapter into its base model",
@@ -33,6 +34,9 @@ lm-lab COMMAND --help tells more, with an example.
 A run's or sweep's folder may come from others: modules outside lm_lab that its files name are
 imported, and so run, only with --trust=PACKAGE,..., which every command takes. A config file or a
 study that you launch is trusted.
+
+Text and token stores whose files have not changed since they were last hashed are not hashed again;
+--verify, which every command takes, hashes all of them.
 
 {exit_codes}"""
 
@@ -101,5 +105,8 @@ def dispatch(argv: list[str]) -> int:
         print(command.__doc__)
         return 0
     packages, rest = arguments.take_trust(rest)
+    if "--verify" in rest:
+        os.environ["LM_LAB_VERIFY"] = "1"  # for workers too
+        rest = [word for word in rest if word != "--verify"]
     with trusting(packages):
         return command.run(rest)

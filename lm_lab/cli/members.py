@@ -2,7 +2,7 @@
 
 from lm_lab.cli import arguments
 from lm_lab.cli.train import on_devices, show
-from lm_lab.library.studies import planned_runs
+from lm_lab.library.workers import planned_runs
 from lm_lab.train.loop import train
 from lm_lab.types import UserError
 

@@ -170,7 +170,7 @@ def _size(split: Split, note: str = "") -> tuple[str, str]:
 def describe_data(plan: Plan) -> list[str]:
     """The sides of each source, and how often its rows are read."""
     lines = []
-    for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs):
+    for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs.values()):
         name = f"{label} " if label else ""
         held_out = ", the end of the text" if sides.tail else ", whole documents"
         lines.append(_row(f"{name}train", *_size(sides.train, f", {epochs:.3g} epochs")))

@@ -16,23 +16,34 @@ from lm_lab.runs import durable
 from lm_lab.runs.reading import read_bytes
 from lm_lab.runs.sealed import FileSum, verify
 
+# the states of the files that this process has hashed
+_VERIFIED: dict[Path, dict[str, list[Any]]] = {}
+
 
 def verify_once(store: Path, files: Mapping[str, FileSum]) -> None:
     """Raises Damaged for a file that is not what the manifest says; OSError if one is missing.
+
+    With LM_LAB_VERIFY=1 the files are hashed whatever was noted of them, once a process.
 
     Any number of processes may call this at once: one hashes, the others wait. If the note about it
     cannot be written (in a cache of other users), each start hashes again.
     """
     note, states = store.with_name(f"{store.name}.checked"), _states(store, files)
-    if _read_note(note) == states:
+    known = _read_note(note) if _trusts_notes() else _VERIFIED.get(store)
+    if known == states:
         return
     with _one_at_a_time(store):
-        if _read_note(note) == states:
+        if _trusts_notes() and _read_note(note) == states:
             return
         with Progress("Checking tokens", sum(file.size for file in files.values())) as progress:
             verify(store, files, progress.add)
         with contextlib.suppress(OSError):
             durable.replace(note, json.dumps(states).encode())
+    _VERIFIED[store] = states
+
+
+def _trusts_notes() -> bool:
+    return not os.environ.get("LM_LAB_VERIFY")
 
 
 def _states(store: Path, files: Mapping[str, FileSum]) -> dict[str, list[Any]]:

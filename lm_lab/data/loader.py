@@ -13,8 +13,9 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
+from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
-from lm_lab.schema import Chosen, module, modules_by_label, setting
+from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
 from lm_lab.types import Codec, Examples, Side, UserError
 
 LONGEST = 2**24  # tokens of a window
@@ -70,6 +71,10 @@ class Config:
     split: Literal["documents", "tail"] = setting(
         "hold out whole documents (of a single one its end), or the end of the whole text",
         "documents",
+    )
+    filter: Filter = section("which documents are read", Filter)
+    duplicates: Duplicates = choice(
+        "copies among the training documents, and of held-out ones and the test", DUPLICATES, KEEP
     )
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False

@@ -54,6 +54,8 @@ def _entry(key: str, entry: str, takes: Callable[[Path], bool], wanted: str) -> 
         return Found(_folder(key, root, takes, wanted), listed=True)
     if glob.has_magic(entry):
         return Found(_glob(key, entry), listed=False)
+    if entry and root.exists():
+        raise fault(key, f"{entry!r} is a pipe or a device, not a file; write it to one first")
     raise files.absent(entry, key)
 
 

@@ -1,7 +1,11 @@
 """Which side each document is on: trained on, held out, or kept for the test at the end."""
 
+import contextlib
+import dataclasses
 import hashlib
+import sys
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -9,20 +13,44 @@ import numpy as np
 
 from lm_lab.data.documents import SIDES, digest
 from lm_lab.data.progress import Progress
+from lm_lab.data.selection import (
+    KEEP,
+    NO_FILTER,
+    Copies,
+    Duplicates,
+    Filter,
+    Keep,
+    content_of,
+    describe,
+)
 from lm_lab.types import DataForm, Document, UserError
 
 SplitRule = Literal["documents", "tail"]
 Documents = Callable[[], Iterator[Document]]
 TRAIN, HELDOUT, TEST = range(len(SIDES))
 UNSTATED = -1
+LEFT_OUT = 255
 DIGEST = 32  # bytes of a SHA-256
 
 
 class Rule(NamedTuple):
-    """How documents are held out if the source does not say so itself."""
+    """How documents are held out if the source does not say so itself, and which are left out."""
 
     split: SplitRule
     fraction: float
+    filter: Filter = NO_FILTER
+    duplicates: Duplicates = KEEP
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What it leaves out, for the key of a store; {} where that is nothing."""
+        found: dict[str, object] = {}
+        if self.filter != NO_FILTER:
+            found["filter"] = dataclasses.asdict(self.filter)
+        if not isinstance(self.duplicates, Keep):
+            name = type(self.duplicates).__name__.lower()
+            found["duplicates"] = {"name": name, **dataclasses.asdict(self.duplicates)}
+        return found
 
 
 class Facts(NamedTuple):
@@ -63,6 +91,18 @@ class Known:
         self._bytes.append(facts.bytes)
         self._stated.append(facts.side)
 
+    def part(self, places: np.ndarray) -> "Known":
+        """The facts of some documents."""
+        found = Known()
+        for place in places.tolist():
+            found.add(self[place])
+        return found
+
+    @property
+    def sha256(self) -> np.ndarray:
+        """SHA-256 of all content, u8[n, 32]."""
+        return np.frombuffer(bytes(self._sha256), np.uint8).reshape(-1, DIGEST)
+
     @property
     def text_sha256(self) -> np.ndarray:
         """SHA-256 of the texts, u8[n, 32]."""
@@ -79,15 +119,90 @@ class Known:
         return np.array(self._stated, np.int8)
 
 
-def survey(documents: Documents) -> Known:
-    """The facts of every document."""
-    known = Known()
-    with Progress("Reading text") as progress:
+class Survey(NamedTuple):
+    """What the first reading of a source finds."""
+
+    known: Known
+    sides: np.ndarray  # u8[n]: the side of each document, an index of SIDES, or LEFT_OUT
+    left_out: dict[str, int]  # how many documents, by the reason
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which documents are read, bool[n]."""
+        return self.sides != LEFT_OUT
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the documents that are read."""
+        return self.bytes_before(len(self.sides))
+
+    def bytes_before(self, number: int) -> int:
+        """Those of the documents before one."""
+        return int(self.known.bytes[:number][self.kept[:number]].sum())
+
+
+def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
+    """The facts of every document, and its side. What is left out by the filter or as a copy is
+    counted and said on stderr. Raises UserError for an empty side.
+    """
+    known, counts, read = Known(), Counter[str](), array("b")
+    filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
+    with contextlib.ExitStack() as stack:
+        copies = Copies(rule.duplicates, stack) if finds else None
+        progress = stack.enter_context(Progress("Reading text"))
         for document in documents():
             facts = facts_of(document)
             known.add(facts)
+            fault = rule.filter.fault(content_of(document)) if filters else None
+            counts.update([fault] if fault else [])
+            read.append(fault is None)
+            if copies is not None and fault is None:
+                copies.add(content_of(document))
             progress.add(facts.bytes)
-    return known
+        sides = _assign_read(known, np.array(read, bool), rule, kind)
+        if copies is not None:
+            counts.update(_leave_out(copies, sides))
+    if not finds and (leaked := _leaked(known, sides, kind)):
+        print(
+            f"{leaked:,} training documents are also in the held-out text or the test; "
+            "config.data.duplicates='exact' leaves them out",
+            file=sys.stderr,
+            flush=True,
+        )
+    if words := ", ".join(describe(counts)):
+        print(f"left out of {len(known):,} documents: {words}", file=sys.stderr, flush=True)
+    return Survey(known, sides, {name: count for name, count in counts.items() if count})
+
+
+def _assign_read(known: Known, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
+    """The sides u8[n] of documents, those that are not `read` bool[n] left out."""
+    if read.all():
+        return assign(known, rule, kind)
+    if not read.any():
+        raise UserError(f"config.data.filter: leaves none of {len(known):,} documents; loosen it")
+    sides = np.full(len(known), LEFT_OUT, np.uint8)
+    sides[read] = assign(known.part(np.flatnonzero(read)), rule, kind)
+    return sides
+
+
+def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
+    """Leaves copies out of `sides`, in place; how many there are of each kind."""
+    places = np.flatnonzero(sides != LEFT_OUT)
+    found, counts = copies.find(sides[places] != TRAIN)
+    sides[places[found]] = LEFT_OUT
+    if not (sides == TRAIN).any():
+        raise UserError(
+            "config.data.duplicates: all training documents are copies of held-out or test ones; "
+            "give other text"
+        )
+    return counts
+
+
+def _leaked(known: Known, sides: np.ndarray, kind: DataForm) -> int:
+    """How many training documents are, to the byte, held out or of the test too."""
+    hashes = known.text_sha256 if kind in ("stream", "labelled") else known.sha256
+    heads = hashes[:, :8].copy().view("<u8")[:, 0]
+    return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
 
 
 def facts_of(document: Document) -> Facts:

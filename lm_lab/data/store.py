@@ -19,6 +19,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,15 +28,18 @@ import numpy as np
 
 from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Corpus, digest
+from lm_lab.data.encoding import CHANGED
 from lm_lab.data.records import Records
+from lm_lab.data.selection import KEEP, NO_FILTER, Duplicates, Filter
 from lm_lab.data.splits import Rule, SplitRule
-from lm_lab.data.writing import CHANGED, write
+from lm_lab.data.writing import JOURNAL, tokens_of, write
 from lm_lab.runs import sealed
 from lm_lab.runs.durable import make_folder, new_folder
 from lm_lab.runs.locks import try_lock, waiting_lock
-from lm_lab.types import Codec, Side, UserError
+from lm_lab.types import Codec, DataForm, Side, UserError
 
 FORMAT = 1
+WEEK = 7 * 24 * 3600  # seconds
 
 
 class Store(NamedTuple):
@@ -75,6 +79,8 @@ def build(
     *,
     split: SplitRule = "documents",
     holdout_fraction: float = 0.1,
+    filter: Filter = NO_FILTER,
+    duplicates: Duplicates = KEEP,
 ) -> Store:
     """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
     there first if it is absent.
@@ -84,12 +90,14 @@ def build(
     an empty side, a directory that cannot be written, and a damaged store.
     """
     directory = cache_directory() if directory is None else directory
+    rule = Rule(split, holdout_fraction, filter, duplicates)
     facts = {
         "format": FORMAT,
         "text": corpus.fingerprint,
         "tokenizer": tokenizer.identity,
         "split": split,
         "holdout_fraction": holdout_fraction,
+        **rule.facts,
     }
     kind = corpus.form
     if kind != "stream":
@@ -99,8 +107,6 @@ def build(
     if not path.exists():
         with _writable(directory), _build_once(directory, key) as draft:
             if draft is not None:
-                draft.mkdir()
-                rule = Rule(split, holdout_fraction)
                 written = write(draft, corpus.read, tokenizer, rule, kind)
                 if corpus.hash() != facts["text"]:
                     raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
@@ -147,14 +153,21 @@ def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
         if path.exists():
             yield None
             return
-        _remove_abandoned(directory)
-        with new_folder(path, directory / f"{key}.building") as draft:
+        draft = directory / f"{key}.building"
+        _remove_abandoned(directory, draft)
+        with new_folder(path, draft, resumable=True):
+            draft.mkdir(exist_ok=True)
             yield draft
 
 
-def _remove_abandoned(directory: Path) -> None:
-    """Removes the drafts of builders that were killed: nobody holds their locks."""
+def _remove_abandoned(directory: Path, own: Path) -> None:
+    """Removes the drafts of builders that were killed, whose locks nobody holds: those with nothing
+    to go on from, and those that nobody went on with for a week.
+    """
     for folder in directory.glob("*.building"):
+        journal = folder / JOURNAL
+        if folder == own or (journal.exists() and time.time() < journal.stat().st_mtime + WEEK):
+            continue
         with folder.with_suffix(".lock").open("a") as lock:
             if try_lock(lock.fileno()):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -171,11 +184,12 @@ def _open(path: Path, key: str) -> Store:
         manifest, files = sealed.read_manifest(path, _digest, required=False)
         verify_once(path, files)
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
-        tokens = {name: _map(path, manifest, name) for name in manifest["splits"]}
-        has_records = "records" in manifest
-        records = (
-            {name: _records(path, name) for name in manifest["splits"]} if has_records else None
-        )
+        tokens = {
+            name: tokens_of(path, place, manifest["dtype"])
+            for name, place in manifest["splits"].items()
+        }
+        kind = manifest.get("records")
+        records = None if kind is None else {name: _records(path, name, kind) for name in tokens}
     except sealed.Damaged as fault:
         raise UserError(
             f"the token store {path} is damaged ({fault}); delete it and run again"
@@ -187,13 +201,8 @@ def _open(path: Path, key: str) -> Store:
     return Store(path, key, manifest, bytes_of, tokens, records)
 
 
-def _map(path: Path, manifest: dict[str, Any], name: str) -> np.ndarray:
-    part = manifest["splits"][name]
-    tokens = np.memmap(path / part["file"], manifest["dtype"], "r").view(np.ndarray)
-    return tokens[part["start"] : part["stop"]]
-
-
-def _records(path: Path, name: str) -> Records:
+def _records(path: Path, name: str, kind: DataForm) -> Records:
     labels = path / f"{name}.labels"
     values = np.fromfile(labels, "<f4").astype(np.float32) if labels.exists() else None
-    return Records(np.fromfile(path / f"{name}.index", "<i8").reshape(-1, 3), values)
+    places = np.fromfile(path / f"{name}.index", "<i8")
+    return Records(places.reshape(-1, 4 if kind == "preferences" else 3), values)

@@ -80,6 +80,8 @@ class Text:
                 self._directory,
                 split=config.split,
                 holdout_fraction=config.holdout_fraction,
+                filter=config.filter,
+                duplicates=config.duplicates,
             )
         if _is_tail(built) and config.split == "documents":
             cut = (
@@ -113,7 +115,8 @@ class Text:
 
     @property
     def _rule(self) -> Rule:
-        return Rule(self.config.split, self.config.holdout_fraction)
+        config = self.config
+        return Rule(config.split, config.holdout_fraction, config.filter, config.duplicates)
 
     @property
     def _trained_on(self) -> list[Corpus]:

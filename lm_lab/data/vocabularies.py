@@ -1,7 +1,9 @@
 """What tokenizers learn: once for a text, kept beside the token stores, found again by the text's
 fingerprint.
 
-<cache>/vocabularies/<key>     SHA-256 in hex, a newline, and what the tokenizer's `learn` returned
+<cache>/vocabularies/<key>     SHA-256 in hex of what the tokenizer's `learn` returned, a space and
+                               the tokenizer's name (not in files of the first releases), a
+                               newline, and what it returned
 """
 
 import dataclasses
@@ -11,13 +13,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest, errors_at
-from lm_lab.data.splits import HELDOUT, TRAIN, Rule, assign, survey
+from lm_lab.data.splits import HELDOUT, TRAIN, Rule, survey
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
@@ -44,9 +46,21 @@ def tokenizer(
     found = _read(path)
     if found is None:
         raise UserError(
-            f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory"
+            f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory, "
+            "or one that lm-lab tokenize --out has written"
         )
-    return _whole(name, maker.make(config, found))
+    if found.tokenizer not in (name, ""):
+        raise UserError(
+            f"config.data.vocabulary_file {path} was learnt by the tokenizer "
+            f"{found.tokenizer!r}, and config.data.tokenizer is {name!r}; name that one"
+        )
+    try:
+        return _whole(name, maker.make(config, found.content))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"config.data.vocabulary_file {path} is none of the tokenizer {name!r} "
+            f"({type(error).__name__}: {error}); name another"
+        ) from None
 
 
 def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Path:
@@ -60,8 +74,9 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         "tokenizer": name,
         "config": dataclasses.asdict(config),
         "text": prints[0] if len(prints) == 1 else prints,
-        "rule": rule,
+        "rule": (rule.split, rule.fraction),
         "version": maker.version,
+        **rule.facts,
     }
     path = (
         cache_directory().with_name("vocabularies")
@@ -71,14 +86,14 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         sides = []
         for corpus in corpora:
             with errors_at(corpus.key):
-                sides.append(assign(survey(corpus.read), rule, corpus.form))
+                sides.append(survey(corpus.read, rule, corpus.form).sides)
         found = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(
                 f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
                 "bytes"
             )
-        _write(path, found)
+        _write(path, name, found)
         if maker.unknown is not None:
             judged = HELDOUT if any((own == HELDOUT).any() for own in sides) else TRAIN
             texts = [_texts(corpora, sides, side) for side in (TRAIN, judged)]
@@ -142,20 +157,29 @@ def _texts(corpora: Sequence[Corpus], sides: Sequence[np.ndarray], side: int) ->
                 yield document.target
 
 
-def _read(path: Path) -> bytes | None:
+class _File(NamedTuple):
+    """What a vocabulary file says."""
+
+    tokenizer: str  # the name of the one that has learnt it; "" in files of the first releases
+    content: bytes
+
+
+def _read(path: Path) -> _File | None:
     try:
-        sha256, _, found = reading.read_bytes(path).partition(b"\n")
+        head, _, content = reading.read_bytes(path).partition(b"\n")
     except OSError:
         return None
-    if hashlib.sha256(found).hexdigest().encode() != sha256:
+    sha256, _, name = head.partition(b" ")
+    if hashlib.sha256(content).hexdigest().encode() != sha256:
         raise UserError(f"the vocabulary {path} is damaged; delete it and run again")
-    return found
+    return _File(name.decode(errors="replace"), content)
 
 
-def _write(path: Path, found: bytes) -> None:
+def _write(path: Path, name: str, content: bytes) -> None:
+    head = f"{hashlib.sha256(content).hexdigest()} {name}\n"
     try:
         durable.make_folder(path.parent)
-        durable.replace(path, hashlib.sha256(found).hexdigest().encode() + b"\n" + found)
+        durable.replace(path, head.encode() + content)
     except OSError as error:
         raise UserError(
             f"cannot write the vocabulary {path} ({error.strerror}); set LM_LAB_CACHE to a folder "

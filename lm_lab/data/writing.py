@@ -1,101 +1,76 @@
 """Tokenizes documents into the files of a token store, each side into its own."""
 
 import contextlib
-import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lm_lab.data.documents import SIDES
+from lm_lab.data.encoding import Encoded, encoded
+from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
-from lm_lab.data.splits import (
-    HELDOUT,
-    TEST,
-    Documents,
-    Known,
-    Rule,
-    assign,
-    facts_of,
-    survey,
-)
+from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, survey
+from lm_lab.data.statistics import statistics
+from lm_lab.runs import durable, reading
+from lm_lab.runs.sealed import Damaged, fingerprint
 from lm_lab.types import Codec, DataForm, Document, Side, UserError
 
-CHANGED = "changed while it was read; run again when it is at rest"
-
-
-class HashingFile:
-    """A file being written: counts and hashes its bytes, and is on the disk when it is closed."""
-
-    def __init__(self, path: Path) -> None:
-        """Creates the file."""
-        self._file = path.open("xb")
-        self._hash, self.name, self.bytes = hashlib.sha256(), path.name, 0
-
-    def __enter__(self) -> "HashingFile":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Flushes to the disk and closes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def write(self, data: bytes) -> None:
-        """Appends bytes."""
-        self._file.write(data)
-        self._hash.update(data)
-        self.bytes += len(data)
-
-    def entry(self) -> dict[str, Any]:
-        """The manifest's entry for this file."""
-        return {"bytes": self.bytes, "sha256": self._hash.hexdigest()}
+CHECKPOINT_BYTES = 2**26  # of text, after which a build that is killed need not begin anew
+JOURNAL = "journal.json"
 
 
 def write(
     folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
-    """Writes the files of a token store, except its manifest, into an empty folder.
+    """Writes the files of a token store, except its manifest, into a folder that is empty or that a
+    killed process left; what that has noted in its journal is verified and kept.
 
     Returns {"splits", "files", ...} for the manifest. Reads the documents twice: first to hash them
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    known = survey(documents)
-    sides = assign(known, rule, kind)
-    files = files_of(sides)
+    found = survey(documents, rule, kind)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
-        streams = {
-            name: stack.enter_context(HashingFile(folder / f"{name}.tokens"))
-            for name in dict.fromkeys(files.values())
-        }
-        listing = stack.enter_context(HashingFile(folder / "documents.jsonl"))
-        table = stack.enter_context(HashingFile(folder / "bytes_of.u16"))
-        table.write(tokenizer.bytes_of.astype("<u2").tobytes())
-        index = RecordFiles(folder, stack, kind, list(files))
-        for number, (document, entry, ids) in enumerate(tokenize(documents, known, tokenizer)):
-            side = SIDES[sides[number]]
-            stream = streams[files[side]]
-            first, size = stream.bytes // dtype.itemsize, sum(map(len, ids))
-            place = {"file": stream.name, "offset": first, "tokens": size}
-            listing.write(json.dumps(entry | place).encode() + b"\n")
-            index.add(document, side, (first, first + len(ids[0]), first + size))
-            for part in ids:
-                stream.write(part.astype(dtype).tobytes())
-    splits = _ranges({name: streams[files[name]] for name in files}, dtype.itemsize, rule.fraction)
-    totals = {"documents": len(known), "bytes": int(known.bytes.sum())}
-    written = (*streams.values(), listing, table, *index.files)
+        files = StoreFiles(folder, stack, kind, files_of(found.sides), dtype)
+        if not files.table.bytes:
+            files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
+        first, since = files.documents, 0
+        progress = stack.enter_context(Progress("Tokenizing", found.bytes))
+        progress.add(found.bytes_before(first))
+        for batch in encoded(documents, found, tokenizer, first):
+            files.add(batch, tokenizer)
+            first = batch.read.stop
+            done = sum(facts.bytes for facts in batch.read.facts)
+            progress.add(done)
+            since += done
+            if since >= CHECKPOINT_BYTES:
+                files.note(first)
+                since = 0
+    files.finish()
+    splits = _ranges(files.of_sides(), dtype.itemsize, rule.fraction)
+    counted = {
+        side: statistics(tokens_of(folder, place, dtype), tokenizer)
+        for side, place in splits.items()
+    }
     return {
-        **totals,
+        "documents": int(found.kept.sum()),
+        "bytes": found.bytes,
+        **({"left_out": found.left_out} if rule.facts else {}),
         "dtype": dtype.str,
         "splits": splits,
-        "files": {f.name: f.entry() for f in written},
+        "statistics": {side: counts._asdict() for side, counts in counted.items()},
+        "files": {file.name: file.entry() for file in files.all},
     }
+
+
+def tokens_of(folder: Path, place: Mapping[str, Any], dtype: np.dtype | str) -> np.ndarray:
+    """The tokens of a side, memory-mapped; `place` is its entry in the manifest's "splits"."""
+    tokens = np.memmap(folder / place["file"], dtype, "r").view(np.ndarray)
+    return tokens[place["start"] : place["stop"]]
 
 
 def files_of(sides: np.ndarray) -> dict[Side, str]:
@@ -111,72 +86,137 @@ def files_of(sides: np.ndarray) -> dict[Side, str]:
     return files
 
 
-class RecordFiles:
-    """The files that records have in addition to their tokens; a stream has none."""
+class StoreFiles:
+    """The files of a token store as they are written, and the journal of how far that has come.
+
+    The journal is the number of documents whose files are on the disk, with the size and SHA-256
+    that each file had then.
+    """
 
     def __init__(
-        self, folder: Path, stack: contextlib.ExitStack, kind: DataForm, sides: Sequence[Side]
+        self,
+        folder: Path,
+        stack: contextlib.ExitStack,
+        kind: DataForm,
+        token_files: Mapping[Side, str],
+        dtype: np.dtype,
     ) -> None:
-        """Creates the files; the stack closes them."""
-
-        def create(name: str) -> HashingFile:
-            return stack.enter_context(HashingFile(folder / name))
-
-        sides = () if kind == "stream" else sides
-        self._index = {side: create(f"{side}.index") for side in sides}
-        labelled = sides if kind == "labelled" else ()
-        self._labels = {side: create(f"{side}.labels") for side in labelled}
-        judged = sides[1:] if kind == "pairs" else ()
-        self._texts = {side: create(f"{side}.texts.jsonl") for side in judged}
-        self.files = [part[side] for side in sides for part in (self._index, self._labels) if part]
-        self.files += self._texts.values()
-
-    def add(self, document: Document, side: Side, place: tuple[int, int, int]) -> None:
-        """Adds a record at (first token, first of the target, end) of its side."""
-        if side in self._index:
-            self._index[side].write(np.array(place, "<i8").tobytes())
-        if side in self._labels:
-            self._labels[side].write(np.array(document.label, "<f4").tobytes())
-        if side in self._texts:
-            texts = {"source": document.text, "target": document.target}
-            self._texts[side].write(json.dumps(texts).encode() + b"\n")
-
-
-def tokenize(
-    documents: Documents, known: Known, tokenizer: Codec
-) -> Iterator[tuple[Document, dict[str, Any], list[np.ndarray]]]:
-    """Yields every document, its entry for the listing, and the ids of its text and of its target.
-
-    The ids end with end_of_document. Raises UserError for a document that changed since the first
-    reading.
-    """
-    with Progress("Tokenizing", int(known.bytes.sum())) as progress:
-        for document, expected in zip(documents(), known):
-            if facts_of(document) != expected:
-                raise UserError(f"config.data.source: {document.name} {CHANGED}")
-            entry = {
-                "name": document.name,
-                "sha256": expected.sha256.hex(),
-                "bytes": expected.bytes,
+        """Creates the files, or opens those that a killed process left; the stack closes them."""
+        self._folder, self._token_files, self._dtype = folder, token_files, dtype
+        names = _names(kind, token_files)
+        journal = _journal(folder)
+        try:
+            opened = {
+                name: stack.enter_context(HashingFile(folder / name, journal["files"][name]))
+                for name in names
             }
-            if document.target is None:
-                ids = [tokenizer.encode(document.text)]
-            else:
-                ids = [tokenizer.of_source(document.text), tokenizer.encode(document.target)]
-            yield document, entry, [_closed(tokenizer, part) for part in ids]
-            progress.add(expected.bytes)
+        except (Damaged, KeyError):
+            journal = {"documents": 0, "files": {}}
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            opened = {name: stack.enter_context(HashingFile(folder / name)) for name in names}
+        self.documents: int = journal["documents"]
+        self.all = list(opened.values())
+        self.table = opened["bytes_of.u16"]
+        self._files = opened
+
+    def of_sides(self) -> dict[Side, HashingFile]:
+        """The token file of each side."""
+        return {side: self._files[f"{file}.tokens"] for side, file in self._token_files.items()}
+
+    def add(self, batch: Encoded, tokenizer: Codec) -> None:
+        """Adds a batch of documents.
+
+        Raises UserError for an id outside the vocabulary.
+        """
+        end = np.array([tokenizer.end_of_document], self._dtype)
+        streams = self.of_sides()
+        parts: dict[str, list[np.ndarray]] = {stream.name: [] for stream in streams.values()}
+        ends = {stream.name: stream.bytes // self._dtype.itemsize for stream in streams.values()}
+        listed: list[str] = []
+        for document, facts, side, ids in zip(*batch.read[:3], batch.ids):
+            name = streams[side].name
+            places = np.cumsum([ends[name], *(len(part) + 1 for part in ids)]).tolist()
+            listed.append(json.dumps(_listed(document, facts, name, places)) + "\n")
+            self._add_record(document, side, places)
+            parts[name] += [array for part in ids for array in (part, end)]
+            ends[name] = places[-1]
+        self._files["documents.jsonl"].write("".join(listed).encode())
+        for stream in dict.fromkeys(streams.values()):
+            if parts[stream.name]:
+                found = _checked(np.concatenate(parts[stream.name]), tokenizer)
+                stream.write(found.astype(self._dtype).tobytes())
+
+    def _add_record(self, document: Document, side: Side, places: list[int]) -> None:
+        """Adds what only records have: where it lies, its label, and texts to compare with."""
+        if index := self._files.get(f"{side}.index"):
+            # a record of one text has its end twice
+            place = [*places[:-1], *places[-1:] * max(1, 4 - len(places))]
+            index.write(np.array(place, "<i8").tobytes())
+        if labels := self._files.get(f"{side}.labels"):
+            labels.write(np.array(document.label, "<f4").tobytes())
+        if texts := self._files.get(f"{side}.texts.jsonl"):
+            said = {"source": document.text, "target": document.target}
+            texts.write(json.dumps(said).encode() + b"\n")
+
+    def note(self, documents: int) -> None:
+        """Puts all on the disk, and notes that so many documents are."""
+        for file in self.all:
+            file.sync()
+        entries = {file.name: file.entry() for file in self.all}
+        content = {"documents": documents, "files": entries}
+        sealed = json.dumps({**content, "sha256": fingerprint(content)})
+        durable.replace(self._folder / JOURNAL, sealed.encode())
+
+    def finish(self) -> None:
+        """Removes the journal: the store is whole."""
+        (self._folder / JOURNAL).unlink(missing_ok=True)
 
 
-def _closed(tokenizer: Codec, ids: np.ndarray) -> np.ndarray:
-    """The ids of a text, and end_of_document. Raises UserError for an id outside the vocabulary."""
-    found = np.append(ids, tokenizer.end_of_document)
-    if found.min() < 0 or found.max() >= tokenizer.vocab:
-        wrong = found[(found < 0) | (found >= tokenizer.vocab)][0]
+def _names(kind: DataForm, token_files: Mapping[Side, str]) -> list[str]:
+    """The files of a store, in the order of its manifest."""
+    names = [f"{name}.tokens" for name in dict.fromkeys(token_files.values())]
+    names += ["documents.jsonl", "bytes_of.u16"]
+    if kind == "stream":
+        return names
+    ends = ("index", "labels") if kind == "labelled" else ("index",)
+    names += [f"{side}.{end}" for side in token_files for end in ends]
+    judged = list(token_files)[1:] if kind == "pairs" else []
+    return names + [f"{side}.texts.jsonl" for side in judged]
+
+
+def _journal(folder: Path) -> dict[str, Any]:
+    """What a killed process noted, or that there is nothing."""
+    try:
+        found = json.loads(reading.read_bytes(folder / JOURNAL))
+        if found.pop("sha256") == fingerprint(found):
+            return found
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return {"documents": 0, "files": {}}
+
+
+def _listed(document: Document, facts: Facts, file: str, places: list[int]) -> dict[str, Any]:
+    """The line of a document in documents.jsonl."""
+    return {
+        "name": document.name,
+        "sha256": facts.sha256.hex(),
+        "bytes": facts.bytes,
+        "file": file,
+        "offset": places[0],
+        "tokens": places[-1] - places[0],
+    }
+
+
+def _checked(ids: np.ndarray, tokenizer: Codec) -> np.ndarray:
+    """The ids. Raises UserError for one outside the vocabulary."""
+    if ids.min() < 0 or ids.max() >= tokenizer.vocab:
+        wrong = ids[(ids < 0) | (ids >= tokenizer.vocab)][0]
         raise UserError(
             f"config.data.tokenizer gives id {wrong}, outside its vocabulary of {tokenizer.vocab}; "
             "mend it"
         )
-    return found
+    return ids
 
 
 def _ranges(streams: Mapping[Side, HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:

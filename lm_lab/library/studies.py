@@ -9,14 +9,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.contracts import Outcome, Unit
 from lm_lab.library.counting import Counter, count_apart, count_here
 from lm_lab.library.designs import cautions_of, resolver
 from lm_lab.library.runs import Run, open_run
 from lm_lab.library.training import train_together
-from lm_lab.library.workers import worker_command
+from lm_lab.library.workers import planned_runs, worker_command
 from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.records import environment
@@ -27,8 +26,6 @@ from lm_lab.sweeps import executors, results
 from lm_lab.sweeps.forecasts import Forecasting
 from lm_lab.sweeps.launch import MakeRunner, Summary, launch
 from lm_lab.sweeps.study import Study
-from lm_lab.train import run as runs
-from lm_lab.train import trust
 from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
 
@@ -181,22 +178,6 @@ class ThisProcess:
                 yield Outcome(unit, 1, f"{type(error).__name__}: {error}")
             else:
                 yield Outcome(unit, 0, "")
-
-
-def planned_runs(directory: Path, names: Sequence[str]) -> list[runs.Run]:
-    """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
-    whose config names code that is not trusted.
-    """
-    planned = {each.name: each for each in read_sweep(directory).runs}
-    found = []
-    for name in names:
-        if name not in planned:
-            raise UserError(f"{directory} has no run {name}; {suggest(name, list(planned))}")
-        trust.check(planned[name].config, directory / "sweep.json")
-        config = configs.wrap(planned[name].config)
-        experiment, resolved = configs.resolve(config, stored=True)
-        found.append(runs.Run(experiment, resolved, run_directory(directory, name)))
-    return found
 
 
 def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) -> list[str]:

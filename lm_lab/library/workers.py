@@ -1,10 +1,19 @@
-"""The command line of a worker: lm-lab in a process of its own, with the packages it needs."""
+"""The workers of a launch: lm-lab in a process of its own, with the packages it needs, and the runs
+that it trains. What draws and fits is not imported here: it takes a second of every worker.
+"""
 
 import importlib.util
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from lm_lab import config as configs
+from lm_lab.runs.sweep import read_sweep, run_directory
+from lm_lab.schema import suggest
+from lm_lab.train import trust
+from lm_lab.train.run import Run
+from lm_lab.types import UserError
 
 
 def worker_command(trusted: Collection[str], *words: str) -> list[str]:
@@ -20,6 +29,22 @@ def worker_command(trusted: Collection[str], *words: str) -> list[str]:
         return worker
     paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
     return ["env", f"PYTHONPATH={os.pathsep.join(dict.fromkeys(paths))}", *worker]
+
+
+def planned_runs(directory: Path, names: Sequence[str]) -> list[Run]:
+    """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
+    whose config names code that is not trusted.
+    """
+    planned = {each.name: each for each in read_sweep(directory).runs}
+    found = []
+    for name in names:
+        if name not in planned:
+            raise UserError(f"{directory} has no run {name}; {suggest(name, list(planned))}")
+        trust.check(planned[name].config, directory / "sweep.json")
+        config = configs.wrap(planned[name].config)
+        experiment, resolved = configs.resolve(config, stored=True)
+        found.append(Run(experiment, resolved, run_directory(directory, name)))
+    return found
 
 
 def _folder_of(package: str) -> str | None:

@@ -18,6 +18,7 @@ _QUANTITIES = {
     "flops": "FLOPs C",
     "loss": "loss (nats/{unit})",
     "bits_per_byte": "bits/byte",
+    "test_bits_per_byte": "test bits/byte",
     "seconds": "seconds",
     "compile_seconds": "compiling (s)",
 }
@@ -34,6 +35,11 @@ _COLUMNS = (
         "bits/byte",
         "bits_per_byte",
         "the same loss in bits per byte of the original text, comparable across tokenizers",
+    ),
+    (
+        "test bits/byte",
+        "test_bits_per_byte",
+        "of the text that the source keeps for the test, evaluated once, at the end of each run",
     ),
 )
 
@@ -138,7 +144,7 @@ def _number(key: str, value: Any) -> Cell:
         return Number(formatting.grouped(value), value)
     if key in _POWERS:
         return Number(formatting.power(value, 3), value)
-    if key in ("loss", "bits_per_byte"):
+    if key in ("loss", "bits_per_byte", "test_bits_per_byte"):
         return Number(f"{value:.4f}", value)
     return Number(
         formatting.plain(value, 4) if isinstance(value, float) else formatting.minus(f"{value:,}"),

@@ -61,20 +61,25 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(folder: Path, draft: Path) -> Iterator[Path]:
+def new_folder(folder: Path, draft: Path, *, resumable: bool = False) -> Iterator[Path]:
     """Makes a folder whole or not at all: the block makes `draft`, which then becomes `folder`.
 
     The draft must lie on the same file system. It is removed if the block raises, and what a killed
-    process left of it is removed first. `folder` must not exist, or be empty. Raises OSError.
+    process left of it is removed first. With `resumable` a draft of a process that was killed, or
+    stopped by a signal, stays, and the next block finds it. `folder` must not exist, or be empty.
+    Raises OSError.
     """
-    shutil.rmtree(draft, ignore_errors=True)
+    if not resumable:
+        shutil.rmtree(draft, ignore_errors=True)
     try:
         yield draft
         fsync_tree(draft)
         draft.replace(folder)
         fsync(folder.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    except BaseException as error:
+        if not resumable or isinstance(error, Exception):
+            shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -35,6 +35,7 @@ MEASURED = (
     "flops",
     "loss",
     "selection_loss",
+    "test_loss",
     "bits_per_byte",
     "seconds",
     "compile_seconds",
@@ -42,9 +43,10 @@ MEASURED = (
     "loss_sd",
 )
 """The columns of a results table that tell of a run, and so are no settings that a sweep varied;
-NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too.
+NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too, and
+heldout_LABEL_loss and test_LABEL_loss of the sources of a mixture.
 """
-_MEASURED_BY_NAME = re.compile("^flops_|_bits_per_byte$")
+_MEASURED_BY_NAME = re.compile("^flops_|_bits_per_byte$|^(heldout|test)_.*loss$")
 
 _RESTORE = "restore the file from a copy"
 _LAUNCH = "launch lm-lab sweep again to write it anew"

@@ -1,6 +1,7 @@
 """The results of a sweep, from its run directories alone: statuses and rows."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ def collect(directory: Path) -> list[Row]:
     the conventions of compute/conventions.py; loss (held out, nats a token);
     bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; where
     any run has train.selection_batches, selection_loss, selection_bits_per_byte and
-    NAME_selection_bits_per_byte, on the text that settings are to be chosen by; seconds of
-    training; compile_seconds (None in runs of early releases, whose seconds include them).
+    NAME_selection_bits_per_byte, on the text that settings are to be chosen by; where any run
+    has a test, test_loss and test_bits_per_byte, and of a mixture heldout_LABEL_bits_per_byte and
+    the like of each source; seconds of training; compile_seconds (None in runs of early releases,
+    whose seconds include them).
     Raises UserError where the directory holds no sweep.
     """
     return rows_of(read_sweep(directory).runs, directory)
@@ -42,10 +45,32 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     objectives = [name for run in runs for name in _at(run.config, "train.also_evaluate") or ()]
     also = list(dict.fromkeys(objectives))
     apart = any(_at(run.config, "train.selection_batches") for run in runs)
-    return [_row(run, keys, also, apart, run_directory(directory, run.name)) for run in runs]
+    folders = [run_directory(directory, run.name) for run in runs]
+    more = _further(result_of(folder).get("final") or {} for folder in folders)
+    return [_row(run, keys, also, apart, more, folder) for run, folder in zip(runs, folders)]
 
 
-def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory: Path) -> Row:
+def _further(finals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The figures of the test and of the sources of mixtures that any run has, by column."""
+    names = dict.fromkeys(name for final in finals for name in final)
+    found = {}
+    for name in names:
+        parts = re.fullmatch(r"eval/(heldout|test)(?:/([^/]+))?/(nll|bits_per_byte)", name)
+        if parts and (parts[1] == "test" or parts[2]):
+            side, label, figure = parts.groups()
+            words = [side, *([label] if label else []), "loss" if figure == "nll" else figure]
+            found["_".join(words)] = name
+    return found
+
+
+def _row(
+    run: Planned,
+    keys: list[str],
+    also: list[str],
+    apart: bool,
+    more: Mapping[str, str],
+    directory: Path,
+) -> Row:
     result = result_of(directory)
     params, final = result.get("params") or {}, result.get("final") or {}
     state = run_status(directory)
@@ -68,6 +93,7 @@ def _row(run: Planned, keys: list[str], also: list[str], apart: bool, directory:
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),
         **{f"{name}_bits_per_byte": final.get(f"eval/{name}/bits_per_byte") for name in also},
         **(_selection(final, also) if apart else {}),
+        **{column: final.get(figure) for column, figure in more.items()},
         "seconds": result.get("seconds"),
         "compile_seconds": result.get("compile_seconds"),
     }

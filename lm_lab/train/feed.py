@@ -2,6 +2,7 @@
 same here.
 """
 
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program, hyper_of
 from lm_lab.train.task import Task
 
+MOST_EPOCHS = 4  # of a text before repeats are worth clearly less than new text (2305.16264)
+
 
 class Feed(NamedTuple):
     """Batches to train on and to be judged by, metrics, and parameters to start with."""
@@ -27,6 +30,25 @@ class Feed(NamedTuple):
     test_sets: list[WholeTest]  # of the sources that have one
     metrics: dict[str, list[Prepared]]  # by the evaluation that they belong to
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
+    names: tuple[str, ...]  # of the sources: their labels, or the name of the only one
+
+    def epochs(self, steps: int) -> dict[str, float]:
+        """How often the rows of each source are read in the first `steps` steps."""
+        stream = next(iter(self.streams.values()))
+        return dict(zip(self.names, stream.epochs(steps)))
+
+    def warn_of_repeats(self, steps: int) -> None:
+        """Says on stderr which streams a run of `steps` steps reads more than MOST_EPOCHS times."""
+        sources = self.dataset.sources.values()
+        for (name, epochs), sides in zip(self.epochs(steps).items(), sources):
+            if sides.train.records is None and epochs > MOST_EPOCHS:
+                print(
+                    f"{sides.train.key} ({name}): {len(sides.train.tokens):,} tokens are read "
+                    f"{epochs:.1f} times in {steps:,} steps; after {MOST_EPOCHS} times a text "
+                    "teaches less than a new one (2305.16264)",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
@@ -40,4 +62,5 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
     eval_sets, test_sets = task.eval_sets(), task.test_sets()
-    return Feed(dataset, streams, eval_sets, test_sets, task.metrics, task.initial)
+    names = tuple(label or own.source.name for label, own in experiment.data.members.items())
+    return Feed(dataset, streams, eval_sets, test_sets, task.metrics, task.initial, names)

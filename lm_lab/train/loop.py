@@ -54,6 +54,7 @@ def _train(
     engine, steps, writers = compiled.engine, compiled.program.steps, company.members
     config, last = writers[0].run.experiment.train, min(company.until or steps, steps)
     step, state = company.step, begin(compiled, company)
+    compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
             stop = min(next_stop(step, config, steps), last)
@@ -123,9 +124,8 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
         state = compiled.load(held)
     else:
         state, extras = compiled.start(), [{} for _ in writers]
-    text = compiled.feed.dataset.identity
     for writer, extra, base in zip(writers, extras, compiled.bases(state)):
-        writer.begin(compiled.program, text, base, company.name, step, extra)
+        writer.begin(compiled.program, compiled.feed, base, company.name, step, extra)
     return state
 
 

@@ -24,7 +24,7 @@ class Plan(NamedTuple):
 
     program: Program
     dataset: Dataset
-    epochs: list[float]  # of each source: how often the run reads its rows
+    epochs: dict[str, float]  # by source: how often the run reads its rows
     state_bytes: dict[str, int]  # of a device, by category
     call: memory.Memory | None  # of a device; None where the compiler does not say
     collectives: dict[str, int]  # operations in the compiled call, by kind
@@ -45,7 +45,8 @@ def plan(task: Task) -> Plan:
     collectives = dict(Counter(COLLECTIVE.findall(step.as_text() or "")))
     state = compiled.abstract
     held = memory.state_bytes(state.params, state.opt_state, state.slots)
-    epochs = next(iter(compiled.feed.streams.values())).epochs(program.steps)
+    compiled.feed.warn_of_repeats(program.steps)
+    epochs = compiled.feed.epochs(program.steps)
     return Plan(
         program, compiled.feed.dataset, epochs, held, memory.compiled_memory(step), collectives
     )

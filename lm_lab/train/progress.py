@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tqdm import tqdm
 
@@ -46,12 +46,20 @@ class Progress:
         self._start += time.monotonic() - begin
 
     def update(
-        self, step: int, loss: float, tokens_per_second: float, utilisation: float | None
+        self,
+        step: int,
+        loss: float,
+        tokens_per_second: float,
+        utilisation: float | None,
+        epochs: Mapping[str, float] | None = None,
     ) -> None:
         """Shows `step` steps as done. Loss in nats a token; utilisation, a share of the peak, None
-        if unknown.
+        if unknown; epochs of the sources of a mixture.
         """
         self._step, self._figures = step, describe(loss, tokens_per_second, utilisation)
+        if epochs:
+            listed = ", ".join(f"{name} {count:.2g}" for name, count in epochs.items())
+            self._figures += f", epochs: {listed}"
         self._show()
 
     def show_evaluation(self, held_out: float) -> None:

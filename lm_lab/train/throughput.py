@@ -82,7 +82,9 @@ class ThroughputMeter:
             self._writers[0].run.experiment.precision.compute,
         )
         loss = _mean([writer.loss for writer in self._writers if writer.result is None])
-        self._progress.update(step, loss, tokens_per_second, peak_share)
+        epochs = self._compiled.feed.epochs(step)
+        mixture = epochs if len(epochs) > 1 else {}
+        self._progress.update(step, loss, tokens_per_second, peak_share, mixture)
 
     def show_evaluation(self) -> None:
         """Shows the held-out loss, the mean of the runs that go on."""

@@ -16,6 +16,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit
 from lm_lab.train import carried, identity, optimizer
+from lm_lab.train.feed import Feed
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
 from lm_lab.types import PyTree, UserError
@@ -166,7 +167,7 @@ class RunWriter:
     def begin(
         self,
         program: Program,
-        text: str,
+        feed: Feed,
         base: str,
         company: str,
         step: int,
@@ -177,11 +178,12 @@ class RunWriter:
 
         Later checkpoints are discarded. `company` is the name of those that it is trained with.
 
-        Raises UserError where the run would not go on as it began: on other text (`text` is the
-        hash of what it reads), on other frozen parameters (`base` is their hash), or for other
+        Raises UserError where the run would not go on as it began: on other text (`feed` is
+        what it reads), on other frozen parameters (`base` is their hash), or for other
         steps, as when the FLOPs of a step are counted otherwise now; more steps are taken where the
         schedule has had the same rates so far.
         """
+        text = feed.dataset.identity
         remedy = f"go on with the versions in environment.json, or {OTHER}"
         if self._claim.moves_end:
             self._check_end(program.steps, step, extra)
@@ -210,7 +212,7 @@ class RunWriter:
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
-        self._program, self._text, self._base, self._company = program, text, base, company
+        self._program, self._feed, self._base, self._company = program, feed, base, company
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -312,7 +314,7 @@ class RunWriter:
             counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {
                 "steps": self._program.steps,
-                "text": self._text,
+                "text": self._feed.dataset.identity,
                 **counters,
                 "final": self._final,
             }
@@ -346,7 +348,8 @@ class RunWriter:
             "tokens_per_second": self._paced_tokens / self._paced_seconds
             if self._paced_seconds
             else None,
-            "text": self._text,
+            "text": self._feed.dataset.identity,
+            "epochs": self._feed.epochs(step),
             **more,
         }
         del self.result["step"]

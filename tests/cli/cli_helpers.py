@@ -4,10 +4,8 @@ left behind.
 
 import csv
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-ROOT = Path(__file__).parents[2]
+from tests import forked
+from tests.forked import ROOT, environment
+
 CLOCKS = (
     "seconds",
     "compile_seconds",
@@ -41,30 +41,25 @@ def get_config():
 """
 
 
-def environment() -> dict[str, str]:
-    """Of a process: compiled programs are kept between launches, as the suite keeps its own."""
-    cache = os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
-    keep_all = {
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    return os.environ | keep_all | {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
-
-
-def start(*words: Any, module: str = "lm_lab") -> subprocess.Popen[str]:
-    """lm-lab as a process of its own."""
-    command = [sys.executable, "-m", module, *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), text=True, start_new_session=True, **pipes
-    )
+def start(*words: Any, module: str = "lm_lab") -> forked.Forked:
+    """lm-lab as a process of its own, whose imports are done."""
+    return forked.fork(module, *map(str, words))
 
 
 def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[str]:
     """Runs lm-lab to its end. The limit tells a hang from a busy machine, and measures nothing."""
     with start(*words, module=module) as process:
         out, error = process.communicate(timeout=600)
-    return subprocess.CompletedProcess(words, process.returncode, out, error)
+    return subprocess.CompletedProcess(words, process.returncode or 0, out, error)
+
+
+def lm_lab_anew(*words: Any) -> subprocess.CompletedProcess[str]:
+    """As `lm_lab`, of a Python that begins at nothing, as a user's."""
+    command = [sys.executable, "-m", "lm_lab", *map(str, words)]
+    pipes = {"capture_output": True, "text": True, "timeout": 600}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), start_new_session=True, check=False, **pipes
+    )
 
 
 def killed_at(signal: str, point: str, call: int, *words: Any) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,7 @@ def undisturbed(home: Path, config: str) -> Path:
     """A run of the tiny config that nobody interrupted; made once a session."""
     run = home / "undisturbed"
     if not run.exists():
-        ended = cli_helpers.lm_lab("train", config, f"--workdir={run}")
+        ended = cli_helpers.lm_lab_anew("train", config, f"--workdir={run}")
         assert ended.returncode == 0, ended.stderr
         (home / "undisturbed.stderr").write_text(ended.stderr)
     return run

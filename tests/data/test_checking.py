@@ -83,3 +83,14 @@ def test_a_pipe_in_place_of_a_file_is_refused(place, files):
     files["train.tokens"] = files["train.tokens"]._replace(size=0)
     with pytest.raises(Damaged, match="pipe or a device"):
         checking.verify_once(place, files)
+
+
+def test_all_files_are_hashed_again_on_demand(place, files, hashed, monkeypatch):
+    checking.verify_once(place, files)
+    state = (place / "train.tokens").stat()
+    (place / "train.tokens").write_bytes(b"a" * 4999 + b"b")
+    os.utime(place / "train.tokens", ns=(state.st_atime_ns, state.st_mtime_ns))
+    checking.verify_once(place, files)  # size and time are as before
+    monkeypatch.setenv("LM_LAB_VERIFY", "1")
+    with pytest.raises(Damaged, match=r"train\.tokens: SHA-256 differs"):
+        checking.verify_once(place, files)

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,9 +17,9 @@ from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic, text
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import UserError
+from tests import forked
 
 TOKENIZER = byte.make(byte.Config())
-REPOSITORY = Path(store.__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -270,6 +268,7 @@ from lm_lab.data import store
 from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic
 from lm_lab.data.tokenizers import byte
+sys.path.append(sys.argv[2])  # where the slow source is
 config = synthetic.Config(documents=40, document_bytes=64)
 built = store.build(Corpus("slow.source", config), byte.make(byte.Config()), Path(sys.argv[1]))
 print(built.key, len(built.train), flush=True)
@@ -288,22 +287,13 @@ def builders(tmp_path):
         package.mkdir(exist_ok=True)
         (package / "__init__.py").touch()
         (package / "source.py").write_text(SLOW_SOURCE.format(pause=pause))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{REPOSITORY}:{tmp_path}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        command = [sys.executable, "-c", BUILDER, str(tmp_path / "cache")]
-        pipe = subprocess.PIPE
-        started.append(
-            subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
-        )
+        started.append(forked.fork("-c", BUILDER, str(tmp_path / "cache"), str(tmp_path)))
         return started[-1]
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:
+            process.send_signal(signal.SIGKILL)
 
 
 def finish(process):

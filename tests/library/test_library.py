@@ -56,15 +56,17 @@ import sys, time
 begin = time.perf_counter()
 import lm_lab
 print(time.perf_counter() - begin < 1, {"jax", "numpy", "matplotlib"} & set(sys.modules))
+import lm_lab.cli.members
+print({"scipy", "matplotlib", "lm_lab.report"} & set(sys.modules))
 """
 
 
 @pytest.mark.processes
-def test_the_import_is_quick_and_loads_nothing():
+def test_the_import_is_quick_and_loads_nothing_and_a_worker_loads_nothing_that_draws_or_fits():
     process = subprocess.run(
         [sys.executable, "-c", IMPORT], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert process.stdout == "True set()\n"
+    assert process.stdout == "True set()\nset()\n"
 
 
 def test_a_study_of_what_a_notebook_defines_is_refused_by_workers(notebook: types.ModuleType):

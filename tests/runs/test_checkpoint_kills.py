@@ -2,8 +2,7 @@
 
 import contextlib
 import random
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from lm_lab.runs.checkpoint import Checkpoints
+from tests import forked
 
 SCRIPT = """
 import resource, signal, sys
@@ -50,16 +50,11 @@ if __name__ == "__main__":
 @contextlib.contextmanager
 def started(task: str, directory: Path):
     """The process and its output; killed on the way out."""
-    command = [sys.executable, "-c", SCRIPT, task, str(directory)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    with process:
-        assert process.stdout is not None
+    with forked.fork("-c", SCRIPT, task, str(directory)) as process:
         try:
             yield process, process.stdout
         finally:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
 
 
 def assert_holds_what_was_promised(directory: Path, promised: int) -> None:
@@ -86,7 +81,7 @@ def test_kill_at_any_moment_leaves_the_last_commit_whole(tmp_path, caplog):
     delays = random.Random(0)
     for batch in range(3):
         directories = [tmp_path / f"{batch}{number}" for number in range(3)]
-        with contextlib.ExitStack() as stack:  # three at a time: most of the cost is their start-up
+        with contextlib.ExitStack() as stack:
             children = [
                 stack.enter_context(started("save_for_ever", directory))
                 for directory in directories
@@ -94,7 +89,7 @@ def test_kill_at_any_moment_leaves_the_last_commit_whole(tmp_path, caplog):
             for (process, output), directory in zip(children, directories, strict=True):
                 lines = [output.readline()]
                 time.sleep(delays.uniform(0, 0.3))
-                process.kill()
+                process.send_signal(signal.SIGKILL)
                 lines += output.readlines()
                 assert_holds_what_was_promised(
                     directory, int([line for line in lines if line.endswith("\n")][-1])

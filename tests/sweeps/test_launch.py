@@ -6,10 +6,7 @@ import collections
 import csv
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import status
 from lm_lab.sweeps.store import plan
 from lm_lab.types import UserError
+from tests import forked
 from tests.sweeps.fakes import alive, command_in, invocations, resolve, study_of, wait_for
 
 pytestmark = pytest.mark.processes
@@ -200,13 +198,6 @@ WAITING = chain(
 )
 
 
-def spawn(folder: Path) -> subprocess.Popen:
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(folder)], stderr=subprocess.DEVNULL, env=env
-    )
-
-
 def finished_in(directory: Path) -> set[str]:
     return {path.parent.name for path in directory.glob("runs/*/result.json")}
 
@@ -216,7 +207,7 @@ def test_a_killed_launch_is_finished_by_the_next_and_nothing_is_redone(
     start, tmp_path, directory, number
 ):
     waiting = names_of(WAITING)[2:]
-    with spawn(tmp_path) as launcher:
+    with forked.fork("-c", LAUNCHER, str(tmp_path)) as launcher:
         begun = wait_for(lambda: [line for line in invocations(directory) if line[0] in waiting])
         launcher.send_signal(number)
         launcher.wait()

@@ -1,30 +1,44 @@
 """Tiny runs that are launched, killed and compared."""
 
 import jax
+import pytest
 
+from lm_lab.engine.program import CompiledEngine
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import saved
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.sweeps import groups
 from lm_lab.train import identity, program
-from lm_lab.train.compiled import CompiledProgram, compile_program
-from lm_lab.train.run import Run
+from lm_lab.train.compiled import compile_program
+from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.writer import RunWriter
 from tests import tiny
 from tests.tiny import same_bits
 
 PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
-PROGRAMS: dict[tuple[str, ...], CompiledProgram] = {}
+assemble = program.assemble
+PROGRAMS: dict[str, program.Program] = {}  # of one run
+ENGINES: dict[tuple[int, str], CompiledEngine] = {}  # of as many members
+
+
+def assemble_once(task):
+    """The program of a task, traced once in a process for all that differ in traced settings."""
+    key = groups.program(dict(task.values))
+    if key not in PROGRAMS:
+        PROGRAMS[key] = assemble(task)
+    return PROGRAMS[key]
 
 
 def compile_once(tasks):
-    """The program of these tasks, compiled once in a process: that is most of a tiny run's
-    time.
+    """The program of these tasks, with what as many members of it compiled before: tracing and
+    compiling is most of a tiny run's time.
     """
-    key = tuple(repr(task.experiment) for task in tasks)
-    if key not in PROGRAMS:
-        PROGRAMS[key] = compile_program(tasks)
-    return PROGRAMS[key]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "assemble", assemble_once)
+        made = compile_program(tasks)
+    engine = ENGINES.setdefault((len(tasks), groups.program(dict(tasks[0].values))), made.engine)
+    return made._replace(engine=engine._replace(batch=made.engine.batch))
 
 
 class Killed(Exception):
@@ -45,9 +59,15 @@ def runs_in(directory, members=THREE[:1], **changes):
     ]
 
 
+def assembled(run):
+    """The program of a run."""
+    (whole,) = bind_runs([run])
+    return assemble_once(whole.task)
+
+
 def kept(run):
     """What a run leaves behind, less what a clock says: (state, lines, result)."""
-    made = program.assemble(tiny.bound(run.experiment))
+    made = assembled(run)
     abstract = saved(unbox(made.state), made.slots)
     spec = identity.name_of(run.resolved)
     with Checkpoints(run.directory / "checkpoints", 2, spec) as checkpoints:

@@ -11,19 +11,20 @@ import pytest
 from lm_lab.data.sources import synthetic
 from lm_lab.engine.program import Compiled
 from lm_lab.runs import records
-from lm_lab.train import loop, program, throughput
+from lm_lab.train import loop, throughput
 from lm_lab.train.experiment import TrainConfig
+from lm_lab.train.run import bind_runs
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import same_bits
-from tests.train.launched import THREE, Killed, kept, kill_at, runs_in
+from tests.train.launched import THREE, Killed, assembled, kept, kill_at, runs_in
 
 pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
 
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):
     runs = runs_in(tmp_path, **{"train.steps": 7})  # calls of 2 steps, the last of 1
-    tasks = [tiny.bound(run.experiment) for run in runs]
+    tasks = [run.task for run in bind_runs(runs)]
     compiled, compile_, later = loop.compile_program(tasks), Compiled.compile, [0.0]
 
     def slow(self, *args):
@@ -62,7 +63,7 @@ def test_what_has_ended_is_left_alone(undisturbed, monkeypatch):
 def test_the_records_of_a_run(undisturbed):
     run = undisturbed[0]
     _, lines, result = kept(run)
-    made = program.assemble(tiny.bound(run.experiment))
+    made = assembled(run)
     assert [line["step"] for line in lines] == [2, 4, 4, 6, 8, 8]
     assert ["train/nll" in line for line in lines] == [True, True, False, True, True, False]
     for line in lines:

@@ -1,0 +1,100 @@
+"""Documents into ids, batch by batch: while one is encoded on all cores, the next one is read and
+the one before is written.
+"""
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_lab.data.documents import SIDES
+from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Survey, facts_of
+from lm_lab.types import Codec, Document, Side, UserError
+
+BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
+CHANGED = "changed while it was read; run again when it is at rest"
+
+
+class Read(NamedTuple):
+    """Some documents in a row, without those that are left out."""
+
+    documents: list[Document]
+    facts: list[Facts]
+    sides: list[Side]
+    stop: int  # the number of the document behind them
+
+
+class Encoded(NamedTuple):
+    """The same with the ids of each document's texts: text, then target, then rejected."""
+
+    read: Read
+    ids: list[list[np.ndarray]]
+
+
+def encoded(
+    documents: Documents, found: Survey, tokenizer: Codec, first: int = 0
+) -> Iterator[Encoded]:
+    """The documents from number `first` on, in batches.
+
+    Raises UserError for a document that changed since the first reading.
+    """
+    waiting: Future[Encoded] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for batch in _batches(documents, found, first):
+            following = pool.submit(_encode, tokenizer, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
+    known, sides = found.known, found.sides
+    batch, size, numbers = Read([], [], [], first), 0, range(first, len(known))
+    for number, document in zip(numbers, itertools.islice(documents(), first, None)):
+        expected = known[number]
+        if facts_of(document) != expected:
+            raise UserError(f"config.data.source: {document.name} {CHANGED}")
+        if sides[number] == LEFT_OUT:
+            continue
+        batch.documents.append(document)
+        batch.facts.append(expected)
+        batch.sides.append(SIDES[sides[number]])
+        size += expected.bytes
+        if size >= BATCH_BYTES or len(batch.documents) == BATCH_DOCUMENTS:
+            yield batch._replace(stop=number + 1)
+            batch, size = Read([], [], [], number + 1), 0
+    if batch.documents:
+        yield batch._replace(stop=len(known))
+
+
+def _encode(tokenizer: Codec, batch: Read) -> Encoded:
+    """The ids of all texts of a batch, by one call of the tokenizer where sources are no others."""
+    texts = [_texts(document) for document in batch.documents]
+    if tokenizer.encode_source is None:
+        found = iter(tokenizer.encode_batch([text for group in texts for text in group]))
+        ids = [list(itertools.islice(found, len(group))) for group in texts]
+    else:
+        others = iter(tokenizer.encode_batch([text for group in texts for text in _answers(group)]))
+        ids = [
+            [
+                *(tokenizer.of_source(text) for text in group[: len(group) - len(_answers(group))]),
+                *itertools.islice(others, len(_answers(group))),
+            ]
+            for group in texts
+        ]
+    return Encoded(batch, ids)
+
+
+def _answers(texts: list[str]) -> list[str]:
+    """Those that are no source: all but the first, where there are several."""
+    return texts[1:] or texts
+
+
+def _texts(document: Document) -> list[str]:
+    """The texts of a document, in the order in which a store has them."""
+    parts = (document.text, document.target, document.rejected)
+    return [part for part in parts if part is not None]

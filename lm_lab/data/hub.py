@@ -1,0 +1,139 @@
+"""Data sets of Hugging Face's hub as Arrow files on this disk; the package `datasets` is imported
+where it is used.
+
+<cache>/hub/<key>.json     the Arrow files of a split of a revision, and <cache>/hub/<key>.arrow its
+                           rows where they were streamed
+<cache>/hub/<key>.revision the commit that a branch or tag last was
+"""
+
+import functools
+import importlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lm_lab.data.documents import digest
+from lm_lab.data.faults import fault
+from lm_lab.data.store import cache_directory
+from lm_lab.runs import durable, reading
+from lm_lab.types import UserError
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SECONDS = 10.0  # the hub has for an answer
+AT_ONCE = 1000  # rows that are streamed into a batch
+
+
+class Split(NamedTuple):
+    """A split of a data set of the hub."""
+
+    name: str  # of the data set
+    subset: str | None
+    split: str
+    limit: int | None  # rows that are streamed; None: the whole split is brought here
+
+
+@functools.cache
+def commit(name: str, revision: str) -> str:
+    """The commit of a revision: asked of the hub once a process, or what it last was where the hub
+    is out of reach. Raises UserError where neither says it.
+    """
+    if COMMIT.fullmatch(revision):
+        return revision
+    note = _place(name, revision).with_suffix(".revision")
+    found, why = _ask(name, revision)
+    if found is not None:
+        durable.make_folder(note.parent)
+        durable.replace(note, found.encode())
+        return found
+    try:
+        return reading.read_bytes(note).decode()
+    except OSError:
+        raise fault(
+            "dataset",
+            f"{name!r} is no file or folder here, and the hub does not give it ({why}); check the "
+            "name and the network, or name a folder that save_to_disk wrote",
+        ) from None
+
+
+def _ask(name: str, revision: str) -> tuple[str | None, str]:
+    """(commit, "") of a revision, or (None, why not), without trying again."""
+    library = imported("huggingface_hub")
+    try:
+        found = library.HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
+    except Exception as error:  # noqa: BLE001 - the client's errors have no base; it says why
+        return None, _line(error)
+    return found, ""
+
+
+def files(wanted: Split, revision: str, key: str) -> list[Path]:
+    """The Arrow files of a split at a commit, brought here at the first call. Raises UserError."""
+    place = _place(*wanted, revision)
+    note = place.with_suffix(".json")
+    try:
+        found = [Path(name) for name in json.loads(reading.read_bytes(note))]
+    except (OSError, ValueError):
+        found = []
+    if found and all(path.is_file() for path in found):
+        return found
+    durable.make_folder(note.parent)
+    found = _load(wanted, revision, key, place.with_suffix(".arrow"))
+    durable.replace(note, json.dumps([str(path) for path in found]).encode())
+    return found
+
+
+def _load(wanted: Split, revision: str, key: str, place: Path) -> list[Path]:
+    library = imported("datasets")
+    try:
+        data = library.load_dataset(
+            wanted.name,
+            wanted.subset,
+            split=wanted.split,
+            revision=revision,
+            streaming=wanted.limit is not None,
+        )
+        whole = wanted.limit is None and "[" not in wanted.split
+        if whole and data.cache_files:
+            return [Path(file["filename"]) for file in data.cache_files]
+        rows = data if wanted.limit is None else data.take(wanted.limit)
+        schema = data.features.arrow_schema if data.features else None
+        _write(place, rows.iter(batch_size=AT_ONCE), schema)
+    except Exception as error:  # noqa: BLE001 - the library's errors have no base; it says why
+        raise fault(
+            key, f"cannot read {wanted.split!r} of {wanted.name} ({_line(error)})"
+        ) from None
+    return [place]
+
+
+def _write(place: Path, batches: Iterator[dict[str, list[Any]]], schema: Any) -> None:
+    """Rows as an Arrow stream, whole or not at all; without a schema, by that of the first."""
+    import pyarrow as pa  # slow to import
+
+    draft = place.with_suffix(f".{os.getpid()}.building")
+    first = pa.RecordBatch.from_pydict(next(batches), schema=schema)
+    with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
+        writer.write_batch(first)
+        for columns in batches:
+            writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=first.schema))
+    draft.replace(place)
+
+
+def imported(package: str) -> Any:
+    """A package of the extra `data`. Raises UserError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(
+            f"config.data.source: hugging_face needs the package {package}, which is not here; "
+            'pip install "lm_lab[data]"'
+        ) from None
+
+
+def _place(*facts: object) -> Path:
+    return cache_directory().with_name("hub") / digest([repr(facts)])[:32]
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.200}"

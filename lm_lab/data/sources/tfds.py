@@ -1,0 +1,170 @@
+"""TensorFlow Datasets that are prepared as ArrayRecord, read at random and without TensorFlow;
+nothing is ever downloaded.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lm_lab.contracts import Source
+from lm_lab.data import digests, files, sides
+from lm_lab.data.faults import ERRORS, Decoder, Errors, fault
+from lm_lab.data.fields import Fields, Maker
+from lm_lab.schema import setting
+from lm_lab.types import Document, Side
+
+NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+FEATURES, INFO = "features.json", "dataset_info.json"
+ROWS = 256  # read at a time
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Fields):
+    """Which data set, and which of its features."""
+
+    dataset: str = setting("as lm1b, wiki40b/ko or glue/sst2:2.0.0, by default the newest version")
+    split: str = setting("what to train on, as train or train[:10%]", "train")
+    heldout_split: str | None = setting("what is held out; None: a part of the other", None)
+    test_split: str | None = setting("what is kept for the test at the end", None)
+    data_dir: str | None = setting(
+        "the folder of prepared sets; None: TFDS_DATA_DIR, or ~/tensorflow_datasets",
+        None,
+        names_file=True,
+    )
+    errors: Errors = setting(ERRORS, "refuse")
+    limit: int | None = setting(
+        "documents to train on at most, from the beginning; None: all", None, low=1
+    )
+
+
+def documents(config: Config) -> Iterator[Document]:
+    """One document an example, in the order of the files. Raises UserError, with the command that
+    prepares it, for a set that is not prepared; for unknown splits and fields, and damaged files.
+    """
+    prepared = _prepared(config)
+    for key, split, side in _sides(config):
+        decoder, maker = Decoder(config.errors, key), Maker(config)
+        read = files.some(_read(prepared, config, key, split, side, decoder, maker), split, key)
+        yield from islice(read, config.limit if key == "split" else None)
+        decoder.report()
+        maker.report()
+
+
+def fingerprint(config: Config) -> str:
+    """Digest of the prepared files, and of splits and fields."""
+    folder = _prepared(config).folder
+    shards = sorted(folder.glob("*.array_record*"))
+    found = [(path.name, path) for path in [folder / FEATURES, *shards]]
+    chosen = [(key, split) for key, split, _ in _sides(config)]
+    read = [list(config.texts.items()), config.label, config.classes, config.limit]
+    return digests.of_files(
+        found, "tfds", repr([chosen, read]), *sides.unless_refused(config.errors), key="data_dir"
+    )
+
+
+def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
+    return sides.given(config.split, config.heldout_split, config.test_split, "split")
+
+
+class Prepared(NamedTuple):
+    """A data set on the disk."""
+
+    folder: Path
+    name: str  # with its config and version
+
+
+def _prepared(config: Config) -> Prepared:
+    """The folder of the data set. The library's own search may ask the network."""
+    asked = NAME.fullmatch(config.dataset)
+    if asked is None:
+        raise fault(
+            "dataset", f"{config.dataset!r} is no name of a data set; give one as glue/sst2:2.0.0"
+        )
+    place = config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    data_dir = Path(place).expanduser()
+    folder = data_dir / asked["name"] / (asked["config"] or "")
+    versions = {
+        tuple(map(int, path.name.split("."))): path
+        for path in folder.glob("*.*.*")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / INFO).is_file()
+    }
+    if asked["version"] is not None:
+        wanted = tuple(map(int, asked["version"].split(".")))
+        versions = {version: path for version, path in versions.items() if version == wanted}
+    if versions:
+        found = versions[max(versions)]
+        name = found.relative_to(data_dir).as_posix()
+        if not any(found.glob("*.array_record*")):
+            raise fault(
+                "dataset", f"{name} is not prepared as ArrayRecord; {_command(asked, place)}"
+            )
+        return Prepared(found, name)
+    configs = sorted({path.parents[1].name for path in folder.glob(f"*/*.*.*/{INFO}")})
+    if configs and asked["config"] is None:
+        named = ", ".join(f"{asked['name']}/{each}" for each in configs)
+        raise fault("dataset", f"{config.dataset} has several configs; prepared: {named}")
+    raise fault(
+        "dataset", f"{config.dataset} is not prepared in {data_dir}; {_command(asked, place)}"
+    )
+
+
+def _command(asked: re.Match[str], data_dir: str) -> str:
+    chosen = f" --config={asked['config']}" if asked["config"] else ""
+    return (
+        "where TensorFlow is installed and there is a network, run: tfds build "
+        f"{asked['name']}{chosen} --file_format=array_record --data_dir={data_dir}"
+    )
+
+
+def _read(
+    prepared: Prepared,
+    config: Config,
+    key: str,
+    split: str,
+    side: Side | None,
+    decoder: Decoder,
+    maker: Maker,
+) -> Iterator[Document]:
+    for number, example in enumerate(_examples(prepared, key, split)):
+        where = partial(_place, prepared.name, split, number)
+        record = _decoded(example, decoder, where())
+        document = None if record is None else maker.make(record, where(), where, side)
+        if document is not None:
+            yield document
+
+
+def _place(name: str, split: str, number: int) -> str:
+    return f"{name}:{split}:{number}"
+
+
+def _examples(prepared: Prepared, key: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """The examples of a split."""
+    import tensorflow_datasets  # slow to import
+
+    try:
+        builder: Any = tensorflow_datasets.builder_from_directory(prepared.folder)
+        source = builder.as_data_source(split)
+        for first in range(0, len(source), ROWS):
+            rows = range(first, min(first + ROWS, len(source)))
+            yield from source.__getitems__(rows)
+    except (OSError, ValueError, RuntimeError, IndexError) as error:
+        why = " ".join(str(error).split())
+        raise fault(key, f"cannot read {split!r} of {prepared.name} ({why:.300})") from None
+
+
+def _decoded(value: Any, decoder: Decoder, where: str) -> Any:
+    """An example with texts in the place of their bytes; None where one is to be skipped."""
+    if isinstance(value, bytes):
+        return decoder.decode(value, where)
+    if isinstance(value, Mapping):
+        found = {name: _decoded(each, decoder, where) for name, each in value.items()}
+        return None if any(each is None for each in found.values()) else found
+    return value
+
+
+SOURCE = Source(Config, documents, fingerprint, provides=lambda config: config.form)

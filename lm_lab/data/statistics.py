@@ -1,0 +1,47 @@
+"""What a tokenizer made of a text: tokens, bytes, what had no piece, how much of the vocabulary is
+used.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_lab.types import Codec
+
+AT_ONCE = 2**24  # tokens that are counted in one go
+
+
+class Statistics(NamedTuple):
+    """Counts of one side of a token store."""
+
+    tokens: int  # the ends of documents and texts too
+    bytes: int  # of text, as the tokenizer counts them
+    unknown_tokens: int  # that spell text without a piece, or are the unknown token
+    unknown_bytes: int  # of text that they spell
+    ids: int  # ids that occur
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Of text."""
+        return self.bytes / max(self.tokens, 1)
+
+    @property
+    def unknown_share(self) -> float:
+        """Of the tokens."""
+        return self.unknown_tokens / max(self.tokens, 1)
+
+
+def statistics(tokens: np.ndarray, codec: Codec) -> Statistics:
+    """Of tokens [n], which may lie in a file that does not fit into memory."""
+    counts = np.zeros(codec.vocab, np.int64)
+    for start in range(0, len(tokens), AT_ONCE):
+        counts += np.bincount(tokens[start : start + AT_ONCE], minlength=codec.vocab)
+    sizes = codec.bytes_of.astype(np.int64)
+    unknown = np.zeros(codec.vocab, bool) if codec.unknown is None else codec.unknown
+    return Statistics(
+        int(counts.sum()),
+        int(counts @ sizes),
+        int(counts[unknown].sum()),
+        int(counts[unknown] @ sizes[unknown]),
+        int((counts > 0).sum()),
+    )

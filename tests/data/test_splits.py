@@ -1,0 +1,113 @@
+"""Which side a document is on, and which documents are left out."""
+
+import json
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lm_lab.data import splits, store
+from lm_lab.data.documents import Corpus
+from lm_lab.data.selection import Exact, Filter, Keep, Near
+from lm_lab.data.splits import LEFT_OUT, Rule, survey
+from lm_lab.data.tokenizers import byte
+from lm_lab.types import Document, UserError
+
+WORDS = [f"word{number}" for number in range(400)]
+
+
+def essay(seed: int, changed: int = 0) -> str:
+    """200 words, of which the first so many are others."""
+    words = random.Random(seed).choices(WORDS, k=200)
+    return " ".join(["else", *words[1:]] if changed else words)
+
+
+def documents(**sides: list[str]) -> list[Document]:
+    return [
+        Document(f"{side}-{number}", text, split=None if side == "unstated" else side)
+        for side, texts in sides.items()
+        for number, text in enumerate(texts)
+    ]
+
+
+def sides_of(given: list[Document], **rule) -> list[str]:
+    found = survey(lambda: iter(given), Rule("documents", 0.2, **rule), "stream")
+    names = {**dict(enumerate(splits.SIDES)), LEFT_OUT: "out"}
+    return [names[side] for side in found.sides.tolist()]
+
+
+def test_stated_sides_are_kept_and_the_rest_is_trained_on():
+    given = documents(heldout=["a"], test=["b"], unstated=["c", "d"])
+    assert sides_of(given) == ["heldout", "test", "train", "train"]
+
+
+def test_where_only_the_test_is_stated_the_rule_divides_the_rest_as_without_it():
+    texts = [essay(seed) for seed in range(40)]
+    alone = sides_of(documents(unstated=texts))
+    assert {"train", "heldout"} == set(alone)
+    assert sides_of(documents(unstated=texts, test=["z"])) == [*alone, "test"]
+
+
+@pytest.mark.parametrize("given", [{"test": ["a"]}, {"train": ["a"], "test": ["b"]}])
+def test_a_side_without_text_is_refused(given):
+    with pytest.raises(UserError, match=r"config\.data\.source: gives"):
+        sides_of(documents(**given))
+
+
+def test_a_store_with_a_test_has_its_tokens_and_one_without_has_no_file(tmp_path, monkeypatch):
+    for name, more in (("plain", {}), ("tested", {"test": ["the end", "of all"]})):
+        given = documents(train=["one", "two"], heldout=["three"], **more)
+        source = SimpleNamespace(
+            documents=lambda _, given=given: iter(given),
+            fingerprint=lambda _, name=name: name,
+            form=lambda _: "stream",
+        )
+        corpus = Corpus("stdlib", None)
+        monkeypatch.setattr(corpus, "source", source)
+        monkeypatch.setattr(corpus, "settings", byte.Config())
+        built = store.build(corpus, byte.TOKENIZER.make(byte.Config(), b""), tmp_path)
+        assert ("test" in built.tokens, (built.path / "test.tokens").exists()) == (bool(more),) * 2
+        assert bytes(built.train[:3].astype(np.uint8)) == b"one"
+    assert byte.TOKENIZER.make(byte.Config(), b"").decode(built.tokens["test"]) == "the endof all"
+    lines = (built.path / "documents.jsonl").read_text().splitlines()
+    sides = [json.loads(line)["file"].removesuffix(".tokens") for line in lines]
+    assert sides == ["train", "train", "heldout", "test", "test"]
+
+
+def test_filters_leave_out_and_count(capsys):
+    given = documents(train=["short", "a long text", "a longer text!"], heldout=["held out"])
+    filtered = Filter(least_bytes=6, matches_not="[!]")
+    assert sides_of(given, filter=filtered) == ["out", "train", "out", "heldout"]
+    said = capsys.readouterr().err
+    assert "1 by config.data.filter.least_bytes, 1 by config.data.filter.matches_not" in said
+    with pytest.raises(UserError, match=r"config\.data\.filter: leaves none of 4"):
+        sides_of(given, filter=Filter(matches="nowhere"))
+    with pytest.raises(UserError, match="no regular expression"):
+        Filter(matches="(")
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "out"), [(Keep(), []), (Exact(), [1, 3, 4]), (Near(), [1, 2, 3, 4, 5])]
+)
+def test_copies_leave_training_and_never_what_is_judged(duplicates, out, capsys):
+    train = [
+        essay(0),
+        essay(0).replace(" ", "\n "),  # 1: an earlier one, spaced otherwise
+        essay(0, changed=1),  # 2: one shingle of 196 is another
+        essay(1),  # 3: held out too
+        essay(2),  # 4: in the test too
+        essay(3, changed=1),  # 5: nearly held out
+        *map(essay, range(10, 40)),
+    ]
+    judged = {"heldout": [essay(1), essay(1), essay(3)], "test": [essay(2)]}
+    found = sides_of(documents(train=train, **judged), duplicates=duplicates)
+    assert [number for number, side in enumerate(found) if side == "out"] == out
+    said = capsys.readouterr().err
+    assert ("2 training documents are also in" in said) == isinstance(duplicates, Keep)
+    assert ("2 exact copies of held-out" in said) != isinstance(duplicates, Keep)
+
+
+def test_training_text_that_is_all_held_out_is_refused():
+    with pytest.raises(UserError, match=r"config\.data\.duplicates: all training documents"):
+        sides_of(documents(train=["a"], heldout=["a"]), duplicates=Exact())

@@ -1,0 +1,85 @@
+"""A build that was stopped goes on from what is on the disk, and ends in the same bytes."""
+
+import pytest
+
+from lm_lab.data import encoding, store, writing
+from lm_lab.data.documents import Corpus
+from lm_lab.data.sources import synthetic
+from lm_lab.data.statistics import statistics
+from lm_lab.data.tokenizers import byte, words
+
+CONFIG = synthetic.Config(documents=60, document_bytes=300)
+CODEC = byte.make(byte.Config())
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A folder of stores in which a build was interrupted in the middle; documents encoded are
+    counted from then on.
+    """
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(writing, "CHECKPOINT_BYTES", 3000)
+    note, noted = writing.StoreFiles.note, []
+
+    def interrupted(files, documents):
+        note(files, documents)
+        noted.append(documents)
+        if len(noted) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.StoreFiles, "note", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.build(Corpus("synthetic", CONFIG), CODEC, tmp_path / "cache")
+    monkeypatch.setattr(writing.StoreFiles, "note", note)
+    (draft,) = (tmp_path / "cache").glob("*.building")
+    return draft, noted[-1]
+
+
+def counting(codec):
+    """The tokenizer, and a list with the number of texts of each of its calls."""
+    calls = []
+
+    def encode_all(texts):
+        calls.append(len(texts))
+        return codec.encode_batch(texts)
+
+    return codec._replace(encode_all=encode_all), calls
+
+
+def sums(built):
+    return built.manifest["files"], built.manifest["splits"], built.manifest["statistics"]
+
+
+@pytest.mark.parametrize("damage", [None, "train.tokens", "journal.json"])
+def test_what_is_on_the_disk_is_kept_unless_it_is_damaged(stopped, tmp_path, damage):
+    draft, done = stopped
+    with (draft / "train.tokens").open("ab") as file:
+        file.write(b"written behind the last note")
+    if damage is not None:
+        data = bytearray((draft / damage).read_bytes())
+        data[10] ^= 1
+        (draft / damage).write_bytes(data)
+    codec, calls = counting(CODEC)
+    built = store.build(Corpus("synthetic", CONFIG), codec, tmp_path / "cache")
+    assert sum(calls) == CONFIG.documents - (0 if damage else done)
+    assert not draft.exists()
+    assert not (built.path / "journal.json").exists()
+    whole = store.build(Corpus("synthetic", CONFIG), CODEC, tmp_path / "other")
+    assert sums(built) == sums(whole)
+
+
+def test_another_build_leaves_it_there(stopped, tmp_path):
+    draft, _ = stopped
+    other = synthetic.Config(documents=3, document_bytes=300)
+    store.build(Corpus("synthetic", other), CODEC, tmp_path / "cache")
+    assert draft.exists()
+
+
+def test_statistics_are_those_of_the_tokens(tmp_path):
+    codec = words.make(words.Config(), words.learn(words.Config(), ["one two two one"]))
+    ids = codec.encode("one one three")
+    found = statistics(ids, codec)
+    assert found.tokens == 2 + len("three ")
+    assert found.bytes == len("one one three") + 1
+    assert (found.unknown_tokens, found.unknown_bytes) == (6, 6)
+    assert found.ids == 1 + len(set("three "))
