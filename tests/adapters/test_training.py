@@ -159,7 +159,9 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapted(base, tmp_path_factory):
-    """(directory, result) of a run with an adapter that began with the other."""
+    """(directory, result) of a run with an adapter that began with the other, for tests marked
+    `released`: others are compared with its bits.
+    """
     directory = tmp_path_factory.mktemp("adapted") / "run"
     return directory, train([tuned(directory, base)])[0]
 
@@ -171,6 +173,7 @@ def tuned(directory, base, **more):
     )
 
 
+@pytest.mark.released
 def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, adapted):
     directory, result = adapted
     begun = restore.load_params(base)[2]
@@ -197,6 +200,7 @@ def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
     assert not jax.tree.leaves(state.slots)
 
 
+@pytest.mark.released
 def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, adapted, tmp_path, monkeypatch):
     log = RunWriter.log
 
@@ -254,6 +258,7 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.released
 def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, adapted, tmp_path):
     together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (1, 0)]
     compiled = compile_program([tiny.bound(run.experiment) for run in together])

@@ -196,12 +196,12 @@ def without_key_biases(tree):
 @pytest.mark.parametrize("family, changes", named(LAYERS))
 def test_depth_scanned_unrolled_or_recomputed_and_devices_are_one_function(family, changes):
     dropout = {"dropout": 0.3} if has(family, "dropout") else {}
-    usual = gradient(family, changes, **dropout)
-    devices = eight_devices()
+    recomputed = has(family, "scan", "remat") and not changes
     unrolled = {"scan": False} if has(family, "scan") else {}
-    hows = [(unrolled, devices)]  # two laws of one program: less to compile
-    if unrolled and has(family, "remat") and not changes:
-        hows = [({"scan": False, "remat": "full"}, None), ({"remat": "dots"}, devices)]
+    unrolled |= {"remat": "full"} if recomputed else {}
+    usual = gradient(family, changes, **dropout, **unrolled)
+    # Scanned on devices, two laws of one program: compiling is all that this costs.
+    hows = [({}, eight_devices()), *([({"remat": "dots"}, None)] if recomputed else [])]
     for how, mesh in hows:
         found = gradient(family, changes, mesh, **dropout, **how)
         assert distance(found, usual) < ROUNDING, (how, mesh)
