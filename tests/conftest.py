@@ -3,10 +3,10 @@ tree.
 
 On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the
 processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise. XLA's older
-emitters take half of the time that those of a release do, and are what tests and their processes
-compile by. Tests marked `released` compile the programs of runs by those of a release: that a
-member of a population is its solo run in every bit is true of these. XLA_FLAGS, if set, holds for
-all.
+emitters take half of the time that those of a release do, and are what tests compile by. Tests
+marked `released`, and all processes, compile the programs of runs by those of a release: that a
+member of a population is its solo run in every bit, and a resumed run an undisturbed one, is true
+of these. XLA_FLAGS, if set, holds for all.
 """
 
 import gc
@@ -55,7 +55,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 OLDER = ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11)
 if OLDER:
     os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
-    jax.jit(lambda: 0)()  # XLA reads them at its first program
+    jax.jit(lambda: 0)()  # XLA reads them at its first program: no process inherits them
+    del os.environ["XLA_FLAGS"]
 
 compile_ahead = jax.stages.Lowered.compile
 
@@ -71,7 +72,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Compiles what a test marked `released` runs as users do, its fixtures too."""
     with pytest.MonkeyPatch.context() as patch:
         if OLDER and item.get_closest_marker("released"):
-            patch.delenv("XLA_FLAGS")
             patch.setattr(jax.stages.Lowered, "compile", as_released)
         return (yield)
 
