@@ -7,6 +7,10 @@ nothing: lm_lab/data/sources/associative_recall.py.
 Published: attention solves it at any width; recurrent models need a width that grows with the pairs
            (2312.04927)
 Command:   lm-lab train --config=configs/mqar.py:decoder --workdir=runs/mqar_decoder
+Cost:      2 CPU-minutes on one core (decoder), 4.7e12 FLOPs
+Result:    the decoder loses 2.444 bits a byte of held-out documents;
+           the floor is 2.383, and 3.383 without any recall. The others were not run to
+           the end
 """
 
 from ml_collections import ConfigDict
@@ -37,6 +41,6 @@ def get_config(family: str = "decoder") -> ConfigDict:
     config.optimizer = ConfigDict({"peak_rate": 3e-3})
     config.schedule = ConfigDict({"warmup_steps": 100})
     config.train = ConfigDict(
-        {"steps": 2000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500}
+        {"steps": 3000, "batch_size": 64, "log_every_steps": 100, "eval_every_steps": 500}
     )
     return config

@@ -7,8 +7,9 @@
   lm-lab check data.sources.text --settings.path=README.md
 
 Kinds are models, objectives, adapters, data.sources, data.tokenizers, optimizers, schedules and
-positions. Of evaluation.metrics, sweeps.executors and report.analyses the contract alone is
-checked: whether the value has all fields, and functions that take what they are given.
+positions. Of evaluation.metrics, evaluation.tasks, sweeps.executors and report.analyses the
+contract alone is checked: whether the value has all fields, and functions that take what they are
+given.
 
 The exit code is 0 where all laws hold, 1 where one is broken, 2 where a module cannot be loaded.
 """

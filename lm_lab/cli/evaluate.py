@@ -1,14 +1,22 @@
-"""lm-lab evaluate: evaluate a run's newest checkpoint again, or the likelihood of any text.
+"""lm-lab evaluate: judge a run's newest checkpoint, by its held-out text, any text, or tasks.
 
   lm-lab evaluate --workdir=runs/scan_simple
   lm-lab evaluate --workdir=runs/a --text=README.md
+  lm-lab evaluate --workdir=runs/a --tasks=minimal_pairs=blimp.jsonl,lambada.json
+  lm-lab evaluate --workdir=runs/a --whole --against=runs/b
 
   --workdir=DIR               the run's directory
   --text=FILE                 evaluate this UTF-8 text instead; may be given several times
+  --tasks=TASK,...            by tasks: labels of the run's config.evaluation.tasks, NAME=FILE (a
+                              task with its data), or a JSON file {{"label": {{"name": ..., ...}}}}
+  --whole                     all held-out text, each token once, behind a sliding window
+  --against=DIR               beside it another run, and the differences of the two
+  --harness=TASK,...          by tasks of EleutherAI's lm_eval (pip install "lm_lab[tasks]")
+  --include_path=DIR          a folder with YAML files of further tasks of lm_eval
 
-The metrics replace those in result.json if the run has ended. With --text nothing is written, and
-the training data need not exist: every token of a file is evaluated once, in windows of the length
-of training.
+Without the last six, the metrics replace those in result.json if the run has ended. With them
+nothing is written, and the training data need not exist, but for --whole. Brackets are 95 %
+intervals by the bootstrap over documents; two runs are drawn in pairs. Names of tasks: {names}.
 """
 
 from collections.abc import Mapping
@@ -17,9 +25,13 @@ from pathlib import Path
 from absl import flags
 
 from lm_lab import config as configs
+from lm_lab import registry
 from lm_lab.cli import arguments
+from lm_lab.contracts import Scores
 from lm_lab.engine import sharding
-from lm_lab.library import devices
+from lm_lab.library import devices, judging
+from lm_lab.library.runs import Run as Trained
+from lm_lab.library.runs import open_run
 from lm_lab.runs import reading
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
@@ -28,11 +40,18 @@ from lm_lab.train.run import Run
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
+__doc__ = str(__doc__).format(names=", ".join(registry.names("evaluation.tasks")))
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
 TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
+TASKS = flags.DEFINE_list("tasks", [], "tasks to judge by", flag_values=FLAGS)
+WHOLE = flags.DEFINE_bool("whole", False, "all held-out text", flag_values=FLAGS)
+AGAINST = flags.DEFINE_string("against", None, "another run", flag_values=FLAGS)
+HARNESS = flags.DEFINE_list("harness", [], "tasks of lm_eval", flag_values=FLAGS)
+INCLUDE = flags.DEFINE_string("include_path", None, "YAML files of lm_eval", flag_values=FLAGS)
+SMALLER = "train with a lower config.train.batch_size"
 
 
 def run(argv: list[str]) -> int:
@@ -41,6 +60,13 @@ def run(argv: list[str]) -> int:
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
+    asks = bool(TASKS.value or WHOLE.value)
+    if AGAINST.value and not (asks or read):
+        raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
+    if HARNESS.value:
+        return by_harness(directory)
+    if asks or AGAINST.value:
+        return by_tasks(directory)
     values = restore.read_run(
         directory
     )  # as stored: settings that were added later make no other run
@@ -61,7 +87,7 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
     """Prints the likelihood of each text."""
     devices.start(sharding.Config())
     judge = open_judge(stored.directory, bind(stored.experiment, stored.resolved))
-    with devices.memory("train with a lower config.train.batch_size"):
+    with devices.memory(SMALLER):
         for name, text in read.items():
             cost = judge.of(text)
             print(
@@ -72,6 +98,48 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
             )
     print(judge.context)
     return 0
+
+
+def by_tasks(directory: Path) -> int:
+    """Prints what tasks, texts and the held-out side say of a run, or of two and their difference.
+    Raises UserError.
+    """
+    devices.start(sharding.Config())
+    places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
+    runs = [open_run(place) for place in places]
+    with devices.memory(SMALLER):
+        found = [_scores(trained) for trained in runs]
+        for place, scores in zip(places, found):
+            for label, own in scores.items():
+                print(*(f"{place}: {line}" for line in judging.lines(label, own)), sep="\n")
+        if len(found) == 2:
+            for label, own in found[0].items():
+                between = judging.differences(label, own, found[1][label])
+                print(*(f"{places[0]} - {places[1]}: {line}" for line in between), sep="\n")
+    return 0
+
+
+def by_harness(directory: Path) -> int:
+    """Prints the table of lm_eval. Raises UserError where it is not installed, or has no such
+    task.
+    """
+    from lm_lab.evaluation import harness
+
+    devices.start(sharding.Config())
+    with devices.memory(SMALLER):
+        print(harness.evaluate(open_run(directory).harness, HARNESS.value, INCLUDE.value))
+    return 0
+
+
+def _scores(trained: Trained) -> dict[str, Scores]:
+    """What all that was asked for says of one run, by label."""
+    own = dict(trained.experiment.evaluation.tasks)
+    chosen = judging.named_tasks(TASKS.value, own)
+    for number, name in enumerate(TEXTS.value or (), 1):
+        settings = {"name": "perplexity", "path": name}
+        chosen |= judging.chosen_tasks({f"text_{number}": settings}, "--text")
+    found = trained.subject.by_tasks(chosen, "--tasks")
+    return found | (trained.subject.by_heldout() if WHOLE.value else {})
 
 
 def text_of(name: str) -> str:

@@ -39,7 +39,8 @@ def verify_once(store: Path, files: Mapping[str, FileSum]) -> None:
             verify(store, files, progress.add)
         with contextlib.suppress(OSError):
             durable.replace(note, json.dumps(states).encode())
-    _VERIFIED[store] = states
+    if not _trusts_notes():
+        _VERIFIED[store] = states
 
 
 def _trusts_notes() -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
+from lm_lab.data.packing import PackedBatches, packed_batches
 from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
@@ -79,6 +80,11 @@ class Config:
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False
     )
+    packing: Literal["cut", "fit"] = setting(
+        "how documents of a stream fill the windows that are trained on: one after another, and "
+        "cut; or best fit: none that fits into a window is cut, and none sees another (2404.10830)",
+        "cut",
+    )
 
     def __post_init__(self) -> None:
         """Checks that the sources are named once."""
@@ -87,6 +93,11 @@ class Config:
                 f"source {self.source.name!r} and sources are both given; leave one out (the "
                 f"source that stands for none is {DEFAULT_SOURCE!r})"
             )
+
+    @property
+    def segmented(self) -> bool:
+        """Whether documents that share a window are segments of it."""
+        return self.isolate_documents or self.packing == "fit"
 
     @property
     def members(self) -> dict[str, Member]:
@@ -110,6 +121,7 @@ class Split(NamedTuple):
     isolate_documents: bool
     records: Records | None = None  # where each lies, if the tokens are no stream
     label: str = ""  # of the source in a mixture
+    folder: Path | None = None  # of the token store
 
     @property
     def key(self) -> str:
@@ -174,11 +186,24 @@ class Dataset(NamedTuple):
 
 def cut(
     config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
-) -> "Batches | RecordBatches":
+) -> "AnyBatches":
     """Shuffled batches of a side: windows of its stream, or its records as they are. Raises
     UserError.
     """
     training = split.name == "train"
+    if split.records is None and training and config.packing == "fit":
+        assert split.folder is not None
+        return packed_batches(
+            split.tokens,
+            split.bytes_of,
+            split.end_of_document,
+            store=split.folder,
+            window=window,
+            stride=stride,
+            batch_size=batch_size,
+            least=1 if split.label else batch_size,
+            seed=seed,
+        )
     if split.records is None:
         return batches(
             split,
@@ -189,6 +214,11 @@ def cut(
             shuffle=True,
             # a source of a mixture gives a part of each batch; the test is read to its last token
             least=1 if split.name == "test" or (training and split.label) else batch_size,
+        )
+    if config.packing != "cut":
+        raise UserError(
+            "config.data.packing packs the documents of a stream, and the source gives records; "
+            "leave it out (config.data.pack packs pairs)"
         )
     return record_batches(
         split.tokens,
@@ -204,11 +234,11 @@ def cut(
     )
 
 
-def eval_set(heldout: "Batches | RecordBatches", most_batches: int) -> Examples:
+def eval_set(heldout: "AnyBatches", most_batches: int) -> Examples:
     """What an evaluation reads [steps B ...]: some batches of a stream, of
     records each one once.
     """
-    if isinstance(heldout, RecordBatches):
+    if not isinstance(heldout, Batches):
         rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
         return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
@@ -327,3 +357,6 @@ def batches(
     rows = batch_size // host_count
     order = endless(windows, seed if shuffle else None)
     return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+
+
+AnyBatches = Batches | RecordBatches | PackedBatches

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.loader import Batches
-from lm_lab.data.records import RecordBatches
+from lm_lab.data.loader import AnyBatches
 from lm_lab.data.weights import Points, RowPlan, row_plan
 from lm_lab.types import Examples
 
@@ -19,7 +18,7 @@ from lm_lab.types import Examples
 class Mixed(NamedTuple):
     """Batches of a mixture, without end: every source in an order of its own, epoch after epoch."""
 
-    parts: tuple[Batches | RecordBatches, ...]
+    parts: tuple[AnyBatches, ...]
     plan: RowPlan
     batch_size: int
 
@@ -57,9 +56,7 @@ def _room(rows: int, leaf: np.ndarray) -> np.ndarray:
     return np.empty((rows, *leaf.shape[1:]), leaf.dtype)
 
 
-def mix(
-    parts: Sequence[Batches | RecordBatches], weights: Sequence[Points], batch_size: int
-) -> Mixed:
+def mix(parts: Sequence[AnyBatches], weights: Sequence[Points], batch_size: int) -> Mixed:
     """The batches of a mixture. Raises UserError where all weights are 0 at some step."""
     return Mixed(tuple(parts), row_plan(tuple(weights), batch_size), batch_size)
 

@@ -108,9 +108,10 @@ class Text:
             built.tokens[name],
             built.bytes_of.astype(np.float32),
             self.codec.end_of_document,
-            self.config.isolate_documents,
+            self.config.segmented,
             (built.records or {}).get(name),
             label,
+            built.path,
         )
 
     @property

@@ -84,16 +84,22 @@ def evaluate(
 
 
 def figures(
-    sums: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, float]]
+    sums: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[str, Mapping[str, float]],
+    tasks: Mapping[str, Mapping[str, float]],
 ) -> dict[str, float]:
     """What a run records of evaluations, as eval/NAME/FIGURE: the rates of sums by the name of the
-    evaluation, and what else was measured there.
+    evaluation, and what else was measured there; the metrics of tasks by their labels.
     """
-    return {
+    of_tasks = {
+        f"eval/{label}/{name}": value for label, own in tasks.items() for name, value in own.items()
+    }
+    of_sums = {
         f"eval/{evaluation}/{name}": value
         for evaluation, own in sums.items()
         for name, value in (rates(own) | dict(measured.get(evaluation, {}))).items()
     }
+    return of_sums | of_tasks
 
 
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:

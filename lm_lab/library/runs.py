@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lm_lab import config as configs
+from lm_lab.evaluation.bootstrap import Estimate, intervals
 from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
+from lm_lab.library.judging import Subject, chosen_tasks
 from lm_lab.library.writing import Writer
 from lm_lab.nn.pooling import pool
 from lm_lab.runs import records
@@ -25,6 +27,9 @@ from lm_lab.train.experiment import Experiment
 from lm_lab.train.judge import Judge, open_judge
 from lm_lab.train.task import Task, bind
 from lm_lab.types import Codec, Inputs, PyTree, UserError
+
+if TYPE_CHECKING:
+    from lm_lab.evaluation.harness import LmLab
 
 Text = str | Sequence[int] | np.ndarray | jax.Array
 """A text, or ids of the run's tokenizer: [L] of one text, [B L] of several of one length."""
@@ -165,6 +170,39 @@ class Run:
         of_pairs = self.task.objective_kind.consumes == "pairs"
         texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
         return texts[0] if isinstance(prompt, str) else texts
+
+    def evaluate(
+        self, tasks: Mapping[str, Mapping[str, Any]], *, whole: bool = False
+    ) -> dict[str, dict[str, Estimate]]:
+        """What tasks find, by label and metric, each with its 95 % interval over documents; with
+        `whole` also the likelihood of all held-out text, as "heldout_whole".
+
+        Raises UserError for a task that does not exist, or that the model cannot be asked.
+
+        >>> run.evaluate({"text": {"name": "perplexity", "path": "README.md"}})["text"].keys()
+        dict_keys(['word_perplexity', 'nll', 'bits_per_byte'])
+        """
+        with trusting(self.trust):
+            found = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
+            if whole:
+                found |= self.subject.by_heldout()
+        return {label: intervals(scores) for label, scores in found.items()}
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The run as tasks judge it; `subject.model` gives likelihoods of continuations and texts,
+        and writes.
+        """
+        return Subject(self.directory, self.task, self.params)
+
+    @property
+    def harness(self) -> "LmLab":
+        """The model for EleutherAI's lm_eval: simple_evaluate(model=run.harness, tasks=["blimp"]).
+        Raises UserError where the extra `tasks` is not installed.
+        """
+        from lm_lab.evaluation.harness import LmLab
+
+        return LmLab(self.subject.model, str(self.directory))
 
     @cached_property
     def writer(self) -> Writer:

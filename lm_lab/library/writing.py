@@ -10,6 +10,7 @@ import numpy as np
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.logits import Config
+from lm_lab.generation.pieces import beyond, common
 from lm_lab.generation.sampling import generate, stream
 from lm_lab.train import carried
 from lm_lab.train.task import Task
@@ -77,7 +78,7 @@ class Writer(NamedTuple):
 
     def _beyond(self, before: Sequence[int], ids: Sequence[int]) -> str:
         decode = self.task.codec.decode
-        return _beyond(decode(before), decode([*before, *ids]))
+        return beyond(decode(before), decode([*before, *ids]))
 
 
 def prompted(task: Task, texts: Sequence[str]) -> Inputs:
@@ -133,7 +134,7 @@ def pieces(
         if settled.startswith(shown):
             yield settled[len(shown) :]
             shown = settled
-    yield _beyond(shown, text)
+    yield beyond(shown, text)
 
 
 def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
@@ -141,19 +142,9 @@ def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
     that may turn bad.
     """
     if tokenizer.stray is not None:
-        text = _common(text, tokenizer.decode([*ids, tokenizer.stray]))
+        text = common(text, tokenizer.decode([*ids, tokenizer.stray]))
     # the bytes of a character that is not complete yet
     return text.rstrip("\N{REPLACEMENT CHARACTER}")
-
-
-def _beyond(shown: str, text: str) -> str:
-    return text[len(_common(shown, text)) :]
-
-
-def _common(one: str, other: str) -> str:
-    """What both begin with."""
-    pairs = enumerate(zip(one, other))
-    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def _until(ids: list[int], stops: Sequence[int]) -> list[int]:

@@ -14,10 +14,7 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
     With label smoothing (1512.00567) "penalty" is what the loss is more than nll where a target is,
     with that probability, any token of the vocabulary.
     """
-    peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
-    log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
-    target_BL = jnp.take_along_axis(logits_BLV, batch.targets[..., None], axis=-1)[..., 0]
-    nll_BL = log_total_BL - target_BL
+    nll_BL, log_total_BL = token_nll(logits_BLV, batch.targets)
     sums = {
         "nll": (nll_BL * batch.weights).sum(),
         "weight": batch.weights.sum(),
@@ -27,6 +24,14 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
         any_BL = log_total_BL - logits_BLV.mean(-1)
         sums["penalty"] = smoothing * ((any_BL - nll_BL) * batch.weights).sum()
     return sums
+
+
+def token_nll(logits_BLV: Array, targets_BL: Array) -> tuple[Array, Array]:
+    """(nats of each target f32[B L], the log of the sum of exp(logits) f32[B L])."""
+    peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
+    log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
+    target_BL = jnp.take_along_axis(logits_BLV, targets_BL[..., None], axis=-1)[..., 0]
+    return log_total_BL - target_BL, log_total_BL
 
 
 def read_as_context(given: bool | None, model: ModelInfo) -> bool:

@@ -5,9 +5,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lm_lab.data.loader import Batches, batched
+from lm_lab.data.loader import AnyBatches, batched
 from lm_lab.data.mixture import together
-from lm_lab.data.records import RecordBatches
 from lm_lab.types import Examples, Sums
 
 HELDOUT, TEST = "heldout", "test"
@@ -27,7 +26,7 @@ class WholeTest(NamedTuple):
 
     label: str
     share: float
-    rows: Batches | RecordBatches
+    rows: AnyBatches
 
     def chunks(self) -> Iterator[Examples]:
         """All rows in order [n B ...], in parts of one shape; behind the end rows are empty."""

@@ -13,22 +13,27 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed
 from lm_lab.engine.state import FROZEN
 from lm_lab.train import initial
+from lm_lab.train.asking import Questions, questions, text_run
 from lm_lab.train.eval_sets import EvalSet, WholeTest
 from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program, hyper_of
 from lm_lab.train.task import Task
+from lm_lab.train.whole import Whole, of_heldout
+from lm_lab.types import PyTree
 
 MOST_EPOCHS = 4  # of a text before repeats are worth clearly less than new text (2305.16264)
 
 
 class Feed(NamedTuple):
-    """Batches to train on and to be judged by, metrics, and parameters to start with."""
+    """Batches to train on and to be judged by, metrics, tasks, and parameters to start with."""
 
     dataset: loader.Dataset
     streams: dict[int, Mixed]  # by seed
     eval_sets: list[EvalSet]  # one a source
     test_sets: list[WholeTest]  # of the sources that have one
     metrics: dict[str, list[Prepared]]  # by the evaluation that they belong to
+    questions: Questions  # tasks of config.evaluation
+    whole: dict[str, Whole]  # of all held-out text, by name, where the config asks for it
     given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
     names: tuple[str, ...]  # of the sources: their labels, or the name of the only one
 
@@ -50,6 +55,11 @@ class Feed(NamedTuple):
                     flush=True,
                 )
 
+    @property
+    def asks(self) -> bool:
+        """Whether config.evaluation has tasks, or the whole held-out text, to judge by."""
+        return bool(self.questions.by_label or self.whole)
+
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     """What runs of the task with these seeds read.
@@ -62,5 +72,27 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
     eval_sets, test_sets = task.eval_sets(), task.test_sets()
+    asked, run = questions(task), text_run(task)
+    whole = of_heldout(task, run) if experiment.evaluation.whole else {}
     names = tuple(label or own.source.name for label, own in experiment.data.members.items())
-    return Feed(dataset, streams, eval_sets, test_sets, task.metrics, task.initial, names)
+    return Feed(
+        dataset,
+        streams,
+        eval_sets,
+        test_sets,
+        task.metrics,
+        asked,
+        whole,
+        task.initial,
+        names,
+    )
+
+
+def judged(feed: Feed, params: PyTree, at_end: bool) -> dict[str, dict[str, float]]:
+    """What the tasks find of a model with these parameters, by label; at the end of a run also the
+    likelihood of the whole held-out text.
+    """
+    found = feed.questions.put(params)
+    if at_end:
+        found |= {name: whole(params) for name, whole in feed.whole.items()}
+    return {label: scores.values for label, scores in found.items()}

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from lm_lab.evaluation import texts
-from lm_lab.evaluation.likelihood import likelihood
-from lm_lab.evaluation.metrics.pseudo_likelihood import pseudo_likelihood
+from lm_lab.evaluation.text_model import text_models
+from lm_lab.evaluation.text_run import require
 from lm_lab.train import restore
+from lm_lab.train.asking import text_run
 from lm_lab.train.task import Task
-from lm_lab.types import Batch, Examples, ObjectiveFunctions, UserError
 
 
 class Cost(NamedTuple):
@@ -43,78 +41,20 @@ def open_judge(directory: Path, task: Task) -> Judge:
 
     Raises UserError where its objective says nothing of a whole text.
     """
-    make, tokenizer = _maker(task), task.codec
-    _, _, params = restore.load_params(directory)
-    evaluate, cut, kind, context = make(task)
-    table = tokenizer.bytes_of.astype(np.float32)
-    jit_evaluate, params = jax.jit(evaluate), jax.device_put(params)
+    run = text_run(task, directory)
+    require(run, ["texts"], f"config.objective.name {task.experiment.objective_name!r}")
+    model = text_models(run)(jax.device_put(restore.load_params(directory)[2]))
 
     def cost(text: str) -> Cost:
-        tokens = np.asarray(tokenizer.encode(text))
-        rows = cut(tokens, table, tokenizer.end_of_document)
-        sums = texts.add_up(jit_evaluate, params, rows, task.experiment.train.batch_size)
-        assert sums["weight"] == len(tokens)
-        return Cost(sums["nll"], len(tokens), len(text.encode()))
+        (found,) = model.texts([text])
+        return Cost(-found.nats, found.tokens, len(text.encode()))
 
-    return Judge(cost, kind, context)
-
-
-def _maker(task: Task) -> Callable[[Task], tuple]:
-    """How the objective judges texts. Raises UserError where it does not."""
-    contract = task.objective_kind
-    if contract.text_likelihood is not None:
-        return _by_likelihood
-    if contract.pseudo_likelihood:
-        return _by_pseudo_likelihood
-    why = {
-        "pairs": "learns targets given their sources",
-        "labelled": "learns labels of texts",
-        "stream": "restores or relates parts of a text",
-    }[contract.consumes]
-    raise UserError(
-        f"config.objective.name {task.experiment.objective_name!r} {why}, and gives no likelihood "
-        "of a whole text; name a run of causal, prefix, continuation or masked"
-    )
-
-
-def _by_likelihood(task: Task) -> tuple:
-    """Windows overlap: what is given in one was judged in those before."""
-    scoring = task.objective_kind.text_likelihood
-    assert scoring is not None
-    size, settings = task.window[0], task.experiment.objective
-    given = scoring.given(settings, task.experiment.data.length)
-
-    def prepare(key: jax.Array, examples: Examples) -> Batch:
-        del key
-        return scoring.batch(settings, examples, given)
-
-    objective = ObjectiveFunctions(prepare, task.objective.loss)
-    evaluate = likelihood(task.model, objective, task.experiment.precision.compute)
-
-    def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
-        return texts.windows(tokens, table, end, size, given)
-
-    return (
-        evaluate,
-        cut,
-        "",
-        f"Each token was given the {given} to {size - 1} before it, as far as the text reaches.",
-    )
-
-
-def _by_pseudo_likelihood(task: Task) -> tuple:
-    """Windows lie side by side: a token is given all others of its own."""
-    size = task.window[0]
-    evaluate: Any = pseudo_likelihood(
-        task.model, task.vocabulary, task.experiment.precision.compute
-    )
-
-    def cut(tokens: np.ndarray, table: np.ndarray, end: int) -> Examples:
-        del end
-        return texts.disjoint_windows(tokens, table, size)
-
-    context = (
-        f"Each token was given all others of its window of {size}: no likelihood of the "
-        "text (1910.14659)."
-    )
-    return evaluate, cut, "pseudo-", context
+    if run.kind.pseudo_likelihood:
+        return Judge(
+            cost,
+            "pseudo-",
+            f"Each token was given all others of its window of {run.window}: no likelihood of the "
+            "text (1910.14659).",
+        )
+    given = f"the {run.given} to {run.window - 1} before it, as far as the text reaches."
+    return Judge(cost, "", f"Each token was given {given}")

@@ -8,7 +8,8 @@ from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
-from lm_lab.train.experiment import TrainConfig
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.feed import judged
 from lm_lab.train.metrics import measure_all
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
@@ -52,12 +53,13 @@ def _train(
     or to their end.
     """
     engine, steps, writers = compiled.engine, compiled.program.steps, company.members
-    config, last = writers[0].run.experiment.train, min(company.until or steps, steps)
+    experiment, last = writers[0].run.experiment, min(company.until or steps, steps)
+    config, evaluation = experiment.train, experiment.evaluation
     step, state = company.step, begin(compiled, company)
     compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
-            stop = min(next_stop(step, config, steps), last)
+            stop = min(next_stop(step, experiment, steps), last)
             with watchdog.waits("loader"):
                 examples = engine.batch(step, stop - step, state)
             if not engine.step.is_ready(examples):
@@ -72,7 +74,9 @@ def _train(
                 stop_signal = signals.received
                 meter.add(step, stop, metrics)
                 step = stop
-                evaluates = step == steps or step % (config.eval_every_steps or steps) == 0
+                evaluates = _is_due(step, config.eval_every_steps, steps)
+                asks = compiled.feed.asks and _is_due(step, evaluation.every_steps, steps)
+                evaluates = evaluates or asks
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
@@ -80,8 +84,8 @@ def _train(
                 with meter.compiling():
                     compiled.compile_evaluation(state)
             if evaluates:
-                with watchdog.waits("evaluation"):
-                    _evaluate(compiled, writers, step, state)
+                with watchdog.waits("tasks" if asks else "evaluation"):
+                    _evaluate(compiled, writers, step, state, asks)
                 meter.show_evaluation()
             if saves:
                 with watchdog.waits("save"):
@@ -101,14 +105,20 @@ def _train(
             writer.close()
 
 
-def next_stop(step: int, config: TrainConfig, steps: int) -> int:
+def _is_due(step: int, interval: int | None, steps: int) -> bool:
+    return step == steps or step % (interval or steps) == 0
+
+
+def next_stop(step: int, experiment: Experiment, steps: int) -> int:
     """The step at which the call that begins at `step` ends: a function of the step alone, so that
     a resumed run makes the calls of an undisturbed one.
     """
+    config, evaluation = experiment.train, experiment.evaluation
     intervals = (
         config.steps_per_call,
         config.log_every_steps,
         config.eval_every_steps or steps,
+        evaluation.every_steps or steps,
         config.checkpoint_every_steps,
     )
     return min(steps, *((step // interval + 1) * interval for interval in intervals))
@@ -130,17 +140,19 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
 
 
 def _evaluate(
-    compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState
+    compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState, asks: bool
 ) -> None:
-    at_end, metrics = step == compiled.program.steps, compiled.feed.metrics
-    measured = [
-        measure_all(metrics, compiled.merged_params(state, index), at_end)
-        if any(metrics.values()) and writer.result is None
-        else {}
-        for index, writer in enumerate(writers)
-    ]
-    for writer, sums, values in zip(writers, compiled.evaluate(state, at_end), measured):
-        writer.log_evaluation(step, sums, values)
+    """Records held-out losses and metrics, and where the tasks are due, what they find."""
+    at_end, feed = step == compiled.program.steps, compiled.feed
+    measured, found = [], []
+    for index, writer in enumerate(writers):
+        going = writer.result is None and (any(feed.metrics.values()) or asks)
+        params = compiled.merged_params(state, index) if going else None
+        measured.append(measure_all(feed.metrics, params, at_end) if going else {})
+        found.append(judged(feed, params, at_end) if going and asks else {})
+    all_sums = compiled.evaluate(state, at_end)
+    for writer, sums, values, tasks in zip(writers, all_sums, measured, found):
+        writer.log_evaluation(step, sums, values, tasks)
 
 
 def _save(

@@ -177,7 +177,7 @@ def abstract_examples(task: Task, rows: int) -> Examples:
 def _examples(task: Task, rows: int, make: Any) -> Examples:
     shape, data = (rows, task.window[0]), task.experiment.data
     records = task.objective_kind.consumes != "stream"
-    segments = make(shape, jnp.int32) if records or data.isolate_documents else None
+    segments = make(shape, jnp.int32) if records or data.segmented else None
     examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)

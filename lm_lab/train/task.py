@@ -14,7 +14,6 @@ from lm_lab import registry
 from lm_lab.contracts import EvaluationData, Family, Model, Objective
 from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed, mix
-from lm_lab.data.records import RecordBatches
 from lm_lab.data.text import Text, Texts
 from lm_lab.data.weights import row_plan
 from lm_lab.nn.pooling import Pooled
@@ -143,9 +142,7 @@ class Task:
                 found[evaluation] = metrics.prepare(choices, data, name)
         return found
 
-    def batches(
-        self, split: loader.Split, seed: int, rows: int | None = None
-    ) -> loader.Batches | RecordBatches:
+    def batches(self, split: loader.Split, seed: int, rows: int | None = None) -> loader.AnyBatches:
         """Batches of a side of the data, of `rows` rows (default: as in training)."""
         window, stride = self.window
         return loader.cut(

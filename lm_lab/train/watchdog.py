@@ -21,7 +21,7 @@ USUAL, HURRIED = (
 )  # times the median of earlier waits: until a wait is a stall; the same after a signal
 STACKS, END = 5, 10  # times that: until all stacks are shown; until the process ends
 
-Wait = Literal["step", "loader", "evaluation", "save"]
+Wait = Literal["step", "loader", "evaluation", "tasks", "save"]
 
 
 class Patience(NamedTuple):
@@ -38,6 +38,7 @@ PATIENCE: dict[Wait, Patience] = {
     "step": Patience(60.0, 600.0, 10.0),
     "loader": Patience(60.0, 600.0, 10.0),
     "evaluation": Patience(600.0, 3600.0, 10.0),
+    "tasks": Patience(600.0, 3600.0, 10.0),  # an evaluation that puts tasks to the model, too
     "save": Patience(600.0, 600.0, 600.0),
 }
 

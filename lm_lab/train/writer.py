@@ -294,14 +294,15 @@ class RunWriter:
         step: int,
         sums: Mapping[str, Mapping[str, Any]],
         measured: Mapping[str, Mapping[str, float]],
+        tasks: Mapping[str, Mapping[str, float]],
     ) -> None:
         """Records evaluations of the parameters after `step` steps: sums, and what else was
-        measured, by the name of the evaluation.
+        measured, by the name of the evaluation; and what tasks found, by their labels.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
         if self.result is None:
-            evaluation = figures(sums, measured)
+            evaluation = figures(sums, measured, tasks)
             self._final |= evaluation
             self._evaluated_step = step
             self._metrics.write({**self._position(step), **evaluation})

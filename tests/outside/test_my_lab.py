@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab import registry
 from lm_lab.data.text import Text
 from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
@@ -18,6 +19,7 @@ from lm_lab.train import loop, restore, trust
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
+from tests.evaluation.tasks import fakes as answers
 from tests.sweeps import fakes
 
 SYNTHETIC = {"name": "synthetic", "order": 1, "documents": 60, "document_bytes": 128}
@@ -143,3 +145,9 @@ def test_an_executor_runs_a_sweep(tmp_path, monkeypatch):
     assert summary.finished
     log = tmp_path / "sweep" / "runs" / summary.rows[0]["name"] / "log.txt"
     assert log.read_text() == "queue long\n"
+
+
+def test_a_task_is_put_to_a_model():
+    task = registry.load("evaluation.tasks", "my_lab.shouting", "task")
+    scores = task.prepare(task.Config(words=("hey", "you")))(answers.model(written=str.upper))
+    assert scores.values == {"loud": 1.0}

@@ -7,11 +7,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from lm_lab.engine.sharding import unbox
-from lm_lab.evaluation import texts
 from lm_lab.train import restore
 from lm_lab.train.judge import open_judge
 from lm_lab.train.program import assemble, hyper_of
@@ -104,27 +102,7 @@ def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objectiv
     } == before
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 5, 23])
-@pytest.mark.parametrize("size, given", [(2, 1), (9, 5), (9, 4), (9, 8)])
-def test_every_token_stands_in_one_window_behind_what_is_given(tokens, size, given):
-    text = np.arange(1, tokens + 1)
-    rows = texts.windows(text, np.ones(99, np.float32), 77, size, given)
-    judged = rows.tokens[:, given:][rows.segments[:, given:] > 0]
-    np.testing.assert_array_equal(judged, text)
-    whole = [77, *text]
-    for row, segments in zip(rows.tokens, rows.segments, strict=True):
-        there = row[segments > 0]
-        begin = whole.index(there[0])
-        np.testing.assert_array_equal(there, whole[begin : begin + len(there)])
-        assert segments[given - 1] == 1
-        assert begin == 0 or segments[:given].all()
-    aside = texts.disjoint_windows(text, np.ones(99, np.float32), size)
-    np.testing.assert_array_equal(aside.tokens[aside.segments > 0], text)
-
-
 def test_an_objective_without_a_likelihood_of_texts_is_refused(tmp_path):
     experiment, _ = stored(tmp_path / "run", "encoder_decoder", "span_corruption", heads=2)
-    with pytest.raises(
-        UserError, match=r"'span_corruption' restores .* gives no likelihood of a whole text"
-    ):
+    with pytest.raises(UserError, match=r"'span_corruption': .* restores .* gives no likelihood"):
         open_judge(tmp_path / "run", tiny.bound(experiment))

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from lm_lab import config as configs
 from lm_lab.data.sources import synthetic
 from lm_lab.engine.program import Compiled
 from lm_lab.runs import records
 from lm_lab.train import loop, throughput
-from lm_lab.train.experiment import TrainConfig
 from lm_lab.train.run import bind_runs
 from lm_lab.types import UserError
 from tests import tiny
@@ -133,16 +133,18 @@ def test_a_directory_of_another_run_is_refused_untouched(undisturbed):
         loop.train([other])
 
 
-@pytest.mark.parametrize("step, stop", [(0, 3), (3, 4), (4, 6), (6, 8), (8, 9), (9, 10)])
+@pytest.mark.parametrize("step, stop", [(0, 3), (3, 4), (4, 6), (6, 7), (7, 8), (8, 9), (9, 10)])
 def test_calls_end_where_something_is_due(step, stop):
-    horizon = TrainConfig(
-        steps=10,
-        steps_per_call=3,
-        log_every_steps=4,
-        eval_every_steps=None,
-        checkpoint_every_steps=100,
-    )
-    assert loop.next_stop(step, horizon, 10) == stop
+    changes = {
+        "train.steps": 10,
+        "train.steps_per_call": 3,
+        "train.log_every_steps": 4,
+        "train.eval_every_steps": None,
+        "train.checkpoint_every_steps": 100,
+        "evaluation.every_steps": 7,
+    }
+    experiment = configs.resolve(tiny.config(changes))[0]
+    assert loop.next_stop(step, experiment, 10) == stop
 
 
 def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):

@@ -42,7 +42,7 @@ def test_a_wait_without_end_is_named_shown_and_ended(events, what):
     end = next(place for place, event in enumerate(events, 1) if event[0] == STALLED)
     first, again, shown, last, dumped, (_, words) = events[:end]
     assert first.startswith(f"stalled: waiting for the {what} for ")
-    assert "after 0 s all stacks are shown" in first or what in ("evaluation", "save")
+    assert "after 0 s all stacks are shown" in first or what in ("evaluation", "tasks", "save")
     assert f"waiting for the {what}" in again
     assert f"waiting for the {what}" in last
     assert shown == dumped == "stacks"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from lm_lab import registry
 from lm_lab.data.compression import SUFFIXES, plain_name
 from lm_lab.data.faults import Decoder, fault
+from lm_lab.schema import suggest
 
 
 class Reading(NamedTuple):
@@ -47,7 +48,11 @@ class Format(NamedTuple):
 
 
 def named(name: str) -> Format:
-    """The format of a name. Raises UserError where there is none."""
+    """The format of a name. Raises UserError where lm_lab has none: a stored config names formats,
+    and imports nothing of others by it.
+    """
+    if name not in (known := registry.names("data.formats")):
+        raise fault("format", f"no format named {name!r}; {suggest(name, known)}")
     return registry.load_value("data.formats", "FORMAT", Format, name, "config.data.source.format")
 
 

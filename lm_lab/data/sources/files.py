@@ -35,7 +35,7 @@ class Config(Fields):
     )
     format: str | None = setting(
         "arrow, array_record, csv, jsonl, lines (a text a line), parquet, text (a text a file), "
-        "tsv, or the dotted path of one; None: by suffix",
+        "tsv; None: by suffix",
         None,
     )
     header: bool = setting(

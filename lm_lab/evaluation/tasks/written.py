@@ -104,7 +104,8 @@ def _bleu(written: Sequence[str], targets: Sequence[str], tokenizer: str) -> Mea
 
     def of(counts: np.ndarray) -> float:
         total = [int(each) for each in counts.sum(0)]
-        return BLEU.compute_bleu(total[:4], total[4:8], total[8], total[9]).score
+        sums = (total[:4], total[4:8], total[8], total[9])
+        return BLEU.compute_bleu(*sums, smooth_method="exp").score
 
     return np.array(rows, np.int64), of
 

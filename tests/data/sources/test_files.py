@@ -166,7 +166,8 @@ def test_damaged_files_are_named(tmp_path, write_records, name, damage):
     [
         ("a.log", "x", {}, r"a\.log has none of the suffixes .*config\.data\.source\.format"),
         ("a.txt", "", {}, r"a\.txt' is empty"),
-        ("a.txt", "x", {"format": "json"}, r"format: no data\.formats named 'json'; did you mean"),
+        ("a.txt", "x", {"format": "json"}, r"format: no format named 'json'; did you mean"),
+        ("a.txt", "x", {"format": "this.module"}, r"format: no format named 'this\.module'"),
         ("a.txt", "x", {"text": "body"}, r"a\.txt has no field 'body'; its fields: 'text'"),
         (
             "a.jsonl",

@@ -1,0 +1,211 @@
+"""Documents of a stream packed into rows without cutting those that fit (best fit, 2404.10830).
+
+A document that is longer than a row is cut into windows first, which overlap as those of a stream
+do; its last part is packed like a short document. The plan is a function of the lengths alone, and
+is kept beside the token store:
+
+<cache>/<key>.fit-<window>-<stride>    SHA-256 in hex, a newline, i64[n]: the row of each part
+"""
+
+import bisect
+import contextlib
+import hashlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import jax
+import numpy as np
+
+from lm_lab.data.records import endless
+from lm_lab.runs import durable, reading
+from lm_lab.types import Examples, UserError
+
+AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
+
+
+class Plan(NamedTuple):
+    """Which parts of documents are in which row: the parts of a row stand one after another."""
+
+    starts: np.ndarray  # i64[n]: the first token of each part
+    sizes: np.ndarray  # i64[n]: its tokens
+    rows: np.ndarray  # i64[rows + 1]: the first part of each row, and their number
+
+    def efficiency(self, window: int) -> float:
+        """The share of tokens that are not padding."""
+        return float(self.sizes.sum()) / max(1, (len(self.rows) - 1) * window)
+
+
+class PackedBatches(NamedTuple):
+    """Batches by step, without end: every row once an epoch, each epoch in an order of its own.
+
+    Documents that share a row are segments 1, 2, ...; 0 is padding.
+    """
+
+    tokens: np.ndarray  # of the side
+    bytes_of: np.ndarray  # f32[vocab]
+    plan: Plan
+    window: int
+    batch_size: int
+    order: grain.MapDataset
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows in an epoch."""
+        return len(self.plan.rows) - 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch."""
+        return self.epoch_rows // self.batch_size
+
+    def at(self, step: int) -> Examples:
+        """The batch of a step, on the host: tokens, bytes and segments [B S]."""
+        return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
+
+    def chunk(self, first_step: int, steps: int) -> Examples:
+        """The batches of `steps` steps, stacked [steps B S]."""
+        first = first_step * self.batch_size
+        rows = self.rows(np.arange(first, first + steps * self.batch_size))
+        return jax.tree.map(lambda leaf: leaf.reshape(steps, self.batch_size, -1), rows)
+
+    def rows(self, places: np.ndarray) -> Examples:
+        """The rows at these places [n] of the endless order: [n S]."""
+        picked = np.array([self.order[place] for place in places.tolist()])
+        return self._gather(picked)
+
+    def every_row(self) -> int:
+        """How many rows there are."""
+        return self.epoch_rows
+
+    def once(self, first: int, rows: int) -> Examples:
+        """Rows in order, from the first-th on [rows S]; those behind the last are empty."""
+        picked = np.arange(first, min(first + rows, self.epoch_rows))
+        padding = ((0, rows - len(picked)), (0, 0))
+        return jax.tree.map(lambda leaf: np.pad(leaf, padding), self._gather(picked))
+
+    def _gather(self, picked: np.ndarray) -> Examples:
+        """The rows with these numbers [n]: [n S]."""
+        firsts, counts = self.plan.rows[picked], np.diff(self.plan.rows)[picked]
+        parts = _ranges(firsts, counts)
+        sizes = self.plan.sizes[parts]
+        ordinals = 1 + _ranges(np.zeros_like(counts), counts)
+        # np.add.reduceat sums the parts of each row; every row has one.
+        used = np.add.reduceat(sizes, np.cumsum(counts) - counts) if len(picked) else sizes
+        there = np.arange(self.window) < used[:, None]
+        tokens, segments = np.zeros(there.shape, np.int32), np.zeros(there.shape, np.int32)
+        tokens[there] = self.tokens[_ranges(self.plan.starts[parts], sizes)]
+        segments[there] = np.repeat(ordinals, sizes)
+        return Examples(tokens, self.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
+
+
+def packed_batches(
+    tokens: np.ndarray,
+    bytes_of: np.ndarray,
+    end_of_document: int,
+    *,
+    store: Path,
+    window: int,
+    stride: int,
+    batch_size: int,
+    least: int,
+    seed: int,
+) -> PackedBatches:
+    """Shuffled batches of a stream's documents; says on stderr how full the rows are.
+
+    Raises UserError for fewer rows than `least`.
+    """
+    plan = kept_plan(tokens, end_of_document, store, window, stride)
+    rows = len(plan.rows) - 1
+    if rows < least:
+        raise UserError(
+            f"config.train.batch_size: a batch needs {least} rows, and the documents fill {rows}; "
+            "lower it, or give more text"
+        )
+    share = f"{100 * plan.efficiency(window):.2f} %"
+    print(
+        f"Documents fill {share} of {rows} rows of {window} tokens (config.data.packing)",
+        file=sys.stderr,
+        flush=True,
+    )
+    return PackedBatches(tokens, bytes_of, plan, window, batch_size, endless(rows, seed))
+
+
+def kept_plan(
+    tokens: np.ndarray, end_of_document: int, store: Path, window: int, stride: int
+) -> Plan:
+    """The plan that is kept beside the store, made first if need be, or if it is damaged."""
+    starts, sizes = parts_of(tokens, end_of_document, window, stride)
+    path = store.with_name(f"{store.name}.fit-{window}-{stride}")
+    row_of = _read(path)
+    if row_of is None or len(row_of) != len(starts):
+        row_of = best_fit(sizes, window)
+        data = row_of.astype("<i8").tobytes()
+        with contextlib.suppress(OSError):  # a cache of other users: the plan is made each time
+            durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    order = np.argsort(row_of, kind="stable")
+    counts = np.bincount(row_of)
+    return Plan(starts[order], sizes[order], np.concatenate([[0], np.cumsum(counts)]))
+
+
+def parts_of(
+    tokens: np.ndarray, end_of_document: int, window: int, stride: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(first token i64[n], number of tokens i64[n]) of the parts of all documents: windows that
+    begin every `stride` tokens, the last one shorter.
+    """
+    blocks = range(0, len(tokens), AT_ONCE)
+    ends = [n + np.flatnonzero(tokens[n : n + AT_ONCE] == end_of_document) for n in blocks]
+    stops = np.concatenate([np.empty(0, np.int64), *ends]) + 1
+    if len(tokens) and (not len(stops) or stops[-1] < len(tokens)):
+        stops = np.append(stops, len(tokens))  # a text that is cut at its tail
+    starts = np.concatenate([[0], stops[:-1]])[: len(stops)]
+    counts = np.maximum(1, 1 + -(-(stops - starts - window) // stride))
+    first = np.repeat(starts, counts) + stride * _ranges(np.zeros_like(counts), counts)
+    return first, np.minimum(np.repeat(stops, counts) - first, window)
+
+
+def best_fit(sizes: np.ndarray, window: int) -> np.ndarray:
+    """The row of each part i64[n], by sizes [n]: the longest first, each into the fullest row with
+    room for it.
+    """
+    row_of = np.empty(len(sizes), np.int64)
+    rooms: list[int] = []  # what is left in some row, in order, each once
+    rows_by_room: dict[int, list[int]] = {}
+    count = 0
+    order = np.argsort(-sizes, kind="stable")
+    for part, size in zip(order.tolist(), sizes[order].tolist()):
+        place = bisect.bisect_left(rooms, size)
+        if place == len(rooms):
+            row, left = count, window - size
+            count += 1
+        else:
+            room = rooms[place]
+            row, left = rows_by_room[room].pop(), room - size
+            if not rows_by_room[room]:
+                del rooms[place], rows_by_room[room]
+        row_of[part] = row
+        if left in rows_by_room:
+            rows_by_room[left].append(row)
+        elif left:
+            bisect.insort(rooms, left)
+            rows_by_room[left] = [row]
+    return row_of
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """start, start + 1, ... of every start [n], as many as its count [n], one after another."""
+    stops = np.cumsum(counts)
+    total = int(stops[-1]) if len(stops) else 0
+    return np.repeat(starts - (stops - counts), counts) + np.arange(total)
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """The rows of a plan; None if there is none, or it is damaged."""
+    try:
+        sha256, _, data = reading.read_bytes(path).partition(b"\n")
+    except OSError:
+        return None
+    intact = hashlib.sha256(data).hexdigest().encode() == sha256
+    return np.frombuffer(data, "<i8") if intact else None

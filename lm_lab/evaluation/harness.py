@@ -1,0 +1,146 @@
+"""A run's model for EleutherAI's lm_eval, the harness that the field reports by.
+
+Needs the extra `tasks` (pip install "lm_lab[tasks]"), and is imported by nothing else. Likelihoods,
+their rows and the cut of long contexts are those of lm_lab's own tasks; whole texts are judged
+behind a sliding window of half a row (lm_eval's own models judge blocks side by side, so that their
+tokens have less before them).
+
+    from lm_eval import simple_evaluate
+    simple_evaluate(model=lm_lab.open_run("runs/a").harness, tasks=["blimp"])
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lm_lab.contracts import TextModel
+from lm_lab.types import UserError
+
+try:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import LM
+except ImportError as error:
+    raise UserError(
+        f"lm_eval is not installed ({error}); install it by pip install 'lm_lab[tasks]'"
+    ) from None
+
+NEW_TOKENS = 256  # of a written text, where a task does not say, as in lm_eval
+
+
+class LmLab(LM):
+    """A model as lm_eval asks it: all requests of a task at once, in batches of like lengths."""
+
+    def __init__(self, model: TextModel, name: str) -> None:
+        """`name` stands for the run in lm_eval's records."""
+        super().__init__()
+        self._model, self._name = model, name
+
+    @property
+    def tokenizer_name(self) -> str:
+        """By which lm_eval keeps cached requests apart."""
+        return self._name
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """(nats, whether greedy decoding gives it) of each (context, continuation)."""
+        found = self._model.continuations([_pair(request) for request in requests])
+        return [(each.nats, each.greedy) for each in found]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Nats of each whole text, every token judged once."""
+        return [each.nats for each in self._model.texts([str(r.args[0]) for r in requests])]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """What follows each context, greedily, up to a text of "until". Raises UserError for a
+        task that asks for samples.
+        """
+        asked = [_generation(*request.args) for request in requests]
+        texts = [""] * len(asked)
+        for how in dict.fromkeys(asked_how for _, asked_how in asked):
+            places = [place for place, (_, own) in enumerate(asked) if own == how]
+            written = self._model.write([asked[place][0] for place in places], *how)
+            for place, text in zip(places, written):
+                texts[place] = text
+        return texts
+
+
+def evaluate(model: LmLab, names: Sequence[str], include_path: str | None) -> str:
+    """The table that lm_eval prints for tasks. Raises UserError as `results`."""
+    from lm_eval.utils import make_table
+
+    return make_table(results(model, names, include_path))
+
+
+def results(
+    model: LmLab, names: Sequence[str], include_path: str | None, resamples: int = 100_000
+) -> dict[str, Any]:
+    """What lm_eval finds by tasks of the YAML files below include_path, or of its own; `resamples`
+    are those of its standard errors.
+
+    Raises UserError for a task that does not exist, or whose data are not here and cannot be
+    fetched.
+    """
+    from lm_eval.evaluator import simple_evaluate
+
+    manager = _manager(tuple(names), include_path)
+    unknown = [name for name in names if not manager.match_tasks([name])]
+    if unknown:
+        raise UserError(
+            f"--harness={unknown[0]}: lm_eval has no task of this name; name one of `lm_eval ls "
+            "tasks`, or the folder of its YAML file by --include_path"
+        )
+    tasks: list[Any] = manager.match_tasks(list(names))
+    try:
+        found = simple_evaluate(
+            model=model,
+            tasks=tasks,
+            task_manager=manager,
+            log_samples=False,
+            bootstrap_iters=resamples,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            f"--harness={','.join(names)}: lm_eval cannot run it ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); its data must be here, or fetched"
+        ) from None
+    assert found is not None
+    return dict(found)
+
+
+def _manager(names: tuple[str, ...], include_path: str | None) -> Any:
+    """What knows the tasks. Those of lm_eval itself, thousands of files, are read where one is
+    asked for.
+    """
+    from lm_eval.tasks import TaskManager
+
+    if include_path is not None:
+        if not Path(include_path).is_dir():
+            raise UserError(f"--include_path={include_path}: no such folder; give another")
+        own = TaskManager(include_path=include_path, include_defaults=False)
+        if all(own.match_tasks([name]) for name in names):
+            return own
+    return _every_task(include_path)
+
+
+@cache
+def _every_task(include_path: str | None) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=include_path)
+
+
+def _pair(request: Instance) -> tuple[str, str]:
+    return str(request.args[0]), str(request.args[1])  # type: ignore[misc]
+
+
+def _generation(context: str, settings: Mapping[str, Any]) -> tuple[str, tuple[int, tuple]]:
+    """(context, (tokens at most, texts before which it ends))."""
+    if settings.get("do_sample") and settings.get("temperature", 1.0) != 0:
+        raise UserError(
+            "the harness asks for samples, and only greedy texts are written; set do_sample: false "
+            "in the task's generation_kwargs"
+        )
+    until = settings.get("until") or ()
+    ends = (until,) if isinstance(until, str) else tuple(until)
+    tokens = settings.get("max_gen_toks", settings.get("max_new_tokens", NEW_TOKENS))
+    return str(context), (int(tokens), tuple(end for end in ends if end))

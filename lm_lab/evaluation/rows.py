@@ -1,0 +1,130 @@
+"""Texts cut into rows for a model, and rows of like lengths put into batches of a few shapes, so
+that few programs are compiled.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lm_lab.types import PyTree
+
+BATCHES = 64  # that are sorted by length together
+FIRST_ROOM, GROWTH = 8, 4  # rooms for lengths are 8, 32, 128, ... tokens
+
+
+class Row(NamedTuple):
+    """Tokens that are judged, and those that are given before them."""
+
+    given: Sequence[int]  # at least one
+    target: Sequence[int]
+
+
+class Score(NamedTuple):
+    """Of each token of a row's target."""
+
+    nats: np.ndarray  # f32, log likelihoods
+    greedy: np.ndarray  # bool, whether it was the likeliest
+
+
+class Shape(NamedTuple):
+    """How rows are laid out in a batch."""
+
+    rows: int  # of a batch
+    limits: tuple[int, int]  # the most tokens that are given and judged
+    left: bool = True  # whether what is given ends where the target begins
+    fixed: bool = False  # whether all rows have the limits as their lengths, or nearly
+
+
+# (params, given i32[B G], 1 where there is one, target i32[B T], 1 where there is one) ->
+# (log likelihoods f32[B T], whether likeliest bool[B T])
+Program = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def windows(ids: np.ndarray, start: int, given: int, judged: int) -> Iterator[Row]:
+    """A text as rows of `judged` tokens, each behind up to `given` tokens; each token of the text
+    is judged once. The id `start` stands before the text.
+    """
+    for begin in range(0, len(ids), judged):
+        before = ids[max(0, begin - given) : begin].tolist()
+        if begin < given:
+            before = [start, *before]
+        yield Row(before, ids[begin : begin + judged].tolist())
+
+
+def continuation(
+    given: Sequence[int], target: Sequence[int], limits: tuple[int, int], size: int
+) -> list[Row]:
+    """A continuation as one row of at most `size` tokens, `limits` of them given and judged; what
+    is given is cut from the left. A target that is longer is cut into rows of half that size, each
+    behind what stands before it.
+    """
+    whole, first = [*given, *target], len(given)
+    step = min(limits[1], size - 1)
+    if len(target) > step:
+        step = min(limits[1], size - size // 2)
+    rows = []
+    for begin in range(first, len(whole), step):
+        piece = whole[begin : begin + step]
+        most = min(limits[0], size - len(piece))
+        rows.append(Row(whole[max(0, begin - most) : begin], piece))
+    return rows
+
+
+def scored(program: Program, params: PyTree, rows: Iterable[Row], shape: Shape) -> Iterator[Score]:
+    """The scores of rows, in their order. Rows are read as they are needed, some batches ahead."""
+    source = iter(rows)
+    while part := list(islice(source, BATCHES * shape.rows)):
+        rooms: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, row in enumerate(part):
+            rooms[_rooms(row, shape)].append(place)
+        found: dict[int, Score] = {}
+        for room, places in rooms.items():
+            for first in range(0, len(places), shape.rows):
+                own = places[first : first + shape.rows]
+                scores = _batch(program, params, [part[place] for place in own], room, shape)
+                found |= dict(zip(own, scores))
+        yield from (found[place] for place in range(len(part)))
+
+
+def room(size: int, limit: int) -> int:
+    """The smallest of 8, 32, 128, ... that holds `size` tokens, and `limit` at most."""
+    found = FIRST_ROOM
+    while found < size:
+        found *= GROWTH
+    return min(found, limit)
+
+
+def padded(
+    rows: Sequence[Sequence[int]], shape: tuple[int, int], *, left: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, 1 at each token) i32 of the shape; both are 0 at padding."""
+    ids, there = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for index, row in enumerate(rows):
+        place = slice(shape[1] - len(row), shape[1]) if left else slice(0, len(row))
+        ids[index, place], there[index, place] = row, 1
+    return ids, there
+
+
+def _rooms(row: Row, shape: Shape) -> tuple[int, int]:
+    if shape.fixed:
+        return shape.limits
+    lengths = zip((len(row.given), len(row.target)), shape.limits)
+    given, target = (room(length, limit) for length, limit in lengths)
+    return given, target
+
+
+def _batch(
+    program: Program, params: PyTree, rows: Sequence[Row], rooms: tuple[int, int], shape: Shape
+) -> list[Score]:
+    given = padded([row.given for row in rows], (shape.rows, rooms[0]), left=shape.left)
+    target = padded([row.target for row in rows], (shape.rows, rooms[1]), left=False)
+    found: Any = jax.device_get(program(params, *given, *target))
+    nats_BT, greedy_BT = found
+    return [
+        Score(nats_BT[place, : len(row.target)], greedy_BT[place, : len(row.target)])
+        for place, row in enumerate(rows)
+    ]

@@ -1,0 +1,82 @@
+"""Programs that give the log likelihood of each token of a batch of rows (rows.py)."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lm_lab.adapters import none
+from lm_lab.evaluation.rows import Program
+from lm_lab.evaluation.text_run import TextRun
+from lm_lab.nn.positions import places_within
+from lm_lab.objectives._common import token_nll
+from lm_lab.types import Batch, Examples, Inputs, PyTree
+
+WHOLE = none.make(none.Config())
+
+
+def program(run: TextRun) -> Program:
+    """How the objective of a run reads what is given and what is judged, as a compiled program."""
+    if run.kind.pseudo_likelihood:
+        return jax.jit(_hiding(run))
+    make = _of_pairs(run) if run.of_pairs else _of_stream(run)
+
+    def score(
+        params: PyTree, given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array
+    ) -> tuple[Array, Array]:
+        batch = make(given_BG, there_BG, target_BT, there_BT)
+        return _judged(run, params, batch.inputs, target_BT)
+
+    return jax.jit(score)
+
+
+def _of_stream(run: TextRun):
+    """Given and target are one window, as where whole texts are judged."""
+    scoring = run.kind.text_likelihood
+    assert scoring is not None
+
+    def make(given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array) -> Batch:
+        tokens = jnp.concatenate([given_BG, target_BT], axis=1)
+        segments = jnp.concatenate([there_BG, there_BT], axis=1)
+        examples = Examples(tokens, segments.astype(jnp.float32), segments)
+        return scoring.batch(run.settings, examples, given_BG.shape[1])
+
+    return make
+
+
+def _of_pairs(run: TextRun):
+    """Given is the source of a pair, and the target its target."""
+
+    def make(given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array) -> Batch:
+        sizes = there_BT.astype(jnp.float32)
+        examples = Examples(target_BT, sizes, there_BT, given_BG, there_BG)
+        return run.objective.prepare(jax.random.key(0), examples)
+
+    return make
+
+
+def _judged(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
+    """Only features before targets pass through the readout: they are the last of each row."""
+    variables = WHOLE.variables(params, (), run.compute)
+    features_BLD = run.model.apply(variables, inputs, method="features")
+    features_BTD = features_BLD[:, -target_BT.shape[1] :]
+    logits_BTV = run.model.apply(variables, features_BTD, method="readout")
+    return -token_nll(logits_BTV, target_BT)[0], logits_BTV.argmax(-1) == target_BT
+
+
+def _hiding(run: TextRun) -> Program:
+    """Of a row `given`, the token at the place `target` [B 1] given all others (1910.14659)."""
+
+    def score(
+        params: PyTree, tokens_BG: Array, segments_BG: Array, place_B1: Array, there_B1: Array
+    ) -> tuple[Array, Array]:
+        del there_B1
+        variables = WHOLE.variables(params, (), run.compute)
+        rows = jnp.arange(tokens_BG.shape[0])[:, None]
+        shown_BG = tokens_BG.at[rows, place_B1].set(run.vocabulary.hides)
+        inputs = Inputs(shown_BG, segments_BG, places_within(segments_BG))
+        features_BGD = run.model.apply(variables, inputs, method="features")
+        logits_B1V = run.model.apply(variables, features_BGD[rows, place_B1], method="readout")
+        target_B1 = tokens_BG[rows, place_B1]
+        return -token_nll(logits_B1V, target_B1)[0], logits_B1V.argmax(-1) == target_B1
+
+    return score

@@ -1,0 +1,186 @@
+"""A trained model as tasks ask it: likelihoods of continuations and of whole texts, written texts,
+and outputs of a head on whole texts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import chain, islice, pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lm_lab.contracts import Likelihood, TextModel
+from lm_lab.evaluation import greedy, rows, scoring
+from lm_lab.evaluation.rows import Row, Score, Shape
+from lm_lab.evaluation.text_run import TextRun, require
+from lm_lab.types import Examples, Inputs, PyTree, UserError
+
+Asked = Callable[[PyTree], TextModel]
+
+
+def text_models(run: TextRun) -> Asked:
+    """Parameters -> the model as tasks ask it; programs are compiled once for all parameters, each
+    at its first batch.
+    """
+    program = cache(partial(scoring.program, run))
+    writer, head = greedy.Writer(run), _head(run)
+
+    def model(params: PyTree) -> TextModel:
+        def continuations(pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+            require(run, ["continuations"], "likelihoods of continuations")
+            cut = [_continuation(run, *pair) for pair in pairs]
+            shape = Shape(run.rows, run.limits, left=_left(run))
+            found = rows.scored(program(), params, chain.from_iterable(cut), shape)
+            return [_sum([next(found) for _ in own]) for own in cut]
+
+        def texts(texts: Sequence[str], joined: bool = False) -> list[Likelihood]:
+            require(run, ["texts"], "likelihoods of whole texts")
+            if not joined:
+                ids = run.codec.encode_batch(texts)
+                return [_total(found) for found in token_scores(run, program(), params, ids)]
+            ids = run.codec.encode("".join(texts))
+            (found,) = token_scores(run, program(), params, [ids])
+            return _by_text(run, texts, ids, found)
+
+        def write(prompts: Sequence[str], new_tokens: int, until: Sequence[str]) -> list[str]:
+            require(run, ["write"], "written texts")
+            return writer.write(params, prompts, new_tokens, until)
+
+        def outputs(texts: Sequence[str]) -> np.ndarray:
+            require(run, ["outputs"], "outputs of a head")
+            return np.concatenate(list(_outputs(run, head, params, texts)))
+
+        return TextModel(continuations, texts, write, outputs)
+
+    return model
+
+
+def token_scores(
+    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
+) -> Iterator[Score]:
+    """The scores of all tokens of whole texts, as ids, each judged once."""
+    pseudo = run.kind.pseudo_likelihood
+    limits = run.limits if pseudo else (run.given, run.judged)
+    shape = Shape(run.rows, limits, left=not pseudo, fixed=True)
+    cut, queue = _counted(run, texts)
+    found = rows.scored(program, params, cut, shape)
+    nothing = Score(np.zeros(0, np.float32), np.zeros(0, bool))
+    for first in found:
+        while not queue[0]:
+            yield nothing
+            del queue[0]
+        parts = [first, *islice(found, queue.pop(0) - 1)]
+        yield Score(*map(np.concatenate, zip(*parts)))
+    yield from (nothing for _ in queue)
+
+
+def _counted(run: TextRun, texts: Iterable[np.ndarray]) -> tuple[Iterator[Row], list[int]]:
+    """(the rows of texts, a list to which the number of rows of each is added as it is cut)."""
+    counts: list[int] = []
+    end = run.codec.end_of_document
+
+    def cut() -> Iterator[Row]:
+        for ids in texts:
+            if run.kind.pseudo_likelihood:
+                counts.append(len(ids))
+                windows = range(0, len(ids), run.window)
+                for window in (ids[i : i + run.window].tolist() for i in windows):
+                    yield from (Row(window, [place]) for place in range(len(window)))
+            else:
+                counts.append(-(-len(ids) // run.judged))
+                yield from rows.windows(ids, end, run.given, run.judged)
+
+    return cut(), counts
+
+
+def _continuation(run: TextRun, context: str, continuation: str) -> list[Row]:
+    """The rows of a continuation: tokens of it alone are judged."""
+    end = run.codec.end_of_document
+    if run.of_pairs:
+        return _pair(run, context, continuation.lstrip())
+    before, target = split(run, context, continuation)
+    if run.kind.pseudo_likelihood:
+        whole = [*before, *target][-run.window :]
+        first = max(0, len(whole) - len(target))
+        return [Row(whole, [place]) for place in range(first, len(whole))]
+    return rows.continuation(before or [end], target, run.limits, run.window)
+
+
+def _pair(run: TextRun, source: str, target: str) -> list[Row]:
+    """A source is cut from the left, so that source and target have positions. Raises UserError for
+    a target without any.
+    """
+    given = [*run.codec.of_source(run.as_source(source)).tolist(), run.codec.end_of_document]
+    ids = run.codec.encode(target).tolist()
+    most, longest = run.limits
+    if not run.needs_context and run.max_length is not None:
+        most = min(most, run.max_length - len(ids) + 1)  # one row; its last token is never read
+    if len(ids) > longest or most < 1:
+        raise UserError(
+            f"a continuation has {len(ids)} tokens, and the model positions for {longest}; shorten "
+            f"it: {target[:40]!r}"
+        )
+    return [Row(given[-most:], ids)] if ids else []
+
+
+def split(run: TextRun, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """(ids of the context, ids of the continuation), as lm_eval cuts them: spaces at the end of the
+    context go to the continuation, and its ids are those of both together behind those of the
+    context.
+    """
+    trimmed = context.rstrip()
+    continuation = context[len(trimmed) :] + continuation
+    before = run.codec.encode(trimmed).tolist()
+    return before, run.codec.encode(trimmed + continuation).tolist()[len(before) :]
+
+
+def _left(run: TextRun) -> bool:
+    return not (run.kind.pseudo_likelihood or run.of_pairs)
+
+
+def _sum(parts: Sequence[Score]) -> Likelihood:
+    nats = float(sum(part.nats.sum(dtype=np.float64) for part in parts))
+    return Likelihood(
+        nats, sum(len(part.nats) for part in parts), all(part.greedy.all() for part in parts)
+    )
+
+
+def _total(score: Score) -> Likelihood:
+    return _sum([score])
+
+
+def _by_text(run: TextRun, texts: Sequence[str], ids: np.ndarray, found: Score) -> list[Likelihood]:
+    """The scores of the tokens of joined texts, by the text in which each token begins."""
+    sizes = np.asarray(run.codec.bytes_of, np.float64)[ids]
+    begins = np.cumsum(sizes) - sizes
+    ends = np.cumsum([len(text.encode()) for text in texts])
+    of = np.minimum(np.searchsorted(ends, begins, side="right"), len(texts) - 1)
+    bounds = np.searchsorted(of, np.arange(len(texts) + 1))
+    return [
+        _total(Score(found.nats[first:last], found.greedy[first:last]))
+        for first, last in pairwise(bounds)
+    ]
+
+
+def _head(run: TextRun) -> Callable[..., Array]:
+    def outputs(params: PyTree, tokens_BL: Array, segments_BL: Array) -> Array:
+        labels_B = jnp.zeros(tokens_BL.shape[0])
+        examples = Examples(tokens_BL, labels_B[:, None] * tokens_BL, segments_BL, labels=labels_B)
+        inputs: Inputs = run.objective.prepare(jax.random.key(0), examples).inputs
+        return run.model.apply(scoring.WHOLE.variables(params, (), run.compute), inputs)[:, 0]
+
+    return jax.jit(outputs)
+
+
+def _outputs(
+    run: TextRun, head: Callable[..., Array], params: PyTree, texts: Sequence[str]
+) -> Iterator[np.ndarray]:
+    """f32[rows C] a batch. A text of more tokens than the run's texts had is cut at its end."""
+    end = run.codec.end_of_document
+    for first in range(0, len(texts), run.rows):
+        ids = run.codec.encode_batch(texts[first : first + run.rows])
+        own = [[*each.tolist()[: run.length - 1], end] for each in ids]
+        found = head(params, *rows.padded(own, (run.rows, run.length), left=False))
+        yield np.asarray(found)[: len(own)]

@@ -1,0 +1,100 @@
+"""What judging by text needs to know of a run, and what the run can be asked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lm_lab.contracts import Ability, Model, Objective
+from lm_lab.types import Codec, ObjectiveFunctions, Scope, UserError, Vocabulary
+
+LONGEST = 2**20  # tokens of a target, where nothing limits them
+
+
+class TextRun(NamedTuple):
+    """A run whose model is asked by text."""
+
+    model: Model
+    kind: Objective
+    settings: Any  # of the objective
+    objective: ObjectiveFunctions
+    vocabulary: Vocabulary
+    codec: Codec
+    scope: Scope
+    needs_context: bool
+    compute: str  # dtype of matrix products
+    window: int  # tokens of a window of a stream, what is judged and what is given
+    length: int  # of the run's data
+    context_length: int  # of sources of pairs
+    rows: int  # of a batch
+    max_length: int | None  # tokens for which the model has positions; None: any
+    stops: tuple[int, ...]  # ids that end a written text, end_of_document first
+    as_source: Callable[[str], str]  # a text in the form in which sources of pairs were trained on
+    stride: int | None = None  # tokens from one window to the next; None: as the objective has it
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether contexts are sources and continuations targets."""
+        return self.kind.consumes == "pairs"
+
+    @property
+    def given(self) -> int:
+        """Tokens of a window of a whole text that are only given. Raises UserError for a stride
+        that leaves none, or that an encoder's context does not have.
+        """
+        scoring = self.kind.text_likelihood
+        assert scoring is not None
+        if self.stride is None:
+            return scoring.given(self.settings, self.length)
+        if self.needs_context or self.stride >= self.window:
+            why = f"is not below a window of {self.window} tokens; lower it"
+            if self.needs_context:
+                why = "is not for models whose encoder reads what is given; leave it out"
+            raise UserError(f"config.evaluation.stride {self.stride} {why}")
+        return self.window - self.stride
+
+    @property
+    def judged(self) -> int:
+        """Tokens from one window of a whole text to the next."""
+        return self.window - self.given
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The most tokens that a row gives, and that it judges."""
+        if self.kind.pseudo_likelihood:
+            return self.window, 1
+        if self.of_pairs:
+            return self.context_length, self.max_length or LONGEST
+        if self.needs_context:
+            return self.given, self.judged
+        return self.window - 1, self.window - 1
+
+
+def lacks(run: TextRun, ability: Ability) -> str | None:
+    """Why a run cannot be asked for something; None where it can."""
+    kind = run.kind
+    if ability == "outputs":
+        return None if kind.head else "has no head on whole texts; name a run of classification"
+    if kind.head is not None:
+        return "learnt labels of texts, and gives no likelihood of them; name the task labelled"
+    if ability == "write":
+        if run.scope != "causal":
+            return "sees more than the past, and writes nothing; name a causal one"
+        if run.needs_context and kind.prompt is None:
+            return "learnt nothing to go on from; name a run of continuation or seq2seq"
+        return None
+    if kind.text_likelihood is not None or kind.pseudo_likelihood:
+        return None
+    if run.of_pairs and kind.prompt is not None:
+        if ability == "continuations":
+            return None
+        return "learnt targets given their sources, and gives no likelihood of a whole text"
+    return (
+        "restores or relates parts of a text, and gives no likelihood; name a run of causal, "
+        "prefix, continuation, seq2seq or masked"
+    )
+
+
+def require(run: TextRun, abilities: Sequence[Ability], where: str) -> None:
+    """Raises UserError where a run cannot be asked for one of these."""
+    for ability in abilities:
+        if why := lacks(run, ability):
+            raise UserError(f"{where}: the run's model {why}")

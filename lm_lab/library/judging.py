@@ -1,0 +1,105 @@
+"""Runs judged by tasks and by whole texts, alone or two against each other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_lab import registry
+from lm_lab.contracts import Scores, TextModel
+from lm_lab.evaluation import bootstrap
+from lm_lab.evaluation.text_model import text_models
+from lm_lab.evaluation.text_run import TextRun
+from lm_lab.runs import reading
+from lm_lab.schema import Chosen, build, suggest
+from lm_lab.train.asking import prepare, text_run
+from lm_lab.train.experiment import Evaluation
+from lm_lab.train.task import Task
+from lm_lab.train.whole import of_heldout
+from lm_lab.types import PyTree, UserError
+
+
+class Subject:
+    """A run that is judged: its model is compiled once for all questions."""
+
+    def __init__(self, directory: Path, task: Task, params: PyTree) -> None:
+        """Computes nothing yet."""
+        self.task, self.params = task, params
+        self.run: TextRun = text_run(task, directory)
+        self.model: TextModel = text_models(self.run)(params)
+
+    def by_tasks(self, chosen: Mapping[str, Chosen], where: str) -> dict[str, Scores]:
+        """What tasks find, by label. Raises UserError before any of them is put."""
+        prepared = prepare(self.run, chosen, where)
+        return {label: task.scores(self.model) for label, task in prepared.items()}
+
+    def by_heldout(self) -> dict[str, Scores]:
+        """What all held-out text costs, by name; of a mixture each source by itself."""
+        wholes = of_heldout(self.task, self.run)
+        return {name: whole(self.params) for name, whole in wholes.items()}
+
+
+def chosen_tasks(tasks: Mapping[str, Any], where: str) -> dict[str, Chosen]:
+    """Tasks with their settings from plain values: {"blimp": {"name": "minimal_pairs", ...}}.
+    Raises UserError.
+    """
+    return dict(build(Evaluation, {"tasks": dict(tasks)}, where).tasks)
+
+
+def named_tasks(words: Sequence[str], own: Mapping[str, Chosen]) -> dict[str, Chosen]:
+    """Tasks as a command line names them: a label of the run's config, NAME=FILE of a task with its
+    data and defaults, or a JSON file of tasks by label, as a config has them. Raises UserError.
+    """
+    found: dict[str, Chosen] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if equals:
+            registry.load("evaluation.tasks", name, "--tasks")
+            found |= chosen_tasks(
+                {name.rpartition(".")[2]: {"name": name, "path": path}}, "--tasks"
+            )
+        elif word in own:
+            found[word] = own[word]
+        elif word.endswith(".json"):
+            found |= chosen_tasks(_read(Path(word).expanduser()), f"--tasks={word}")
+        else:
+            raise UserError(
+                f"--tasks={word}: the run's config has no such task; give NAME=FILE (of "
+                f"{', '.join(registry.names('evaluation.tasks'))}), or a JSON file of tasks; "
+                f"{suggest(word, list(own))}"
+            )
+    return found
+
+
+def lines(label: str, scores: Scores) -> list[str]:
+    """A line for each metric, with its interval over documents."""
+    count = bootstrap.documents(scores.statistics)
+    return [
+        f"{label} {metric} {shown(found)} of {count:,} documents"
+        for metric, found in bootstrap.intervals(scores).items()
+    ]
+
+
+def differences(label: str, one: Scores, other: Scores) -> list[str]:
+    """A line for each metric: the first minus the second, drawn in pairs. Raises UserError."""
+    try:
+        found = bootstrap.differences(one, other)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from None
+    return [f"{label} {metric} difference {shown(each)}" for metric, each in found.items()]
+
+
+def shown(found: bootstrap.Estimate) -> str:
+    """A value with its 95 % interval, where there is one."""
+    interval = f" [{found.low:.4f}, {found.high:.4f}]" if found.low == found.low else ""
+    return f"{found.value:.4f}{interval}"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(reading.read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--tasks={path}: cannot read it ({error}); give a JSON file") from None
+    if not isinstance(found, dict):
+        raise UserError(f"--tasks={path}: is no JSON object of tasks by label; mend it")
+    return found

@@ -1,0 +1,109 @@
+"""A run's model as tasks ask it by text, and the tasks of its config."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_lab import registry
+from lm_lab.contracts import Scores, TextModel
+from lm_lab.evaluation.text_model import Asked, text_models
+from lm_lab.evaluation.text_run import TextRun, require
+from lm_lab.schema import Chosen
+from lm_lab.train import carried
+from lm_lab.train.task import Task
+from lm_lab.types import PyTree, UserError
+
+WHERE = "config.evaluation.tasks"
+TAKEN = ("heldout", "heldout_whole", "heldout_average", "test")  # labels that stand for text
+
+
+Measure = Callable[[TextModel], Scores]
+
+
+class Prepared(NamedTuple):
+    """A task whose files are read."""
+
+    where: str  # its key, in errors
+    measure: Measure
+
+    def scores(self, model: TextModel) -> Scores:
+        """What it finds. Raises UserError, which names the key."""
+        try:
+            return self.measure(model)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+
+
+class Questions(NamedTuple):
+    """Tasks that are ready to be put to a model."""
+
+    asked: Asked
+    by_label: Mapping[str, Prepared]
+
+    def put(self, params: PyTree) -> dict[str, Scores]:
+        """What each task finds of a model with these parameters."""
+        model = self.asked(params)
+        return {label: task.scores(model) for label, task in self.by_label.items()}
+
+
+def text_run(task: Task, directory: Path | None = None) -> TextRun:
+    """What judging by text needs of a bound run; `directory` is where it lies, or the run that it
+    begins with, whose model may have ends of its own.
+    """
+    experiment, kind = task.experiment, task.objective_kind
+    initial = experiment.train.initial
+    place = directory or (None if initial is None else Path(initial))
+    ends = [] if place is None else carried.ends(place)
+    length = experiment.data.length
+    context = experiment.data.context_length or length
+    return TextRun(
+        model=task.model,
+        kind=kind,
+        settings=experiment.objective,
+        objective=task.objective,
+        vocabulary=task.vocabulary,
+        codec=task.codec,
+        scope=task.family.scope_of(experiment.model),
+        needs_context=task.family.needs_context,
+        compute=experiment.precision.compute,
+        window=task.window[0],
+        length=length,
+        context_length=context,
+        rows=experiment.train.batch_size,
+        max_length=task.family.max_length(experiment.model),
+        stops=tuple(dict.fromkeys([task.codec.end_of_document, *ends])),
+        as_source=partial(_as_source, task),
+        stride=experiment.evaluation.stride,
+    )
+
+
+def questions(task: Task) -> Questions:
+    """The tasks of a run's config. Raises UserError, before training, for files that cannot be
+    read, tasks that the model cannot be asked, and labels that stand for something else.
+    """
+    run = text_run(task)
+    for label, _ in task.experiment.evaluation.tasks:
+        if label in (*TAKEN, *task.eval_objectives) or label.endswith("_selection"):
+            raise UserError(f"{WHERE}.{label}: eval/{label} is of held-out text; rename the task")
+    chosen = dict(task.experiment.evaluation.tasks)
+    return Questions(text_models(run), prepare(run, chosen, WHERE))
+
+
+def prepare(run: TextRun, chosen: Mapping[str, Chosen], where: str) -> dict[str, Prepared]:
+    """Tasks by label, their files read. Raises UserError that begins with `where` and the label."""
+    prepared = {}
+    for label, (name, settings) in chosen.items():
+        key = f"{where}.{label}"
+        task = registry.load("evaluation.tasks", name, f"{key}.name")
+        require(run, task.needs, key)
+        try:
+            prepared[label] = Prepared(key, task.prepare(settings))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+    return prepared
+
+
+def _as_source(task: Task, text: str) -> str:
+    corpus = task.text.corpus
+    return corpus.source.as_source(corpus.settings, text)

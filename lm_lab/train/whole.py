@@ -1,0 +1,106 @@
+"""The likelihood of all held-out text, each token once: of a stream behind a sliding window, of
+records each by itself. By document, so that intervals can be taken.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lm_lab.contracts import Scores
+from lm_lab.data.loader import Split, eval_set
+from lm_lab.evaluation import likelihood, scoring
+from lm_lab.evaluation.text_model import token_scores
+from lm_lab.evaluation.text_run import TextRun, require
+from lm_lab.train.task import Task
+from lm_lab.types import Batch, Examples, PyTree, Sums
+
+NAME = "heldout_whole"
+FEWEST = 10  # documents of which an interval is taken; fewer are cut into stretches
+STRETCHES = 100
+
+Whole = Callable[[PyTree], Scores]
+
+
+def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
+    """By name parameters -> what all held-out text costs: heldout_whole, and of a mixture that of
+    each source, heldout_whole/LABEL. The program is compiled at its first batch, for all.
+
+    Raises UserError for an objective that gives no likelihood of a stream.
+    """
+    sources = {
+        f"{NAME}/{label}" if label else NAME: sides.heldout
+        for label, sides in task.dataset.sources.items()
+    }
+    if task.objective_kind.consumes != "stream":
+        by_row = _by_row(task)
+        return {name: partial(_of_records, task, by_row, split) for name, split in sources.items()}
+    require(run, ["texts"], "config.evaluation.whole")
+    program = scoring.program(run)
+    return {name: partial(_of_stream, run, program, split) for name, split in sources.items()}
+
+
+def _of_stream(run: TextRun, program: Any, split: Split, params: PyTree) -> Scores:
+    """Documents follow each other as in training, or stand alone where they are isolated."""
+    tokens, ends = split.tokens, split.end_of_document
+    stops = np.flatnonzero(np.asarray(tokens) == ends) + 1
+    if not len(stops) or stops[-1] != len(tokens):
+        stops = np.append(stops, len(tokens))
+    alone = split.isolate_documents or run.kind.pseudo_likelihood
+    texts = _cut(tokens, stops) if alone else iter([tokens])
+    nats = np.concatenate([score.nats for score in token_scores(run, program, params, texts)])
+    if len(stops) < FEWEST:
+        stops = np.unique(np.linspace(0, len(tokens), STRETCHES + 1).astype(np.int64))[1:]
+    begins = np.concatenate([[0], stops[:-1]])
+    statistics = {
+        "nll": -np.add.reduceat(nats.astype(np.float64), begins),
+        "weight": np.diff(stops, prepend=0).astype(np.float64),
+        "bytes": np.add.reduceat(split.bytes_of[np.asarray(tokens)].astype(np.float64), begins),
+    }
+    return Scores(statistics, partial(rates, "pseudo_" if run.kind.pseudo_likelihood else ""))
+
+
+def _cut(tokens: np.ndarray, stops: np.ndarray) -> Iterator[np.ndarray]:
+    first = 0
+    for stop in stops:
+        yield tokens[first:stop]
+        first = stop
+
+
+def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: PyTree) -> Scores:
+    """Sums of each pair or labelled text, by the objective that was trained."""
+    examples = eval_set(task.batches(split, 0), 0)
+    batches = [jax.tree.map(lambda x, i=i: x[i], examples) for i in range(len(examples.tokens))]
+    found = [jax.device_get(by_row(params, batch)) for batch in batches]
+    sums: dict[str, np.ndarray] = {
+        name: np.concatenate([np.asarray(each[name], np.float64) for each in found])
+        for name in found[0]
+    }
+    there = sums["weight"] > 0
+    return Scores({name: own[there] for name, own in sums.items()}, partial(rates, ""))
+
+
+def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
+    """(parameters, examples [B ...]) -> the objective's sums [B] of each row."""
+    compute = task.experiment.precision.compute
+
+    def of_row(logits: Array, row: Batch) -> Sums:
+        alone = jax.tree.map(lambda x: x[None], row)
+        return task.objective.loss(logits[None], alone)
+
+    def sums(params: PyTree, examples: Examples) -> Sums:
+        batch = task.objective.prepare(jax.random.key(0), examples)
+        logits = task.model.apply(scoring.WHOLE.variables(params, (), compute), batch.inputs)
+        return jax.vmap(of_row)(jnp.asarray(logits), batch)
+
+    return jax.jit(sums)
+
+
+def rates(prefix: str, statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """nll in nats a target, and bits_per_byte, with a prefix; of labels accuracy too."""
+    found = likelihood.rates({name: values.sum() for name, values in statistics.items()})
+    return {f"{prefix}{name}": value for name, value in found.items()}
