@@ -7,10 +7,9 @@ nothing: lm_lab/data/sources/associative_recall.py.
 Published: attention solves it at any width; recurrent models need a width that grows with the pairs
            (2312.04927)
 Command:   lm-lab train --config=configs/mqar.py:decoder --workdir=runs/mqar_decoder
-Cost:      2 CPU-minutes on one core (decoder), 4.7e12 FLOPs
-Result:    the decoder loses 2.444 bits a byte of held-out documents;
-           the floor is 2.383, and 3.383 without any recall. The others were not run to
-           the end
+Cost:      two CPU-minutes on one core (decoder, 4.7e12 FLOPs)
+Result:    bits a byte of held-out documents, one seed: decoder 2.444, LSTM 3.002; the floor is
+           2.383, and 3.383 without any recall. Mamba was not run to the end
 """
 
 from ml_collections import ConfigDict

@@ -106,7 +106,7 @@ CASES = (
     Case(
         "the same, tuned",
         PORIAN_FILE,
-        PORIAN,
+        f"{PORIAN} (m)",
         keep=where(hparams="tuned"),
         published={"a, approach 2": 0.5},
     ),
@@ -117,6 +117,17 @@ CASES = (
         "2412.04403",
         "accuracy_sigmoid",
         {"loss": "hellaswag_bpb:bits/byte", "accuracy": "hellaswag_acc"},
+    ),
+    *(
+        Case(
+            f"{family}, HellaSwag by compute",
+            "obsscaling_base_llm.csv",
+            "2405.10938",
+            "accuracy_compute",
+            {"flops": "FLOPs (1E21):1e21", "accuracy": "HellaSwag"},
+            where(**{"Model Family": family}),
+        )
+        for family in ("Pythia", "OPT", "Cerebras-GPT", "Qwen1.5")
     ),
 )
 

@@ -20,6 +20,7 @@ from lm_lab.scaling.points import Points, make_points
 from lm_lab.scaling.surface import HUBER, SurfaceFit, fit_surface, resample_surfaces
 
 STARTS, DRAWS = 4500, 2000
+PATIENT = {"ftol": 1e-12, "maxiter": 2000}
 AXES = (np.arange(-1, 1.1, 0.5), *(np.arange(0, 26, 5.0), np.arange(0, 2.1, 0.5)) * 2)  # theta's
 
 
@@ -32,9 +33,14 @@ def table() -> Points:
     return make_points(params, tokens, flops, surface(params, tokens) * np.exp(noise))
 
 
-def l_bfgs(points: Points, weight: np.ndarray, start: np.ndarray) -> float:
-    """The objective that L-BFGS reaches with analytic gradients in the published coordinates."""
+def l_bfgs(
+    points: Points, start: np.ndarray, weight: np.ndarray | None = None, **options: float
+) -> tuple[float, np.ndarray]:
+    """The weighted sum of Huber(1e-3) on log loss that L-BFGS ends with, and its theta, with
+    analytic gradients by log-sum-exp in the published, uncentred coordinates; the tests' reference.
+    """
     x, y, z = np.log(points.params), np.log(points.tokens), np.log(points.loss)
+    weights = np.ones(len(z)) if weight is None else weight
 
     def value_and_gradient(theta):
         e, a, alpha, b, beta = theta
@@ -43,13 +49,11 @@ def l_bfgs(points: Points, weight: np.ndarray, start: np.ndarray) -> float:
         shares, residual = np.exp(logs - total), total - z
         inner = np.minimum(np.abs(residual), HUBER)
         slopes = np.stack([shares[0], shares[1], -x * shares[1], shares[2], -y * shares[2]])
-        pull = weight * np.clip(residual, -HUBER, HUBER)
-        return np.sum(weight * inner * (np.abs(residual) - inner / 2)), slopes @ pull
+        pull = weights * np.clip(residual, -HUBER, HUBER)
+        return np.sum(weights * inner * (np.abs(residual) - inner / 2)), slopes @ pull
 
-    options = {"ftol": 1e-12, "maxiter": 2000}
-    return float(
-        minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).fun
-    )
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    return float(found.fun), found.x
 
 
 def main() -> None:
@@ -71,10 +75,10 @@ def main() -> None:
         began = time.process_time()
         for draw in range(options.sample):
             start = np.array([rng.choice(axis) for axis in AXES])
-            ended = l_bfgs(points, np.ones(count), start)
+            ended, _ = l_bfgs(points, start, **PATIENT)
             lower += ended < fit.objective * (1 - 1e-9)
             weight = np.bincount(index[draw], minlength=count).astype(np.float64)
-            l_bfgs(points, weight, fit.theta)
+            l_bfgs(points, fit.theta, weight, **PATIENT)
         theirs.append((time.process_time() - began) / options.sample)
     # a start costs a fit from afar; a draw one from the fit, and two from afar are left uncounted
     scaled = np.median(theirs) / 2 * (STARTS + DRAWS)

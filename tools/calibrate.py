@@ -3,6 +3,7 @@
 
     python tools/calibrate.py                       # all, 100 simulations each: some CPU-minutes
     python tools/calibrate.py --only=rate,envelope --simulations=20
+    python tools/calibrate.py --only=rate --write   # into the table of docs/, over the same rows
 
 Coverage is the share of simulations whose 90 % interval holds the true value; width is the median
 of the interval's width over the true value. A share of 100 simulations has a standard error of 3
@@ -132,6 +133,20 @@ def measured(case: Case, simulations: int) -> list[str]:
     return rows
 
 
+def joined(kept: Sequence[str], measured: Sequence[str]) -> list[str]:
+    """The lines of a table, with those measured in the place of the same law, table and parameter,
+    or at its end.
+    """
+    rows = {_key(line): line for line in kept if line.strip()}
+    return list(
+        (rows | {_key(line): line for text in measured for line in text.split("\n")}).values()
+    )
+
+
+def _key(line: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in line.split("|")[1:4])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -152,9 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("\n".join(rows), flush=True)
             lines += rows
     if options.write:
-        text = DOCS.read_text()
-        before, mark, _ = text.partition("<!-- table -->\n")
-        DOCS.write_text(before + mark + "\n" + "\n".join(lines) + "\n")
+        before, mark, after = DOCS.read_text().partition("<!-- table -->\n")
+        kept = after.splitlines() if laws or tables else []
+        DOCS.write_text(before + mark + "\n" + "\n".join(joined(kept, lines)) + "\n")
 
 
 if __name__ == "__main__":

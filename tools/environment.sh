@@ -30,8 +30,10 @@ install() {
     [[ -d $venv ]] || "$python" -m venv "$venv" || fail "cannot make $venv"
     # The variables hold what builds packages (setuptools) to the same releases; newer pips read the second one.
     PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        "$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".${extra:+[$extra]}" ||
+        "$venv/bin/python" -m pip install --quiet --no-compile -c constraints.txt -e ".${extra:+[$extra]}" ||
         fail "pip could not install lm_lab (its message is above); run $0 again once that is mended"
+    # pip compiles to bytecode on one core, this does on all; files of other Pythons do not compile, and need not
+    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || true
     echo "$packages" >"$venv/packages-$extra"
     echo "$home" >"$venv/home"
 }

@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
 
 from lm_lab import config as configs
 from lm_lab.data.text import Texts
 from lm_lab.library.workers import worker_command
 from lm_lab.runs.sweep import Planned
+from lm_lab.sweeps.executors.local import core_count
 from lm_lab.sweeps.groups import program
 from lm_lab.train.program import Program, assemble, steps_of
 from lm_lab.train.task import Task, bind
 from lm_lab.types import UserError
 
 HORIZON = ("budget_flops", "tokens", "steps")  # settings of train that say how long a run is
+MOST_PROCESSES = 4  # that count; each takes a second to start
+T = TypeVar("T")
 Columns = dict[str, Any]
 """Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
 flops; empty where the run cannot be counted.
@@ -43,14 +49,30 @@ def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
 
 
 def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[str, Columns]:
-    """`count_here` in a process of its own, on the CPU: a launcher that touched an accelerator
-    would keep its memory from the workers.
+    """`count_here` in a few processes of their own, on the CPU: a launcher that touched an
+    accelerator would keep its memory from the workers.
 
-    Raises UserError where that process ends without an answer.
+    Raises UserError where a process ends without an answer.
     """
+    programs: dict[str, list[Planned]] = {}
+    for run in planned:
+        programs.setdefault(_step_of(run.config), []).append(run)
+    parts = [
+        list(chain(*part))
+        for part in _dealt([*programs.values()], min(core_count(), MOST_PROCESSES))
+    ]
+    with ThreadPoolExecutor(max(1, len(parts))) as pool:
+        return dict(chain(*pool.map(partial(_count_part, trusted), parts)))
+
+
+def _dealt(cards: Sequence[T], hands: int) -> list[Sequence[T]]:
+    return [part for hand in range(hands) if (part := cards[hand::hands])]
+
+
+def _count_part(trusted: Collection[str], part: Sequence[Planned]) -> list[tuple[str, Columns]]:
     answer = subprocess.run(
         worker_command(trusted, "count"),
-        input=json.dumps([run.config for run in planned]),
+        input=json.dumps([run.config for run in part]),
         capture_output=True,
         text=True,
         check=False,
@@ -60,7 +82,13 @@ def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[st
         lines = answer.stderr.strip().splitlines() or ["it says nothing"]
         raise UserError(f"the sizes of the runs cannot be counted: {lines[-1]}")
     columns = json.loads(answer.stdout.splitlines()[-1])
-    return {run.name: own for run, own in zip(planned, columns, strict=True)}
+    return [(run.name, own) for run, own in zip(part, columns, strict=True)]
+
+
+def _step_of(config: Mapping[str, Any]) -> str:
+    """A key that is equal for runs that differ in their length, seed and rates."""
+    train = {key: value for key, value in config["train"].items() if key not in HORIZON}
+    return program({**config, "train": train})
 
 
 def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
@@ -70,8 +98,7 @@ def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
     programs: dict[str, Program | None] = {}
     texts, found = Texts(), []
     for config in values:
-        train = {key: value for key, value in config["train"].items() if key not in HORIZON}
-        key = program({**config, "train": train})
+        key = _step_of(config)
         try:
             task = bind(*configs.resolve(configs.wrap(config), stored=True), texts)
             if key not in programs:

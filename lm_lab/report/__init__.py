@@ -45,9 +45,9 @@ def write(directory: Path) -> Path:
         record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
-        atomic_write(
-            path, html
-        )  # last and atomically: to a launch, a page newer than the results is up to date
+        page.remove_stale(path, html)
+        # last and atomically: to a launch, a page newer than the results is up to date
+        atomic_write(path, html)
     except OSError as error:
         raise UserError(
             f"{directory}: cannot write the report ({error.strerror}); check its permissions and "

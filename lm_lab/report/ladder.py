@@ -22,7 +22,7 @@ def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
     """
     results = {name: collapse(_curves(rungs, sweep)) for name, rungs in ladders.items()}
     found = {name: each for name, each in results.items() if isinstance(each, Collapse)}
-    return [_figure(found), _table(results)] if found else []
+    return [_figure(found, ladders), _table(results)] if found else []
 
 
 def best_runs(rows: Sequence[Row]) -> Rungs:
@@ -54,7 +54,7 @@ def _curves(rungs: Rungs, sweep: Sweep) -> list[Curve]:
     return made
 
 
-def _figure(found: Mapping[str, Collapse]) -> Figure:
+def _figure(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Figure:
     return Figure(
         "collapse",
         "Normalised training curves",
@@ -63,12 +63,12 @@ def _figure(found: Mapping[str, Collapse]) -> Figure:
         "noise of seeds (grey; 2507.02119). E is the loss that brings the curves nearest together. "
         "Apart: their relative standard deviation, root mean square over the run.",
         "Normalised training loss against progress, a line a budget.",
-        lambda: draw(found),
+        lambda: draw(found, ladders),
     )
 
 
-def draw(found: Mapping[str, Collapse]) -> Drawing:
-    """A panel a ladder, three in a row."""
+def draw(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Drawing:
+    """A panel a ladder, three in a row; the start of a line can be pointed at."""
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure, panels = style.panels(
@@ -77,7 +77,7 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
     heights = [height for each in found.values() for curve in each.curves for height in curve]
     low, top = min(heights), max(heights)
     for axes, (name, each) in zip(panels, found.items()):
-        _panel(axes, each)
+        _panel(axes, each, ladders[name])
         seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
         title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
         axes.set_title(style.literal(title), fontsize=8)
@@ -91,13 +91,25 @@ def draw(found: Mapping[str, Collapse]) -> Drawing:
     return figure
 
 
-def _panel(axes: Axes, each: Collapse) -> None:
+def _panel(axes: Axes, each: Collapse, rungs: Rungs) -> None:
     budgets = [float(rung) for rung in each.rungs]
     colours = style.budget_colours(budgets)
     for compute, curve in zip(budgets, each.curves):
         label = f"{style.math_power(compute)} FLOPs"
         look = {"color": colours[compute], "linewidth": 1.1, "label": label}
         marks.curve(axes, each.x, curve, f"{compute:g} FLOPs", **look)
+        own = next((runs for rung, runs in rungs.items() if f"{rung:g}" == f"{compute:g}"), ())
+        first = next(place for place, height in enumerate(curve) if np.isfinite(height))
+        marks.points(
+            axes,
+            [each.x[first]],
+            [curve[first]],
+            f"{compute:g} FLOPs, start",
+            words=[f"{formatting.power(compute)} FLOPs, {formatting.many(len(own), 'run')}"],
+            runs=[own],
+            color=colours[compute],
+            markersize=3,
+        )
     mean = np.mean(each.curves, axis=0)
     if each.noise is not None:
         half = mean * np.array(each.noise)

@@ -60,13 +60,14 @@ def estimates(
     words: Sequence[str] = (),
     runs: Sequence[Sequence[str]] = (),
     cap: float = 2.5,
+    within: tuple[float, float] = (-math.inf, math.inf),
     **look: Any,
 ) -> None:
-    """Draws estimates at `places` of the other axis, with their intervals as capped bars; `words`
-    and `runs` say what each is.
+    """Draws estimates at `places` of the other axis, with their intervals as capped bars, arrows
+    where these leave the limits `within`; `words` and `runs` say what each is.
     """
     for place, (other, value) in enumerate(zip(places, values)):
-        style.bar(axes, value, other, look["color"], along=along, cap=cap)
+        style.bar(axes, value, other, look["color"], along=along, cap=cap, within=within)
         x, y = (value.value, other) if along == "x" else (other, value.value)
         note, names = words[place] if words else "", tuple(runs[place]) if runs else ()
         _record(axes, style.Mark(series, x, y, value.low, value.high, note, names, True))

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure as Drawing
 from lm_lab.report import marks, style
 from lm_lab.runs import durable
 
+_LINK = re.compile(r'<a href="figures/([\w-]+\.(?:svg|png|pdf|csv))">')
 _LONG = 34  # characters in a table cell above which its text wraps
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 
@@ -147,6 +148,16 @@ def render(
         resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8")
     )
     return template.substitute(title=escape(name), body="\n".join(parts))
+
+
+def remove_stale(path: Path, page: str) -> None:
+    """Removes the figures' files that the report at `path` links to and the new `page` does not;
+    what else lies in the folder is not a report's.
+    """
+    if path.is_file():
+        linked = _LINK.findall(path.read_text(encoding="utf-8", errors="replace"))
+        for name in set(linked) - set(_LINK.findall(page)):
+            (path.parent / "figures" / name).unlink(missing_ok=True)
 
 
 def _answer(report: Report) -> str:

@@ -13,6 +13,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
@@ -136,24 +138,41 @@ def literal(words: str) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> bytes:
-    """Writes name.png (200 dpi), name.pdf and name.svg into the folder; returns the SVG's bytes."""
+    """Writes name.png (200 dpi), name.pdf and name.svg into the folder; returns the SVG's bytes.
+
+    It is laid out once and drawn once a kind: `savefig` would draw twice, to lay out again, and at
+    another resolution than the layout's every formula would be parsed anew.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not for each kind of file
+    figure.dpi = matplotlib.rcParams["savefig.dpi"]
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
     drawn = {}
-    for form, metadata in {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None, "Producer": None, "Creator": "lm_lab"},
-        "svg": {"Date": None, "Creator": "lm_lab"},
-    }.items():
-        with io.BytesIO() as memory, matplotlib.rc_context({"svg.hashsalt": salt}):
-            figure.savefig(memory, format=form, metadata=metadata)
-            drawn[form] = memory.getvalue()
-        durable.replace(
-            folder / f"{name}.{form}", drawn[form]
-        )  # unlink first: a symbolic link at this path must not redirect the write
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
+        for form, write in (("png", _png), ("svg", _svg), ("pdf", _pdf)):
+            with io.BytesIO() as memory:
+                write(figure, memory)
+                drawn[form] = memory.getvalue()
+    FigureCanvasAgg(figure)
+    for form, content in drawn.items():
+        # unlinked first: a symbolic link at this path must not redirect the write
+        durable.replace(folder / f"{name}.{form}", content)
     return drawn["svg"]
+
+
+def _png(figure: Figure, file: io.BytesIO) -> None:
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+
+
+def _svg(figure: Figure, file: io.BytesIO) -> None:
+    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": "lm_lab"})
+
+
+def _pdf(figure: Figure, file: io.BytesIO) -> None:
+    made_by = {"CreationDate": None, "Producer": None, "Creator": "lm_lab"}
+    FigureCanvasPdf(figure).print_pdf(file, metadata=made_by)
 
 
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
@@ -254,26 +273,29 @@ def bar(
     *,
     along: Literal["x", "y"],
     cap: float = 2.5,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Draws the interval of an estimate, if it has one, as a capped bar."""
+    """Draws the interval of an estimate, if it has one, as a capped bar; an end that lies beyond
+    the limits `within` is an arrow at the limit.
+    """
     if estimate.low is None or estimate.high is None:
         return
-    x, y = (
-        ([estimate.low, estimate.high], [across] * 2)
-        if along == "x"
-        else ([across] * 2, [estimate.low, estimate.high])
-    )
-    ends = "|" if along == "x" else "_"
-    axes.plot(
-        x,
-        y,
-        color=colour,
-        linewidth=1.1,
-        marker=ends,
-        markersize=2 * cap,
-        markeredgewidth=1.1,
-        zorder=4,
-    )
+    least, most = within
+    low, high = max(estimate.low, least), min(estimate.high, most)
+    ends = [(low, estimate.low < least, "<v"), (high, estimate.high > most, ">^")]
+    look = {"color": colour, "linewidth": 1.1, "zorder": 4}
+    axes.plot(*_placed([low, high], across, along), **look)
+    for end, is_beyond, arrows in ends:
+        arrow, capped = (arrows[0], "|") if along == "x" else (arrows[1], "_")
+        marker = {"marker": arrow if is_beyond else capped, "markersize": 2 * cap}
+        axes.plot(*_placed([end], across, along), **look, **marker, markeredgewidth=1.1)
+
+
+def _placed(
+    values: list[float], across: float, along: Literal["x", "y"]
+) -> tuple[list[float], list[float]]:
+    others = [across] * len(values)
+    return (values, others) if along == "x" else (others, values)
 
 
 def ribbon(axes: Axes, band: Band, colour: str) -> None:

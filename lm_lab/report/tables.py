@@ -101,6 +101,7 @@ def write(
         write_table(directory, rows)
         analysis = json.dumps(dataclasses.asdict(record), indent=1, ensure_ascii=False)
         atomic_write(directory / "analysis.json", analysis + "\n")
+        page.remove_stale(directory / "report.html", html)
         atomic_write(directory / "report.html", html)
     except OSError as error:
         raise UserError(

@@ -1,14 +1,15 @@
 """Analyses an isoFLOP study: laws with intervals, refusals and a held-out prediction."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from lm_lab.scaling import budgets, guards
 from lm_lab.scaling.best import best_of_each
-from lm_lab.scaling.bootstrap import band, estimate, resample
+from lm_lab.scaling.bootstrap import band, estimate
 from lm_lab.scaling.doubts import outlier_cautions, valley_cautions
 from lm_lab.scaling.folding import folded
 from lm_lab.scaling.held_out import Evidence, compare_all, missed
@@ -21,6 +22,7 @@ from lm_lab.scaling.records import (
     Frontier,
     HeldOut,
     IsoflopAnalysis,
+    PowerLaw,
     Predictor,
     Refusal,
     Variant,
@@ -28,13 +30,12 @@ from lm_lab.scaling.records import (
 from lm_lab.scaling.summary import point_records, surface_record
 from lm_lab.scaling.surface import (
     SurfaceFit,
-    fit_surface,
+    drawn_surface,
     log_loss,
-    resample_surfaces,
     surface_cautions,
 )
 from lm_lab.scaling.units import UnitCheck, check_units
-from lm_lab.scaling.valleys import ValleyFit, Valleys, fit_valleys
+from lm_lab.scaling.valleys import Valleys, fit_valleys
 from lm_lab.scaling.variants import surface_variants, valley_variants
 
 Array = np.ndarray
@@ -61,35 +62,73 @@ def analyse_isoflop(
     units = check_units(cells)
     cells = cells.where(~units.odd)
     study = _Study(cells, units, held_out_budget, level, resamples, seed)
-    study.cautions += [*points.left_out, *cautions, *units.cautions]
-    surface, valleys, laws = study.surface, study.valleys, study.laws
-    frontiers = study.frontiers()
-    comparisons = study.comparisons(predictor)
-    chosen = (each for each in comparisons if each.quantity == "loss")
+    surfaces = study.fit_surfaces()
+    valleys = study.fit_valleys()
+    laws = study.fit_laws(surfaces.value, valleys.value)
+    fits = _Fits(*surfaces.value, *valleys.value, laws.value)
+    frontiers = study.frontiers(fits)
+    comparisons = study.comparisons(fits, predictor)
+    parts = (surfaces, valleys, laws, frontiers, comparisons)
+    cautions = [*points.left_out, *cautions, *units.cautions]
     return IsoflopAnalysis(
         level=level,
         draws=resamples,
         seed=seed,
-        points=point_records(cells, study.is_seen(cells), surface),
-        valleys=tuple(fit.valley for fit in valleys.good()),
-        params_law=laws["params"].law if "params" in laws else None,
-        tokens_law=laws["tokens"].law if "tokens" in laws else None,
-        loss_law=laws["loss"].law if "loss" in laws else None,
-        surface=None if surface is None else surface_record(surface, study.thetas, level),
-        frontiers=tuple(frontiers),
-        variants=tuple(study.variants()),
-        held_out=next((each for each in chosen if each.predictor == predictor), None),
-        refusals=folded(study.refusals),
-        cautions=folded(study.cautions),
-        comparisons=tuple(comparisons),
-        noise=valleys.noise,
-        skew=valleys.skew,
+        points=point_records(cells, study.is_seen(cells), fits.surface),
+        valleys=tuple(fit.valley for fit in fits.valleys.good()),
+        params_law=fits.law("params"),
+        tokens_law=fits.law("tokens"),
+        loss_law=fits.law("loss"),
+        surface=None if fits.surface is None else surface_record(fits.surface, fits.thetas, level),
+        frontiers=tuple(frontiers.value),
+        variants=tuple(study.variants(fits)),
+        held_out=_chosen(comparisons.value, predictor),
+        refusals=folded([refusal for part in parts for refusal in part.refusals]),
+        cautions=folded([*cautions, *(caution for part in parts for caution in part.cautions)]),
+        comparisons=tuple(comparisons.value),
+        noise=fits.valleys.noise,
+        skew=fits.valleys.skew,
     )
 
 
-@dataclass
+class _Part(NamedTuple, Generic[T]):
+    """A part of the analysis, with what is to be said of it."""
+
+    value: T
+    refusals: Sequence[Refusal] = ()
+    cautions: Sequence[Caution] = ()
+
+
+class _Fits(NamedTuple):
+    """What is fitted to the cells seen: the surface with its resamples f64[R 5] (none without a
+    surface), the valleys of the `typical` cells, those not rejected by their own, and the laws.
+    """
+
+    surface: SurfaceFit | None
+    thetas: Array
+    typical: Points
+    valleys: Valleys
+    laws: dict[Quantity, LawFit]
+
+    def law(self, quantity: Quantity) -> PowerLaw | None:
+        """The law through the valleys; None where it was refused."""
+        return self.laws[quantity].law if quantity in self.laws else None
+
+
+def _chosen(comparisons: Sequence[HeldOut], predictor: Predictor) -> HeldOut | None:
+    losses = (each for each in comparisons if each.quantity == "loss")
+    return next((each for each in losses if each.predictor == predictor), None)
+
+
+def _parted(results: Sequence[T | Refusal]) -> tuple[list[T], list[Refusal]]:
+    """The results, and the refusals among them."""
+    refusals = [result for result in results if isinstance(result, Refusal)]
+    return [result for result in results if not isinstance(result, Refusal)], refusals
+
+
+@dataclass(frozen=True)
 class _Study:
-    """The cells of one analysis, its fits, and the refusals and cautions collected so far."""
+    """The cells of one analysis, and how they are analysed."""
 
     cells: Points
     units: UnitCheck
@@ -97,8 +136,6 @@ class _Study:
     level: float
     resamples: int
     seed: int
-    refusals: list[Refusal] = field(default_factory=list)
-    cautions: list[Caution] = field(default_factory=list)
 
     def rng(self, stream: int) -> np.random.Generator:
         """A generator of its own for each use, so that none depends on whether another ran."""
@@ -109,137 +146,127 @@ class _Study:
         limit = np.inf if self.held_out_budget is None else self.held_out_budget
         return points.budget * (1 + budgets.TOLERANCE) < limit
 
-    def kept(self, results: list[T | Refusal]) -> list[T]:
-        """The results that are not refusals; refusals are added to the study's."""
-        self.refusals += [result for result in results if isinstance(result, Refusal)]
-        return [result for result in results if not isinstance(result, Refusal)]
-
     @cached_property
     def seen(self) -> Points:
         return self.cells.where(self.is_seen(self.cells))
 
     @cached_property
-    def surface(self) -> SurfaceFit | None:
-        fits = self.kept([fit_surface(self.seen)])
-        return fits[0] if fits else None
-
-    @cached_property
-    def thetas(self) -> Array:
-        """The surface's resamples f64[R 5]; none without a surface."""
-        fit, seen = self.surface, self.seen
-        if fit is None:
-            return np.empty((0, 5))
-        drawn = resample(seen.budget, self.resamples, self.rng(0))
-        thetas = resample_surfaces(seen, drawn, fit)
-        self.cautions += surface_cautions(fit, thetas, float(seen.loss.min()))
-        self.cautions += outlier_cautions(seen, surface_outliers(fit), "surface")
-        return thetas
-
-    @cached_property
-    def typical(self) -> Points:
-        """The cells without those that their own valleys reject, of those seen."""
-        out = np.zeros(len(self.cells), bool)
-        out[self.is_seen(self.cells)] = valley_outliers(self.seen)
-        self.cautions += outlier_cautions(self.cells, out, "valley")
-        return self.cells.where(~out)
-
-    @cached_property
-    def valleys(self) -> Valleys:
-        typical = self.typical
-        seen = self.is_seen(typical)
-        found = fit_valleys(typical, self.level, self.resamples, self.rng(1), seen)
-        self.kept(list(found.fits))
-        self.cautions += valley_cautions(found, typical.where(seen))
-        return found
-
-    @property
-    def fitted(self) -> list[ValleyFit]:
-        """The valleys that laws may see."""
-        return [fit for fit in self.valleys.good() if fit.valley.budget in self.seen.budget]
-
-    @cached_property
-    def laws(self) -> dict[Quantity, LawFit]:
-        irreducible = None
-        if self.surface is not None and guards.refuse_bound(self.surface) is None:
-            irreducible = np.exp([self.surface.theta[0], *self.thetas[:, 0]])
-        found: dict[Quantity, LawFit] = {}
-        for quantity in QUANTITIES:
-            for fit in self.kept([fit_law(quantity, self.fitted, self.level, irreducible)]):
-                found[quantity] = fit
-        return found
-
-    @cached_property
     def cost(self) -> MeasuredCost:
         return MeasuredCost.of(self.seen.params, self.seen.tokens, self.seen.flops)
 
-    def frontiers(self) -> list[Frontier]:
+    def fit_surfaces(self) -> _Part[tuple[SurfaceFit | None, Array]]:
+        """The surface and its resamples."""
+        drawn = drawn_surface(self.seen, self.resamples, self.seed)
+        if isinstance(drawn, Refusal):
+            return _Part((None, np.empty((0, 5))), [drawn])
+        cautions = surface_cautions(*drawn, float(self.seen.loss.min()))
+        cautions += outlier_cautions(self.seen, surface_outliers(drawn[0]), "surface")
+        return _Part(drawn, (), cautions)
+
+    def fit_valleys(self) -> _Part[tuple[Points, Valleys]]:
+        """The cells that their own valleys do not reject, of those seen, and the valleys."""
+        out = np.zeros(len(self.cells), bool)
+        out[self.is_seen(self.cells)] = valley_outliers(self.seen)
+        typical = self.cells.where(~out)
+        seen = self.is_seen(typical)
+        found = fit_valleys(typical, self.level, self.resamples, self.rng(1), seen)
+        cautions = outlier_cautions(self.cells, out, "valley")
+        cautions += valley_cautions(found, typical.where(seen))
+        return _Part((typical, found), _parted(found.fits)[1], cautions)
+
+    def fit_laws(
+        self, drawn: tuple[SurfaceFit | None, Array], found: tuple[Points, Valleys]
+    ) -> _Part[dict[Quantity, LawFit]]:
+        """The laws through the valleys of the budgets seen; with few of them E is the surface's."""
+        surface, thetas = drawn
+        irreducible = None
+        if surface is not None and guards.refuse_bound(surface) is None:
+            irreducible = np.exp([surface.theta[0], *thetas[:, 0]])
+        fitted = [fit for fit in found[1].good() if fit.valley.budget in self.seen.budget]
+        good: dict[Quantity, LawFit] = {}
+        refusals = []
+        for quantity in QUANTITIES:
+            law = fit_law(quantity, fitted, self.level, irreducible)
+            if isinstance(law, Refusal):
+                refusals.append(law)
+            else:
+                good[quantity] = law
+        return _Part(good, refusals)
+
+    def frontiers(self, fits: _Fits) -> _Part[list[Frontier]]:
         """Approach 2's and approach 3's, where an answer follows from the fit."""
         if not len(self.cells):
-            return []
+            return _Part([])
         if self.units.refusal is not None:
-            self.refusals.append(self.units.refusal)
-            return []
+            return _Part([], [self.units.refusal])
         flops = np.geomspace(self.cells.flops.min() / 2, self.cells.flops.max() * 4, 41)
-        laws, found = self.laws, []
+        laws, cautions = fits.laws, []
+        found: list[Frontier | Refusal] = []
         if "params" in laws and "tokens" in laws:
             loss = laws.get("loss")
-            found = [frontier(laws["params"], laws["tokens"], loss, flops, self.level)]
-        if self.surface is not None:
-            found += self.kept([self._surface_frontier(self.surface, flops)])
-        return self.kept([guards.refuse_exponents(each) or each for each in found])
+            found.append(frontier(laws["params"], laws["tokens"], loss, flops, self.level))
+        if fits.surface is not None:
+            of_surface, cautions = self._surface_frontier(fits.surface, fits.thetas, flops)
+            found.append(of_surface)
+        judged = [
+            each if isinstance(each, Refusal) else guards.refuse_exponents(each) or each
+            for each in found
+        ]
+        return _Part(*_parted(judged), cautions)
 
-    def _surface_frontier(self, surface: SurfaceFit, flops: Array) -> Frontier | Refusal:
-        every = np.concatenate([surface.theta[None], self.thetas])
+    def _surface_frontier(
+        self, surface: SurfaceFit, thetas: Array, flops: Array
+    ) -> tuple[Frontier | Refusal, list[Caution]]:
+        every = np.concatenate([surface.theta[None], thetas])
         ends = np.array([self.seen.flops.min(), self.seen.flops.max()])
         at_ends = optimal_params(every, ends, self.cost)
         params = optimal_params(every, flops, self.cost)
         if np.isnan([*at_ends[0], *params[0]]).any():
             message = "at fixed compute the fitted surface falls without end"
-            return Refusal("no optimum", "approach 3", message)
+            return Refusal("no optimum", "approach 3", message), []
         refusal = guards.refuse_bound(surface) or guards.refuse_far(self.seen, at_ends[0])
         if refusal is not None:
-            return refusal
-        self._caution_of_optimum(at_ends[0])
+            return refusal, []
         tokens = flops / self.cost(params)
         loss = np.exp(log_loss(every, np.log(params), np.log(tokens)))
         slopes = [exponent_over(ends, values) for values in (at_ends, ends / self.cost(at_ends))]
-        exponents = [estimate(slope[0], slope[1:], self.level) for slope in slopes]
+        a, b = (estimate(slope[0], slope[1:], self.level) for slope in slopes)
         bands = [
             band(flops, values[0], values[1:], self.level) for values in (params, tokens, loss)
         ]
-        return Frontier("approach 3", exponents[0], exponents[1], bands[0], bands[1], bands[2])
+        return Frontier("approach 3", a, b, *bands), self._cautions_of_optimum(at_ends[0])
 
-    def _caution_of_optimum(self, at_ends: Array) -> None:
+    def _cautions_of_optimum(self, at_ends: Array) -> list[Caution]:
         low, high = self.seen.params.min(), self.seen.params.max()
-        if at_ends.min() < low or at_ends.max() > high:
-            message = (
-                f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes {low:.3g} "
-                f"to {high:.3g}"
-            )
-            self.cautions.append(Caution("optimum outside the data", "approach 3", message))
+        if low <= at_ends.min() and at_ends.max() <= high:
+            return []
+        message = (
+            f"N* is {at_ends[0]:.3g} to {at_ends[1]:.3g} over the budgets, the sizes {low:.3g} "
+            f"to {high:.3g}"
+        )
+        return [Caution("optimum outside the data", "approach 3", message)]
 
-    def variants(self) -> list[Variant]:
+    def variants(self, fits: _Fits) -> list[Variant]:
         """Approach 2's and approach 3's answers under other choices."""
-        found = valley_variants(self.seen, self.typical.where(self.is_seen(self.typical)))
-        if self.surface is not None:
-            found += surface_variants(self.seen, self.surface, self.cost)
+        found = valley_variants(self.seen, fits.typical.where(self.is_seen(fits.typical)))
+        if fits.surface is not None:
+            found += surface_variants(self.seen, fits.surface, self.cost)
         return found
 
-    def comparisons(self, predictor: Predictor) -> list[HeldOut]:
+    def comparisons(self, fits: _Fits, predictor: Predictor) -> _Part[list[HeldOut]]:
         """Every law beside the held-out budget, with a caution for each that misses it."""
         budget, where = self.held_out_budget, "held-out prediction"
         if budget is None:
-            return []
+            return _Part([])
         held = self.cells.where(budgets.is_same(self.cells.budget, budget))
         if not len(held):
             message = f"no run has budget {budget:.3g}"
-            self.refusals.append(Refusal("held-out budget not in the data", where, message))
-            return []
-        cost = None if self.surface is None else self.cost
-        evidence = Evidence(held, self.surface, self.thetas, cost, self.laws, self.valleys)
+            return _Part([], [Refusal("held-out budget not in the data", where, message)])
+        cost = None if fits.surface is None else self.cost
+        evidence = Evidence(held, fits.surface, fits.thetas, cost, fits.laws, fits.valleys)
         found = compare_all(evidence, budget, self.level, self.rng(2))
-        if not any((each.predictor, each.quantity) == (predictor, "loss") for each in found):
+        refusals = []
+        if _chosen(found, predictor) is None:
             message = f"the {predictor} could not be fitted; see its own refusal"
-            self.refusals.append(Refusal("predictor refused", where, message))
-        self.cautions += missed(found, self.level)
-        return found
+            refusals.append(Refusal("predictor refused", where, message))
+        return _Part(found, refusals, missed(found, self.level))

@@ -7,6 +7,7 @@ import numpy as np
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.rates import optimum
 from lm_lab.scaling.records import Caution
+from lm_lab.scaling.settings import by_setting, mean
 
 Array = np.ndarray
 
@@ -35,10 +36,11 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
     wins in every cell (some edge always wins); no cell has two rates, so the rate was not tuned.
     """
     grids, cautions = [], []
-    keys = np.stack([points.budget, points.params], -1)
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-    for i, key in enumerate(unique):
-        grid = _tune(points.where(np.flatnonzero(inverse.ravel() == i)), key)
+    keys = zip(points.budget.tolist(), points.params.tolist())
+    # text, for a rate that is not known is NaN, which differs from itself
+    settings = zip(map(repr, points.settings), map(repr, points.rate.tolist()))
+    for key, groups in sorted(by_setting(zip(keys, settings)).items()):
+        grid = _tune([points.where(rows) for rows in groups.values()], *key)
         if _usable(grid.best):
             grids.append(grid)
         else:
@@ -48,20 +50,17 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
     return _joined(points, [_at_optimum(grid) for grid in grids]), tuple(cautions)
 
 
-def _tune(cell: Points, key: Array) -> _Grid:
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, (rate, setting) in enumerate(zip(cell.rate, cell.settings)):
-        groups.setdefault((repr(setting), repr(float(rate))), []).append(i)
-    tried = [cell.where(np.array(index)) for index in groups.values()]
+def _tune(tried: list[Points], budget: float, params: float) -> _Grid:
     best = min(tried, key=lambda group: (_average(group, group.choice), group.rate[0]))
     same = [group for group in tried if group.settings[0] == best.settings[0]]
     same.sort(key=lambda group: group.rate[0])
     edges = []
     for name, value in best.settings[0]:
-        values = sorted({dict(setting)[name] for setting in cell.settings if _is_number(value)})
+        every = {dict(group.settings[0])[name] for group in tried}
+        values = sorted(every) if _is_number(value) else []
         if len(values) >= 3 and value in (values[0], values[-1]):
             edges.append(f"{name}={value}")
-    where = f"{key[1]:.3g} parameters at {key[0]:.3g} FLOPs"
+    where = f"{params:.3g} parameters at {budget:.3g} FLOPs"
     rates = np.array([group.rate[0] for group in same])
     return _Grid(where, best, same, rates, tuple(edges))
 
@@ -76,8 +75,7 @@ def _usable(group: Points) -> bool:
 
 
 def _average(group: Points, losses: Array) -> float:
-    """The mean over runs, each of which may be a mean over seeds already."""
-    return float(np.average(losses, weights=group.runs))
+    return mean(losses, group.runs, np.arange(len(group)))
 
 
 def _at_optimum(grid: _Grid) -> Points:
@@ -85,7 +83,7 @@ def _at_optimum(grid: _Grid) -> Points:
     group = grid.best
     choice = np.array([_average(each, each.choice) for each in grid.tried])
     loss = np.array([_average(each, each.loss) for each in grid.tried])
-    rate, weights = optimum(grid.rates, choice)
+    rate, weights, _ = optimum(grid.rates, choice)
     used = weights != 0  # an infinite loss elsewhere would make NaN
     spread = group.loss.std(ddof=1) if len(group) > 1 else group.loss_sd[0]
     return replace(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lm_lab.scaling.records import Caution
+from lm_lab.scaling.settings import by_setting, mean
 from lm_lab.scaling.table import Table
 from lm_lab.types import UserError
 
@@ -26,27 +27,23 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
     keys = [name for name in dict.fromkeys((*_SIZES, *inputs)) if name in table]
     columns = [name for name in _TUNED if name in table and name not in (*keys, target)]
     runs = table["runs"] if "runs" in table else np.ones(table.rows)
-    groups: dict[tuple[str, ...], dict[tuple[str, ...], list[int]]] = {}
-    for i in range(table.rows):
-        key = tuple(repr(float(table[name][i])) for name in keys)
-        setting = (
-            *(f"{name}={table[name][i]:.6g}" for name in columns),
-            *(f"{name}={values[i]}" for name, values in table.settings.items()),
-        )
-        groups.setdefault(key, {}).setdefault(setting, []).append(i)
+    cells = zip(*(map(repr, table[name].tolist()) for name in keys))
+    tuned = [[f"{name}={value:.6g}" for value in table[name]] for name in columns]
+    tuned += [[f"{name}={value}" for value in values] for name, values in table.settings.items()]
+    settings = [tuple(words[i] for words in tuned) for i in range(table.rows)]
     kept, means, seeds, several = [], [], [], 0
-    for settings in groups.values():
-        several += len(settings) > 1
-        for index in settings.values():
-            _check_seeds(table, index, where)
-        values = [np.average(table[target][i], weights=runs[i]) for i in settings.values()]
+    for tried in by_setting(zip(cells, settings)).values():
+        several += len(tried) > 1
+        for rows in tried.values():
+            _check_seeds(table, rows, where)
+        values = [mean(table[target], runs, rows) for rows in tried.values()]
         order = [-value if target in _HIGHER else value for value in values]
         best = int(np.argmin(order))
         if np.isfinite(values[best]):
-            index = [*settings.values()][best]
-            kept.append(index[0])
+            rows = [*tried.values()][best]
+            kept.append(rows[0])
             means.append(values[best])
-            seeds.append(runs[index].sum())
+            seeds.append(runs[rows].sum())
     reduced = table.where(np.array(kept, int))
     replaced = {**reduced.columns, target: np.array(means), "runs": np.array(seeds)}
     cautions = (*table.left_out, *_caution(several, len(kept)))
@@ -61,10 +58,10 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
     )
 
 
-def _check_seeds(table: Table, index: list[int], where: str) -> None:
-    seeds = table["seed"][index] if "seed" in table else np.full(len(index), np.nan)
-    if len({repr(float(seed)) for seed in seeds}) < len(index):
-        names = " and ".join(table.names[i] for i in index[:2])
+def _check_seeds(table: Table, rows: Array, where: str) -> None:
+    seeds = table["seed"][rows] if "seed" in table else np.full(len(rows), np.nan)
+    if len({repr(float(seed)) for seed in seeds}) < len(rows):
+        names = " and ".join(table.names[i] for i in rows[:2])
         raise UserError(
             f"{where}: {names} are of the same inputs, settings and seed; leave one out, or name "
             "what differs (a column 'seed', for one)"

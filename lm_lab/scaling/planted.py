@@ -192,6 +192,14 @@ PLANTED = {
         relative=False,
         name="accuracy",
     ),
+    "accuracy_compute": Planted(
+        {"floor": 0.25, "ceiling": 0.85, "k": 0.7, "C_0": 3e21},
+        {"flops": np.geomspace(1e18, 1e25, 24)},
+        lambda flops: 0.25 + 0.6 / (1 + (3e21 / flops) ** 0.7),
+        0.005,
+        relative=False,
+        name="accuracy",
+    ),
     "accuracy_exponential": Planted(
         {"epsilon": 0.85, "k": 2.1, "gamma": 0.75},
         {"loss": np.linspace(2.0, 4.5, 20)},

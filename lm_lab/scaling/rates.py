@@ -1,7 +1,8 @@
-"""The peak rate of lowest loss between those tried: a parabola in log rate through three of them.
+"""The value of a setting (a peak rate, a batch) of lowest loss between those tried.
 
-The best of a coarse grid is off by up to half a step of it, by a part of its own for every size;
-that part would stand in the valleys as noise.
+It is the vertex of a parabola in the setting's logarithm. The best of a coarse grid is off by up to
+half a step of it, by a part of its own for every size; that part would stand in the valleys as
+noise.
 """
 
 from typing import NamedTuple
@@ -12,31 +13,33 @@ Array = np.ndarray
 
 
 class Optimum(NamedTuple):
-    """The rate of lowest loss. The losses tried, times `weights` f64[n], give the loss there."""
+    """The value of lowest loss. The losses tried, times `weights` f64[n], give the loss there; it
+    lies `inside` the grid, or else is the best value tried.
+    """
 
-    rate: float
+    value: float
     weights: Array
+    inside: bool
 
 
-def optimum(rates: Array, losses: Array) -> Optimum:
-    """The optimum of n distinct rates, ascending, and their losses, in any unit.
+def optimum(values: Array, losses: Array, around: int = 1) -> Optimum:
+    """The optimum of n distinct values, ascending, and their losses, in any unit.
 
-    The parabola goes through the lowest loss and its two neighbours, so that the vertex is between
-    these. At an end of the grid, and beside a rate that diverged (an infinite loss), it is the best
-    rate tried.
+    The parabola is fitted to the lowest loss and `around` values on either side: with one it goes
+    through these three, and its vertex lies between them. At an end of the grid, beside a value
+    that diverged (an infinite loss), and where the vertex leaves the grid, it is the best tried.
     """
     best = int(np.argmin(losses))
-    near = np.arange(best - 1, best + 2)
-    tried = Optimum(float(rates[best]), np.eye(len(rates))[best])
-    if best == 0 or best == len(rates) - 1 or not np.isfinite(losses[near]).all():
+    near = np.arange(max(0, best - around), min(len(values), best + around + 1))
+    tried = Optimum(float(values[best]), np.eye(len(values))[best], False)
+    if best in (0, len(values) - 1) or not np.isfinite(losses[near]).all():
         return tried
-    x = np.log(rates[near] / rates[best])
-    curve = np.polynomial.polynomial.polyfit(x, losses[near], 2)
-    if curve[2] <= 0:  # three equal losses
+    x = np.log(values[near] / values[best])
+    terms = np.linalg.pinv(np.stack([np.ones_like(x), x, x**2], -1))  # losses -> coefficients
+    _, slope, curve = terms @ losses[near]
+    at = -slope / (2 * curve) if curve > 0 else np.nan  # three equal losses have no curve
+    if not np.log(values[0] / values[best]) < at < np.log(values[-1] / values[best]):
         return tried
-    at = -curve[1] / (2 * curve[2])
-    weights = np.zeros(len(rates))
-    for i, place in enumerate(near):
-        others = np.delete(x, i)
-        weights[place] = np.prod((at - others) / (x[i] - others))
-    return Optimum(float(rates[best] * np.exp(at)), weights)
+    weights = np.zeros(len(values))
+    weights[near] = np.array([1.0, at, at**2]) @ terms
+    return Optimum(float(values[best] * np.exp(at)), weights, True)

@@ -9,10 +9,12 @@ bootstrap resample is fitted as well. A point weighs as many as it has seeds. th
 alpha, log B, beta) throughout.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from lm_lab.scaling.bootstrap import resample
 from lm_lab.scaling.descent import Model, descend, huber_losses
 from lm_lab.scaling.points import Points
 from lm_lab.scaling.records import Caution, Refusal
@@ -93,6 +95,33 @@ def resample_surfaces(points: Points, index: Array, fit: SurfaceFit, huber: floa
     )
     best = np.argmin(objectives.reshape(draws, 3), axis=-1)
     return problem.raw(thetas.reshape(draws, 3, 5)[np.arange(draws), best])
+
+
+def drawn_surface(points: Points, resamples: int, seed: int) -> tuple[SurfaceFit, Array] | Refusal:
+    """The fit of all points, and of so many bootstrap resamples within budgets: thetas f64[R 5].
+
+    The last answers are remembered: a report repeats its analysis with C counted in other ways,
+    which no surface sees.
+    """
+    columns = (points.params, points.tokens, points.loss, points.runs, points.budget)
+    return _drawn(_Seen(tuple(column.tobytes() for column in columns), points), resamples, seed)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Points that are equal where a surface sees no difference: in their `columns`, as bytes."""
+
+    columns: tuple[bytes, ...]
+    points: Points = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _drawn(seen: _Seen, resamples: int, seed: int) -> tuple[SurfaceFit, Array] | Refusal:
+    fit = fit_surface(seen.points)
+    if isinstance(fit, Refusal):
+        return fit
+    index = resample(seen.points.budget, resamples, np.random.default_rng([seed, 0]))
+    return fit, resample_surfaces(seen.points, index, fit)
 
 
 def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:

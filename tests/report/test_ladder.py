@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from lm_lab.report import ladder
+from lm_lab.report.marks import hits
 from lm_lab.report.page import Figure, Table
 from lm_lab.report.stored import read
 from lm_lab.report.style import applied
@@ -43,6 +44,7 @@ def test_a_ladder_is_shown_with_its_residual_and_noise(tmp_path):
     assert isinstance(table, Table)
     assert table.rows[0][3] == "below"
     with applied():
-        [axes] = figure.draw().axes
+        [axes] = (drawing := figure.draw()).axes
     assert "(seeds 0.7" in axes.get_title()  # 1 % / sqrt(2), of two values 1 % apart
-    assert len(axes.lines) == 4
+    assert len(axes.lines) == 8  # a curve a rung, and where it begins
+    assert {hit.runs for hit in hits(drawing)} == {tuple(names) for names in rungs.values()}

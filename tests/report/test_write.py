@@ -96,6 +96,21 @@ def test_the_same_results_give_the_same_page(unsaved, sweep, tmp_path):
     assert kept[0] == kept[1]
 
 
+def test_figures_of_an_earlier_report_go_and_what_the_user_put_beside_them_stays(unsaved, tmp_path):
+    write_sweep(tmp_path, budgets=[1e11, 3e11], rates=[1.0], seeds=1, analysis=FEW)
+    page = write(tmp_path)
+    own, old = tmp_path / "figures" / "mine.png", tmp_path / "figures" / "older.csv"
+    for path in (own, old):
+        path.write_text("x")
+    linked = '<a href="figures/older.csv">CSV</a> <a href="figures/../results.csv">CSV</a>'
+    page.write_text(page.read_text(encoding="utf-8") + linked, encoding="utf-8")
+    write(tmp_path)
+    assert own.exists()
+    assert not old.exists()
+    assert (tmp_path / "results.csv").exists()  # a link out of the folder is followed by none
+    assert (tmp_path / "figures" / "valleys.csv").exists()
+
+
 def test_what_users_write_cannot_become_markup(unsaved, tmp_path):
     evil = "<script>alert('x')</script>"
     write_sweep(

@@ -129,9 +129,10 @@ def test_the_optimum_between_the_rates_tried_is_that_of_a_parabola():
 
 @pytest.mark.parametrize("losses", [[2.0, 2.1, 2.2], [2.2, 2.0, np.inf], [2.0, 2.0, 2.0]])
 def test_no_parabola_goes_beyond_the_grid_or_through_what_diverged(losses):
-    rate, weights = optimum(np.array([1.0, 2.0, 4.0]), np.array(losses))
+    rate, weights, is_inside = optimum(np.array([1.0, 2.0, 4.0]), np.array(losses))
     assert rate == [1.0, 2.0, 4.0][int(np.argmin(losses))]
     assert sorted(weights) == [0, 0, 1]
+    assert not is_inside
 
 
 def test_the_best_of_the_rest_is_chosen_and_named_with_its_seeds_noise():

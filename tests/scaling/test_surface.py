@@ -2,8 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from lm_lab.scaling import surface
 from lm_lab.scaling.bootstrap import estimate, resample
@@ -11,39 +9,12 @@ from lm_lab.scaling.outliers import surface_outliers
 from lm_lab.scaling.points import make_points
 from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.surface import fit_surface, log_loss, resample_surfaces, surface_cautions
+from tools.bench_surface import l_bfgs
 
 SYNTH = np.array([np.log(1.8), np.log(450.0), 0.35, np.log(1800.0), 0.36])
 BESIROGLU = (1.8169, 482.01, 0.3478, 2085.43, 0.3658)  # 2404.10102
 BESIROGLU_ERRORS = np.array([0.0257, 124.5, 0.0154, 1293.3, 0.0206])
 CHINCHILLA_BUDGETS = (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21)  # 2203.15556, figure 3
-
-
-def published_objective(points, reduce):
-    """Huber(1e-3) on log loss in the published, uncentred coordinates, with its gradient by
-    log-sum-exp.
-    """
-    x, y, z = np.log(points.params), np.log(points.tokens), np.log(points.loss)
-
-    def value_and_gradient(theta):
-        e, a, alpha, b, beta = theta
-        logs = np.stack([np.full_like(x, e), a - alpha * x, b - beta * y])
-        total = logsumexp(logs, axis=0)
-        shares, residual = np.exp(logs - total), total - z
-        size = np.abs(residual)
-        inner = np.minimum(size, 1e-3)
-        slopes = np.stack([shares[0], shares[1], -x * shares[1], shares[2], -y * shares[2]])
-        return reduce(inner * (size - inner / 2)), reduce(
-            np.clip(residual, -1e-3, 1e-3) * slopes, -1
-        )
-
-    return value_and_gradient
-
-
-def l_bfgs(points, start, reduce=np.sum, **options):
-    found = minimize(
-        published_objective(points, reduce), start, jac=True, method="L-BFGS-B", options=options
-    )
-    return published_objective(points, np.sum)(found.x)[0], found.x
 
 
 @pytest.mark.data
@@ -92,8 +63,9 @@ def test_the_mean_stops_early_and_this_fit_does_not(isoflop):
     # tolerance.
     points = isoflop(budgets=CHINCHILLA_BUDGETS, sizes=26, ratio=1.2, noise=0.004, law=BESIROGLU)
     start = np.array([0.5, 5.0, 0.5, 5.0, 0.5])
-    mean, theta_of_mean = l_bfgs(points, start, np.mean)
-    total, _ = l_bfgs(points, start)
+    # the mean, times the count for the sum that it stops at
+    mean, theta_of_mean = l_bfgs(points, start, np.full(len(points), 1 / len(points)))
+    mean, (total, _) = mean * len(points), l_bfgs(points, start)
     fit = fit_surface(points)
     assert mean > 1.02 * total
     assert fit.objective <= total

@@ -105,6 +105,25 @@ def test_files_of_every_format_give_one_table(name, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_frames_are_read_and_columns_of_one_name_refused(package):
+    frames = pytest.importorskip(package)
+    frame = frames.DataFrame({"N": N, "D": D, "loss": L})
+    columns, where = read_columns(frame)
+    assert (columns, where) == ({"N": list(N), "D": list(D), "loss": list(L)}, "table")
+    with pytest.raises(UserError, match="no rows"):
+        read_columns(frame[:0])
+
+
+def test_a_pandas_frame_may_have_an_index_and_two_columns_of_one_name():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"N": N, "D": D, "loss": L}, index=[f"run {n}" for n in N])
+    assert read_columns(frame)[0]["loss"] == list(L)
+    frame.columns = ["N", "loss", "loss"]
+    with pytest.raises(UserError, match="two columns are called 'loss'"):
+        read_columns(frame)
+
+
 def test_parquet_and_arrow_tables_are_read(tmp_path):
     import pyarrow
     from pyarrow import parquet

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +190,17 @@ def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
     assert local.make(local.Config(), "cpu").workers == local.core_count()
     assert local.make(local.Config(workers=3), "gpu").workers == 3
     assert 1 <= local.core_count() <= (os.cpu_count() or 1)
+
+
+def test_workers_share_what_they_compile_for_as_long_as_the_launch(unit, monkeypatch):
+    say = 'echo "$JAX_COMPILATION_CACHE_DIR"; test -d "$JAX_COMPILATION_CACHE_DIR"'
+    units = [unit("one", say), unit("two", say)]
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert all(outcome.code == 0 for outcome in LocalProcesses(2).run(units))
+    (shared,) = {each.log.read_text().strip() for each in units}
+    assert not Path(shared).exists()
+
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(units[0].log.parent))
+    own = unit("own", say)
+    assert [outcome.code for outcome in LocalProcesses(1).run([own])] == [0]
+    assert own.log.read_text().strip() == str(units[0].log.parent)

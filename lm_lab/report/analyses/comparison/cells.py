@@ -97,8 +97,9 @@ def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
     )
 
 
-def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, float]:
-    """Mean bits per byte over seeds by peak rate, at the cell's size and budget, in order of rates.
+def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, tuple[float, tuple[str, ...]]]:
+    """(mean bits per byte over seeds, names of these runs) by peak rate, at the cell's size and
+    budget, in order of rates.
 
     Of other settings that were swept the best counts; a rate that diverged is left out.
     """
@@ -107,8 +108,10 @@ def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, float]:
     for one in candidates(own):
         if not one.diverged:
             found.setdefault(one.rate, []).append(one)
-    means = {rate: min(one.log_bits.mean() for one in same) for rate, same in found.items()}
-    return {rate: math.exp(means[rate]) for rate in sorted(means)}
+    best = {rate: min(same, key=lambda one: one.log_bits.mean()) for rate, same in found.items()}
+    return {
+        rate: (math.exp(best[rate].log_bits.mean()), _names(best[rate])) for rate in sorted(best)
+    }
 
 
 def _names(one: Candidate) -> tuple[str, ...]:

@@ -106,7 +106,8 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
         tried: list[float] = []
         for cell in results.at(compute):
             line = rates_at(cell, ended(results.settings, cell.arm, rows))
-            excess = [100 * (loss / min(line.values()) - 1) for loss in line.values()]
+            losses = [loss for loss, _ in line.values()]
+            excess = [100 * (loss / min(losses) - 1) for loss in losses]
             look = looks[cell.arm]
             axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
             marks.points(
@@ -114,6 +115,12 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
                 list(line),
                 excess,
                 cell.arm,
+                words=[
+                    f"{cell.arm}, peak rate {formatting.plain(rate, 2)}: "
+                    f"{formatting.plain(loss, 4)} bits per byte"
+                    for rate, loss in zip(line, losses)
+                ],
+                runs=[names for _, names in line.values()],
                 color=look["color"],
                 marker=look["marker"],
                 markersize=3,
@@ -244,6 +251,17 @@ def learning(results: Results, curves: Curves, unit: str) -> Figure:
                 line = binned(curves[name])
                 look = {"color": looks[cell.arm]["color"], "linewidth": 0.9, "alpha": 0.8}
                 marks.curve(axes, line[0], line[1], f"{cell.arm}, run {name}", **look)
+                marks.points(
+                    axes,
+                    line[0][-1:],
+                    line[1][-1:],
+                    f"{cell.arm}, ends",
+                    words=[f"{cell.arm}: training loss {formatting.plain(line[1][-1])} at its end"],
+                    runs=[[name]],
+                    color=looks[cell.arm]["color"],
+                    markersize=2.4,
+                    markeredgewidth=0,
+                )
                 after = line[1][line[0] > 0.02 * compute]
                 low, high = min(low, line[1].min()), max(high, after.max(initial=0.0))
             axes.plot([], [], color=looks[cell.arm]["color"], label=cell.arm)

@@ -36,7 +36,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "allocation",
         "How compute should be split",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Optimal parameters and optimal tokens against compute on log axes, by two methods, with "
         "bands; below, their ratio to one law.",
         lambda: draw(analysis),

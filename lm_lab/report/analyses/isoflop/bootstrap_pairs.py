@@ -28,7 +28,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "bootstrap_pairs",
         "Bootstrap of the surface's parameters",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Scatter of the resampled parameters of the surface against one another.",
         lambda: draw(surface),
     )

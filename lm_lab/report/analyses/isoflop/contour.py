@@ -24,7 +24,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "contour",
         "Loss over size and compute",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Contours of the fitted loss over compute and parameters, with the efficient frontier.",
         lambda: draw(analysis, surface, source),
     )

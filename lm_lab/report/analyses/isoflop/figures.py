@@ -1,6 +1,7 @@
 """The figures of an isoFLOP report: each is a file of this package, and None where data lack."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lm_lab.report.analyses.isoflop import (
     allocation,
@@ -41,8 +42,12 @@ FIGURES: tuple[Callable[[IsoflopAnalysis, Source], Figure | None], ...] = (
 
 
 def of(analysis: IsoflopAnalysis, source: Source) -> list[Figure]:
-    """The figures that the analysis has the data for, in the order of a report."""
+    """The figures that the analysis has the data for, in the order of a report; each caption ends
+    with the number of points, what is left out, and how things are counted.
+    """
     if not analysis.points:
         return []
+    basis = source.basis(analysis)
     made = [figure(analysis, source) for figure in FIGURES]
-    return [figure for figure in made if figure is not None]
+    found = [figure for figure in made if figure is not None]
+    return [replace(figure, caption=f"{figure.caption} {basis}") for figure in found]

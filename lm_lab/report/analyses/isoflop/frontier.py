@@ -28,7 +28,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
     return Figure(
         "frontier",
         "Loss against compute",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Loss against compute with the fitted curve and the held-out point.",
         lambda: draw(analysis, source),
     )

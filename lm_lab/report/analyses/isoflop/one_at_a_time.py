@@ -28,7 +28,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "one_at_a_time",
         "Loss against size and against data",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Loss against parameters and loss against tokens, with curves of the fitted surface.",
         lambda: draw(analysis, surface, source),
     )

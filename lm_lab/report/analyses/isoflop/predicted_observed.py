@@ -24,7 +24,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "predicted_observed",
         "Predicted and observed loss",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Predicted loss against observed loss, with the line of equality.",
         lambda: draw(points, source),
     )

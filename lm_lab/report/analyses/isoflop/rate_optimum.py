@@ -72,7 +72,7 @@ def optima(cells: rates.Cells) -> list[Optimum]:
         for params, line in by_size.items():
             values, losses = list(line), [rates.mean_loss(same) for same in line.values()]
             best = values[int(np.argmin(losses))]
-            vertex = optimum(np.array(values), np.array(losses)).rate
+            vertex = optimum(np.array(values), np.array(losses)).value
             edge = _edge(values, best)
             found.append(Optimum(compute, params, vertex, edge, len(line), _names(line[best])))
     return found

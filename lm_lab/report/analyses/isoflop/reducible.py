@@ -23,7 +23,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "reducible",
         "Reducible loss",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Loss minus the irreducible loss against compute on log axes.",
         lambda: draw(analysis, surface, source),
     )

@@ -36,7 +36,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "residuals",
         "Residuals of approach 3",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Signed residuals of the surface against parameters, tokens, compute and tokens a "
         "parameter.",
         lambda: draw(analysis, source),

@@ -35,7 +35,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "sensitivity",
         "Sensitivity to choices of the analysis",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "The exponent and the optimum under each variant of the analysis, a row a variant.",
         lambda: draw(analysis, variants),
     )

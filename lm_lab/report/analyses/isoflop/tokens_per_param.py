@@ -24,7 +24,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     return Figure(
         "tokens_per_param",
         "Tokens a parameter at the optimum",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Optimal tokens a parameter against compute by two methods.",
         lambda: draw(analysis, source),
     )

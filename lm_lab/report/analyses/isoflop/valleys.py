@@ -35,7 +35,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
     return Figure(
         "valleys",
         "IsoFLOP valleys",
-        f"{caption} {source.basis(analysis)}",
+        caption,
         "Loss against model size at each compute budget, with a parabola through each.",
         lambda: draw(analysis, source),
     )
@@ -56,7 +56,7 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
         colour = style.HELD_OUT if points[0].held_out else colours[budget]
         valley = next((valley for valley in analysis.valleys if valley.budget == budget), None)
         if valley is not None:
-            _valley(axes, valley, colour, dashed=points[0].held_out)
+            _valley(axes, valley, colour, _room(analysis), dashed=points[0].held_out)
         _points(axes, points, colour, source)
         if len(colours) <= BESIDE:
             _label(axes, points, valley, colour)
@@ -107,7 +107,9 @@ def _points(axes: Axes, points: Sequence[Point], colour: str, source: Source) ->
     )
 
 
-def _valley(axes: Axes, valley: Valley, colour: str, *, dashed: bool) -> None:
+def _valley(
+    axes: Axes, valley: Valley, colour: str, room: tuple[float, float], *, dashed: bool
+) -> None:
     x = np.geomspace(valley.lowest_params, valley.highest_params, 80)
     marks.curve(
         axes,
@@ -124,6 +126,7 @@ def _valley(axes: Axes, valley: Valley, colour: str, *, dashed: bool) -> None:
         [valley.params],
         f"vertex, {formatting.power(valley.budget)} FLOPs",
         along="x",
+        within=room,
         words=[f"vertex: N* {_range(valley)}, loss {formatting.estimate(valley.loss)}"],
         markersize=7.5,
         color=colour,
@@ -147,12 +150,13 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
     is_fitted = valley is not None and last.params <= valley.highest_params
     height = valley.at(last.params) if valley is not None and is_fitted else last.loss
     words = f"{style.math_power(last.budget)} FLOPs" + ("\nheld out" if last.held_out else "")
+    is_crossed = valley is not None and (valley.params.high or 0) > last.params
     axes.annotate(
         words,
         (last.params, height),
-        xytext=(7, 0),
+        xytext=(7, 1 if is_crossed else 0),
         textcoords="offset points",
-        va="center",
+        va="bottom" if is_crossed else "center",
         color=colour,
         fontsize=8.5,
         linespacing=1.1,
@@ -178,6 +182,13 @@ def _leaves(analysis: IsoflopAnalysis) -> bool:
 def _x_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:
     low, high = style.spread([point.params for point in analysis.points], 0.05)
     return low, high * (high / low) ** 0.12
+
+
+def _room(analysis: IsoflopAnalysis) -> tuple[float, float]:
+    """Where a mark shows whole."""
+    low, high = _x_limits(analysis)
+    margin = (high / low) ** 0.005
+    return low * margin, high / margin
 
 
 def _y_limits(analysis: IsoflopAnalysis) -> tuple[float, float]:
