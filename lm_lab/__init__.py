@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_lab.library.laws import Law, fit
     from lm_lab.library.runs import Run, open_run
     from lm_lab.library.studies import Sweep, open_sweep, run_study
-    from lm_lab.library.tasks import Task, bind
+    from lm_lab.library.tasks import Task, bind, make_program
     from lm_lab.library.training import train_run
     from lm_lab.sweeps.study import Study
     from lm_lab.types import Inputs, UserError
@@ -30,6 +30,7 @@ __all__ = [
     "init_params",
     "load_config",
     "make_model",
+    "make_program",
     "open_run",
     "open_sweep",
     "run_study",
@@ -41,7 +42,7 @@ _MODULES = {
     "library.laws": ("Law", "fit"),
     "library.runs": ("Run", "open_run"),
     "library.studies": ("Sweep", "open_sweep", "run_study"),
-    "library.tasks": ("Task", "bind"),
+    "library.tasks": ("Task", "bind", "make_program"),
     "library.training": ("train_run",),
     "sweeps.study": ("Study",),
     "types": ("Inputs", "UserError"),

@@ -14,14 +14,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lm_lab.contracts import Family
+from lm_lab.contracts import Family, Objective
 from lm_lab.data import loader
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
 from lm_lab.schema import Chosen, build, check_read, plain, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
-from lm_lab.train.sections import Config, flat
+from lm_lab.train.sections import flat
 from lm_lab.types import DataForm, UserError
 
 FORMS: dict[DataForm, str] = {
@@ -124,35 +124,25 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     """
     values = config.to_dict() if stored else initial.inherited(config.to_dict())
     versions.refuse_old(flat(values))
-    parsed = _fitted(_anchored(build(Config, values, "config")))
-    model = config.to_dict().get("model")
-    its_own = stored or (isinstance(model, Mapping) and "length" in model)
-    family, settings = parsed.model
-    contract, length = load_value("models", family, "config.model.family"), _length(parsed)
-    if not stored:
-        check_read(parsed, _without_length(config.to_dict(), length), "config")
-    settings = _with_length(contract, settings, length, grows=not its_own)
-    parsed = replace(parsed, model=Chosen(family, settings))
-    experiment = Experiment(
-        seed=parsed.seed,
-        family=family,
-        model=settings,
-        objective_name=parsed.objective.name,
-        objective=parsed.objective.settings,
-        adapter_name=parsed.adapter.name,
-        adapter=parsed.adapter.settings,
-        data=parsed.data,
-        optimizer=parsed.optimizer,
-        schedule=parsed.schedule,
-        train=parsed.train,
-        mesh=parsed.mesh,
-        precision=parsed.precision,
-        evaluation=parsed.evaluation,
+    parsed = _anchored(build(Experiment, values, "config"))
+    family = load_value("models", parsed.model.name, "config.model.family")
+    kind = load_value("objectives", parsed.objective.name, "config.objective.name")
+    parsed = _fitted(parsed, family, kind)
+    data = parsed.data
+    length = kind.model_length(
+        parsed.objective.settings, data.length, data.context_length or data.length
     )
-    return experiment, plain(parsed)
+    given = config.to_dict()
+    if not stored:
+        check_read(parsed, _without_length(given, length), "config")
+    model = given.get("model")
+    its_own = stored or (isinstance(model, Mapping) and "length" in model)
+    settings = _with_length(family, parsed.model.settings, length, grows=not its_own)
+    experiment = replace(parsed, model=parsed.model._replace(settings=settings))
+    return experiment, plain(experiment)
 
 
-def _anchored(config: Config) -> Config:
+def _anchored(config: Experiment) -> Experiment:
     """The run that this one starts from is the same wherever the config is read again."""
     if config.train.initial is None:
         return config
@@ -160,16 +150,14 @@ def _anchored(config: Config) -> Config:
     return replace(config, train=replace(config.train, initial=place))
 
 
-def _fitted(config: Config) -> Config:
+def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
     """The config with the objective's settings completed by the model's. Raises UserError where
     objective, model and data clash.
     """
     name, objective = config.objective
-    contract = load_value("objectives", name, "config.objective.name")
-    family = load_value("models", config.model.name, "config.model.family")
     where = f"config.objective.name {name!r}"
-    settings = complete(contract, objective, family, config.model.settings, where)
-    wanted = contract.consumes
+    settings = complete(kind, objective, family, config.model.settings, where)
+    wanted = kind.consumes
     for label, member in config.data.members.items():
         source, settings_of = member.source
         key = loader.key(label)
@@ -184,13 +172,6 @@ def _fitted(config: Config) -> Config:
             "config.data.pack is for pairs whose source is a model's context; leave it out"
         )
     return replace(config, objective=Chosen(name, settings))
-
-
-def _length(config: Config) -> int:
-    """The longest sequence that the objective makes the model read."""
-    name, settings = config.objective
-    contract, data = load_value("objectives", name, "config.objective.name"), config.data
-    return contract.model_length(settings, data.length, data.context_length or data.length)
 
 
 def _without_length(values: dict[str, Any], length: int) -> dict[str, Any]:

@@ -2,21 +2,26 @@
 tree.
 
 On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the
-processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise. What tests
-jit themselves goes through XLA's older emitters, which take a third of the time; programs of runs,
-which are compiled ahead, do not: that a member of a population is its solo run in every bit is true
-of the emitters of a release. XLA_FLAGS, if set, holds for all.
+processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise. XLA's older
+emitters take half of the time that those of a release do, and are what tests compile by. Tests
+marked `released`, and all processes, compile the programs of runs by those of a release: that a
+member of a population is its solo run in every bit, and a resumed run an undisturbed one, is true
+of these. XLA_FLAGS, if set, holds for all.
 """
 
+import gc
 import os
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+# Tracing makes objects by the million, nearly none of them in a cycle.
+gc.set_threshold(50_000, 20, 50)
 
 # Tests compare whole folders, in which Python would leave its bytecode.
 sys.dont_write_bytecode = True
@@ -46,6 +51,13 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+# JAX 0.12 has no older emitters, and dies of the flag.
+OLDER = ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11)
+if OLDER:
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    jax.jit(lambda: 0)()  # XLA reads them at its first program: no process inherits them
+    del os.environ["XLA_FLAGS"]
+
 compile_ahead = jax.stages.Lowered.compile
 
 
@@ -55,12 +67,13 @@ def as_released(lowered, compiler_options=None, **more):
     return compile_ahead(lowered, released | (compiler_options or {}), **more)
 
 
-# JAX 0.12 has no older emitters, and dies of the flag.
-if ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11):
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
-    jax.jit(lambda: 0)()  # XLA reads them at its first program: no process inherits them
-    del os.environ["XLA_FLAGS"]
-    jax.stages.Lowered.compile = as_released
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Compiles what a test marked `released` runs as users do, its fixtures too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if OLDER and item.get_closest_marker("released"):
+            patch.setattr(jax.stages.Lowered, "compile", as_released)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

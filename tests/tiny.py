@@ -12,6 +12,7 @@ from lm_lab import config as configs
 from lm_lab import registry
 from lm_lab.engine.sharding import unbox
 from lm_lab.interop.fields import config_of
+from lm_lab.laws import random_bits
 from lm_lab.train.task import Task, bind
 from lm_lab.types import Examples, Inputs
 
@@ -70,7 +71,7 @@ def resolve(changes: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]
 
 def bound(experiment: Any) -> Task:
     """The task of an experiment that is complete."""
-    return bind(experiment, {"model": {"vocab": experiment.model.vocab}})
+    return bind(experiment, {"model": {"vocab": experiment.model.settings.vocab}})
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:
@@ -93,7 +94,33 @@ def model(family: str = "decoder", **changes: Any) -> Any:
 
 def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
     """Its parameters, unboxed."""
-    return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(jax.random.key(seed))
+    return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(random_bits.key(seed))
+
+
+def random_params(model: Any, inputs: Inputs, seed: int = 0) -> Any:
+    """Parameters of a transformer, all random and of usual sizes, norms and biases too, so that
+    none can be left out without a difference; nothing is compiled for them.
+    """
+    random = np.random.default_rng(seed)
+    shapes = unbox(jax.eval_shape(lambda: model.init(jax.random.key(0), inputs)["params"]))
+
+    def draw(path: Any, leaf: Any) -> jax.Array:
+        name, noise = path[-1].key, random.standard_normal(leaf.shape)
+        sized = {"scale": 1 + 0.3 * noise, "bias": 0.3 * noise, "embedding": noise}
+        values = sized[name] if name in sized else noise * leaf.shape[-2] ** -0.5
+        return jnp.asarray(values, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def first_logits(model: Any, inputs: Inputs, seed: int = 0) -> np.ndarray:
+    """Logits f32[B L V] of the parameters that a model begins with."""
+
+    @jax.jit
+    def run(key: jax.Array) -> jax.Array:
+        return model.apply(model.init(key, inputs), inputs)
+
+    return np.asarray(run(random_bits.key(seed)))
 
 
 def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCAB) -> jax.Array:

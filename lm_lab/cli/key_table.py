@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.schema import option_name, suggest
-from lm_lab.train.sections import Config
+from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 from lm_lab.values import expected
 
@@ -38,12 +38,12 @@ def section_of(name: str) -> list[Entry]:
     """
     if name in OTHERS:
         return [heading(_first_sentence(OTHERS[name].__doc__)), *_entries(OTHERS[name], "")]
-    cls, prefix, parts = Config, "", name.split(".")
+    cls, prefix, parts = Experiment, "", name.split(".")
     while parts:
         part, *parts = parts
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if part not in fields:
-            known = [*fields, *(OTHERS if cls is Config else ())]
+            known = [*fields, *(OTHERS if cls is Experiment else ())]
             raise UserError(f"config.{prefix}{part} does not exist; {suggest(part, known)}")
         field, key = fields[part], f"{prefix}{part}"
         if "section" in field.metadata:
@@ -67,7 +67,7 @@ def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -
 
 def entries(deep: bool = False) -> list[Entry]:
     """All sections with what they choose among; `deep`: with the keys of every choice too."""
-    return list(_entries(Config, "", deep=deep))
+    return list(_entries(Experiment, "", deep=deep))
 
 
 def matching(found: list[Entry], word: str) -> list[Entry]:

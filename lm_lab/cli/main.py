@@ -20,6 +20,7 @@ COMMANDS = {
     "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",
     "forecasts": "count how many registered forecasts of held-out runs held",
+    "data": "list and fetch the published data sets that configs read",
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
     "keys": "list every key of a config, with its default, meaning and range",
 }

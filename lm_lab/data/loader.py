@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
 from lm_lab.data.packing import PackedBatches, packed_batches
-from lm_lab.data.records import RecordBatches, Records, TooLong, endless, record_batches
+from lm_lab.data.records import Order, RecordBatches, Records, TooLong, endless, record_batches
 from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
 from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
@@ -191,6 +190,8 @@ def cut(
     UserError.
     """
     training = split.name == "train"
+    # a source of a mixture gives a part of each batch; the test is read to its last token
+    least = 1 if split.name == "test" or (training and split.label) else batch_size
     if split.records is None and training and config.packing == "fit":
         assert split.folder is not None
         return packed_batches(
@@ -201,7 +202,7 @@ def cut(
             window=window,
             stride=stride,
             batch_size=batch_size,
-            least=1 if split.label else batch_size,
+            least=least,
             seed=seed,
         )
     if split.records is None:
@@ -212,8 +213,7 @@ def cut(
             batch_size=batch_size,
             seed=seed,
             shuffle=True,
-            # a source of a mixture gives a part of each batch; the test is read to its last token
-            least=1 if split.name == "test" or (training and split.label) else batch_size,
+            least=least,
         )
     if config.packing != "cut":
         raise UserError(
@@ -231,6 +231,7 @@ def cut(
         pack=config.pack and training,
         batch_size=batch_size,
         seed=seed if training else None,
+        least=least,
     )
 
 
@@ -261,7 +262,7 @@ class Batches(NamedTuple):
     own_rows: int  # of a batch, on this host
     first_row: int
     batch_size: int
-    order: grain.MapDataset  # record -> window
+    order: Order  # record -> window
 
     @property
     def steps_per_epoch(self) -> int:
@@ -285,10 +286,10 @@ class Batches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n S]."""
-        picked = np.array([self.order[place] for place in places.tolist()])
+        picked = self.order.at(places)
         every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
         tokens = every[picked * self.stride].astype(np.int32)
-        return Examples(tokens, self.split.bytes_of[tokens], self._segments(tokens))  # type: ignore[arg-type]
+        return Examples(tokens, self.split.bytes_of.take(tokens), self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""

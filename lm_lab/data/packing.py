@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import grain
 import jax
 import numpy as np
 
-from lm_lab.data.records import endless
+from lm_lab.data.records import Order, endless
 from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
 
@@ -48,7 +47,7 @@ class PackedBatches(NamedTuple):
     plan: Plan
     window: int
     batch_size: int
-    order: grain.MapDataset
+    order: Order
 
     @property
     def epoch_rows(self) -> int:
@@ -72,7 +71,7 @@ class PackedBatches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The rows at these places [n] of the endless order: [n S]."""
-        picked = np.array([self.order[place] for place in places.tolist()])
+        picked = self.order.at(places)
         return self._gather(picked)
 
     def every_row(self) -> int:

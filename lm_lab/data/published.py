@@ -1,41 +1,86 @@
 """Published data sets that configs read, each a folder of $LM_LAB_DATA (default: ./data)."""
 
+import functools
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-ORIGINS = {
-    "multi30k": "github.com/multi30k/dataset, data/task1",
-    "nsmc": "github.com/e9t/nsmc",
-    "scan": "github.com/brendenlake/SCAN",
-    "sigmorphon2020_g2p": "github.com/sigmorphon/2020, task1/data",
-    "tinyshakespeare": "github.com/karpathy/char-rnn, data/tinyshakespeare",
-}
+
+class PublishedFile(NamedTuple):
+    """A file of a data set, as its origin has it."""
+
+    path: str  # below the set's folder
+    bytes: int
+    sha256: str
+
+
+class PublishedSet(NamedTuple):
+    """A data set and where it comes from: an entry of published.json."""
+
+    name: str
+    repository: str  # on GitHub
+    commit: str
+    folder: str  # of the repository
+    licence: str
+    about: str
+    used_by: list[str]  # configs
+    files: list[PublishedFile]
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for a person."""
+        return f"github.com/{self.repository}" + (f", {self.folder}" if self.folder else "")
+
+    def place(self, file: PublishedFile) -> Path:
+        """Where a file of it is expected."""
+        return folder() / self.name / file.path
+
+    def is_here(self, file: PublishedFile) -> bool:
+        """Whether a file of it is there, as it is or packed; what is in it is not read."""
+        place = self.place(file)
+        return place.is_file() or place.with_name(f"{place.name}.gz").is_file()
+
+
+@functools.cache
+def sets() -> dict[str, PublishedSet]:
+    """All data sets, by name."""
+    found = json.loads(Path(__file__).with_suffix(".json").read_text())
+    for entry in found.values():
+        entry["files"] = [PublishedFile(path, *facts) for path, facts in entry["files"].items()]
+    return {name: PublishedSet(name, **entry) for name, entry in found.items()}
 
 
 def file(name: str, *parts: str) -> str:
     """The path of a data set's file; for a .gz of which only the
     unpacked file exists, that file's path.
     """
-    path = _folder() / Path(name, *parts)
+    path = folder() / Path(name, *parts)
     plain = path.with_suffix("")
     return str(plain if path.suffix == ".gz" and not path.exists() and plain.exists() else path)
 
 
 def origin(path: Path) -> str:
     """The end of an error about a missing path: where the published data set comes from, or ""."""
-    folder = _folder()
-    name = (
-        path.relative_to(folder).parts[0]
-        if path.is_relative_to(folder) and path != folder
-        else None
-    )
-    if name not in ORIGINS:
+    root = folder()
+    name = path.relative_to(root).parts[0] if path.is_relative_to(root) and path != root else None
+    if name not in sets():
         return ""
     return (
-        f", from {ORIGINS[name]}, or set LM_LAB_DATA to the folder that has "
-        f"{path.relative_to(folder)}"
+        f", from {sets()[name].origin} (lm-lab data fetch {name}), or set LM_LAB_DATA to the "
+        f"folder that has {path.relative_to(root)}"
     )
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where data sets are expected."""
     return Path(os.environ.get("LM_LAB_DATA") or "data").expanduser()
+
+
+def is_whole(path: Path, wanted: PublishedFile) -> bool:
+    """Whether a file has the content that is published."""
+    if path.stat().st_size != wanted.bytes:
+        return False
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == wanted.sha256

@@ -3,9 +3,9 @@
 import sys
 from typing import Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
+from grain.experimental import index_shuffle
 
 from lm_lab.types import Examples, UserError
 
@@ -22,6 +22,29 @@ class Records(NamedTuple):
     labels: np.ndarray | None  # f32[records]
 
 
+class Order(NamedTuple):
+    """The numbers below `size`, epoch after epoch: as grain's MapDataset shuffles them."""
+
+    size: int
+    seed: int | None  # None: in order
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """The numbers at these places [n] of the endless order, i64[n]."""
+        if self.seed is None or self.size == 0:
+            return places % max(self.size, 1)
+        # One call a row: through MapDataset's own layers it would take ten times as long.
+        last, seed = self.size - 1, self.seed
+        return np.array(
+            [
+                index_shuffle(
+                    place % self.size, last, (seed + place // self.size) % 2**32, rounds=4
+                )
+                for place in places.tolist()
+            ],
+            np.int64,
+        )
+
+
 class RecordBatches(NamedTuple):
     """Batches by step, without end: every record that fits once an epoch, shuffled for each epoch.
 
@@ -36,7 +59,7 @@ class RecordBatches(NamedTuple):
     length: int  # of a row of text or target
     context_length: int | None  # of a row of sources; None where no record has a target
     batch_size: int
-    order: grain.MapDataset
+    order: Order
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,7 +90,7 @@ class RecordBatches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The rows at these places [n] of the endless order: [n ...]."""
-        picked = np.array([self.order[place] for place in places.tolist()])
+        picked = self.order.at(places)
         return self._gather(self.members[picked])
 
     def every_row(self) -> int:
@@ -125,11 +148,12 @@ def record_batches(
     pack: bool,
     batch_size: int,
     seed: int | None,
+    least: int,
 ) -> RecordBatches:
     """Shuffled batches of the records of a split; `pack` puts several pairs into a row.
 
     Raises UserError for records that do not fit, unless they are to be dropped (their number goes
-    to stderr), and if fewer rows remain than a batch has.
+    to stderr), and if fewer rows than `least` remain to train on.
     """
     first, middle, end = records.offsets.T
     pairs = bool((middle < end).any())
@@ -161,10 +185,10 @@ def record_batches(
     if pack:
         rooms = np.array([allowed[name] for name in sizes])
         rows = packed(kept, np.stack([sizes[name][kept] for name in sizes], axis=1), rooms)
-    if len(rows) < batch_size and seed is not None:
+    if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
-            f"config.train.batch_size: a batch needs {batch_size} {unit}, and the {side} side has "
+            f"config.train.batch_size: a batch needs {least} {unit}, and the {side} side has "
             f"{len(rows)} that fit; lower it, or give more data"
         )
     context = context_length if pairs else None
@@ -197,12 +221,10 @@ def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarr
     return table
 
 
-def endless(count: int, seed: int | None) -> grain.MapDataset:
-    """The numbers below `count`, epoch after epoch, shuffled by the
-    seed; in order if it is None.
+def endless(count: int, seed: int | None) -> Order:
+    """The numbers below `count`, epoch after epoch, shuffled by the seed; in order if it is
+    None.
     """
-    order = grain.MapDataset.range(count)
-    if seed is not None:
-        # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
-        order = order.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return order.repeat()
+    # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
+    mixed = None if seed is None else int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return Order(count, mixed)

@@ -13,7 +13,7 @@ from jax import Array
 from lm_lab import generation
 from lm_lab.contracts import Family, Model
 from lm_lab.engine.sharding import unbox
-from lm_lab.laws import TOLERANCE, Broken, distance, expect, shifts_of, tiny
+from lm_lab.laws import TOLERANCE, Broken, distance, expect, random_bits, shifts_of, tiny
 from lm_lab.laws.settings import of_model, settings
 from lm_lab.types import Inputs, PyTree, Scope
 
@@ -46,15 +46,9 @@ class Subject:
         nothing.
         """
 
-        @jax.jit
-        def draw(inputs: Inputs) -> PyTree:
-            made = unbox(self.model.init(jax.random.key(0), inputs)["params"])
-            leaves, structure = jax.tree.flatten(made)
-            keys = jax.random.split(jax.random.key(1), len(leaves))
-            drawn = [_varied(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
-            return jax.tree.unflatten(structure, drawn)
-
-        return {"params": draw(self.inputs)}
+        init = jax.jit(lambda inputs: self.model.init(random_bits.key(0), inputs)["params"])
+        random = np.random.default_rng(1)
+        return {"params": jax.tree.map(partial(_varied, random), unbox(init(self.inputs)))}
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -128,7 +122,9 @@ def shapes(subject: Subject) -> None:
     key.
     """
     for dtype in (jnp.float32, jnp.bfloat16):
-        cast = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), subject.variables)
+        cast = jax.tree.map(
+            lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), subject.variables
+        )
         for method, kept in (("features", dtype), ("__call__", jnp.float32)):
             function = partial(subject.model.apply, method=method)
             found = jax.eval_shape(function, cast, subject.inputs)
@@ -347,9 +343,11 @@ def decoding(subject: Subject) -> None:
         )
 
 
-def _varied(key: Array, leaf: Array) -> Array:
-    constant = (leaf == leaf.reshape(-1)[:1]).all() & (leaf.size > 1)
-    return jnp.where(constant, leaf + 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype), leaf)
+def _varied(random: np.random.Generator, leaf: Array) -> Array:
+    values = np.asarray(leaf)
+    constant = values.size > 1 and (values == values.flat[0]).all()
+    noise = 0.1 * random.standard_normal(leaf.shape) if constant else 0
+    return jnp.asarray(values + noise, leaf.dtype)
 
 
 def _places(tokens: Array) -> Array:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from lm_lab import config as configs
 from lm_lab.data.text import Texts
 from lm_lab.library.workers import worker_command
+from lm_lab.runs.records import usable_cores
 from lm_lab.runs.sweep import Planned
-from lm_lab.sweeps.executors.local import core_count
 from lm_lab.sweeps.groups import program
 from lm_lab.train.program import Program, assemble, steps_of
 from lm_lab.train.task import Task, bind
@@ -59,7 +59,7 @@ def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[st
         programs.setdefault(_step_of(run.config), []).append(run)
     parts = [
         list(chain(*part))
-        for part in _dealt([*programs.values()], min(core_count(), MOST_PROCESSES))
+        for part in _dealt([*programs.values()], min(len(usable_cores()), MOST_PROCESSES))
     ]
     with ThreadPoolExecutor(max(1, len(parts))) as pool:
         return dict(chain(*pool.map(partial(_count_part, trusted), parts)))

@@ -90,7 +90,7 @@ class Run:
     @property
     def tokenizer(self) -> Codec:
         """encode(text) -> ids, decode(ids) -> text."""
-        return self.task.codec
+        return self.task.tokenizer
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ class Run:
         """
         if self.task.family.needs_context:
             raise UserError(
-                f"features are of models without a context, and {self.experiment.family} reads "
+                f"features are of models without a context, and {self.experiment.model.name} reads "
                 "one; apply run.model's own methods"
             )
         rows = [np.asarray(self._ids(text))[0].tolist() for text in texts]

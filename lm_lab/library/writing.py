@@ -1,8 +1,8 @@
 """Texts that a trained run writes: from prompts as its objective has them to text again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,8 @@ from lm_lab.generation.sampling import generate, stream
 from lm_lab.train import carried
 from lm_lab.train.task import Task
 from lm_lab.types import Codec, Examples, Inputs, PyTree, UserError
+
+T = TypeVar("T")
 
 
 class Writer(NamedTuple):
@@ -31,14 +33,10 @@ class Writer(NamedTuple):
         """
         inputs, shown, befores = self._begin(given)
         if settings.beams > 1:
-            found, lengths, _ = beam_search(
-                self.task.model, self._variables, inputs, settings, self._stops, self._max_length
-            )
+            found, lengths, _ = self._write(beam_search, inputs, settings)
             tokens, lengths = found[:, 0], lengths[:, 0]
         else:
-            tokens, lengths = generate(
-                self.task.model, self._variables, inputs, settings, self._stops, self._max_length
-            )
+            tokens, lengths = self._write(generate, inputs, settings)
         return [
             (text, self._beyond(before, row[:length].tolist()))
             for text, before, row, length in zip(shown, befores, tokens, lengths)
@@ -47,10 +45,8 @@ class Writer(NamedTuple):
     def stream(self, given: str, settings: Config) -> Iterator[str]:
         """The same of one prompt, without beams, in pieces as they come."""
         inputs, shown, befores = self._begin([given])
-        steps = stream(
-            self.task.model, self._variables, inputs, settings, self._stops, self._max_length
-        )
-        text = pieces(self.task.codec, steps, self._stops, befores[0])
+        steps = self._write(stream, inputs, settings)
+        text = pieces(self.task.tokenizer, steps, self._stops, befores[0])
         first = next(text, "")  # where the model refuses, nothing is written
         yield from (shown[0], first)
         yield from text
@@ -63,21 +59,19 @@ class Writer(NamedTuple):
         rows = zip(np.asarray(inputs.tokens), np.asarray(inputs.segments))
         return inputs, list(given), [row[there > 0].tolist() for row, there in rows]
 
-    @property
-    def _variables(self) -> PyTree:
-        return {"params": self.params}
-
-    @property
-    def _max_length(self) -> int | None:
-        return self.task.family.max_length(self.task.experiment.model)
+    def _write(self, write: Callable[..., T], inputs: Inputs, settings: Config) -> T:
+        """What a function of lm_lab/generation gives for this model."""
+        longest = self.task.family.max_length(self.task.experiment.model.settings)
+        variables = {"params": self.params}
+        return write(self.task.model, variables, inputs, settings, self._stops, longest)
 
     @property
     def _stops(self) -> list[int]:
         ends = carried.ends(self.directory)
-        return list(dict.fromkeys([self.task.codec.end_of_document, *ends]))
+        return list(dict.fromkeys([self.task.tokenizer.end_of_document, *ends]))
 
     def _beyond(self, before: Sequence[int], ids: Sequence[int]) -> str:
-        decode = self.task.codec.decode
+        decode = self.task.tokenizer.decode
         return beyond(decode(before), decode([*before, *ids]))
 
 
@@ -87,12 +81,12 @@ def prompted(task: Task, texts: Sequence[str]) -> Inputs:
     Raises UserError where the objective learns nothing that could be gone on from.
     """
     experiment, family, objective = task.experiment, task.family, task.objective_kind
-    tokenizer, corpus = task.codec, task.text.corpus
-    scope = family.scope_of(experiment.model)
+    tokenizer, corpus = task.tokenizer, task.text.corpus
+    scope = family.scope_of(experiment.model.settings)
     if scope != "causal":
         why = "no order of words" if scope == "unordered" else "the whole text"
         raise UserError(
-            f"config.model of family {experiment.family} sees {why}, and generates none; name "
+            f"config.model of family {experiment.model.name} sees {why}, and generates none; name "
             "another run"
         )
     texts = [corpus.source.as_source(corpus.settings, text) for text in texts]
@@ -106,10 +100,10 @@ def prompted(task: Task, texts: Sequence[str]) -> Inputs:
         context, segments = map(jnp.asarray, padded(rows, left=False))
         sizes = segments.astype(jnp.float32)
         examples = Examples(context, sizes, context=context, context_segments=segments)
-        return objective.prompt(experiment.objective, task.vocabulary, examples)
+        return objective.prompt(experiment.objective.settings, task.vocabulary, examples)
     if family.needs_context:
         raise UserError(
-            f"config.objective {experiment.objective_name!r} says nothing to go on from; generate "
+            f"config.objective {experiment.objective.name!r} says nothing to go on from; generate "
             "with another"
         )
     return prompts([row or [end] for row in ids])

@@ -12,7 +12,7 @@ from lm_lab.nn.attention import AttentionShape, bounded
 from lm_lab.nn.attention_info import CausalInfo
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.stack import groups_of
-from lm_lab.nn.transformer import TransformerModel, Windowed
+from lm_lab.nn.transformer import LayerShape, TransformerModel, Windowed
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
 
@@ -72,13 +72,9 @@ class Config(Windowed):
             raise UserError("qk_norm_over is for models with a qk_norm; set that, or leave it out")
 
     @property
-    def bias_feed_forward(self) -> bool:
-        """Whether the products of the feed-forward layer have a bias."""
-        return self.bias in ("feed_forward", "all")
-
-    def attention(self, *, windowed: bool) -> AttentionShape:
-        """The shape of attention in layers with a window, if the model has one, or without."""
-        return AttentionShape(
+    def layer(self) -> LayerShape:
+        """The shape of its layers."""
+        attention = AttentionShape(
             self.heads,
             self.features_of_head,
             kv_heads=self.kv_heads,
@@ -90,8 +86,10 @@ class Config(Windowed):
             scale=self.attention_scale,
             softcap=self.attention_softcap,
             positions=self.positions,
-            window=self.window if windowed else None,
+            window=self.window,
         )
+        bias = self.bias in ("feed_forward", "all")
+        return LayerShape(attention, attention._replace(window=None), bias)
 
 
 class Model(TransformerModel):
@@ -103,7 +101,7 @@ class Model(TransformerModel):
 
     def setup(self) -> None:
         self.make_embedding()
-        self.make_layers("causal")
+        self.make_layers(self.cfg.layer, "causal")
         self.make_head()
         self.norm = self.cfg.make_norm()
         self.causal_info = CausalInfo(self.cfg.window)
@@ -127,6 +125,10 @@ class Model(TransformerModel):
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""
         return bounded(self.head_logits(x_BLD), self.cfg.logit_softcap)
+
+    def __call__(self, inputs: Inputs) -> Array:
+        """Logits f32[B L V] of inputs.tokens i32[B L]."""
+        return self.readout(self.features(inputs))
 
 
 FAMILY = Family(

@@ -15,7 +15,7 @@ from lm_lab.nn.feed_forward import ACTIVATIONS, Activation
 from lm_lab.nn.linear import Embedding, Linear, OutputBias
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.positions import Learned, Scheme, positions_setting
-from lm_lab.nn.transformer import TransformerModel, Windowed
+from lm_lab.nn.transformer import LayerShape, TransformerModel, Windowed
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
 
@@ -52,20 +52,17 @@ class Config(Windowed):
             raise UserError("bare_first is for norm_position pre; set it, or leave bare_first out")
 
     @property
-    def bias_feed_forward(self) -> bool:
-        """Whether the products of the feed-forward layer have a bias."""
-        return self.bias
-
-    def attention(self, *, windowed: bool) -> AttentionShape:
-        """The shape of attention in layers with a window, if the model has one, or without."""
-        return AttentionShape(
+    def layer(self) -> LayerShape:
+        """The shape of its layers."""
+        attention = AttentionShape(
             self.heads,
             self.features_of_head,
             bias=self.bias,
             out_bias=self.bias,
             positions=self.positions,
-            window=self.window if windowed else None,
+            window=self.window,
         )
+        return LayerShape(attention, attention._replace(window=None), self.bias)
 
 
 class Model(TransformerModel):
@@ -79,7 +76,7 @@ class Model(TransformerModel):
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
         self.make_embedding(bidirectional=True)
-        self.make_layers("bidirectional")
+        self.make_layers(cfg.layer, "bidirectional")
         if cfg.kinds:
             self.kinds = Embedding(cfg.kinds, cfg.width, part="positions")
         if cfg.embedding_norm:
@@ -113,6 +110,10 @@ class Model(TransformerModel):
         x_BLD = self.transform_norm(activation(self.transform(x_BLD)))
         logits_BLV = self.head(self.embed.attend(x_BLD)) if self.cfg.tied else self.head(x_BLD)
         return logits_BLV.astype(jnp.float32)
+
+    def __call__(self, inputs: Inputs) -> Array:
+        """Logits f32[B L V] of inputs.tokens i32[B L]."""
+        return self.readout(self.features(inputs))
 
 
 FAMILY = Family(

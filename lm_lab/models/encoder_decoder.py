@@ -16,7 +16,7 @@ from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.positions import Relative, Rotary, Scheme, places_within, positions_setting
 from lm_lab.nn.stack import DEEPEST, repeat
-from lm_lab.nn.transformer import Block, Transformer, TransformerModel
+from lm_lab.nn.transformer import Block, LayerShape, Transformer, TransformerModel
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
 
@@ -77,14 +77,9 @@ class Config(Transformer):
         return self.depth_of_encoder + 2 * self.depth, self.heads, self.features_of_head
 
     @property
-    def bias_feed_forward(self) -> bool:
-        """Whether the products of the feed-forward layer have a bias."""
-        return self.bias
-
-    def attention(self, *, windowed: bool) -> AttentionShape:
-        """The shape of all attention."""
-        del windowed
-        return AttentionShape(
+    def layer(self) -> LayerShape:
+        """The shape of the layers of both stacks."""
+        attention = AttentionShape(
             self.heads,
             self.features_of_head,
             bias=self.bias,
@@ -92,6 +87,7 @@ class Config(Transformer):
             scale=None if self.score_scaling else 1.0,
             positions=self.positions,
         )
+        return LayerShape(attention, attention, self.bias)
 
 
 class Model(TransformerModel):
@@ -117,9 +113,9 @@ class Model(TransformerModel):
         # The branches of a stack add up to unit variance at initialisation.
         depth, scale = cfg.depth_of_encoder, (2 * cfg.depth_of_encoder) ** -0.5
         stack = repeat(Block, depth, scan=cfg.scan, remat=cfg.remat)
-        self.encoder = stack(cfg, scale, mask_scope="bidirectional")
+        self.encoder = stack(cfg, cfg.layer, scale, mask_scope="bidirectional")
         stack = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)
-        self.layers = stack(cfg, (3 * cfg.depth) ** -0.5, cross=True)
+        self.layers = stack(cfg, cfg.layer, (3 * cfg.depth) ** -0.5, cross=True)
         self.make_head()
 
     def features(self, inputs: Inputs) -> Array:
@@ -191,6 +187,10 @@ class Model(TransformerModel):
             x_BLD *= cfg.width**0.5
         x_BLD = cfg.positions.embed(x_BLD, info.positions_BL, positions)
         return self.dropped(x_BLD if norm is None else norm(x_BLD))
+
+    def __call__(self, inputs: Inputs) -> Array:
+        """Logits f32[B L V] of inputs.tokens i32[B L]."""
+        return self.readout(self.features(inputs))
 
 
 FAMILY = Family(

@@ -17,7 +17,7 @@ from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Rotary, Scheme, Sizes, positions_setting
 from lm_lab.nn.stack import DEEPEST, Remat, groups_of, repeat, stacks_of
 from lm_lab.schema import Condition, choice, setting
-from lm_lab.types import Inputs, Scope, UserError
+from lm_lab.types import Scope, UserError
 
 NormPosition = Literal["pre", "branch", "both", "post"]
 
@@ -162,20 +162,13 @@ class Transformer:
         first = int(self.bare_first)
         return stacks_of(self.depth - first, self.global_every, first)
 
-    @property
-    def bias_feed_forward(self) -> bool:
-        """Whether the products of the feed-forward layer have a bias."""
-        raise NotImplementedError
-
-    def attention(self, *, windowed: bool) -> AttentionShape:
-        """The shape of attention in layers with a window, if the model has one, or without."""
-        raise NotImplementedError
-
     def make_norm(self, name: str | None = None) -> Norm:
         """A norm of the stream."""
         return Norm(self.norm, self.norm_epsilon, self.norm_bias, name=name)
 
-    def make_feed_forward(self, scale: float, info: AttentionInfo) -> Callable[[Array], Array]:
+    def make_feed_forward(
+        self, scale: float, bias: bool, info: AttentionInfo
+    ) -> Callable[[Array], Array]:
         """The layer [B L D] -> [B L D] of a block, named "experts" or "feed_forward"; experts never
         have biases.
         """
@@ -183,7 +176,6 @@ class Transformer:
             mixture = self.feed_forward.mixture(self.inner, self.activation)
             experts = Experts(mixture, scale, name="experts")
             return lambda x_BLD: experts(x_BLD, info.segments.padding_BL)
-        bias = self.bias_feed_forward
         return FeedForward(self.inner, self.activation, scale, bias, name="feed_forward")
 
 
@@ -208,6 +200,14 @@ class Windowed(Transformer):
         super().__post_init__()
 
 
+class LayerShape(NamedTuple):
+    """What each family says of its layers by settings of its own."""
+
+    attention: AttentionShape  # in layers with the model's window, if it has one
+    global_attention: AttentionShape  # in layers without a window
+    feed_forward_bias: bool  # whether the products of the feed-forward layer have a bias
+
+
 class View(NamedTuple):
     """What layers with the same window share in one call."""
 
@@ -224,6 +224,7 @@ class Block(nn.Module):
     """
 
     cfg: Transformer
+    layer: LayerShape
     init_scale: float  # of what a branch adds
     windowed: bool = True  # whether it has the model's window
     mask_scope: Scope = "causal"
@@ -239,7 +240,7 @@ class Block(nn.Module):
         context_info: AttentionInfo | None = None,
     ) -> tuple[Array, None]:
         cfg = self.cfg
-        shape = cfg.attention(windowed=self.windowed)
+        shape = self.layer.attention if self.windowed else self.layer.global_attention
         attention = self._attention(shape, self.mask_scope, "attention")
         branches: dict[str, Callable[[Array], Array]] = {
             "attention": lambda y_BLD: attention(y_BLD, *view)
@@ -248,7 +249,9 @@ class Block(nn.Module):
             assert context_info is not None
             cross = self._attention(shape, "bidirectional", "cross_attention", cross=True)
             branches["cross_attention"] = lambda y: cross(y, context_info, None, context_BMD)
-        branches["feed_forward"] = cfg.make_feed_forward(self.init_scale, view.info)
+        branches["feed_forward"] = cfg.make_feed_forward(
+            self.init_scale, self.layer.feed_forward_bias, view.info
+        )
         shared_drop = self._dropout() if cfg.shared_dropout else None
         entering_BLD, read_BLD = x_BLD, None
         for name, branch in branches.items():
@@ -283,6 +286,7 @@ class Group(nn.Module):
     """Layers of which the last has no window: block_0, block_1, ..."""
 
     cfg: Transformer
+    layer: LayerShape
     init_scale: float
     mask_scope: Scope
 
@@ -291,15 +295,16 @@ class Group(nn.Module):
         last = (self.cfg.global_every or 1) - 1
         for index in range(last + 1):
             windowed = index < last
-            block = Block(
-                self.cfg, self.init_scale, windowed, self.mask_scope, name=f"block_{index}"
-            )
+            how = (self.layer, self.init_scale, windowed, self.mask_scope)
+            block = Block(self.cfg, *how, name=f"block_{index}")
             x_BLD, _ = block(x_BLD, view if windowed else global_view)
         return x_BLD, None
 
 
 class TransformerModel(nn.Module):
-    """What the models of the families share; each has a `setup` that calls the `make_` methods."""
+    """What the models of the families share: each has a `setup` that calls the `make_` methods, and
+    `features` and `__call__` of its own.
+    """
 
     cfg: Any  # a Transformer
 
@@ -312,7 +317,7 @@ class TransformerModel(nn.Module):
         self.positions = cfg.positions.module(sizes)
         self.drop = nn.Dropout(cfg.dropout)
 
-    def make_layers(self, mask_scope: Scope) -> None:
+    def make_layers(self, layer: LayerShape, mask_scope: Scope) -> None:
         """Layers with self-attention alone: `first`, `groups` and `layers`, as the settings have
         them.
         """
@@ -320,13 +325,13 @@ class TransformerModel(nn.Module):
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at first (GPT-2)
         groups, rest = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
         if cfg.bare_first:
-            self.first = Block(cfg, scale, False, mask_scope, bare=True)
+            self.first = Block(cfg, layer, scale, False, mask_scope, bare=True)
         if groups:
             stack = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)
-            self.groups = stack(cfg, scale, mask_scope)
+            self.groups = stack(cfg, layer, scale, mask_scope)
         if rest:
             stack = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)
-            self.layers = stack(cfg, scale, mask_scope=mask_scope)
+            self.layers = stack(cfg, layer, scale, mask_scope=mask_scope)
 
     def make_head(self) -> None:
         """A product with a kernel of its own or the embedding's transpose, with a bias or
@@ -368,15 +373,3 @@ class TransformerModel(nn.Module):
         if self.cfg.tied and self.cfg.head_bias:
             logits_BLV = self.head(logits_BLV)
         return logits_BLV.astype(jnp.float32)
-
-    def features(self, inputs: Inputs) -> Array:
-        """Features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
-        raise NotImplementedError
-
-    def readout(self, x_BLD: Array) -> Array:
-        """Logits f32[B L V] of features [B L D]."""
-        return self.head_logits(x_BLD)
-
-    def __call__(self, inputs: Inputs) -> Array:
-        """Logits f32[B L V] of inputs.tokens i32[B L]."""
-        return self.readout(self.features(inputs))

@@ -81,7 +81,7 @@ def draw(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Drawing
         seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
         title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
         axes.set_title(style.literal(title), fontsize=8)
-        axes.set_ylim(low - 0.04 * (top - low), top)
+        axes.set_ylim(low - 0.04 * (top - low), top + 0.04 * (top - low))
         first = axes in panels[::columns]
         axes.set_ylabel("normalised loss" if first else "")
         axes.tick_params(labelleft=first)

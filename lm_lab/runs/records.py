@@ -62,9 +62,7 @@ def environment() -> dict[str, Any]:
         **{name.replace("-", "_"): _version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": len(usable_cores()),
         "devices": {
             "kind": devices[0].device_kind,
             "platform": devices[0].platform,
@@ -207,6 +205,15 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use, by number; those of the machine where the system, other
+    than Linux, does not say.
+    """
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _processor() -> str:

@@ -140,7 +140,7 @@ def compile_program(
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     sharding.check_split(
-        first.mesh, program.state, task.family.attention(first.model).heads or None
+        first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
     if check_room:
         room.check(program, mesh, len(runs))

@@ -7,8 +7,7 @@ from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, modules_by_label, setting
-from lm_lab.train.optimizer import Update
+from lm_lab.schema import Chosen, module, modules_by_label, section, setting
 from lm_lab.types import UserError
 
 
@@ -138,42 +137,40 @@ class Evaluation:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A resolved config; families, objectives, sources and tokenizers bring settings classes of
-    their own.
-    """
+    """A config, as typed settings: its sections, of which each names and holds what it chooses."""
 
-    seed: int
-    family: str
-    model: Any
-    objective_name: str
-    objective: Any
-    adapter_name: str
-    adapter: Any
-    data: loader.Config
-    optimizer: Chosen
-    schedule: Chosen
-    train: TrainConfig
-    mesh: sharding.Config
-    precision: Precision
-    evaluation: Evaluation = Evaluation()
+    seed: int = setting("of all that is random", 0, low=0, high=2**32 - 1, traced=True)
+    model: Chosen = module("the architecture", registry.modules("models"), tag="family")
+    objective: Chosen = module("what is learnt", registry.modules("objectives"))
+    data: loader.Config = section("the text, and how it is cut", loader.Config)
+    optimizer: Chosen = module(
+        "how parameters follow from gradients", registry.modules("optimizers"), "adamw"
+    )
+    schedule: Chosen = module(
+        "of the rate, as a share of the peak rate", registry.modules("schedules"), "cosine"
+    )
+    train: TrainConfig = section("how long, in what pieces, and what is kept", TrainConfig)
+    adapter: Chosen = module(
+        "what of the model is trained, and what beside it", registry.modules("adapters"), "none"
+    )
+    mesh: sharding.Config = section("the devices", sharding.Config)
+    precision: Precision = section("the dtypes", Precision)
+    evaluation: Evaluation = section(
+        "by what the model is judged beside its held-out text", Evaluation, changes_result=False
+    )
 
     @property
     def modules(self) -> tuple[str, ...]:
         """The names of the modules that the config chooses."""
         return (
-            self.family,
-            self.objective_name,
-            self.adapter_name,
+            self.model.name,
+            self.objective.name,
+            self.adapter.name,
             *(member.source.name for member in self.data.members.values()),
             self.data.tokenizer.name,
             self.optimizer.name,
             self.schedule.name,
             *(task.name for _, task in self.evaluation.tasks),
         )
-
-    @property
-    def update(self) -> Update:
-        """How parameters follow from gradients."""
-        return Update(self.optimizer, self.schedule)

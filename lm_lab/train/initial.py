@@ -49,19 +49,19 @@ def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
 
 
 def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.ndarray]:
-    adapter = registry.load("adapters", experiment.adapter_name, "config.adapter.name")
-    if adapter.continues(experiment.adapter):
+    adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
+    if adapter.continues(experiment.adapter.settings):
         family, config, params, own = restore.load_beginning(directory)
-        _check_adapter(own.settings, experiment.adapter)
+        _check_adapter(own.settings, experiment.adapter.settings)
         params = {**params, ADAPTER: own.trained["lora"]}
     else:
         family, config, params = restore.load_params(directory)
-    if family != experiment.family:
+    if family != experiment.model.name:
         raise UserError(
-            f"{KEY} is of family {family}, and config.model.family is {experiment.family}; name "
-            "the same"
+            f"{KEY} is of family {family}, and config.model.family is {experiment.model.name}; "
+            "name the same"
         )
-    there, here = (flat(plain(reference(model))) for model in (config, experiment.model))
+    there, here = (flat(plain(reference(model))) for model in (config, experiment.model.settings))
     other = [key for key in there if key not in MAY_DIFFER and there[key] != here.get(key)]
     if other:
         wanted = " ".join(f"--config.model.{key}={there[key]}" for key in other)

@@ -42,7 +42,7 @@ def open_judge(directory: Path, task: Task) -> Judge:
     Raises UserError where its objective says nothing of a whole text.
     """
     run = text_run(task, directory)
-    require(run, ["texts"], f"config.objective.name {task.experiment.objective_name!r}")
+    require(run, ["texts"], f"config.objective.name {task.experiment.objective.name!r}")
     model = text_models(run)(jax.device_put(restore.load_params(directory)[2]))
 
     def cost(text: str) -> Cost:

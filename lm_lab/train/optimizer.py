@@ -9,45 +9,48 @@ import optax
 from jax import Array
 
 from lm_lab import registry, schedules
-from lm_lab.contracts import Schedule
+from lm_lab.contracts import Optimizer, OptimizerConfig, Schedule, Settings
 from lm_lab.optimizers import clipped
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper, PyTree
 
 
 class Update(NamedTuple):
-    """The optimizer and the schedule that a config names, with their settings."""
+    """The optimizer and the schedule of a run, with their settings."""
 
-    optimizer: Chosen
-    schedule: Chosen
+    optimizer: Optimizer
+    optimizer_config: OptimizerConfig
+    schedule: Schedule
+    schedule_config: Settings
 
     def check_steps(self, steps: int) -> None:
         """Raises UserError where the schedule does not fit into a run of so many steps."""
-        _schedule(self).check_steps(self.schedule.settings, steps)
+        self.schedule.check_steps(self.schedule_config, steps)
+
+    def rate_factor(self, step: Array, steps: int) -> Array:
+        """The schedule as a share of the peak rate, f32[], at step i32[] of `steps` in all."""
+        return self.schedule.factor(self.schedule_config, step, steps)
+
+    def same_rates(self, steps: int, other_steps: int, until: int) -> bool:
+        """Whether runs of `steps` and of `other_steps` steps have the same rates in their first
+        `until` steps.
+        """
+        given = (self.schedule, self.schedule_config)
+        return schedules.same_rates(*given, steps, other_steps, until)
+
+    def make(
+        self, decays: PyTree, hyper: Hyper, rate: Array | float
+    ) -> optax.GradientTransformation:
+        """Clipping, then the optimizer at `rate`; `decays` has a bool for each parameter."""
+        config = self.optimizer_config
+        return clipped(config.clip_norm, self.optimizer.make(config, hyper, rate, decays))
 
 
-def rate_factor(update: Update, step: Array, steps: int) -> Array:
-    """The schedule as a share of the peak rate, f32[], at step i32[] of `steps` in all."""
-    return _schedule(update).factor(update.schedule.settings, step, steps)
-
-
-def same_rates(update: Update, steps: int, other_steps: int, until: int) -> bool:
-    """Whether runs of `steps` and of `other_steps` steps have the same rates in their first `until`
-    steps.
-    """
-    settings = update.schedule.settings
-    return schedules.same_rates(_schedule(update), settings, steps, other_steps, until)
-
-
-def make(
-    update: Update, decays: PyTree, hyper: Hyper, rate: Array | float
-) -> optax.GradientTransformation:
-    """Clipping, then the optimizer at `rate`; `decays` has a bool for each parameter."""
-    name, settings = update.optimizer
-    optimizer = registry.load("optimizers", name, "config.optimizer.name")
-    made = optimizer.make(settings, hyper, rate, decays)
-    return clipped(settings.clip_norm, made)
-
-
-def _schedule(update: Update) -> Schedule:
-    return registry.load("schedules", update.schedule.name, "config.schedule.name")
+def load(optimizer: Chosen, schedule: Chosen) -> Update:
+    """The optimizer and the schedule that a config names. Raises UserError where there is none."""
+    return Update(
+        registry.load("optimizers", optimizer.name, "config.optimizer.name"),
+        optimizer.settings,
+        registry.load("schedules", schedule.name, "config.schedule.name"),
+        schedule.settings,
+    )

@@ -20,7 +20,7 @@ from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, in
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation import likelihood
 from lm_lab.optimizers import decay_mask
-from lm_lab.train import initial, optimizer
+from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
 from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
@@ -50,7 +50,7 @@ class Program(NamedTuple):
 
 def hyper_of(experiment: Experiment) -> Hyper:
     """The traced settings of a run, as arrays; those that are None are left out."""
-    settings = (experiment.update.optimizer.settings, experiment.train)
+    settings = (experiment.optimizer.settings, experiment.train)
     traced = {
         field.name: getattr(own, field.name)
         for own in settings
@@ -80,7 +80,7 @@ def assemble(task: Task) -> Program:
     flops_per_step = _count(task, state)
     targets = experiment.train.batch_size * experiment.data.length
     steps = steps_of(experiment, flops_per_step, targets)
-    experiment.update.check_steps(steps)
+    task.update.check_steps(steps)
     evaluation = likelihood.evaluate(
         task.model,
         task.eval_objectives,
@@ -88,10 +88,10 @@ def assemble(task: Task) -> Program:
         adapter,
         experiment.train.selection_batches,
     )
-    chosen = task.family.experts_per_token(experiment.model)
+    chosen = task.family.experts_per_token(experiment.model.settings)
     groups = _groups(drawn, state, chosen)
     shape = conventions.geometry(
-        groups, experiment.data.length, *task.family.attention(experiment.model)
+        groups, experiment.data.length, *task.family.attention(experiment.model.settings)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
@@ -111,13 +111,12 @@ def assemble(task: Task) -> Program:
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
     """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
-    update = experiment.update
     gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
-        partial(optimizer.make, update, decays),
-        lambda step: optimizer.rate_factor(update, step, steps),
+        partial(task.update.make, decays),
+        lambda step: task.update.rate_factor(step, steps),
         slots,
     )
 
@@ -158,7 +157,7 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
         key = jax.random.key(hyper["seed"])
         trained, frozen = task.adapter.split(jax.random.fold_in(key, 1), drawn)
         trained = initial.continued(trained, given)
-        made = partial(optimizer.make, task.experiment.update, decay_mask(trained))
+        made = partial(task.update.make, decay_mask(trained))
         return initial_state(trained, frozen, made, hyper, slots)
 
     return begin

@@ -8,24 +8,16 @@ stored before.
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lm_lab import registry
-from lm_lab.data import loader
-from lm_lab.engine import sharding
 from lm_lab.schema import (
-    Chosen,
     Modules,
     chosen_name,
     keys,
-    module,
     option_classes,
     option_name,
-    section,
-    setting,
 )
-from lm_lab.train.experiment import Evaluation, Precision, TrainConfig
+from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
@@ -34,32 +26,7 @@ Values = Mapping[str, Any]  # a config as plain values, by section
 Flat = dict[str, Any]  # the same by dotted key, as {"model.positions.base": 1e4}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """The sections of a config."""
-
-    seed: int = setting("of all that is random", 0, low=0, high=2**32 - 1, traced=True)
-    model: Chosen = module("the architecture", registry.modules("models"), tag="family")
-    objective: Chosen = module("what is learnt", registry.modules("objectives"))
-    data: loader.Config = section("the text, and how it is cut", loader.Config)
-    optimizer: Chosen = module(
-        "how parameters follow from gradients", registry.modules("optimizers"), "adamw"
-    )
-    schedule: Chosen = module(
-        "of the rate, as a share of the peak rate", registry.modules("schedules"), "cosine"
-    )
-    train: TrainConfig = section("how long, in what pieces, and what is kept", TrainConfig)
-    adapter: Chosen = module(
-        "what of the model is trained, and what beside it", registry.modules("adapters"), "none"
-    )
-    mesh: sharding.Config = section("the devices", sharding.Config)
-    precision: Precision = section("the dtypes", Precision)
-    evaluation: Evaluation = section(
-        "by what the model is judged beside its held-out text", Evaluation, changes_result=False
-    )
-
-
-SECTIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "seed")
+SECTIONS = tuple(field.name for field in dataclasses.fields(Experiment) if field.name != "seed")
 
 
 class KeyTable(NamedTuple):
@@ -83,7 +50,7 @@ ABSENT = object()
 
 HARMLESS = tuple(  # sections of which no key decides the result, also where it is gone
     f"{field.name}."
-    for field in dataclasses.fields(Config)
+    for field in dataclasses.fields(Experiment)
     if not field.metadata.get("changes_result", True)
 )
 
@@ -106,7 +73,7 @@ def modules(values: Values) -> Iterator[tuple[str, str]]:
     a reader of values of unknown origin refuses a name before that. What cannot be imported names
     nothing more.
     """
-    return _modules(Config, values, "")
+    return _modules(Experiment, values, "")
 
 
 def _modules(cls: type, values: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -156,7 +123,7 @@ def key_table(values: Values) -> KeyTable:
     """What is known of the keys of a config. Imports the modules that it names: pass no names of
     unknown origin.
     """
-    every = list(keys(Config, values))
+    every = list(keys(Experiment, values))
 
     def marked(name: str, default: bool) -> frozenset[str]:
         return frozenset(each.key for each in every if each.field.metadata.get(name, default))

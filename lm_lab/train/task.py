@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from lm_lab import registry
@@ -16,16 +17,20 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed, mix
 from lm_lab.data.text import Text, Texts
 from lm_lab.data.weights import row_plan
+from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
-from lm_lab.train import checked, initial, metrics
-from lm_lab.train.eval_sets import EvalSet, WholeTest
+from lm_lab.train import checked, initial, metrics, optimizer
+from lm_lab.train.eval_sets import EvalSet, WholeTest, of_mixture
 from lm_lab.train.experiment import Experiment, complete
+from lm_lab.train.optimizer import Update
 from lm_lab.types import (
     AdapterFunctions,
     Codec,
     Examples,
     ObjectiveFunctions,
+    PyTree,
+    Sums,
     UserError,
     Vocabulary,
 )
@@ -35,6 +40,10 @@ from lm_lab.types import (
 class Task:
     """An experiment that is bound: its settings are complete, its modules loaded, its tokenizer
     open. The token store, initial parameters and metrics are opened at first use, and once.
+
+    model      the Linen module: model.apply({"params": params}, batch.inputs) -> logits
+    objective  prepare(key, examples) -> batch, and loss(logits, batch) -> sums: "nll" in nats over
+               the batch, "weight", its targets, and "bytes", the UTF-8 bytes that these stand for
     """
 
     experiment: Experiment
@@ -48,21 +57,22 @@ class Task:
     # by which held-out text is evaluated, by name: "heldout" is that of training
     eval_objectives: Mapping[str, ObjectiveFunctions]
     adapter: AdapterFunctions
+    update: Update
 
     @property
-    def codec(self) -> Codec:
-        """The tokenizer."""
+    def tokenizer(self) -> Codec:
+        """encode(text) -> ids, decode(ids) -> text."""
         return self.text.codec
 
     @cached_property
     def model(self) -> Model:
         """The family's Linen module, with the head that the objective asks for."""
-        return self._headed(self.family.Model(self.experiment.model))
+        return self._headed(self.family.Model(self.experiment.model.settings))
 
     @cached_property
     def reference_model(self) -> Model:
         """The same model as the formulas have it: nothing computed twice, no fused kernel."""
-        return self._headed(self.family.Model(reference(self.experiment.model)))
+        return self._headed(self.family.Model(reference(self.experiment.model.settings)))
 
     @cached_property
     def dataset(self) -> loader.Dataset:
@@ -73,7 +83,7 @@ class Task:
         for split in (split for sides in dataset.sources.values() for split in sides.splits):
             if split.records is not None and split.records.labels is not None:
                 labels = split.records.labels
-                self.objective_kind.check_labels(self.experiment.objective, labels)
+                self.objective_kind.check_labels(self.experiment.objective.settings, labels)
         return dataset
 
     def training(self, seed: int) -> Mixed:
@@ -133,8 +143,8 @@ class Task:
         "heldout", "test", of a source of a mixture "heldout/LABEL". Raises UserError for one that
         cannot be taken.
         """
-        choices = self.objective_kind.metrics(self.experiment.objective)
-        name, found = self.experiment.objective_name, {}
+        choices = self.objective_kind.metrics(self.experiment.objective.settings)
+        name, found = self.experiment.objective.name, {}
         for label, sides in self.dataset.sources.items():
             for split in sides.splits[1:]:
                 evaluation = f"{split.name}/{label}" if label else split.name
@@ -154,14 +164,49 @@ class Task:
             seed=seed,
         )
 
+    def examples(self, step: int) -> Examples:
+        """The windows that a run of the config trains on in a step [B ...]: the same ones always.
+
+        >>> task.examples(3).tokens.shape
+        (8, 17)
+        """
+        return jax.tree.map(lambda part: part[0], self._training.chunk(step, 1))
+
+    def evaluate(self, params: PyTree) -> dict[str, float]:
+        """Of the held-out text: nats a token ("nll"), "bits_per_byte", "accuracy", ... Sources of
+        a mixture count by the weights that they end with.
+
+        >>> task.evaluate(lm_lab.init_params(task.model))["nll"] > 4
+        True
+        """
+        found = [jax.device_get(self._evaluate(params, each.examples)) for each in self._heldout]
+        return rates(of_mixture(self._heldout, [{"": sums} for sums in found])[""])
+
     def replace(self, **changes: Any) -> "Task":
         """The task of an experiment with other values of fields that bind nothing, as its mesh."""
         experiment = dataclasses.replace(self.experiment, **changes)
         return dataclasses.replace(self, experiment=experiment)
 
+    @cached_property
+    def _training(self) -> Mixed:
+        return self.training(self.experiment.seed)
+
+    @cached_property
+    def _heldout(self) -> list[EvalSet]:
+        first = self.experiment.train.selection_batches
+        return [
+            each._replace(examples=jax.tree.map(lambda part: part[first:], each.examples))
+            for each in self.eval_sets()
+        ]
+
+    @cached_property
+    def _evaluate(self) -> Callable[..., Sums]:
+        compute = self.experiment.precision.compute
+        return jax.jit(likelihood(self.model, self.objective, compute))
+
     def _headed(self, model: Model) -> Model:
         head = self.objective_kind.head
-        return model if head is None else Pooled(model, *head(self.experiment.objective))
+        return model if head is None else Pooled(model, *head(self.experiment.objective.settings))
 
     def _evaluation_data(self, split: loader.Split, texts: Path) -> EvaluationData:
         prompt = self.objective_kind.prompt
@@ -175,15 +220,15 @@ class Task:
 
         return EvaluationData(
             self.model,
-            self.codec,
+            self.tokenizer,
             self.vocabulary,
             self.experiment.data.length,
             self.experiment.precision.compute,
             heldout,
             targets,
             self.experiment.train.batch_size,
-            prompt and partial(prompt, self.experiment.objective, self.vocabulary),
-            self.family.max_length(self.experiment.model),
+            prompt and partial(prompt, self.experiment.objective.settings, self.vocabulary),
+            self.family.max_length(self.experiment.model.settings),
         )
 
 
@@ -195,14 +240,14 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
     cannot be opened, the model's vocabulary is too small for it, or an objective does not fit.
     """
     text = (texts or Texts()).of(experiment.data)
-    family = registry.load("models", experiment.family, "config.model.family")
-    kind = registry.load("objectives", experiment.objective_name, "config.objective.name")
-    adapter = registry.load("adapters", experiment.adapter_name, "config.adapter.name")
-    vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model))
+    family = registry.load("models", experiment.model.name, "config.model.family")
+    kind = registry.load("objectives", experiment.objective.name, "config.objective.name")
+    adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
+    vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model.settings))
     experiment, values = _with_vocabulary(experiment, values, kind, vocabulary)
     length = experiment.data.length
-    made = kind.make(experiment.objective, length, vocabulary)
-    objective = checked.objective(experiment.objective_name, made)
+    made = kind.make(experiment.objective.settings, length, vocabulary)
+    objective = checked.objective(experiment.objective.name, made)
     others = {
         name: _other_objective(name, experiment, family, kind, vocabulary)
         for name in experiment.train.also_evaluate
@@ -214,10 +259,11 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         family,
         kind,
         vocabulary,
-        window_of(kind, experiment.objective, length),
+        window_of(kind, experiment.objective.settings, length),
         objective,
         {"heldout": objective, **others},
-        checked.adapter(experiment.adapter_name, adapter.make(experiment.adapter)),
+        checked.adapter(experiment.adapter.name, adapter.make(experiment.adapter.settings)),
+        optimizer.load(experiment.optimizer, experiment.schedule),
     )
 
 
@@ -238,10 +284,11 @@ def _with_vocabulary(
     experiment: Experiment, values: Mapping[str, Any], kind: Objective, vocabulary: Vocabulary
 ) -> tuple[Experiment, Mapping[str, Any]]:
     """Both with the model's vocabulary: the tokenizer's, and the ids that the objective adds."""
-    added = kind.special_ids(experiment.objective, experiment.data.length, vocabulary)
+    added = kind.special_ids(experiment.objective.settings, experiment.data.length, vocabulary)
     least, given = vocabulary.size + added, values["model"]["vocab"]
     if given is None:
-        model = dataclasses.replace(experiment.model, vocab=least)
+        settings = dataclasses.replace(experiment.model.settings, vocab=least)
+        model = experiment.model._replace(settings=settings)
         values = {**values, "model": {**values["model"], "vocab": least}}
         return dataclasses.replace(experiment, model=model), values
     if given < least:
@@ -257,8 +304,8 @@ def _other_objective(
     """An objective of config.train.also_evaluate, which reads the windows of training."""
     where, length = f"config.train.also_evaluate: {name!r}", experiment.data.length
     other = registry.load("objectives", name, "config.train.also_evaluate")
-    settings = complete(other, other.Config(), family, experiment.model, where)
-    windows = (window_of(other, settings, length), window_of(kind, experiment.objective, length))
-    if other.consumes != kind.consumes or windows[0] != windows[1]:
+    settings = complete(other, other.Config(), family, experiment.model.settings, where)
+    own = window_of(kind, experiment.objective.settings, length)
+    if other.consumes != kind.consumes or window_of(other, settings, length) != own:
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))

@@ -15,7 +15,7 @@ from lm_lab.runs import history, records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit
-from lm_lab.train import carried, identity, optimizer
+from lm_lab.train import carried, identity
 from lm_lab.train.feed import Feed
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
@@ -250,7 +250,7 @@ class RunWriter:
             raise UserError(
                 f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}"
             )
-        if not optimizer.same_rates(self.run.experiment.update, before, steps, step):
+        if not self.run.task.update.same_rates(before, steps, step):
             schedule = self.run.experiment.schedule.name
             raise UserError(
                 f"{directory} has made {step} of {before} steps, and a {schedule} schedule of "

@@ -93,17 +93,16 @@ def test_a_step_computes_no_gradient_of_what_is_frozen():
     assert programs.assemble(tiny.bound(tiny.resolve(LORA)[0])).flops_per_step == (
         ROWS * LENGTH * (4 * (body + head) + 6 * adapted + attention)
     )
-    # XLA, too, leaves them out: it counts elementwise work as well, of which an adapter makes a
-    # little.
+    # XLA counts elementwise work as well, of which an adapter makes a little.
     full, low = (
-        compiled_flops({"model.scan": False} | changes)
+        flops_of_xla({"model.scan": False} | changes)
         for changes in ({}, LORA | {"adapter.dropout": 0.0})
     )
     saved = ROWS * LENGTH * (2 * (body + head) - 6 * adapted)
     assert full - low > 0.9 * saved
 
 
-def compiled_flops(changes):
+def flops_of_xla(changes):
     """XLA's count of a gradient."""
     experiment = tiny.resolve(changes)[0]
     state, objective = (
@@ -117,17 +116,24 @@ def compiled_flops(changes):
     gradient = gradients(
         tiny.bound(experiment).model, objective, "float32", tiny.bound(experiment).adapter
     )
-    compiled = jax.jit(gradient).lower(state.params, batch, key, state.slots["frozen"]).compile()
-    return (compiled.cost_analysis() or {})["flops"]
+    lowered = jax.jit(gradient).lower(state.params, batch, key, state.slots["frozen"])
+    return (lowered.cost_analysis() or {})["flops"]
 
 
-@pytest.mark.parametrize("how", ["map", "vmap"])
-@pytest.mark.parametrize("shared", [False, True], ids=["own base", "shared base"])
-def test_a_member_of_a_population_is_its_solo_run(how, shared):
+@pytest.fixture(scope="module")
+def solo_runs():
+    """(the function of some steps, it compiled, the states of two runs before them)"""
     program = programs.assemble(tiny.bound(tiny.resolve(LORA)[0]))
-    step, slots = chunk(program.step), {"frozen": frozen_slot(shared)}
     begin = jax.jit(lambda hyper: unbox(program.init(hyper, {})))
     starts = [begin(programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])) for seed in (0, 7)]
+    step = chunk(program.step)
+    return step, jax.jit(step), starts
+
+
+# A map of members that share nothing is one of runs without an adapter (engine/test_step.py).
+@pytest.mark.parametrize("how, shared", [("map", True), ("vmap", True), ("vmap", False)])
+def test_a_member_of_a_population_is_its_solo_run(solo_runs, how, shared):
+    (step, compiled, starts), slots = solo_runs, {"frozen": frozen_slot(shared)}
     if shared:
         starts = [state._replace(slots=starts[0].slots) for state in starts]
     examples = [jax.tree.map(lambda x: x[None], tiny.examples(seed=seed)) for seed in (0, 7)]
@@ -138,7 +144,7 @@ def test_a_member_of_a_population_is_its_solo_run(how, shared):
         stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples)
     )
     for index, (own, text) in enumerate(zip(starts, examples)):
-        solo, _ = jax.jit(step)(own, text)
+        solo, _ = compiled(own, text)
         # B begins at 0: it is an update and nothing else, whose rounding no larger value hides.
         assert distance(member(together.params, index), solo.params) < 5 * ROUNDING
 
@@ -151,6 +157,15 @@ def base(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="module")
+def adapted(base, tmp_path_factory):
+    """(directory, result) of a run with an adapter that began with the other, for tests marked
+    `released`: others are compared with its bits.
+    """
+    directory = tmp_path_factory.mktemp("adapted") / "run"
+    return directory, train([tuned(directory, base)])[0]
+
+
 def tuned(directory, base, **more):
     return run_of(
         directory,
@@ -158,13 +173,14 @@ def tuned(directory, base, **more):
     )
 
 
-def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, tmp_path):
-    result = train([tuned(tmp_path / "run", base)])[0]
+@pytest.mark.released
+def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, adapted):
+    directory, result = adapted
     begun = restore.load_params(base)[2]
     assert result["params"]["trained"] == DEPTH * 2 * (8 * WIDTH + 10 * WIDTH)
-    arrays = read_record(committed(tmp_path / "run" / "checkpoints")[0], verified=False).arrays
+    arrays = read_record(committed(directory / "checkpoints")[0], verified=False).arrays
     assert not any("embed" in name or name.endswith(".kernel") for name in arrays)
-    merged = restore.load_params(tmp_path / "run")[2]
+    merged = restore.load_params(directory)[2]
     assert same_bits(merged["embed"], begun["embed"])
     assert distance(merged["layers"], begun["layers"]) > 1e-4
 
@@ -184,10 +200,8 @@ def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
     assert not jax.tree.leaves(state.slots)
 
 
-def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, monkeypatch):
-    undisturbed = tuned(tmp_path / "whole", base)
-    train([undisturbed])
-
+@pytest.mark.released
+def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, adapted, tmp_path, monkeypatch):
     log = RunWriter.log
 
     def interrupted(self, *args):
@@ -200,12 +214,13 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, tmp_path, mo
         with pytest.raises(Preempted):
             train([stopped])
     train([stopped])
-    assert same_bits(*(restore.load_params(run.directory)[2] for run in (undisturbed, stopped)))
+    ends = (restore.load_params(each)[2] for each in (adapted[0], stopped.directory))
+    assert same_bits(*ends)
 
 
 def test_another_base_is_refused(base, tmp_path):
     copy = tmp_path / "base"
-    train([run_of(copy, {"train.steps": 4})])
+    shutil.copytree(base, copy)
     run = tuned(tmp_path / "run", copy)
     train([run])
     (tmp_path / "run" / "result.json").unlink()
@@ -243,14 +258,15 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, tmp_path):
-    together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (0, 1)]
+@pytest.mark.released
+def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, adapted, tmp_path):
+    together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (1, 0)]
     compiled = compile_program([tiny.bound(run.experiment) for run in together])
     assert compiled.program.slots["frozen"].shared
     assert jax.tree.leaves(compiled.start().slots)[0].ndim == 2
     train(together)
-    train([tuned(tmp_path / "solo", base, seed=1)])
-    assert same_bits(*(restore.load_params(tmp_path / name)[2] for name in ("member1", "solo")))
+    ends = (restore.load_params(each)[2] for each in (tmp_path / "member0", adapted[0]))
+    assert same_bits(*ends)
 
 
 def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):

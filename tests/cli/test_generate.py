@@ -28,8 +28,8 @@ def test_a_source_is_given_as_the_files_have_it_after_reading(tmp_path):
     config.data = {**PAIRS, "source": source}
     task = bind(*tiny.configs.resolve(config))
     given = prompted(task, ["b\N{LATIN SMALL LETTER E WITH ACUTE}"])
-    spelt = task.codec.encode("b e \N{COMBINING ACUTE ACCENT}").tolist()
-    expected = [*spelt, task.codec.end_of_document]
+    spelt = task.tokenizer.encode("b e \N{COMBINING ACUTE ACCENT}").tolist()
+    expected = [*spelt, task.tokenizer.end_of_document]
     np.testing.assert_array_equal(given.tokens, [expected])
 
 

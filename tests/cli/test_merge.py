@@ -10,7 +10,8 @@ from lm_lab import config as configs
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
 from lm_lab.data.text import Text
-from lm_lab.interop import peft
+from lm_lab.interop import folder, peft
+from lm_lab.library import devices, writing
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.evaluate import evaluate
@@ -28,7 +29,7 @@ GPT2 = {
     "model.bias": "all",
     "model.tied": True,
 }
-SHORT = {"train.steps": 2, "data.source.documents": 16}
+SHORT = {"train.steps": 2, "data.source.documents": 16, "train.average_decay": 0.5}
 LEARNS = {"data.tokenizer": "characters"}
 
 
@@ -54,6 +55,31 @@ def test_what_is_merged_is_a_run_like_another(runs, tmp_path, capsys):
     values = restore.read_config(target)
     resolved = configs.resolve(ConfigDict(restore.read_run(target)), stored=True)[1]
     assert carried.relative(resolved) == values  # what generate, evaluate and train.initial go by
+
+
+def test_the_average_is_what_generate_merge_and_convert_take_with_average(
+    runs, tmp_path, monkeypatch, capsys
+):
+    """(of an adapter the average of the adapter alone, beside the base)"""
+    base, lora = (restore.load_params(run, average=True)[2] for run in runs)
+    assert not tiny.same_bits(lora, restore.load_params(runs[1])[2])
+    merge = ["merge", f"--workdir={runs[1]}", "--average", f"--to={tmp_path / 'merged'}"]
+    assert dispatch(merge) == 0
+    assert tiny.same_bits(restore.load_params(tmp_path / "merged")[2], lora)
+    convert = ["convert", f"--from={runs[0]}", "--average", f"--to={tmp_path / 'foreign'}"]
+    assert dispatch(convert) == 0
+    assert tiny.same_bits(folder.load(tmp_path / "foreign")[2], base)
+
+    def params(writer, texts, settings):
+        return [(text, str(tiny.same_bits(writer.params, lora))) for text in texts]
+
+    monkeypatch.setattr(writing.Writer, "texts", params)
+    monkeypatch.setattr(devices, "start", lambda mesh: None)  # the suite has started them
+    capsys.readouterr()
+    words = ["generate", f"--workdir={runs[1]}", "--prompt=a", "--prompt=b"]
+    for flags, taken in (["--average"], "True"), ([], "False"):
+        assert dispatch([*words, *flags]) == 0
+        assert capsys.readouterr().out.split() == [f"a{taken}", f"b{taken}"]
 
 
 def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path, monkeypatch):

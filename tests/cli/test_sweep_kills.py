@@ -21,7 +21,7 @@ from tests.cli.cli_helpers import (
 )
 from tests.sweeps.fakes import wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.released]
 
 STUDY = """
 import importlib.util

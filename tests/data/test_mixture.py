@@ -11,6 +11,7 @@ from lm_lab.data.weights import RowPlan, points
 from lm_lab.schema import build, plain
 from lm_lab.types import UserError
 from tests import tiny
+from tests.pairs import write
 
 CHANGING = (((0, 3.0),), ((0, 0.0), (40, 4.0)), ((10, 1.0), (60, 0.0)))
 SOURCES = {
@@ -136,3 +137,32 @@ def test_figures_of_a_mixture_count_sources_by_their_shares():
     assert whole["nll"] / whole["weight"] == pytest.approx(0.25 * 3 + 0.75 * 4)
     assert whole["nll"] / whole["bytes"] == pytest.approx(3.75 / (0.25 * 2 + 0.75 * 5))
     assert mixture.together(sums, [1.0, 0.0])["nll"] == pytest.approx(30.0)
+
+
+def test_a_test_shorter_than_a_window_is_read(tmp_path):
+    split = loader.Split("test", np.arange(5, dtype=np.uint16), np.ones(9, np.float32), 8, False)
+    batches = loader.batches(split, window=9, batch_size=4, seed=0, shuffle=True, least=1)
+    row = batches.once(0, 4)
+    assert np.asarray(row.tokens)[0, :5].tolist() == [0, 1, 2, 3, 4]
+    assert np.asarray(row.segments).sum() == 5
+
+
+def test_a_small_source_of_pairs_gives_a_part_of_each_batch(tmp_path):
+    own = write(tmp_path, count=8, heldout=5)
+    pair = {
+        "name": "pairs",
+        **{key.removeprefix("data.source."): own[key] for key in own if "path" in key},
+    }
+    sources = {"few": pair, "same": pair | {"weight": 2}}
+    values = {"sources": sources, "length": 32, "context_length": 20}
+    config = build(loader.Config, values, "config.data")
+    dataset = Text(config, tmp_path / "cache").dataset
+    parts = [
+        loader.cut(config, sides.train, window=0, stride=0, batch_size=8, seed=1)
+        for sides in dataset.sources.values()
+    ]
+    batches = mixture.mix(parts, [sides.points for sides in dataset.sources.values()], 8)
+    chunk = batches.chunk(0, 6)
+    assert chunk.context is not None
+    assert np.asarray(chunk.context).shape == (6, 8, 20)
+    assert batches.epochs(6) == pytest.approx([16 / 3, 32 / 3])

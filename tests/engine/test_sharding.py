@@ -22,13 +22,19 @@ MEMBERS = [
 
 
 def compiled(mesh, members=MEMBERS[:1]):
-    changes = {f"mesh.{axis}": size for axis, size in mesh.items()} | {"model.vocab": VOCAB}
+    """With a moving average of the parameters, which is in the state beside them."""
+    changes = {f"mesh.{axis}": size for axis, size in mesh.items()}
+    changes |= {"model.vocab": VOCAB, "train.average_decay": 0.5}
     return compile_program([tiny.bound(tiny.resolve(changes | own)[0]) for own in members])
 
 
 def trained(mesh, members=MEMBERS[:1]):
     """(state, metrics, held-out sums) after three steps, on the devices."""
-    built = compiled(mesh, members)
+    return steps_of(compiled(mesh, members))
+
+
+def steps_of(built):
+    """`trained`, of what is made already."""
     with sharding.use(built.mesh):
         state = built.start()
         state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
@@ -40,12 +46,14 @@ def alone():
     return jax.device_get(trained({}))
 
 
-MESHES = [{"data": 8}, {"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]
+# Rows alone are divided below, beside a population.
+MESHES = [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]
 
 
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
 def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mesh):
-    state, metrics, sums = trained(mesh)
+    built = compiled(mesh)
+    state, metrics, sums = steps_of(built)
     assert distance((state, metrics, sums), alone) < ROUNDING
     fsdp, tensor = mesh.get("fsdp", 1), mesh.get("tensor", 1)
     wanted = {
@@ -56,7 +64,7 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
         "attention_norm": (1, 2, WIDTH // fsdp),
     }
     mu = state.opt_state[1][0].mu
-    for params in (state.params, mu):
+    for params in (state.params, mu, state.slots["average"]):
         layers = params["layers"]
         held = {
             "embed": params["embed"]["embedding"],
@@ -68,6 +76,9 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
         assert {
             name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()
         } == wanted
+    with sharding.use(built.mesh):
+        built.engine.step(state, built.engine.batch(STEPS, STEPS, state))
+    assert len(built.engine.step.programs) == 1  # a state of other shardings would be refused
 
 
 def test_a_population_over_devices_is_its_solo_runs(alone):
@@ -91,17 +102,10 @@ def test_activations_are_constrained_where_there_are_devices_to_choose_from(mesh
     assert ("sharding_constraint" in jaxpr) == constraints
 
 
-def test_every_call_finds_the_program_compiled():
-    built = compiled({"fsdp": 2})
+def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
+    built = compiled({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
     with sharding.use(built.mesh):
         state = built.start()
-        for first in range(0, 6, 2):
-            state, _ = built.engine.step(state, built.engine.batch(first, 2, state))
-    assert len(built.engine.step.programs) == 1  # a state of other shardings would be refused
-
-
-def test_a_dimension_that_the_mesh_does_not_divide_stays_whole(alone):
-    state, *_ = trained({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
     assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (1, WIDTH, 257)
     assert (
         state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1]

@@ -91,7 +91,7 @@ def logits_of(
     inputs = Inputs(row)
     if task.family.needs_context:
         inputs = Inputs(row[:, len(given) - 1 :], context=row[:, : len(given)])
-    elif task.experiment.objective_name == "prefix" and learnt:
+    elif task.experiment.objective.name == "prefix" and learnt:
         inputs = Inputs(row, prefix=jnp.arange(row.shape[1])[None] < len(given))
     return _apply(task.model, params, inputs)[0]
 

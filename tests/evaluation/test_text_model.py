@@ -67,8 +67,8 @@ def test_what_is_written_is_the_likeliest_token_by_token(asked):
         ids = ids[: ids.index(END)] if END in ids else ids
         before = prompt.encode()[-room:]
         # bytes that are no UTF-8 are shown as they stand behind what came before
-        whole = task.codec.decode([*before, *ids])
-        assert text == whole[len(task.codec.decode(list(before))) :]
+        whole = task.tokenizer.decode([*before, *ids])
+        assert text == whole[len(task.tokenizer.decode(list(before))) :]
     stop = max(texts, key=len)[-1:]
     expected = [text.partition(stop)[0] if stop else text for text in texts]
     assert model.write(prompts, 3, [stop]) == expected

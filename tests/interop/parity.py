@@ -3,7 +3,9 @@ back.
 
     reference = parity.randomised(lambda: GPT2LMHeadModel(GPT2Config(...)))
     twin = parity.read(reference, tmp_path)
-    parity.check_logits(twin), check_padding, check_left_context, check_gradients, check_export
+    parity.check_gradients(twin), check_padding, check_left_context, check_export
+
+A check of a twin compiles at most one program, and all of the forward pass share theirs.
 
 PyTorch and transformers are imported by the tests that need them, marked `torch`.
 """
@@ -52,23 +54,43 @@ class Twin(NamedTuple):
     folder: Path
 
     def model(self, **changes: Any) -> Any:
-        """Ours, with some settings changed."""
+        """Ours, scanned, with some settings changed."""
         family = registry.load("models", self.family, "family")
-        return family.Model(dataclasses.replace(self.config, **changes))
+        return family.Model(dataclasses.replace(scanned(self.config), **changes))
 
-    def logits(self, inputs: Inputs, **changes: Any) -> np.ndarray:
+    def logits(self, inputs: Inputs) -> np.ndarray:
         """Of ours, f32[B L V]; where the family reads a context, after `context`, if there is none
         in the inputs.
         """
-        forward = compiled(self.family, dataclasses.replace(self.config, **changes))
-        return np.asarray(forward(self.params, with_context(self, inputs)))
+        forward = compiled(self.family, self.config)
+        return np.asarray(forward(self.params, whole_rows(with_context(self, inputs))))
 
 
 @functools.cache
 def compiled(family: str, config: Any) -> Callable[[Any, Inputs], jax.Array]:
-    """The forward pass of a model, compiled once for all checks of it."""
-    model = registry.load("models", family, "family").Model(config)
+    """The forward pass of a model, compiled once for all checks of it. It scans, for that compiles
+    faster: that an unrolled model is the same is a law of families.
+    """
+    model = registry.load("models", family, "family").Model(scanned(config))
     return jax.jit(lambda params, inputs: model.apply({"params": params}, inputs))
+
+
+def scanned(config: Any) -> Any:
+    """The settings with `scan`, where there is such a choice."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, scan=True) if "scan" in names else config
+
+
+def whole_rows(inputs: Inputs) -> Inputs:
+    """The inputs with segments and positions where they have none: of one document."""
+    ones = jnp.ones_like(inputs.tokens)
+    filled = inputs._replace(
+        segments=ones if inputs.segments is None else inputs.segments,
+        positions=ones.cumsum(1) - 1 if inputs.positions is None else inputs.positions,
+    )
+    if inputs.context is None or inputs.context_segments is not None:
+        return filled
+    return filled._replace(context_segments=jnp.ones_like(inputs.context))
 
 
 def randomised(make: Callable[[], Any], seed: int = 0) -> Any:
@@ -160,11 +182,17 @@ def difference(one: np.ndarray, other: np.ndarray, where: np.ndarray | None = No
 
 
 def check_logits(twin: Twin, tolerance: float = LOGITS) -> float:
-    """Full rows, unrolled; the other checks scan. Returns the difference that is reached."""
+    """Full rows; `check_gradients` checks them too. Returns the difference that is reached."""
     text = tokens(twin)
-    theirs = reference_logits(twin, text)
+    return compare_logits(
+        twin.logits(Inputs(jnp.asarray(text))), reference_logits(twin, text), tolerance
+    )
+
+
+def compare_logits(ours: np.ndarray, theirs: np.ndarray, tolerance: float = LOGITS) -> float:
+    """The largest difference of two arrays of logits, which must be below the tolerance."""
     assert np.ptp(theirs) > 0.5, "logits that are all alike prove nothing"
-    reached = difference(twin.logits(Inputs(jnp.asarray(text)), scan=False), theirs)
+    reached = difference(ours, theirs)
     assert reached < tolerance
     return reached
 
@@ -182,7 +210,7 @@ def check_padding(
     told = {"position_ids": places + first} if positions else {}
     theirs = reference_logits(twin, text, attention_mask=real.astype(int), **told)
     segments, places = jnp.asarray(real, jnp.int32), jnp.asarray(places, jnp.int32)
-    ours = twin.logits(Inputs(jnp.asarray(text), segments, places), scan=True)
+    ours = twin.logits(Inputs(jnp.asarray(text), segments, places))
     reached = difference(ours, theirs, real)
     assert reached < tolerance
     return reached
@@ -195,7 +223,7 @@ def check_context_padding(twin: Twin, side: str, tolerance: float = LOGITS) -> f
     real = slots < lengths if side == "right" else slots >= CONTEXT - lengths
     theirs = reference_logits(twin, text, context_mask=real.astype(int))
     read = with_context(twin, Inputs(jnp.asarray(text)))
-    ours = twin.logits(read._replace(context_segments=jnp.asarray(real, jnp.int32)), scan=True)
+    ours = twin.logits(read._replace(context_segments=jnp.asarray(real, jnp.int32)))
     reached = difference(ours, theirs)
     assert reached < tolerance
     assert difference(reference_logits(twin, text), theirs) > 0.01, (
@@ -205,7 +233,9 @@ def check_context_padding(twin: Twin, side: str, tolerance: float = LOGITS) -> f
 
 
 def check_left_context(twin: Twin, tolerance: float = LOGITS) -> float:
-    """Logits of a continuation, where both have cached what stands to the left of it."""
+    """Logits of a continuation, where both have cached what stands to the left of it: they many
+    tokens at once, we one by one.
+    """
     torch = importlib.import_module("torch")
     text, cut = tokens(twin), LENGTH // 2
     with torch.no_grad():
@@ -218,40 +248,43 @@ def check_left_context(twin: Twin, tolerance: float = LOGITS) -> float:
         steps = (asked(twin, text[:, at : at + 1]) for at in range(cut, LENGTH))
         parts = [twin.reference(**step, use_cache=True, **cache).logits for step in steps]
     theirs = torch.cat([first.logits, *parts], 1).numpy()
-    model, variables = twin.model(scan=True), {"params": twin.params}
+    model, variables = twin.model(), {"params": twin.params}
     advance = jax.jit(lambda cache, inputs: generation.advance(model, variables, cache, inputs))
     ids = jnp.asarray(text, jnp.int32)
     held, ours = generation.init_cache(model, variables, with_context(twin, Inputs(ids))), []
-    for begin, end in [(0, cut), *((at, at + 1) for at in range(cut, LENGTH))]:
-        piece = Inputs(ids[:, begin:end])
-        logits, held = advance(held, with_context(twin, piece) if begin == 0 else piece)
+    for at in range(LENGTH):
+        piece = Inputs(ids[:, at : at + 1])
+        logits, held = advance(held, with_context(twin, piece) if at == 0 else piece)
         ours.append(logits)
     reached = difference(np.concatenate(ours, 1), theirs)
     assert reached < tolerance
     return reached
 
 
-def check_gradients(twin: Twin, tolerance: float = GRADIENTS) -> float:
+def check_gradients(
+    twin: Twin, tolerance: float = GRADIENTS, *, logits_tolerance: float = LOGITS
+) -> float:
     """The gradient of the mean next-token loss in every tensor, theirs mapped to ours by the same
-    rules.
+    rules; and the logits of full rows, which come with it.
     """
     torch = importlib.import_module("torch")
     text = tokens(twin)
     twin.reference.zero_grad()
-    logits = twin.reference(**asked(twin, text)).logits[:, :-1]
+    theirs = twin.reference(**asked(twin, text)).logits
     targets = torch.as_tensor(text)[:, 1:]
     torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+        theirs[:, :-1].reshape(-1, theirs.shape[-1]), targets.reshape(-1)
     ).backward()
-    model, ids = twin.model(scan=True), jnp.asarray(text, jnp.int32)
+    model, ids = twin.model(), jnp.asarray(text, jnp.int32)
 
-    def loss(params: Any) -> jax.Array:
-        shares = jax.nn.log_softmax(
-            model.apply({"params": params}, with_context(twin, Inputs(ids)))[:, :-1]
-        )
-        return -jnp.take_along_axis(shares, ids[:, 1:, None], -1).mean()
+    def loss(params: Any) -> tuple[jax.Array, jax.Array]:
+        logits = model.apply({"params": params}, with_context(twin, Inputs(ids)))
+        shares = jax.nn.log_softmax(logits[:, :-1])
+        return -jnp.take_along_axis(shares, ids[:, 1:, None], -1).mean(), logits
 
-    return compare_gradients(twin, jax.jit(jax.grad(loss))(twin.params), tolerance)
+    gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(twin.params)
+    compare_logits(np.asarray(logits), theirs.detach().numpy(), logits_tolerance)
+    return compare_gradients(twin, gradients, tolerance)
 
 
 def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) -> float:
@@ -322,11 +355,10 @@ def check_tying(model: Any, tied: bool) -> None:
 def check_all(twin: Twin, place: Path, tolerance: float = LOGITS) -> dict[str, float]:
     """Every check that a decoder has to pass. Returns what was reached."""
     reached = {
-        "logits": check_logits(twin, tolerance),
         "left padding": check_padding(twin, "left", tolerance),
         "right padding": check_padding(twin, "right", tolerance),
         "left context": check_left_context(twin, tolerance),
-        "gradients": check_gradients(twin),
+        "gradients and logits": check_gradients(twin, logits_tolerance=tolerance),
     }
     check_export(twin, place)
     return reached

@@ -73,7 +73,7 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
         parity.check_padding(twin, side)
     parity.check_left_context(twin)
     parity.check_export(twin, tmp_path)
-    model, ids = twin.model(scan=True), jnp.asarray(parity.tokens(twin), jnp.int32)
+    model, ids = twin.model(), jnp.asarray(parity.tokens(twin), jnp.int32)
 
     def loss(params):
         shares = jax.nn.log_softmax(model.apply({"params": params}, Inputs(ids))[:, :-1])

@@ -154,7 +154,7 @@ def their_losses(model, tokens):
 
 def our_losses(twin, settings, adapters, tokens):
     """The same of ours, by the functions that a run is made of."""
-    model, adapter = twin.model(scan=True, dropout=0.0), lora.make(settings)
+    model, adapter = twin.model(dropout=0.0), lora.make(settings)
     optimizer = optax.adamw(RATE, b1=0.9, b2=0.99, **ADAMW)
 
     def loss(trained):

@@ -61,7 +61,6 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
     twin = parity.read(
         parity.randomised(lambda: transformers.RecurrentGemmaForCausalLM(config)), tmp_path
     )
-    parity.check_logits(twin)
     parity.check_padding(twin, "right")
     cache = transformers.DynamicCache(config=config)
     parity.check_left_context(twin._replace(reference=Remembering(twin.reference, cache)))

@@ -32,10 +32,12 @@ def test_a_model_of_the_preset_is_one_of_transformers(shape, tmp_path):
     config = configs.load(f"configs/shapes.py:{shape}")
     experiment = bind(*configs.resolve(configs.override(config, SMALL))).experiment
     draw = np.random.default_rng(0)
-    shapes = abstract_params(experiment.family, experiment.model)
+    shapes = abstract_params(experiment.model.name, experiment.model.settings)
     params = jax.tree.map(lambda leaf: draw.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
     architecture = MAPPINGS[shape].architectures[0]
-    name = folder.save(tmp_path / "new", experiment.family, experiment.model, params, architecture)
+    name = folder.save(
+        tmp_path / "new", experiment.model.name, experiment.model.settings, params, architecture
+    )
     with parity.quiet():
         _, report = getattr(transformers, name).from_pretrained(
             tmp_path / "new", output_loading_info=True

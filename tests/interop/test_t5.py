@@ -76,12 +76,11 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
     twin = parity.read(reference(shape), tmp_path)
     assert ("head" in twin.params) == (shape == "v1.1")
     reached = {
-        "logits": parity.check_logits(twin),
         "context, right padding": parity.check_context_padding(twin, "right"),
         "context, left padding": parity.check_context_padding(twin, "left"),
         "left padding": parity.check_padding(twin, "left", positions=False),
         "left context": parity.check_left_context(twin),
-        "gradients": parity.check_gradients(twin),
+        "gradients and logits": parity.check_gradients(twin),
     }
     parity.check_export(twin, tmp_path)
     print(reached)
@@ -90,7 +89,7 @@ def test_it_is_the_model_of_transformers(shape, tmp_path):
 @pytest.mark.parametrize("shape", MT5)
 def test_mt5_is_the_model_of_transformers(shape, tmp_path):
     twin = parity.read(reference(shape, "MT5"), tmp_path)
-    print(parity.check_logits(twin), parity.check_gradients(twin))
+    print(parity.check_gradients(twin))
     parity.check_export(twin, tmp_path)
 
 

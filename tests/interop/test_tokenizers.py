@@ -94,13 +94,15 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
     assert convert.run([f"--from={place}", f"--to={run}"]) == 0
     assert "without" not in capsys.readouterr().out
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(run)), stored=True)
-    assert experiment.model.vocab == VOCAB  # no id is added beside those that the model has
+    assert (
+        experiment.model.settings.vocab == VOCAB
+    )  # no id is added beside those that the model has
     tokenizer = Text(experiment.data).codec
     ids = tokenizer.encode("the cat sat")
     assert tokenizer.decode(ids) == "the cat sat"
     assert tokenizer.end_of_document not in ids
     assert str(tmp_path) not in (run / "config.json").read_text()  # all paths are the run's own
-    if load("models", experiment.family, "family").needs_context:
+    if load("models", experiment.model.name, "family").needs_context:
         assert tiny.bound(experiment).vocabulary.start == 3
     assert (
         convert.run([f"--from={run}", f"--to={back}", f"--architecture={_architecture(place)}"])

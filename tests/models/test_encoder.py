@@ -19,15 +19,6 @@ KINDS = (jnp.arange(LENGTH) > 6).astype(jnp.int32)[None]
 ERF = np.vectorize(math.erf)
 
 
-def randomised(params, seed=0):
-    """Biases and norms away from 0 and 1, so that a forgotten one shows."""
-    leaves, tree = jax.tree.flatten(params)
-    generator = np.random.default_rng(seed)
-    return jax.tree.unflatten(
-        tree, [leaf + jnp.float32(0.1 * generator.normal(size=leaf.shape)) for leaf in leaves]
-    )
-
-
 def numpy_encoder(params, tokens, kinds, norm_position):
     """BERT with its masked-token head, written down in float64 with loops over layers and heads."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
@@ -77,7 +68,7 @@ def numpy_encoder(params, tokens, kinds, norm_position):
 @pytest.mark.parametrize("norm_position, tied", [("post", True), ("pre", False)])
 def test_logits_are_those_of_the_formulas(norm_position, tied):
     model = tiny.model("encoder", norm_position=norm_position, tied=tied, kinds=2)
-    params = randomised(tiny.params_of(model, Inputs(TOKENS)))
+    params = tiny.random_params(model, Inputs(TOKENS))
     kinds = jnp.broadcast_to(KINDS, TOKENS.shape)
     logits = jax.jit(lambda p: model.apply({"params": p}, Inputs(TOKENS, kinds=kinds)))(params)
     expected = numpy_encoder(params, np.asarray(TOKENS[1]), np.asarray(KINDS[0]), norm_position)
@@ -86,7 +77,7 @@ def test_logits_are_those_of_the_formulas(norm_position, tied):
 
 def test_kinds_not_given_are_the_first():
     model = tiny.model("encoder", kinds=2)
-    variables = {"params": tiny.params_of(model, Inputs(TOKENS))}
+    variables = {"params": tiny.random_params(model, Inputs(TOKENS))}
     apply = jax.jit(model.apply)
     first = apply(variables, Inputs(TOKENS, kinds=jnp.zeros_like(TOKENS)))
     assert distance(apply(variables, Inputs(TOKENS)), first) < ROUNDING
@@ -113,20 +104,6 @@ def test_a_step_costs_what_palm_says_with_the_transform_of_the_head(tied, scan):
     vectors = DEPTH * (4 * WIDTH + inner + WIDTH + 4 * WIDTH) + 2 * WIDTH + 3 * WIDTH + VOCAB
     tables = (VOCAB if tied else 2 * VOCAB) * WIDTH + groups["positions"]
     assert groups["total"] == DEPTH * layer + WIDTH**2 + vectors + tables
-
-
-def test_features_drop_only_where_a_key_is_given():
-    model = tiny.model("encoder", dropout=0.5)
-    variables = {"params": tiny.params_of(model, Inputs(TOKENS))}
-    apply = jax.jit(
-        lambda key: model.apply(
-            variables, Inputs(TOKENS), rngs=None if key is None else {"dropout": key}
-        )
-    )
-    still = apply(None)
-    without = jax.jit(tiny.model("encoder").apply)(variables, Inputs(TOKENS))
-    assert distance(still, without) < ROUNDING
-    assert distance(apply(jax.random.key(1)), still) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 lm_lab/objectives.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,38 +44,48 @@ def examples(window, isolated=False, seed=0):
     return Examples(tokens, (tokens % 4).astype(jnp.float32), segments)
 
 
+@functools.cache
+def prepared(name):
+    """`prepare`, compiled."""
+    return jax.jit(built(name)[0].prepare)
+
+
+@functools.cache
+def many(name, isolated):
+    """(keys, the batches of all of them, made at once)"""
+    objective, window = built(name)
+    keys = jax.random.split(jax.random.key(3), 20)
+    together = jax.jit(jax.vmap(objective.prepare, (0, None)))
+    return keys, together(keys, examples(window, isolated))
+
+
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_a_function_of_key_and_examples_one_by_one_or_many_at_once(name, isolated):
-    objective, window = built(name)
-    given = examples(window, isolated)
-    keys = jax.random.split(jax.random.key(3), 4)
-    prepare = jax.jit(objective.prepare)
-    each = [prepare(key, given) for key in keys]
-    assert tiny.same_bits(each, [prepare(key, given) for key in keys])
-    many = jax.jit(jax.vmap(objective.prepare, (0, None)))(keys, given)
-    assert tiny.same_bits(many, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+    given = examples(built(name)[1], isolated)
+    keys, batches = many(name, isolated)
+    each = [prepared(name)(key, given) for key in keys[:4]]
+    assert tiny.same_bits(each, [prepared(name)(key, given) for key in keys[:4]])
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:4], batches)
+    assert tiny.same_bits(first, jax.tree.map(lambda *leaves: np.stack(leaves), *each))
 
 
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_are_those_of_the_vocabulary_and_of_the_objective(name, isolated):
-    objective, window = built(name)
     specials = load(name).special_ids(load(name).Config(), LENGTH, VOCABULARY)
-    prepare = jax.jit(jax.vmap(objective.prepare, (0, None)))
-    many = prepare(jax.random.split(jax.random.key(0), 20), examples(window, isolated))
-    for ids in (many.inputs.tokens, many.inputs.context, many.targets):
+    _, batches = many(name, isolated)
+    for ids in (batches.inputs.tokens, batches.inputs.context, batches.targets):
         if ids is not None:
             assert ids.dtype == jnp.int32
             assert ids.min() >= 0
             assert ids.max() < SIZE + specials
-    assert ((many.weights == 0) | (many.weights == 1)).all()
+    assert ((batches.weights == 0) | (batches.weights == 1)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_is_no_target_and_never_seen(name):
-    objective, window = built(name)
-    batch = jax.jit(objective.prepare)(jax.random.key(1), examples(window, isolated=True))
+    batch = prepared(name)(jax.random.key(1), examples(built(name)[1], isolated=True))
     assert batch.inputs.segments is not None
     assert (batch.weights[5] == 0).all()  # a row of padding
     assert (batch.inputs.segments[5] == 0).all()

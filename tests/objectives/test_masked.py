@@ -126,8 +126,8 @@ def test_a_run_learns_it(tmp_path):
     changes = {f"train.{name}_every_steps": 60 for name in ("eval", "checkpoint")}
     changes |= {"train.steps": 60, "train.steps_per_call": 20, "optimizer.peak_rate": 3e-3}
     experiment, resolved = tiny.resolve(MASKED | changes | {"objective.whole_words": False})
-    assert experiment.model.vocab == byte.make(byte.Config()).vocab + 1
+    assert experiment.model.settings.vocab == byte.make(byte.Config()).vocab + 1
     result = loop.train([Run(experiment, resolved, tmp_path)])[0]
     # A chain of 4 symbols: blind guessing among them costs log 4, and the log of the vocabulary
     # before that is learnt.
-    assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(experiment.model.vocab)
+    assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(experiment.model.settings.vocab)

@@ -149,7 +149,7 @@ LEARNS = {
 @pytest.mark.parametrize("objective, ids", [("span_corruption", 257 + 3), ("denoising", 257 + 2)])
 def test_a_run_learns_it(objective, ids, tmp_path):
     experiment, resolved = tiny.resolve(LEARNS | {"objective.name": objective})
-    assert experiment.model.vocab == ids
+    assert experiment.model.settings.vocab == ids
     result = loop.train([Run(experiment, resolved, tmp_path)])[0]
     assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(ids)
 

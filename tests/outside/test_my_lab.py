@@ -1,5 +1,6 @@
 """What a researcher adds from outside in one file each, trained, launched and reported: my_lab."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -8,14 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from lm_lab import registry
 from lm_lab.data.text import Text
+from lm_lab.engine import sharding
 from lm_lab.runs.trust import trusting
+from lm_lab.schema import setting
 from lm_lab.sweeps import executors
 from lm_lab.sweeps import launch as launching
 from lm_lab.sweeps.algebra import param
 from lm_lab.train import loop, restore, trust
+from lm_lab.train.compiled import compile_program
+from lm_lab.train.program import assemble
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
@@ -130,6 +136,44 @@ def test_a_position_scheme_is_added_to_scores():
     flat = logits({"name": "my_lab.logarithmic", "strength": 0.0})
     assert tiny.distance(flat, logits("none")) < tiny.ROUNDING
     assert tiny.distance(flat, logits("my_lab.logarithmic")) > 100 * tiny.ROUNDING
+
+
+def test_a_batch_may_be_written_by_the_parameters_of_its_step():
+    from my_lab import rollouts
+
+    changes = {"model": {"family": "my_lab.bag", "width": 8}, "optimizer.peak_rate": 1.0}
+    task = tiny.bound(tiny.resolve(changes)[0])
+    program = compile_program([task])
+    batch = rollouts.batch(task.model, tiny.ROWS, tiny.LENGTH + 1)
+    engine = program.engine._replace(batch=batch)
+    state = program.start()
+    first = engine.batch(0, 2, state)
+    assert tiny.same_bits(first, engine.batch(0, 2, state))
+    state, metrics = engine.step(state, first)
+    assert jnp.isfinite(metrics["nll"]).all()
+    assert not tiny.same_bits(engine.batch(0, 2, state), first)  # the parameters have moved
+
+
+def test_an_axis_of_the_mesh_is_a_row_of_each_table(monkeypatch):
+    """Experts over devices of their own: AXES, RULES and a setting."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config(sharding.Config):
+        expert: int = setting("devices over which experts are spread", 1, low=1)
+
+    rules = dict(sharding.RULES) | {"expert": "expert"}
+    monkeypatch.setattr(sharding, "AXES", (*sharding.AXES, "expert"))
+    monkeypatch.setattr(sharding, "RULES", tuple(rules.items()))
+    mesh = sharding.make_mesh(Config(data=2, expert=4))
+    changes = {"model.feed_forward": {"name": "experts", "count": 8}}
+    state = assemble(tiny.bound(tiny.resolve(changes)[0])).state
+    placed = sharding.state_shardings(mesh, state).params
+    (up,) = {
+        leaf.spec
+        for path, leaf in jax.tree_util.tree_leaves_with_path(placed)
+        if jax.tree_util.keystr(path, simple=True, separator="/").endswith("experts/up/kernel")
+    }
+    assert NamedSharding(mesh, up).shard_shape((2, 8, 16, 64)) == (2, 2, 16, 64)  # N E D F
 
 
 @pytest.mark.processes

@@ -10,7 +10,8 @@ import pytest
 
 from lm_lab.runs import versions
 from lm_lab.schema import build, plain
-from lm_lab.train.sections import Config, differences, flat, key_table
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.sections import differences, flat, key_table
 from lm_lab.types import UserError
 from tests.train.test_sections import classes
 
@@ -22,7 +23,7 @@ def every_key() -> set[str]:
     """All dotted keys that a config may have, whatever it chooses."""
     return {
         ".".join(part.partition("=")[0] for part in [*name.split("."), field] if part)
-        for name, cls in classes("", Config)
+        for name, cls in classes("", Experiment)
         for field in [*cls.__dataclass_fields__, "name"]
     }
 
@@ -30,7 +31,7 @@ def every_key() -> set[str]:
 @pytest.mark.parametrize("name", STORED)
 def test_a_stored_config_is_read_whole(name):
     values = versions.read_config(STORED[name], FILE)
-    built = json.loads(json.dumps(plain(build(Config, values, "config"))))  # refuses the unread
+    built = json.loads(json.dumps(plain(build(Experiment, values, "config"))))  # refuses the unread
     assert not differences(values, built, key_table(built))  # but for later settings, at defaults
 
 

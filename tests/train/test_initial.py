@@ -29,7 +29,7 @@ def base_in(place: Path, changes: dict) -> Path:
     place.mkdir()
     (place / "config.json").write_text(json.dumps(carried.relative(resolved)))
     carried.keep(place, experiment, Text(experiment.data))
-    shapes = restore.abstract_params(experiment.family, experiment.model)
+    shapes = restore.abstract_params(experiment.model.name, experiment.model.settings)
     restore.write_params(place, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     return place
 
@@ -47,7 +47,7 @@ def test_what_a_config_does_not_say_is_the_bases(tmp_path):
     )
     found = beginning_with(base)
     stored = restore.load_params(base)[1]
-    assert (found.family, found.model) == ("decoder", stored)
+    assert found.model == ("decoder", stored)
     assert (found.data.tokenizer.name, found.data.tokenizer.settings.most_words) == ("words", 7)
     assert initial.read(found, Text(found.data))
 
@@ -113,7 +113,7 @@ def test_a_base_without_a_tokenizer_asks_for_one(tmp_path):
     (base / "config.json").write_text(json.dumps({"model": restore.read_config(base)["model"]}))
     with pytest.raises(UserError, match=f"{base} has no tokenizer that is read here; name one"):
         beginning_with(base)
-    assert beginning_with(base, tokenizer="byte").model.width == tiny.WIDTH
+    assert beginning_with(base, tokenizer="byte").model.settings.width == tiny.WIDTH
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path):
@@ -132,7 +132,10 @@ def test_a_folder_of_transformers_is_to_be_converted_first(tmp_path):
 
 def test_longer_text_than_the_bases_needs_positions_that_are_not_learned(tmp_path):
     base = base_in(tmp_path / "base", {})
-    assert [beginning_with(base, length=length).model.length for length in (8, 20)] == [16, 20]
+    assert [beginning_with(base, length=length).model.settings.length for length in (8, 20)] == [
+        16,
+        20,
+    ]
     learned = base_in(tmp_path / "learned", {"model.positions": "learned"})
     with pytest.raises(UserError, match=r"config.model.length 16 is below the data's 20"):
         beginning_with(learned, length=20)

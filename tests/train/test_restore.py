@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_the_newest_parameters_come_back_with_their_config(run):
     family, config, params = restore.load_params(run)
-    assert (family, config) == ("decoder", tiny.resolve()[0].model)
+    assert (family, config) == ("decoder", tiny.resolve()[0].model.settings)
     assert all((leaf == 1).all() for leaf in tiny.jax.tree.leaves(params))
 
 

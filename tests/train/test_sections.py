@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.schema import build, option_name, plain
-from lm_lab.train.optimizer import Update, same_rates
-from lm_lab.train.sections import Config, deciding, differences, flat, key_table, modules, spec
+from lm_lab.train import optimizer
+from lm_lab.train.experiment import Experiment
+from lm_lab.train.sections import deciding, differences, flat, key_table, modules, spec
 from lm_lab.types import UserError
 from tests import tiny
 
@@ -48,7 +49,7 @@ def defaults() -> dict[str, dict[str, object]]:
     """The defaults of every settings class of a config, required settings as "required"."""
     return {
         name: {f.name: default(f) for f in dataclasses.fields(cls) if "section" not in f.metadata}
-        for name, cls in classes("", Config)
+        for name, cls in classes("", Experiment)
     }
 
 
@@ -62,7 +63,7 @@ def test_a_changed_default_is_a_decision():
 def test_every_setting_of_every_choice_says_what_it_is():
     undocumented = [
         f"{name}.{field.name}"
-        for name, cls in classes("", Config)
+        for name, cls in classes("", Experiment)
         for field in dataclasses.fields(cls)
         if not field.metadata.get("doc")
     ]
@@ -74,7 +75,7 @@ LEAST = {"model": {"family": "rnn"}, "objective": {"name": "causal"}, "train": {
 
 def unread() -> Iterator[tuple[str, str, str, str]]:
     """(choice, tag, option, key of another option) for every module that a config may name."""
-    for path, cls in (("", Config), ("data.", loader.Config)):
+    for path, cls in (("", Experiment), ("data.", loader.Config)):
         for field in dataclasses.fields(cls):
             kind = field.metadata.get("modules")
             names = kind.names() if kind else []
@@ -92,7 +93,7 @@ def test_a_setting_that_the_chosen_module_does_not_read_is_an_error(choice, tag,
     values = configs.override(ConfigDict(LEAST), {choice: {tag: option, key: 1}})
     line = rf"^config\.{choice}\.{key} is read with .*, not with {option}; leave it out$"
     with pytest.raises(UserError, match=line):
-        build(Config, values.to_dict(), "config")
+        build(Experiment, values.to_dict(), "config")
 
 
 @pytest.fixture(scope="module")
@@ -179,5 +180,5 @@ def test_plain_values_are_compared_as_json_reads_them(stored, asked, same):
 def test_schedules_have_the_same_rates_until_their_ends_tell(schedule, until, same):
     settings = {"decay_fraction": 0.25} if schedule == "wsd" else {}
     experiment, _ = tiny.resolve({"schedule": {"name": schedule, **settings}})
-    update = Update(experiment.optimizer, experiment.schedule)
-    assert same_rates(update, 8, 16, until) == same
+    update = optimizer.load(experiment.optimizer, experiment.schedule)
+    assert update.same_rates(8, 16, until) == same

@@ -34,7 +34,7 @@ def counts(monkeypatch) -> Counter:
 def test_resolving_reads_no_text(counts):
     experiment, values = configs.resolve(tiny.config({"data.tokenizer": "characters"}))
     assert not counts
-    assert experiment.model.vocab is values["model"]["vocab"] is None
+    assert experiment.model.settings.vocab is values["model"]["vocab"] is None
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "characters"])

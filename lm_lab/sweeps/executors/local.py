@@ -15,6 +15,7 @@ from typing import IO
 
 from lm_lab.contracts import Executor, Outcome, Unit
 from lm_lab.runs.durable import explained, make_folder
+from lm_lab.runs.records import usable_cores
 from lm_lab.schema import setting
 
 POLL_SECONDS = 0.05
@@ -80,12 +81,7 @@ class LocalProcesses:
 
 def make(config: Config, platform: str) -> LocalProcesses:
     """The processes of the machine. An accelerator is for one, whose runs share it."""
-    return LocalProcesses(config.workers or (core_count() if platform == "cpu" else 1))
-
-
-def core_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return LocalProcesses(config.workers or (len(usable_cores()) if platform == "cpu" else 1))
 
 
 def core_slots(workers: int) -> list[str]:
@@ -95,9 +91,9 @@ def core_slots(workers: int) -> list[str]:
     Every slot has the same number of cores, even if some stay idle: XLA's sums depend on how many
     threads share them, and a run that is resumed in another slot must go on to the same bits.
     """
-    if workers == 1 or not hasattr(os, "sched_setaffinity"):
+    if workers == 1 or sys.platform != "linux":
         return [""] * workers
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     each = max(1, len(cores) // workers)
     return [
         ",".join(str(cores[(slot * each + i) % len(cores)]) for i in range(each))

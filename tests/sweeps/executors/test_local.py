@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.contracts import Unit
+from lm_lab.runs.records import usable_cores
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.executors.local import LocalProcesses, core_slots, explain, last_words
 from tests.sweeps.fakes import alive, wait_for
@@ -152,6 +153,7 @@ LAUNCHER = """
 import sys
 from pathlib import Path
 from lm_lab.contracts import Unit
+from lm_lab.runs.records import usable_cores
 from lm_lab.sweeps.executors.local import LocalProcesses
 from lm_lab.train.preemption import Signals, Stopped
 folder = Path(sys.argv[1])
@@ -187,9 +189,9 @@ def test_no_orphans_however_the_launcher_ends(tmp_path, number):
 
 def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
     assert local.make(local.Config(), "gpu").workers == 1
-    assert local.make(local.Config(), "cpu").workers == local.core_count()
+    assert local.make(local.Config(), "cpu").workers == len(usable_cores())
     assert local.make(local.Config(workers=3), "gpu").workers == 3
-    assert 1 <= local.core_count() <= (os.cpu_count() or 1)
+    assert 1 <= len(usable_cores()) <= (os.cpu_count() or 1)
 
 
 def test_workers_share_what_they_compile_for_as_long_as_the_launch(unit, monkeypatch):

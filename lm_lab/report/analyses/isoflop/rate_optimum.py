@@ -100,7 +100,9 @@ def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
     budgets = sorted({each.budget for each in found})
     colours = style.budget_colours([budget for budget in budgets if budget not in held_out])
     _law(axes, [each for each in found if not each.edge])
-    for budget in budgets:
+    for place, budget in enumerate(budgets):
+        # smaller on top of larger: the same optimum at two budgets shows both
+        size = 4.4 + 3.0 * (1 - (place + 1) / len(budgets))
         colour = colours.get(budget, style.HELD_OUT)
         label = f"{style.math_power(budget)} FLOPs" if len(budgets) <= 8 else None
         for edge, marker in ((0, "o"), (-1, "v"), (1, "^")):
@@ -120,12 +122,14 @@ def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if edge else colour,
-                markersize=5 if edge else 4.4,
+                markersize=size,
                 zorder=3,
             )
         axes.plot([], [], "o", color=colour, markersize=4.4, label=label)
     style.log_axis(axes.xaxis, *style.spread([o.params for o in found], 0.06))
-    style.log_axis(axes.yaxis, *style.spread([o.value for o in found], 0.1))
+    values = [o.value for o in found]
+    # a factor of two each way at least: equal optima are no reason to magnify
+    style.log_axis(axes.yaxis, *style.spread([min(values) / 2, *values, max(values) * 2], 0.0))
     axes.set_xlabel("parameters $N$")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="best", borderaxespad=0.2, handletextpad=0.2)

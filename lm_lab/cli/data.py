@@ -1,0 +1,54 @@
+"""lm-lab data: the published data sets that configs read, and how to get them.
+
+  lm-lab data list                    # origin, licence, size, what uses it, whether it is here
+  lm-lab data fetch scan multi30k     # from their origins; verified by SHA-256
+
+They are kept in the folder data, or that in LM_LAB_DATA. A download that breaks off goes on when
+the command is given again. Without a network it says which file of which origin belongs where.
+"""
+
+from absl import flags
+
+from lm_lab.cli import arguments
+from lm_lab.data.fetching import fetch
+from lm_lab.data.published import PublishedSet, folder, sets
+from lm_lab.schema import suggest
+from lm_lab.types import UserError
+
+FLAGS = flags.FlagValues()
+HEADER = ("name", "here", "size", "licence", "origin", "used by")
+
+
+def run(argv: list[str]) -> int:
+    """Prints the table, or fetches. Raises UserError."""
+    action, *names = arguments.parse(FLAGS, argv, "data") or [""]
+    if action == "list" and not names:
+        print("\n".join(table()))
+        return 0
+    if action != "fetch" or not names:
+        raise UserError("say lm-lab data list, or lm-lab data fetch NAME; see lm-lab data --help")
+    known = sets()
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"lm-lab data fetch: no data set {name!r}; {suggest(name, list(known))}"
+            )
+    for name in names:
+        files = fetch(known[name])
+        print(f"{name}: {len(files)} files in {folder() / name}, verified", flush=True)
+    return 0
+
+
+def table() -> list[str]:
+    """The data sets, a line each, and where they are expected."""
+    rows = [HEADER, *(_row(each) for each in sets().values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
+    return [*(line.rstrip() for line in lines), f"in {folder().absolute()} (LM_LAB_DATA)"]
+
+
+def _row(each: PublishedSet) -> tuple[str, ...]:
+    there = sum(each.is_here(file) for file in each.files)
+    here = "yes" if there == len(each.files) else f"{there} of {len(each.files)}" if there else "no"
+    size = f"{sum(file.bytes for file in each.files) / 1e6:.1f} MB"
+    return each.name, here, size, each.licence, each.origin, ", ".join(each.used_by)

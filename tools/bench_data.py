@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Encoding and loading beside what they stand on, in one run, alternating.
+
+    python tools/bench_data.py TEXT [--rounds=5] [--megabytes=4]
+
+TEXT is a UTF-8 file; its lines are the documents. Encoding: megabytes a second of each tokenizer's
+encode_batch, and of the library's own batch call, which may return lists. Loading: tokens a second
+of chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit, and of the bare gather of such
+rows from the memory map. Ratios are medians of the rounds, which alternate, so that a busy machine
+slows both.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece as library_of_pieces
+import tokenizers as hugging_face_library
+
+from lm_lab.data import loader, packing
+from lm_lab.data.loader import Split
+from lm_lab.data.tokenizers import byte, characters, hugging_face_learnt, sentencepiece, words
+
+ROWS, LENGTH, STEPS, TOKENS = 32, 1024, 8, 2**24
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def compare(name: str, unit: str, amount: float, rounds: int, ours: Any, theirs: Any) -> None:
+    """Prints the rates of both and the median of their ratios; the first call of each warms up."""
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
+    rates = [amount / statistics.median(column) for column in zip(*pairs)]
+    ratio = statistics.median(there / own for own, there in pairs)
+    print(
+        f"{name:28} {rates[0]:9.3g} {unit}, library {rates[1]:9.3g}, ratio {ratio:.2f}", flush=True
+    )
+
+
+def encoding(texts: list[str], rounds: int) -> None:
+    """Every tokenizer's encode_batch, beside the library's batch call."""
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    for kind in ("unigram", "bpe"):
+        config = sentencepiece.Config(pieces=8000, kind=kind)
+        learnt = sentencepiece.learn(config, iter(texts[:20_000]))
+        processor = library_of_pieces.SentencePieceProcessor(model_proto=learnt)
+        codec = sentencepiece.make(config, learnt)
+        compare(
+            f"sentencepiece {kind}",
+            "MB/s",
+            megabytes,
+            rounds,
+            lambda codec=codec: codec.encode_batch(texts),
+            lambda processor=processor: processor.Encode(texts, num_threads=-1),
+        )
+    learnt = hugging_face_learnt.learn(hugging_face_learnt.Config(), iter(texts[:20_000]))
+    theirs = hugging_face_library.Tokenizer.from_str(learnt.decode())
+    codec = hugging_face_learnt.make(hugging_face_learnt.Config(), learnt)
+    compare(
+        "hugging_face_learnt bpe",
+        "MB/s",
+        megabytes,
+        rounds,
+        lambda: codec.encode_batch(texts),
+        lambda: [found.ids for found in theirs.encode_batch_fast(texts, add_special_tokens=False)],
+    )
+    for module in (byte, characters, words):
+        learn = module.TOKENIZER.learn
+        learnt = b"" if learn is None else learn(module.Config(), iter(texts[:20_000]))
+        made = module.make(module.Config(), learnt)
+        took = seconds(lambda made=made: made.encode_batch(texts))
+        print(f"{module.__name__.rpartition('.')[2]:28} {megabytes / took:9.3g} MB/s", flush=True)
+
+
+def loading(folder: Path, rounds: int) -> None:
+    """Chunks of the loader, beside the bare gather of the same rows."""
+    draw = np.random.default_rng(0)
+    path = folder / "train.tokens"
+    ids = draw.integers(0, 8000, TOKENS, np.uint16)
+    ids[np.cumsum(draw.integers(5, 120, TOKENS // 80))[: TOKENS // 80]] = 8000
+    ids.tofile(path)
+    tokens = np.memmap(path, np.uint16, "r").view(np.ndarray)
+    split = Split("train", tokens, np.ones(8001, np.float32), 8000, False)
+    window, places = LENGTH + 1, np.arange(STEPS * ROWS)
+    cut = loader.batches(split, window=window, batch_size=ROWS, seed=0, shuffle=True)
+    fit = packing.packed_batches(
+        tokens,
+        split.bytes_of,
+        8000,
+        store=folder / "key",
+        window=window,
+        stride=LENGTH,
+        batch_size=ROWS,
+        least=1,
+        seed=0,
+    )
+    every = np.lib.stride_tricks.sliding_window_view(tokens, window)
+    firsts = draw.integers(0, len(every) - 1, (50, len(places)))
+    step = iter(range(10**9))
+    for name, batches in (("loader, cut", cut), ("loader, best fit", fit)):
+        compare(
+            name,
+            "M tokens/s",
+            STEPS * ROWS * LENGTH / 1e6,
+            rounds * 5,
+            lambda batches=batches: batches.chunk(STEPS * (next(step) % 50), STEPS),
+            lambda: every[firsts[next(step) % 50]].astype(np.int32),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=float, default=4)
+    options = parser.parse_args()
+    with options.text.open("rb") as file:
+        lines = file.read(int(options.megabytes * 1e6)).decode(errors="ignore").splitlines()
+    encoding(lines, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        loading(Path(folder), options.rounds)
+
+
+if __name__ == "__main__":
+    main()
