@@ -29,7 +29,7 @@ from absl import flags
 from lm_lab.cli import arguments
 from lm_lab.data import loader
 from lm_lab.data.loader import Dataset, Sides, Split
-from lm_lab.data.statistics import Statistics, statistics
+from lm_lab.data.statistics import Statistics, in_parts, statistics
 from lm_lab.data.text import Text
 from lm_lab.runs import durable, reading
 from lm_lab.schema import build
@@ -101,7 +101,7 @@ def _facts(label: str, sides: Sides, data: Dataset) -> Iterator[str]:
     yield "            tokens  bytes a token  unknown tokens  their bytes  ids used"
     for split in (sides.train, sides.heldout, *filter(None, [sides.test])):
         known = stored.get(split.name)
-        found = Statistics(**known) if known else statistics(split.tokens, data.tokenizer)
+        found = Statistics(**known) if known else statistics(in_parts(split.tokens), data.tokenizer)
         yield _row(SIDE_NAMES[split.name], found, data)
     lengths = _lengths(sides.folder / "documents.jsonl")
     found = np.quantile(lengths, QUANTILES)

@@ -2,13 +2,15 @@
 used.
 """
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lm_lab.types import Codec
 
-AT_ONCE = 2**24  # tokens that are counted in one go
+AT_ONCE = 2**22  # tokens that are counted in one go
 
 
 class Statistics(NamedTuple):
@@ -31,11 +33,23 @@ class Statistics(NamedTuple):
         return self.unknown_tokens / max(self.tokens, 1)
 
 
-def statistics(tokens: np.ndarray, codec: Codec) -> Statistics:
-    """Of tokens [n], which may lie in a file that does not fit into memory."""
+def in_parts(tokens: np.ndarray) -> Iterator[np.ndarray]:
+    """Tokens [n] in parts that are counted in one go."""
+    return (tokens[start : start + AT_ONCE] for start in range(0, len(tokens), AT_ONCE))
+
+
+def read_in_parts(file: Path, dtype: np.dtype | str, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Those of a file, read and not mapped, so that memory holds one part at a time."""
+    size = np.dtype(dtype).itemsize
+    for place in range(start, stop, AT_ONCE):
+        yield np.fromfile(file, dtype, min(AT_ONCE, stop - place), offset=place * size)
+
+
+def statistics(parts: Iterable[np.ndarray], codec: Codec) -> Statistics:
+    """Of tokens, which come in parts [n]."""
     counts = np.zeros(codec.vocab, np.int64)
-    for start in range(0, len(tokens), AT_ONCE):
-        counts += np.bincount(tokens[start : start + AT_ONCE], minlength=codec.vocab)
+    for tokens in parts:
+        counts += np.bincount(tokens, minlength=codec.vocab)
     sizes = codec.bytes_of.astype(np.int64)
     unknown = np.zeros(codec.vocab, bool) if codec.unknown is None else codec.unknown
     return Statistics(

@@ -13,7 +13,7 @@ from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
 from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, survey
-from lm_lab.data.statistics import statistics
+from lm_lab.data.statistics import read_in_parts, statistics
 from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
 from lm_lab.types import Codec, DataForm, Document, Side, UserError
@@ -53,7 +53,9 @@ def write(
     files.finish()
     splits = _ranges(files.of_sides(), dtype.itemsize, rule.fraction)
     counted = {
-        side: statistics(tokens_of(folder, place, dtype), tokenizer)
+        side: statistics(
+            read_in_parts(folder / place["file"], dtype, place["start"], place["stop"]), tokenizer
+        )
         for side, place in splits.items()
     }
     return {

@@ -78,7 +78,7 @@ def test_another_build_leaves_it_there(stopped, tmp_path):
 def test_statistics_are_those_of_the_tokens(tmp_path):
     codec = words.make(words.Config(), words.learn(words.Config(), ["one two two one"]))
     ids = codec.encode("one one three")
-    found = statistics(ids, codec)
+    found = statistics([ids[:2], ids[2:]], codec)
     assert found.tokens == 2 + len("three ")
     assert found.bytes == len("one one three") + 1
     assert (found.unknown_tokens, found.unknown_bytes) == (6, 6)
