@@ -12,6 +12,7 @@ from lm_lab import config as configs
 from lm_lab.data import loader
 from lm_lab.data.text import Text
 from lm_lab.runs import commits
+from lm_lab.runs.config import write_config
 from lm_lab.schema import build
 from lm_lab.train import carried, initial, restore
 from lm_lab.train.task import bind
@@ -27,7 +28,7 @@ def base_in(place: Path, changes: dict) -> Path:
     """The directory of a run that ended, as far as another begins with it."""
     experiment, resolved = tiny.resolve(changes)
     place.mkdir()
-    (place / "config.json").write_text(json.dumps(carried.relative(resolved)))
+    write_config(place, carried.relative(resolved))
     carried.keep(place, experiment, Text(experiment.data))
     shapes = restore.abstract_params(experiment.model.name, experiment.model.settings)
     restore.write_params(place, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
