@@ -158,7 +158,7 @@ def test_the_directories_of_earlier_releases_go_on(tmp_path):
     )  # the file beside config.json, which names it by a path that leads nowhere
     old.mkdir()
     (tmp_path / "tokenizer.json").rename(old / "tokenizer.json")
-    (old / "config.json").write_text(json.dumps(resolved))
+    write_config(old, resolved)
     experiment, _ = configs.resolve(configs.ConfigDict(restore.read_run(old)), stored=True)
     assert experiment.data.tokenizer.settings.tokenizer_file == str(old / "tokenizer.json")
 
