@@ -97,6 +97,17 @@ class Document(NamedTuple):
     split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
+class Encoder(NamedTuple):
+    """An `encode` of a Codec that has a batch call, as of a library that uses all cores."""
+
+    one: Callable[[str], np.ndarray]
+    many: Callable[[Sequence[str]], list[np.ndarray]]  # the ids of each text, as `one` gives them
+
+    def __call__(self, text: str) -> np.ndarray:
+        """The ids of a text."""
+        return self.one(text)
+
+
 class Codec(NamedTuple):
     """Text to ids and back: decode(encode(text)) == text;
     bytes_of[encode(text)].sum() is its UTF-8 size.
@@ -133,14 +144,12 @@ class Codec(NamedTuple):
     ] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
     # bool[vocab]: ids for text that has no piece (fallback bytes, the unknown token); None: none
     unknown: np.ndarray | None = None
-    # texts -> the ids of each, on all cores, as a library's batch call; None: text by text
-    encode_all: Callable[[Sequence[str]], list[np.ndarray]] | None = None
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, as `encode` gives them; on all cores where the tokenizer can."""
-        if self.encode_all is None:
-            return [self.encode(text) for text in texts]
-        return self.encode_all(texts)
+        """The ids of each text, as `encode` gives them: by its batch call if it is an Encoder."""
+        if isinstance(self.encode, Encoder):
+            return self.encode.many(texts)
+        return [self.encode(text) for text in texts]
 
     def of_source(self, text: str) -> np.ndarray:
         """The ids of the source of a pair, as `encode`."""

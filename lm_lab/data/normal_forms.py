@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from lm_lab.types import Codec
+from lm_lab.types import Codec, Encoder
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
@@ -37,6 +37,5 @@ def behind(codec: Codec, form: Form | None) -> Codec:
 
     return codec._replace(
         identity=f"{codec.identity}-{form}",
-        encode=lambda text: codec.encode(unicodedata.normalize(form, text)),
-        encode_all=codec.encode_all and all_encoded,
+        encode=Encoder(lambda text: codec.encode(unicodedata.normalize(form, text)), all_encoded),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.data.tokenizers import byte
-from lm_lab.types import Codec
+from lm_lab.types import Codec, Encoder
 
 # the longest entry, in bytes of text: Codec.bytes_of counts in u16
 LONGEST = 2**16 - 2
@@ -91,10 +91,10 @@ def build(
     codec = Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)
     codec = codec._replace(unknown=np.arange(end + 1) < 256)
     if not by_character:
-        return codec._replace(encode_all=None if cut_all is None else encode_all)
+        return codec if cut_all is None else codec._replace(encode=Encoder(encode, encode_all))
     table = CharacterTable(lambda character: numbers(cut(character)), dtype)
     return codec._replace(
-        encode=lambda text: table.encode_all([text])[0], encode_all=table.encode_all
+        encode=Encoder(lambda text: table.encode_all([text])[0], table.encode_all)
     )
 
 

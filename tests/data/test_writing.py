@@ -7,6 +7,7 @@ from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic
 from lm_lab.data.statistics import statistics
 from lm_lab.data.tokenizers import byte, words
+from lm_lab.types import Encoder
 
 CONFIG = synthetic.Config(documents=60, document_bytes=300)
 CODEC = byte.make(byte.Config())
@@ -43,7 +44,7 @@ def counting(codec):
         calls.append(len(texts))
         return codec.encode_batch(texts)
 
-    return codec._replace(encode_all=encode_all), calls
+    return codec._replace(encode=Encoder(codec.encode, encode_all)), calls
 
 
 def sums(built):

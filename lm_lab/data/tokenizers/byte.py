@@ -27,8 +27,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     """The byte tokenizer: 257 ids, as u16."""
     bytes_of = np.ones(257, np.uint16)
     bytes_of[END_OF_DOCUMENT] = 0
-    codec = Codec("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
-    return codec._replace(encode_all=lambda texts: [_encode(text) for text in texts])
+    return Codec("byte", 257, END_OF_DOCUMENT, bytes_of, WORDS, SENTENCE_ENDS, _encode, _decode)
 
 
 def _encode(text: str) -> np.ndarray:

@@ -26,7 +26,7 @@ from lm_lab.data import extras
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
-from lm_lab.types import Codec, UserError
+from lm_lab.types import Codec, Encoder, UserError
 
 ENDS = (
     "<|endoftext|>",
@@ -119,14 +119,15 @@ def codec(
         f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
     )
     mask = next((special[name] for name in MASKS if name in special), None)
-    found = Codec(identity, len(texts), end, bytes_of, words, ends, encode, decode)
+    found = Codec(
+        identity, len(texts), end, bytes_of, words, ends, Encoder(encode, encode_all), decode
+    )
     stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
     return found._replace(
         mask=mask,
         stray=stray,
         sentinels=sentinels(special),
         unknown=_unknown(facts, len(texts)),
-        encode_all=encode_all,
     )
 
 

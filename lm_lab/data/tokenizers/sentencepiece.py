@@ -18,7 +18,7 @@ from lm_lab.contracts import Tokenizer
 from lm_lab.data import normal_forms
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
-from lm_lab.types import Codec, UserError
+from lm_lab.types import Codec, Encoder, UserError
 
 SPACE = "\u2581"
 LONGEST_BYTES = (
@@ -116,10 +116,9 @@ def make(config: Config, learnt: bytes) -> Codec:
         sizes,
         np.array([*words, 0], np.uint8),
         np.array([*ends, True]),
-        encode,
+        Encoder(encode, encode_all),
         decode,
         unknown=np.array([*map(spells, range(count)), False]),
-        encode_all=encode_all,
     )
     return normal_forms.behind(codec, config.normal_form)
 

@@ -20,7 +20,7 @@ from lm_lab.contracts import Tokenizer
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
-from lm_lab.types import Codec, UserError
+from lm_lab.types import Codec, Encoder, UserError
 
 LANGUAGE = re.compile(
     r">>\S+<<"
@@ -92,12 +92,11 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
                 for n, data in enumerate(written)
             ]
         ),
-        encoder(target),
+        encoder(target) if config.vocab_file else Encoder(encoder(target), by_ids),
         decode,
         encode_source=None if target is source else encoder(source),
         sentinels=tuple(range(vocab - 1, size - 1, -1)),
         unknown=_unknown(target, ids, vocab),
-        encode_all=by_ids if config.vocab_file is None else None,
     )
 
 

@@ -21,7 +21,7 @@ from lm_lab.data import extras
 from lm_lab.data.tokenizers.hugging_face import begins_word
 from lm_lab.runs import reading
 from lm_lab.schema import setting
-from lm_lab.types import Codec, UserError
+from lm_lab.types import Codec, Encoder, UserError
 
 KEY = "config.data.tokenizer.tokenizer_file"
 CHUNK = 256  # texts that a thread encodes at a time
@@ -107,9 +107,8 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
         np.array([len(text) for text in texts], np.uint16),
         np.array([begins_word(text) for text in texts], np.uint8),
         ends,
-        encode,
+        Encoder(encode, encode_all),
         decode,
-        encode_all=encode_all,
     )
 
 
