@@ -2,7 +2,6 @@
 them.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_lab import config as configs
+from lm_lab.runs.config import write_config
 from lm_lab.train import restore
 from lm_lab.train.program import example_batch
 from lm_lab.train.task import Task, bind
@@ -62,7 +62,7 @@ def params_of(task: Task, seed: int = 0) -> Any:
 def store(directory: Path, task: Task, params: Any) -> None:
     """A run's directory with these parameters."""
     directory.mkdir()
-    (directory / "config.json").write_text(json.dumps(dict(task.values)))
+    write_config(directory, dict(task.values))
     restore.write_params(directory, jax.device_get(params))
 
 

@@ -27,7 +27,7 @@ from tests.train.launched import (
     runs_in,
 )
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
 
 
 @pytest.fixture(scope="module")
