@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
+from lm_lab.contracts import Source
 from lm_lab.data.documents import digest
 from lm_lab.schema import setting
-from lm_lab.types import Document
+from lm_lab.types import DataForm, Document
 
 AT_ONCE = 512  # documents drawn from one generator, so that asking for more only adds to them
 SAMPLE = 16  # documents that stand for all in a fingerprint
@@ -22,8 +25,26 @@ class Drawn:
     task_seed: int = setting("which documents", 0, low=0)
 
 
+DrawnT = TypeVar("DrawnT", bound=Drawn)
 Draw = Callable[[np.random.Generator], Document]
 """Draws a document; its name is given to it afterwards."""
+
+
+def source(
+    task: str,
+    config_class: type[DrawnT],
+    draw: Callable[[DrawnT, np.random.Generator], Document],
+    provides: DataForm = "stream",
+) -> Source[DrawnT]:
+    """The source of a task whose documents `draw` draws, each independently of the others."""
+
+    def all_documents(config: DrawnT) -> Iterator[Document]:
+        return documents(task, config, partial(draw, config))
+
+    def digest_of(config: DrawnT) -> str:
+        return fingerprint(task, config, partial(draw, config))
+
+    return Source(config_class, all_documents, digest_of, provides)
 
 
 def documents(task: str, config: Drawn, draw: Draw) -> Iterator[Document]:

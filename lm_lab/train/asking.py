@@ -78,11 +78,10 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
     )
 
 
-def questions(task: Task) -> Questions:
+def questions(task: Task, run: TextRun) -> Questions:
     """The tasks of a run's config. Raises UserError, before training, for files that cannot be
     read, tasks that the model cannot be asked, and labels that stand for something else.
     """
-    run = text_run(task)
     for label, _ in task.experiment.evaluation.tasks:
         if label in (*TAKEN, *task.eval_objectives) or label.endswith("_selection"):
             raise UserError(f"{WHERE}.{label}: eval/{label} is of held-out text; rename the task")

@@ -72,7 +72,8 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     initial.check_frozen(program.state.slots[FROZEN], task.initial)
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
     eval_sets, test_sets = task.eval_sets(), task.test_sets()
-    asked, run = questions(task), text_run(task)
+    run = text_run(task)
+    asked = questions(task, run)
     whole = of_heldout(task, run) if experiment.evaluation.whole else {}
     names = tuple(label or own.source.name for label, own in experiment.data.members.items())
     return Feed(

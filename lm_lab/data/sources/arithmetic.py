@@ -7,13 +7,10 @@ which is easier to learn (2307.03381).
 
 import dataclasses
 import operator
-from collections.abc import Iterator
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from lm_lab.contracts import Source
 from lm_lab.data import drawn
 from lm_lab.schema import setting
 from lm_lab.types import Document
@@ -30,16 +27,6 @@ class Config(drawn.Drawn):
     reverse: bool = setting("whether answers begin with their last digit", False)
 
 
-def documents(config: Config) -> Iterator[Document]:
-    """Independent problems with their answers."""
-    return drawn.documents("arithmetic", config, partial(_draw, config))
-
-
-def fingerprint(config: Config) -> str:
-    """Digest of the settings and of some problems."""
-    return drawn.fingerprint("arithmetic", config, partial(_draw, config))
-
-
 def _draw(config: Config, rng: np.random.Generator) -> Document:
     first, second = (_number(config.digits, rng) for _ in range(2))
     answer = str(OPERATIONS[config.operation](first, second))
@@ -53,4 +40,4 @@ def _number(digits: int, rng: np.random.Generator) -> int:
     return int(rng.integers(10 ** (count - 1) if count > 1 else 0, 10**count))
 
 
-SOURCE = Source(Config, documents, fingerprint, provides="pairs")
+SOURCE = drawn.source("arithmetic", Config, _draw, provides="pairs")

@@ -10,12 +10,9 @@ bits each to one that does not (`recall_bits` of all).
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
-from lm_lab.contracts import Source
 from lm_lab.data import drawn
 from lm_lab.schema import setting
 from lm_lab.types import Document, UserError
@@ -45,16 +42,6 @@ class Config(drawn.Drawn):
             )
         if self.keys + self.values > MOST_SYMBOLS:
             raise UserError(f"keys and values must be at most {MOST_SYMBOLS} together")
-
-
-def documents(config: Config) -> Iterator[Document]:
-    """Independent documents of the same length."""
-    return drawn.documents("associative_recall", config, partial(_draw, config))
-
-
-def fingerprint(config: Config) -> str:
-    """Digest of the settings and of some documents."""
-    return drawn.fingerprint("associative_recall", config, partial(_draw, config))
 
 
 def document_characters(config: Config) -> int:
@@ -88,4 +75,4 @@ def _letters(config: Config, symbols: np.ndarray) -> str:
     return "".join(chr(FIRST_IDEOGRAPH + symbol) for symbol in symbols)
 
 
-SOURCE = Source(Config, documents, fingerprint)
+SOURCE = drawn.source("associative_recall", Config, _draw)

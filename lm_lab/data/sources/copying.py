@@ -6,12 +6,9 @@ that ignores it, and knows its length, loses log2(symbols) bits a symbol.
 
 import dataclasses
 import string
-from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
-from lm_lab.contracts import Source
 from lm_lab.data import drawn
 from lm_lab.schema import setting
 from lm_lab.types import Document, UserError
@@ -34,20 +31,10 @@ class Config(drawn.Drawn):
             raise UserError(f"shortest {self.shortest} is above longest {self.longest}")
 
 
-def documents(config: Config) -> Iterator[Document]:
-    """Independent pairs."""
-    return drawn.documents("copying", config, partial(_draw, config))
-
-
-def fingerprint(config: Config) -> str:
-    """Digest of the settings and of some pairs."""
-    return drawn.fingerprint("copying", config, partial(_draw, config))
-
-
 def _draw(config: Config, rng: np.random.Generator) -> Document:
     length = rng.integers(config.shortest, config.longest + 1)
     text = "".join(ALPHABET[letter] for letter in rng.integers(config.symbols, size=length))
     return Document("", text, text[::-1] if config.reverse else text)
 
 
-SOURCE = Source(Config, documents, fingerprint, provides="pairs")
+SOURCE = drawn.source("copying", Config, _draw, provides="pairs")

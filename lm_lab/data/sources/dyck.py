@@ -9,12 +9,10 @@ its end.
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
-from lm_lab.contracts import Source
 from lm_lab.data import drawn
 from lm_lab.schema import setting
 from lm_lab.types import Document, UserError
@@ -34,16 +32,6 @@ class Config(drawn.Drawn):
         """Checks the length."""
         if self.brackets % 2:
             raise UserError(f"brackets must be even, not {self.brackets}")
-
-
-def documents(config: Config) -> Iterator[Document]:
-    """Independent strings of the language."""
-    return drawn.documents("dyck", config, partial(_draw, config))
-
-
-def fingerprint(config: Config) -> str:
-    """Digest of the settings and of some strings."""
-    return drawn.fingerprint("dyck", config, partial(_draw, config))
 
 
 def floor_bits(config: Config) -> float:
@@ -92,4 +80,4 @@ def _draw(config: Config, rng: np.random.Generator) -> Document:
     return Document("", "".join(text))
 
 
-SOURCE = Source(Config, documents, fingerprint)
+SOURCE = drawn.source("dyck", Config, _draw)

@@ -7,13 +7,11 @@ frequent value alone gives more (`majority`), for MIN and MAX prefer 0 and 9.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
 
-from lm_lab.contracts import Source
 from lm_lab.data import drawn
 from lm_lab.schema import setting
 from lm_lab.types import Document, UserError
@@ -43,21 +41,9 @@ class Config(drawn.Drawn):
             raise UserError(f"shortest {self.shortest} is above longest {self.longest}")
 
 
-def documents(config: Config) -> Iterator[Document]:
-    """Independent expressions, with their values as labels. Raises UserError where the settings
-    give none of these lengths.
-    """
-    return drawn.documents("list_operations", config, partial(_draw, config))
-
-
-def fingerprint(config: Config) -> str:
-    """Digest of the settings and of some expressions."""
-    return drawn.fingerprint("list_operations", config, partial(_draw, config))
-
-
 def majority(config: Config, sample: int = 10_000) -> float:
     """The share of the most frequent value, in [0, 1], among the first `sample` expressions."""
-    values = Counter(document.label for document in islice(documents(config), sample))
+    values = Counter(document.label for document in islice(SOURCE.documents(config), sample))
     return values.most_common(1)[0][1] / values.total()
 
 
@@ -87,4 +73,4 @@ def _list(config: Config, rng: np.random.Generator, depth: int) -> tuple[list[st
     return [*symbols, "]"], OPERATIONS[operation](values)
 
 
-SOURCE = Source(Config, documents, fingerprint, provides="labelled")
+SOURCE = drawn.source("list_operations", Config, _draw, provides="labelled")
