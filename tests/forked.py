@@ -60,9 +60,10 @@ class Forked:
         return None
 
     def send_signal(self, number: int) -> None:
-        """Sends it a signal, if it still runs."""
+        """Sends it a signal, if it still runs: the server may have waited for it, and not told yet."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it says on stdout and stderr until it ends; it is killed where that takes longer."""
@@ -71,7 +72,8 @@ class Forked:
             try:
                 self.wait(timeout)
             except subprocess.TimeoutExpired:
-                os.killpg(self.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
                 raise
             return out.result(), error.result()
 
