@@ -76,6 +76,12 @@ class Config:
     duplicates: Duplicates = choice(
         "copies among the training documents, and of held-out ones and the test", DUPLICATES, KEEP
     )
+    train_documents: int | None = setting(
+        "train on so many documents of each source, chosen by a hash of their text (fewer are "
+        "among more); None: on all",
+        None,
+        low=1,
+    )
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False
     )
