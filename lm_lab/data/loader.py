@@ -64,7 +64,10 @@ class Config:
     too_long: TooLong = setting(
         "training records that do not fit; held-out ones are always refused", "refuse"
     )
-    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
+    pack: bool = setting(
+        "texts with labels, or pairs, to train on that fit share a row, and do not see each other",
+        False,
+    )
     holdout_fraction: float = setting(
         "the part of the text that is held out", 0.1, low=0.0001, high=0.9
     )
@@ -224,7 +227,7 @@ def cut(
     if config.packing != "cut":
         raise UserError(
             "config.data.packing packs the documents of a stream, and the source gives records; "
-            "leave it out (config.data.pack packs pairs)"
+            "leave it out (config.data.pack packs those)"
         )
     return record_batches(
         split.tokens,
