@@ -80,17 +80,13 @@ class Compiled:
         return _shapes(examples) in self.programs
 
     def compile(self, state: PyTree, examples: PyTree) -> stages.Compiled:
-        """Makes it ready, which may take minutes."""
-        compiled = self.lower(state, examples).compile()
-        self.programs[_shapes(examples)] = compiled
-        return compiled
-
-    def lower(self, state: PyTree, examples: PyTree) -> stages.Lowered:
-        """What is compiled: the same program wherever it is asked for, so that JAX's cache on disk
-        gives a notebook what a run has compiled.
+        """Makes it ready, which may take minutes. The program is the same wherever it is compiled,
+        so that JAX's cache on disk gives a notebook what a run has compiled.
         """
         with sharding.use(self._mesh):
-            return self.jitted.lower(state, examples)
+            lowered = self.jitted.lower(state, examples)
+        self.programs[_shapes(examples)] = compiled = lowered.compile()
+        return compiled
 
     def __call__(self, state: PyTree, examples: PyTree) -> Any:
         """The function's value."""

@@ -102,9 +102,9 @@ def test_activations_are_constrained_where_there_are_devices_to_choose_from(mesh
 def test_a_program_is_the_same_inside_and_outside_of_a_mesh():
     built = compiled({})
     arguments = (built.hyper, built.feed.given)
-    outside = built.engine.init.lower(*arguments).as_text()
+    outside = built.engine.init.compile(*arguments).as_text()
     with sharding.use(built.mesh):
-        assert built.engine.init.lower(*arguments).as_text() == outside
+        assert built.engine.init.compile(*arguments).as_text() == outside
 
 
 def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
