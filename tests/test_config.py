@@ -161,6 +161,10 @@ MISTAKES = [
         "config.model.length is read with learned positions alone; leave it out",
     ),
     (
+        {"model.bias": "feed_forward", "model.feed_forward": "experts"},
+        "config.model.bias is read with products other than those of experts alone; leave it out",
+    ),
+    (
         {"model": {"family": "state_space", "heads": 2}},
         "config.model.heads is read with attention_every or block rg_lru alone; leave it out",
     ),
