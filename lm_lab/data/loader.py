@@ -66,7 +66,10 @@ class Config:
     too_long: TooLong = setting(
         "training records that do not fit; held-out ones are always refused", "refuse"
     )
-    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
+    pack: bool = setting(
+        "texts with labels, or pairs, to train on that fit share a row, and do not see each other",
+        False,
+    )
     holdout_fraction: float = setting(
         "the part of the text that is held out", 0.1, low=0.0001, high=0.9
     )
@@ -77,6 +80,12 @@ class Config:
     filter: Filter = section("which documents are read", Filter)
     duplicates: Duplicates = choice(
         "copies among the training documents, and of held-out ones and the test", DUPLICATES, KEEP
+    )
+    train_documents: int | None = setting(
+        "train on so many documents of each source, chosen by a hash of their text (fewer are "
+        "among more); None: on all",
+        None,
+        low=1,
     )
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False
@@ -220,7 +229,7 @@ def cut(
     if config.packing != "cut":
         raise UserError(
             "config.data.packing packs the documents of a stream, and the source gives records; "
-            "leave it out (config.data.pack packs pairs)"
+            "leave it out (config.data.pack packs those)"
         )
     return record_batches(
         split.tokens,

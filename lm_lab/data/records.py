@@ -46,14 +46,14 @@ class RecordBatches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B
-        S]; context [B M] or labels [B].
+        S]; context [B M] or labels [B], of packed rows [B P].
         """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes, segments [B S], and context or labels.
 
-        The context is [B M], labels are [B].
+        The context is [B M], labels are [B], of packed rows [B P].
         """
         first = first_step * self.batch_size
         rows = self.rows(np.arange(first, first + steps * self.batch_size))
@@ -90,7 +90,8 @@ class RecordBatches(NamedTuple):
             text, segments = self._rows(first, end, self.length)
             chosen = None
             if labels is not None:
-                chosen = np.where(numbers < 0, 0, labels[numbers])[..., 0].astype(np.float32)
+                chosen = np.where(numbers < 0, 0, labels[numbers]).astype(np.float32)
+                chosen = chosen if numbers.shape[-1] > 1 else chosen[..., 0]
             return Examples(text, self.bytes_of[text] * (segments > 0), segments, labels=chosen)  # type: ignore[arg-type]
         context, context_segments = self._rows(first, middle, self.context_length)
         target, segments = self._rows(middle, end, self.length)
@@ -132,7 +133,7 @@ def record_batches(
     seed: int | None,
     least: int,
 ) -> RecordBatches:
-    """Shuffled batches of the records of a split; `pack` puts several pairs into a row.
+    """Shuffled batches of the records of a split; `pack` puts several into a row.
 
     Raises UserError for records that do not fit, unless they are to be dropped (their number goes
     to stderr), and if fewer rows than `least` remain to train on.

@@ -191,6 +191,30 @@ def test_labels_travel_with_their_texts(tmp_path):
     assert (eval_set.labels[~eval_set.segments.any(-1)] == 0).all()
 
 
+def test_packed_texts_keep_their_labels(tmp_path):
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"text {number}\t{number / 2}\n" for number in range(30))
+    )
+    source = Chosen("labelled", labelled.Config(str(tmp_path / "a.tsv")))
+    config = loader.Config(source=source, length=20, pack=True)
+    dataset = Text(config, tmp_path / "cache").dataset
+    batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
+    epoch = batches.chunk(0, batches.steps_per_epoch)
+    assert epoch.labels is not None
+    assert epoch.segments is not None
+    assert epoch.labels.shape[-1] > 1
+    seen = set()
+    for tokens, segments, labels in zip(
+        *(leaf.reshape(-1, leaf.shape[-1]) for leaf in (epoch.tokens, epoch.segments, epoch.labels))
+    ):
+        for number in range(segments.max()):
+            own = segments == number + 1
+            (text,) = texts(tokens[None, own], segments[None, own] > 0)
+            assert text == f"text {int(2 * labels[number])}"
+            seen.add(text)
+    assert len(seen) > 20
+
+
 def test_the_manifest_covers_what_is_kept_of_records(dataset):
     folder = dataset.only.folder
     manifest = json.loads((folder / "manifest.json").read_text())
