@@ -1,5 +1,5 @@
-"""Batches as a pure function of the step: the token store cut into windows, in an order that grain
-gives.
+"""Batches as a pure function of the step: the token store cut into windows, in an order of
+each epoch.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
+from lm_lab.data.gathering import windows
+from lm_lab.data.orders import Order, endless
 from lm_lab.data.packing import PackedBatches, packed_batches
-from lm_lab.data.records import Order, RecordBatches, Records, TooLong, endless, record_batches
+from lm_lab.data.records import RecordBatches, Records, TooLong, record_batches
 from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
 from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
@@ -296,9 +298,10 @@ class Batches(NamedTuple):
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n S]."""
         picked = self.order.at(places)
-        every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
-        tokens = every[picked * self.stride].astype(np.int32)
-        return Examples(tokens, self.split.bytes_of.take(tokens), self._segments(tokens))  # type: ignore[arg-type]
+        tokens, bytes_ = windows(
+            self.split.tokens, picked * self.stride, self.window, self.split.bytes_of
+        )
+        return Examples(tokens, bytes_, self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""

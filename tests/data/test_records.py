@@ -2,12 +2,10 @@
 
 import json
 
-import grain
 import numpy as np
 import pytest
 
 from lm_lab.data import loader
-from lm_lab.data.records import endless
 from lm_lab.data.sources import labelled, pairs
 from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte
@@ -229,15 +227,3 @@ def test_damaged_records_are_seen(dataset, source, tmp_path):
     (dataset.only.folder / "train.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"damaged \(train\.index: 0 bytes instead of \d+\)"):
         open_pairs(source, tmp_path)
-
-
-@pytest.mark.parametrize("seed", [0, 5, None])
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_order_is_that_of_grain(size, seed):
-    """Runs go on with the order in which grain's MapDataset gave their rows."""
-    theirs = grain.MapDataset.range(size)
-    if seed is not None:
-        theirs = theirs.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    theirs = theirs.repeat()
-    places = np.concatenate([np.arange(20), [size - 1, size, 2 * size, 5 * size - 1]])
-    assert endless(size, seed).at(places).tolist() == [theirs[place] for place in places.tolist()]
