@@ -88,7 +88,7 @@ def base() -> ConfigDict:
     source |= {"text": ["document"], "label": "label"}
     config.data = ConfigDict({"source": source, "length": 160, "holdout_fraction": HELD_OUT})
     config.data.tokenizer = {"name": "sentencepiece", "kind": "bpe", "pieces": PIECES}
-    config.data.update({"pack": True, "vocabulary_file": f"{READ}/encoder/vocabulary"})
+    config.data.update({"pack": True, "vocabulary_file": f"{READ}/encoder/tokenizer"})
     config.schedule = ConfigDict({"warmup_fraction": 0.1})
     config.train = ConfigDict({"batch_size": 32, "log_every_steps": 20})
     return config
