@@ -71,7 +71,7 @@ def study() -> Study:
         sweep=chain(*(runs(name, way, n) for n in LABELS for name in FAMILIES for way in WAYS)),
         analysis={
             "kind": "curves",
-            "metric": "accuracy",
+            "metric": "eval/heldout/accuracy",
             "against": "data.train_documents",
             "arms": arms,
             "items": 7100,
