@@ -3,7 +3,7 @@
 import pytest
 from pyarrow import parquet
 
-from lm_lab.runs.sweep import run_directory
+from lm_lab.runs.sweep import read_sweep
 from lm_lab.sweeps import tables
 from lm_lab.sweeps.launch import plan
 from lm_lab.sweeps.store import write
@@ -18,10 +18,8 @@ def folder(tmp_path):
     for name, overrides in points.items():
         (tmp_path / name).mkdir()
         study = study_of(overrides)
-        planned = plan(study, resolve)
-        write(tmp_path / name, study, planned, {"command": ""})
-    store(tmp_path / "b", planned[1], RESULT)
-    assert run_directory(tmp_path / "b", planned[1].name).is_dir()
+        write(tmp_path / name, study, plan(study, resolve), {"command": ""})
+    store(tmp_path / "b", read_sweep(tmp_path / "b").runs[1], RESULT)
     return tmp_path
 
 
