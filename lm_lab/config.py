@@ -69,8 +69,8 @@ def load(path: str) -> ConfigDict:
 
 
 def _line(file: Path, error: BaseException) -> str:
-    """ ":3", the line of the config file at which it failed; "" for a syntax error, whose own text
-    names the line.
+    """The line of the config file at which it failed, as ":3"; "" for a syntax error, whose own
+    text names the line.
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]

@@ -164,8 +164,8 @@ def modules(kind: Kind) -> Modules:
 
 
 def _fault(contract: type, value: Any) -> str | None:
-    """What is wrong with the fields of a contract's value, checked against their annotations; "" if
-    nothing is.
+    """What is wrong with the fields of a contract's value, checked against their annotations; None
+    if nothing is.
     """
     for name, hint in contract.__annotations__.items():
         fault = _field_fault(name, hint, getattr(value, name))
