@@ -85,7 +85,7 @@ class Subject:
     @cached_property
     def influence(self) -> np.ndarray:
         """f64[L L]: how much the logits at (row) change with the token at (column), as a share of
-        the largest change.
+        the largest logit.
         """
         inputs, before = self.inputs, self.run(self.inputs)
         moved = [
