@@ -1,4 +1,4 @@
-"""Korean film reviews, read without their labels: a model that experiments/korean.py then fine-tunes.
+"""Korean film reviews, read without their labels, for experiments/korean.py to fine-tune.
 
 nsmc_pretrain.py:lstm is another family: encoder (masked tokens), decoder, lstm, mamba (each next
 token). All train with the same FLOPs. Reviews of which the label is held out in
@@ -6,8 +6,8 @@ experiments/korean.py are held out here too: a hash of the text alone decides.
 
 Command:  lm-lab train --config=configs/nsmc_pretrain.py:encoder --workdir=runs/nsmc/encoder
           with raw_reviews_without_test.tsv.xz in data/nsmc (LM_LAB_DATA for data): the reviews of
-          raw/*.json of github.com/e9t/nsmc but those of ratings_test.txt, as tab-separated review_id,
-          movie_id, rating, date, review, with a header
+          raw/*.json of github.com/e9t/nsmc but those of ratings_test.txt, in lines of review_id,
+          movie_id, rating, date and review, with tabs between and a header
 """
 
 from typing import Any
