@@ -96,6 +96,13 @@ def run_directory(directory: Path, name: str) -> Path:
     return directory / "runs" / name
 
 
+def sweeps_below(path: Path) -> list[Path]:
+    """The sweep directories at or right below a path: a sweep, or a folder of sweeps."""
+    if (path / "sweep.json").is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob("*/sweep.json"))
+
+
 def read_sweep(directory: Path) -> SweepRecord:
     """The sweep.json of a directory. Raises UserError where there is none, or it is damaged."""
     path = directory / "sweep.json"
