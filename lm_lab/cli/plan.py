@@ -157,7 +157,7 @@ def _size(split: Split, note: str = "") -> tuple[str, str]:
 
 
 def describe_data(plan: Plan) -> list[str]:
-    """The sides of each source, and how often its rows are read."""
+    """Lines on the splits of each source, and how often its rows are read."""
     lines = []
     for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs.values()):
         name = f"{label} " if label else ""

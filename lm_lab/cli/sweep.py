@@ -84,7 +84,9 @@ def run(argv: list[str]) -> int:
 
 
 def _outdated(directory: Path) -> bool:
-    """Whether the report is missing, or older than the results: a launch was killed before it."""
+    """Whether the report is missing, or older than the results: after a launch that was killed
+    before it wrote one.
+    """
     page = directory / PAGE
     told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
     return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)

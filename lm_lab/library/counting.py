@@ -21,7 +21,7 @@ from lm_lab.train.task import Task, bind
 from lm_lab.types import UserError
 
 HORIZON = ("budget_flops", "tokens", "steps")  # settings of train that say how long a run is
-MOST_PROCESSES = 4  # that count; each takes a second to start
+MOST_PROCESSES = 4  # at most, that count; each takes a second to start
 T = TypeVar("T")
 Columns = dict[str, Any]
 """Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
@@ -50,8 +50,8 @@ def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
 
 
 def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[str, Columns]:
-    """`count_here` in a few processes of their own, on the CPU: a launcher that touched an
-    accelerator would keep its memory from the workers.
+    """`count_here` in a few processes of their own, on the CPU: a launcher that used an accelerator
+    itself would take memory from the workers.
 
     Raises UserError where a process ends without an answer.
     """

@@ -1,4 +1,4 @@
-"""The runs of a study that has not begun: planned, counted, and judged as a design."""
+"""The design of a study before it begins: its runs planned and counted, and its weaknesses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from lm_lab.values import table_value
 
 RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
 SHOWN = 2  # cautions at a launch
-NOWHERE = Path("/nonexistent")  # the sweep's directory of runs that have none
+NOWHERE = Path("/nonexistent")  # in the place of a sweep's directory, which a planned study lacks
 
 
 def describe_design(study: Study, assumed: Assumptions) -> list[str]:
-    """The planned runs of a study in short, and what its analysis expects of them, as lines.
+    """Lines that summarise the planned runs of a study, and what its analysis expects of them.
 
     Every run is resolved and counted, and none begins. Raises UserError for a point that is wrong.
     """
@@ -93,9 +93,10 @@ def cautions_of(
     count: Callable[[Sequence[Planned]], Mapping[str, Row]],
     planned: Sequence[Planned],
 ) -> list[str]:
-    """The first of what is weak in the design of a study, a line each, or why it was not counted.
+    """The first weaknesses in the design of a study, one per line, or why its runs could not be
+    counted.
 
-    A study without budgets is no design of an isoFLOP kind, and is not counted.
+    Studies without compute budgets are skipped.
     """
     rows = rows_of(planned, NOWHERE)
     if analysis.designer is None or not any(row["budget_flops"] for row in rows):
@@ -113,7 +114,7 @@ def cautions_of(
 def resolver(study: Study, trusted: set[str]) -> Callable[[Point], dict[str, Any]]:
     """Overrides -> the complete config of a run; adds to `trusted` the outside packages it names.
 
-    The runs of one study read one text once.
+    Runs of a study with equal data sections open their text once.
     """
     texts = Texts()
 
