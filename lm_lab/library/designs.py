@@ -8,6 +8,7 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.data.text import Texts
 from lm_lab.library.counting import count_here
+from lm_lab.library.pace import Pace
 from lm_lab.report.contract import Analysis, Assumptions
 from lm_lab.runs.sweep import Planned, Row
 from lm_lab.sweeps import groups, store
@@ -17,7 +18,9 @@ from lm_lab.sweeps.study import Study
 from lm_lab.train import trust
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
+RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
 SHOWN = 2  # cautions at a launch
 NOWHERE = Path("/nonexistent")  # in the place of a sweep's directory, which a planned study lacks
 
@@ -39,6 +42,49 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     sizes = count_here(planned)
     sized = [row | sizes[row["name"]] for row in rows]
     return lines + analysis.designer.describe(sized, settings, assumed)
+
+
+def describe_runs(study: Study, found: Pace) -> list[str]:
+    """A line for each planned run: what it varies, its parameters, tokens, FLOPs, the bytes of its
+    train state (parameters, gradients, optimizer) and its time; then their sums.
+
+    Every run is resolved and counted; none begins, and nothing is written but token stores and
+    vocabularies in the cache. Raises UserError for a point that is wrong.
+    """
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    planned = store.plan(study, resolver(study, set()))
+    analysis.check(settings, rows_of(planned, NOWHERE))
+    sizes = count_here(planned)
+    lines = [[*RUN_COLUMNS, "varied"]]
+    same = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
+    for run in planned:
+        varied = [
+            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
+            for key, value in run.overrides.items()
+            if str((key, value)) not in same
+        ]
+        lines.append([run.name, *_shown(sizes[run.name], found), ", ".join(varied)])
+    flops = sum(own.get("flops", 0) for own in sizes.values())
+    whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
+    return [*aligned(lines), f"{study.name}: {len(planned)} runs, {whole} ({found.words})"]
+
+
+def _shown(own: Mapping[str, Any], found: Pace) -> list[str]:
+    if not own:
+        return ["cannot be counted", "", "", "", ""]
+    return [
+        f"{own['params_total']:,}",
+        f"{own['tokens']:,}",
+        f"{own['flops']:.3g}",
+        f"{own['state_bytes'] / 1e6:,.1f}",
+        found.time(own["flops"]),
+    ]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with their columns one below another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def cautions_of(
