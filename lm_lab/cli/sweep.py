@@ -88,5 +88,5 @@ def _outdated(directory: Path) -> bool:
     before it wrote one.
     """
     page = directory / PAGE
-    told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
-    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
+    stored = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
+    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in stored)
