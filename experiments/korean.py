@@ -32,7 +32,9 @@ def study() -> Study:
         question="How many labels does a small model of Korean film reviews need, and what does "
         "pre-training save?",
         base=base(),
-        sweep=chain(*(runs(name, way, count) for count in LABELS for name in FAMILIES for way in WAYS)),
+        sweep=chain(
+            *(runs(name, way, count) for count in LABELS for name in FAMILIES for way in WAYS)
+        ),
         analysis={
             "kind": "curves",
             "metric": "accuracy",
