@@ -167,7 +167,9 @@ def record_batches(
     rows = kept[:, None]
     if pack:
         rooms = np.array([allowed[name] for name in sizes])
-        rows = packed(kept, np.stack([sizes[name][kept] for name in sizes], axis=1), rooms)
+        used = np.stack([sizes[name][kept] for name in sizes], axis=1)
+        rows = packed(kept, used, rooms)
+        _say_how_full(dict(zip(sizes, used.sum(0) / (rooms * max(len(rows), 1)))), len(rows))
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
@@ -177,6 +179,19 @@ def record_batches(
     context = context_length if pairs else None
     return RecordBatches(
         tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
+    )
+
+
+def _say_how_full(shares: dict[str, float], rows: int) -> None:
+    """Says on stderr what share of the rows' tokens is text, by the setting of their length."""
+    names = {"length": "targets", "context_length": "sources"} if len(shares) > 1 else {}
+    filled = [
+        f"{100 * share:.2f} % of {names.get(of, 'the tokens')}" for of, share in shares.items()
+    ]
+    print(
+        f"Records fill {' and '.join(filled)} in {rows} rows (config.data.pack)",
+        file=sys.stderr,
+        flush=True,
     )
 
 

@@ -60,7 +60,8 @@ class Facts(NamedTuple):
     """What the first reading finds of a document."""
 
     sha256: bytes  # of all its content
-    text_sha256: bytes  # of its text alone: pairs with one source go to one split
+    # of its group, or of its text alone: groups, and pairs with one source, go to one split
+    text_sha256: bytes
     bytes: int
     side: int  # that the source states, an index of SIDES, or UNSTATED
 
@@ -108,7 +109,7 @@ class Known:
 
     @property
     def text_sha256(self) -> np.ndarray:
-        """SHA-256 of the texts, u8[n, 32]."""
+        """SHA-256 of the groups, or of the texts of documents without one, u8[n, 32]."""
         return np.frombuffer(bytes(self._text_sha256), np.uint8).reshape(-1, DIGEST)
 
     @property
@@ -148,7 +149,7 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
     """The facts of every document, and its side. What is left out by the filter or as a copy is
     counted and said on stderr. Raises UserError for an empty side.
     """
-    known, counts, read = Known(), Counter[str](), array("b")
+    known, counts, read, grouped = Known(), Counter[str](), array("b"), False
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
     with contextlib.ExitStack() as stack:
         copies = Copies(rule.duplicates, stack) if finds else None
@@ -159,6 +160,7 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
             fault = rule.filter.fault(content_of(document)) if filters else None
             counts.update([fault] if fault else [])
             read.append(fault is None)
+            grouped |= document.group is not None
             if copies is not None and fault is None:
                 copies.add(content_of(document))
             progress.add(facts.bytes)
@@ -167,7 +169,7 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
             counts.update(_leave_out(copies, sides))
         if rule.train_documents is not None:
             counts.update(_keep_few(known, sides, rule.train_documents))
-    if not finds and (leaked := _leaked(known, sides, kind)):
+    if not finds and (leaked := _leaked(known, sides, kind, grouped)):
         print(
             f"{leaked:,} training documents are also in the held-out text or the test; "
             "config.data.duplicates='exact' leaves them out",
@@ -226,9 +228,10 @@ def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
     return Counter(beyond_train_documents=len(beyond))
 
 
-def _leaked(known: Known, sides: np.ndarray, kind: DataForm) -> int:
+def _leaked(known: Known, sides: np.ndarray, kind: DataForm, grouped: bool) -> int:
     """How many training documents are, to the byte, held out or of the test too."""
-    hashes = known.text_sha256 if kind in ("stream", "labelled") else known.sha256
+    by_text = kind in ("stream", "labelled") and not grouped
+    hashes = known.text_sha256 if by_text else known.sha256
     heads = hashes[:, :8].copy().view("<u8")[:, 0]
     return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
 
@@ -241,6 +244,8 @@ def facts_of(document: Document) -> Facts:
     rejected = [] if document.rejected is None else [document.rejected.encode()]
     if document.target is not None or document.label is not None:
         sha256 = bytes.fromhex(digest([data, target, repr(document.label), *rejected]))
+    if document.group is not None:
+        text = hashlib.sha256(b"group " + document.group.encode()).digest()
     side = UNSTATED if document.split is None else SIDES.index(document.split)
     return Facts(sha256, text, len(data) + len(target) + sum(map(len, rejected)), side)
 
