@@ -1,4 +1,4 @@
-"""A vocabulary of words or characters with the 256 bytes, which spell everything else.
+"""A vocabulary of words or characters, and of the 256 bytes, which spell everything else.
 
 Ids 0 to 255 are bytes, the entries follow in order, the last id is end_of_document.
 """
@@ -137,13 +137,15 @@ def _divided(ids: np.ndarray, stops: np.ndarray) -> list[np.ndarray]:
 
 
 class CharacterTable:
-    """Looks up the ids of every character, each of which has its own, whatever stands beside it."""
+    """Looks up the ids of every character, each of which has its own, whatever characters are
+    beside it.
+    """
 
     def __init__(self, numbers: Callable[[str], list[int]], dtype: np.dtype) -> None:
         """`numbers` gives the ids of a character, and is asked once for each."""
         self._numbers, self._dtype = numbers, dtype
         self._slot_of = np.full(0x110000, -1, np.int32)  # code point -> row of the tables below
-        self._first = np.empty(0, np.int64)  # place of its first id in _pool
+        self._first = np.empty(0, np.int64)  # the index of its first id in _pool
         self._count = np.empty(0, np.int64)
         self._pool = np.empty(0, dtype)
 
@@ -154,7 +156,7 @@ class CharacterTable:
         counts = np.concatenate([np.zeros(1, np.int64), *(count for _, count in parts)])
         ids = np.concatenate([np.empty(0, self._dtype), *(found for found, _ in parts)])
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        # the place behind each text's last id
+        # the index after each text's last id
         return _divided(ids, np.cumsum(counts)[np.cumsum(lengths)])
 
     def _look_up(self, text: str) -> tuple[np.ndarray, np.ndarray]:

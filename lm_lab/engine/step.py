@@ -35,8 +35,8 @@ def gradients(
     """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
     in dtype `compute`.
 
-    Added to the nll are what the objective calls "penalty", and what layers sow in "losses", f32[B]
-    each, once for each of the row's targets; the sums have both as "penalty".
+    Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
+    (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
     """
 
     def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
@@ -60,7 +60,9 @@ def _check_sums(sums: Sums) -> None:
 
 
 def _penalty(sown: PyTree, batch: Batch) -> Array:
-    """Rows count by their targets, so that microbatches and shards add up to the whole."""
+    """The sown losses, each row weighted by its targets, so that microbatches and shards add up to
+    the whole batch.
+    """
     targets_B = batch.weights.reshape(len(batch.weights), -1).sum(1)
     return jnp.stack([(leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)]).sum()
 
@@ -97,8 +99,8 @@ def train_step(
 ) -> Step:
     """One step of one run: (state, examples) -> (state, metrics).
 
-    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key is a function of
-    the seed and the step. Sums become means here, once, for the whole batch.
+    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key depends on the
+    seed and the step alone. Sums become means here and nowhere else, over the whole batch.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
@@ -106,14 +108,14 @@ def train_step(
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
         grads, sums = gradient(state.params, batch, dropout, state.slots[FROZEN])
-        # A batch of padding moves nothing, and is no NaN.
+        # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper["peak_rate"] * rate_factor(state.step)
         updates, opt_state = optimizer(state.hyper, rate).update(
             grads, state.opt_state, state.params
         )
-        # Computed in float32, kept in the dtype of the parameters.
+        # The update is computed in float32 and stored in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         after = TrainState(state.step + 1, params, opt_state, state.hyper, state.slots)
@@ -132,8 +134,8 @@ def _update_slots(state: TrainState, slots: Slots) -> TrainState:
 
 
 def chunk(step: Step) -> Step:
-    """Many steps in one call, over examples with a leading axis of steps: equals one by one, and
-    reuses memory.
+    """Many steps in one call, over examples with a leading axis of steps: equals the steps one by
+    one, and reuses their memory.
     """
     return partial(lax.scan, step)
 
@@ -141,8 +143,8 @@ def chunk(step: Step) -> Step:
 def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
     """The function of every member, over the leading axis P of its argument.
 
-    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one
-    member after another, in the bits of its solo run.
+    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" runs one
+    member after another, bit for bit as in a run of its own.
     """
     if how == "vmap":
         return jax.vmap(function, spmd_axis_name="population")
@@ -151,7 +153,7 @@ def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
 
 def populate(step: Step, how: How, slots: Slots) -> Step:
     """The step of every member: (state [P], examples [P ...]) -> (state [P], metrics [P]). Equals
-    solo runs.
+    the runs trained alone.
     """
 
     def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
@@ -168,8 +170,8 @@ def populate(step: Step, how: How, slots: Slots) -> Step:
 
 
 def populate_init(init: Init, slots: Slots) -> Init:
-    """(hyper [P], given) -> the states of all members, one after another: that compiles in half the
-    time of a vmap. What members share is that of the first.
+    """(hyper [P], given) -> the states of all members, initialised one after another, which
+    compiles in half the time of a vmap. Shared slots are those of the first member.
     """
 
     def populated(hyper: Hyper, given: PyTree) -> TrainState:
