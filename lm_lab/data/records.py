@@ -164,12 +164,7 @@ def record_batches(
             file=sys.stderr,
             flush=True,
         )
-    rows = kept[:, None]
-    if pack:
-        rooms = np.array([allowed[name] for name in sizes])
-        used = np.stack([sizes[name][kept] for name in sizes], axis=1)
-        rows = packed(kept, used, rooms)
-        _say_how_full(dict(zip(sizes, used.sum(0) / (rooms * max(len(rows), 1)))), len(rows))
+    rows = _packed_rows(kept, sizes, allowed) if pack else kept[:, None]
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
@@ -182,17 +177,20 @@ def record_batches(
     )
 
 
-def _say_how_full(shares: dict[str, float], rows: int) -> None:
-    """Says on stderr what share of the rows' tokens is text, by the setting of their length."""
-    names = {"length": "targets", "context_length": "sources"} if len(shares) > 1 else {}
-    filled = [
-        f"{100 * share:.2f} % of {names.get(of, 'the tokens')}" for of, share in shares.items()
-    ]
+def _packed_rows(
+    numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int]
+) -> np.ndarray:
+    """Packs the records with these numbers, and says on stderr how full the rows are."""
+    used = np.stack([found[numbers] for found in sizes.values()], axis=1)
+    rooms = np.array([allowed[name] for name in sizes])
+    rows = packed(numbers, used, rooms)
+    shares = 100 * used.sum(0) / (rooms * max(len(rows), 1))
+    names = ("targets", "sources") if len(sizes) > 1 else ("tokens",)
+    filled = " and ".join(f"{share:.2f} % of {name}" for share, name in zip(shares, names))
     print(
-        f"Records fill {' and '.join(filled)} in {rows} rows (config.data.pack)",
-        file=sys.stderr,
-        flush=True,
+        f"Records fill {filled} in {len(rows)} rows (config.data.pack)", file=sys.stderr, flush=True
     )
+    return rows
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:
