@@ -18,7 +18,6 @@ from lm_lab.sweeps.study import Study
 from lm_lab.train import trust
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
-from lm_lab.values import table_value
 
 RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
 SHOWN = 2  # cautions at a launch
@@ -56,14 +55,8 @@ def describe_runs(study: Study, found: Pace) -> list[str]:
     analysis.check(settings, rows_of(planned, NOWHERE))
     sizes = count_here(planned)
     lines = [[*RUN_COLUMNS, "varied"]]
-    same = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
-    for run in planned:
-        varied = [
-            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
-            for key, value in run.overrides.items()
-            if str((key, value)) not in same
-        ]
-        lines.append([run.name, *_shown(sizes[run.name], found), ", ".join(varied)])
+    words = store.varied(planned)
+    lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]
     flops = sum(own.get("flops", 0) for own in sizes.values())
     whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
     return [*aligned(lines), f"{study.name}: {len(planned)} runs, {whole} ({found.words})"]
