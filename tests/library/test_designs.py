@@ -6,6 +6,8 @@ from lm_lab.sweeps.algebra import param, product
 from lm_lab.sweeps.study import Study
 from tests import tiny
 
+ROWS = tiny.config()["train"]["batch_size"]
+
 
 def test_every_run_is_listed_with_its_cost_and_none_begins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -26,8 +28,8 @@ def test_every_run_is_listed_with_its_cost_and_none_begins(tmp_path, monkeypatch
     cells = [line.split() for line in (five, ten)]
     assert [row[-1] for row in cells] == ["train.steps=5", "train.steps=10"]
     assert [int(row[2].replace(",", "")) for row in cells] == [
-        5 * tiny.LENGTH * study.base.train.batch_size,
-        10 * tiny.LENGTH * study.base.train.batch_size,
+        5 * tiny.LENGTH * ROWS,
+        10 * tiny.LENGTH * ROWS,
     ]
     flops = [float(row[3]) for row in cells]
     assert total.startswith("lengths: 2 runs, ")
