@@ -6,7 +6,7 @@ from lm_lab.sweeps.algebra import param, product
 from lm_lab.sweeps.study import Study
 from tests import tiny
 
-ROWS = tiny.config()["train"]["batch_size"]
+ROWS = tiny.resolve()[0].train.batch_size
 
 
 def test_every_run_is_listed_with_its_cost_and_none_begins(tmp_path, monkeypatch):
