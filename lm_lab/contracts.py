@@ -80,6 +80,8 @@ class Family(NamedTuple, Generic[ConfigT]):
     max_length: Callable[[ConfigT], int | None] = lambda config: None
     start_id: Callable[[ConfigT], int | None] = lambda config: None  # with which a decoder begins
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
+    # whether its "cache" is a state of constant size, which may go on from window to window
+    is_recurrent: Callable[[ConfigT], bool] = lambda config: False
 
     def scope_of(self, config: ConfigT) -> Scope:
         """What the features of a model with these settings see."""
@@ -148,6 +150,8 @@ class Objective(NamedTuple, Generic[ConfigT]):
     # what a model is given before it writes the first token of the answer to examples.context
     prompt: Callable[[ConfigT, Vocabulary, Examples], Inputs] | None = None
     text_likelihood: TextLikelihood[ConfigT] | None = None
+    # whether the inputs of a window end where those of the next in the text begin
+    reads_on: bool = False
     # whether a text is scored by hiding each of its tokens in turn (1910.14659)
     pseudo_likelihood: bool = False
 

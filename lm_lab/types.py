@@ -58,6 +58,8 @@ class Examples(NamedTuple):
     context: Array | None = None  # i32[B M], the source of a pair whose target is `tokens`
     context_segments: Array | None = None  # i32[B M], 0 = padding
     labels: Array | None = None  # f32[B], the class (as a number) or the value of each row
+    # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
+    begins: Array | None = None
 
 
 class Inputs(NamedTuple):

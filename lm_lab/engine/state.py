@@ -33,12 +33,13 @@ class TrainState(NamedTuple):
 class Slot(NamedTuple):
     """A tree that the state carries beside parameters and optimizer state, and what becomes of it.
 
-    Its leaves keep the logical axes of the parameters that they are made from, and are sharded like
-    those.
+    Its leaves are sharded by their logical axes: those of the parameters that they are made from,
+    or those of rows (sharding.of_rows).
     """
 
     init: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen parameters) -> the tree at step 0
-    # (tree, state after the step) -> the tree after the step; None: it never changes
+    # (tree, state after the step) -> the tree after the step; None: it never changes, or the step
+    # writes it (engine/carry.py)
     update: Callable[[PyTree, TrainState], PyTree] | None = None
     saved: bool = True  # in checkpoints; otherwise `init` makes it anew when a run goes on
     shared: bool = False  # one tree for all members, without their axis; never updated or saved

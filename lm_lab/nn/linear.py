@@ -6,6 +6,7 @@ A kernel is stored in the parameters' dtype and used in the dtype of its input. 
 them.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -54,9 +55,20 @@ def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
+def uniform(limit: float) -> Any:
+    """An initializer that draws from U(-limit, limit)."""
+    return partial(jax.random.uniform, minval=-limit, maxval=limit)
+
+
+def _kernel_init(scale: float, limit: float | None) -> Any:
+    if limit is not None:
+        return uniform(limit)
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "normal")
+
+
 class Linear(nn.Module):
     """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0,
-    scale^2 / in).
+    scale^2 / in), or with `limit` from U(-limit, limit), and the bias as well.
     """
 
     features: int
@@ -64,16 +76,20 @@ class Linear(nn.Module):
     scale: float = 1.0
     bias: bool = False
     part: Part = "other"  # of the model; the role decides it for a readout and a router
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
         kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            y += bias_param(self, self.features, AXES[self.role][1], part).astype(x.dtype)
+            first = nn.initializers.zeros if self.limit is None else uniform(self.limit)
+            y += bias_param(self, self.features, AXES[self.role][1], part, init=first).astype(
+                x.dtype
+            )
         return y
 
 
@@ -86,10 +102,11 @@ class Kernel(nn.Module):
     role: KernelRole
     scale: float = 1.0
     part: Part = "other"
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         role, shape = Role("kernel", self.part), (inputs, self.features)
         kernel = _param(self, "kernel", role, init, AXES[self.role], shape)
         return _adapted_kernel(self, kernel).astype(dtype)
@@ -209,17 +226,19 @@ _lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
 
 
 class Embedding(nn.Module):
-    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the
-    head.
+    """A table f32[rows, features] drawn from N(0, scale^2 / features), or with `limit` from
+    U(-limit, limit), read by row or, tied, as the head.
     """
 
     rows: int
     features: int
     scale: float = 1.0
     part: Part = "embedding"
+    limit: float | None = None
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.scale * self.features**-0.5)
+        init = init if self.limit is None else uniform(self.limit)
         role, shape = Role("embedding", self.part), (self.rows, self.features)
         self.embedding = _param(self, "embedding", role, init, ("vocab", "width"), shape)
 

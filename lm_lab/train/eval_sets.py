@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lm_lab.data.contiguous import ContiguousBatches
 from lm_lab.data.loader import AnyBatches, batched
 from lm_lab.data.mixture import together
 from lm_lab.types import Examples, Sums
@@ -29,10 +30,13 @@ class WholeTest(NamedTuple):
     rows: AnyBatches
 
     def chunks(self) -> Iterator[Examples]:
-        """All rows in order [n B ...], in parts of one shape; behind the end rows are empty."""
+        """All rows in order [n B ...], in parts of one shape; behind the end rows are empty. Rows
+        that read on are one part, through which a state is carried.
+        """
         size = self.rows.batch_size
         batches = math.ceil(self.rows.every_row() / size)
-        part = min(TEST_BATCHES, batches)
+        reads_on = isinstance(self.rows, ContiguousBatches)
+        part = batches if reads_on else min(TEST_BATCHES, batches)
         for first in range(0, batches, part):
             yield batched(self.rows.once(first * size, part * size), size)
 
