@@ -7,8 +7,8 @@ Command:   lm-lab train --config=configs/penn_treebank.py --workdir=runs/penn_tr
            data/penn_treebank (LM_LAB_DATA)
 Cost:      3.9e14 FLOPs
 Result:    not measured: the text is licensed, and was not at hand. docs/data.md has what the same
-           recipe does on other text, and eval/valid/word_perplexity and eval/test/word_perplexity
-           are the published figures' counterparts
+           recipe does on other text, and eval/ptb_valid/word_perplexity and
+           eval/ptb_test/word_perplexity are what was published
 
 The paper sums gradients over the 20 tokens of a window; here they are means over these. So its rate
 1.0 and its largest norm 5 are 20 and 5 / 20. The end of a line is the word "\\n", in the place of
@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict({"steps": EPOCHS * STEPS, "batch_size": BATCH, "carry_state": True})
     config.train.update({"log_every_steps": 100, "eval_every_steps": STEPS})
     config.evaluation = ConfigDict(
-        {"tasks": {"valid": perplexity(valid), "test": perplexity(test)}}
+        {"tasks": {"ptb_valid": perplexity(valid), "ptb_test": perplexity(test)}}
     )
     return config
 
