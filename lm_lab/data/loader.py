@@ -201,15 +201,7 @@ def cut(
     # a source of a mixture gives a part of each batch; the test is read to its last token
     least = 1 if split.name == "test" or (training and split.label) else batch_size
     if contiguous:
-        return contiguous_batches(
-            split.tokens,
-            split.bytes_of,
-            split.end_of_document if split.isolate_documents else None,
-            window=window,
-            stride=stride,
-            windows=_windows(split, window, stride, least),
-            batch_size=batch_size,
-        )
+        return _contiguous(split, window, stride, batch_size, least)
     if split.records is None and training and config.packing == "fit":
         assert split.folder is not None
         return packed_batches(
@@ -250,6 +242,20 @@ def cut(
         batch_size=batch_size,
         seed=seed if training else None,
         least=least,
+    )
+
+
+def _contiguous(
+    split: Split, window: int, stride: int, batch_size: int, least: int
+) -> ContiguousBatches:
+    return contiguous_batches(
+        split.tokens,
+        split.bytes_of,
+        split.end_of_document if split.isolate_documents else None,
+        window=window,
+        stride=stride,
+        windows=_windows(split, window, stride, least),
+        batch_size=batch_size,
     )
 
 

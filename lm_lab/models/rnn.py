@@ -117,7 +117,7 @@ class Model(nn.Module):
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias, limit=cfg.initial_limit)
         elif cfg.head_bias:
-            self.head = OutputBias(cfg.vocab)
+            self.head = OutputBias(cfg.vocab, cfg.initial_limit)
 
     def features(self, inputs: Inputs) -> Array:
         """Features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""

@@ -66,6 +66,10 @@ def _kernel_init(scale: float, limit: float | None) -> Any:
     return nn.initializers.variance_scaling(scale**2, "fan_in", "normal")
 
 
+def _bias_init(limit: float | None) -> Any:
+    return nn.initializers.zeros if limit is None else uniform(limit)
+
+
 class Linear(nn.Module):
     """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0,
     scale^2 / in), or with `limit` from U(-limit, limit), and the bias as well.
@@ -86,10 +90,8 @@ class Linear(nn.Module):
         kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            first = nn.initializers.zeros if self.limit is None else uniform(self.limit)
-            y += bias_param(self, self.features, AXES[self.role][1], part, init=first).astype(
-                x.dtype
-            )
+            first, axis = _bias_init(self.limit), AXES[self.role][1]
+            y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
 
 
@@ -257,10 +259,12 @@ class OutputBias(nn.Module):
     """
 
     features: int
+    limit: float | None = None  # as a Linear's
 
     @nn.compact
     def __call__(self, logits: Array) -> Array:
-        return logits + bias_param(self, self.features, "vocab", "head").astype(logits.dtype)
+        bias = bias_param(self, self.features, "vocab", "head", init=_bias_init(self.limit))
+        return logits + bias.astype(logits.dtype)
 
 
 def scale_param(module: nn.Module, features: int) -> Array:

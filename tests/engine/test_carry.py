@@ -74,7 +74,7 @@ def test_windows_one_after_another_are_the_whole_text(name):
         own = None if segments is None else segments[:, :-1]
         wanted = whole(Inputs(TEXT[:, :-1], own))
         assert distance(jnp.concatenate(found, axis=1), wanted) < ROUNDING
-    assert distance(one(form.start(ROWS), window(WINDOWS - 1))[0], logits) > 1e-2
+        assert distance(one(form.start(ROWS), window(WINDOWS - 1))[0], found[-1]) > 1e-2
 
 
 def test_a_family_that_attends_has_no_state_alone():
