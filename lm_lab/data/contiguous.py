@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lm_lab.data.gathering import windows
 from lm_lab.types import Examples, UserError
 
 AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
@@ -51,10 +52,8 @@ class ContiguousBatches(NamedTuple):
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n ...]."""
         starts, begins = self._places(places, self.steps_per_epoch)
-        every = np.lib.stride_tricks.sliding_window_view(self.tokens, self.window)
-        tokens = every[starts].astype(np.int32)
-        segments = self._segments(starts)
-        return Examples(tokens, self.bytes_of.take(tokens), segments, begins=begins)  # type: ignore[arg-type]
+        tokens, bytes_ = windows(self.tokens, starts, self.window, self.bytes_of)
+        return Examples(tokens, bytes_, self._segments(starts), begins=begins)  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""
@@ -65,8 +64,8 @@ class ContiguousBatches(NamedTuple):
         """The whole text in batches whose rows read on, from the first-th row on [rows ...];
         segment 0 is behind the end of the text.
         """
-        size, windows = len(self.tokens), -(-self.every_row() // self.batch_size)
-        starts, begins = self._places(first + np.arange(rows), windows)
+        size, part = len(self.tokens), -(-self.every_row() // self.batch_size)
+        starts, begins = self._places(first + np.arange(rows), part)
         places = starts[:, None] + np.arange(self.window)
         there = places < size
         tokens = np.where(there, self.tokens[np.minimum(places, size - 1)], 0).astype(np.int32)
@@ -74,12 +73,12 @@ class ContiguousBatches(NamedTuple):
         segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
         return Examples(tokens, self.bytes_of[tokens] * there, segments, begins=begins)  # type: ignore[arg-type]
 
-    def _places(self, places: np.ndarray, windows: int) -> tuple[np.ndarray, np.ndarray]:
-        """(first tokens, whether a part begins there) of places, where parts have so many
+    def _places(self, places: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
+        """(first tokens, whether a part begins there) of places, where a part has `part`
         windows.
         """
         steps, rows = np.divmod(places, self.batch_size)
-        return (rows * windows + steps % windows) * self.stride, steps % windows == 0
+        return (rows * part + steps % part) * self.stride, steps % part == 0
 
     def _segments(self, starts: np.ndarray) -> np.ndarray | None:
         """The number of the document of each token; end_of_document belongs to what it ends."""

@@ -63,6 +63,8 @@ def _further(finals: Iterable[Mapping[str, Any]], tasks: Collection[str]) -> dic
         _, _, figure_of = name.partition("/")
         if figure_of.partition("/")[0] in tasks:
             found[figure_of.replace("/", "_")] = name
+        if alone := re.fullmatch(r"eval/heldout/(?!nll$|bits_per_byte$)([^/]+)", name):
+            found[alone[1]] = name
         parts = re.fullmatch(r"eval/(heldout|test)(?:/([^/]+))?/(nll|bits_per_byte)", name)
         if parts and (parts[1] == "test" or parts[2]):
             side, label, figure = parts.groups()
