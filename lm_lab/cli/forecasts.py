@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.report import forecasts
+from lm_lab.runs.sweep import sweeps_below
 from lm_lab.types import UserError
 
 
@@ -22,7 +23,7 @@ def run(argv: list[str]) -> int:
     judged = []
     for word in argv:
         place = arguments.path(word)
-        found = forecasts.sweeps_below(place)
+        found = sweeps_below(place)
         if not found:
             raise UserError(f"{place}: no sweep.json here, nor in a folder right below")
         judged += [(str(each), one) for each in found for one in report.registered(each)]

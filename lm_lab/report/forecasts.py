@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lm_lab.report import formatting
@@ -178,10 +177,3 @@ def coverage(judged: Sequence[Judged]) -> str:
         f"{held} of {len(known)} registered forecasts held: the observed number lies in the "
         f"{shown} interval ({expected:.1f} expected)"
     )
-
-
-def sweeps_below(path: Path) -> list[Path]:
-    """The sweep directories at or right below a path: a sweep, or a folder of sweeps."""
-    if (path / "sweep.json").is_file():
-        return [path]
-    return sorted(file.parent for file in path.glob("*/sweep.json"))

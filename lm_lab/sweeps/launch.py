@@ -36,6 +36,7 @@ from lm_lab.sweeps.store import (
     write,
 )
 from lm_lab.sweeps.study import Study
+from lm_lab.sweeps.tables import write_parquet
 from lm_lab.train import carried, identity
 from lm_lab.train.preemption import Signals
 from lm_lab.types import UserError
@@ -150,6 +151,7 @@ def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
 def _gather(directory: Path) -> list[Row]:
     rows = collect(directory)
     write_table(directory, rows)
+    write_parquet(directory, rows)
     return rows
 
 

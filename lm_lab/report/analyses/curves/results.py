@@ -20,7 +20,7 @@ from lm_lab.values import table_value
 class Settings:
     """The keys of a study's "analysis", other than its kind. Raises UserError for no arms."""
 
-    metric: str = setting("the column of results.csv to compare, such as accuracy or bleu")
+    metric: str = setting("the column of results.csv to compare, such as eval/heldout/accuracy")
     against: str = setting("the config key that grows, such as data.train_documents")
     arms: dict = setting("what is compared: name -> the overrides that all its runs share")
     better: Literal["higher", "lower"] = setting("which values of the metric are good", "higher")
