@@ -99,13 +99,13 @@ class Document(NamedTuple):
     text: str
     target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    # of a preference: the prompt is `text`, the chosen answer `target`, and this the other one
+    # of a preference: the prompt is `text`, the chosen answer `target`, the rejected one this
     rejected: str | None = None
     split: Side | None = None  # the side that the source assigns; None: the split's rule decides
 
 
 class Encoder(NamedTuple):
-    """An `encode` of a Codec that has a batch call, as of a library that uses all cores."""
+    """The `encode` of a Codec whose library has a batch call, which may use all cores."""
 
     one: Callable[[str], np.ndarray]
     many: Callable[[Sequence[str]], list[np.ndarray]]  # the ids of each text, as `one` gives them
@@ -123,7 +123,7 @@ class Codec(NamedTuple):
     normalised text, and count its bytes.
     """
 
-    identity: str  # all that decides what encode returns: the name, and a digest of the vocabulary
+    identity: str  # the name and a digest of the vocabulary: whatever changes the result of encode
     vocab: int  # ids are 0 .. vocab - 1
     end_of_document: (
         int  # the id that the token store puts after every document; encode never returns it
@@ -134,32 +134,33 @@ class Codec(NamedTuple):
     sentence_ends: np.ndarray  # bool[vocab]: a sentence ends after it
     encode: Callable[
         [str], np.ndarray
-    ]  # text -> ids, of the smallest unsigned type that holds the vocabulary
+    ]  # text -> ids, in the smallest unsigned dtype that holds the vocabulary
     decode: Callable[
         [Any], str
     ]  # ids -> text, without special ids; bytes that are not UTF-8 become U+FFFD
     encode_source: Callable[[str], np.ndarray] | None = (
-        None  # of a pair's sources, where they are cut otherwise
+        None  # encodes the source of a pair, if sources are tokenized another way
     )
     mask: int | None = None  # the id that hides a token; None: objectives add one
     stray: int | None = (
-        # the id of byte 0xFF, where a run of bytes that is no UTF-8 is U+FFFD from its first on
+        # the id of byte 0xFF, where decode writes U+FFFD for bytes that are not UTF-8
         None
     )
     sentinels: tuple[
         int, ...
     ] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
-    # bool[vocab]: ids for text that has no piece (fallback bytes, the unknown token); None: none
+    # bool[vocab]: True for ids that stand for text outside of the vocabulary (fallback bytes, the
+    # unknown token); None: there are none
     unknown: np.ndarray | None = None
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, as `encode` gives them: by its batch call if it is an Encoder."""
+        """The ids of each text, by the batch call if `encode` is an Encoder, else one by one."""
         if isinstance(self.encode, Encoder):
             return self.encode.many(texts)
         return [self.encode(text) for text in texts]
 
     def of_source(self, text: str) -> np.ndarray:
-        """The ids of the source of a pair, as `encode`."""
+        """The ids of a text that is the source of a pair."""
         return (self.encode_source or self.encode)(text)
 
 
@@ -180,7 +181,9 @@ class Vocabulary(NamedTuple):
 
     @property
     def hides(self) -> int:
-        """The id of a hidden token: the model's, or one after the vocabulary."""
+        """The id that hides a token: the mask of the tokenizer, or the first id after the
+        vocabulary.
+        """
         return self.size if self.mask is None else self.mask
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Encoding and loading beside what they stand on, in one run, alternating.
+"""The speed of encoding and loading, against the libraries and the memory map below them,
+alternating in one run.
 
     python tools/bench_data.py TEXT [--rounds=5] [--megabytes=4]
 

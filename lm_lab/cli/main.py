@@ -81,7 +81,7 @@ def _tell(error: "sys.UnraisableHookArgs") -> None:
     """Shows an error that nothing can catch, except those of
     tensorstore's threads after a failed save.
 
-    There may be hundreds of these, and the error of the save itself tells enough.
+    There may be hundreds of those, and the error of the save itself is enough.
     """
     if str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)

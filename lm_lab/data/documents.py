@@ -10,7 +10,7 @@ from typing import Any, get_args
 from lm_lab import registry
 from lm_lab.types import DataForm, Document, Side, UserError
 
-SOURCE = "config.data.source"  # the key of the only source
+SOURCE = "config.data.source"  # the key of a single source
 SIDES: tuple[Side, ...] = get_args(Side)
 
 # the fields that a document has beside its name and text, by what its source provides
@@ -24,7 +24,7 @@ FIELD_TYPES = {"target": str, "label": (int, float), "rejected": str}
 
 
 class Corpus:
-    """The documents of a source with given settings. They are hashed at most once."""
+    """The documents of a source with given settings, which are hashed at most once."""
 
     def __init__(self, name: str, settings: Any, key: str = SOURCE) -> None:
         """Loads the source; reads nothing. `key` is that of the source in the config, for errors.
@@ -35,16 +35,18 @@ class Corpus:
 
     @cached_property
     def form(self) -> DataForm:
-        """What the documents are: a stream, or records of a kind."""
+        """The form of the documents: a stream, or records of a kind."""
         return self.source.form(self.settings)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the documents, as it was when it was first asked for. Raises UserError."""
+        """A hash of the documents at the time of the first call. Raises UserError."""
         return self.hash()
 
     def hash(self) -> str:
-        """A hash of the documents as they are; much cheaper than reading them. Raises UserError."""
+        """A hash of the documents at the time of this call; much cheaper than reading them. Raises
+        UserError.
+        """
         with errors_at(self.key):
             found = self.source.fingerprint(self.settings)
         if not isinstance(found, str):
@@ -67,7 +69,7 @@ class Corpus:
 
 @contextlib.contextmanager
 def errors_at(key: str) -> Iterator[None]:
-    """Errors of the block about `config.data.source` are about the source with this key."""
+    """Within the block, errors about `config.data.source` name this key instead."""
     try:
         yield
     except UserError as error:

@@ -1,5 +1,5 @@
-"""Documents into ids, batch by batch: while one is encoded on all cores, the next one is read and
-the one before is written.
+"""Encodes documents, batch by batch: while a batch is encoded on all cores, the next one is read
+and the previous one is written.
 """
 
 import itertools
@@ -18,16 +18,16 @@ CHANGED = "changed while it was read; run again when it is at rest"
 
 
 class Read(NamedTuple):
-    """Some documents in a row, without those that are left out."""
+    """A batch of consecutive documents, without those that are left out."""
 
     documents: list[Document]
     facts: list[Facts]
     sides: list[Side]
-    stop: int  # the number of the document behind them
+    stop: int  # the number of the first document after the batch
 
 
 class Encoded(NamedTuple):
-    """The same with the ids of each document's texts: text, then target, then rejected."""
+    """A batch with the ids of each document's texts: text, then target, then rejected."""
 
     read: Read
     ids: list[list[np.ndarray]]
@@ -72,7 +72,9 @@ def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:
-    """The ids of all texts of a batch, by one call of the tokenizer where sources are no others."""
+    """The ids of all texts of a batch, by one call of the tokenizer, or by two where sources are
+    tokenized another way.
+    """
     texts = [_texts(document) for document in batch.documents]
     if tokenizer.encode_source is None:
         found = iter(tokenizer.encode_batch([text for group in texts for text in group]))
@@ -90,7 +92,7 @@ def _encode(tokenizer: Codec, batch: Read) -> Encoded:
 
 
 def _answers(texts: list[str]) -> list[str]:
-    """Those that are no source: all but the first, where there are several."""
+    """The texts that are not a source: all but the first, if there are several."""
     return texts[1:] or texts
 
 

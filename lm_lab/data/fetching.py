@@ -13,12 +13,12 @@ from lm_lab.runs.locks import Lock
 from lm_lab.types import UserError
 
 HOST = "https://raw.githubusercontent.com"
-SECONDS = 20  # without an answer
+SECONDS = 20  # without an answer, after which a download fails
 CHUNK = 2**18
 
 
 def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
-    """The files of a data set, in their places; those that are there already are verified.
+    """Downloads the files of a data set to their places; files that are there already are verified.
 
     A download that breaks off goes on at the next call. Raises UserError, which names the origin
     and the place, where the origin cannot be reached or gives other content.
@@ -40,7 +40,7 @@ def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
 
 
 def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progress) -> None:
-    """Brings one file; its part has the suffix .part until all of it is there and verified."""
+    """Downloads one file; it has the suffix .part until it is complete and verified."""
     place = wanted.place(each)
     part = place.with_name(f"{place.name}.part")
     path = "/".join(x for x in (wanted.repository, wanted.commit, wanted.folder, each.path) if x)
@@ -68,7 +68,7 @@ def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progres
 
 
 def _append(address: str, part: Path, have: int, size: int, bar: Progress) -> None:
-    """Reads what is missing of a part, or all of it where the server gives no ranges."""
+    """Downloads the missing end of a .part file, or all of it if the server supports no ranges."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         resumed = have and answer.status == 206

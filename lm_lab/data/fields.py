@@ -11,7 +11,7 @@ from lm_lab.types import DataForm, Document, Side, UserError
 
 Name = str | tuple[str, ...]
 
-# settings that go together -> what documents are made of them
+# settings that go together -> the form of the documents that they make
 FORMS: dict[frozenset[str], DataForm] = {
     frozenset(): "stream",
     frozenset({"text"}): "stream",
@@ -27,8 +27,8 @@ DEFAULT_TEXT = "text"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields of a record are read: they decide what a source provides. Raises UserError for
-    some that do not go together.
+    """Which fields of a record are read; they decide what a source provides. Raises UserError for
+    fields that do not go together.
     """
 
     text: Name | None = setting(
@@ -71,7 +71,7 @@ class Fields:
 
     @property
     def form(self) -> DataForm:
-        """What documents are made of the fields."""
+        """The form of the documents that the fields make."""
         return FORMS[self._given()]
 
     @property
@@ -89,7 +89,7 @@ class Fields:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All fields that are read of a record."""
+        """The names of all fields that are read."""
         texts = [name for value in self.texts.values() for name in _tuple(value)]
         return tuple(dict.fromkeys([*texts, *_tuple(self.label)]))
 
@@ -99,10 +99,10 @@ def _tuple(name: Name | None) -> tuple[str, ...]:
 
 
 class Maker:
-    """Makes documents of records, and counts those that are left out."""
+    """Makes documents of records, and counts the records that are left out."""
 
     def __init__(self, fields: Fields) -> None:
-        """By the fields of a source's settings."""
+        """Reads the fields that a source's settings name."""
         self._fields, self._form = fields, fields.form
         self._texts = [(key, _tuple(name)) for key, name in fields.texts.items()]
         self._empty, self._first = 0, ""

@@ -76,7 +76,7 @@ class RecordBatches(NamedTuple):
         return len(self.members)
 
     def once(self, first: int, rows: int) -> Examples:
-        """Rows in order, from the first-th on [rows ...]; those behind the last are empty."""
+        """Rows in order, from the first-th on [rows ...]; rows beyond the last are empty."""
         found = self.members[first : first + rows]
         padding = ((0, rows - len(found)), (0, 0))
         return self._gather(np.pad(found, padding, constant_values=-1))
@@ -103,7 +103,7 @@ class RecordBatches(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """(tokens, segments from 1) i32[n length] of the tokens from first to end [n P].
 
-        Both are 0 behind the last record.
+        Both are 0 after the last record.
         """
         shape = len(first), length
         tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)

@@ -1,4 +1,4 @@
-"""Which side each document is on: trained on, held out, or kept for the test at the end."""
+"""Assigns each document to a split: trained on, held out, or kept for the test at the end."""
 
 import contextlib
 import dataclasses
@@ -34,17 +34,17 @@ DIGEST = 32  # bytes of a SHA-256
 
 
 class Rule(NamedTuple):
-    """How documents are held out if the source does not say so itself, and which are left out."""
+    """How documents are held out if the source does not state it, and which are left out."""
 
     split: SplitRule
     fraction: float
     filter: Filter = NO_FILTER
     duplicates: Duplicates = KEEP
-    train_documents: int | None = None  # at most so many are trained on
+    train_documents: int | None = None  # how many are trained on, at most
 
     @property
     def facts(self) -> dict[str, object]:
-        """What it leaves out, for the key of a store; {} where that is nothing."""
+        """The settings that leave documents out, for the key of a store; {} if there are none."""
         found: dict[str, object] = {}
         if self.filter != NO_FILTER:
             found["filter"] = dataclasses.asdict(self.filter)
@@ -57,24 +57,24 @@ class Rule(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the first reading finds of a document."""
+    """What the first reading of a source stores of a document."""
 
     sha256: bytes  # of all its content
     text_sha256: bytes  # of its text alone: pairs with one source go to one split
     bytes: int
-    side: int  # that the source states, an index of SIDES, or UNSTATED
+    side: int  # the split that the source states, an index of SIDES, or UNSTATED
 
 
 class Known:
     """The facts of all documents of a source, in 73 bytes each."""
 
     def __init__(self) -> None:
-        """Of none yet."""
+        """Without documents."""
         self._sha256, self._text_sha256 = bytearray(), bytearray()
         self._bytes, self._stated = array("q"), array("b")
 
     def __len__(self) -> int:
-        """How many documents."""
+        """The number of documents."""
         return len(self._bytes)
 
     def __iter__(self) -> Iterator[Facts]:
@@ -88,7 +88,7 @@ class Known:
         return Facts(*digests, self._bytes[number], self._stated[number])
 
     def add(self, facts: Facts) -> None:
-        """Adds those of the next document."""
+        """Adds the facts of the next document."""
         self._sha256 += facts.sha256
         self._text_sha256 += facts.text_sha256
         self._bytes.append(facts.bytes)
@@ -118,16 +118,16 @@ class Known:
 
     @property
     def stated(self) -> np.ndarray:
-        """The sides that the source states, i8[n]; UNSTATED where it states none."""
+        """The splits that the source states, i8[n]; UNSTATED where it states none."""
         return np.array(self._stated, np.int8)
 
 
 class Survey(NamedTuple):
-    """What the first reading of a source finds."""
+    """The result of the first reading of a source."""
 
     known: Known
-    sides: np.ndarray  # u8[n]: the side of each document, an index of SIDES, or LEFT_OUT
-    left_out: dict[str, int]  # how many documents, by the reason
+    sides: np.ndarray  # u8[n]: the split of each document, an index of SIDES, or LEFT_OUT
+    left_out: dict[str, int]  # how many documents are left out, by the reason
 
     @property
     def kept(self) -> np.ndarray:
@@ -140,13 +140,13 @@ class Survey(NamedTuple):
         return self.bytes_before(len(self.sides))
 
     def bytes_before(self, number: int) -> int:
-        """Those of the documents before one."""
+        """UTF-8 bytes of the kept documents before the one with this number."""
         return int(self.known.bytes[:number][self.kept[:number]].sum())
 
 
 def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
-    """The facts of every document, and its side. What is left out by the filter or as a copy is
-    counted and said on stderr. Raises UserError for an empty side.
+    """The facts of every document, and its split. Documents left out by the filter or as copies are
+    counted on stderr. Raises UserError for an empty split.
     """
     known, counts, read = Known(), Counter[str](), array("b")
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
@@ -180,7 +180,7 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
 
 
 def _assign_read(known: Known, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
-    """The sides u8[n] of documents, those that are not `read` bool[n] left out."""
+    """The splits u8[n] of documents; those that are not `read` bool[n] are left out."""
     if read.all():
         return assign(known, rule, kind)
     if not read.any():
@@ -191,7 +191,7 @@ def _assign_read(known: Known, read: np.ndarray, rule: Rule, kind: DataForm) -> 
 
 
 def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
-    """Leaves copies out of `sides`, in place; how many there are of each kind."""
+    """Leaves copies out of `sides`, in place; returns how many of each kind."""
     places = np.flatnonzero(sides != LEFT_OUT)
     found, counts = copies.find(sides[places] != TRAIN)
     sides[places[found]] = LEFT_OUT
@@ -204,10 +204,11 @@ def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
 
 
 def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
-    """Leaves all training documents but `count` out of `sides`, in place; how many those are.
+    """Leaves all training documents but `count` out of `sides`, in place; returns how many are left
+    out.
 
-    A hash of the text chooses, another than the one that says what is held out: the documents of a
-    smaller count are among those of a larger one, and copies of a text stay together.
+    A hash of the text chooses them, not the one that decides what is held out. So the documents of
+    a smaller count are among those of a larger one, and copies of a text stay together.
     """
     places = np.flatnonzero(sides == TRAIN)
     if not (sides == HELDOUT).any():
@@ -227,7 +228,7 @@ def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
 
 
 def _leaked(known: Known, sides: np.ndarray, kind: DataForm) -> int:
-    """How many training documents are, to the byte, held out or of the test too."""
+    """How many training documents are byte for byte also held out or in the test."""
     hashes = known.text_sha256 if kind in ("stream", "labelled") else known.sha256
     heads = hashes[:, :8].copy().view("<u8")[:, 0]
     return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
@@ -246,11 +247,11 @@ def facts_of(document: Document) -> Facts:
 
 
 def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
-    """The side of each document, an index of SIDES, u8[n].
+    """The split of each document, an index of SIDES, u8[n].
 
     Where the source states what is held out, everything else that is not test is trained on. Else
-    the rule divides what is not test. A stream that is cut at its tail holds out no document; a
-    single document is always cut so. Raises UserError for an empty side.
+    the rule divides all that is not test. A stream whose end is held out has no held-out document;
+    a single document is always divided that way. Raises UserError for an empty split.
     """
     stated = known.stated
     sides = np.where(stated == UNSTATED, TRAIN, stated).astype(np.uint8)
@@ -300,5 +301,5 @@ def choose(text_sha256: np.ndarray, fraction: float, kind: DataForm = "stream") 
 
 
 def _is(text_sha256: np.ndarray, sha256: bytes) -> np.ndarray:
-    """Where a hash stands among others, bool[n]."""
+    """Which of the hashes equal the given one, bool[n]."""
     return (text_sha256 == np.frombuffer(sha256, np.uint8)).all(-1)

@@ -1,4 +1,4 @@
-"""A vocabulary of words or characters with the 256 bytes, which spell everything else.
+"""A vocabulary of words or characters, and of the 256 bytes, which spell everything else.
 
 Ids 0 to 255 are bytes, the entries follow in order, the last id is end_of_document.
 """
@@ -99,13 +99,15 @@ def build(
 
 
 class CharacterTable:
-    """Looks up the ids of every character, each of which has its own, whatever stands beside it."""
+    """Looks up the ids of every character, each of which has its own, whatever characters are
+    beside it.
+    """
 
     def __init__(self, numbers: Callable[[str], list[int]], dtype: np.dtype) -> None:
         """`numbers` gives the ids of a character, and is asked once for each."""
         self._numbers, self._dtype = numbers, dtype
         self._slot_of = np.full(0x110000, -1, np.int32)  # code point -> row of the tables below
-        self._first = np.empty(0, np.int64)  # place of its first id in _pool
+        self._first = np.empty(0, np.int64)  # the index of its first id in _pool
         self._count = np.empty(0, np.int64)
         self._pool = np.empty(0, dtype)
 
@@ -116,7 +118,7 @@ class CharacterTable:
         counts = np.concatenate([np.zeros(1, np.int64), *(count for _, count in parts)])
         ids = np.concatenate([np.empty(0, self._dtype), *(found for found, _ in parts)])
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        # the place behind each text's last id
+        # the index after each text's last id
         stops = np.cumsum(counts)[np.cumsum(lengths)].tolist()
         return [ids[start:stop] for start, stop in zip([0, *stops], stops)]
 

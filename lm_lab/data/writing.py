@@ -1,4 +1,4 @@
-"""Tokenizes documents into the files of a token store, each side into its own."""
+"""Tokenizes documents into the files of a token store, one file for each split."""
 
 import contextlib
 import json
@@ -18,7 +18,9 @@ from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
 from lm_lab.types import Codec, DataForm, Document, Side, UserError
 
-CHECKPOINT_BYTES = 2**26  # of text, after which a build that is killed need not begin anew
+CHECKPOINT_BYTES = (
+    2**26
+)  # of text between two notes in the journal, from which a killed build resumes
 JOURNAL = "journal.json"
 
 
@@ -26,7 +28,7 @@ def write(
     folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
     """Writes the files of a token store, except its manifest, into a folder that is empty or that a
-    killed process left; what that has noted in its journal is verified and kept.
+    killed process left; files that its journal notes are verified and kept.
 
     Returns {"splits", "files", ...} for the manifest. Reads the documents twice: first to hash them
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
@@ -76,8 +78,8 @@ def tokens_of(folder: Path, place: Mapping[str, Any], dtype: np.dtype | str) -> 
 
 
 def files_of(sides: np.ndarray) -> dict[Side, str]:
-    """The token file of each side that a store has: sides of documents, u8[n]. Where no document is
-    held out, training and held-out text share a file, which is cut.
+    """The token file of each split, given the splits of documents, u8[n]. If no document is held
+    out, training and held-out text are two parts of one file.
     """
     found = set(sides.tolist())
     files: dict[Side, str] = {"train": "all", "heldout": "all"}
@@ -89,7 +91,7 @@ def files_of(sides: np.ndarray) -> dict[Side, str]:
 
 
 class StoreFiles:
-    """The files of a token store as they are written, and the journal of how far that has come.
+    """The files of a token store while they are written, and a journal of the progress.
 
     The journal is the number of documents whose files are on the disk, with the size and SHA-256
     that each file had then.
@@ -150,9 +152,11 @@ class StoreFiles:
                 stream.write(found.astype(self._dtype).tobytes())
 
     def _add_record(self, document: Document, side: Side, places: list[int]) -> None:
-        """Adds what only records have: where it lies, its label, and texts to compare with."""
+        """Adds what only records have: the place in the tokens, the label, and texts for
+        metrics.
+        """
         if index := self._files.get(f"{side}.index"):
-            # a record of one text has its end twice
+            # a record of one text has its end in both columns
             place = [*places[:-1], *places[-1:] * max(1, 4 - len(places))]
             index.write(np.array(place, "<i8").tobytes())
         if labels := self._files.get(f"{side}.labels"):
@@ -162,7 +166,9 @@ class StoreFiles:
             texts.write(json.dumps(said).encode() + b"\n")
 
     def note(self, documents: int) -> None:
-        """Puts all on the disk, and notes that so many documents are."""
+        """Waits until all files are on the disk, and notes in the journal that they hold so many
+        documents.
+        """
         for file in self.all:
             file.sync()
         entries = {file.name: file.entry() for file in self.all}
@@ -188,7 +194,7 @@ def _names(kind: DataForm, token_files: Mapping[Side, str]) -> list[str]:
 
 
 def _journal(folder: Path) -> dict[str, Any]:
-    """What a killed process noted, or that there is nothing."""
+    """The journal of a killed process, or that of an empty store."""
     try:
         found = json.loads(reading.read_bytes(folder / JOURNAL))
         if found.pop("sha256") == fingerprint(found):
@@ -222,13 +228,14 @@ def _checked(ids: np.ndarray, tokenizer: Codec) -> np.ndarray:
 
 
 def _ranges(streams: Mapping[Side, HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:
-    """The place of each side: a file of its own, or a part of the file of two."""
+    """The place of each split: a file of its own, or a part of a shared one."""
     places = {
         name: {"file": stream.name, "start": 0, "stop": stream.bytes // itemsize}
         for name, stream in streams.items()
     }
     if streams["train"] is streams["heldout"]:
-        # nanoGPT's cut of n characters is int(0.9 n); the end of the last document is not counted.
+        # As nanoGPT, which cuts n characters at int(0.9 n); the end of the last document is not
+        # counted.
         size = places["train"]["stop"]
         cut = int((1 - fraction) * (size - 1))
         if not 0 < cut < size:

@@ -41,9 +41,9 @@ def gradients(
     """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, sums, the
     recurrent state behind the batch), with products in dtype `compute`.
 
-    Added to the nll are what the objective calls "penalty", and what layers sow in "losses", f32[B]
-    each, once for each of the row's targets; the sums have both as "penalty". `carry` is a state of
-    this form, and a constant to the gradient.
+    Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
+    (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
+    `carry` is a state of this form; no gradient flows into it.
     """
 
     def summed(
@@ -75,7 +75,9 @@ def _check_sums(sums: Sums) -> None:
 
 
 def _penalty(sown: PyTree, batch: Batch) -> Array:
-    """Rows count by their targets, so that microbatches and shards add up to the whole."""
+    """The sown losses, each row weighted by its targets, so that microbatches and shards add up to
+    the whole batch.
+    """
     targets_B = batch.weights.reshape(len(batch.weights), -1).sum(1)
     return jnp.stack([(leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)]).sum()
 
@@ -122,8 +124,8 @@ def train_step(
 ) -> Step:
     """One step of one run: (state, examples) -> (state, metrics).
 
-    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key is a function of
-    the seed and the step. Sums become means here, once, for the whole batch.
+    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key depends on the
+    seed and the step alone. Sums become means here and nowhere else, over the whole batch.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
@@ -132,14 +134,14 @@ def train_step(
         batch = prepare(corruption, examples)
         carry = begun(state.slots.get(CARRY, NOTHING.one), examples.begins)
         grads, sums, carry = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
-        # A batch of padding moves nothing, and is no NaN.
+        # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper["peak_rate"] * rate_factor(state.step)
         updates, opt_state = optimizer(state.hyper, rate).update(
             grads, state.opt_state, state.params
         )
-        # Computed in float32, kept in the dtype of the parameters.
+        # The update is computed in float32 and stored in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         kept = {**state.slots, CARRY: carry} if carry else state.slots
@@ -159,8 +161,8 @@ def _update_slots(state: TrainState, slots: Slots) -> TrainState:
 
 
 def chunk(step: Step) -> Step:
-    """Many steps in one call, over examples with a leading axis of steps: equals one by one, and
-    reuses memory.
+    """Many steps in one call, over examples with a leading axis of steps: equals the steps one by
+    one, and reuses their memory.
     """
     return partial(lax.scan, step)
 
@@ -168,8 +170,8 @@ def chunk(step: Step) -> Step:
 def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
     """The function of every member, over the leading axis P of its argument.
 
-    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one
-    member after another, in the bits of its solo run.
+    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" runs one
+    member after another, bit for bit as in a run of its own.
     """
     if how == "vmap":
         return jax.vmap(function, spmd_axis_name="population")
@@ -178,7 +180,7 @@ def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
 
 def populate(step: Step, how: How, slots: Slots) -> Step:
     """The step of every member: (state [P], examples [P ...]) -> (state [P], metrics [P]). Equals
-    solo runs.
+    the runs trained alone.
     """
 
     def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
@@ -195,8 +197,8 @@ def populate(step: Step, how: How, slots: Slots) -> Step:
 
 
 def populate_init(init: Init, slots: Slots) -> Init:
-    """(hyper [P], given) -> the states of all members, one after another: that compiles in half the
-    time of a vmap. What members share is that of the first.
+    """(hyper [P], given) -> the states of all members, initialised one after another, which
+    compiles in half the time of a vmap. Shared slots are those of the first member.
     """
 
     def populated(hyper: Hyper, given: PyTree) -> TrainState:

@@ -1,4 +1,4 @@
-"""Texts that a trained model writes after prompts, always the likeliest token next."""
+"""Greedy texts of a trained model: after each prompt, the most likely token next."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -54,9 +54,8 @@ class Writer:
         return (run.codec.encode(prompt).tolist() or [end])[-self._room(new_tokens) :]
 
     def _room(self, new_tokens: int) -> int:
-        """Tokens of a prompt, at most: what new tokens leave of a window. Of a model that reads any
-        number of tokens it is half a window where they leave less. Raises UserError where none
-        are left.
+        """The most tokens of a prompt: what the new tokens leave of a window, and at least half a
+        window for models that read any number of tokens. Raises UserError where none are left.
         """
         run = self._run
         if run.max_length is not None and new_tokens >= run.max_length:

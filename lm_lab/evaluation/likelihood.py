@@ -13,7 +13,7 @@ from lm_lab.engine.carry import NOTHING, Carry, begun
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
-SELECTION = "selection"  # an evaluation that settings are chosen by is NAME_selection
+SELECTION = "selection"  # the evaluation NAME_selection is for choosing settings
 WHOLE = none.make(none.Config())
 
 
@@ -85,8 +85,8 @@ def evaluate(
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> sums of each of several objectives.
 
-    All read the same windows, and carry a state of this form. The first `selection` batches are
-    summed apart, as NAME_selection.
+    All objectives read the same windows, and carry a state of this form. The first `selection`
+    batches are summed separately, as NAME_selection.
     """
     totals = {
         name: _in_two(model, objective, compute, adapter, selection, form)
@@ -107,8 +107,8 @@ def figures(
     measured: Mapping[str, Mapping[str, float]],
     tasks: Mapping[str, Mapping[str, float]],
 ) -> dict[str, float]:
-    """What a run records of evaluations, as eval/NAME/FIGURE: the rates of sums by the name of the
-    evaluation, and what else was measured there; the metrics of tasks by their labels.
+    """The figures that a run records, as eval/NAME/FIGURE: the rates of the sums and other metrics
+    by the name of the evaluation, and the metrics of tasks by label.
     """
     of_tasks = {
         f"eval/{label}/{name}": value for label, own in tasks.items() for name, value in own.items()
@@ -124,7 +124,7 @@ def figures(
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
     """Sums divided by the number of targets: "nll" in nats, "accuracy", and others by their names.
 
-    Where targets stand for text there is also "bits_per_byte". NaN if nothing was counted.
+    If the targets have bytes there is also "bits_per_byte". NaN if nothing was counted.
     """
     counts = {name: float(value) for name, value in sums.items()}
     weight, size = counts.pop("weight"), counts.pop("bytes", None)

@@ -1,4 +1,4 @@
-"""BART (1910.13461), as transformers stores it: positions from the third row on, offsets
+"""BART (1910.13461), as transformers stores it: positions from the third row on, biases
 everywhere.
 """
 

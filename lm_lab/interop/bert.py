@@ -16,8 +16,8 @@ from lm_lab.interop.fields import (
 from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("BertForMaskedLM",)
-# buffers, tied copies, and what was trained beside the head: next-sentence prediction, and the
-# pooler before it
+# buffers, tied copies, and a head that is left out: next-sentence prediction, with the pooler
+# before it
 IGNORED = (
     "bert.embeddings.position_ids",
     "cls.predictions.decoder.*",

@@ -17,7 +17,7 @@ NO_SPECIALS = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
-}  # written, because their classes would fill in others
+}  # written, because transformers' config classes have other defaults
 
 OFFSETS = {  # the linear layers with a bias, by the setting `bias`
     "none": (),

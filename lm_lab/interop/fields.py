@@ -193,7 +193,7 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def config_of(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Our settings of dotted keys. Raises UserError for those that are wrong."""
+    """The settings class built from dotted keys. Raises UserError for wrong settings."""
     return build(cls, nested(values), where)
 
 
@@ -210,7 +210,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(config: T, needs: Mapping[str, Any]) -> T:
-    """Our settings with others by dotted keys; a choice that changes has no settings of the old."""
+    """Our settings with others by dotted keys; a choice that changes loses the settings of its old
+    option.
+    """
     choices = [key.removesuffix("name") for key in needs if key.endswith(".name")]
     kept = {key: value for key, value in flat(config).items() if not key.startswith(tuple(choices))}
     return config_of(type(config), {**kept, **needs}, "config.model")

@@ -106,7 +106,9 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that LLaMA does not have."""
-    if config.width % config.heads:  # which transformers refuses of this relative alone
+    if (
+        config.width % config.heads
+    ):  # which transformers refuses for LLaMA, but not for its relatives
         raise UserError(
             f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} "
             "divide it; with model.bias none it is a Mistral, with qkv a Qwen2"

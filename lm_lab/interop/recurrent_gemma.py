@@ -57,7 +57,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any], depth: int) -> int | None:
-    """attention_every of block_types. Raises UserError if attention is not at equal distances."""
+    """attention_every, from block_types. Raises UserError if attention is not at equal
+    distances.
+    """
     given = take(foreign, "block_types", list | None, None) or GRIFFIN
     kinds = (given * depth)[:depth]
     every = kinds.index("attention") + 1 if "attention" in kinds else None

@@ -84,7 +84,7 @@ def _try(section: Section) -> None:
 
 
 def _of_library(folder: Path, said: Said) -> Iterator[Section]:
-    """For a tokenizer that the tokenizers library reads."""
+    """The data.tokenizer section for a file that the tokenizers library reads."""
     has_pairs = (folder / "merges.txt").exists()
     for name in ("tokenizer.json", "vocab.txt", *(["vocab.json"] if has_pairs else [])):
         path = folder / name
@@ -116,7 +116,7 @@ def _special(path: Path, number: int | None) -> str | None:
 
 
 def _of_two(folder: Path, said: Said) -> Iterator[Section]:
-    """For MarianMT's two SentencePiece models."""
+    """The data.tokenizer section for MarianMT's two SentencePiece models."""
     names = {
         "tokenizer_file": "source.spm",
         "target_file": "target.spm",
@@ -143,7 +143,7 @@ def _control(path: Path, number: Any) -> str | None:
 
 
 def _of_one(folder: Path, said: Said) -> Iterator[Section]:
-    """For one SentencePiece model, whose ids are the model's."""
+    """The data.tokenizer section for one SentencePiece model, whose ids are the model's."""
     for name in ("spiece.model", "tokenizer.model"):
         if not (folder / name).exists():
             continue

@@ -69,7 +69,7 @@ class Config:
 
 
 class Block(nn.Module):
-    """One layer: normalised on the way in, and added to the stream or put in its place."""
+    """One layer: its input is normalised, and its output is added to the stream or replaces it."""
 
     cfg: Config
 

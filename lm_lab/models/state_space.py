@@ -150,7 +150,7 @@ class Config:
 
     @property
     def sizes(self) -> Sizes:
-        """What positions need to know."""
+        """What position schemes need to know of the model."""
         return Sizes(self.width, self.heads, self.width // self.heads)
 
     @property

@@ -106,7 +106,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class About:
-    """What a reader sees of a run at the points that it is part of: its settings, its command."""
+    """The settings and command of a run, which a reader sees at its points."""
 
     settings: str
     command: str
@@ -151,8 +151,8 @@ def render(
 
 
 def remove_stale(path: Path, page: str) -> None:
-    """Removes the figures' files that the report at `path` links to and the new `page` does not;
-    what else lies in the folder is not a report's.
+    """Removes the files of figures that the report at `path` links to and the new `page` does not;
+    other files in the folder stay.
     """
     if path.is_file():
         linked = _LINK.findall(path.read_text(encoding="utf-8", errors="replace"))
@@ -213,7 +213,7 @@ def _block(block: Block, counter: Any, folder: Path) -> str:
 def _figure(figure: Figure, number: int, folder: Path) -> str:
     """The figure as an embedded image, so that the ids of two SVGs cannot clash.
 
-    What can be pointed at lies beside it as data, places being shares of the image.
+    Points to point at are stored beside it as data, their places as shares of the image.
     """
     with style.applied():
         drawing = figure.draw()

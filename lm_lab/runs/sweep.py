@@ -37,6 +37,7 @@ MEASURED = (
     "selection_loss",
     "test_loss",
     "bits_per_byte",
+    "state_bytes",
     "seconds",
     "compile_seconds",
     "runs",

@@ -1,5 +1,5 @@
-"""A study is a question: a base config, a sweep over it, and the analysis that answers. One file in
-experiments/.
+"""A study is a question: a base config, a sweep over it, and the analysis that answers it. One file
+in experiments/.
 """
 
 import dataclasses
@@ -106,8 +106,8 @@ def _find(path: Path) -> Path:
 
 
 def _import(file: Path) -> ModuleType:
-    # A name of its own per path: two studies of one stem must not shadow each other, nor any
-    # installed module.
+    # The module's name is unique to the path: two studies with equal file names must not shadow
+    # each other, nor an installed module.
     name = f"_study_{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

@@ -1,5 +1,5 @@
-"""What a run computes: its engine as pure functions, and what a step costs. Nothing here touches
-the disk.
+"""The computation of a run: init, step and evaluate as pure functions, and the FLOPs of a step.
+Nothing here touches the disk.
 """
 
 import dataclasses
@@ -28,17 +28,20 @@ from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserE
 
 
 class Program(NamedTuple):
-    """What runs compute that differ only in their traced settings; all functions are of one run."""
+    """The computation shared by runs that differ only in traced settings; all functions are of one
+    run.
+    """
 
     init: Init
     step: Step
-    evaluate: Evaluate  # on held-out text; some of it apart, where settings are chosen by that
-    test: Evaluate  # on all that it is given
+    evaluate: Evaluate  # on held-out text; batches for selection are reported apart
+    test: Evaluate  # as evaluate, with no batches set apart for selection
     slots: Slots
     state: TrainState  # abstract and boxed: shapes, dtypes and logical axes
     adapter: AdapterFunctions
     steps: int
-    # counted: matrix products, forward and backward, full attention, nothing recomputed
+    # counted from the jaxpr: matrix products, forward and backward, full attention, nothing
+    # recomputed
     flops_per_step: int
     targets_per_step: int
     params: dict[str, int]  # by group
@@ -63,8 +66,8 @@ def hyper_of(experiment: Experiment) -> Hyper:
 
 
 def slots_of(task: Task) -> Slots:
-    """What the state holds beside parameters and optimizer state. Runs that begin with the
-    parameters of another share those that they do not train.
+    """The slots of the state. Runs that start from the parameters of another run share their frozen
+    parameters.
     """
     train = task.experiment.train
     slots = {FROZEN: frozen_slot(shared=train.initial is not None)}
@@ -73,7 +76,7 @@ def slots_of(task: Task) -> Slots:
 
 
 def assemble(task: Task) -> Program:
-    """The program of a task. Raises UserError where its horizon is shorter than one call."""
+    """The program of a task. Raises UserError where the run is shorter than one call."""
     experiment, adapter = task.experiment, task.adapter
     slots = slots_of(task)
     hyper = hyper_of(experiment)
@@ -126,8 +129,8 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) ->
 
 
 def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
-    """Parameters of the model by group; where some are frozen, also how many are trained, adapters
-    among them.
+    """Parameters of the model by group; if some are frozen also "trained", the number of trained
+    ones with adapters.
     """
     groups = parameters.by_group(drawn, chosen)
     if not jax.tree.leaves(state.slots[FROZEN]):
@@ -137,11 +140,12 @@ def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
 
 def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     """(hyper, given) -> the parameters of the model, in their dtype, boxed; `given` are parameters
-    by path, which stand in the place of those that are drawn.
+    by path that replace drawn ones.
     """
     batch, experiment = example_batch(task), task.experiment
     dtype = experiment.precision.parameters
-    # Fused kernels refuse float32, and the parameters are the same.
+    # The reference model has the same parameters, and its kernels take float32, which fused ones
+    # refuse.
     model = task.reference_model
 
     def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
@@ -153,8 +157,8 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
 
 
 def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], PyTree], TrainState]:
-    """(hyper, given, drawn parameters) -> the state before step 0, boxed; what decays follows from
-    the boxes.
+    """(hyper, given, drawn parameters) -> the state before step 0, boxed; the mask of weight decay
+    follows from the boxes.
     """
 
     def begin(hyper: Hyper, given: Mapping[str, Array], drawn: PyTree) -> TrainState:
@@ -168,7 +172,7 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
 
 
 def example_batch(task: Task) -> Batch:
-    """A batch of zeros of one row: what initialisation needs to know of shapes."""
+    """A batch of zeros of one row, for the shapes that initialisation needs."""
     return task.objective.prepare(jax.random.key(0), _examples(task, 1, jnp.zeros))
 
 
@@ -192,9 +196,7 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
 
 
 def _count(task: Task, state: TrainState) -> int:
-    """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
-    twice.
-    """
+    """FLOPs of a step in the mathematical sense: plain attention, nothing recomputed."""
     experiment = task.experiment
     reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
     slots, decays = slots_of(task), decay_mask(state.params)
@@ -205,8 +207,9 @@ def _count(task: Task, state: TrainState) -> int:
 
 
 def steps_of(experiment: Experiment, flops_per_step: int, targets: int) -> int:
-    """The run's steps, given the FLOPs and the targets of one. A budget is rounded to whole calls,
-    so that one compiled program runs from start to end. Raises UserError for one below a call.
+    """The steps of a run, given the FLOPs and the targets of one step. A budget is rounded to whole
+    calls, so that one compiled program runs from start to end. Raises UserError for one below a
+    call.
     """
     horizon = experiment.train
     if horizon.steps is not None:

@@ -1,4 +1,4 @@
-"""An experiment with all that it names loaded and opened: done once a launch, by `bind`."""
+"""An experiment with its modules loaded and its text opened: done once per launch, by `bind`."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ from lm_lab.types import (
 @dataclass(frozen=True)
 class Task:
     """An experiment that is bound: its settings are complete, its modules loaded, its tokenizer
-    open. The token store, initial parameters and metrics are opened at first use, and once.
+    open. The token store, initial parameters and metrics are opened once, at first use.
 
     model      the Linen module: model.apply({"params": params}, batch.inputs) -> logits
     objective  prepare(key, examples) -> batch, and loss(logits, batch) -> sums: "nll" in nats over
@@ -55,7 +55,7 @@ class Task:
     vocabulary: Vocabulary
     window: tuple[int, int]  # (tokens in a window, tokens from one window to the next)
     objective: ObjectiveFunctions
-    # by which held-out text is evaluated, by name: "heldout" is that of training
+    # the objectives that evaluate held-out text, by name; "heldout" is the one that is trained
     eval_objectives: Mapping[str, ObjectiveFunctions]
     adapter: AdapterFunctions
     update: Update
@@ -72,7 +72,7 @@ class Task:
 
     @cached_property
     def reference_model(self) -> Model:
-        """The same model as the formulas have it: nothing computed twice, no fused kernel."""
+        """The same model in plain operations: no fused kernel, nothing recomputed."""
         return self._headed(self.family.Model(reference(self.experiment.model.settings)))
 
     @cached_property
@@ -176,7 +176,7 @@ class Task:
         )
 
     def examples(self, step: int) -> Examples:
-        """The windows that a run of the config trains on in a step [B ...]: the same ones always.
+        """The windows [B ...] that a run of the config trains on in a step; a function of the step.
 
         >>> task.examples(3).tokens.shape
         (8, 17)
@@ -194,7 +194,9 @@ class Task:
         return rates(of_mixture(self._heldout, [{"": sums} for sums in found])[""])
 
     def replace(self, **changes: Any) -> "Task":
-        """The task of an experiment with other values of fields that bind nothing, as its mesh."""
+        """The task with other values of experiment fields that nothing bound depends on, as the
+        mesh or the seed.
+        """
         experiment = dataclasses.replace(self.experiment, **changes)
         return dataclasses.replace(self, experiment=experiment)
 
@@ -244,8 +246,8 @@ class Task:
 
 
 def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None = None) -> Task:
-    """The task of an experiment and its config as plain values; `texts` are those of other runs of
-    the launch, to be shared.
+    """The task of an experiment and its config as plain values; `texts` are shared with the other
+    runs of a launch.
 
     The vocabulary that the model leaves out is filled in. Raises UserError where the tokenizer
     cannot be opened, the model's vocabulary is too small for it, or an objective does not fit.
@@ -281,9 +283,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
 
 
 def vocabulary_of(codec: Codec, start_id: int | None) -> Vocabulary:
-    """What objectives know of the tokenizer, and of the id with which the
-    model's decoder begins.
-    """
+    """What objectives know of the tokenizer, and the start id of the model's decoder."""
     text = (codec.vocab, codec.end_of_document, codec.words, codec.sentence_ends)
     return Vocabulary(*text, start_id, codec.mask, codec.sentinels)
 
@@ -296,7 +296,9 @@ def window_of(kind: Objective, settings: Any, length: int) -> tuple[int, int]:
 def _with_vocabulary(
     experiment: Experiment, values: Mapping[str, Any], kind: Objective, vocabulary: Vocabulary
 ) -> tuple[Experiment, Mapping[str, Any]]:
-    """Both with the model's vocabulary: the tokenizer's, and the ids that the objective adds."""
+    """The experiment and its values with the size of the model's vocabulary: the tokenizer's plus
+    the ids that the objective adds.
+    """
     added = kind.special_ids(experiment.objective.settings, experiment.data.length, vocabulary)
     least, given = vocabulary.size + added, values["model"]["vocab"]
     if given is None:

@@ -1,4 +1,6 @@
-"""Laws of the count: of loops, calls, gradients and shards; and what it refuses."""
+"""Laws of the count of FLOPs: of loops, calls, gradients and shards; and functions that it
+refuses.
+"""
 
 import jax
 import jax.numpy as jnp

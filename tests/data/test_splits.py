@@ -1,4 +1,4 @@
-"""Which side a document is on, and which documents are left out."""
+"""To which split a document belongs, and which documents are left out."""
 
 import json
 import random
@@ -18,7 +18,7 @@ WORDS = [f"word{number}" for number in range(400)]
 
 
 def essay(seed: int, changed: int = 0) -> str:
-    """200 words, of which the first so many are others."""
+    """200 words, of which the first `changed` are replaced."""
     words = random.Random(seed).choices(WORDS, k=200)
     return " ".join(["else", *words[1:]] if changed else words)
 

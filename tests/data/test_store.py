@@ -1,4 +1,4 @@
-"""The token store: keyed by content, split by document, built once by whoever comes first, whole or
+"""The token store: keyed by content, split by document, built once, by the first process, whole or
 not at all.
 """
 

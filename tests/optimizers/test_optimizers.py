@@ -28,7 +28,7 @@ def followed(transform, gradients):
 
 
 def made(module, clip_norm=None, rate=0.1, **fields):
-    """An optimizer as a run has it: what is traced comes as arrays."""
+    """An optimizer as in a run: traced settings are arrays."""
     config = module.OPTIMIZER.Config(clip_norm=clip_norm, **fields)
     traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
     values = {name: getattr(config, name) for name in traced}
@@ -37,7 +37,7 @@ def made(module, clip_norm=None, rate=0.1, **fields):
 
 
 class Plain(nn.Module):
-    """Layers of flax, which tell no role, stacked."""
+    """Stacked layers of flax, which have no roles."""
 
     @nn.compact
     def __call__(self, x, _):

@@ -24,8 +24,8 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def parsed(text: str, where: str, key: str) -> dict[str, Any]:
-    """The object that a text is. Raises UserError where it is none, or holds half of a surrogate
-    pair, which is no character.
+    """The JSON object in a text. Raises UserError for anything else, and for half of a surrogate
+    pair, which is not a character.
     """
     try:
         record = json.loads(text)

@@ -48,7 +48,7 @@ class Config(Fields):
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a row, in order. What is of the hub is brought here at the first call.
+    """One document a row, in order. Data of the hub are downloaded at the first call.
 
     Raises UserError where there is no such data set here and the hub is out of reach, for an
     unknown split or column, and for damaged files.

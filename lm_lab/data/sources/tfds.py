@@ -158,7 +158,7 @@ def _examples(prepared: Prepared, key: str, split: str) -> Iterator[Mapping[str,
 
 
 def _decoded(value: Any, decoder: Decoder, where: str) -> Any:
-    """An example with texts in the place of their bytes; None where one is to be skipped."""
+    """An example with its bytes decoded to text; None if it is to be skipped."""
     if isinstance(value, bytes):
         return decoder.decode(value, where)
     if isinstance(value, Mapping):

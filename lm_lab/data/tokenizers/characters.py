@@ -1,7 +1,8 @@
-"""The Unicode characters of the training text, Hangul by syllable or letter; bytes spell others.
+"""The Unicode characters of the training text, Hangul by syllable or letter; other characters are
+spelt in bytes.
 
-Every text comes back as it was, in every setting: also lone letters, old Hangul, and texts in which
-syllables are written as sequences of letters.
+decode(encode(text)) is the text in every setting, also with lone letters, old Hangul, and syllables
+written as sequences of letters.
 """
 
 import dataclasses
@@ -131,8 +132,8 @@ def _join(written: list[bytes], hangul: Hangul) -> str:
 def _syllables(letters: str, hangul: Hangul) -> str:
     """Joins letters into syllables.
 
-    A compatibility consonant behind a vowel ends the syllable unless a vowel follows, which needs
-    it to begin the next one.
+    A compatibility consonant after a vowel ends the syllable, unless a vowel follows: then it
+    begins the next one.
     """
     if hangul == "compatibility":
         vowels = [False, *(ord(letter) in VOWELS for letter in letters), False]

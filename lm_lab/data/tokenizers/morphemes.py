@@ -1,9 +1,9 @@
 """Korean morphemes as kiwipiepy finds them (an extra): those of the training text have an id,
 others are spelt in bytes.
 
-A piece is text as it stands, not a lemma: a text is cut where a morpheme begins or ends, and
+A piece is text as it is written, not a lemma: a text is cut where a morpheme begins or ends, and
 morphemes that share a syllable ("하" and "었" in "했") are one piece. The spaces before a morpheme
-belong to it. So every text comes back, whatever the analysis is.
+belong to it. So decode(encode(text)) is the text, whatever the analysis.
 
 The analysis is slow, some 0.04 MB of text a second and core, and it is made when the vocabulary is
 learnt and again for the token store.

@@ -1,8 +1,8 @@
 """SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text, with bytes.
 
 Text is taken as it is: nothing is normalised unless a normal form is asked for, no space is added
-or dropped. Only U+2581 does not come back, because SentencePiece writes it for a space; without
-byte fallback nor do characters that are too rare to have a piece.
+or dropped. decode(encode(text)) is the text, but for U+2581, which SentencePiece writes for a
+space, and without byte fallback for characters too rare to have a piece.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ from lm_lab.types import Codec, Encoder, UserError
 
 SPACE = "\u2581"
 LONGEST_BYTES = (
-    100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
+    100_000  # of a text in training; longer ones are cut, as SentencePiece would skip them
 )
-# pieces: as many as SentencePiece weighs for a unigram, which it says after a long search
+# pieces: the most seeds of SentencePiece's unigram, which refuses more only after a long search
 MOST = 1_000_000
 
 

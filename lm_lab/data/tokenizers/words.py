@@ -1,11 +1,10 @@
-"""Words: what stands between single spaces, learnt from the training text; other words are spelt in
-bytes.
+"""Words: text between single spaces, learnt from the training text; other words are spelt in bytes.
 
-A word counts the separator after it, the last one of a text the end of its line: a text is one byte
-more than itself.
+The bytes of a word include the separator after it, those of the last word the end of the line: a
+text counts one byte more than it has.
 
 A word has an id if it stands in the training text at least twice, unless the config says otherwise.
-With least_count 1 no word of the training text is spelt, so the spelling of those that only the
+With least_count 1 no word of the training text is spelt, so the spelling of words that only the
 held-out text has is never trained. Bits per byte of held-out text by least_count (a GRU of width
 64, 400 steps of 16 x 32 tokens, 5,000 documents, one seed):
 

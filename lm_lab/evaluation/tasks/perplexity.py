@@ -28,7 +28,7 @@ Protocol = Literal["penn_treebank", "wikitext", "words"]
 
 @dataclass(frozen=True)
 class Config:
-    """Which texts, and what is a word."""
+    """The texts, and how their words are counted."""
 
     path: str = setting("a text, JSON lines, or a folder of either: each file is a source")
     text: str = setting("field of the text in JSON lines", "text")

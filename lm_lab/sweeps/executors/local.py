@@ -46,13 +46,11 @@ class _Running:
 class LocalProcesses:
     """At most `workers` processes of this machine, units started in the given order.
 
-    Several workers are pinned to cores of their own, as many each. Measured on 4 cores, width 64,
-    depth 2: four runs so train 287-307 thousand tokens a second together, one run on all cores 99
-    thousand.
-
-    What one of them compiles the others take from a folder of JAX's compilation cache, unless the
-    environment names one: runs of one size at several budgets begin with one program. The folder
-    goes with the launch, for machine code is that of this machine.
+    Several workers are pinned to disjoint sets of equally many cores. Measured on 4 cores, width
+    64, depth 2: four such runs train 287-307 thousand tokens a second together, one run on all
+    cores 99 thousand. The workers share a folder for JAX's compilation cache, unless the
+    environment names one, because runs of one size at several budgets compile the same program. The
+    folder is deleted with the launch, as its machine code is for this machine.
     """
 
     workers: int
@@ -80,7 +78,7 @@ class LocalProcesses:
 
 
 def make(config: Config, platform: str) -> LocalProcesses:
-    """The processes of the machine. An accelerator is for one, whose runs share it."""
+    """The executor. An accelerator gets one worker, whose runs share it."""
     return LocalProcesses(config.workers or (len(usable_cores()) if platform == "cpu" else 1))
 
 

@@ -1,4 +1,6 @@
-"""Which contenders are told apart at each budget, and whether small budgets order them as large."""
+"""Which contenders differ significantly at each budget, and whether small budgets order them as
+large ones do.
+"""
 
 import itertools
 import math
@@ -20,8 +22,8 @@ def compare(
 ) -> tuple[tuple[Pair, ...], Noise | None]:
     """All pairs of contenders at all budgets, with simultaneous intervals, and the noise.
 
-    The intervals are those of the largest t of all pairs, simulated: at one budget with equal seeds
-    Tukey's. With probability `level` none of them misses.
+    The intervals are those of the largest t of all pairs, simulated: at one budget with equal
+    numbers of seeds they are Tukey's. With probability `level` all of them hold.
     """
     pairs = [
         (one, other)
