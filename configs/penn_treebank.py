@@ -5,7 +5,7 @@ Published: perplexity by word 120.7 (validation), 114.5 (test)
 Command:   lm-lab train --config=configs/penn_treebank.py --workdir=runs/penn_treebank
            with ptb.train.txt, ptb.valid.txt and ptb.test.txt, as Mikolov prepared them, in
            data/penn_treebank (LM_LAB_DATA)
-Cost:      3.9e14 FLOPs
+Cost:      2.0e14 FLOPs
 Result:    not measured: the text is licensed, and was not at hand. docs/data.md has what the same
            recipe does on other text, and eval/ptb_valid/word_perplexity and
            eval/ptb_test/word_perplexity are what was published
