@@ -102,6 +102,7 @@ class Document(NamedTuple):
     # of a preference: the prompt is `text`, the chosen answer `target`, the rejected one this
     rejected: str | None = None
     split: Side | None = None  # the side that the source assigns; None: the split's rule decides
+    group: str | None = None  # documents of a group go to one side; None: copies of a text do
 
 
 class Encoder(NamedTuple):
