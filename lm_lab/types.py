@@ -60,6 +60,8 @@ class Examples(NamedTuple):
     # the class (as a number) or the value of each row f32[B], or where rows are packed of each
     # segment f32[B P]: the p-th is that of segment p + 1
     labels: Array | None = None
+    # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
+    begins: Array | None = None
 
 
 class Inputs(NamedTuple):
