@@ -144,10 +144,10 @@ def make(config: Config) -> AdapterFunctions:
             "lora": collection({"default": config}, {"default": trained["lora"]}),
         }
 
-    def whole(trained: PyTree, frozen: PyTree) -> PyTree:
+    def merged(trained: PyTree, frozen: PyTree) -> PyTree:
         return union(merge(config, trained["lora"], frozen)[0], trained.get("params", {}))
 
-    return AdapterFunctions(split, variables, whole)
+    return AdapterFunctions(split, variables, merged)
 
 
 def init(key: Array, config: Config, params: PyTree) -> Adapters:

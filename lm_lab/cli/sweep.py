@@ -20,10 +20,10 @@ more.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from lm_lab import report
 from lm_lab.cli import arguments
@@ -58,9 +58,8 @@ def run(argv: list[str]) -> int:
         )
     if DRY_RUN.value:
         check(DEVICE.value, SHARE.value)
-        study = studies.load(paths[0])
-        dtype = ConfigDict(study.base).get("precision", {}).get("compute", "float32")
-        print("\n".join(describe_runs(study, pace(DEVICE.value, dtype, SHARE.value))))
+        found = partial(pace, DEVICE.value, utilisation=SHARE.value)
+        print("\n".join(describe_runs(studies.load(paths[0]), found)))
         return 0
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     if WORKERS.value is not None:
@@ -88,5 +87,5 @@ def _outdated(directory: Path) -> bool:
     before it wrote one.
     """
     page = directory / PAGE
-    told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
-    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
+    stored = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
+    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in stored)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lm_lab.data.documents import SIDES
-from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Survey, facts_of
+from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Scan, facts_of
 from lm_lab.types import Codec, Document, Side, UserError
 
 BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
@@ -34,7 +34,7 @@ class Encoded(NamedTuple):
 
 
 def encoded(
-    documents: Documents, found: Survey, tokenizer: Codec, first: int = 0
+    documents: Documents, scanned: Scan, tokenizer: Codec, first: int = 0
 ) -> Iterator[Encoded]:
     """The documents from number `first` on, in batches.
 
@@ -42,7 +42,7 @@ def encoded(
     """
     waiting: Future[Encoded] | None = None
     with ThreadPoolExecutor(1) as pool:
-        for batch in _batches(documents, found, first):
+        for batch in _batches(documents, scanned, first):
             following = pool.submit(_encode, tokenizer, batch)
             if waiting is not None:
                 yield waiting.result()
@@ -51,11 +51,11 @@ def encoded(
             yield waiting.result()
 
 
-def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
-    known, sides = found.known, found.sides
-    batch, size, numbers = Read([], [], [], first), 0, range(first, len(known))
+def _batches(documents: Documents, scanned: Scan, first: int) -> Iterator[Read]:
+    info, sides = scanned.info, scanned.sides
+    batch, size, numbers = Read([], [], [], first), 0, range(first, len(info))
     for number, document in zip(numbers, itertools.islice(documents(), first, None)):
-        expected = known[number]
+        expected = info[number]
         if facts_of(document) != expected:
             raise UserError(f"config.data.source: {document.name} {CHANGED}")
         if sides[number] == LEFT_OUT:
@@ -68,7 +68,7 @@ def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
             yield batch._replace(stop=number + 1)
             batch, size = Read([], [], [], number + 1), 0
     if batch.documents:
-        yield batch._replace(stop=len(known))
+        yield batch._replace(stop=len(info))
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:

@@ -167,8 +167,8 @@ class Maker:
         if not math.isfinite(number):
             raise fault(
                 "label",
-                f"{where()} has the label {value!r:.40}, and it must be a number; mend it, or name the "
-                "classes in config.data.source.classes",
+                f"{where()} has the label {value!r:.40}, and it must be a number; mend it, or name "
+                "the classes in config.data.source.classes",
             )
         return number
 

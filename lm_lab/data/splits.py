@@ -66,7 +66,7 @@ class Facts(NamedTuple):
     side: int  # the split that the source states, an index of SIDES, or UNSTATED
 
 
-class Known:
+class DocumentInfo:
     """The facts of all documents of a source, in 73 bytes each."""
 
     def __init__(self) -> None:
@@ -95,9 +95,9 @@ class Known:
         self._bytes.append(facts.bytes)
         self._stated.append(facts.side)
 
-    def part(self, places: np.ndarray) -> "Known":
+    def part(self, places: np.ndarray) -> "DocumentInfo":
         """The facts of some documents."""
-        found = Known()
+        found = DocumentInfo()
         for place in places.tolist():
             found.add(self[place])
         return found
@@ -123,10 +123,10 @@ class Known:
         return np.array(self._stated, np.int8)
 
 
-class Survey(NamedTuple):
+class Scan(NamedTuple):
     """The result of the first reading of a source."""
 
-    known: Known
+    info: DocumentInfo
     sides: np.ndarray  # u8[n]: the split of each document, an index of SIDES, or LEFT_OUT
     left_out: dict[str, int]  # how many documents are left out, by the reason
 
@@ -142,21 +142,21 @@ class Survey(NamedTuple):
 
     def bytes_before(self, number: int) -> int:
         """UTF-8 bytes of the kept documents before the one with this number."""
-        return int(self.known.bytes[:number][self.kept[:number]].sum())
+        return int(self.info.bytes[:number][self.kept[:number]].sum())
 
 
-def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
+def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
     """The facts of every document, and its split. Documents left out by the filter or as copies are
     counted on stderr. Raises UserError for an empty split.
     """
-    known, counts, read, grouped = Known(), Counter[str](), array("b"), False
+    info, counts, read, grouped = DocumentInfo(), Counter[str](), array("b"), False
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
     with contextlib.ExitStack() as stack:
         copies = Copies(rule.duplicates, stack) if finds else None
         progress = stack.enter_context(Progress("Reading text"))
         for document in documents():
             facts = facts_of(document)
-            known.add(facts)
+            info.add(facts)
             fault = rule.filter.fault(content_of(document)) if filters else None
             counts.update([fault] if fault else [])
             read.append(fault is None)
@@ -164,12 +164,12 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
             if copies is not None and fault is None:
                 copies.add(content_of(document))
             progress.add(facts.bytes)
-        sides = _assign_read(known, np.array(read, bool), rule, kind)
+        sides = _assign_kept(info, np.array(read, bool), rule, kind)
         if copies is not None:
             counts.update(_leave_out(copies, sides))
         if rule.train_documents is not None:
-            counts.update(_keep_few(known, sides, rule.train_documents))
-    if not finds and (leaked := _leaked(known, sides, kind, grouped)):
+            counts.update(_keep_few(info, sides, rule.train_documents))
+    if not finds and (leaked := _leaked(info, sides, kind, grouped)):
         print(
             f"{leaked:,} training documents are also in the held-out text or the test; "
             "config.data.duplicates='exact' leaves them out",
@@ -177,18 +177,18 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
             flush=True,
         )
     if words := ", ".join(describe(counts)):
-        print(f"left out of {len(known):,} documents: {words}", file=sys.stderr, flush=True)
-    return Survey(known, sides, {name: count for name, count in counts.items() if count})
+        print(f"left out of {len(info):,} documents: {words}", file=sys.stderr, flush=True)
+    return Scan(info, sides, {name: count for name, count in counts.items() if count})
 
 
-def _assign_read(known: Known, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
+def _assign_kept(info: DocumentInfo, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
     """The splits u8[n] of documents; those that are not `read` bool[n] are left out."""
     if read.all():
-        return assign(known, rule, kind)
+        return assign_splits(info, rule, kind)
     if not read.any():
-        raise UserError(f"config.data.filter: leaves none of {len(known):,} documents; loosen it")
-    sides = np.full(len(known), LEFT_OUT, np.uint8)
-    sides[read] = assign(known.part(np.flatnonzero(read)), rule, kind)
+        raise UserError(f"config.data.filter: leaves none of {len(info):,} documents; loosen it")
+    sides = np.full(len(info), LEFT_OUT, np.uint8)
+    sides[read] = assign_splits(info.part(np.flatnonzero(read)), rule, kind)
     return sides
 
 
@@ -205,7 +205,7 @@ def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
     return counts
 
 
-def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
+def _keep_few(info: DocumentInfo, sides: np.ndarray, count: int) -> Counter[str]:
     """Leaves all training documents but `count` out of `sides`, in place; returns how many are left
     out.
 
@@ -223,16 +223,16 @@ def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
             f"config.data.train_documents: {count:,} are asked for and there are {len(places):,}; "
             "lower it, or leave it out for all"
         )
-    hashes = known.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
+    hashes = info.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
     beyond = places[np.argsort(hashes, kind="stable")[count:]]
     sides[beyond] = LEFT_OUT
     return Counter(beyond_train_documents=len(beyond))
 
 
-def _leaked(known: Known, sides: np.ndarray, kind: DataForm, grouped: bool) -> int:
+def _leaked(info: DocumentInfo, sides: np.ndarray, kind: DataForm, grouped: bool) -> int:
     """How many training documents are byte for byte also held out or in the test."""
     by_text = kind in ("stream", "labelled") and not grouped
-    hashes = known.text_sha256 if by_text else known.sha256
+    hashes = info.text_sha256 if by_text else info.sha256
     heads = hashes[:, :8].copy().view("<u8")[:, 0]
     return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
 
@@ -251,14 +251,14 @@ def facts_of(document: Document) -> Facts:
     return Facts(sha256, text, len(data) + len(target) + sum(map(len, rejected)), side)
 
 
-def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
+def assign_splits(info: DocumentInfo, rule: Rule, kind: DataForm) -> np.ndarray:
     """The split of each document, an index of SIDES, u8[n].
 
     Where the source states what is held out, everything else that is not test is trained on. Else
     the rule divides all that is not test. A stream whose end is held out has no held-out document;
     a single document is always divided that way. Raises UserError for an empty split.
     """
-    stated = known.stated
+    stated = info.stated
     sides = np.where(stated == UNSTATED, TRAIN, stated).astype(np.uint8)
     if (sides == HELDOUT).any() or (stated == TRAIN).any():
         if not ((sides == TRAIN).any() and (sides == HELDOUT).any()):
@@ -271,7 +271,7 @@ def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
     if not len(rest):
         raise UserError("config.data.source: gives text for the test alone, and none to train on")
     if rule.split == "documents" and (kind != "stream" or len(rest) > 1):
-        sides[rest] = choose(known.text_sha256[rest], rule.fraction, kind)
+        sides[rest] = choose(info.text_sha256[rest], rule.fraction, kind)
     elif kind != "stream":
         raise UserError(
             "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "

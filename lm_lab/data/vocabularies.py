@@ -19,7 +19,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest, errors_at
-from lm_lab.data.splits import HELDOUT, TRAIN, Rule, survey
+from lm_lab.data.splits import HELDOUT, TRAIN, Rule, scan
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
@@ -85,7 +85,7 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         sides = []
         for corpus in corpora:
             with errors_at(corpus.key):
-                sides.append(survey(corpus.read, rule, corpus.form).sides)
+                sides.append(scan(corpus.read, rule, corpus.form).sides)
         found = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(

@@ -13,7 +13,7 @@ import numpy as np
 from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
-from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, survey
+from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, scan
 from lm_lab.data.statistics import read_in_parts, statistics
 from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
@@ -35,16 +35,16 @@ def write(
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    found = survey(documents, rule, kind)
+    scanned = scan(documents, rule, kind)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
-        files = StoreFiles(folder, stack, kind, files_of(found.sides), dtype)
+        files = StoreFiles(folder, stack, kind, files_of(scanned.sides), dtype)
         if not files.table.bytes:
             files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         first, since = files.documents, 0
-        progress = stack.enter_context(Progress("Tokenizing", found.bytes))
-        progress.add(found.bytes_before(first))
-        for batch in encoded(documents, found, tokenizer, first):
+        progress = stack.enter_context(Progress("Tokenizing", scanned.bytes))
+        progress.add(scanned.bytes_before(first))
+        for batch in encoded(documents, scanned, tokenizer, first):
             files.add(batch, tokenizer)
             first = batch.read.stop
             done = sum(facts.bytes for facts in batch.read.facts)
@@ -62,9 +62,9 @@ def write(
         for side, place in splits.items()
     }
     return {
-        "documents": int(found.kept.sum()),
-        "bytes": found.bytes,
-        **({"left_out": found.left_out} if rule.facts else {}),
+        "documents": int(scanned.kept.sum()),
+        "bytes": scanned.bytes,
+        **({"left_out": scanned.left_out} if rule.facts else {}),
         "dtype": dtype.str,
         "splits": splits,
         "statistics": {side: counts._asdict() for side, counts in counted.items()},
@@ -82,11 +82,11 @@ def files_of(sides: np.ndarray) -> dict[Side, str]:
     """The token file of each split, given the splits of documents, u8[n]. If no document is held
     out, training and held-out text are two parts of one file.
     """
-    found = set(sides.tolist())
+    present = set(sides.tolist())
     files: dict[Side, str] = {"train": "all", "heldout": "all"}
-    if HELDOUT in found:
+    if HELDOUT in present:
         files = {"train": "train", "heldout": "heldout"}
-    if TEST in found:
+    if TEST in present:
         files["test"] = "test"
     return files
 
@@ -150,8 +150,8 @@ class StoreFiles:
         self._files["documents.jsonl"].write("".join(listed).encode())
         for stream in dict.fromkeys(streams.values()):
             if parts[stream.name]:
-                found = _checked(np.concatenate(parts[stream.name]), tokenizer)
-                stream.write(found.astype(self._dtype).tobytes())
+                checked = _checked(np.concatenate(parts[stream.name]), tokenizer)
+                stream.write(checked.astype(self._dtype).tobytes())
 
     def _add_record(self, document: Document, side: Side, places: list[int]) -> None:
         """Adds what only records have: the place in the tokens, the label, and texts for
@@ -198,9 +198,9 @@ def _names(kind: DataForm, token_files: Mapping[Side, str]) -> list[str]:
 def _journal(folder: Path) -> dict[str, Any]:
     """The journal of a killed process, or that of an empty store."""
     try:
-        found = json.loads(reading.read_bytes(folder / JOURNAL))
-        if found.pop("sha256") == fingerprint(found):
-            return found
+        journal = json.loads(reading.read_bytes(folder / JOURNAL))
+        if journal.pop("sha256") == fingerprint(journal):
+            return journal
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
     return {"documents": 0, "files": {}}

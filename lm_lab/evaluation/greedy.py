@@ -25,7 +25,7 @@ class Writer:
         """Compiles nothing yet."""
         self._run = run
         self._begin = jax.jit(self._start, static_argnums=0)
-        self._go_on = jax.jit(self._write, static_argnums=0, donate_argnums=2)
+        self._decode = jax.jit(self._write, static_argnums=0, donate_argnums=2)
 
     def write(
         self, params: PyTree, prompts: Sequence[str], new_tokens: int, until: Sequence[str]
@@ -85,7 +85,7 @@ class Writer:
         written = np.zeros((len(ids), 0), np.int64)
         texts = [""] * len(ids)
         while written.shape[1] < new_tokens:
-            state, tokens_BN = self._go_on(config, params, state)
+            state, tokens_BN = self._decode(config, params, state)
             new = np.asarray(tokens_BN)[: len(ids)]
             written = np.concatenate([written, new], axis=1)[:, :new_tokens]
             found = [self._text(own, row.tolist(), until) for own, row in zip(ids, written)]

@@ -136,8 +136,10 @@ def rules(config: Any) -> list[Rule]:
 
 def body(config: Any) -> list[Rule]:
     """The rules of the tensors that BART and its successors share."""
-    offset = Rule(("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],))
-    found = [same("embed/embedding", "model.shared.weight"), offset]
+    logits_bias = Rule(
+        ("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],)
+    )
+    found = [same("embed/embedding", "model.shared.weight"), logits_bias]
     for side, stack, depth in (
         ("encoder", "encoder", config.depth_of_encoder),
         ("decoder", "layers", config.depth),

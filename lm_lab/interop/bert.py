@@ -98,13 +98,13 @@ def rules(config: Any) -> list[Rule]:
     if config.tied:
         return [*found, same("head/bias", f"{head}.bias")]
     # A head that is not tied keeps the bias of a tied one, and does not use it.
-    offset = Rule(
+    logits_bias = Rule(
         ("head/bias",),
         (f"{head}.decoder.bias", f"{head}.bias"),
         lambda used, _: (used,),
         lambda b: (b, b),
     )
-    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), offset]
+    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), logits_bias]
 
 
 def body(config: Any) -> list[Rule]:

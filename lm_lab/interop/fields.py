@@ -156,12 +156,12 @@ def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: floa
     rates = {name: take(foreign, name, float, default, low=0.0) for name in names}
     taken = rates.pop(names[0])
     if others := {name: rate for name, rate in rates.items() if rate != taken}:
-        said = ", ".join(f"{name} {rate}" for name, rate in others.items())
+        listed = ", ".join(f"{name} {rate}" for name, rate in others.items())
         logger.warning(
             "model.dropout is %s %s for all that enters the stream; left out: %s",
             names[0],
             taken,
-            said,
+            listed,
         )
     return taken
 

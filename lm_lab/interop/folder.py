@@ -234,9 +234,9 @@ def _check_code(foreign: Mapping[str, Any]) -> None:
 def _name_left(path: Path, foreign: Fields) -> None:
     """Warns of the fields that no mapping understands."""
     if left := sorted(foreign.left().items()):
-        said = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
+        listed = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-        logger.warning("%s: left out, for they mean nothing here: %s%s", path, said, more)
+        logger.warning("%s: left out, for they mean nothing here: %s%s", path, listed, more)
 
 
 def _check_depth(config: Any, found: Mapping[str, Any]) -> None:

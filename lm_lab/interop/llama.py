@@ -33,10 +33,13 @@ NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attenti
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
-    offsets = take(foreign, "attention_bias", bool, False), take(foreign, "mlp_bias", bool, False)
-    if offsets not in BIASES:
+    has_biases = (
+        take(foreign, "attention_bias", bool, False),
+        take(foreign, "mlp_bias", bool, False),
+    )
+    if has_biases not in BIASES:
         raise UserError("mlp_bias True is not supported without attention_bias")
-    return read_shared(foreign) | {"bias": BIASES[offsets]}
+    return read_shared(foreign) | {"bias": BIASES[has_biases]}
 
 
 def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:

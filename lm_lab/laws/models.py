@@ -372,8 +372,8 @@ def _packed(inputs: Inputs) -> Inputs:
 
 def _has_cache(subject: Subject) -> bool:
     """Whether the model has a cache of earlier tokens."""
-    look = partial(subject.model.apply, mutable=["cache"], method="features")
-    return "cache" in jax.eval_shape(look, subject.variables, subject.inputs)[1]
+    features = partial(subject.model.apply, mutable=["cache"], method="features")
+    return "cache" in jax.eval_shape(features, subject.variables, subject.inputs)[1]
 
 
 def _still(

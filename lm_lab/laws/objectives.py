@@ -132,9 +132,9 @@ def batches(subject: Subject) -> None:
 
 def pure(subject: Subject) -> None:
     """`prepare` is a function of the key and the examples alone."""
-    again = subject.prepare(jax.random.key(1), subject.examples)
+    repeated = subject.prepare(jax.random.key(1), subject.examples)
     expect(
-        distance(subject.batch, again) == 0,
+        distance(subject.batch, repeated) == 0,
         "two calls with one key give two batches; draw from the key alone",
     )
 

@@ -43,9 +43,10 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     return lines + analysis.designer.describe(sized, settings, assumed)
 
 
-def describe_runs(study: Study, found: Pace) -> list[str]:
+def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     """A line for each planned run: what it varies, its parameters, tokens, FLOPs, the bytes of its
-    train state (parameters, gradients, optimizer) and its time; then their sums.
+    train state (parameters, gradients, optimizer) and its time; then their sums. `pace` takes the
+    dtype of products.
 
     Every run is resolved and counted; none begins, and nothing is written but token stores and
     vocabularies in the cache. Raises UserError for a point that is wrong.
@@ -53,7 +54,7 @@ def describe_runs(study: Study, found: Pace) -> list[str]:
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     planned = store.plan(study, resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
-    sizes = count_here(planned)
+    sizes, found = count_here(planned), pace(planned[0].config["precision"]["compute"])
     lines = [[*RUN_COLUMNS, "varied"]]
     words = store.varied(planned)
     lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]

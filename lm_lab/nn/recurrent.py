@@ -162,7 +162,7 @@ def _cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype), tree)
 
 
-def _offsets(biases: tuple[Array, ...], gates: int) -> tuple[Array | float, Array | float]:
+def _gate_biases(biases: tuple[Array, ...], gates: int) -> tuple[Array | float, Array | float]:
     """(the biases of the gates of the input, those of the gates of the state)."""
     if not biases:
         return 0.0, 0.0
@@ -184,7 +184,7 @@ def _forward(
 ) -> tuple[tuple[Array, State], Any]:
     """(what `recur` gives, what its derivative keeps of every step)."""
     cell, dtype = CELLS[name], x_LBG.dtype
-    of_input, of_state = _offsets(biases, kernel.shape[1])
+    of_input, of_state = _gate_biases(biases, kernel.shape[1])
 
     def step(state: State, now: tuple[Array, Marks | None]) -> tuple[State, Any]:
         x, mark = now

@@ -142,7 +142,7 @@ class GatedRecurrence(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
-        opened = nn.sigmoid(
+        input_gate = nn.sigmoid(
             BlockLinear(self.blocks, "recurrent", name="input_gate")(x_BLD).astype(jnp.float32)
         )
         decay = nn.sigmoid(
@@ -153,7 +153,7 @@ class GatedRecurrence(nn.Module):
         assert segments.resets_BL is not None
         resets = segments.resets_BL[..., None]
         weight = jnp.where(resets, 1, root(-jnp.expm1(2 * log_a)))
-        u = weight * opened * x_BLD.astype(jnp.float32)
+        u = weight * input_gate * x_BLD.astype(jnp.float32)
         a = jnp.where(resets, 0, jnp.exp(log_a))
         if segments.padding_BL is not None:
             padding = segments.padding_BL[..., None]

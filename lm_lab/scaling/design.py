@@ -209,8 +209,8 @@ def _greedy(
     free = np.ones(len(grid), bool)
     while len(chosen) < most and (free & (prices <= left)).any():
         inverse = np.linalg.inv(information)
-        told = gradient @ inverse
-        gain = (told @ slope) ** 2 / (1 + np.sum(told * gradient, -1))
+        leverage = gradient @ inverse
+        gain = (leverage @ slope) ** 2 / (1 + np.sum(leverage * gradient, -1))
         score = np.where(free & (prices <= left), gain / (prices if by_cost else 1.0), -1.0)
         best = int(np.argmax(score))
         information += np.outer(gradient[best], gradient[best])

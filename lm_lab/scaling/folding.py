@@ -17,12 +17,12 @@ def folded(notes: Sequence[NoteT]) -> tuple[NoteT, ...]:
     many more there are.
     """
     kinds = [note.kind for note in notes]
-    told: list[NoteT] = []
+    kept: list[NoteT] = []
     for kind in dict.fromkeys(kinds):
         first, *others = [note for note in notes if note.kind == kind]
         if len(others) < MOST:
-            told += [first, *others]
+            kept += [first, *others]
             continue
         message = f"{first.message} (and {len(others)} more of this kind, to {others[-1].where})"
-        told.append(replace(first, message=message))
-    return tuple(told)
+        kept.append(replace(first, message=message))
+    return tuple(kept)

@@ -10,7 +10,7 @@ import pytest
 from lm_lab.data import splits, store
 from lm_lab.data.documents import Corpus
 from lm_lab.data.selection import Exact, Filter, Keep, Near
-from lm_lab.data.splits import LEFT_OUT, Rule, survey
+from lm_lab.data.splits import LEFT_OUT, Rule, scan
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import Document, UserError
 
@@ -32,7 +32,7 @@ def documents(**sides: list[str]) -> list[Document]:
 
 
 def sides_of(given: list[Document], **rule) -> list[str]:
-    found = survey(lambda: iter(given), Rule("documents", 0.2, **rule), "stream")
+    found = scan(lambda: iter(given), Rule("documents", 0.2, **rule), "stream")
     names = {**dict(enumerate(splits.SIDES)), LEFT_OUT: "out"}
     return [names[side] for side in found.sides.tolist()]
 

@@ -61,20 +61,20 @@ def _shapes(brackets: int, depth: int) -> list[list[int]]:
 def _openings(brackets: int, depth: int) -> np.ndarray:
     """The probability that the next bracket opens, f64[left, open], in uniform strings."""
     ways = _shapes(brackets, depth)
-    chances = np.zeros((brackets + 1, depth + 1))
+    probabilities = np.zeros((brackets + 1, depth + 1))
     for left in range(1, brackets + 1):
         for at in range(depth):
             if ways[left][at]:
-                chances[left, at] = ways[left - 1][at + 1] / ways[left][at]
-    return chances
+                probabilities[left, at] = ways[left - 1][at + 1] / ways[left][at]
+    return probabilities
 
 
 def _draw(config: Config, rng: np.random.Generator) -> Document:
-    chances = _openings(config.brackets, config.depth)
+    probabilities = _openings(config.brackets, config.depth)
     draws, kinds = rng.random(config.brackets), rng.integers(config.kinds, size=config.brackets)
     text, pending = [], []
     for number, (draw, kind) in enumerate(zip(draws, kinds)):
-        if draw < chances[config.brackets - number, len(pending)]:
+        if draw < probabilities[config.brackets - number, len(pending)]:
             pending.append(kind)
             text.append(OPENING[kind])
         else:

@@ -157,8 +157,8 @@ def _decisions(results: Results) -> list[str]:
             f"{agreeing} of {each.pairs} at {formatting.power(each.budget)} "
             f"({100 * each.share.value:.0f}{formatting.UNBROKEN}%{interval}"
         )
-        told = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
-        parts.append(f"{words}{told})")
+        apart = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
+        parts.append(f"{words}{apart})")
     return [
         "Whether a smaller budget foretells the order: pairs that stand as at "
         f"{formatting.power(results.decisions[0].target)} FLOPs are {formatting.listed(parts)}."
