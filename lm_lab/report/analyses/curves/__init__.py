@@ -80,7 +80,7 @@ def _figure(results: Results) -> Figure:
         "curves",
         f"{settings.metric} against {settings.against}",
         f"Held-out {settings.metric}, means over seeds. Bars: {formatting.percent(settings.level)} "
-        "intervals. Dashed: values to compare with.",
+        f"intervals.{' Dashed: values to compare with.' if settings.known else ''}",
         f"{settings.metric} against {settings.against}, a line an arm.",
         lambda: drawing.curves(results),
     )
@@ -88,10 +88,11 @@ def _figure(results: Results) -> Figure:
 
 def _table(results: Results) -> Table:
     settings = results.settings
-    header = ["arm", settings.against, settings.metric, "interval", "seeds", "chosen"]
+    header = ["arm", settings.against, settings.metric, "interval", "seeds"]
+    is_chosen = any(point.settings for point in results.points)
     return Table(
-        header,
-        [_row(point) for point in results.points],
+        [*header, *(["chosen"] if is_chosen else [])],
+        [_row(point)[: len(header) + is_chosen] for point in results.points],
         "Means over seeds, the best first.",
         sortable=True,
     )
