@@ -138,8 +138,20 @@ def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
 
 
 def unbox(tree: PyTree) -> PyTree:
-    """The tree without the boxes in which Linen keeps logical axes."""
-    return nn.meta.unbox(tree)
+    """The tree without the boxes in which Linen keeps logical axes.
+
+    Linen's own `unbox` would also constrain each value to the mesh of the context, which shapes
+    without a value have not; where arrays are to lie is said by `state_shardings`.
+    """
+
+    def value(leaf: Any) -> Any:
+        return unbox(leaf.unbox(apply_constraint=False)) if _is_box(leaf) else leaf
+
+    return jax.tree.map(value, tree, is_leaf=_is_box)
+
+
+def _is_box(node: Any) -> bool:
+    return isinstance(node, nn.Partitioned)
 
 
 def state_shardings(mesh: Mesh, boxed: TrainState) -> TrainState:
