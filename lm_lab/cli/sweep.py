@@ -23,7 +23,6 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from lm_lab import report
 from lm_lab.cli import arguments
@@ -59,7 +58,7 @@ def run(argv: list[str]) -> int:
     if DRY_RUN.value:
         check(DEVICE.value, SHARE.value)
         study = studies.load(paths[0])
-        dtype = ConfigDict(study.base).get("precision", {}).get("compute", "float32")
+        dtype = study.base.to_dict().get("precision", {}).get("compute", "float32")
         print("\n".join(describe_runs(study, pace(DEVICE.value, dtype, SHARE.value))))
         return 0
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
