@@ -83,6 +83,8 @@ class Family(NamedTuple, Generic[ConfigT]):
         None
     )  # the id with which a decoder begins
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
+    # whether its "cache" is a state of constant size, which may go on from window to window
+    is_recurrent: Callable[[ConfigT], bool] = lambda config: False
 
     def scope_of(self, config: ConfigT) -> Scope:
         """What the features of a model with these settings see."""
@@ -156,6 +158,8 @@ class Objective(NamedTuple, Generic[ConfigT]):
     # its answer to examples.context
     prompt: Callable[[ConfigT, Vocabulary, Examples], Inputs] | None = None
     text_likelihood: TextLikelihood[ConfigT] | None = None
+    # whether the inputs of a window end where those of the next in the text begin
+    reads_on: bool = False
     # whether a text is scored by hiding each of its tokens in turn (1910.14659)
     pseudo_likelihood: bool = False
 

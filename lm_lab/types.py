@@ -64,6 +64,8 @@ class Examples(NamedTuple):
     # the class (as a number) or the value of each row f32[B], or where rows are packed of each
     # segment f32[B P]: the p-th is that of segment p + 1
     labels: Array | None = None
+    # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
+    begins: Array | None = None
 
 
 class Inputs(NamedTuple):
@@ -109,6 +111,7 @@ class Document(NamedTuple):
     # of a preference: the prompt is `text`, the chosen answer `target`, the rejected one this
     rejected: str | None = None
     split: Side | None = None  # the side that the source assigns; None: the split's rule decides
+    group: str | None = None  # documents of a group go to one side; None: copies of a text do
 
 
 class Encoder(NamedTuple):

@@ -19,6 +19,7 @@ COMMANDS = {
     "sweep": "run a study and write its report",
     "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",
+    "status": "show how far a sweep is",
     "query": "ask SQL of the runs of sweeps",
     "forecasts": "count how many registered forecasts of held-out runs held",
     "data": "list and fetch the published data sets that configs read",

@@ -20,6 +20,7 @@ more.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -57,9 +58,8 @@ def run(argv: list[str]) -> int:
         )
     if DRY_RUN.value:
         check(DEVICE.value, SHARE.value)
-        study = studies.load(paths[0])
-        dtype = study.base.to_dict().get("precision", {}).get("compute", "float32")
-        print("\n".join(describe_runs(study, pace(DEVICE.value, dtype, SHARE.value))))
+        found = partial(pace, DEVICE.value, utilisation=SHARE.value)
+        print("\n".join(describe_runs(studies.load(paths[0]), found)))
         return 0
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     if WORKERS.value is not None:

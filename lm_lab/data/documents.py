@@ -21,6 +21,7 @@ FIELDS: dict[DataForm, tuple[str, ...]] = {
     "preferences": ("target", "rejected"),
 }
 FIELD_TYPES = {"target": str, "label": (int, float), "rejected": str}
+ABSENT = (None, None, None)
 
 
 class Corpus:
@@ -85,15 +86,15 @@ def _fault(document: Any, kind: DataForm) -> str | None:
         return "has a name or text that is no str"
     if document.split not in (None, *SIDES):
         return f"has the split {document.split!r}, and it must be {', '.join(SIDES)} or None"
+    if document.group is not None and not isinstance(document.group, str):
+        return f"has the group {document.group!r:.40}, and it must be text or None"
     for field in FIELDS[kind]:
         if not isinstance(value := getattr(document, field), FIELD_TYPES[field]):
             return f"has the {field} {value!r:.40}, and the source says that it provides {kind}"
-    extra = [] if kind != "stream" else [field for field in FIELD_TYPES if _given(document, field)]
-    return f"has a {extra[0]}, and the source says that it provides a stream" if extra else None
-
-
-def _given(document: Document, field: str) -> bool:
-    return getattr(document, field) is not None
+    if kind == "stream" and (document.target, document.label, document.rejected) != ABSENT:
+        extra = next(field for field in FIELD_TYPES if getattr(document, field) is not None)
+        return f"has a {extra}, and the source says that it provides a stream"
+    return None
 
 
 def digest(parts: Iterable[bytes | str]) -> str:

@@ -1,5 +1,6 @@
 """Downloads of published data sets from their origins, resumed where they broke off, verified."""
 
+import contextlib
 import http.client
 import urllib.error
 import urllib.parse
@@ -24,6 +25,7 @@ def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
     and the place, where the origin cannot be reached or gives other content.
     """
     root = folder() / wanted.name
+    absent = [each for each in (root, *root.parents) if not each.exists()]
     with explained(root, "write there"):
         root.mkdir(parents=True, exist_ok=True)
     missing = [each for each in wanted.files if not wanted.is_here(each)]
@@ -33,10 +35,24 @@ def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
             raise UserError(
                 f"{place}: not the content of {wanted.origin}; remove it and fetch again"
             )
-    with Lock(root / ".lock"), Progress(wanted.name, sum(each.bytes for each in missing)) as bar:
-        for each in missing:
-            _download(wanted, each, host, bar)
+    try:
+        total = sum(each.bytes for each in missing)
+        with Lock(root / ".lock"), Progress(wanted.name, total) as bar:
+            for each in missing:
+                _download(wanted, each, host, bar)
+    except UserError:
+        _remove_empty(absent)
+        raise
     return [wanted.place(each) for each in wanted.files]
+
+
+def _remove_empty(made: list[Path]) -> None:
+    """Removes folders that were made for a data set of which nothing came."""
+    with contextlib.suppress(OSError):
+        for each in made:
+            if [file.name for file in each.iterdir()] == [".lock"]:
+                (each / ".lock").unlink()
+            each.rmdir()
 
 
 def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progress) -> None:
@@ -46,7 +62,6 @@ def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progres
     path = "/".join(x for x in (wanted.repository, wanted.commit, wanted.folder, each.path) if x)
     address = f"{host}/{urllib.parse.quote(path)}"
     with explained(place, "write"):
-        place.parent.mkdir(parents=True, exist_ok=True)
         have = part.stat().st_size if part.exists() else 0
     try:
         if have < each.bytes:
@@ -73,7 +88,9 @@ def _append(address: str, part: Path, have: int, size: int, bar: Progress) -> No
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         resumed = have and answer.status == 206
         bar.add(have if resumed else 0)
-        with explained(part, "write"), part.open("ab" if resumed else "wb") as file:
-            while file.tell() < size and (data := answer.read(CHUNK)):
-                file.write(data)
-                bar.add(len(data))
+        with explained(part, "write"):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("ab" if resumed else "wb") as file:
+                while file.tell() < size and (data := answer.read(CHUNK)):
+                    file.write(data)
+                    bar.add(len(data))

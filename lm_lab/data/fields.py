@@ -45,6 +45,12 @@ class Fields:
     chosen: str | None = setting("of preferences, the field of the answer that is preferred", None)
     rejected: str | None = setting("of preferences, the field of the other answer", None)
 
+    group: str | None = setting(
+        "the field by which documents go to one side together, as an author or an article, where "
+        "the split is by hash; None: only copies of a text do",
+        None,
+    )
+
     def __post_init__(self) -> None:
         """Checks that the fields go together."""
         if self._given() not in FORMS:
@@ -91,7 +97,7 @@ class Fields:
     def names(self) -> tuple[str, ...]:
         """The names of all fields that are read."""
         texts = [name for value in self.texts.values() for name in _tuple(value)]
-        return tuple(dict.fromkeys([*texts, *_tuple(self.label)]))
+        return tuple(dict.fromkeys([*texts, *_tuple(self.label), *_tuple(self.group)]))
 
 
 def _tuple(name: Name | None) -> tuple[str, ...]:
@@ -124,19 +130,25 @@ class Maker:
                 if not text and names:
                     raise fault(key, f"{where()} has an empty {names[0]!r}; mend or leave it out")
             target, rejected = (*others, None)[:2]
-            return Document(name, first, target, rejected=rejected, split=split)
+            group = self._group(record, where)
+            return Document(name, first, target, rejected=rejected, split=split, group=group)
         if not first.strip():
             self._empty += 1
             self._first = self._first or where()
             return None
-        if self._form == "stream":
-            return Document(name, first, split=split)
-        return Document(name, first, label=self._label(record, where), split=split)
+        label = self._label(record, where) if self._form == "labelled" else None
+        return Document(name, first, label=label, split=split, group=self._group(record, where))
 
     def report(self) -> None:
         """Says on stderr how many records had no text, and where the first is."""
         if self._empty:
             say_once(f"{self._empty} records without text are left out, first {self._first}")
+
+    def _group(self, record: Mapping[str, Any], where: Callable[[], str]) -> str | None:
+        if self._fields.group is None:
+            return None
+        value = _value(record, self._fields.group, "group", where)
+        return None if value is None else str(value)
 
     def _label(self, record: Mapping[str, Any], where: Callable[[], str]) -> float:
         assert self._fields.label is not None

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from lm_lab import registry
+from lm_lab.data.contiguous import ContiguousBatches, contiguous_batches, own_rows
 from lm_lab.data.documents import SOURCE
 from lm_lab.data.gathering import windows
 from lm_lab.data.orders import Order, endless
@@ -195,14 +196,23 @@ class Dataset(NamedTuple):
 
 
 def cut(
-    config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
+    config: Config,
+    split: Split,
+    *,
+    window: int,
+    stride: int,
+    batch_size: int,
+    seed: int,
+    contiguous: bool = False,
 ) -> "AnyBatches":
-    """Shuffled batches of a split: windows of its stream, or its records as they are. Raises
-    UserError.
+    """Batches of a split: windows of its stream, shuffled, or its records as they are. With
+    `contiguous` each row reads on from batch to batch. Raises UserError.
     """
     training = split.name == "train"
     # sources of a mixture may have fewer rows than a batch; the test is read to its last token
     least = 1 if split.name == "test" or (training and split.label) else batch_size
+    if contiguous:
+        return _contiguous(split, window, stride, batch_size, least)
     if split.records is None and training and config.packing == "fit":
         assert split.folder is not None
         return packed_batches(
@@ -246,11 +256,25 @@ def cut(
     )
 
 
+def _contiguous(
+    split: Split, window: int, stride: int, batch_size: int, least: int
+) -> ContiguousBatches:
+    return contiguous_batches(
+        split.tokens,
+        split.bytes_of,
+        split.end_of_document if split.isolate_documents else None,
+        window=window,
+        stride=stride,
+        windows=_windows(split, window, stride, least),
+        batch_size=batch_size,
+    )
+
+
 def eval_set(heldout: "AnyBatches", most_batches: int) -> Examples:
     """The batches of an evaluation [steps B ...]: the first ones of a stream, or every record
     once.
     """
-    if not isinstance(heldout, Batches):
+    if isinstance(heldout, RecordBatches):
         rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
         return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
@@ -350,8 +374,15 @@ def batches(
     windows than `least` (default: those of a batch).
     """
     stride = max(window - 1, 1) if stride is None else stride
+    windows = _windows(split, window, stride, batch_size if least is None else least)
+    rows = own_rows(batch_size, host_count)
+    order = endless(windows, seed if shuffle else None)
+    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+
+
+def _windows(split: Split, window: int, stride: int, least: int) -> int:
+    """How many windows a side's stream fills. Raises UserError for fewer than `least`."""
     windows = max(0, (len(split.tokens) - window) // stride + 1)
-    least = batch_size if least is None else least
     if windows < least and split.name != "test":
         whose = f" of {split.key}" if split.label else ""
         raise UserError(
@@ -360,14 +391,7 @@ def batches(
             f"and a batch needs {least}; lower config.data.length or "
             "config.train.batch_size, or give more text"
         )
-    if batch_size % host_count:
-        raise UserError(
-            f"config.train.batch_size: {batch_size} rows do not divide among {host_count} "
-            "hosts; change it"
-        )
-    rows = batch_size // host_count
-    order = endless(windows, seed if shuffle else None)
-    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+    return windows
 
 
-AnyBatches = Batches | RecordBatches | PackedBatches
+AnyBatches = Batches | RecordBatches | PackedBatches | ContiguousBatches

@@ -17,12 +17,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lm_lab.data.contiguous import ends_of
 from lm_lab.data.gathering import parts, ranges, rows_of
 from lm_lab.data.orders import Order, endless
 from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
-
-AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
 
 
 class Plan(NamedTuple):
@@ -164,9 +163,7 @@ def parts_of(
     """(first token i64[n], number of tokens i64[n]) of the parts of all documents: windows that
     begin every `stride` tokens, the last one shorter.
     """
-    blocks = range(0, len(tokens), AT_ONCE)
-    ends = [n + np.flatnonzero(tokens[n : n + AT_ONCE] == end_of_document) for n in blocks]
-    stops = np.concatenate([np.empty(0, np.int64), *ends]) + 1
+    stops = ends_of(tokens, end_of_document) + 1
     if len(tokens) and (not len(stops) or stops[-1] < len(tokens)):
         stops = np.append(stops, len(tokens))  # a text whose end is held out ends within a document
     starts = np.concatenate([[0], stops[:-1]])[: len(stops)]

@@ -43,6 +43,13 @@ class PublishedSet(NamedTuple):
         return place.is_file() or place.with_name(f"{place.name}.gz").is_file()
 
 
+BY_HAND = {
+    "penn_treebank": "the Penn Treebank (LDC99T42, licensed) as Mikolov prepared it, "
+    "simple-examples/data of his RNNLM toolkit"
+}
+"""Data sets that are not fetched, and where a person finds them."""
+
+
 @functools.cache
 def sets() -> dict[str, PublishedSet]:
     """All data sets, by name."""
@@ -65,6 +72,8 @@ def origin(path: Path) -> str:
     """The end of an error about a missing path: where the published data set comes from, or ""."""
     root = folder()
     name = path.relative_to(root).parts[0] if path.is_relative_to(root) and path != root else None
+    if name in BY_HAND:
+        return f", from {BY_HAND[name]}; put it there, or set LM_LAB_DATA"
     if name not in sets():
         return ""
     return (

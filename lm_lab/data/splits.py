@@ -60,7 +60,8 @@ class Facts(NamedTuple):
     """What the first reading of a source stores of a document."""
 
     sha256: bytes  # of all its content
-    text_sha256: bytes  # of its text alone: pairs with one source go to one split
+    # of its group, or of its text alone: groups, and pairs with one source, go to one split
+    text_sha256: bytes
     bytes: int
     side: int  # the split that the source states, an index of SIDES, or UNSTATED
 
@@ -108,7 +109,7 @@ class DocumentInfo:
 
     @property
     def text_sha256(self) -> np.ndarray:
-        """SHA-256 of the texts, u8[n, 32]."""
+        """SHA-256 of the groups, or of the texts of documents without one, u8[n, 32]."""
         return np.frombuffer(bytes(self._text_sha256), np.uint8).reshape(-1, DIGEST)
 
     @property
@@ -148,7 +149,7 @@ def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
     """The facts of every document, and its split. Documents left out by the filter or as copies are
     counted on stderr. Raises UserError for an empty split.
     """
-    info, counts, read = DocumentInfo(), Counter[str](), array("b")
+    info, counts, read, grouped = DocumentInfo(), Counter[str](), array("b"), False
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
     with contextlib.ExitStack() as stack:
         copies = Copies(rule.duplicates, stack) if finds else None
@@ -159,6 +160,7 @@ def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
             fault = rule.filter.fault(content_of(document)) if filters else None
             counts.update([fault] if fault else [])
             read.append(fault is None)
+            grouped |= document.group is not None
             if copies is not None and fault is None:
                 copies.add(content_of(document))
             progress.add(facts.bytes)
@@ -167,7 +169,7 @@ def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
             counts.update(_leave_out(copies, sides))
         if rule.train_documents is not None:
             counts.update(_keep_few(info, sides, rule.train_documents))
-    if not finds and (leaked := _leaked(info, sides, kind)):
+    if not finds and (leaked := _leaked(info, sides, kind, grouped)):
         print(
             f"{leaked:,} training documents are also in the held-out text or the test; "
             "config.data.duplicates='exact' leaves them out",
@@ -227,9 +229,10 @@ def _keep_few(info: DocumentInfo, sides: np.ndarray, count: int) -> Counter[str]
     return Counter(beyond_train_documents=len(beyond))
 
 
-def _leaked(info: DocumentInfo, sides: np.ndarray, kind: DataForm) -> int:
+def _leaked(info: DocumentInfo, sides: np.ndarray, kind: DataForm, grouped: bool) -> int:
     """How many training documents are byte for byte also held out or in the test."""
-    hashes = info.text_sha256 if kind in ("stream", "labelled") else info.sha256
+    by_text = kind in ("stream", "labelled") and not grouped
+    hashes = info.text_sha256 if by_text else info.sha256
     heads = hashes[:, :8].copy().view("<u8")[:, 0]
     return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
 
@@ -242,6 +245,8 @@ def facts_of(document: Document) -> Facts:
     rejected = [] if document.rejected is None else [document.rejected.encode()]
     if document.target is not None or document.label is not None:
         sha256 = bytes.fromhex(digest([data, target, repr(document.label), *rejected]))
+    if document.group is not None:
+        text = hashlib.sha256(b"group " + document.group.encode()).digest()
     side = UNSTATED if document.split is None else SIDES.index(document.split)
     return Facts(sha256, text, len(data) + len(target) + sum(map(len, rejected)), side)
 

@@ -1,6 +1,7 @@
 """Tokenizes documents into the files of a token store, one file for each split."""
 
 import contextlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -140,7 +141,8 @@ class StoreFiles:
         listed: list[str] = []
         for document, facts, side, ids in zip(*batch.read[:3], batch.ids):
             name = streams[side].name
-            places = np.cumsum([ends[name], *(len(part) + 1 for part in ids)]).tolist()
+            sizes = (len(part) + 1 for part in ids)
+            places = list(itertools.accumulate(sizes, initial=ends[name]))
             listed.append(json.dumps(_listed(document, facts, name, places)) + "\n")
             self._add_record(document, side, places)
             parts[name] += [array for part in ids for array in (part, end)]

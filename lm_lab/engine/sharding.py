@@ -132,6 +132,11 @@ def _is_spec(node: Any) -> bool:
     return isinstance(node, P)
 
 
+def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
+    """An array [B ...] in a box that says so: it is split over devices as the batch is."""
+    return nn.LogicallyPartitioned(leaf, ("batch", *(None,) * (leaf.ndim - 1)))
+
+
 def unbox(tree: PyTree) -> PyTree:
     """The tree without the boxes in which Linen keeps logical axes."""
     return nn.meta.unbox(tree)

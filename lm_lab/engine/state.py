@@ -34,12 +34,13 @@ class Slot(NamedTuple):
     """A tree in the state beside parameters and optimizer state, and how it is updated, saved,
     shared and evaluated.
 
-    Its leaves keep the logical axes of the parameters that they are made from, and are sharded like
-    those.
+    Its leaves are sharded by their logical axes: those of the parameters that they are made from,
+    or those of rows (sharding.of_rows).
     """
 
     init: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen parameters) -> the tree at step 0
-    # (tree, state after the step) -> the tree after the step; None: it never changes
+    # (tree, state after the step) -> the tree after the step; None: it never changes, or the step
+    # writes it (engine/carry.py)
     update: Callable[[PyTree, TrainState], PyTree] | None = None
     saved: bool = True  # in checkpoints; otherwise `init` makes it again when a run resumes
     shared: bool = (

@@ -10,6 +10,7 @@ import optax
 from jax import Array, lax
 
 from lm_lab.adapters import none
+from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -22,7 +23,8 @@ from lm_lab.types import (
     UserError,
 )
 
-Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
+# (params, batch, key, frozen, carry) -> (gradient of the summed loss, sums, the carry behind it)
+Gradients = Callable[..., tuple[PyTree, Sums, PyTree]]
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
 Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
 How = Literal["map", "vmap"]
@@ -30,27 +32,40 @@ WHOLE = none.make(none.Config())
 
 
 def gradients(
-    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
+    model: Any,
+    objective: ObjectiveFunctions,
+    compute: str,
+    adapter: AdapterFunctions = WHOLE,
+    form: Carry = NOTHING,
 ) -> Gradients:
-    """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
-    in dtype `compute`.
+    """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, sums, the
+    recurrent state behind the batch), with products in dtype `compute`.
 
     Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
     (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
+    `carry` is a state of this form; no gradient flows into it.
     """
 
-    def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
+    def summed(
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree, carry: PyTree
+    ) -> tuple[Array, tuple[Sums, PyTree]]:
         variables = adapter.variables(params, frozen, compute)
-        logits, sown = model.apply(
-            variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"]
+        logits, after, sown = form.apply(
+            model, variables, batch.inputs, carry, rngs={"dropout": key}, mutable=["losses"]
         )
         sums = objective.loss(logits, batch)
         _check_sums(sums)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
-        return sums["nll"] + sums.get("penalty", 0.0), sums
+        return sums["nll"] + sums.get("penalty", 0.0), (sums, after)
 
-    return jax.grad(summed, has_aux=True)
+    def gradient(
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
+    ) -> tuple[PyTree, Sums, PyTree]:
+        found, (sums, after) = jax.grad(summed, has_aux=True)(params, batch, key, frozen, carry)
+        return found, sums, after
+
+    return gradient
 
 
 def _check_sums(sums: Sums) -> None:
@@ -75,17 +90,27 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
         return gradient
 
     def accumulated(
-        params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()
-    ) -> tuple[PyTree, Sums]:
-        split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
+    ) -> tuple[PyTree, Sums, PyTree]:
+        split, parts = jax.tree.map(
+            lambda x: x.reshape(microbatches, -1, *x.shape[1:]), (batch, carry)
+        )
         keys = jax.random.split(key, microbatches)
-        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)), frozen)
+
+        def part_of(part: tuple[Batch, Array, PyTree]) -> tuple[tuple[PyTree, Sums], PyTree]:
+            own, key, carry = part
+            found, sums, after = gradient(params, own, key, frozen, carry)
+            return (found, sums), after
+
+        one = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], (split, keys, parts)))[0]
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
 
-        def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, gradient(params, *part, frozen)), None
+        def add(total: PyTree, part: tuple[Batch, Array, PyTree]) -> tuple[PyTree, PyTree]:
+            found, after = part_of(part)
+            return jax.tree.map(jnp.add, total, found), after
 
-        return lax.scan(add, zeros, (split, keys))[0]
+        (found, sums), after = lax.scan(add, zeros, (split, keys, parts))
+        return found, sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)
 
     return accumulated
 
@@ -107,7 +132,8 @@ def train_step(
         key = jax.random.fold_in(jax.random.key(state.hyper["seed"]), state.step)
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
-        grads, sums = gradient(state.params, batch, dropout, state.slots[FROZEN])
+        carry = begun(state.slots.get(CARRY, NOTHING.one), examples.begins)
+        grads, sums, carry = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
         # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
@@ -118,7 +144,8 @@ def train_step(
         # The update is computed in float32 and stored in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
-        after = TrainState(state.step + 1, params, opt_state, state.hyper, state.slots)
+        kept = {**state.slots, CARRY: carry} if carry else state.slots
+        after = TrainState(state.step + 1, params, opt_state, state.hyper, kept)
         metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
         return _update_slots(after, slots), metrics
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from lm_lab.contracts import Likelihood, TextModel
-from lm_lab.evaluation import greedy, rows, scoring
+from lm_lab.evaluation import greedy, reading_on, rows, scoring
 from lm_lab.evaluation.rows import Row, Score, Shape
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.types import Examples, Inputs, PyTree, UserError
@@ -25,6 +25,7 @@ def text_models(run: TextRun) -> Asked:
     batch.
     """
     program = cache(partial(scoring.program, run))
+    whole = cache(partial(reading_on.program, run)) if run.reads_on else program
     writer, head = greedy.Writer(run), _head(run)
 
     def model(params: PyTree) -> TextModel:
@@ -39,9 +40,9 @@ def text_models(run: TextRun) -> Asked:
             require(run, ["texts"], "likelihoods of whole texts")
             if not joined:
                 ids = run.codec.encode_batch(texts)
-                return [_total(found) for found in token_scores(run, program(), params, ids)]
+                return [_total(found) for found in token_scores(run, whole(), params, ids)]
             ids = run.codec.encode("".join(texts))
-            (found,) = token_scores(run, program(), params, [ids])
+            (found,) = token_scores(run, whole(), params, [ids])
             return _by_text(run, texts, ids, found)
 
         def write(prompts: Sequence[str], new_tokens: int, until: Sequence[str]) -> list[str]:
@@ -57,10 +58,23 @@ def text_models(run: TextRun) -> Asked:
     return model
 
 
+def whole_program(run: TextRun) -> rows.Program:
+    """The compiled program of `token_scores`."""
+    return reading_on.program(run) if run.reads_on else scoring.program(run)
+
+
 def token_scores(
     run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
 ) -> Iterator[Score]:
     """The scores of all tokens of whole texts, given as ids; each token is scored once."""
+    if run.reads_on:
+        return reading_on.scores(run, program, params, iter(texts))
+    return _behind_windows(run, program, params, texts)
+
+
+def _behind_windows(
+    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
+) -> Iterator[Score]:
     pseudo = run.kind.pseudo_likelihood
     limits = run.limits if pseudo else (run.given, run.judged)
     shape = Shape(run.rows, limits, left=not pseudo, fixed=True)

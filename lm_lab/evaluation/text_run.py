@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lm_lab.contracts import Ability, Model, Objective
+from lm_lab.engine.carry import NOTHING, Carry
 from lm_lab.types import Codec, ObjectiveFunctions, Scope, UserError, Vocabulary
 
 LONGEST = 2**20  # tokens of a target, where nothing limits them
@@ -31,6 +32,12 @@ class TextRun(NamedTuple):
         [str], str
     ]  # text -> the text in the form that sources of pairs had in training
     stride: int | None = None  # tokens from one window to the next; None: the objective's
+    carry: Carry = NOTHING  # the form of the state that is carried through a whole text
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether whole texts are read in one pass, from window to window."""
+        return bool(self.carry.one)
 
     @property
     def of_pairs(self) -> bool:

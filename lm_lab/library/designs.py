@@ -18,7 +18,6 @@ from lm_lab.sweeps.study import Study
 from lm_lab.train import trust
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
-from lm_lab.values import table_value
 
 RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
 SHOWN = 2  # cautions at a launch
@@ -44,9 +43,10 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     return lines + analysis.designer.describe(sized, settings, assumed)
 
 
-def describe_runs(study: Study, found: Pace) -> list[str]:
+def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     """A line for each planned run: what it varies, its parameters, tokens, FLOPs, the bytes of its
-    train state (parameters, gradients, optimizer) and its time; then their sums.
+    train state (parameters, gradients, optimizer) and its time; then their sums. `pace` takes the
+    dtype of products.
 
     Every run is resolved and counted; none begins, and nothing is written but token stores and
     vocabularies in the cache. Raises UserError for a point that is wrong.
@@ -54,16 +54,10 @@ def describe_runs(study: Study, found: Pace) -> list[str]:
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     planned = store.plan(study, resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
-    sizes = count_here(planned)
+    sizes, found = count_here(planned), pace(planned[0].config["precision"]["compute"])
     lines = [[*RUN_COLUMNS, "varied"]]
-    same = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
-    for run in planned:
-        varied = [
-            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
-            for key, value in run.overrides.items()
-            if str((key, value)) not in same
-        ]
-        lines.append([run.name, *_shown(sizes[run.name], found), ", ".join(varied)])
+    words = store.varied(planned)
+    lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]
     flops = sum(own.get("flops", 0) for own in sizes.values())
     whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
     return [*aligned(lines), f"{study.name}: {len(planned)} runs, {whole} ({found.words})"]

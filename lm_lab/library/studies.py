@@ -24,7 +24,7 @@ from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.launch import MakeRunner, Summary, launch
+from lm_lab.sweeps.launch import MakeRunner, Summary, launch, refresh
 from lm_lab.sweeps.study import Study
 from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
@@ -70,11 +70,13 @@ class Sweep:
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
         with trusting(self.trust):
+            refresh(self.directory)
             return report.figures(self.directory)
 
     def report(self) -> Path:
         """Writes report.html with its figures; the path."""
         with trusting(self.trust):
+            refresh(self.directory)
             return report.write(self.directory)
 
 

@@ -319,4 +319,5 @@ FAMILY = Family(
     Model,
     scope="causal",
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    is_recurrent=lambda cfg: cfg.groups[0] == 0,
 )

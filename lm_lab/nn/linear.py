@@ -6,6 +6,7 @@ A kernel is stored in the parameters' dtype and used in the dtype of its input. 
 models need not know of adapters.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -55,9 +56,24 @@ def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
+def uniform(limit: float) -> Any:
+    """An initializer that draws from U(-limit, limit)."""
+    return partial(jax.random.uniform, minval=-limit, maxval=limit)
+
+
+def _kernel_init(scale: float, limit: float | None) -> Any:
+    if limit is not None:
+        return uniform(limit)
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "normal")
+
+
+def _bias_init(limit: float | None) -> Any:
+    return nn.initializers.zeros if limit is None else uniform(limit)
+
+
 class Linear(nn.Module):
     """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0,
-    scale^2 / in).
+    scale^2 / in), or with `limit` from U(-limit, limit), and the bias as well.
     """
 
     features: int
@@ -67,16 +83,18 @@ class Linear(nn.Module):
     part: Part = (
         "other"  # the part of the model; unused for a readout and a router, whose role says it
     )
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
         kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            y += bias_param(self, self.features, AXES[self.role][1], part).astype(x.dtype)
+            first, axis = _bias_init(self.limit), AXES[self.role][1]
+            y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
 
 
@@ -89,10 +107,11 @@ class Kernel(nn.Module):
     role: KernelRole
     scale: float = 1.0
     part: Part = "other"
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         role, shape = Role("kernel", self.part), (inputs, self.features)
         kernel = _param(self, "kernel", role, init, AXES[self.role], shape)
         return _adapted_kernel(self, kernel).astype(dtype)
@@ -212,17 +231,19 @@ _lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
 
 
 class Embedding(nn.Module):
-    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the
-    head.
+    """A table f32[rows, features] drawn from N(0, scale^2 / features), or with `limit` from
+    U(-limit, limit), read by row or, tied, as the head.
     """
 
     rows: int
     features: int
     scale: float = 1.0
     part: Part = "embedding"
+    limit: float | None = None
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.scale * self.features**-0.5)
+        init = init if self.limit is None else uniform(self.limit)
         role, shape = Role("embedding", self.part), (self.rows, self.features)
         self.embedding = _param(self, "embedding", role, init, ("vocab", "width"), shape)
 
@@ -239,10 +260,12 @@ class OutputBias(nn.Module):
     """The bias of a head that is the embedding's transpose: [... V] -> [... V]."""
 
     features: int
+    limit: float | None = None  # as a Linear's
 
     @nn.compact
     def __call__(self, logits: Array) -> Array:
-        return logits + bias_param(self, self.features, "vocab", "head").astype(logits.dtype)
+        bias = bias_param(self, self.features, "vocab", "head", init=_bias_init(self.limit))
+        return logits + bias.astype(logits.dtype)
 
 
 def scale_param(module: nn.Module, features: int) -> Array:

@@ -16,7 +16,7 @@ from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
-from lm_lab.nn.linear import Kernel, Linear, bias_param, gather
+from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, uniform
 from lm_lab.nn.segments import SegmentInfo
 from lm_lab.types import UserError
 
@@ -43,24 +43,26 @@ class Recurrent(nn.Module):
     bias: bool
     kernel: Implementation
     reverse: bool = False
+    limit: float | None = None  # parameters begin from U(-limit, limit); None: as the bricks do
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         size, cell = self.features, CELLS[self.cell]
         marks = self._marks(segments)
         uses_cache = is_decoding(self) and not self.reverse
-        state_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="state")(
+        gates = (cell.gates * size, "expand")
+        state_kernel = Kernel(*gates, part="recurrent", limit=self.limit, name="state")(
             size, x_BLD.dtype
         )
         biases = self._biases(cell)
         if self._is_fused(x_BLD.dtype, marks) and not uses_cache:
-            input_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="input")(
+            input_kernel = Kernel(*gates, part="recurrent", limit=self.limit, name="input")(
                 x_BLD.shape[-1], x_BLD.dtype
             )
             return fused(self.reverse, x_BLD, input_kernel, state_kernel, biases[0])
         # Time becomes the leading axis before the product, as the stream is narrower than the
         # gates.
-        x_LBG = Linear(cell.gates * size, "expand", part="recurrent", name="input")(
+        x_LBG = Linear(*gates, part="recurrent", limit=self.limit, name="input")(
             x_BLD.swapaxes(0, 1)
         )
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
@@ -106,12 +108,13 @@ class Recurrent(nn.Module):
             return ()
         size = self.features
         ones = jnp.zeros(cell.gates * size).at[size : 2 * size].set(self.cell == "lstm")
-        gates = bias_param(self, cell.gates * size, "inner", "recurrent", init=lambda *_: ones)
-        return (
-            (gates, bias_param(self, size, "inner", "recurrent", "candidate_bias"))
-            if self.cell == "gru"
-            else (gates,)
-        )
+        drawn = None if self.limit is None else uniform(self.limit)
+        made = partial(bias_param, self, axis="inner", part="recurrent")
+        gates = made(features=cell.gates * size, init=drawn or (lambda *_: ones))
+        if self.cell != "gru":
+            return (gates,)
+        zeros = drawn or nn.initializers.zeros
+        return gates, made(features=size, name="candidate_bias", init=zeros)
 
 
 def fused(

@@ -67,4 +67,5 @@ OBJECTIVE = Objective(
     scope="causal",
     window=window,
     text_likelihood=TextLikelihood(given, judged),
+    reads_on=True,
 )

@@ -128,12 +128,16 @@ def render(
     report: Report,
     folder: Path,
     runs: Mapping[str, About] = MappingProxyType({}),
+    *,
+    kicker: str = "Study report",
+    refresh: float | None = None,
 ) -> str:
     """Renders the page; figures are saved into `folder` and embedded as SVG.
 
-    `runs` says what is shown of the runs that points are made of, by name.
+    `runs` says what is shown of the runs that points are made of, by name. A browser loads the page
+    again after `refresh` seconds.
     """
-    parts = [f'<p class="kicker">Study report</p>\n<h1 dir="auto">{escape(name)}</h1>']
+    parts = [f'<p class="kicker">{escape(kicker)}</p>\n<h1 dir="auto">{escape(name)}</h1>']
     parts.append(f'<p class="question" dir="auto">{escape(question)}</p>')
     parts.append(_answer(report))
     items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
@@ -147,7 +151,8 @@ def render(
     template = string.Template(
         resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8")
     )
-    return template.substitute(title=escape(name), body="\n".join(parts))
+    head = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh:g}">'
+    return template.substitute(title=escape(name), head=head, body="\n".join(parts))
 
 
 def remove_stale(path: Path, page: str) -> None:

@@ -148,6 +148,20 @@ def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
                     )
 
 
+def refresh(directory: Path) -> None:
+    """Writes results.csv where runs have ended since it was written, or it is not there: also while
+    the launch goes on. A table whose runs are gone stays as it is. Raises UserError.
+    """
+    table = directory / "results.csv"
+    ended = [
+        path.stat().st_mtime
+        for run in read_sweep(directory).runs
+        if (path := run_directory(directory, run.name) / "result.json").is_file()
+    ]
+    if ended and not (table.is_file() and table.stat().st_mtime >= max(ended)):
+        _gather(directory)
+
+
 def _gather(directory: Path) -> list[Row]:
     rows = collect(directory)
     write_table(directory, rows)

@@ -22,6 +22,7 @@ from lm_lab.train.sections import (
     spec,
 )
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
 Config = dict[str, Any]
 Resolve = Callable[[Point], Config]
@@ -31,6 +32,21 @@ Resolve = Callable[[Point], Config]
 def describe(overrides: Point) -> str:
     """A point in one line: "model.width=16, seed=0"."""
     return ", ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
+
+
+def varied(planned: Sequence[Planned]) -> dict[str, str]:
+    """What tells each run from others, in one line by its name: overrides that all share are left
+    out, and numbers have five digits.
+    """
+    shared = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
+    return {
+        run.name: ", ".join(
+            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
+            for key, value in run.overrides.items()
+            if str((key, value)) not in shared
+        )
+        for run in planned
+    }
 
 
 def plan(study: Study, resolve: Resolve) -> list[Planned]:

@@ -80,6 +80,7 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
         stops=tuple(dict.fromkeys([task.tokenizer.end_of_document, *ends])),
         as_source=partial(_as_source, task),
         stride=experiment.evaluation.stride,
+        carry=task.carry,
     )
 
 

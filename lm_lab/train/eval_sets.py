@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lm_lab.data.contiguous import ContiguousBatches
 from lm_lab.data.loader import AnyBatches, batched
 from lm_lab.data.mixture import together
 from lm_lab.types import Examples, Sums
@@ -32,11 +33,12 @@ class WholeTest(NamedTuple):
 
     def chunks(self) -> Iterator[Examples]:
         """All rows in order [n B ...], in parts of one shape; the last part is filled up with empty
-        rows.
+        rows. Rows that read on are one part, because a state is carried through it.
         """
         size = self.rows.batch_size
         batches = math.ceil(self.rows.every_row() / size)
-        part = min(TEST_BATCHES, batches)
+        reads_on = isinstance(self.rows, ContiguousBatches)
+        part = batches if reads_on else min(TEST_BATCHES, batches)
         for first in range(0, batches, part):
             yield batched(self.rows.once(first * size, part * size), size)
 

@@ -52,6 +52,11 @@ class TrainConfig:
     initial: str | None = setting(
         "directory of the run whose parameters this one starts with", None
     )
+    carry_state: bool = setting(
+        "whether a recurrent state goes on from window to window, and gradients end with each: a "
+        "row of the batches reads a part of the text of its own, in every epoch from its beginning",
+        False,
+    )
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting(
         "steps in one call of the compiled program", 10, low=1, high=2**16

@@ -56,5 +56,7 @@ def open_judge(directory: Path, task: Task) -> Judge:
             f"Each token was given all others of its window of {run.window}: no likelihood of the "
             "text (1910.14659).",
         )
+    if run.reads_on:
+        return Judge(cost, "", "Each token was given all of the text before it, by the state.")
     given = f"the {run.given} to {run.window - 1} before it, as far as the text reaches."
     return Judge(cost, "", f"Each token was given {given}")

@@ -15,6 +15,7 @@ from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
+from lm_lab.engine.carry import CARRY
 from lm_lab.engine.program import evaluate_slots
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
@@ -64,18 +65,20 @@ def hyper_of(experiment: Experiment) -> Hyper:
     return {"seed": jnp.uint32(experiment.seed), **numbers}
 
 
-def slots_of(experiment: Experiment) -> Slots:
+def slots_of(task: Task) -> Slots:
     """The slots of the state. Runs that start from the parameters of another run share their frozen
     parameters.
     """
-    slots = {FROZEN: frozen_slot(shared=experiment.train.initial is not None)}
-    return slots | ({} if experiment.train.average_decay is None else {AVERAGE: average_slot()})
+    train = task.experiment.train
+    slots = {FROZEN: frozen_slot(shared=train.initial is not None)}
+    slots |= {} if train.average_decay is None else {AVERAGE: average_slot()}
+    return slots | ({CARRY: task.carry.slot(train.batch_size)} if train.carry_state else {})
 
 
 def assemble(task: Task) -> Program:
     """The program of a task. Raises UserError where the run is shorter than one call."""
     experiment, adapter = task.experiment, task.adapter
-    slots = slots_of(experiment)
+    slots = slots_of(task)
     hyper = hyper_of(experiment)
     draw, begin = _draw(task), _begin(task, slots)
     drawn = jax.eval_shape(draw, hyper, {})
@@ -90,6 +93,7 @@ def assemble(task: Task) -> Program:
         experiment.precision.compute,
         adapter,
         experiment.train.selection_batches,
+        task.carry,
     )
     chosen = task.family.experts_per_token(experiment.model.settings)
     groups = _groups(drawn, state, chosen)
@@ -100,7 +104,7 @@ def assemble(task: Task) -> Program:
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter
+        task.model, task.eval_objectives, experiment.precision.compute, adapter, form=task.carry
     )
     test = evaluate_slots(whole, slots) if experiment.train.selection_batches else evaluate
     sizes = (steps, flops_per_step, targets, groups, per_token)
@@ -114,7 +118,7 @@ def assemble(task: Task) -> Program:
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
     """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
-    gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
+    gradient = gradients(model, objective, experiment.precision.compute, task.adapter, task.carry)
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
@@ -181,7 +185,8 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
     shape, data = (rows, task.window[0]), task.experiment.data
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
-    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
+    begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
+    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments, begins=begins)
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
@@ -194,7 +199,7 @@ def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step in the mathematical sense: plain attention, nothing recomputed."""
     experiment = task.experiment
     reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
-    slots, decays = slots_of(experiment), decay_mask(state.params)
+    slots, decays = slots_of(task), decay_mask(state.params)
     step = _step(reference, task.reference_model, slots, 1, decays)
     return flops.count(
         step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)

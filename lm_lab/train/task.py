@@ -17,6 +17,7 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed, mix
 from lm_lab.data.text import Text, Texts
 from lm_lab.data.weights import row_plan
+from lm_lab.engine.carry import NOTHING, Carry, carry_of
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
@@ -73,6 +74,15 @@ class Task:
     def reference_model(self) -> Model:
         """The same model in plain operations: no fused kernel, nothing recomputed."""
         return self._headed(self.family.Model(reference(self.experiment.model.settings)))
+
+    @cached_property
+    def carry(self) -> Carry:
+        """The form of the recurrent state that goes on from window to window, empty where
+        config.train.carry_state is off.
+        """
+        if not self.experiment.train.carry_state:
+            return NOTHING
+        return carry_of(self.reference_model, self.experiment.precision.compute)
 
     @cached_property
     def dataset(self) -> loader.Dataset:
@@ -162,6 +172,7 @@ class Task:
             stride=stride,
             batch_size=rows or self.experiment.train.batch_size,
             seed=seed,
+            contiguous=self.experiment.train.carry_state,
         )
 
     def examples(self, step: int) -> Examples:
@@ -204,7 +215,7 @@ class Task:
     @cached_property
     def _evaluate(self) -> Callable[..., Sums]:
         compute = self.experiment.precision.compute
-        return jax.jit(likelihood(self.model, self.objective, compute))
+        return jax.jit(likelihood(self.model, self.objective, compute, form=self.carry))
 
     def _headed(self, model: Model) -> Model:
         head = self.objective_kind.head
@@ -247,6 +258,8 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
     adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
     vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model.settings))
     experiment, values = _with_vocabulary(experiment, values, kind, vocabulary)
+    if experiment.train.carry_state:
+        _check_carry(experiment, family, kind)
     length = experiment.data.length
     made = kind.make(experiment.objective.settings, length, vocabulary)
     objective = checked.objective(experiment.objective.name, made)
@@ -308,6 +321,26 @@ def _other_objective(
     other = registry.load("objectives", name, "config.train.also_evaluate")
     settings = complete(other, other.Config(), family, experiment.model.settings, where)
     own = window_of(kind, experiment.objective.settings, length)
-    if other.consumes != kind.consumes or window_of(other, settings, length) != own:
+    windows = window_of(other, settings, length)
+    reads = (other.consumes, windows, other.reads_on or not experiment.train.carry_state)
+    if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))
+
+
+def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> None:
+    """Raises UserError for a run that has no state to carry, or no text that reads on."""
+    name, data = experiment.model.name, experiment.data
+    if not family.is_recurrent(experiment.model.settings):
+        fault = f"config.model.family {name!r}, with these settings, keeps no recurrent state"
+    elif not kind.reads_on:
+        fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
+    elif data.sources:
+        fault = "config.data.sources is a mixture, whose rows change their text from step to step"
+    elif data.packing != "cut":
+        fault = f"config.data.packing {data.packing!r} puts documents in an order of its own"
+    elif experiment.evaluation.stride is not None:
+        fault = "config.evaluation.stride is for windows, and whole texts are read in one pass"
+    else:
+        return
+    raise UserError(f"config.train.carry_state: {fault}; leave one of the two out")

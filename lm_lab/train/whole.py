@@ -1,5 +1,6 @@
-"""The likelihood of all held-out text, each token once: streams by a sliding window, records one by
-one. Sums are kept by document, so that intervals can be computed.
+"""The likelihood of all held-out text, each token once: streams by a sliding window, or in one pass
+if the run carries its state; records one by one. Sums are kept by document, so that intervals can
+be computed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from jax import Array
 from lm_lab.contracts import Scores
 from lm_lab.data.loader import Split, eval_set
 from lm_lab.evaluation import likelihood, scoring
-from lm_lab.evaluation.text_model import token_scores
+from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.train.task import Task
 from lm_lab.types import Batch, Examples, PyTree, Sums
@@ -41,7 +42,7 @@ def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
         by_row = _by_row(task)
         return {name: partial(_of_records, task, by_row, split) for name, split in sources.items()}
     require(run, ["texts"], "config.evaluation.whole")
-    program = scoring.program(run)
+    program = whole_program(run)
     return {name: partial(_of_stream, run, program, split) for name, split in sources.items()}
 
 

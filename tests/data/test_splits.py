@@ -49,6 +49,20 @@ def test_where_only_the_test_is_stated_the_rule_divides_the_rest_as_without_it()
     assert sides_of(documents(unstated=texts, test=["z"])) == [*alone, "test"]
 
 
+def test_documents_of_a_group_go_to_one_side(capsys):
+    given = [Document(str(n), essay(n), group=f"author {n % 20}") for n in range(200)]
+    sides = sides_of(given)
+    assert {"train", "heldout"} == set(sides)
+    assert all(len(set(sides[author::20])) == 1 for author in range(20))
+    assert sides_of([document._replace(group=None) for document in given]) != sides
+    # A copy in a group of another side is warned of.
+    heldout, train = sides.index("heldout"), sides.index("train")
+    given[train] = given[train]._replace(text=given[heldout].text)
+    capsys.readouterr()
+    assert sides_of(given) == sides
+    assert capsys.readouterr().err.startswith("1 training documents are also in the held-out text")
+
+
 @pytest.mark.parametrize("given", [{"test": ["a"]}, {"train": ["a"], "test": ["b"]}])
 def test_a_side_without_text_is_refused(given):
     with pytest.raises(UserError, match=r"config\.data\.source: gives"):

@@ -1,11 +1,14 @@
 """Results of several sweeps as one typed table, in Parquet, in data frames and in SQL."""
 
+import os
+import shutil
+
 import pytest
 from pyarrow import parquet
 
-from lm_lab.runs.sweep import read_sweep
+from lm_lab.runs.sweep import read_sweep, read_table, run_directory
 from lm_lab.sweeps import tables
-from lm_lab.sweeps.launch import plan
+from lm_lab.sweeps.launch import plan, refresh
 from lm_lab.sweeps.store import write
 from lm_lab.types import UserError
 from tests.sweeps.test_results import RESULT, resolve, store, study_of
@@ -67,3 +70,20 @@ def test_sql_is_asked_of_the_runs(folder):
     assert found.fetchall() == [("a", None), ("b", 6)]
     with pytest.raises(UserError, match="DuckDB refuses 'select loss from run': Catalog Error"):
         tables.query(tables.results(folder), "select loss from run")
+
+
+def test_a_report_asked_for_meanwhile_has_the_runs_that_have_ended(folder):
+    sweep, table = folder / "b", folder / "b" / "results.csv"
+    refresh(sweep)
+    assert [row["loss"] for row in read_table(sweep)] == [None, 2.5]
+    before = table.stat()
+    refresh(sweep)
+    assert table.stat().st_mtime_ns == before.st_mtime_ns  # nothing has ended since
+    first = read_sweep(sweep).runs[0]
+    store(sweep, first, RESULT)
+    os.utime(run_directory(sweep, first.name) / "result.json", ns=(2 * before.st_mtime_ns,) * 2)
+    refresh(sweep)
+    assert [row["loss"] for row in read_table(sweep)] == [2.5, 2.5]
+    shutil.rmtree(sweep / "runs")  # what is gone from the disk stays in the table
+    refresh(sweep)
+    assert [row["loss"] for row in read_table(sweep)] == [2.5, 2.5]

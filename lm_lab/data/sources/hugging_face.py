@@ -66,7 +66,8 @@ def fingerprint(config: Config) -> str:
     """Of the hub: digest of name, commit, splits and fields. Of files here: also of them."""
     chosen = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
-    how = ["hugging_face", repr([chosen, read]), *sides.unless_refused(config.errors)]
+    grouped = [] if config.group is None else [config.group]
+    how = ["hugging_face", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
     if not Path(config.dataset).expanduser().exists():
         commit = hub.commit(config.dataset, config.revision)
         return digests.digest([*how, repr((config.dataset, config.subset)), commit])

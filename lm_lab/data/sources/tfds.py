@@ -62,9 +62,9 @@ def fingerprint(config: Config) -> str:
     found = [(path.name, path) for path in [folder / FEATURES, *shards]]
     chosen = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
-    return digests.of_files(
-        found, "tfds", repr([chosen, read]), *sides.unless_refused(config.errors), key="data_dir"
-    )
+    grouped = [] if config.group is None else [config.group]
+    how = ["tfds", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
+    return digests.of_files(found, *how, key="data_dir")
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:

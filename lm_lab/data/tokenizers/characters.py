@@ -84,12 +84,11 @@ def make(config: Config, learnt: bytes) -> Codec:
     codec = subword.build(
         f"characters-{config.hangul}",
         learnt,
-        cut=lambda text: _cut(text, config.hangul),
+        encoder=subword.by_character(lambda character: _cut(character, config.hangul)),
         size=lambda piece: _size(piece, counting),
         join=lambda written: _join(written, config.hangul),
         written=lambda piece: piece.encode(),
         begins_word=lambda piece: int(piece.isalnum() or piece == "_"),
-        by_character=True,
     )
     return normal_forms.behind(codec, config.normal_form)
 
@@ -97,7 +96,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(characters of the texts without an id, all characters)."""
     given = normal_forms.in_form(texts, config.normal_form)
-    return subword.unknown(learnt, (part for text in given for part in _cut(text, config.hangul)))
+    return subword.unknown(learnt, (p for text in given for p, _ in _cut(text, config.hangul)))
 
 
 def _cut(text: str, hangul: Hangul) -> Iterator[tuple[str, bytes]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
+from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -97,7 +98,7 @@ def codec(
 
     def encode_all(given: Sequence[str]) -> list[np.ndarray]:
         found = library.plain.encode_batch_fast(list(given), add_special_tokens=False)
-        return [np.array(begin + part.ids, dtype) for part in found]
+        return as_arrays([begin + part.ids if begin else part.ids for part in found], dtype)
 
     def decode(ids: Any) -> str:
         shown = [

@@ -5,8 +5,8 @@ Byte-level BPE (GPT-2's) and byte-level unigram lose nothing: whatever has no pi
 between them, and a word with a character that was never seen is one unknown token. What is learnt
 is a tokenizer.json, which other programs read too.
 
-The library's unigram takes minutes where that of `sentencepiece` takes seconds: 6 s against 0.1 s
-for 260 kB of Korean reviews.
+The library's unigram is learnt nine times as slowly as that of `sentencepiece`: 2,000 pieces of
+260 kB of Korean reviews take 4.8 s of CPU time against 0.53.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ import numpy as np
 import sentencepiece
 
 from lm_lab.contracts import Tokenizer
-from lm_lab.data import normal_forms
+from lm_lab.data import normal_forms, subword
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -98,8 +98,8 @@ def make(config: Config, learnt: bytes) -> Codec:
         return processor.EncodeAsNumpy(text).astype(dtype)
 
     def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
-        found = processor.EncodeAsNumpy(list(texts), num_threads=-1)  # -1: a thread for each core
-        return [ids.astype(dtype) for ids in found]
+        # -1: a thread for each core
+        return subword.as_arrays(processor.Encode(list(texts), num_threads=-1), dtype)
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from lm_lab.contracts import Executor, Outcome, Unit
 from lm_lab.runs.durable import explained, make_folder
@@ -130,9 +129,8 @@ def _start(unit: Unit, slot: int, cores: str, environment: Mapping[str, str]) ->
 
 
 def _outcome(ended: _Running) -> Outcome:
-    with ended.unit.log.open("rb") as log:
-        last = _tail(log, ended.log_start)
-    return Outcome(ended.unit, ended.process.returncode, explain(ended.process.returncode, last))
+    code, last = ended.process.returncode, said_since(ended.unit.log, ended.log_start)
+    return Outcome(ended.unit, code, explain(code, last))
 
 
 def explain(code: int, last: str) -> str:
@@ -149,10 +147,14 @@ def explain(code: int, last: str) -> str:
     return f"{reason}; it last said: {last}" if last else reason
 
 
-def _tail(log: IO[bytes], start: int) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(start, size - 10_000))
-    return last_words(log.read().decode(errors="replace"))
+def said_since(log: Path, start: int) -> str:
+    """The last words in a log from a byte on; "" where there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - 10_000))
+            return last_words(file.read().decode(errors="replace"))
+    except OSError:
+        return ""
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
