@@ -157,7 +157,7 @@ class Maker:
             if value not in classes:
                 raise fault(
                     "classes",
-                    f"{where()} has the label {value!r}; the classes: {', '.join(classes)}",
+                    f"{where()} has the label {value!r:.40}; the classes: {', '.join(classes)}",
                 )
             return float(classes.index(value))
         try:
@@ -167,8 +167,8 @@ class Maker:
         if not math.isfinite(number):
             raise fault(
                 "label",
-                f"{where()} has the label {value!r}, and it must be a number; mend it, or name the "
-                "classes in config.data.source.classes",
+                f"{where()} has the label {value!r:.40}, and it must be a number; mend it, or name "
+                "the classes in config.data.source.classes",
             )
         return number
 

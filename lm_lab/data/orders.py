@@ -17,9 +17,8 @@ import numpy as np
 ROUNDS = 4
 FEWEST_BITS = 16  # of a number that is enciphered, at least
 SMALL = 2**FEWEST_BITS
-AT_ONCE = (
-    2**13
-)  # numbers that are enciphered at once: their temporary arrays stay in the processor's cache
+# Numbers that are enciphered at once: their temporary arrays stay in the processor's cache.
+AT_ONCE = 2**13
 KEPT = 64  # blocks, of 512 kB at most, whose order is kept in memory
 WORD = 2**32
 
