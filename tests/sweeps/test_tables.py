@@ -60,6 +60,7 @@ def test_the_parquet_file_has_the_rows(folder):
 def test_data_frames_take_the_rows(folder):
     rows = tables.results(folder)
     assert list(pytest.importorskip("pandas").DataFrame(rows)["sweep"]) == ["a", "b", "b"]
+    assert pytest.importorskip("polars").DataFrame(rows)["loss"].to_list() == [None, None, 2.5]
 
 
 def test_sql_is_asked_of_the_runs(folder):

@@ -1,17 +1,23 @@
 """Runs that carry their state from window to window, end to end."""
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_lab import config as configs
 from lm_lab.engine import sharding
+from lm_lab.evaluation.tasks.perplexity import words
+from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.runs import records
 from lm_lab.train import loop, restore
+from lm_lab.train.asking import text_run
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.run import bind_runs
+from lm_lab.train.task import bind
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 from tests.tiny import ROUNDING, distance, same_bits
@@ -75,6 +81,37 @@ def test_held_out_text_is_judged_in_one_pass(carried):
     assert final["eval/heldout/nll"] == pytest.approx(evaluated, rel=ROUNDING)
     params = jax.device_put(params)
     assert task.evaluate(params)["nll"] == pytest.approx(evaluated, rel=ROUNDING)
+
+
+def test_texts_of_any_length_are_read_beside_each_other(carried):
+    (run,) = bind_runs(carried[:1])
+    task, params = run.task, restore.load_params(carried[0].directory)[2]
+    asked, codec = text_run(task), task.tokenizer
+    texts = [codec.encode("ab" * size) for size in (30, 0, 1, 70)]
+    found = list(token_scores(asked, whole_program(asked), params, texts))
+    for text, score in zip(texts, found, strict=True):
+        before = jnp.asarray([codec.end_of_document, *text[:-1].tolist()])[None, : len(text)]
+        logits = task.model.apply({"params": params}, Inputs(before))
+        nats = np.asarray(jax.nn.log_softmax(logits))[0, np.arange(len(text)), text]
+        np.testing.assert_allclose(score.nats, nats, rtol=10 * ROUNDING)
+
+
+def test_the_penn_treebank_is_one_token_a_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("LM_LAB_DATA", str(tmp_path))
+    (tmp_path / "penn_treebank").mkdir()
+    line = " no it was n't <unk> \n black monday \n"
+    for side, times in (("train", 400), ("valid", 80), ("test", 80)):
+        (tmp_path / "penn_treebank" / f"ptb.{side}.txt").write_text(line * times)
+    path = Path(__file__).parents[2] / "configs" / "penn_treebank.py"
+    task = bind(*configs.resolve(configs.load(str(path))))
+    tokens, codec = task.dataset.heldout.tokens, task.tokenizer
+    # a word for the space that begins the file, and the end of the document
+    assert len(tokens) == 80 * words(line, "penn_treebank") + 2
+    assert codec.decode(tokens) == line * 80
+    assert task.vocabulary.size == 256 + len({*line.split(" ")}) + 1
+    # an epoch of the published file: 929,589 words, and these two
+    windows = (929_591 - 21) // 20 + 1
+    assert task.experiment.train.steps == 13 * (windows // 20)
 
 
 def test_sharded_is_single_and_the_state_is_where_the_rows_are():
