@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 PyTree = Any
 
@@ -40,12 +41,15 @@ model ranked first.
 
 
 class UserError(Exception):
-    """An error that the user can correct. The message is one line: the
-    key or path, and the remedy.
+    """An error that the user can correct. The message is one line: the key or path, and the remedy.
+
+    >>> lm_lab.make_model("decodr")
+    Traceback (most recent call last):
+    lm_lab.types.UserError: family: no models named 'decodr'; did you mean 'decoder'?
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows in the place of a traceback."""
+        """The lines that a notebook shows in place of a traceback."""
         return [f"UserError: {self}"]
 
 
@@ -65,7 +69,12 @@ class Examples(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """All that a model may see; never the targets."""
+    """All that a model may see; never the targets.
+
+    >>> inputs = lm_lab.Inputs(jnp.zeros((2, 8), int))
+    >>> inputs.tokens.shape, inputs.segments
+    ((2, 8), None)
+    """
 
     tokens: Array  # i32[B L]
     segments: Array | None = None  # i32[B L], 0 = padding; None: one unpadded segment a row
@@ -137,7 +146,7 @@ class Codec(NamedTuple):
         [str], np.ndarray
     ]  # text -> ids, in the smallest unsigned dtype that holds the vocabulary
     decode: Callable[
-        [Any], str
+        [Sequence[int] | np.ndarray], str
     ]  # ids -> text, without special ids; bytes that are not UTF-8 become U+FFFD
     encode_source: Callable[[str], np.ndarray] | None = (
         None  # encodes the source of a pair, if sources are tokenized another way
@@ -174,8 +183,8 @@ class Vocabulary(NamedTuple):
     size: int  # ids of text and end_of_document are 0 .. size - 1
     end_of_document: int
     # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
-    words: Any
-    sentence_ends: Any  # bool[size]: a sentence ends after it
+    words: np.ndarray
+    sentence_ends: np.ndarray  # bool[size]: a sentence ends after it
     start: int | None = None  # the id with which the model's decoder begins
     mask: int | None = None  # the id of a hidden token
     sentinels: tuple[int, ...] = ()  # the ids of hidden spans, in order
@@ -212,7 +221,7 @@ class AdapterFunctions(NamedTuple):
         [Array, PyTree], tuple[PyTree, PyTree]
     ]  # (key, parameters) -> (trained, frozen)
     variables: Callable[
-        [PyTree, PyTree, Any], PyTree
+        [PyTree, PyTree, DTypeLike], PyTree
     ]  # (trained, frozen, dtype) -> the variables to which the model is applied
     merge: Callable[
         [PyTree, PyTree], PyTree

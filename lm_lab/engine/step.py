@@ -24,7 +24,7 @@ from lm_lab.types import (
 )
 
 # (params, batch, key, frozen, carry) -> (gradient of the summed loss, sums, the carry behind it)
-Gradients = Callable[..., tuple[PyTree, Sums, PyTree]]
+Gradients = Callable[..., tuple[PyTree, tuple[Sums, PyTree]]]
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
 Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
 How = Literal["map", "vmap"]
@@ -38,8 +38,8 @@ def gradients(
     adapter: AdapterFunctions = WHOLE,
     form: Carry = NOTHING,
 ) -> Gradients:
-    """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, sums, the
-    recurrent state behind the batch), with products in dtype `compute`.
+    """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, (sums, the
+    recurrent state after the batch)), with products in dtype `compute`.
 
     Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
     (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
@@ -47,7 +47,7 @@ def gradients(
     """
 
     def summed(
-        params: PyTree, batch: Batch, key: Array, frozen: PyTree, carry: PyTree
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
     ) -> tuple[Array, tuple[Sums, PyTree]]:
         variables = adapter.variables(params, frozen, compute)
         logits, after, sown = form.apply(
@@ -59,13 +59,7 @@ def gradients(
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
         return sums["nll"] + sums.get("penalty", 0.0), (sums, after)
 
-    def gradient(
-        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
-    ) -> tuple[PyTree, Sums, PyTree]:
-        found, (sums, after) = jax.grad(summed, has_aux=True)(params, batch, key, frozen, carry)
-        return found, sums, after
-
-    return gradient
+    return jax.grad(summed, has_aux=True)
 
 
 def _check_sums(sums: Sums) -> None:
@@ -91,7 +85,7 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
 
     def accumulated(
         params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
-    ) -> tuple[PyTree, Sums, PyTree]:
+    ) -> tuple[PyTree, tuple[Sums, PyTree]]:
         split, parts = jax.tree.map(
             lambda x: x.reshape(microbatches, -1, *x.shape[1:]), (batch, carry)
         )
@@ -99,7 +93,7 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
 
         def part_of(part: tuple[Batch, Array, PyTree]) -> tuple[tuple[PyTree, Sums], PyTree]:
             own, key, carry = part
-            found, sums, after = gradient(params, own, key, frozen, carry)
+            found, (sums, after) = gradient(params, own, key, frozen, carry)
             return (found, sums), after
 
         one = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], (split, keys, parts)))[0]
@@ -110,7 +104,7 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
             return jax.tree.map(jnp.add, total, found), after
 
         (found, sums), after = lax.scan(add, zeros, (split, keys, parts))
-        return found, sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)
+        return found, (sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after))
 
     return accumulated
 
@@ -133,7 +127,7 @@ def train_step(
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
         carry = begun(state.slots.get(CARRY, NOTHING.one), examples.begins)
-        grads, sums, carry = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
+        grads, (sums, carry) = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
         # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)

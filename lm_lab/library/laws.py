@@ -35,6 +35,9 @@ class Law:
     table    the columns as they were read, and where each came from
     results  every fit with its intervals, refusals and cautions
     name     of the table, for its report
+
+    >>> isinstance(law, lm_lab.Law), law.loss(1e9, 2e10) < law.loss(1e8, 2e10)
+    (True, True)
     """
 
     table: Table

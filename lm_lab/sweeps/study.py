@@ -30,6 +30,11 @@ class Study:
     base       the config that every run starts from
     sweep      the points: flat dicts of dotted overrides (see algebra.py)
     analysis   {"kind": "isoflop", ...}: settings of that kind of analysis, as plain values
+
+    >>> seeds = [{"seed": 0}, {"seed": 1}]
+    >>> base = lm_lab.load_config(tiny)
+    >>> lm_lab.Study("seeds", "How large is the noise?", base, seeds, {"kind": "isoflop"}).sweep
+    [{'seed': 0}, {'seed': 1}]
     """
 
     name: str

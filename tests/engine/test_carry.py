@@ -117,7 +117,7 @@ def test_nll_and_truncated_gradients_are_those_of_torch(kind):
     for index in range(WINDOWS):
         examples = window(index)
         batch = OBJECTIVE.prepare(KEY, examples)
-        found, sums, carry = gradient(params, batch, KEY, (), carry)
+        found, (sums, carry) = gradient(params, batch, KEY, (), carry)
         tokens = torch.tensor(np.asarray(examples.tokens)).long()
         out, state = theirs(table[tokens[:, :-1]], state)
         state = tuple(part.detach() for part in state) if kind[0] == "LSTM" else state.detach()
