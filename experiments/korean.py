@@ -23,6 +23,7 @@ from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
 
 WIDTH, DEPTH, HEADS = 96, 4, 4
+LENGTH = 176  # tokens; the longest review has 167
 PIECES = 4000
 HELD_OUT = 0.05  # of the reviews, about 7,100 of those with labels
 READ = "runs/nsmc"  # where the models are that have read
@@ -51,7 +52,7 @@ def get_config(name: str = "encoder") -> ConfigDict:
     config.objective = ConfigDict({"name": "masked" if name == "encoder" else "causal"})
     reviews = published.file("nsmc", "raw_reviews_without_test.tsv.xz")
     source = {"name": "files", "path": reviews, "format": "tsv", "text": "review"}
-    config.data = ConfigDict({"source": source, "length": 128, "holdout_fraction": HELD_OUT})
+    config.data = ConfigDict({"source": source, "length": LENGTH, "holdout_fraction": HELD_OUT})
     config.data.tokenizer = {"name": "sentencepiece", "kind": "bpe", "pieces": PIECES}
     config.data.isolate_documents = True
     config.optimizer = ConfigDict({"peak_rate": FAMILIES[name][1] / WIDTH})
@@ -86,9 +87,9 @@ def base() -> ConfigDict:
     reviews = published.file("nsmc", "ratings_train.txt.gz")
     source = {"name": "labelled", "path": reviews, "header": True}
     source |= {"text": ["document"], "label": "label"}
-    config.data = ConfigDict({"source": source, "length": 160, "holdout_fraction": HELD_OUT})
+    config.data = ConfigDict({"source": source, "length": LENGTH, "holdout_fraction": HELD_OUT})
     config.data.tokenizer = {"name": "sentencepiece", "kind": "bpe", "pieces": PIECES}
-    config.data.update({"pack": True, "vocabulary_file": f"{READ}/encoder/tokenizer"})
+    config.data.update({"pack": True, "vocabulary_file": f"{READ}/encoder/tokenizer/learnt"})
     config.schedule = ConfigDict({"warmup_fraction": 0.1})
     config.train = ConfigDict({"batch_size": 32, "log_every_steps": 20})
     return config
