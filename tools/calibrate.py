@@ -12,6 +12,7 @@ points at 90 %.
 
 import argparse
 import importlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,12 +37,22 @@ Estimates = Mapping[str, Estimate]
 
 
 class Case(NamedTuple):
-    """What is simulated: truths by name, and the estimates of a seed (empty: refused)."""
+    """What is simulated: truths by name, and the estimates of a simulation (empty: refused), by a
+    seed of its table and one of its resamples.
+    """
 
     law: str
     table: str
     truth: Mapping[str, float]
-    estimates: Callable[[int], Estimates]
+    estimates: Callable[[int, int], Estimates]
+
+    def simulated(self, count: int) -> Iterator[Estimates]:
+        """Estimates of so many simulations, of seeds that no other case has: cases of the same
+        seeds would be lucky or unlucky together.
+        """
+        name = zlib.crc32(f"{self.law}, {self.table}".encode())
+        for seeds in np.random.default_rng(name).integers(2**31, size=(count, 2)).tolist():
+            yield self.estimates(*seeds)
 
 
 def of_forms() -> Iterator[Case]:
@@ -52,12 +63,14 @@ def of_forms() -> Iterator[Case]:
             yield Case(name, table, planted.truth, _form(name, planted, share, outliers))
 
 
-def _form(name: str, planted: Planted, share: float, outliers: int) -> Callable[[int], Estimates]:
+def _form(
+    name: str, planted: Planted, share: float, outliers: int
+) -> Callable[[int, int], Estimates]:
     form = importlib.import_module(f"lm_lab.scaling.forms.{name}").FORM
 
-    def estimates(seed: int) -> Estimates:
-        columns = planted.table(share * planted.noise, seed, outliers)
-        fit = form.fit(columns, LEVEL, RESAMPLES, seed)
+    def estimates(table: int, resamples: int) -> Estimates:
+        columns = planted.table(share * planted.noise, table, outliers)
+        fit = form.fit(columns, LEVEL, RESAMPLES, resamples)
         return {} if isinstance(fit, Refusal) else {key: fit[key] for key in planted.truth}
 
     return estimates
@@ -120,7 +133,7 @@ def _surface(points: Callable[..., Points], seed: int) -> Estimates:
 
 def measured(case: Case, simulations: int) -> list[str]:
     """A row of the table for each true value: how many fits, coverage, width."""
-    fits = [fit for fit in (case.estimates(seed) for seed in range(simulations)) if fit]
+    fits = [fit for fit in case.simulated(simulations) if fit]
     rows = []
     for name, truth in case.truth.items():
         ends = np.array([(fit[name].low, fit[name].high) for fit in fits], np.float64).reshape(
