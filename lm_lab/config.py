@@ -167,9 +167,12 @@ def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
                 f"config.objective.name {name!r} learns from {FORMS[wanted]}, and {key} "
                 f"{source!r} gives {FORMS[gives]}; choose another of the two"
             )
-    if config.data.pack and not (wanted == "pairs" and family.needs_context):
+    if config.data.pack and not (
+        wanted == "labelled" or (wanted == "pairs" and family.needs_context)
+    ):
         raise UserError(
-            "config.data.pack is for pairs whose source is a model's context; leave it out"
+            "config.data.pack is for texts with labels, and for pairs whose source is a model's "
+            "context; leave it out"
         )
     return replace(config, objective=Chosen(name, settings))
 

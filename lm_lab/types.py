@@ -57,7 +57,9 @@ class Examples(NamedTuple):
     segments: Array | None = None  # i32[B S], 0 = padding; None: one unpadded segment a row
     context: Array | None = None  # i32[B M], the source of a pair whose target is `tokens`
     context_segments: Array | None = None  # i32[B M], 0 = padding
-    labels: Array | None = None  # f32[B], the class (as a number) or the value of each row
+    # the class (as a number) or the value of each row f32[B], or where rows are packed of each
+    # segment f32[B P]: the p-th is that of segment p + 1
+    labels: Array | None = None
 
 
 class Inputs(NamedTuple):
@@ -73,6 +75,9 @@ class Inputs(NamedTuple):
     kinds: Array | None = None  # i32[B L], BERT's segment types; None: all 0
     prefix: Array | None = (
         None  # bool[B L], True where a token is seen by all of its segment, earlier ones too
+    )
+    pooled: Array | None = (
+        None  # i32[B P], the segments of which a head reads one vector each; None: the whole row
     )
 
 

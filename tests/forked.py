@@ -60,7 +60,7 @@ class Forked:
         return None
 
     def send_signal(self, number: int) -> None:
-        """Sends it a signal, if it still runs: the server may have waited for it, and not told yet."""
+        """Sends it a signal, if it still runs: the server may know of its end before we do."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)

@@ -161,6 +161,10 @@ MISTAKES = [
         "config.model.length is read with learned positions alone; leave it out",
     ),
     (
+        {"model.bias": "feed_forward", "model.feed_forward": "experts"},
+        "config.model.bias is read with products other than those of experts alone; leave it out",
+    ),
+    (
         {"model": {"family": "state_space", "heads": 2}},
         "config.model.heads is read with attention_every or block rg_lru alone; leave it out",
     ),
@@ -198,7 +202,8 @@ MISTAKES = [
     ({"train.microbatches": 3}, "config.train: batch_size 8 is not divisible by microbatches 3"),
     (
         {"data.pack": True},
-        "config.data.pack is for pairs whose source is a model's context; leave it out",
+        "config.data.pack is for texts with labels, and for pairs whose source is a model's "
+        "context; leave it out",
     ),
     ({"mesh.data": 0}, "config.mesh.data must be at least 1, not 0"),
     (

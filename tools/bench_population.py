@@ -105,7 +105,6 @@ def child(way: str) -> None:
 
     from lm_lab import config as configs
     from lm_lab.data.text import Texts
-    from lm_lab.engine import sharding
     from lm_lab.train.compiled import compile_program
     from lm_lab.train.task import bind
 
@@ -119,20 +118,19 @@ def child(way: str) -> None:
         for seed in range(members)
     ]
     compiled = compile_program(tasks, how=HOW.get(way))
-    with sharding.use(compiled.mesh):
-        state = compiled.start()
-        examples = compiled.engine.batch(0, call, state)
-        state, metrics = jax.block_until_ready(compiled.engine.step(state, examples))
-        print("ready", flush=True)
-        for _ in sys.stdin:
-            begin, calls = time.monotonic(), 0
-            while time.monotonic() - begin < SECONDS.value:
-                examples = compiled.engine.batch(calls * call, call, state)
-                state, metrics = compiled.engine.step(state, examples)
-                jax.block_until_ready(metrics)
-                calls += 1
-            tokens = calls * call * members * BATCH.value * LENGTH.value
-            print(json.dumps(tokens / (time.monotonic() - begin)), flush=True)
+    state = compiled.start()
+    examples = compiled.engine.batch(0, call, state)
+    state, metrics = jax.block_until_ready(compiled.engine.step(state, examples))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        begin, calls = time.monotonic(), 0
+        while time.monotonic() - begin < SECONDS.value:
+            examples = compiled.engine.batch(calls * call, call, state)
+            state, metrics = compiled.engine.step(state, examples)
+            jax.block_until_ready(metrics)
+            calls += 1
+        tokens = calls * call * members * BATCH.value * LENGTH.value
+        print(json.dumps(tokens / (time.monotonic() - begin)), flush=True)
 
 
 def settings(devices: int) -> dict:

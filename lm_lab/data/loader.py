@@ -1,5 +1,5 @@
-"""Batches as a pure function of the step: the token store cut into windows, in an order that grain
-gives.
+"""Batches as a pure function of the step: the token store cut into windows, in an order of
+each epoch.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import SOURCE
+from lm_lab.data.gathering import windows
+from lm_lab.data.orders import Order, endless
 from lm_lab.data.packing import PackedBatches, packed_batches
-from lm_lab.data.records import Order, RecordBatches, Records, TooLong, endless, record_batches
+from lm_lab.data.records import RecordBatches, Records, TooLong, record_batches
 from lm_lab.data.selection import DUPLICATES, KEEP, Duplicates, Filter
 from lm_lab.data.weights import Points, apart, points, weighted
 from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
@@ -64,7 +66,10 @@ class Config:
     too_long: TooLong = setting(
         "training records that do not fit; held-out ones are always refused", "refuse"
     )
-    pack: bool = setting("pairs to train on that fit share a row, and do not see each other", False)
+    pack: bool = setting(
+        "texts with labels, or pairs, to train on that fit share a row, and do not see each other",
+        False,
+    )
     holdout_fraction: float = setting(
         "the part of the text that is held out", 0.1, low=0.0001, high=0.9
     )
@@ -75,6 +80,12 @@ class Config:
     filter: Filter = section("which documents are read", Filter)
     duplicates: Duplicates = choice(
         "copies among the training documents, and of held-out ones and the test", DUPLICATES, KEEP
+    )
+    train_documents: int | None = setting(
+        "train on so many documents of each source, chosen by a hash of their text (fewer are "
+        "among more); None: on all",
+        None,
+        low=1,
     )
     isolate_documents: bool = setting(
         "documents that share a window do not see each other (segments)", False
@@ -218,7 +229,7 @@ def cut(
     if config.packing != "cut":
         raise UserError(
             "config.data.packing packs the documents of a stream, and the source gives records; "
-            "leave it out (config.data.pack packs pairs)"
+            "leave it out (config.data.pack packs those)"
         )
     return record_batches(
         split.tokens,
@@ -287,9 +298,10 @@ class Batches(NamedTuple):
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n S]."""
         picked = self.order.at(places)
-        every = np.lib.stride_tricks.sliding_window_view(self.split.tokens, self.window)
-        tokens = every[picked * self.stride].astype(np.int32)
-        return Examples(tokens, self.split.bytes_of.take(tokens), self._segments(tokens))  # type: ignore[arg-type]
+        tokens, bytes_ = windows(
+            self.split.tokens, picked * self.stride, self.window, self.split.bytes_of
+        )
+        return Examples(tokens, bytes_, self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""

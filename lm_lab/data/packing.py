@@ -17,7 +17,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.records import Order, endless
+from lm_lab.data.gathering import parts, ranges, rows_of
+from lm_lab.data.orders import Order, endless
 from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
 
@@ -86,17 +87,26 @@ class PackedBatches(NamedTuple):
 
     def _gather(self, picked: np.ndarray) -> Examples:
         """The rows with these numbers [n]: [n S]."""
-        firsts, counts = self.plan.rows[picked], np.diff(self.plan.rows)[picked]
-        parts = _ranges(firsts, counts)
-        sizes = self.plan.sizes[parts]
-        ordinals = 1 + _ranges(np.zeros_like(counts), counts)
-        # np.add.reduceat sums the parts of each row; every row has one.
-        used = np.add.reduceat(sizes, np.cumsum(counts) - counts) if len(picked) else sizes
-        there = np.arange(self.window) < used[:, None]
-        tokens, segments = np.zeros(there.shape, np.int32), np.zeros(there.shape, np.int32)
-        tokens[there] = self.tokens[_ranges(self.plan.starts[parts], sizes)]
-        segments[there] = np.repeat(ordinals, sizes)
-        return Examples(tokens, self.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
+        shape = len(picked), self.window
+        tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        bytes_ = np.empty(shape, self.bytes_of.dtype)
+        for rows in parts(*shape):
+            tokens[rows], segments[rows] = self._some(picked[rows])
+            bytes_[rows] = self.bytes_of.take(tokens[rows]) * (segments[rows] > 0)
+        return Examples(tokens, bytes_, segments)  # type: ignore[arg-type]
+
+    def _some(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens, segments) [n S] of some rows [n]: the parts of each, and one of padding."""
+        firsts = self.plan.rows[picked]
+        counts = self.plan.rows[picked + 1] - firsts + 1
+        padding = np.cumsum(counts) - 1
+        numbers, ordinals = ranges(firsts, counts), ranges(np.ones_like(counts), counts)
+        numbers[padding], ordinals[padding] = 0, 0
+        sizes = self.plan.sizes[numbers]
+        sizes[padding] = 0
+        sizes[padding] = self.window - np.diff(np.cumsum(sizes)[padding], prepend=0)
+        starts = self.plan.starts[numbers]
+        return rows_of(self.tokens, starts, sizes, ordinals.astype(np.int32), self.window)
 
 
 def packed_batches(
@@ -161,7 +171,7 @@ def parts_of(
         stops = np.append(stops, len(tokens))  # a text that is cut at its tail
     starts = np.concatenate([[0], stops[:-1]])[: len(stops)]
     counts = np.maximum(1, 1 + -(-(stops - starts - window) // stride))
-    first = np.repeat(starts, counts) + stride * _ranges(np.zeros_like(counts), counts)
+    first = np.repeat(starts, counts) + stride * ranges(np.zeros_like(counts), counts)
     return first, np.minimum(np.repeat(stops, counts) - first, window)
 
 
@@ -191,13 +201,6 @@ def best_fit(sizes: np.ndarray, window: int) -> np.ndarray:
             bisect.insort(rooms, left)
             rows_by_room[left] = [row]
     return row_of
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of every start [n], as many as its count [n], one after another."""
-    stops = np.cumsum(counts)
-    total = int(stops[-1]) if len(stops) else 0
-    return np.repeat(starts - (stops - counts), counts) + np.arange(total)
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-from grain.experimental import index_shuffle
 
+from lm_lab.data.gathering import parts, rows_of
+from lm_lab.data.orders import Order, endless
 from lm_lab.types import Examples, UserError
 
 TooLong = Literal["refuse", "drop"]
@@ -20,29 +21,6 @@ class Records(NamedTuple):
     # i64[records, 3]: the first token, the first of the target (without one: the end), the end
     offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
-
-
-class Order(NamedTuple):
-    """The numbers below `size`, epoch after epoch: as grain's MapDataset shuffles them."""
-
-    size: int
-    seed: int | None  # None: in order
-
-    def at(self, places: np.ndarray) -> np.ndarray:
-        """The numbers at these places [n] of the endless order, i64[n]."""
-        if self.seed is None or self.size == 0:
-            return places % max(self.size, 1)
-        # One call a row: through MapDataset's own layers it would take ten times as long.
-        last, seed = self.size - 1, self.seed
-        return np.array(
-            [
-                index_shuffle(
-                    place % self.size, last, (seed + place // self.size) % 2**32, rounds=4
-                )
-                for place in places.tolist()
-            ],
-            np.int64,
-        )
 
 
 class RecordBatches(NamedTuple):
@@ -68,14 +46,14 @@ class RecordBatches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B
-        S]; context [B M] or labels [B].
+        S]; context [B M] or labels [B], of packed rows [B P].
         """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes, segments [B S], and context or labels.
 
-        The context is [B M], labels are [B].
+        The context is [B M], labels are [B], of packed rows [B P].
         """
         first = first_step * self.batch_size
         rows = self.rows(np.arange(first, first + steps * self.batch_size))
@@ -112,7 +90,8 @@ class RecordBatches(NamedTuple):
             text, segments = self._rows(first, end, self.length)
             chosen = None
             if labels is not None:
-                chosen = np.where(numbers < 0, 0, labels[numbers])[..., 0].astype(np.float32)
+                chosen = np.where(numbers < 0, 0, labels[numbers]).astype(np.float32)
+                chosen = chosen if numbers.shape[-1] > 1 else chosen[..., 0]
             return Examples(text, self.bytes_of[text] * (segments > 0), segments, labels=chosen)  # type: ignore[arg-type]
         context, context_segments = self._rows(first, middle, self.context_length)
         target, segments = self._rows(middle, end, self.length)
@@ -122,18 +101,22 @@ class RecordBatches(NamedTuple):
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, segments from 1) i32[K B length] of the tokens from first to end [K B P].
+        """(tokens, segments from 1) i32[n length] of the tokens from first to end [n P].
 
         Both are 0 behind the last record.
         """
-        stops = np.cumsum(end - first, axis=-1)
-        places = np.arange(length)
-        which = (places[:, None] >= stops[..., None, :]).sum(-1)
-        there = which < first.shape[-1]
-        moved = first - (stops - (end - first))
-        places = np.take_along_axis(moved, np.where(there, which, 0), axis=-1) + places
-        tokens = np.where(there, self.tokens[np.where(there, places, 0)], 0)
-        return tokens.astype(np.int32), np.where(there, which + 1, 0).astype(np.int32)
+        shape = len(first), length
+        tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        sizes = np.pad(end - first, ((0, 0), (0, 1)))
+        sizes[:, -1] = length - sizes.sum(-1)  # padding
+        starts = np.pad(first, ((0, 0), (0, 1)))
+        ordinals = np.arange(1, sizes.shape[-1] + 1, dtype=np.int32)
+        ordinals[-1] = 0
+        for rows in parts(*shape):
+            own = np.tile(ordinals, len(sizes[rows]))
+            ranged = starts[rows].ravel(), sizes[rows].ravel(), own
+            tokens[rows], segments[rows] = rows_of(self.tokens, *ranged, length)
+        return tokens, segments
 
 
 def record_batches(
@@ -150,7 +133,7 @@ def record_batches(
     seed: int | None,
     least: int,
 ) -> RecordBatches:
-    """Shuffled batches of the records of a split; `pack` puts several pairs into a row.
+    """Shuffled batches of the records of a split; `pack` puts several into a row.
 
     Raises UserError for records that do not fit, unless they are to be dropped (their number goes
     to stderr), and if fewer rows than `least` remain to train on.
@@ -219,12 +202,3 @@ def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarr
     for row, members in enumerate(rows):
         table[row, : len(members)] = members
     return table
-
-
-def endless(count: int, seed: int | None) -> Order:
-    """The numbers below `count`, epoch after epoch, shuffled by the seed; in order if it is
-    None.
-    """
-    # grain seeds epoch e with seed + e: without mixing, neighbouring seeds would share epochs.
-    mixed = None if seed is None else int(np.random.SeedSequence(seed).generate_state(1)[0])
-    return Order(count, mixed)

@@ -211,6 +211,7 @@ def describe(counts: Counter[str]) -> Iterator[str]:
         "exact_of_judged": "exact copies of held-out or test documents",
         "near": "near copies of earlier training documents",
         "near_of_judged": "near copies of held-out or test documents",
+        "beyond_train_documents": "training documents beyond config.data.train_documents",
     }
     for name, count in counts.items():
         if count:

@@ -40,6 +40,7 @@ class Rule(NamedTuple):
     fraction: float
     filter: Filter = NO_FILTER
     duplicates: Duplicates = KEEP
+    train_documents: int | None = None  # at most so many are trained on
 
     @property
     def facts(self) -> dict[str, object]:
@@ -50,6 +51,8 @@ class Rule(NamedTuple):
         if not isinstance(self.duplicates, Keep):
             name = type(self.duplicates).__name__.lower()
             found["duplicates"] = {"name": name, **dataclasses.asdict(self.duplicates)}
+        if self.train_documents is not None:
+            found["train_documents"] = self.train_documents
         return found
 
 
@@ -162,6 +165,8 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
         sides = _assign_read(known, np.array(read, bool), rule, kind)
         if copies is not None:
             counts.update(_leave_out(copies, sides))
+        if rule.train_documents is not None:
+            counts.update(_keep_few(known, sides, rule.train_documents))
     if not finds and (leaked := _leaked(known, sides, kind)):
         print(
             f"{leaked:,} training documents are also in the held-out text or the test; "
@@ -196,6 +201,29 @@ def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
             "give other text"
         )
     return counts
+
+
+def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
+    """Leaves all training documents but `count` out of `sides`, in place; how many those are.
+
+    A hash of the text chooses, another than the one that says what is held out: the documents of a
+    smaller count are among those of a larger one, and copies of a text stay together.
+    """
+    places = np.flatnonzero(sides == TRAIN)
+    if not (sides == HELDOUT).any():
+        raise UserError(
+            "config.data.train_documents: chooses whole documents, and what is held out is the end "
+            "of the text; leave it out, or hold out whole documents (config.data.split)"
+        )
+    if len(places) < count:
+        raise UserError(
+            f"config.data.train_documents: {count:,} are asked for and there are {len(places):,}; "
+            "lower it, or leave it out for all"
+        )
+    hashes = known.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
+    beyond = places[np.argsort(hashes, kind="stable")[count:]]
+    sides[beyond] = LEFT_OUT
+    return Counter(beyond_train_documents=len(beyond))
 
 
 def _leaked(known: Known, sides: np.ndarray, kind: DataForm) -> int:

@@ -81,6 +81,7 @@ def build(
     holdout_fraction: float = 0.1,
     filter: Filter = NO_FILTER,
     duplicates: Duplicates = KEEP,
+    train_documents: int | None = None,
 ) -> Store:
     """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
     there first if it is absent.
@@ -90,7 +91,7 @@ def build(
     an empty side, a directory that cannot be written, and a damaged store.
     """
     directory = cache_directory() if directory is None else directory
-    rule = Rule(split, holdout_fraction, filter, duplicates)
+    rule = Rule(split, holdout_fraction, filter, duplicates, train_documents)
     facts = {
         "format": FORMAT,
         "text": corpus.fingerprint,

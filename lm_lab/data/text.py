@@ -82,6 +82,7 @@ class Text:
                 holdout_fraction=config.holdout_fraction,
                 filter=config.filter,
                 duplicates=config.duplicates,
+                train_documents=config.train_documents,
             )
         if _is_tail(built) and config.split == "documents":
             cut = (
@@ -117,7 +118,13 @@ class Text:
     @property
     def _rule(self) -> Rule:
         config = self.config
-        return Rule(config.split, config.holdout_fraction, config.filter, config.duplicates)
+        return Rule(
+            config.split,
+            config.holdout_fraction,
+            config.filter,
+            config.duplicates,
+            config.train_documents,
+        )
 
     @property
     def _trained_on(self) -> list[Corpus]:

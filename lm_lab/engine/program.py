@@ -80,8 +80,10 @@ class Compiled:
         return _shapes(examples) in self.programs
 
     def compile(self, state: PyTree, examples: PyTree) -> stages.Compiled:
-        """Makes it ready, which may take minutes."""
-        with sharding.rules(self._mesh):
+        """Makes it ready, which may take minutes. The program is the same wherever it is compiled,
+        so that JAX's cache on disk gives a notebook what a run has compiled.
+        """
+        with sharding.use(self._mesh):
             lowered = self.jitted.lower(state, examples)
         self.programs[_shapes(examples)] = compiled = lowered.compile()
         return compiled

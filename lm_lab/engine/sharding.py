@@ -1,7 +1,8 @@
 """The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -183,13 +184,13 @@ def eval_set_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(None, ("data", "fsdp")))
 
 
-def use(mesh: Mesh) -> AbstractContextManager[Any]:
-    """The context in which functions on the mesh are compiled and called."""
-    return jax.set_mesh(mesh)
+@contextmanager
+def use(mesh: Mesh) -> Iterator[None]:
+    """The context in which functions are traced for the mesh: their logical axes mean its axes.
 
-
-def rules(mesh: Mesh) -> AbstractContextManager[Any]:
-    """The context in which logical axes in a traced function mean axes of the mesh; one device
-    needs none.
+    A function traced outside of it is another program to JAX, and is compiled again. One device
+    needs no rules for logical axes.
     """
-    return nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext()
+    rules = nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext()
+    with jax.set_mesh(mesh), rules:
+        yield

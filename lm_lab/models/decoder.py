@@ -12,8 +12,8 @@ from lm_lab.nn.attention import AttentionShape, bounded
 from lm_lab.nn.attention_info import CausalInfo
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.stack import groups_of
-from lm_lab.nn.transformer import LayerShape, TransformerModel, Windowed
-from lm_lab.schema import setting
+from lm_lab.nn.transformer import Dense, LayerShape, TransformerModel, Windowed
+from lm_lab.schema import Condition, setting
 from lm_lab.types import Inputs, UserError
 
 Bias = Literal["none", "qkv", "attention", "feed_forward", "all"]
@@ -28,7 +28,14 @@ class Config(Windowed):
     kv_heads: int | None = setting(
         "heads of keys and values, G, each for H / G queries; None: H", None, low=1
     )
-    bias: Bias = setting("which products of the layers have a bias", "none")
+    bias: Bias = setting(
+        "which products of the layers have a bias",
+        "none",
+        read_with=Condition(
+            "products other than those of experts",
+            lambda config: config.bias != "feed_forward" or isinstance(config.feed_forward, Dense),
+        ),
+    )
     head_bias: bool = setting("whether the head has a bias", False)
     qk_norm: Kind | None = setting("norm of each query and key", None)
     qk_norm_over: Literal["head", "heads"] = setting(

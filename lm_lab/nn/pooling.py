@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -11,8 +12,8 @@ from lm_lab.types import Inputs, Pooling
 
 
 class Pooled(nn.Module):
-    """Any family's model with one vector a row in place of its readout, and `classes` numbers in
-    place of logits.
+    """Any family's model with one vector a text in place of its readout, and `classes` numbers in
+    place of logits. A row is one text, or where inputs.pooled names P segments, P texts.
 
     The vector is the features of the first or last token that is no padding, or their mean;
     "first_tanh" sends the first through a dense layer and tanh, as BERT does (1810.04805). The
@@ -29,24 +30,29 @@ class Pooled(nn.Module):
 
     @nn.compact
     def features(self, inputs: Inputs) -> Array:
-        """The vector of each row [B 1 D]; of a row that is all padding, that of its first token (or
-        0, the mean).
+        """The vector of each text [B P D], P = 1 where a row is one; of a text that has no token,
+        that of the row's first (or 0, the mean).
         """
-        pooled_BD = pool(self.model.features(inputs), inputs.segments, self.pooling)
+        x_BLD = self.model.features(inputs)
+        if inputs.pooled is None:
+            pooled_BPD = pool(x_BLD, inputs.segments, self.pooling)[:, None]
+        else:
+            assert inputs.segments is not None
+            pooled_BPD = pool_each(x_BLD, inputs.segments, inputs.pooled, self.pooling)
         if self.pooling == "first_tanh":
-            pooled_BD = nn.tanh(
-                Linear(pooled_BD.shape[-1], "expand", bias=True, part="head", name="pooler")(
-                    pooled_BD
+            pooled_BPD = nn.tanh(
+                Linear(pooled_BPD.shape[-1], "expand", bias=True, part="head", name="pooler")(
+                    pooled_BPD
                 )
             )
-        return pooled_BD[:, None]
+        return pooled_BPD
 
-    def readout(self, x_B1D: Array) -> Array:
-        """f32[B 1 C] of features [B 1 D]."""
-        return self.head(x_B1D).astype(jnp.float32)
+    def readout(self, x_BPD: Array) -> Array:
+        """f32[B P C] of features [B P D]."""
+        return self.head(x_BPD).astype(jnp.float32)
 
     def __call__(self, inputs: Inputs) -> Array:
-        """f32[B 1 C]: the logits of classes, or the values of a regression."""
+        """f32[B P C]: the logits of classes, or the values of a regression."""
         return self.readout(self.features(inputs))
 
 
@@ -62,3 +68,14 @@ def pool(x_BLD: Array, segments_BL: Array | None, pooling: Pooling) -> Array:
     else:
         place_B = real_BL.argmax(1)
     return jnp.take_along_axis(x_BLD, place_B[:, None, None], axis=1)[:, 0]
+
+
+def pool_each(x_BLD: Array, segments_BL: Array, pooled_BP: Array, pooling: Pooling) -> Array:
+    """One vector [B P D] of each segment that `pooled_BP` names, as `pool` of a row that has the
+    segment alone.
+    """
+
+    def of_segment(pooled_B: Array) -> Array:
+        return pool(x_BLD, (segments_BL == pooled_B[:, None]).astype(jnp.int32), pooling)
+
+    return jax.vmap(of_segment, in_axes=1, out_axes=1)(pooled_BP)

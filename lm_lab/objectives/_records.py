@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import ModelInfo, Settings
+from lm_lab.nn.positions import places_within
 from lm_lab.objectives._common import read_as_context
 from lm_lab.types import Batch, Examples, Inputs, Pooling
 
@@ -31,16 +32,24 @@ def complete(config: LabelledT, model: ModelInfo) -> LabelledT:
 
 
 def prepare(dtype: Any, as_context: bool, key: Array, examples: Examples) -> Batch:
-    """One target [B 1] a text, of weight 0 where a row is all padding.
+    """One target a text: [B 1], of weight 0 where a row is all padding; [B P] where a row has
+    several as segments 1 .. P, of weight 0 where it has fewer.
 
     An encoder-decoder has the text on both sides, as BART (1910.13461).
     """
     del key
     assert examples.labels is not None
     assert examples.segments is not None
-    weights_B1 = (examples.segments > 0).any(1, keepdims=True).astype(jnp.float32)
-    targets_B1 = examples.labels[:, None].astype(dtype)
     inputs = Inputs(examples.tokens, examples.segments)
+    labels_BP, count_B1 = examples.labels, examples.segments.max(1, keepdims=True)
+    if labels_BP.ndim == 1:
+        labels_BP = labels_BP[:, None]
+    else:
+        pooled_BP = jnp.broadcast_to(1 + jnp.arange(labels_BP.shape[1]), labels_BP.shape)
+        inputs = inputs._replace(
+            positions=places_within(examples.segments), pooled=pooled_BP.astype(jnp.int32)
+        )
+    weights_BP = (jnp.arange(labels_BP.shape[1]) < count_B1).astype(jnp.float32)
     if as_context:
         inputs = inputs._replace(context=examples.tokens, context_segments=examples.segments)
-    return Batch(inputs, targets_B1, weights_B1, jnp.zeros_like(weights_B1))
+    return Batch(inputs, labels_BP.astype(dtype), weights_BP, jnp.zeros_like(weights_BP))

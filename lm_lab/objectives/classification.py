@@ -52,11 +52,11 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
     return ObjectiveFunctions(partial(_records.prepare, np.int32, bool(config.as_context)), _loss)
 
 
-def _loss(logits_B1C: Array, batch: Batch) -> Sums:
-    sums: dict[str, Any] = dict(likelihood(logits_B1C, batch))
+def _loss(logits_BPC: Array, batch: Batch) -> Sums:
+    sums: dict[str, Any] = dict(likelihood(logits_BPC, batch))
     del sums["bytes"]
-    hits_B1 = logits_B1C.argmax(-1) == batch.targets
-    return {**sums, "correct": (hits_B1 * batch.weights).sum()}
+    hits_BP = logits_BPC.argmax(-1) == batch.targets
+    return {**sums, "correct": (hits_BP * batch.weights).sum()}
 
 
 OBJECTIVE = Objective(

@@ -38,11 +38,11 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
     return ObjectiveFunctions(partial(_records.prepare, np.float32, bool(config.as_context)), _loss)
 
 
-def _loss(values_B11: Array, batch: Batch) -> Sums:
-    squares_B1 = (values_B11[..., 0] - batch.targets) ** 2 * batch.weights
+def _loss(values_BP1: Array, batch: Batch) -> Sums:
+    squares_BP = (values_BP1[..., 0] - batch.targets) ** 2 * batch.weights
     return {
-        "nll": squares_B1.sum() / 2,
-        "squared_error": squares_B1.sum(),
+        "nll": squares_BP.sum() / 2,
+        "squared_error": squares_BP.sum(),
         "weight": batch.weights.sum(),
     }
 

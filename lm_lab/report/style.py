@@ -175,6 +175,23 @@ def _pdf(figure: Figure, file: io.BytesIO) -> None:
     FigureCanvasPdf(figure).print_pdf(file, metadata=made_by)
 
 
+# Okabe and Ito's colours, which any colour vision can tell apart, without the yellow that vanishes
+# on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24", "#7a5195")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def of_series(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Colour and mark of each series, no two alike up to 64."""
+    return {
+        name: {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKS[(place + place // len(COLOURS)) % len(MARKS)],
+        }
+        for place, name in enumerate(names)
+    }
+
+
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
     """A colour for each compute budget, darker for larger, spread by rank."""
     ordered = sorted(set(budgets))

@@ -46,7 +46,9 @@ MEASURED = (
 NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too, and
 heldout_LABEL_loss and test_LABEL_loss of the sources of a mixture.
 """
-_MEASURED_BY_NAME = re.compile("^flops_|_bits_per_byte$|^(heldout|test)_.*loss$")
+EVALUATED = "eval/"
+"""With which the columns begin that are metrics, by their names in metrics.jsonl."""
+_MEASURED_BY_NAME = re.compile(f"^flops_|_bits_per_byte$|^(heldout|test)_.*loss$|^{EVALUATED}")
 
 _RESTORE = "restore the file from a copy"
 _LAUNCH = "launch lm-lab sweep again to write it anew"

@@ -1,13 +1,13 @@
 """The results of a sweep, from its run directories alone: statuses and rows."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.runs.status import Status, result_of, run_status
-from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory
+from lm_lab.runs.sweep import EVALUATED, Planned, Row, read_sweep, run_directory
 from lm_lab.values import table_value
 
 
@@ -30,9 +30,9 @@ def collect(directory: Path) -> list[Row]:
     any run has train.selection_batches, selection_loss, selection_bits_per_byte and
     NAME_selection_bits_per_byte, on the text that settings are to be chosen by; where any run
     has a test, test_loss and test_bits_per_byte, and of a mixture heldout_LABEL_bits_per_byte and
-    the like of each source; LABEL_METRIC of every task in config.evaluation, and
-    heldout_whole_bits_per_byte where it asks for the whole; seconds of training; compile_seconds
-    (None in runs of early releases, whose seconds include them).
+    the like of each source; all further metrics by their names in metrics.jsonl, as
+    eval/heldout/accuracy, eval/TASK/METRIC and eval/heldout_whole/bits_per_byte; seconds of
+    training; compile_seconds (None in runs of early releases, whose seconds include them).
     Raises UserError where the directory holds no sweep.
     """
     return rows_of(read_sweep(directory).runs, directory)
@@ -47,27 +47,30 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     also = list(dict.fromkeys(objectives))
     apart = any(_at(run.config, "train.selection_batches") for run in runs)
     folders = [run_directory(directory, run.name) for run in runs]
-    tasks = {label for run in runs for label in _at(run.config, "evaluation.tasks") or ()}
     finals = [result_of(folder).get("final") or {} for folder in folders]
-    more = _further(finals, tasks | {"heldout_whole"})
+    more = _further(finals, also)
     return [_row(run, keys, also, apart, more, folder) for run, folder in zip(runs, folders)]
 
 
-def _further(finals: Iterable[Mapping[str, Any]], tasks: Collection[str]) -> dict[str, str]:
-    """The figures of tasks, of the test and of the sources of mixtures that any run has, by
-    column.
+def _further(finals: Iterable[Mapping[str, Any]], also: Sequence[str]) -> dict[str, str]:
+    """The further figures that any run has at its end, by column: metrics and tasks by the names
+    that they have in metrics.jsonl, losses of the test and of the sources of a mixture.
     """
-    names = dict.fromkeys(name for final in finals for name in final)
     found = {}
-    for name in names:
-        _, _, figure_of = name.partition("/")
-        if figure_of.partition("/")[0] in tasks:
-            found[figure_of.replace("/", "_")] = name
+    known = {
+        f"{EVALUATED}{label}{part}/{figure}"
+        for label in ("heldout", *also)
+        for part in ("", "_selection")
+        for figure in ("nll", "bits_per_byte")
+    }
+    for name in dict.fromkeys(name for final in finals for name in final):
         parts = re.fullmatch(r"eval/(heldout|test)(?:/([^/]+))?/(nll|bits_per_byte)", name)
         if parts and (parts[1] == "test" or parts[2]):
             side, label, figure = parts.groups()
             words = [side, *([label] if label else []), "loss" if figure == "nll" else figure]
             found["_".join(words)] = name
+        elif name.startswith(EVALUATED) and name not in known:
+            found[name] = name
     return found
 
 

@@ -118,7 +118,9 @@ class CompiledProgram(NamedTuple):
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state of all members."""
-        return sharding.abstract(jax.eval_shape(self.start), self.placed)
+        return sharding.abstract(
+            jax.eval_shape(self.engine.init.jitted, self.hyper, self.feed.given), self.placed
+        )
 
     def checkpoint_form(self) -> dict[str, PyTree]:
         """Shapes, dtypes and shardings of what a checkpoint of one run holds."""

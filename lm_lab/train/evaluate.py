@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState
 from lm_lab.evaluation.likelihood import figures
 from lm_lab.runs import records
@@ -59,16 +58,15 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     """
     result: dict[str, Any] | None = records.read_result(run.directory)
     compiled = compile_program([bind(run.experiment, run.resolved)])
-    with sharding.use(compiled.mesh):
-        step, state = state_of(run, compiled)
-        ended = step == compiled.program.steps
-        sums = compiled.evaluate(state, at_end=ended)[0]
-        metrics = {
-            name: own for name, own in compiled.feed.metrics.items() if ended or not is_test(name)
-        }
-        params = compiled.merged_params(state, 0)
-        measured = measure_all(metrics, params, at_end=True)
-        final = figures(sums, measured, judged(compiled.feed, params, at_end=True))
+    step, state = state_of(run, compiled)
+    ended = step == compiled.program.steps
+    sums = compiled.evaluate(state, at_end=ended)[0]
+    metrics = {
+        name: own for name, own in compiled.feed.metrics.items() if ended or not is_test(name)
+    }
+    params = compiled.merged_params(state, 0)
+    measured = measure_all(metrics, params, at_end=True)
+    final = figures(sums, measured, judged(compiled.feed, params, at_end=True))
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **final}})
     return step, final

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState
 from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
@@ -41,8 +40,7 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
             compiled = compile_program(
                 fitted([writer.run.task for writer in company.members], len(runs))
             )
-            with sharding.use(compiled.mesh):
-                _train(compiled, company, signals, watchdog)
+            _train(compiled, company, signals, watchdog)
     return [writer.result for writer in writers if writer.result is not None]
 
 

@@ -8,7 +8,6 @@ import jax
 
 from lm_lab.compute import memory
 from lm_lab.data.loader import Dataset
-from lm_lab.engine import sharding
 from lm_lab.train import program as programs
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.program import Program
@@ -40,8 +39,7 @@ def plan(task: Task) -> Plan:
     calls = min(train.steps_per_call, program.steps)
     examples = programs.abstract_examples(task, train.batch_size)
     examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, calls, *x.shape), x.dtype), examples)
-    with sharding.use(compiled.mesh):
-        step = compiled.engine.step.compile(compiled.abstract_state(), examples)
+    step = compiled.engine.step.compile(compiled.abstract_state(), examples)
     collectives = dict(Counter(COLLECTIVE.findall(step.as_text() or "")))
     state = compiled.abstract
     held = memory.state_bytes(state.params, state.opt_state, state.slots)

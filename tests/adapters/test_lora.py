@@ -36,11 +36,11 @@ def built(family="decoder"):
     return model, tiny.params_of(model, inputs_of(model))
 
 
-def trained(config, params, seed=1):
+def trained(config, params, seed=1, change=0.3):
     """Adapters as training leaves them: nothing is 0, and lengths have changed."""
     adapters = lora.init(jax.random.key(seed), config, params)
     return jax.tree.map(
-        lambda x: x + 0.3 * jax.random.normal(jax.random.key(seed + x.size), x.shape), adapters
+        lambda x: x + change * jax.random.normal(jax.random.key(seed + x.size), x.shape), adapters
     )
 
 
@@ -86,14 +86,13 @@ def test_an_adapter_begins_as_the_identity_and_every_part_of_it_then_matters(fam
 def test_merged_is_applied(family):
     model, params = built(family)
     for config in (CONFIG, replace(CONFIG, dora=True)):
-        adapters = trained(config, params)
+        # Larger changes saturate the softmax of encoder_decoder, whose scores nothing scales, and a
+        # saturated softmax multiplies the roundings of its scores. At 0.1 the logits change by a
+        # third of the largest of them, or more.
+        adapters = trained(config, params, change=0.1)
         merged, _ = lora.merge(config, adapters, params)
-        # Kernels of several units add up otherwise before than after the product: a few roundings a
-        # layer, which scores that nothing scales (encoder_decoder) multiply.
-        assert (
-            distance(apply(model, merged), apply(model, params, alone(config, adapters)))
-            < 10 * ROUNDING
-        )
+        applied = apply(model, params, alone(config, adapters))
+        assert distance(apply(model, merged), applied) < ROUNDING
 
 
 @pytest.mark.parametrize("config", VARIANTS, ids=str)

@@ -2,12 +2,10 @@
 
 import json
 
-import grain
 import numpy as np
 import pytest
 
 from lm_lab.data import loader
-from lm_lab.data.records import endless
 from lm_lab.data.sources import labelled, pairs
 from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte
@@ -193,6 +191,30 @@ def test_labels_travel_with_their_texts(tmp_path):
     assert (eval_set.labels[~eval_set.segments.any(-1)] == 0).all()
 
 
+def test_packed_texts_keep_their_labels(tmp_path):
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"text {number}\t{number / 2}\n" for number in range(30))
+    )
+    source = Chosen("labelled", labelled.Config(str(tmp_path / "a.tsv")))
+    config = loader.Config(source=source, length=20, pack=True)
+    dataset = Text(config, tmp_path / "cache").dataset
+    batches = loader.cut(config, dataset.train, window=0, stride=0, batch_size=4, seed=0)
+    epoch = batches.chunk(0, batches.steps_per_epoch)
+    assert epoch.labels is not None
+    assert epoch.segments is not None
+    assert epoch.labels.shape[-1] > 1
+    seen = set()
+    for tokens, segments, labels in zip(
+        *(leaf.reshape(-1, leaf.shape[-1]) for leaf in (epoch.tokens, epoch.segments, epoch.labels))
+    ):
+        for number in range(segments.max()):
+            own = segments == number + 1
+            (text,) = texts(tokens[None, own], segments[None, own] > 0)
+            assert text == f"text {int(2 * labels[number])}"
+            seen.add(text)
+    assert len(seen) > 20
+
+
 def test_the_manifest_covers_what_is_kept_of_records(dataset):
     folder = dataset.only.folder
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -205,15 +227,3 @@ def test_damaged_records_are_seen(dataset, source, tmp_path):
     (dataset.only.folder / "train.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"damaged \(train\.index: 0 bytes instead of \d+\)"):
         open_pairs(source, tmp_path)
-
-
-@pytest.mark.parametrize("seed", [0, 5, None])
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_order_is_that_of_grain(size, seed):
-    """Runs go on with the order in which grain's MapDataset gave their rows."""
-    theirs = grain.MapDataset.range(size)
-    if seed is not None:
-        theirs = theirs.shuffle(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    theirs = theirs.repeat()
-    places = np.concatenate([np.arange(20), [size - 1, size, 2 * size, 5 * size - 1]])
-    assert endless(size, seed).at(places).tolist() == [theirs[place] for place in places.tolist()]

@@ -111,3 +111,25 @@ def test_copies_leave_training_and_never_what_is_judged(duplicates, out, capsys)
 def test_training_text_that_is_all_held_out_is_refused():
     with pytest.raises(UserError, match=r"config\.data\.duplicates: all training documents"):
         sides_of(documents(train=["a"], heldout=["a"]), duplicates=Exact())
+
+
+def test_few_training_documents_are_among_more_and_the_other_sides_stay(capsys):
+    texts = documents(unstated=[f"text {number}" for number in range(50)])
+    whole, more, few = (sides_of(texts, train_documents=count) for count in (None, 20, 5))
+    trained = [
+        {number for number, side in enumerate(sides) if side == "train"}
+        for sides in (whole, more, few)
+    ]
+    assert trained[2] < trained[1] < trained[0]
+    assert [len(numbers) for numbers in trained[1:]] == [20, 5]
+    assert all(more[number] == side for number, side in enumerate(whole) if side == "heldout")
+    words = f"{len(trained[0]) - 20} training documents beyond config.data.train_documents"
+    assert words in capsys.readouterr().err
+
+
+def test_more_training_documents_than_there_are_are_refused():
+    texts = documents(unstated=[str(number) for number in range(9)])
+    with pytest.raises(UserError, match=r"data\.train_documents: 1,000 are asked for"):
+        sides_of(texts, train_documents=1000)
+    with pytest.raises(UserError, match=r"data\.train_documents: chooses whole documents"):
+        sides_of(documents(unstated=["alone"]), train_documents=1)

@@ -35,10 +35,9 @@ def trained(mesh, members=MEMBERS[:1]):
 
 def steps_of(built):
     """`trained`, of what is made already."""
-    with sharding.use(built.mesh):
-        state = built.start()
-        state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
-        return state, metrics, built.engine.evaluate(state, built.feed.eval_sets[0].examples)
+    state = built.start()
+    state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
+    return state, metrics, built.engine.evaluate(state, built.feed.eval_sets[0].examples)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +75,7 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
         assert {
             name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()
         } == wanted
-    with sharding.use(built.mesh):
-        built.engine.step(state, built.engine.batch(STEPS, STEPS, state))
+    built.engine.step(state, built.engine.batch(STEPS, STEPS, state))
     assert len(built.engine.step.programs) == 1  # a state of other shardings would be refused
 
 
@@ -94,18 +92,24 @@ def test_a_population_over_devices_is_its_solo_runs(alone):
 @pytest.mark.parametrize("mesh, constraints", [({}, False), ({"data": 2}, True)])
 def test_activations_are_constrained_where_there_are_devices_to_choose_from(mesh, constraints):
     built = compiled(mesh)
+    state = built.abstract_state()
+    examples = built.engine.batch(0, 1, state)
     with sharding.use(built.mesh):
-        state = jax.eval_shape(built.start)
-        examples = built.engine.batch(0, 1, state)
-        with sharding.rules(built.mesh):
-            jaxpr = str(jax.make_jaxpr(built.engine.step.jitted)(state, examples))
+        jaxpr = str(jax.make_jaxpr(built.engine.step.jitted)(state, examples))
     assert ("sharding_constraint" in jaxpr) == constraints
+
+
+def test_a_program_is_the_same_inside_and_outside_of_a_mesh():
+    built = compiled({})
+    arguments = (built.hyper, built.feed.given)
+    outside = built.engine.init.compile(*arguments).as_text()
+    with sharding.use(built.mesh):
+        assert built.engine.init.compile(*arguments).as_text() == outside
 
 
 def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
     built = compiled({"fsdp": 1, "tensor": 2}, [{"model.vocab": 257}])
-    with sharding.use(built.mesh):
-        state = built.start()
+    state = built.start()
     assert state.params["head"]["kernel"].addressable_shards[0].data.shape == (1, WIDTH, 257)
     assert (
         state.params["layers"]["attention"]["query"]["kernel"].addressable_shards[0].data.shape[-1]

@@ -173,8 +173,7 @@ def gradient(family, changes, mesh=None, **how):
     with sharding.use(mesh):
         rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
         placed = (sharding.state_shardings(mesh, boxed), rows)
-        with sharding.rules(mesh):
-            shared = run(in_shardings=placed)(params, given)
+        shared = run(in_shardings=placed)(params, given)
     return without_key_biases(shared)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_lab.compute.parameters import by_group
-from lm_lab.nn.pooling import Pooled, pool
+from lm_lab.nn.pooling import Pooled, pool, pool_each
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, WIDTH, distance
@@ -74,3 +74,28 @@ def test_it_reads_the_models_features():
     vector: Any = pooled.apply({"params": params}, inputs, method="features")
     assert vector.shape == (2, 1, WIDTH)
     assert distance(pooled.apply({"params": params}, vector, method="readout"), logits) == 0
+
+
+@pytest.mark.parametrize("pooling", ["first", "last", "mean"])
+def test_texts_that_share_a_row_are_pooled_as_if_each_had_a_row(pooling):
+    segments = jnp.asarray([[1, 1, 2, 3, 3], [1, 2, 2, 2, 0], [1, 1, 1, 1, 1], [1, 1, 2, 0, 0]])
+    found = pool_each(X, segments, jnp.broadcast_to(jnp.arange(1, 4), (4, 3)), pooling)
+    for text in range(3):
+        alone = pool(X, (segments == text + 1).astype(jnp.int32), pooling)
+        there = np.asarray((segments == text + 1).any(1))
+        assert distance(found[there, text], alone[there]) < ROUNDING
+
+
+def test_a_model_says_of_packed_texts_what_it_says_of_each_alone():
+    _, pooled, params, tokens = built("last")
+    assert LENGTH >= 8
+    segments = jnp.where(jnp.arange(LENGTH) < 5, 1, jnp.where(jnp.arange(LENGTH) < 8, 2, 0))
+    segments = jnp.broadcast_to(segments, tokens.shape)
+    places = jnp.where(jnp.arange(LENGTH) < 5, jnp.arange(LENGTH), jnp.arange(LENGTH) - 5)
+    ids = jnp.broadcast_to(jnp.asarray([1, 2]), (len(tokens), 2))
+    packed = Inputs(tokens, segments, jnp.broadcast_to(places, tokens.shape), pooled=ids)
+    together: Any = pooled.apply({"params": params}, packed)
+    assert together.shape == (len(tokens), 2, CLASSES)
+    for text, (first, end) in enumerate(((0, 5), (5, 8))):
+        alone = pooled.apply({"params": params}, Inputs(tokens[:, first:end]))
+        assert distance(together[:, text], alone[:, 0]) < ROUNDING

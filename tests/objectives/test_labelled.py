@@ -46,6 +46,25 @@ def test_values():
     assert float(found["weight"]) == 3.0
 
 
+def test_packed_texts_have_the_sums_that_they_have_one_a_row():
+    segments = jnp.asarray([[1, 1, 2, 3], [1, 1, 1, 0]], jnp.int32)
+    labels = jnp.asarray([[2.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    given = Examples(tiny.tokens(2, 4), jnp.ones((2, 4)), segments, labels=labels)
+    objective = classification.make(classification.Config(3), 4, VOCABULARY)
+    batch = objective.prepare(jax.random.key(0), given)
+    assert batch.weights.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.inputs.positions is not None
+    assert batch.inputs.positions.tolist() == [[0, 1, 0, 0], [0, 1, 2, 0]]
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
+    found = objective.loss(logits, batch)
+    alone = logits[jnp.asarray([0, 0, 0, 1]), jnp.asarray([0, 1, 2, 0])]
+    classes = jnp.asarray([2, 0, 1, 1])
+    expected = -jax.nn.log_softmax(alone)[jnp.arange(4), classes].sum()
+    assert found["nll"] == pytest.approx(float(expected), rel=tiny.ROUNDING)
+    assert float(found["weight"]) == 4
+    assert float(found["correct"]) == float((alone.argmax(-1) == classes).sum())
+
+
 @pytest.mark.parametrize("label", [3.0, -1.0, 0.5])
 def test_labels_that_are_no_classes(label):
     with pytest.raises(

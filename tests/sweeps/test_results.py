@@ -102,10 +102,12 @@ def test_the_text_to_choose_by_has_columns_of_its_own(tmp_path):
     planned = plan(study, resolve)
     write(tmp_path, study, planned, {"command": ""})
     apart = {"heldout_selection/nll": 2.25, "continuation_selection/bits_per_byte": 3.0}
+    apart["heldout/accuracy"] = 0.5
     final = RESULT["final"] | {f"eval/{name}": value for name, value in apart.items()}
     store(tmp_path, planned[0], RESULT | {"final": final})
     row, other = collect(tmp_path)
     assert (row["loss"], row["selection_loss"]) == (2.5, 2.25)
+    assert (row["eval/heldout/accuracy"], other["eval/heldout/accuracy"]) == (0.5, None)
     assert row["continuation_selection_bits_per_byte"] == 3.0
     assert list(row) == list(other)
     swept_keys = ["train.selection_batches", "train.also_evaluate", "seed", "optimizer.peak_rate"]

@@ -85,8 +85,8 @@ def test_results_of_a_sweep_have_a_column_for_every_metric(asked):
     table = rows_of(runs, asked[0].directory.parent.parent)
     for row, run in zip(table, asked):
         final = records.read_result(run.directory)["final"]
-        assert row["pairs_margin"] == final["eval/pairs/margin"]
-        assert row["heldout_whole_bits_per_byte"] == final["eval/heldout_whole/bits_per_byte"]
+        assert row["eval/pairs/margin"] == final["eval/pairs/margin"]
+        assert row["eval/heldout_whole/bits_per_byte"] == final["eval/heldout_whole/bits_per_byte"]
 
 
 def test_a_killed_run_records_what_an_undisturbed_one_does(asked, changes, tmp_path, monkeypatch):

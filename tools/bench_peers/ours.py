@@ -11,7 +11,6 @@ from bench_peers.turns import Turn, timed
 from ml_collections import ConfigDict
 
 from lm_lab.config import override, resolve
-from lm_lab.engine import sharding
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.task import bind
 
@@ -48,16 +47,14 @@ def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
     steps_per_call = task.experiment.train.steps_per_call
     compiled = compile_program([task])
     assert compiled.program.params["total"] == params
-    with sharding.use(compiled.mesh):
-        state = compiled.start()
+    state = compiled.start()
     examples = compiled.engine.batch(0, steps_per_call, state)
 
     def take_turn() -> None:
         nonlocal state
         metrics = None
-        with sharding.use(compiled.mesh):
-            for _ in range(shape.steps // steps_per_call):
-                state, metrics = compiled.engine.step(state, examples)
+        for _ in range(shape.steps // steps_per_call):
+            state, metrics = compiled.engine.step(state, examples)
         jax.block_until_ready(metrics)
 
     return timed(take_turn)

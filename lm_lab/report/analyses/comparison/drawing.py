@@ -16,24 +16,11 @@ from lm_lab.report.analyses.comparison.text import share
 from lm_lab.report.curves import Curves, binned
 from lm_lab.report.stored import Row
 
-# Okabe and Ito's colours, which any colour vision can tell apart, without the yellow that vanishes
-# on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24", "#7a5195")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-
-def styles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Colour and mark of each contender."""
-    return {
-        arm: {"color": COLOURS[place % len(COLOURS)], "marker": MARKS[place % len(MARKS)]}
-        for place, arm in enumerate(arms)
-    }
-
 
 def costs(results: Results) -> Figure:
     """Three panels: bits per byte against compute, against seconds, and against parameters."""
     figure, panels = style.panels(style.PAGE_INCHES, 3.0, 3)
-    looks = styles(list(results.settings.arms))
+    looks = style.of_series(list(results.settings.arms))
     quantities: list[tuple[str, Callable[[Cell], float]]] = [
         ("training FLOPs", lambda cell: cell.flops),
         ("seconds of training", lambda cell: cell.seconds),
@@ -100,7 +87,7 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
     """The cost of a wrong peak rate for each contender at its best size, a panel a budget."""
     budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
-    looks = styles(list(results.settings.arms))
+    looks = style.of_series(list(results.settings.arms))
     top = 0.5
     for axes, compute in zip(panels, budgets):
         tried: list[float] = []
@@ -145,7 +132,7 @@ def valleys(results: Results) -> Figure:
     """
     budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.9, len(budgets))
-    looks = styles(list(results.settings.arms))
+    looks = style.of_series(list(results.settings.arms))
     heights = [size.bits_per_byte for cell in results.cells for size in cell.tried]
     for axes, compute in zip(panels, budgets):
         for cell in results.at(compute):
@@ -189,7 +176,7 @@ def valleys(results: Results) -> Figure:
 def multipliers(results: Results) -> Figure:
     """The reference's compute for each contender's loss, against the budget."""
     figure, (axes,) = style.panels(5.2, 3.2)
-    looks = styles(list(results.settings.arms))
+    looks = style.of_series(list(results.settings.arms))
     arms = [arm for arm in looks if any(item.arm == arm for item in results.multipliers)]
     values = [1.0]
     for place, arm in enumerate(arms):
@@ -243,7 +230,7 @@ def learning(results: Results, curves: Curves, unit: str) -> Figure:
     """Training loss against compute of each contender's best runs, a panel a budget."""
     budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.9, len(budgets))
-    looks = styles(list(results.settings.arms))
+    looks = style.of_series(list(results.settings.arms))
     low, high = np.inf, 0.0
     for axes, compute in zip(panels, budgets):
         for cell in results.at(compute):

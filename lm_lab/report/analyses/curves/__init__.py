@@ -1,0 +1,111 @@
+"""The report of curves: what a metric does as one setting grows, such as accuracy against labels.
+
+Any metric of results.csv, higher or lower being better, against any number that the study varies,
+an arm a line. Values are means over seeds; intervals hold the noise of seeds, pooled over arms, and
+where the metric is a share of held-out items, that of their choice.
+"""
+
+from lm_lab.report import formatting
+from lm_lab.report.analyses.curves import drawing
+from lm_lab.report.analyses.curves.results import Point, Results, Settings, analyse, check
+from lm_lab.report.contract import Analysis
+from lm_lab.report.page import Figure, Headline, Notice, Number, Report, Section, Table
+from lm_lab.report.stored import Sweep
+
+
+def report(results: Results, sweep: Sweep) -> Report:
+    """The answer at each value of the setting, the figure and the table."""
+    del sweep
+    sections = [
+        Section("Evidence", [_figure(results)]),
+        Section("All arms", [_table(results)]),
+    ]
+    if notices := _cautions(results):
+        sections.insert(0, Section("Cautions", notices))
+    return Report(
+        [_answer(results, value) for value in results.values], _headlines(results), sections
+    )
+
+
+def _answer(results: Results, value: float) -> str:
+    """Who is best at a value, and who is not told from it."""
+    settings, (best, *others) = results.settings, results.at(value)
+    words = (
+        f"At {settings.against} = {formatting.grouped(value)}, {best.arm} has the "
+        f"{'highest' if settings.better == 'higher' else 'lowest'} {settings.metric}: "
+        f"{formatting.estimate(best.value)} ({formatting.percent(settings.level)} interval)"
+    )
+    if not others:
+        return f"{words}."
+    near = [point.arm for point in others if results.told(best, point) is False]
+    second = f"{words}, before {others[0].arm}, {formatting.estimate(others[0].value)}"
+    return (
+        f"{second}; seeds do not tell it from {formatting.listed(near)}." if near else f"{second}."
+    )
+
+
+def _headlines(results: Results) -> list[Headline]:
+    best = results.at(results.values[-1])[0]
+    where = f"{best.arm}, {results.settings.against} = {formatting.grouped(best.at)}"
+    return [Headline(f"best {results.settings.metric}", formatting.estimate(best.value), where)]
+
+
+def _cautions(results: Results) -> list[Notice]:
+    found = []
+    alone = [
+        value for value in results.values if value not in {at for at, *_ in results.deviations}
+    ]
+    if alone:
+        where = formatting.listed([formatting.grouped(value) for value in alone])
+        found.append(
+            Notice("one seed", f"At {where} every arm has one seed: its noise is not known.")
+        )
+    chosen = sorted({point.settings for point in results.points if point.settings})
+    if chosen:
+        words = "; ".join(chosen)
+        found.append(
+            Notice(
+                "the best of several",
+                "What else was swept is chosen by the text that is reported, which flatters: "
+                f"{words}.",
+            )
+        )
+    return found
+
+
+def _figure(results: Results) -> Figure:
+    settings = results.settings
+    return Figure(
+        "curves",
+        f"{settings.metric} against {settings.against}",
+        f"Held-out {settings.metric}, means over seeds. Bars: {formatting.percent(settings.level)} "
+        "intervals. Dashed: values to compare with.",
+        f"{settings.metric} against {settings.against}, a line an arm.",
+        lambda: drawing.curves(results),
+    )
+
+
+def _table(results: Results) -> Table:
+    settings = results.settings
+    header = ["arm", settings.against, settings.metric, "interval", "seeds", "chosen"]
+    return Table(
+        header,
+        [_row(point) for point in results.points],
+        "Means over seeds, the best first.",
+        sortable=True,
+    )
+
+
+def _row(point: Point) -> list:
+    shown, bounds = formatting.rounded(point.value)
+    return [
+        point.arm,
+        Number(formatting.grouped(point.at), point.at),
+        Number(shown, point.value.value),
+        bounds,
+        Number(str(point.seeds), point.seeds),
+        point.settings,
+    ]
+
+
+ANALYSIS = Analysis(Settings, analyse, report, check)

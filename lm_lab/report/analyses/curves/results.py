@@ -1,0 +1,202 @@
+"""What a metric does as one setting grows, arm by arm: means over seeds with their intervals."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from lm_lab.report.stored import Row
+from lm_lab.scaling.records import Estimate
+from lm_lab.schema import setting, suggest
+from lm_lab.types import UserError
+from lm_lab.values import table_value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of a study's "analysis", other than its kind. Raises UserError for no arms."""
+
+    metric: str = setting("the column of results.csv to compare, such as eval/heldout/accuracy")
+    against: str = setting("the config key that grows, such as data.train_documents")
+    arms: dict = setting("what is compared: name -> the overrides that all its runs share")
+    better: Literal["higher", "lower"] = setting("which values of the metric are good", "higher")
+    items: int | None = setting(
+        "held-out items that the metric is a share of, whose choice is part of the noise",
+        None,
+        low=1,
+    )
+    known: dict | None = setting("values to compare with, by name: published ones, floors", None)
+    level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
+
+    def __post_init__(self) -> None:
+        if not self.arms or not all(isinstance(each, Mapping) for each in self.arms.values()):
+            raise UserError(
+                'arms must name what is compared, each with its overrides: {"name": {"key": value}}'
+            )
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm at a value of the setting: the mean over seeds, at the best of what else was swept."""
+
+    arm: str
+    at: float
+    value: Estimate
+    seeds: int
+    settings: str  # the best of what else was swept, as "key=value, ..."; "" where nothing was
+    runs: tuple[str, ...]  # names, a seed each
+
+
+@dataclass(frozen=True)
+class Results:
+    """All points, and which arms are told from the best one."""
+
+    settings: Settings
+    points: tuple[Point, ...]  # by `at`, the best first
+    deviations: tuple[tuple[float, float, int], ...]  # (at, s.d. of a seed, degrees of freedom)
+
+    def at(self, value: float) -> list[Point]:
+        """The points at a value of the setting, the best first."""
+        return [point for point in self.points if point.at == value]
+
+    @property
+    def values(self) -> list[float]:
+        """The values of the setting, ascending."""
+        return sorted({point.at for point in self.points})
+
+    def told(self, first: Point, second: Point) -> bool | None:
+        """Whether two arms at one value differ by more than seeds explain; None without seeds.
+
+        Both are judged by the same held-out items: their choice is no part of this.
+        """
+        found = next(((s, n) for at, s, n in self.deviations if at == first.at), None)
+        if found is None:
+            return None
+        deviation, freedom = found
+        error = deviation * math.sqrt(1 / first.seeds + 1 / second.seeds)
+        return (
+            abs(first.value.value - second.value.value) > _quantile(self.settings, freedom) * error
+        )
+
+
+def check(settings: Settings, rows: Sequence[Row]) -> None:
+    """Raises UserError if the planned runs have no such setting, or an arm has no run."""
+    if settings.against not in rows[0]:
+        raise UserError(
+            f"analysis.against {settings.against!r} is varied by no run; "
+            f"{suggest(settings.against, [key for key in rows[0] if '.' in key])}"
+        )
+    for name, shared in settings.arms.items():
+        own = _of_arm(shared, rows)
+        if not own:
+            raise UserError(f"no run is one of {name}; mend analysis.arms")
+        if any(not isinstance(row[settings.against], int | float) for row in own):
+            raise UserError(
+                f"analysis.against: {settings.against} is no number in all runs of {name}; give one"
+            )
+
+
+def analyse(rows: Sequence[Row], settings: Settings) -> Results:
+    """The points of all arms. Raises UserError for a metric that no complete run has."""
+    complete = [row for row in rows if row.get("status") == "complete"]
+    measured = [row for row in complete if isinstance(row.get(settings.metric), int | float)]
+    if not measured:
+        columns = sorted({key for row in complete for key in row if "." not in key})
+        raise UserError(
+            f"analysis.metric {settings.metric!r} is measured by no complete run; "
+            f"{suggest(settings.metric, columns)}"
+        )
+    cells = [
+        (arm, at, words, own)
+        for arm, shared in settings.arms.items()
+        for (at, words), own in _cells(_of_arm(shared, measured), settings).items()
+    ]
+    noise = _noise([(at, own) for _, at, _, own in cells], settings.metric)
+    points = [
+        Point(
+            arm,
+            at,
+            _estimate(np.array([row[settings.metric] for row in own]), noise.get(at), settings),
+            len(own),
+            words,
+            tuple(str(row["name"]) for row in own),
+        )
+        for arm, at, words, own in cells
+    ]
+    best = _best(points, settings)
+    return Results(
+        settings, tuple(best), tuple((at, *found) for at, found in sorted(noise.items()))
+    )
+
+
+def _of_arm(shared: Mapping[str, object], rows: Sequence[Row]) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if all(row.get(key) == table_value(value) for key, value in shared.items())
+    ]
+
+
+def _cells(own: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:
+    """The runs of an arm by the setting, and by all else but seeds that was swept there."""
+    cells: dict[tuple[float, str], list[Row]] = {}
+    for row in own:
+        at = row[settings.against]
+        there = [each for each in own if each[settings.against] == at]
+        varied = [
+            key
+            for key in row
+            if "." in key and len({json.dumps(each.get(key)) for each in there}) > 1
+        ]
+        words = ", ".join(f"{key}={row[key]}" for key in varied)
+        cells.setdefault((float(at), words), []).append(row)
+    return cells
+
+
+def _noise(
+    cells: Sequence[tuple[float, Sequence[Row]]], metric: str
+) -> dict[float, tuple[float, int]]:
+    """(s.d. of a run among seeds, degrees of freedom) at each value of the setting, pooled over
+    arms; absent where every cell has one seed.
+    """
+    found = {}
+    for at in {at for at, _ in cells}:
+        values = [np.array([row[metric] for row in own]) for place, own in cells if place == at]
+        freedom = sum(len(each) - 1 for each in values)
+        if freedom:
+            squares = sum(float(((each - each.mean()) ** 2).sum()) for each in values)
+            found[at] = (math.sqrt(squares / freedom), freedom)
+    return found
+
+
+def _estimate(values: np.ndarray, noise: tuple[float, int] | None, settings: Settings) -> Estimate:
+    """The mean with an interval that holds the noise of seeds and of the choice of items."""
+    mean = float(values.mean())
+    variance, quantile = 0.0, float(stats.norm.ppf((1 + settings.level) / 2))
+    if noise is not None:
+        deviation, freedom = noise
+        variance, quantile = deviation**2 / len(values), _quantile(settings, freedom)
+    if settings.items is not None:
+        variance += max(mean * (1 - mean), 0.0) / settings.items
+    if noise is None and settings.items is None:
+        return Estimate(mean)
+    half = quantile * math.sqrt(variance)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _quantile(settings: Settings, freedom: int) -> float:
+    return float(stats.t.ppf((1 + settings.level) / 2, freedom))
+
+
+def _best(points: Sequence[Point], settings: Settings) -> list[Point]:
+    """The best cell of each arm at each value, ordered by value, and the best arm first."""
+    sign = -1 if settings.better == "higher" else 1
+    ordered = sorted(points, key=lambda point: (point.at, sign * point.value.value))
+    found: dict[tuple[str, float], Point] = {}
+    for point in ordered:
+        found.setdefault((point.arm, point.at), point)
+    return list(found.values())
