@@ -106,22 +106,22 @@ def _points(
     return make_points(table["params"], table["tokens"], flops, table["loss"])
 
 
-def _valleys(points: Callable[..., Points], seed: int) -> Estimates:
+def _valleys(points: Callable[..., Points], seed: int, resamples: int) -> Estimates:
     table = points(seed=seed)
     table = table.where(~valley_outliers(table))
-    found = fit_valleys(table, LEVEL, RESAMPLES, np.random.default_rng(seed)).good()
+    found = fit_valleys(table, LEVEL, RESAMPLES, np.random.default_rng(resamples)).good()
     law = fit_law("params", found, LEVEL)
     if isinstance(law, Refusal) or not np.isclose(found[-1].valley.budget, LARGEST):
         return {}
     return {"a": law.law.exponent, "N*": found[-1].valley.params}
 
 
-def _surface(points: Callable[..., Points], seed: int) -> Estimates:
+def _surface(points: Callable[..., Points], seed: int, resamples: int) -> Estimates:
     table = points(seed=seed)
     fit = fit_surface(table)
     if isinstance(fit, Refusal):
         return {}
-    drawn = resample(table.budget, RESAMPLES, np.random.default_rng(seed))
+    drawn = resample(table.budget, RESAMPLES, np.random.default_rng(resamples))
     thetas = np.vstack([fit.theta, resample_surfaces(table, drawn, fit)])
     values = {
         "a": thetas[:, 4] / (thetas[:, 2] + thetas[:, 4]),

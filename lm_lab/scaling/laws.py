@@ -11,7 +11,7 @@ from lm_lab.scaling.valleys import ValleyFit
 
 Array = np.ndarray
 Quantity = Literal["params", "tokens", "loss"]
-SATURATING_BUDGETS = 5  # fitted to four, E + k C^-g covers 85 % at 90, and is twice as wide
+SATURATING_BUDGETS = 5  # four leave one residual: intervals twice as wide as with the surface's E
 
 
 @dataclass(frozen=True)
