@@ -24,6 +24,7 @@ WINDOW_BYTES, STEP_BYTES = 192, 3072
 BUDGETS = (2e11, 6e11, 2e12)
 FLOPS_PER_BYTE = (5e5, 2e6)
 RATES = (0.2, 0.5)  # times 1 / width
+HIGHER = 1.25  # tried too, at the largest budget
 
 
 class Contender(NamedTuple):
@@ -91,10 +92,11 @@ def contender(name: str, budget: float) -> Sweep:
     same = {f"data.tokenizer.{key}": value for key, value in tokenizer.items()}
     same |= {"data.length": length, "train.budget_flops": budget}
     same |= {"train.batch_size": round(STEP_BYTES / WINDOW_BYTES)}
+    rates = (*RATES, HIGHER) if budget == max(BUDGETS) else RATES
     of_widths = [
         product(
             param("model.width", [width]),
-            param("optimizer.peak_rate", [rate / width for rate in RATES]),
+            param("optimizer.peak_rate", [rate / width for rate in rates]),
         )
         for width in widths(name)
     ]

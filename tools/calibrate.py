@@ -37,8 +37,8 @@ Estimates = Mapping[str, Estimate]
 
 
 class Case(NamedTuple):
-    """What is simulated: truths by name, and the estimates of a simulation (empty: refused), by a
-    seed of its table and one of its resamples.
+    """A simulation: true values by name, and a function from a seed of its table and one of its
+    resamples to estimates (empty: refused).
     """
 
     law: str
@@ -147,8 +147,8 @@ def measured(case: Case, simulations: int) -> list[str]:
 
 
 def joined(kept: Sequence[str], measured: Sequence[str]) -> list[str]:
-    """The lines of a table, with those measured in the place of the same law, table and parameter,
-    or at its end.
+    """The lines of a table, in which measured lines replace those of the same law, table and
+    parameter, or are appended.
     """
     rows = {_key(line): line for line in kept if line.strip()}
     return list(
