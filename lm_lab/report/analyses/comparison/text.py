@@ -39,7 +39,8 @@ def _lead(results: Results, leader: str) -> str:
     for budget, arm in ahead.items():
         if arm != leader:
             found = next((each for each in _near(results, budget) if each == leader), None)
-            doubt = f", which seed noise does not tell from {leader} there" if found else ""
+            unsure = found is not None and results.noise is not None
+            doubt = f", which seed noise does not tell from {leader} there" if unsure else ""
             parts.append(f"{arm} at {formatting.power(budget)}{doubt}")
     return f"At other budgets another has the lowest: {formatting.listed(parts)}."
 
