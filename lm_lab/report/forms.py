@@ -53,9 +53,11 @@ def draw_curve(form: Form, fit: FormFit, level: float) -> Figure:
     ((name, values),) = fit.inputs.items()
     low, high = style.spread(values, 0.08)
     along = np.geomspace(low, high, 200)
-    value, *ends = form.predict(fit, {name: along}, level)
+    value, bottom, top = form.predict(fit, {name: along}, level)
     if fit.draws:
-        axes.fill_between(along, *ends, color=style.APPROACH_2, alpha=0.16, linewidth=0, zorder=1)
+        axes.fill_between(
+            along, bottom, top, color=style.APPROACH_2, alpha=0.16, linewidth=0, zorder=1
+        )
     marks.curve(axes, along, value, "law", color=style.APPROACH_2, zorder=2)
     marks.points(axes, values, fit.observed, "observed", color=style.INK, markersize=3.6, zorder=3)
     style.log_axis(axes.xaxis, low, high, most=6)
