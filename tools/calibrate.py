@@ -12,6 +12,7 @@ points at 90 %.
 
 import argparse
 import importlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,14 +37,22 @@ Estimates = Mapping[str, Estimate]
 
 
 class Case(NamedTuple):
-    """A simulation: true values by name, and a function from a seed to estimates (empty:
-    refused).
+    """A simulation: true values by name, and a function from a seed of its table and one of its
+    resamples to estimates (empty: refused).
     """
 
     law: str
     table: str
     truth: Mapping[str, float]
-    estimates: Callable[[int], Estimates]
+    estimates: Callable[[int, int], Estimates]
+
+    def simulated(self, count: int) -> Iterator[Estimates]:
+        """Estimates of so many simulations, of seeds that no other case has: cases of the same
+        seeds would be lucky or unlucky together.
+        """
+        name = zlib.crc32(f"{self.law}, {self.table}".encode())
+        for seeds in np.random.default_rng(name).integers(2**31, size=(count, 2)).tolist():
+            yield self.estimates(*seeds)
 
 
 def of_forms() -> Iterator[Case]:
@@ -54,12 +63,14 @@ def of_forms() -> Iterator[Case]:
             yield Case(name, table, planted.truth, _form(name, planted, share, outliers))
 
 
-def _form(name: str, planted: Planted, share: float, outliers: int) -> Callable[[int], Estimates]:
+def _form(
+    name: str, planted: Planted, share: float, outliers: int
+) -> Callable[[int, int], Estimates]:
     form = importlib.import_module(f"lm_lab.scaling.forms.{name}").FORM
 
-    def estimates(seed: int) -> Estimates:
-        columns = planted.table(share * planted.noise, seed, outliers)
-        fit = form.fit(columns, LEVEL, RESAMPLES, seed)
+    def estimates(table: int, resamples: int) -> Estimates:
+        columns = planted.table(share * planted.noise, table, outliers)
+        fit = form.fit(columns, LEVEL, RESAMPLES, resamples)
         return {} if isinstance(fit, Refusal) else {key: fit[key] for key in planted.truth}
 
     return estimates
@@ -95,22 +106,22 @@ def _points(
     return make_points(table["params"], table["tokens"], flops, table["loss"])
 
 
-def _valleys(points: Callable[..., Points], seed: int) -> Estimates:
+def _valleys(points: Callable[..., Points], seed: int, resamples: int) -> Estimates:
     table = points(seed=seed)
     table = table.where(~valley_outliers(table))
-    found = fit_valleys(table, LEVEL, RESAMPLES, np.random.default_rng(seed)).good()
+    found = fit_valleys(table, LEVEL, RESAMPLES, np.random.default_rng(resamples)).good()
     law = fit_law("params", found, LEVEL)
     if isinstance(law, Refusal) or not np.isclose(found[-1].valley.budget, LARGEST):
         return {}
     return {"a": law.law.exponent, "N*": found[-1].valley.params}
 
 
-def _surface(points: Callable[..., Points], seed: int) -> Estimates:
+def _surface(points: Callable[..., Points], seed: int, resamples: int) -> Estimates:
     table = points(seed=seed)
     fit = fit_surface(table)
     if isinstance(fit, Refusal):
         return {}
-    drawn = resample(table.budget, RESAMPLES, np.random.default_rng(seed))
+    drawn = resample(table.budget, RESAMPLES, np.random.default_rng(resamples))
     thetas = np.vstack([fit.theta, resample_surfaces(table, drawn, fit)])
     values = {
         "a": thetas[:, 4] / (thetas[:, 2] + thetas[:, 4]),
@@ -122,7 +133,7 @@ def _surface(points: Callable[..., Points], seed: int) -> Estimates:
 
 def measured(case: Case, simulations: int) -> list[str]:
     """A row of the table for each true value: how many fits, coverage, width."""
-    fits = [fit for fit in (case.estimates(seed) for seed in range(simulations)) if fit]
+    fits = [fit for fit in case.simulated(simulations) if fit]
     rows = []
     for name, truth in case.truth.items():
         ends = np.array([(fit[name].low, fit[name].high) for fit in fits], np.float64).reshape(

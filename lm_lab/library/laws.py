@@ -135,12 +135,14 @@ class FormLaw:
         return float(value[0]), float(low[0]), float(high[0])
 
     def figure(self, kind: str = "predictions") -> Figure:
-        """One of the report's figures: predictions (against what was observed), residuals."""
-        return _drawn(forms.figures(self.fitted, self.level), kind)
+        """One of the report's figures: predictions (against what was observed), residuals, and, of
+        a law with one input, law.
+        """
+        return _drawn(forms.figures(self.form, self.fitted, self.level), kind)
 
     def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
         """Writes report.html with figures into a folder; the page's path."""
-        made = forms.report(self.fitted, self.level, self.table.left_out)
+        made = forms.report(self.form, self.fitted, self.level, self.table.left_out)
         folder = Path(directory).expanduser()
         return tables.write(self.table, made, self.fitted, folder, self.name, command)
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lm_lab.report import formatting, page, style
+from lm_lab.report import formatting, marks, page, style
 from lm_lab.scaling.columns import MEANINGS
-from lm_lab.scaling.contract import FormFit, Parameter
+from lm_lab.scaling.contract import Form, FormFit, Parameter
 from lm_lab.scaling.records import Caution
 
 
-def report(fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Report:
+def report(form: Form, fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Report:
     """The answer, the parameters and the figures; `left_out` are cautions of the table's rows."""
     sections = [
-        page.Section("Evidence", figures(fit, level)),
+        page.Section("Evidence", figures(form, fit, level)),
         page.Section("Parameters", [_table(fit)]),
     ]
     cautions = [*left_out, *fit.cautions]
@@ -28,9 +28,10 @@ def report(fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Repo
     return page.Report(_answer(fit, level), headlines, sections)
 
 
-def figures(fit: FormFit, level: float) -> list[page.Figure]:
-    """The figures of the law's predictions and residuals."""
-    return [_predictions(fit, level), _residuals(fit)]
+def figures(form: Form, fit: FormFit, level: float) -> list[page.Figure]:
+    """The law as a curve, if it has one input; what it predicts, and what it leaves over."""
+    curve = [_curve(form, fit, level)] if len(fit.inputs) == 1 else []
+    return [*curve, _predictions(fit, level), _residuals(fit)]
 
 
 def lines(fit: FormFit) -> list[str]:
@@ -44,6 +45,27 @@ def lines(fit: FormFit) -> list[str]:
     if fit.noise is not None:
         found.append(f"  residual s.d. {_noise(fit)}")
     return found
+
+
+def draw_curve(form: Form, fit: FormFit, level: float) -> Figure:
+    """The target against the law's one input, with the law and its interval."""
+    figure, (axes,) = style.panels(4.2, 3.2)
+    ((name, values),) = fit.inputs.items()
+    low, high = style.spread(values, 0.08)
+    along = np.geomspace(low, high, 200)
+    value, bottom, top = form.predict(fit, {name: along}, level)
+    if fit.draws:
+        axes.fill_between(
+            along, bottom, top, color=style.APPROACH_2, alpha=0.16, linewidth=0, zorder=1
+        )
+    marks.curve(axes, along, value, "law", color=style.APPROACH_2, zorder=2)
+    marks.points(axes, values, fit.observed, "observed", color=style.INK, markersize=3.6, zorder=3)
+    style.log_axis(axes.xaxis, low, high, most=6)
+    if fit.relative:
+        style.log_axis(axes.yaxis, *style.spread([*fit.observed, *value]), most=6)
+    axes.set_xlabel(MEANINGS[name].partition(";")[0])
+    axes.set_ylabel(MEANINGS[fit.target].partition(";")[0])
+    return figure
 
 
 def draw_predictions(fit: FormFit) -> Figure:
@@ -116,6 +138,16 @@ def _table(fit: FormFit) -> page.Table:
     rows = [[each.name, formatting.estimate(each.estimate), each.unit] for each in fit.parameters]
     words = f"Condition number {formatting.plain(fit.condition, 3)}."
     return page.Table(["parameter", "value", "unit"], rows, words)
+
+
+def _curve(form: Form, fit: FormFit, level: float) -> page.Figure:
+    ((name, _),) = fit.inputs.items()
+    words = (
+        f"{fit.target.capitalize()} against {name}: {len(fit.observed)} points, the law, and its "
+        f"{formatting.percent(level)} interval without the noise of a run."
+    )
+    alt = f"The {fit.target} of each point against its {name}, with the law through them."
+    return page.Figure("law", "The law", words, alt, lambda: draw_curve(form, fit, level))
 
 
 def _predictions(fit: FormFit, level: float) -> page.Figure:

@@ -252,7 +252,9 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _tick(value: float, decimals: int | None) -> str:
-    """10k; evenly spaced small ticks all get the same decimals: 1.9, 2.0."""
+    """10k; evenly spaced small ticks all get the same decimals: 1.9, 2.0; large ones are powers."""
+    if value >= 1e15:  # past the letters; the typeface has no raised 0 outside formulas
+        return math_power(value)
     return formatting.short(value) if decimals is None or value >= 1000 else f"{value:.{decimals}f}"
 
 

@@ -73,7 +73,12 @@ def source_of(table: Table) -> Source:
         for letter, name in (("N", "params"), ("D", "tokens"), ("C", "flops"))
     )
     rows = [row for row in rows_of(table) if row["loss"] is not None]
-    return Source(table.unit, f"{counted}.", rows)
+    metrics = table.metrics.items()
+    finals = {
+        run: {f"eval/{name}": float(values[i]) for name, values in metrics}
+        for i, run in enumerate(table.names)
+    }
+    return Source(table.unit, f"{counted}.", rows, finals if metrics else {})
 
 
 def isoflop_report(table: Table, results: Results, directory: Path) -> page.Report:

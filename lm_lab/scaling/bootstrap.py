@@ -23,14 +23,27 @@ def resample(strata: Array, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def estimate(value: float, resampled: Array | None, level: float) -> Estimate:
-    """The value with the percentile interval of its resampled values [R].
+    """The value with the interval in which one more resampled value would lie with chance `level`.
 
-    NaN marks a refused resample, which is left out; if all are refused there is no interval.
+    NaN in the resampled values [R] marks a refused resample, which does not count; without any
+    value there is no interval.
     """
     if resampled is None or np.isnan(resampled).all():
         return Estimate(float(value))
-    low, high = np.nanpercentile(resampled, [50 * (1 - level), 50 * (1 + level)])
+    drawn = resampled[~np.isnan(resampled)]
+    low, high = np.percentile(drawn, percents(level, len(drawn)))
     return Estimate(float(value), float(low), float(high))
+
+
+def percents(level: float, draws: int) -> tuple[float, float]:
+    """The percentiles, as NumPy counts them, between which one more draw lies with chance `level`.
+
+    NumPy's 0th percentile is the lowest of R draws, below which one of R + 1 lies: its 5th and 95th
+    percentiles of 100 draws hold one more draw in 88 %, not in 90 %.
+    """
+    tail = ((1 - level) / 2 * (draws + 1) - 1) / max(draws - 1, 1)
+    tail = 100 * max(tail, 0.0)
+    return tail, 100 - tail
 
 
 def band(flops: Array, value: Array, resampled: Array | None, level: float) -> Band:

@@ -65,6 +65,7 @@ _HYPERPARAMETERS = (
 _SECTIONS = r"(model|objective|data|optimizer|schedule|train|adapter|precision)(\.|$)"
 SETTINGS = frozenset(_HYPERPARAMETERS.split())
 """Columns of numbers that are settings of a run, not its results. Columns of text are, too."""
+_METRIC = re.compile(r"(acc|accuracy|err|error|em|exact_match|f1|bleu|rouge|mcc)(_norm)?$")
 
 _COUNTS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9}
 _COUNTS |= {"billion": 1e9, "g": 1e9, "t": 1e12, "tn": 1e12, "trillion": 1e12}
@@ -191,6 +192,11 @@ def is_setting(column: str) -> bool:
     """Whether a column is a setting by its name: of SETTINGS, or a key of a config of ours."""
     last = column.strip().lower().rpartition(".")[2]
     return last in SETTINGS or re.match(_SECTIONS, column) is not None
+
+
+def is_metric(column: str) -> bool:
+    """Whether a column is the metric of a task by its name, as "hellaswag_acc"."""
+    return _METRIC.search(_plain(column)[0]) is not None
 
 
 def is_count(name: str) -> bool:

@@ -63,8 +63,8 @@ def _check_seeds(table: Table, rows: Array, where: str) -> None:
     if len({repr(float(seed)) for seed in seeds}) < len(rows):
         names = " and ".join(table.names[i] for i in rows[:2])
         raise UserError(
-            f"{where}: {names} are of the same inputs, settings and seed; leave one out, or name "
-            "what differs (a column 'seed', for one)"
+            f"{where}: rows {names} are of the same inputs, settings and seed; leave one out, name "
+            "what differs (a column 'seed', for one), or keep rows of one kind by rows COLUMN=VALUE"
         )
 
 

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_lab.scaling.bootstrap import estimate
+from lm_lab.scaling.bootstrap import estimate, percents
 from lm_lab.scaling.contract import Array, Columns, Form, FormFit, Parameter
 from lm_lab.scaling.estimation import Curve, Data, Fitted, evaluate, m_estimate
 from lm_lab.scaling.records import Caution, Refusal
 
 ILL_CONDITIONED = 100.0
+DECISIVE = 0.75  # leverage: this share of a point's error goes into the law, not into its residual
 
 
 class Reduced(NamedTuple):
@@ -60,8 +61,7 @@ def form(
         value = evaluate(curve, np.array([fit.theta]), x)[0]
         if not fit.draws:
             return value, value, value
-        level = _of_draws(level, len(fit.draws))
-        ends = [50 * (1 - level), 50 * (1 + level)]
+        ends = percents(level, len(fit.draws))
         low, high = np.percentile(evaluate(curve, np.array(fit.draws), x), ends, axis=0)
         return value, low, high
 
@@ -81,7 +81,6 @@ def _summary(data: Data, fitted: Fitted, level: float) -> dict:
     curve, theta = data.curve, fitted.theta[None]
     values, drawn = _published(data, theta)[0], _published(data, fitted.draws).T
     curves = evaluate(curve, fitted.draws, data.x).T
-    level = _of_draws(level, len(fitted.draws))
     (predicted,), (scaled,) = evaluate(curve, theta, data.x), data.model.predict(theta)
     inputs = {key: np.exp(x + data.centre[key]) for key, x in data.x.items()}
     return {
@@ -103,22 +102,24 @@ def _summary(data: Data, fitted: Fitted, level: float) -> dict:
     }
 
 
-def _of_draws(level: float, draws: int) -> float:
-    """The level of NumPy's percentiles between which a further draw lies with chance `level`: they
-    count the lowest of R draws as the 0th percentile, but one of R + 1 lies below it.
-    """
-    tail = ((1 - level) / 2 * (draws + 1) - 1) / max(draws - 1, 1)
-    return 1 - 2 * max(tail, 0.0)
-
-
 def _plain(values: Array) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def _condition(data: Data, theta: Array) -> float:
+def _jacobian(data: Data, theta: Array) -> Array:
+    """The derivative [P n] of the target at weighted points, each parameter's of length 1."""
     jacobian = data.model.linearise(theta[None])[1][0] * np.sqrt(data.weight)
-    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
-    return min(float(np.linalg.cond(jacobian)), 1 / np.finfo(np.float64).eps)
+    return jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
+
+
+def _condition(data: Data, theta: Array) -> float:
+    return min(float(np.linalg.cond(_jacobian(data, theta))), 1 / np.finfo(np.float64).eps)
+
+
+def _leverage(data: Data, theta: Array) -> Array:
+    """[n], 0 to 1: the share of an error of each point by which the law there moves with it."""
+    _, size, directions = np.linalg.svd(_jacobian(data, theta), full_matrices=False)
+    return np.sum(directions[size > 1e-9 * size[0]] ** 2, 0)
 
 
 def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
@@ -136,6 +137,14 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
     if condition > ILL_CONDITIONED:
         message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
         found.append(Caution("badly conditioned", name, message))
+    alone = _leverage(data, fitted.theta) > DECISIVE
+    if alone.any():
+        message = (
+            f"{alone.sum()} of {len(alone)} points have a leverage above {DECISIVE:g}: a fault in "
+            "such a point moves the law and hardly shows as a residual, and no interval holds it; "
+            "add runs near it"
+        )
+        found.append(Caution("decided by one point", name, message))
     scaled = data.model.predict(fitted.theta[None])[0]
     far = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
     if far.any():

@@ -11,9 +11,7 @@ from lm_lab.scaling.valleys import ValleyFit
 
 Array = np.ndarray
 Quantity = Literal["params", "tokens", "loss"]
-SATURATING_BUDGETS = (
-    4  # three determine offset, coefficient and exponent; the fourth shows a misfit
-)
+SATURATING_BUDGETS = 5  # four leave one residual: intervals twice as wide as with the surface's E
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ def fit_law(
 ) -> LawFit | Refusal:
     """Fits the law of one quantity to the vertices; refuses fewer than two budgets.
 
-    N*(C) and D*(C) are straight in log-log. L*(C) = E + k C^-g has its E fitted once there are four
-    budgets. With two or three, E is that of the surface: `irreducible` f64[1 + R], its fit and its
+    N*(C) and D*(C) are straight in log-log. L*(C) = E + k C^-g has its E fitted once there are five
+    budgets. With two to four, E is that of the surface: `irreducible` f64[1 + R], its fit and its
     draws, one for each draw of the valleys; without it L*(C) is refused, for a pure power law (E =
     0) is wrong by far more than its interval. The interval comes from the draws of the vertices
     (None if there are none). It leaves out the misfit of the law itself, whose size is `residual`.
@@ -114,7 +112,7 @@ def _of_draws(drawn: Array | None, column: int, solve) -> Array | None:
 
 def _no_offset(irreducible: Array | None) -> Refusal:
     message = (
-        "fewer than four budgets and no surface to take the irreducible loss E from"
+        "fewer than five budgets and no surface to take the irreducible loss E from"
         if irreducible is None
         else "the surface's E is above the lowest loss of a valley"
     )

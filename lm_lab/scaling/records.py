@@ -38,6 +38,7 @@ CautionKind = Literal[
     "parameter at a bound",
     "optimum outside the data",
     "badly conditioned",
+    "decided by one point",
     "no residual",
     "resamples refused",
     "row left out",

@@ -1,8 +1,8 @@
 """A table of runs from anywhere: named float64 columns, and where each came from."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ class Table(Mapping[str, Array]):
     names     of the runs, n of them, for messages
     settings  what else a run was set to: n values by the table's own names
     origins   where each column came from, as "column 'N (B)', in B: times 1e+09"
+    metrics   f64[n] of tasks by the table's own names, as "hellaswag_acc"; NaN: no value
     unit      a loss is in nats a token, or a byte
     left_out  cautions of rows that lack a number that is needed
     """
@@ -32,6 +33,7 @@ class Table(Mapping[str, Array]):
     names: tuple[str, ...]
     settings: Mapping[str, tuple[Any, ...]]
     origins: Mapping[str, str]
+    metrics: Mapping[str, Array] = field(default_factory=dict)
     unit: Unit = "token"
     left_out: tuple[Caution, ...] = ()
 
@@ -59,6 +61,7 @@ class Table(Mapping[str, Array]):
             settings={
                 name: tuple(values[i] for i in kept) for name, values in self.settings.items()
             },
+            metrics={name: values[kept] for name, values in self.metrics.items()},
         )
 
     def described(self) -> list[str]:
@@ -100,10 +103,36 @@ def make_table(
     taken = {choice.source for choice in found.values()}
     rest = {name: values for name, values in source.items() if name not in taken}
     names, others = _names(rest, len(read[needed[0]])), _settings(rest)
-    byte = "loss" in found and found["loss"].byte
     ordered = {name: read[name] for name in columns.MEANINGS if name in read}
-    table = Table(ordered, names, others, origins, "byte" if byte else "token")
+    table = Table(ordered, names, others, origins, _metrics(source, found, texts), _unit(found))
     return _whole(_with_status(table, source), needed, where)
+
+
+def _unit(found: Mapping[str, columns.Choice]) -> Unit:
+    return "byte" if "loss" in found and found["loss"].byte else "token"
+
+
+def _metrics(
+    source: Mapping[str, Sequence[Any]],
+    found: Mapping[str, columns.Choice],
+    texts: Collection[str],
+) -> dict[str, Array]:
+    """The columns that are metrics of tasks: by their names, or chosen as accuracy or error."""
+    chosen = {found[name].source for name in ("accuracy", "error") if name in found}
+    read = {choice.source for choice in found.values()} - chosen
+    names = [
+        name
+        for name in source
+        if name in chosen or (columns.is_metric(name) and name not in {*texts, *read})
+    ]
+    return {name: np.array([_score(cell) for cell in source[name]]) for name in names}
+
+
+def _score(cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _selected(

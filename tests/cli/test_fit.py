@@ -14,15 +14,17 @@ from lm_lab.types import UserError
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Three budgets of five sizes on a surface, two batch sizes each, with an odd name."""
-    lines = ["Model Size (M),tokens_b,batch,Val Loss"]
+    """Three budgets of five sizes on a surface, two batch sizes each, with an odd name and a task's
+    metric.
+    """
+    lines = ["Model Size (M),tokens_b,batch,Val Loss,hellaswag_acc"]
     for flops in (1e17, 1e18, 1e19):
         best = np.sqrt(flops / 120)
         for ratio in (0.3, 0.55, 1.0, 1.8, 3.3):
             size, tokens = best * ratio, flops / 6 / (best * ratio)
             loss = 1.8 + 450 / size**0.35 + 1800 / tokens**0.36
             for batch, cost in ((64, 1.01), (128, 1.0)):
-                lines.append(f"{size / 1e6},{tokens / 1e9},{batch},{loss * cost}")
+                lines.append(f"{size / 1e6},{tokens / 1e9},{batch},{loss * cost},{1 / loss}")
     path = tmp_path_factory.mktemp("fit") / "<b>odd.csv"
     path.write_text("\n".join(lines))
     return path
@@ -45,6 +47,19 @@ def test_a_table_gets_the_law_and_the_report_of_a_study(table, tmp_path, capsys)
     assert record["analysis"]["surface"]["E"]["value"] == pytest.approx(1.8, abs=1e-3)
     assert (tmp_path / "out/results.csv").read_text().count("\n") == 31
     assert (tmp_path / "out/figures/valleys.png").is_file()
+    metrics = (tmp_path / "out/figures/task_metrics.csv").read_text()
+    assert "held-out loss (nats per token),hellaswag_acc" in metrics
+
+
+def test_a_law_of_one_input_is_drawn_as_a_curve(table, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(table.read_text())
+    columns = "--columns=accuracy=hellaswag_acc"
+    words = ["--law=accuracy_compute", columns, "--rows=batch=64", f"--workdir={tmp_path / 'out'}"]
+    assert fit(path, *words) == 0
+    drawn = (tmp_path / "out/figures/law.csv").read_text()
+    assert drawn.count("observed") == 15
+    assert drawn.count(",law,") == 200
 
 
 def test_a_law_of_another_form_has_its_parameters_and_report(table, tmp_path, capsys):

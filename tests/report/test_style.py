@@ -26,6 +26,15 @@ def test_compute_is_ticked_at_the_budgets_where_they_are_few():
     assert labels == [r"$10^{11}$", r"$3\times 10^{11}$", r"$10^{12}$", r"$3\times 10^{12}$"]
 
 
+def test_large_ticks_are_formulas_whose_typeface_has_every_digit():
+    with style.applied():
+        figure, (axes,) = style.panels(4, 3)
+        style.log_axis(axes.xaxis, 8e18, 3e22)
+        figure.draw_without_rendering()
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert r"$10^{20}$" in labels
+
+
 def test_larger_budgets_are_darker():
     colours = style.budget_colours([1e12, 1e11, 3e11])
     lightness = [

@@ -16,7 +16,8 @@ def test_lonely_points_are_pooled_so_that_they_vary():
     assert len(np.unique(index[:, 0])) == 6
 
 
-def test_an_interval_is_percentiles_of_the_draws_that_were_not_refused():
-    found = estimate(5.0, np.array([*range(101), np.nan]), 0.9)
+def test_an_interval_would_hold_one_more_draw_of_those_that_were_not_refused():
+    # of 99 draws and one more, the lowest five in a hundred lie below the fifth draw
+    found = estimate(5.0, np.array([*range(1, 100), np.nan]), 0.9)
     assert (found.value, found.low, found.high) == pytest.approx((5.0, 5.0, 95.0))
     assert estimate(1.0, None, 0.9).low is None

@@ -8,6 +8,8 @@ from lm_lab.scaling.laws import fit_law
 from lm_lab.scaling.surface import fit_surface, resample_surfaces
 from lm_lab.scaling.valleys import fit_valleys
 
+FIVE = (1e11, 3e11, 1e12, 3e12, 1e13)  # budgets from which L*(C) has its E fitted
+
 
 def predicted_and_observed(points, seed):
     held = points.budget == points.budget.max()
@@ -41,8 +43,8 @@ def of_valleys(points, held):
 
 
 def test_the_laws_of_the_valleys_predict_too(isoflop):
-    held = isoflop(budgets=(1e13,), off=0.3)
-    predicted = of_valleys(isoflop(noise=0.002), held)
+    held = isoflop(budgets=(3e13,), off=0.3)
+    predicted = of_valleys(isoflop(FIVE, noise=0.002), held)
     assert predicted.low < held.loss.min() < predicted.high
 
 
@@ -68,14 +70,14 @@ def test_three_budgets_predict_the_fourth_by_their_valleys_nine_times_in_ten(iso
 
 def test_sizes_far_from_the_optimum_are_predicted_to_lose(isoflop):
     # two sizes at 4.5 and 6.8 times N*: the lowest of them lies above L*
-    near, far = (isoflop(budgets=(1e13,), sizes=2, off=off) for off in (0.0, 1.7))
-    points = isoflop(noise=0.002)
+    near, far = (isoflop(budgets=(3e13,), sizes=2, off=off) for off in (0.0, 1.7))
+    points = isoflop(FIVE, noise=0.002)
     predicted = of_valleys(points, far)
     assert predicted.low > of_valleys(points, near).high
     assert predicted.low < far.loss.min() < predicted.high
 
 
 def test_without_an_interval_nobody_can_say(isoflop):
-    points = isoflop(sizes=3)
-    predicted = of_valleys(points, isoflop(budgets=(1e13,)))
+    points = isoflop(FIVE, sizes=3)
+    predicted = of_valleys(points, isoflop(budgets=(3e13,)))
     assert compare(points, 3e12, "valley power law", predicted).inside is None

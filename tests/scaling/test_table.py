@@ -70,6 +70,20 @@ def test_settings_names_and_rows_are_kept():
     assert dict(table.settings) == {"decay": ("wsd", "wsd"), "warmup": (20, 20)}
 
 
+def test_metrics_of_tasks_are_kept_by_their_names():
+    columns = {
+        "N": N,
+        "D": D,
+        "loss": L,
+        "hellaswag_acc": [0.3, "-", 0.5],
+        "LAMBADA err": [0.9, 0.8, 0.7],
+    }
+    table = make_table({**columns, "top1": [0.1, 0.2, 0.3]}, {"accuracy": "top1"})
+    assert set(table.metrics) == {"hellaswag_acc", "LAMBADA err", "top1"}
+    np.testing.assert_array_equal(table.metrics["hellaswag_acc"], [0.3, np.nan, 0.5])
+    assert table.where(np.array([2])).metrics["top1"] == [0.3]
+
+
 def test_rows_that_lack_a_number_are_named_and_diverged_ones_stay():
     source = {"N": N, "D": D, "loss": [None, "", 2.8], "status": ["failed", "diverged", "complete"]}
     table = read(source)

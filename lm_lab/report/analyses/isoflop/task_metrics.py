@@ -26,7 +26,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     more = len(metrics) - MOST
     caption = (
         "What each run scored at its end, against compute (left) and against its held-out loss "
-        f"(right), a colour a budget: {len(rows):,} runs, none averaged. C: counted FLOPs."
+        f"(right), a colour a budget: {len(rows):,} runs, none averaged."
     )
     caption += f" {formatting.many(more, 'metric')} more are not drawn." if more > 0 else ""
     return Figure(
