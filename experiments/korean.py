@@ -26,7 +26,7 @@ WIDTH, DEPTH, HEADS = 96, 4, 4
 PIECES = 4000
 HELD_OUT = 0.05  # of the reviews, about 7,100 of those with labels
 READ = "runs/nsmc"  # where the models are that have read
-LABELS = {1000: (60, 3), 10_000: (240, 2), 142_000: (1400, 1)}  # labels: steps, seeds
+LABELS = {1000: (60, 3), 10_000: (160, 2), 142_000: (900, 1)}  # labels: steps, seeds
 WAYS = {"from scratch": 1.0, "pre-trained": 0.3}  # peak rates, as shares of the family's
 
 # Settings of each family, with as many layers as multiply about as many parameters; its peak rate

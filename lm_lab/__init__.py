@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lm_lab.library.tasks import Task, bind, make_program
     from lm_lab.library.training import train_run
     from lm_lab.sweeps.study import Study
+    from lm_lab.sweeps.tables import results
     from lm_lab.types import Inputs, UserError
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "make_program",
     "open_run",
     "open_sweep",
+    "results",
     "run_study",
     "train_run",
 ]
@@ -45,6 +47,7 @@ _MODULES = {
     "library.tasks": ("Task", "bind", "make_program"),
     "library.training": ("train_run",),
     "sweeps.study": ("Study",),
+    "sweeps.tables": ("results",),
     "types": ("Inputs", "UserError"),
 }
 

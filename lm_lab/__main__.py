@@ -1,5 +1,5 @@
-"""python -m lm_lab is lm-lab: what lies in the current folder is no module of it, though Python's
--m says so.
+"""`python -m lm_lab` is lm-lab. Python's -m makes modules of the files in the current folder
+importable; lm-lab must not find those.
 """
 
 import sys

@@ -69,7 +69,9 @@ def load(path: str) -> ConfigDict:
 
 
 def _line(file: Path, error: BaseException) -> str:
-    """ ":3" for the line of the file at which it failed; a syntax error's own text names it."""
+    """The line of the config file at which it failed, as ":3"; "" for a syntax error, whose own
+    text names the line.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
     return f":{lines[-1]}" if lines else ""
@@ -116,8 +118,8 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     """A config as a typed Experiment, and as plain values, complete with every default but for the
     model's vocabulary, which train.task.bind fills in: no text is read here.
 
-    What it leaves out of model, tokenizer and an adapter that goes on is that of the run that
-    train.initial names, unless the config is a `stored` one, complete before.
+    Where train.initial names a run, settings of model, tokenizer and a continued adapter that the
+    config leaves out are taken from that run; a `stored` config is complete already.
 
     Raises UserError for a key that does not exist (with the nearest that does), a missing one, a
     wrong type, a value out of range, or values that do not go together.
@@ -143,7 +145,9 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
 
 
 def _anchored(config: Experiment) -> Experiment:
-    """The run that this one starts from is the same wherever the config is read again."""
+    """The config with train.initial as an absolute path, so that it names the same run from any
+    current folder.
+    """
     if config.train.initial is None:
         return config
     place = str(Path(config.train.initial).expanduser().absolute())
@@ -151,8 +155,8 @@ def _anchored(config: Experiment) -> Experiment:
 
 
 def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
-    """The config with the objective's settings completed by the model's. Raises UserError where
-    objective, model and data clash.
+    """The config with the settings filled in that the objective derives from the model. Raises
+    UserError where objective, model and data clash.
     """
     name, objective = config.objective
     where = f"config.objective.name {name!r}"
@@ -178,8 +182,8 @@ def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
 
 
 def _without_length(values: dict[str, Any], length: int) -> dict[str, Any]:
-    """The values without a model's length that is what would be filled in: so it stands in a
-    config that is complete, where nobody reads it either.
+    """The values without model.length where it equals what `resolve` fills in: a complete config
+    states it even if the positions do not read it, and that is no mistake.
     """
     model = values.get("model")
     if not isinstance(model, Mapping) or model.get("length") != length:
@@ -188,9 +192,9 @@ def _without_length(values: dict[str, Any], length: int) -> dict[str, Any]:
 
 
 def _with_length(family: Family, model: Any, least: int, *, grows: bool) -> Any:
-    """The model's settings with the length filled in, where the family has one. A length that is
-    another run's, not the config's own, grows where no parameters depend on it. Raises UserError
-    where it is too small, or a size is beyond what arrays have here.
+    """The model's settings with the length filled in, where the family has one. With `grows` (the
+    length was taken from another run), it is raised to `least` where no parameter depends on it.
+    Raises UserError where it is too small, or a size is beyond what arrays have here.
     """
     for field in dataclasses.fields(model):
         if isinstance(size := getattr(model, field.name), int) and abs(size) >= 2**31:

@@ -1,8 +1,8 @@
 """What one file of each kind exports: a NamedTuple, with a default for all that may be left out.
 
 A file of a kind ends in one value, as FAMILY = Family(Config, Model, scope="causal"), and
-registry.load gives that value. `Config` is a frozen dataclass of schema.setting fields: what a
-config may say of it.
+registry.load gives that value. `Config` is a frozen dataclass of schema.setting fields: the
+settings that a config may give.
 """
 
 import dataclasses
@@ -66,20 +66,25 @@ class AttentionGeometry(NamedTuple):
 class Family(NamedTuple, Generic[ConfigT]):
     """An architecture: a file of lm_lab/models.
 
-    Config has a field `vocab`, and `length` where the longest sequence decides shapes; None is
-    filled in by what tokenizer, objective and data ask for.
+    Config has a field `vocab`, and a field `length` if the longest sequence decides shapes of
+    parameters. Where they are None, `resolve` and `bind` fill in what tokenizer, objective and data
+    need.
     """
 
     Config: type[ConfigT]
     Model: Callable[[ConfigT], Model]
-    # what its features see of a sequence; a function where the settings decide
+    # which tokens a feature may depend on; a function of the settings where these decide it
     scope: Scope | Callable[[ConfigT], Scope]
     needs_context: bool = False  # whether an encoder reads inputs.context
     attention: Callable[[ConfigT], AttentionGeometry] = lambda config: AttentionGeometry()
     # the longest sequence that parameters allow, as learned positions; None: any
     max_length: Callable[[ConfigT], int | None] = lambda config: None
-    start_id: Callable[[ConfigT], int | None] = lambda config: None  # with which a decoder begins
+    start_id: Callable[[ConfigT], int | None] = lambda config: (
+        None
+    )  # the id with which a decoder begins
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
+    # whether its "cache" is a state of constant size, which may go on from window to window
+    is_recurrent: Callable[[ConfigT], bool] = lambda config: False
 
     def scope_of(self, config: ConfigT) -> Scope:
         """What the features of a model with these settings see."""
@@ -87,25 +92,26 @@ class Family(NamedTuple, Generic[ConfigT]):
 
 
 class ModelInfo(NamedTuple):
-    """What an objective's settings may follow from the model."""
+    """What an objective may know of the model when it completes its own settings."""
 
     scope: Scope
     needs_context: bool
 
 
 class PooledHead(NamedTuple):
-    """A head that says some numbers of a whole text, in the place of the model's readout."""
+    """A head that gives a few numbers for a whole text, in place of the model's readout."""
 
-    outputs: int  # numbers a text
-    pooling: Pooling  # the vector they are read from
+    outputs: int  # how many numbers it gives for a text
+    pooling: Pooling  # how the text's features become the one vector that it reads
 
 
 class TextLikelihood(NamedTuple, Generic[ConfigT]):
-    """How an objective gives the likelihood of a whole text, cut into overlapping windows."""
+    """How an objective computes the likelihood of a text that is cut into overlapping windows."""
 
-    # (settings, length) -> tokens at the beginning of a window that are only given
+    # (settings, length) -> tokens at the beginning of a window that are context and not scored
     given: Callable[[ConfigT, int], int]
-    # (settings, windows, given) -> the batch whose targets are the tokens behind those given
+    # (settings, windows, context tokens) -> the batch whose targets are the tokens after the
+    # context
     batch: Callable[[ConfigT, Examples, int], Batch]
 
 
@@ -114,11 +120,11 @@ class MetricChoice(NamedTuple):
 
     name: str
     settings: Mapping[str, object] = {}
-    always: bool = False  # taken at every evaluation, and not once, of the trained model
+    always: bool = False  # at every evaluation; otherwise once, at the end of training
 
 
 def disjoint_windows(config: Settings, length: int) -> tuple[int, int]:
-    """Every token is in one window."""
+    """Windows of `length` tokens, each token in one of them."""
     del config
     return length, length
 
@@ -129,35 +135,43 @@ class Objective(NamedTuple, Generic[ConfigT]):
     Config: type[ConfigT]
     # (settings, length L, vocabulary) -> prepare and loss
     make: Callable[[ConfigT, int, Vocabulary], ObjectiveFunctions]
-    scope: Scope | None  # what a model may see, that it leaks no target; None: any
+    scope: Scope | None  # what a model may see without seeing its targets; None: anything
     consumes: DataForm = "stream"
-    needs_context: bool | None = False  # whether it gives inputs.context; None: as the model reads
+    needs_context: bool | None = (
+        False  # whether it gives inputs.context; None: if the model reads one
+    )
     # the names of the metrics that are taken of a trained model, by the settings
     metrics: Callable[[ConfigT], tuple[MetricChoice, ...]] = lambda config: ()
     # (settings, length) -> (tokens in a window of a stream, tokens from one window to the next)
     window: Callable[[ConfigT, int], tuple[int, int]] = disjoint_windows
-    # settings that are None completed by the model's; raises UserError for a clash
+    # (settings, model) -> settings with each None replaced by what the model asks for; raises
+    # UserError where the two do not fit
     complete: Callable[[ConfigT, ModelInfo], ConfigT] = lambda config, model: config
-    # (settings, length, vocabulary) -> ids that it adds beyond the tokenizer's
+    # (settings, length, vocabulary) -> how many ids it adds to the tokenizer's
     special_ids: Callable[[ConfigT, int, Vocabulary], int] = lambda config, length, vocabulary: 0
     # (settings, length, context length) -> the longest sequence that the model reads
     model_length: Callable[[ConfigT, int, int], int] = lambda config, length, context_length: length
     head: Callable[[ConfigT], PooledHead] | None = None  # None: the model's own readout
     # (settings, labels f32[n]); raises UserError for labels that cannot be learnt
     check_labels: Callable[[ConfigT, np.ndarray], None] = lambda config, labels: None
-    # what a model is given before it writes the first token of the answer to examples.context
+    # (settings, vocabulary, examples) -> what a model is given before it writes the first token of
+    # its answer to examples.context
     prompt: Callable[[ConfigT, Vocabulary, Examples], Inputs] | None = None
     text_likelihood: TextLikelihood[ConfigT] | None = None
+    # whether the inputs of a window end where those of the next in the text begin
+    reads_on: bool = False
     # whether a text is scored by hiding each of its tokens in turn (1910.14659)
     pseudo_likelihood: bool = False
 
 
 class Adapter(NamedTuple, Generic[ConfigT]):
-    """What of a model is trained, and what beside it: a file of lm_lab/adapters."""
+    """Which parameters of a model are trained, and which are added to it: a file of
+    lm_lab/adapters.
+    """
 
     Config: type[ConfigT]
     make: Callable[[ConfigT], AdapterFunctions]
-    # whether it goes on with the adapter of the run that train.initial names
+    # whether training continues the adapter of the run that train.initial names
     continues: Callable[[ConfigT], bool] = lambda config: False
 
 
@@ -167,11 +181,12 @@ class Source(NamedTuple, Generic[ConfigT]):
     Config: type[ConfigT]
     # the documents, the same ones in the same order at every call
     documents: Callable[[ConfigT], Iterator[Document]]
-    # hex digest that changes when any document, or their order, does; much cheaper than reading
+    # hex digest that changes when a document or their order changes; must cost much less than
+    # reading them all
     fingerprint: Callable[[ConfigT], str]
-    # a function where the settings decide
+    # what it provides; a function of the settings where these decide it
     provides: DataForm | Callable[[ConfigT], DataForm] = "stream"
-    # a text in the form in which a model knows the sources of pairs
+    # (settings, text) -> the text in the form that the sources of pairs had in training
     as_source: Callable[[ConfigT, str], str] = lambda config, text: text
 
     def form(self, config: ConfigT) -> DataForm:
@@ -196,7 +211,7 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """The settings of every optimizer; that of each adds its own to them."""
+    """The settings of every optimizer; each optimizer's Config adds its own."""
 
     peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0, traced=True)
     clip_norm: float | None = setting(
@@ -211,9 +226,9 @@ class Optimizer(NamedTuple, Generic[OptimizerT]):
     """How parameters follow from gradients: a file of lm_lab/optimizers.
 
     make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
-    clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name: those
-    are read there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool
-    for each parameter: whether it decays.
+    clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name; read
+    them there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool for
+    each parameter: whether it decays.
     """
 
     Config: type[OptimizerT]
@@ -234,18 +249,20 @@ class Schedule(NamedTuple, Generic[ConfigT]):
 
 
 class EvaluationData(NamedTuple):
-    """What a metric measures: a model, and the held-out data of its run."""
+    """What a metric is given to measure: a model, and the held-out data of its run."""
 
     model: Model
     codec: Codec
     vocabulary: Vocabulary
-    length: int  # of windows; of records the longest text or target, its end too
+    length: int  # tokens of a window; of records, of the longest text or target with its end token
     compute: str  # dtype of matrix products
-    # (rows of a batch, batches at most; 0: all) -> held-out batches [n B ...]; of records each once
+    # (rows of a batch, batches at most; 0: all) -> held-out batches [n B ...], each record once
     heldout: Callable[[int, int], Examples]
     targets: Callable[[], list[str]]  # the texts of held-out pairs, in the order of `heldout`
     batch_size: int  # of training
-    prompt: Callable[[Examples], Inputs] | None = None  # before the first token of an answer
+    prompt: Callable[[Examples], Inputs] | None = (
+        None  # examples -> what the model is given before the first token of an answer
+    )
     max_length: int | None = None  # tokens for which the model has positions; None: any
 
 
@@ -254,7 +271,7 @@ MetricFunction = Callable[[PyTree], Mapping[str, float]]
 
 
 class Metric(NamedTuple, Generic[ConfigT]):
-    """What is measured of a trained model beside its likelihood: a file of
+    """A measure of a trained model that is not its likelihood: a file of
     lm_lab/evaluation/metrics.
     """
 
@@ -264,11 +281,11 @@ class Metric(NamedTuple, Generic[ConfigT]):
 
 
 class Likelihood(NamedTuple):
-    """What a model says of a text, or of a continuation."""
+    """The likelihood that a model gives to a text, or to a continuation."""
 
     nats: float  # log likelihood, at most 0
-    tokens: int  # that were judged
-    greedy: bool  # whether each of them was the likeliest one at its place
+    tokens: int  # tokens that were scored
+    greedy: bool  # whether each scored token was the model's most likely one
 
 
 class WholeText(Protocol):
@@ -281,24 +298,26 @@ class WholeText(Protocol):
 
 
 class TextModel(NamedTuple):
-    """What a task may ask of a trained model, in text. Each raises UserError where the model
-    cannot, as an encoder cannot write.
+    """What a task may ask of a trained model, as functions of texts. Each raises UserError where
+    the model cannot do it, as an encoder cannot generate.
     """
 
-    # of (context, continuation): the continuation, given the context
+    # (context, continuation) pairs -> the likelihood of each continuation given its context
     continuations: Callable[[Sequence[tuple[str, str]]], list[Likelihood]]
     texts: WholeText
     # (prompts, tokens at most, texts before which it ends) -> what follows each prompt, greedily
     write: Callable[[Sequence[str], int, Sequence[str]], list[str]]
-    outputs: Callable[[Sequence[str]], np.ndarray]  # f32[n C] of a head on whole texts
+    outputs: Callable[
+        [Sequence[str]], np.ndarray
+    ]  # texts -> f32[n C], the outputs of a head on whole texts
 
 
 Ability = Literal["continuations", "texts", "write", "outputs"]
 
 
 class Scores(NamedTuple):
-    """What a task found: statistics of each document, and how metrics follow from those of any
-    documents, so that intervals are taken by drawing documents anew.
+    """What a task measured: statistics of each document, and how the metrics follow from the
+    statistics of any set of documents. Intervals come from resampling documents (the bootstrap).
     """
 
     statistics: Mapping[str, np.ndarray]  # by name, [documents ...]
@@ -316,7 +335,7 @@ class EvalTask(NamedTuple, Generic[ConfigT]):
     Config: type[ConfigT]
     # opens what it reads and checks it before training; raises UserError
     prepare: Callable[[ConfigT], Callable[[TextModel], Scores]]
-    needs: tuple[Ability, ...]  # what it asks of a model
+    needs: tuple[Ability, ...]  # the functions of TextModel that it calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,8 +351,8 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a unit ended: its exit code (negative: the signal that killed it), and why, should a run
-    lack a result.
+    """How a unit ended: its exit code (negative: the signal that killed it), and the reason to
+    report for a run that has no result.
     """
 
     unit: Unit
@@ -348,7 +367,7 @@ class UnitRunner(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many units run at once; a sweep is cut into units by it."""
+        """How many units run at once; a sweep is divided into units accordingly."""
         ...
 
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...

@@ -131,8 +131,8 @@ def name_of(value: contracts.Contract) -> str:
 
 
 def kinds_of(name: str, where: str, kinds: Mapping[str, tuple[str, type]]) -> list[str]:
-    """Those of the kinds (as KINDS) whose value stands in the module of a dotted path; of a value
-    behind a colon, its kind. Raises UserError as `load`.
+    """Those of the kinds (as KINDS) whose value stands in the module of a dotted path; for a dotted
+    path with a colon, the kind of the value that it names. Raises UserError as `load`.
     """
     module, own = _module("models", name, where), name.partition(":")[2]
     if own:
@@ -164,7 +164,9 @@ def modules(kind: Kind) -> Modules:
 
 
 def _fault(contract: type, value: Any) -> str | None:
-    """What is wrong with the fields of a contract's value, by their annotations."""
+    """What is wrong with the fields of a contract's value, checked against their annotations; None
+    if nothing is.
+    """
     for name, hint in contract.__annotations__.items():
         fault = _field_fault(name, hint, getattr(value, name))
         if fault:
@@ -173,7 +175,7 @@ def _fault(contract: type, value: Any) -> str | None:
 
 
 def _field_fault(name: str, hint: Any, value: Any) -> str | None:
-    """What is wrong with a field: a union is right where one of its options is."""
+    """What is wrong with a field. A union is right if one of its options is."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         faults = [_field_fault(name, option, value) for option in arguments]
@@ -200,7 +202,7 @@ def _function_fault(name: str, function: Any, parameters: list[Any]) -> str | No
         inspect.signature(function).bind(*parameters)
     except TypeError as error:
         return f"has a {name} that is not called as {call}: {error}"
-    except ValueError:  # written in C: it does not say what it takes
+    except ValueError:  # written in C, without a signature
         return None
     return None
 

@@ -16,7 +16,7 @@ from lm_lab.values import check, shown
 T = TypeVar("T")
 
 
-NOT_GIVEN = object()  # in the place of a reference value that a setting has not
+NOT_GIVEN = object()  # stands for "no reference value"
 
 
 class Chosen(NamedTuple):
@@ -34,8 +34,8 @@ class Modules(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """When a setting is read: `holds` says so of the settings that it is one of, and `words` name
-    it in errors, as in "learned positions".
+    """When a setting is read: `holds(settings)` is True where it is; `words` describe the case in
+    errors, as in "learned positions".
     """
 
     words: str
@@ -67,16 +67,16 @@ def setting(
     and above `above`.
 
     A run may go on with another value of a setting that is marked so:
-    changes_result=False    it decides the result only by the rounding of sums, if at all: kernels,
-                            the mesh, how often something is written
-    names_file=True         it says where text lies, and the text is compared itself
+    changes_result=False    it changes the result by the rounding of sums at most: kernels, the
+                            mesh, how often something is written
+    names_file=True         it names a file of text, and the text itself is compared
 
     reference=VALUE marks a setting that says how something is computed (changes_result is False);
-    with VALUE it is computed as the formulas have it, step by step.
+    VALUE selects the plain computation, written as the formulas are.
     traced=True marks a number that lives in the train state as an array: runs that differ in it
     alone share one compiled program.
-    read_with=Condition(...) marks a setting that is read only where other settings of its class are
-    so; elsewhere a value other than the default is an error (`check_read`).
+    read_with=Condition(...) marks a setting that is read only if the condition holds for the
+    settings of its class; otherwise a value other than the default is an error (`check_read`).
     """
     changes_result = changes_result and reference is NOT_GIVEN
     metadata = {"doc": doc, "low": low, "above": above, "high": high, "reference": reference}
@@ -96,10 +96,10 @@ def choice(
 ) -> Any:
     """A field that holds one of several settings classes, by name: an instance of the one chosen.
 
-    A config says {"name": "rotary", "base": 1e4}, or "rotary" for all of its defaults. `default`
-    is an instance of one of the classes. The settings of the other options are errors. With
-    `outside`, a name may also be the dotted path of a module whose attribute of that name is such a
-    class, defined there.
+    A config says {"name": "rotary", "base": 1e4}, or "rotary" for all of its defaults. `default` is
+    an instance of one of the classes. The settings of the other options are errors. With `outside`,
+    the name may also be the dotted path of a module; its attribute called `outside` is the class,
+    which must be defined in that module.
     """
     metadata = {"doc": doc, "options": dict(options), "changes_result": changes_result}
     metadata |= {"outside": outside, "read_with": read_with}
@@ -141,15 +141,15 @@ def section(doc: str, cls: type, *, changes_result: bool = True) -> Any:
 
 
 def option_name(field: dataclasses.Field, chosen: Any) -> str:
-    """The name of the option of a `choice` field that a value is an instance of."""
+    """The name of the option of a `choice` field whose class `chosen` is an instance of."""
     options: Mapping[str, type] = field.metadata["options"]
     names = (name for name, cls in options.items() if type(chosen) is cls)
     return next(names, type(chosen).__module__)
 
 
 def option_classes(field: dataclasses.Field, name: Any, where: str) -> Mapping[str, type]:
-    """The classes of a `choice` field by name, with that of an outside package if `name` is one.
-    Raises UserError where its module has none.
+    """The classes of a `choice` field by name. If `name` is a dotted path, the class of that
+    outside module is among them; raises UserError where the module has none.
     """
     options, attribute = field.metadata["options"], field.metadata["outside"]
     if attribute is None or not isinstance(name, str) or "." not in name:
@@ -164,7 +164,9 @@ def option_classes(field: dataclasses.Field, name: Any, where: str) -> Mapping[s
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Settings as JSON has them: tuples are lists, and a choice is a dict with its name."""
+    """Settings as plain values for JSON: tuples become lists, and a choice becomes a dict with its
+    name.
+    """
     return {
         field.name: _plain(field, getattr(settings, field.name))
         for field in dataclasses.fields(settings)
@@ -190,8 +192,8 @@ def _listed(value: Any) -> Any:
 
 
 def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
-    """Every setting of a class that is read where its choices are as the plain `values` say, or by
-    default. Imports the modules that they name: pass none of unknown origin.
+    """Every setting of a class that is read, given the choices in the plain `values` (defaults
+    elsewhere). It imports the modules that `values` name, so they must come from a trusted source.
     """
     given = values if isinstance(values, Mapping) else {}
     for field in dataclasses.fields(cls):
@@ -235,7 +237,7 @@ def chosen_name(value: Any, tag: str, default: str | None) -> str | None:
 
 
 def reference(settings: Any) -> Any:
-    """The same settings, with everything computed as the formulas have it."""
+    """The same settings with every kernel and shortcut at its plain reference value."""
     changes = {}
     for field in dataclasses.fields(settings):
         if "options" in field.metadata:
@@ -246,7 +248,7 @@ def reference(settings: Any) -> Any:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """The end of an error line: the nearest known name, else all of them."""
+    """The end of an error line: the nearest known name, or else all known names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
 
@@ -286,8 +288,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
 
 
 def check_read(settings: Any, given: Mapping[str, Any], where: str) -> None:
-    """Raises UserError for a value among those `given`, plain ones of which the settings were
-    built, that is not the default, and that nobody reads as the other settings are (`read_with`).
+    """Raises UserError for a value that nobody reads: its `read_with` condition does not hold, and
+    it is not the default. `given` are the plain values from which the settings were built; only
+    what they state is checked.
     """
     for field in dataclasses.fields(settings):
         if field.name not in given:
@@ -308,7 +311,7 @@ def _section(value: Any, cls: type, where: str) -> Any:
 
 
 def _labelled(value: Any, field: dataclasses.Field, where: str) -> tuple[tuple[str, Chosen], ...]:
-    """What a field of modules by label holds. Raises UserError for a label that is no name."""
+    """The value of a `modules_by_label` field. Raises UserError for a label that is no name."""
     if isinstance(value, tuple):
         return value
     if not isinstance(value, Mapping):
@@ -321,7 +324,7 @@ def _labelled(value: Any, field: dataclasses.Field, where: str) -> tuple[tuple[s
 
 
 def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
-    """What a field of modules names, with its settings."""
+    """The value of a `module` field: the module that is named, with its settings."""
     if isinstance(value, Chosen):
         return value
     modules: Modules = field.metadata["modules"]
@@ -340,8 +343,8 @@ def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
 
 
 def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:
-    """What a `choice` field holds; what a value leaves out is as in the default, if that is of the
-    same name.
+    """The value of a `choice` field. Settings that the plain value leaves out come from the field's
+    default, if that is the same option.
     """
     if dataclasses.is_dataclass(value):
         return value

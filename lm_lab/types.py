@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 PyTree = Any
 
@@ -40,12 +41,15 @@ model ranked first.
 
 
 class UserError(Exception):
-    """An error that the user can correct. The message is one line: the
-    key or path, and the remedy.
+    """An error that the user can correct. The message is one line: the key or path, and the remedy.
+
+    >>> lm_lab.make_model("decodr")
+    Traceback (most recent call last):
+    lm_lab.types.UserError: family: no models named 'decodr'; did you mean 'decoder'?
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows in the place of a traceback."""
+        """The lines that a notebook shows in place of a traceback."""
         return [f"UserError: {self}"]
 
 
@@ -60,10 +64,17 @@ class Examples(NamedTuple):
     # the class (as a number) or the value of each row f32[B], or where rows are packed of each
     # segment f32[B P]: the p-th is that of segment p + 1
     labels: Array | None = None
+    # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
+    begins: Array | None = None
 
 
 class Inputs(NamedTuple):
-    """All that a model may see; never the targets."""
+    """All that a model may see; never the targets.
+
+    >>> inputs = lm_lab.Inputs(jnp.zeros((2, 8), int))
+    >>> inputs.tokens.shape, inputs.segments
+    ((2, 8), None)
+    """
 
     tokens: Array  # i32[B L]
     segments: Array | None = None  # i32[B L], 0 = padding; None: one unpadded segment a row
@@ -97,13 +108,14 @@ class Document(NamedTuple):
     text: str
     target: str | None = None  # of a pair with the source `text`
     label: float | None = None  # a class, as its number, or a value
-    # of a preference: the prompt is `text`, the chosen answer `target`, and this the other one
+    # of a preference: the prompt is `text`, the chosen answer `target`, the rejected one this
     rejected: str | None = None
     split: Side | None = None  # the side that the source assigns; None: the split's rule decides
+    group: str | None = None  # documents of a group go to one side; None: copies of a text do
 
 
 class Encoder(NamedTuple):
-    """An `encode` of a Codec that has a batch call, as of a library that uses all cores."""
+    """The `encode` of a Codec whose library has a batch call, which may use all cores."""
 
     one: Callable[[str], np.ndarray]
     many: Callable[[Sequence[str]], list[np.ndarray]]  # the ids of each text, as `one` gives them
@@ -121,7 +133,7 @@ class Codec(NamedTuple):
     normalised text, and count its bytes.
     """
 
-    identity: str  # all that decides what encode returns: the name, and a digest of the vocabulary
+    identity: str  # the name and a digest of the vocabulary: whatever changes the result of encode
     vocab: int  # ids are 0 .. vocab - 1
     end_of_document: (
         int  # the id that the token store puts after every document; encode never returns it
@@ -132,32 +144,33 @@ class Codec(NamedTuple):
     sentence_ends: np.ndarray  # bool[vocab]: a sentence ends after it
     encode: Callable[
         [str], np.ndarray
-    ]  # text -> ids, of the smallest unsigned type that holds the vocabulary
+    ]  # text -> ids, in the smallest unsigned dtype that holds the vocabulary
     decode: Callable[
-        [Any], str
+        [Sequence[int] | np.ndarray], str
     ]  # ids -> text, without special ids; bytes that are not UTF-8 become U+FFFD
     encode_source: Callable[[str], np.ndarray] | None = (
-        None  # of a pair's sources, where they are cut otherwise
+        None  # encodes the source of a pair, if sources are tokenized another way
     )
     mask: int | None = None  # the id that hides a token; None: objectives add one
     stray: int | None = (
-        # the id of byte 0xFF, where a run of bytes that is no UTF-8 is U+FFFD from its first on
+        # the id of byte 0xFF, where decode writes U+FFFD for bytes that are not UTF-8
         None
     )
     sentinels: tuple[
         int, ...
     ] = ()  # the ids that stand for hidden spans, in order; (): objectives add them
-    # bool[vocab]: ids for text that has no piece (fallback bytes, the unknown token); None: none
+    # bool[vocab]: True for ids that stand for text outside of the vocabulary (fallback bytes, the
+    # unknown token); None: there are none
     unknown: np.ndarray | None = None
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, as `encode` gives them: by its batch call if it is an Encoder."""
+        """The ids of each text, by the batch call if `encode` is an Encoder, else one by one."""
         if isinstance(self.encode, Encoder):
             return self.encode.many(texts)
         return [self.encode(text) for text in texts]
 
     def of_source(self, text: str) -> np.ndarray:
-        """The ids of the source of a pair, as `encode`."""
+        """The ids of a text that is the source of a pair."""
         return (self.encode_source or self.encode)(text)
 
 
@@ -170,15 +183,17 @@ class Vocabulary(NamedTuple):
     size: int  # ids of text and end_of_document are 0 .. size - 1
     end_of_document: int
     # u8[size]: 0 stands alone, 1 goes on with a word where one stands before it, 2 begins a word
-    words: Any
-    sentence_ends: Any  # bool[size]: a sentence ends after it
+    words: np.ndarray
+    sentence_ends: np.ndarray  # bool[size]: a sentence ends after it
     start: int | None = None  # the id with which the model's decoder begins
     mask: int | None = None  # the id of a hidden token
     sentinels: tuple[int, ...] = ()  # the ids of hidden spans, in order
 
     @property
     def hides(self) -> int:
-        """The id of a hidden token: the model's, or one after the vocabulary."""
+        """The id that hides a token: the mask of the tokenizer, or the first id after the
+        vocabulary.
+        """
         return self.size if self.mask is None else self.mask
 
 
@@ -206,7 +221,7 @@ class AdapterFunctions(NamedTuple):
         [Array, PyTree], tuple[PyTree, PyTree]
     ]  # (key, parameters) -> (trained, frozen)
     variables: Callable[
-        [PyTree, PyTree, Any], PyTree
+        [PyTree, PyTree, DTypeLike], PyTree
     ]  # (trained, frozen, dtype) -> the variables to which the model is applied
     merge: Callable[
         [PyTree, PyTree], PyTree

@@ -11,8 +11,8 @@ from lm_lab.types import UserError
 
 
 def is_text(value: str) -> bool:
-    """Whether a text is UTF-8, and has no NUL: what the system can take as a path, and JSON as a
-    text.
+    """Whether a text can be written as UTF-8 and has no NUL, so that it can be a path and stand in
+    JSON.
     """
     try:
         value.encode()
@@ -65,14 +65,14 @@ def _convert(value: Any, hint: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """The value in a line: its beginning, where it is long."""
+    """The value as one short line; a long value is cut off."""
     if isinstance(value, str) and not is_text(value):
         return f"{ascii(value)[:200]}, with NUL or bytes that are no UTF-8"
     return text if len(text := repr(value)) <= 200 else f"{text[:200]}..."
 
 
 def expected(hint: Any) -> str:
-    """What a value must be by its type, in words: "a whole number or None"."""
+    """What the type demands of a value, in words: "a whole number or None"."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(expected(option) for option in get_args(hint))

@@ -1,12 +1,12 @@
 """The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the
 tree.
 
-On a CPU most of its time is LLVM's: programs are compiled with few optimisations, here and in the
-processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false says otherwise. XLA's older
-emitters take half of the time that those of a release do, and are what tests compile by. Tests
-marked `released`, and all processes, compile the programs of runs by those of a release: that a
-member of a population is its solo run in every bit, and a resumed run an undisturbed one, is true
-of these. XLA_FLAGS, if set, holds for all.
+On a CPU most of its time is compiling by LLVM, so programs are compiled with few optimisations,
+here and in the processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false is set.
+Tests compile with XLA's older emitters, which take half of the time of those that users have. Tests
+marked `released`, and all processes, compile the programs of runs with the emitters that users
+have: only with these is a member of a population equal in every bit to its solo run, and a resumed
+run to an undisturbed one. XLA_FLAGS, if set, holds for all.
 """
 
 import gc
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-# Tracing makes objects by the million, nearly none of them in a cycle.
+# Tracing makes millions of objects, nearly none of them in a cycle, so the collector would only
+# cost time.
 gc.set_threshold(200_000, 20, 100)
 
 # Tests compare whole folders, in which Python would leave its bytecode.
@@ -30,7 +31,7 @@ sys.dont_write_bytecode = True
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
-# Where there are none, configs name files that are not there; tests that read them skip.
+# Without data sets, configs name files that do not exist; tests that read them skip.
 SHARED = os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")
 os.environ.setdefault("LM_LAB_DATA", str(Path(SHARED, "data").absolute()))
 
@@ -72,7 +73,7 @@ def as_released(lowered, compiler_options=None, **more):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Compiles what a test marked `released` runs as users do, its fixtures too."""
+    """For a test marked `released`, compiles as for users, also in its fixtures."""
     with pytest.MonkeyPatch.context() as patch:
         if OLDER and item.get_closest_marker("released"):
             patch.setattr(jax.stages.Lowered, "compile", as_released)
@@ -106,7 +107,7 @@ def older_emitters() -> Iterator[None]:
 
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn and not saved, which takes most of the time of a report."""
+    """Figures are drawn but not saved: saving takes most of the time of a report."""
     monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
 
 
@@ -115,8 +116,8 @@ TOGETHER = ("tests/cli/", "tests/train/", "tests/report/")  # the longest first
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps in one process the tests of a file, and of those folders whose files share runs or a
-    report, with which it begins: what is left for the end is short.
+    """Keeps the tests of a file in one process, and those of folders whose files share runs or a
+    report. These folders come first, so that only short files are left for the end.
     """
 
     def folder(item: pytest.Item) -> str | None:
@@ -132,7 +133,7 @@ seconds_by_file: Counter[str] = Counter()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Adds up what each file of tests takes, its fixtures too."""
+    """Adds up the seconds of each file of tests, with its fixtures."""
     seconds_by_file[report.location[0]] += report.duration
 
 

@@ -1,9 +1,9 @@
 """Processes that have imported lm-lab when they begin: forks of a server that imports it once.
 
 `python -m MODULE WORDS...` takes 2 s of a core to import JAX and what stands on it, more than the
-rest of a tiny run. A fork has a main module, arguments, environment, session and ends of its own;
-no device and no thread was started before it. Only the imports are not its own: whether these work
-is told by tests that start real processes.
+rest of a tiny run. A fork has its own main module, arguments, environment, session and pipes; no
+device and no thread was started before it. It shares only the imports: tests that start real
+processes show that these work.
 """
 
 import atexit
@@ -29,7 +29,9 @@ IMPORTED = ("train", "members", "sweep", "count")  # commands, and what they imp
 
 
 def environment() -> dict[str, str]:
-    """Of a process: compiled programs are kept between launches, as the suite keeps its own."""
+    """The environment of a process: compiled programs are kept between launches, as those of the
+    suite.
+    """
     cache = os.environ.get("LM_LAB_TEST_CACHE", f"{tempfile.gettempdir()}/lm_lab_xla")
     keep_all = {
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -66,7 +68,7 @@ class Forked:
                 os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """What it says on stdout and stderr until it ends; it is killed where that takes longer."""
+        """(stdout, stderr) of the process until it ends; it is killed after the timeout."""
         with ThreadPoolExecutor(2) as pool:
             out, error = pool.submit(self.stdout.read), pool.submit(self.stderr.read)
             try:
@@ -100,7 +102,7 @@ def fork(module: str, *words: str) -> Forked:
 
 @cache
 def _server() -> socket.socket:
-    """Where the server is asked; it ends before this process does."""
+    """The socket to the server, which ends before this process does."""
     ours, its = socket.socketpair()
     command = [sys.executable, "-m", "tests.forked", str(its.fileno())]
     server = subprocess.Popen(
@@ -118,8 +120,8 @@ def _server() -> socket.socket:
 
 
 def serve(asks: socket.socket) -> tuple[str, list[str]]:
-    """Forks a process for everything asked, and tells how it ended; returns in the processes, with
-    the module and words that each is to run.
+    """Forks a process for each request, and reports how it ended; returns in the forks, with the
+    module and words that each is to run.
     """
     children: dict[int, int] = {}  # where to tell the end of each
 

@@ -1,4 +1,4 @@
-"""What a module from outside lacks is said in one line."""
+"""The faults of an outside module are named in one line."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""The limits that the project keeps: sizes, docstrings, names, what an import may bring along."""
+"""The limits of the project: sizes, docstrings, names, and which packages an import may load."""
 
 import ast
 import configparser
@@ -26,15 +26,15 @@ PACKAGE = {name: tree for name, tree in TREES.items() if name.startswith("lm_lab
 FILE_LINES, MEDIAN_LINES, FUNCTION_LINES, FUNCTION_MEDIAN_LINES = 400, 130, 60, 12
 
 LIBRARIES = ("jax", "flax", "optax", "orbax", "grain")
-# Legacy by their libraries' documentation, though nothing warns. orbax.checkpoint is v0; v1 is a
-# module in it.
+# Legacy according to their libraries' documentation, although they do not warn. orbax.checkpoint is
+# v0; v1 is a module in it.
 LEGACY = r"flax\.(training|optim|core\.frozen_dict)\b|optax\.tree_utils\b"
 LEGACY += r"|jax\.experimental\.(pjit|maps|host_callback)\b"
 LEGACY += r"|orbax\.checkpoint(?!\.v1\b)|jax\.(pmap|xmap|tree_map)$"
 
 
 def none(found: list[str]) -> None:
-    """Fails with a line for everything found."""
+    """Fails if anything was found, with one line for each finding."""
     assert not found, "\n" + "\n".join(found)
 
 
@@ -54,7 +54,7 @@ def lines(name: str) -> int:
 
 
 def tracked() -> list[Path]:
-    """What git keeps or would keep, so that no environment or run is looked into."""
+    """The files that git tracks or would track, so that environments and runs are skipped."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -120,7 +120,7 @@ def test_no_error_is_swallowed():
 
 
 def probes(tree: ast.Module) -> Iterator[int]:
-    """The lines that ask whether a thing has an attribute of a name."""
+    """The lines that probe whether an object has a named attribute."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             function = ast.unparse(node.func)
@@ -172,7 +172,9 @@ def library_names(tree: ast.Module) -> set[str]:
 
 
 def look_up(dotted: str) -> Any:
-    """What a library has under the name: a module, or the first thing on the way that is none."""
+    """The object that a library has under the dotted name: a module, or the first object on the way
+    that is not one.
+    """
     found: Any = importlib.import_module(dotted.split(".")[0])
     for part in dotted.split(".")[1:]:
         if not isinstance(found, ModuleType):

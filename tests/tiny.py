@@ -75,8 +75,8 @@ def bound(experiment: Any) -> Task:
 
 
 def model(family: str = "decoder", **changes: Any) -> Any:
-    """A tiny model of a family, scanned, for that compiles faster; of these settings it takes what
-    its Config knows.
+    """A tiny model of a family, scanned, as that compiles faster; of the settings, it takes those
+    that its Config has.
     """
     module = registry.load("models", family, "family")
     known = {field.name for field in dataclasses.fields(module.Config)}

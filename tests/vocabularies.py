@@ -1,4 +1,4 @@
-"""Tiny tokenizers in the forms in which models of transformers bring them, trained here."""
+"""Tiny tokenizers, trained here, in the file formats of transformers' models."""
 
 import io
 import json

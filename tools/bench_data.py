@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Encoding and loading beside what they stand on, in one run, alternating.
+"""The speed of encoding and loading, against the libraries and the memory map below them,
+alternating in one run.
 
     python tools/bench_data.py TEXT [--rounds=5] [--megabytes=4]
 
 TEXT is a UTF-8 file; its lines are the documents. Encoding: megabytes a second of each tokenizer's
-encode_batch, and of the library's own batch call, which may return lists. Loading: tokens a second
-of chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit, and of the bare gather of such
-rows from the memory map. Ratios are medians of the rounds, which alternate, so that a busy machine
-slows both.
+encode_batch, and of the library's own batch call, which returns lists. Loading: tokens a second of
+chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit; of the bare gather of as many rows
+at random places of the memory map, as int32; and of such a gather with the bytes of each token,
+which a step gets too, looked up. Seconds are those of the CPU, of all threads, for a busy machine
+stretches the others; ratios are medians of the rounds, which alternate.
 """
 
 import argparse
@@ -30,9 +32,9 @@ ROWS, LENGTH, STEPS, TOKENS = 32, 1024, 8, 2**24
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     work()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def compare(name: str, unit: str, amount: float, rounds: int, ours: Any, theirs: Any) -> None:
@@ -40,9 +42,7 @@ def compare(name: str, unit: str, amount: float, rounds: int, ours: Any, theirs:
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
     rates = [amount / statistics.median(column) for column in zip(*pairs)]
     ratio = statistics.median(there / own for own, there in pairs)
-    print(
-        f"{name:28} {rates[0]:9.3g} {unit}, library {rates[1]:9.3g}, ratio {ratio:.2f}", flush=True
-    )
+    print(f"{name:34} {rates[0]:9.3g} {unit}, bare {rates[1]:9.3g}, ratio {ratio:.2f}", flush=True)
 
 
 def encoding(texts: list[str], rounds: int) -> None:
@@ -105,15 +105,23 @@ def loading(folder: Path, rounds: int) -> None:
     every = np.lib.stride_tricks.sliding_window_view(tokens, window)
     firsts = draw.integers(0, len(every) - 1, (50, len(places)))
     step = iter(range(10**9))
-    for name, batches in (("loader, cut", cut), ("loader, best fit", fit)):
-        compare(
-            name,
-            "M tokens/s",
-            STEPS * ROWS * LENGTH / 1e6,
-            rounds * 5,
-            lambda batches=batches: batches.chunk(STEPS * (next(step) % 50), STEPS),
-            lambda: every[firsts[next(step) % 50]].astype(np.int32),
-        )
+
+    def bare() -> np.ndarray:
+        return every[firsts[next(step) % 50]].astype(np.int32)
+
+    def with_bytes() -> np.ndarray:
+        return split.bytes_of[bare()]
+
+    for name, batches in (("cut", cut), ("best fit", fit)):
+        for against, theirs in (("gather", bare), ("gather and bytes", with_bytes)):
+            compare(
+                f"loader, {name}, {against}",
+                "M tokens/s",
+                STEPS * ROWS * LENGTH / 1e6,
+                rounds * 5,
+                lambda batches=batches: batches.chunk(STEPS * (next(step) % 50), STEPS),
+                theirs,
+            )
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ transformers' BERT in PyTorch, in turns.
     python tools/bench_encoder.py --size=128x4 --rounds=9 --modes=eager
 
 One shape of model (BERT's, GELU exact, two kinds of segments, tied head, no dropout) and one rule
-of training; turns as in tools/bench_training.py. lm_lab draws its masks at every step, the other
-has them given.
+of training; turns as in tools/bench_training.py. lm_lab draws its masks at every step; PyTorch's
+are drawn once.
 """
 
 from argparse import Namespace

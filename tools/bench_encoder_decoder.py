@@ -5,9 +5,9 @@ step against transformers' T5, in turns.
     python tools/bench_encoder_decoder.py --size=128x4 --rounds=9 --modes eager
 
 One shape of model (T5 v1.0: as many layers of each side, relative positions, ReLU, tied head, no
-dropout) and one rule of training; turns as in tools/bench_training.py. A context and its text are a
-length each, and a target is a token of the text: a target costs about twice what one of a decoder
-does.
+dropout) and one rule of training; turns as in tools/bench_training.py. A context and a text have
+one length each, and only tokens of the text are targets: a target costs about twice what one of a
+decoder does.
 """
 
 from argparse import Namespace

@@ -4,9 +4,9 @@
         --figure=docs/generation.png
 
 A model of every family at one width and depth reads a context of random bytes, and then writes
---new_tokens tokens in one compiled scan. Tokens a second are those of all rows together, without
-the reading; bytes of cache are a row's. Families take turns in every round; the table shows medians
-and, in brackets, the extremes.
+--new_tokens tokens in one compiled scan. Tokens a second are of all rows together, without reading
+the context; bytes of cache are of one row. Families take turns in every round; the table shows
+medians and, in brackets, the extremes.
 """
 
 import statistics
@@ -57,7 +57,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 
 
 class Contender:
-    """A model at a context, compiled, and what was measured of it."""
+    """A compiled model at one length of context, and its measurements."""
 
     def __init__(self, label: str, context: int) -> None:
         self.label, self.context = label, context
@@ -114,7 +114,9 @@ def main(argv: list[str]) -> None:
 
 
 def table(found: list[Contender]) -> list[str]:
-    """Markdown: a line a family, tokens a second and bytes of cache by context."""
+    """A Markdown table: one line for each family, tokens a second and bytes of cache by length of
+    context.
+    """
     contexts = sorted({item.context for item in found})
     lines = ["| family | " + " | ".join(f"{context:,} tokens" for context in contexts) + " |"]
     lines.append("| --- |" + " --- |" * len(contexts))

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
 
 
 def start(way: str, cores: list[int]) -> list[subprocess.Popen]:
-    """The processes of a way, compiled and waiting."""
+    """Starts the processes of a way of placement; they have compiled, and wait."""
     if way == "processes":
         share = max(1, MEMBERS.value // len(cores))
         processes = [spawn("map", [core], share, 1) for core in cores]

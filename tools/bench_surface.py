@@ -80,7 +80,8 @@ def main() -> None:
             weight = np.bincount(index[draw], minlength=count).astype(np.float64)
             l_bfgs(points, fit.theta, weight, **PATIENT)
         theirs.append((time.process_time() - began) / options.sample)
-    # a start costs a fit from afar; a draw one from the fit, and two from afar are left uncounted
+    # a start takes a fit from far away; a draw takes one from the fit, and its two from far away
+    # are not counted
     scaled = np.median(theirs) / 2 * (STARTS + DRAWS)
     print(
         f"lm_lab: {np.median(ours):.2f} s for {STARTS} starts and {DRAWS} draws of {count} points"

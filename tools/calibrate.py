@@ -36,7 +36,9 @@ Estimates = Mapping[str, Estimate]
 
 
 class Case(NamedTuple):
-    """What is simulated: truths by name, and the estimates of a seed (empty: refused)."""
+    """A simulation: true values by name, and a function from a seed to estimates (empty:
+    refused).
+    """
 
     law: str
     table: str
@@ -134,8 +136,8 @@ def measured(case: Case, simulations: int) -> list[str]:
 
 
 def joined(kept: Sequence[str], measured: Sequence[str]) -> list[str]:
-    """The lines of a table, with those measured in the place of the same law, table and parameter,
-    or at its end.
+    """The lines of a table, in which measured lines replace those of the same law, table and
+    parameter, or are appended.
     """
     rows = {_key(line): line for line in kept if line.strip()}
     return list(

@@ -46,7 +46,7 @@ def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([interpreter, "-m", "venv", folder], check=True)
         python = f"{folder}/bin/python"
-        # setuptools builds lm_lab; the environment's own is whatever Python brought along.
+        # setuptools builds lm_lab; the environment has whichever release came with Python.
         install = [
             python,
             "-m",
@@ -91,7 +91,9 @@ def merge(releases: dict[tuple[int, int], dict[str, str]]) -> list[str]:
 
 
 def marker(versions: list[tuple[int, int]], index: int) -> str:
-    """Of the Pythons from the one at index (or older, if it is the first) up to the next."""
+    """The environment marker for the Pythons from the one at `index` (or any older one, if it is
+    the first) up to the next.
+    """
     bounds = []
     if index > 0:
         bounds.append(f'python_version >= "{versions[index][0]}.{versions[index][1]}"')

@@ -7,8 +7,8 @@ from lm_lab.types import UserError
 
 
 def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str]:
-    """The paths that a pattern matches: the whole of it, its end, or a folder that it lies in, with
-    * and ?.
+    """The paths that a pattern matches; * and ? are wildcards. A pattern is a whole path, the end
+    of one, or a folder above it.
 
     "query", "attention/query" and "layers/attention" all match layers/attention/query. Raises
     UserError for a pattern that matches none; `where` names the setting.
@@ -26,7 +26,7 @@ def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether the pattern is of the path, as `chosen` has it."""
+    """Whether the pattern matches the path, as `chosen` explains."""
     parts = path.split("/")
     folders = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return any(

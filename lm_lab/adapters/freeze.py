@@ -1,5 +1,5 @@
-"""Some parameters are trained and the rest stay as they are: the linear
-probe, with the head alone.
+"""Some parameters are trained and the rest are frozen; with the head alone it is the linear
+probe.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""Low-rank adapters (2106.09685): y = x (W + s A B), with W as it is and A [in, r], B [r, out]
+"""Low-rank adapters (2106.09685): y = x (W + s A B), with W frozen, and A [in, r] and B [r, out]
 trained.
 
 A tree of adapters has, at the path of each adapted Linear, `down_kernel` (A), `up_kernel` (B) and,
-for DoRA, `magnitude` [out]; where layers are stacked, so are they. Layers that share A have it at
-the first of them; where ranks differ in a stack, the columns of A and rows of B beyond a layer's
-own are zeros, and remain so: each is the other's gradient. lm_lab/nn/linear.py applies what
-`collection` makes of one or several such trees.
+for DoRA, `magnitude` [out]; for stacked layers they are stacked too. Layers that share A store it
+at the first of them. Where ranks differ within a stack, the columns of A and rows of B beyond a
+layer's own rank are 0, and stay 0, as the gradient of each is a product with the other.
+lm_lab/nn/linear.py applies what `collection` makes of one or several such trees.
 """
 
 from collections.abc import Mapping
@@ -108,7 +108,7 @@ def _parsed(name: str, text: str) -> tuple[str, float]:
 def _values(
     name: str, entries: tuple[str, ...], default: float, path: str, layers: int | None
 ) -> np.ndarray:
-    """What the entries say of a layer [], or of each of a stack's [layers]."""
+    """The number that the entries give for a layer [], or for each layer of a stack [layers]."""
     values = np.full(() if layers is None else (layers,), default, np.float64)
     for pattern, value in (_parsed(name, text) for text in entries):
         for row in np.ndindex(values.shape):
@@ -118,12 +118,14 @@ def _values(
 
 
 def _layers(kernel: Any) -> int | None:
-    """Of the stack that a kernel, or its A or B, is of; None where it is of a layer by itself."""
+    """The number of layers of the stack that a kernel (or its A or B) belongs to; None for a layer
+    by itself.
+    """
     return kernel.shape[0] if len(kernel.shape) > 2 else None
 
 
 def make(config: Config) -> AdapterFunctions:
-    """The adapter of a run: trained are {"lora": adapters, "params": what is trained in full}."""
+    """The adapter of a run: it trains {"lora": adapters, "params": parameters trained in full}."""
 
     def split(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
         leaves = flatten(params)
@@ -142,17 +144,17 @@ def make(config: Config) -> AdapterFunctions:
             "lora": collection({"default": config}, {"default": trained["lora"]}),
         }
 
-    def whole(trained: PyTree, frozen: PyTree) -> PyTree:
+    def merged(trained: PyTree, frozen: PyTree) -> PyTree:
         return union(merge(config, trained["lora"], frozen)[0], trained.get("params", {}))
 
-    return AdapterFunctions(split, variables, whole)
+    return AdapterFunctions(split, variables, merged)
 
 
 def init(key: Array, config: Config, params: PyTree) -> Adapters:
-    """Adapters of the parameters' dtype that change nothing yet: A uniform in +-in^-1/2, B 0,
-    lengths those of W.
+    """Adapters in the parameters' dtype that change nothing at first: A uniform in +-in^-1/2, B 0,
+    and DoRA's lengths those of W.
 
-    What can be adapted are kernels, by their roles (nn/roles.py). A target's A depends on the key
+    Kernels can be adapted, as told by their roles (nn/roles.py). A target's A depends on the key
     and its own path alone. Logical axes are the kernel's; the rank has none. Raises UserError for a
     pattern that matches no kernel of a Linear, and for layers that cannot share A.
     """
@@ -176,8 +178,8 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
 
 
 def _check_entries(config: Config, kernels: Mapping[str, Array]) -> None:
-    """Raises UserError for an entry that says something of no adapted layer, and for a group that
-    cannot share.
+    """Raises UserError for an entry that matches no adapted layer, and for a group of layers that
+    cannot share A.
     """
     layers = {path: _layers(kernel) for path, kernel in kernels.items()}
     for name in ("ranks", "alphas"):
@@ -222,8 +224,8 @@ def _init(key: Array, config: Config, path: str, kernel: Array) -> dict[str, Arr
 
 
 def _boxed(name: str, leaf: Array, kernel: Any) -> Any:
-    """The leaf with the kernel's logical axes, and a role in the same part of the model; as it is
-    where the kernel has no box.
+    """The leaf with the kernel's logical axes, and a role in the same part of the model; unchanged
+    if the kernel has no box.
     """
     if not isinstance(kernel, Parameter):
         return leaf
@@ -234,7 +236,7 @@ def _boxed(name: str, leaf: Array, kernel: Any) -> Any:
 
 
 def _lengths(kernel: Array) -> Array:
-    """Of the columns: f32[... out]."""
+    """The lengths of the columns, f32[... out]."""
     return jnp.sqrt((kernel * kernel).sum(-2))
 
 
@@ -245,9 +247,9 @@ def collection(
 ) -> PyTree:
     """The "lora" collection in which the named adapters add up.
 
-    `active` names those that apply, and by what each is multiplied: a mask of 0 and 1 that a
-    compiled program can be given, or shares of a mixture. None: all, as they are. What each adds is
-    reckoned from the base alone.
+    `active` gives the factor of each adapter that applies: 0 or 1 (arrays, so that one compiled
+    program serves all), or the shares of a mixture. None: all, with factor 1. The term of each
+    adapter is computed from the base alone.
     """
     found: dict[str, Any] = {}
     for name in adapters if active is None else active:
@@ -264,7 +266,9 @@ def collection(
 
 
 def targets_of(config: Config, adapters: Adapters) -> dict[str, dict[str, Array]]:
-    """The leaves of each adapted layer, by its path; what is shared, in each that shares it."""
+    """The leaves of each adapted layer, by its path; a shared leaf is in each layer that
+    shares it.
+    """
     found: dict[str, dict[str, Array]] = {}
     for path, leaf in flatten(adapters).items():
         layer, _, name = path.rpartition("/")
@@ -276,9 +280,7 @@ def targets_of(config: Config, adapters: Adapters) -> dict[str, dict[str, Array]
 
 
 def _scale(config: Config, path: str, up_kernel: Array) -> Any:
-    """s of a layer; of each of a stack where they differ, f32[layers 1 ...], to multiply its B
-    with.
-    """
+    """s of a layer; where the layers of a stack differ, f32[layers 1 ...], which multiplies B."""
     scales = config.scales_of(path, _layers(up_kernel))
     if (scales == scales.flat[0]).all():
         return float(scales.flat[0])
@@ -286,11 +288,11 @@ def _scale(config: Config, path: str, up_kernel: Array) -> Any:
 
 
 def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, PyTree]:
-    """(parameters that do alone what the adapted ones do, the lengths by which `unmerge` undoes
+    """(parameters that compute the same without the adapter, the lengths by which `unmerge` undoes
     DoRA).
 
-    Computed in float32, and rounded once to the parameters' dtype: of a bfloat16 kernel that loses
-    what `merge_error` says. Cast the parameters to float32 first to lose none.
+    Computed in float32, and rounded once to the parameters' dtype: for a bfloat16 kernel
+    `merge_error` says how much that loses. Cast the parameters to float32 first to lose nothing.
     """
     leaves, lengths = flatten(params), {}
     for path, own in targets_of(config, adapters).items():
@@ -318,8 +320,8 @@ def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree)
 
 
 def merge_error(config: Config, adapters: Adapters, params: PyTree) -> float:
-    """What merging loses to the parameters' dtype, as a share (of root mean squares) of what
-    adapters change.
+    """The rounding error of merging in the parameters' dtype, as a share of the adapters' change
+    (both root mean squares).
     """
     leaves = flatten(params)
     exact = {
@@ -345,7 +347,7 @@ def merge_error(config: Config, adapters: Adapters, params: PyTree) -> float:
 
 
 def count(adapters: Adapters) -> dict[str, int]:
-    """Parameters and bytes: r (in + out) a kernel, and out more for DoRA."""
+    """Parameters and bytes: r (in + out) for each kernel, and `out` more for DoRA."""
     leaves = jax.tree.leaves(adapters)
     sizes = [prod(leaf.shape) for leaf in leaves]
     return {
@@ -364,7 +366,7 @@ def _kernel(leaves: Mapping[str, Array], path: str) -> Array:
 
 
 def _delta(config: Config, path: str, own: Mapping[str, Array]) -> Array:
-    """s A B in float32, whatever a device takes products to be by default."""
+    """s A B in float32, whatever precision the device's products have by default."""
     down, up = (own[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
     return _scale(config, path, up) * jnp.matmul(down, up, precision="highest")
 

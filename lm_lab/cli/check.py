@@ -74,8 +74,8 @@ def run(argv: list[str]) -> int:
 
 
 def find(name: str) -> list[tuple[str, str]]:
-    """(kind, name as in a config) of what an argument stands for: one, or several where a module
-    has values of several kinds. Raises UserError where there is none.
+    """(kind, name as in a config) of each value that an argument names; a module may have values of
+    several kinds. Raises UserError where it has none.
     """
     kind, _, short = name.rpartition(".")
     if kind in KINDS and ":" not in short:
@@ -120,7 +120,9 @@ def _article(name: str) -> str:
 
 
 def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as dicts in dicts; a name that stands where settings follow is theirs."""
+    """Dotted keys as nested dicts; where "x" and "x.y" are both given, the value of "x" becomes
+    "x.name".
+    """
     nested: dict[str, Any] = {}
     for key, value in sorted(given.items()):
         *above, last = key.split(".")

@@ -103,7 +103,9 @@ def _without(why: str) -> str:
 def _write_run(
     draft: Path, place: Path, family: str, config: Any, params: Any
 ) -> tuple[dict[str, Any], str]:
-    """Writes the files of a run that ended in a foreign model; returns the result of `describe`."""
+    """Writes the directory of a run whose trained model is the foreign one; returns the result of
+    `describe`.
+    """
     values, why = describe(place, family, config)
     write_config(draft, values)
     restore.write_params(draft, params)
@@ -154,7 +156,8 @@ def _base_of(place: Path) -> Path:
 
 
 def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:
-    """(config.json of a run that ended in this model, why its tokenizer cannot be read or "").
+    """(config.json of a run whose trained model is this one, why its tokenizer cannot be read or
+    "").
 
     With a tokenizer it has all that generation needs; the objective
     is the one usual for its family.
@@ -184,7 +187,9 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
 
 
 def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
-    """(files to copy beside a run's model, fields for its config.json): of tokenizer and origin."""
+    """(files to copy into a run's directory, fields for its config.json): of the tokenizer and the
+    original model.
+    """
     files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
     config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
     if config.exists():

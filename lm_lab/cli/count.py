@@ -1,5 +1,5 @@
-"""lm-lab count: complete configs as a JSON list on stdin -> the sizes of their runs as a line of
-JSON; launches of sweeps ask it.
+"""lm-lab count: reads complete configs as a JSON list on stdin, and prints the sizes of their runs
+as a line of JSON, for launches of sweeps.
 """
 
 import json

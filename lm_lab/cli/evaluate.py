@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
         return by_tasks(directory)
     values = restore.read_run(
         directory
-    )  # as stored: settings that were added later make no other run
+    )  # as stored: settings that were added later do not make it another run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
         return judge(stored, read)
@@ -101,7 +101,7 @@ def judge(stored: Run, read: Mapping[str, str]) -> int:
 
 
 def by_tasks(directory: Path) -> int:
-    """Prints what tasks, texts and the held-out side say of a run, or of two and their difference.
+    """Prints the scores of a run by tasks and held-out text, or of two runs and their difference.
     Raises UserError.
     """
     devices.start(sharding.Config())
@@ -132,7 +132,7 @@ def by_harness(directory: Path) -> int:
 
 
 def _scores(trained: Trained) -> dict[str, Scores]:
-    """What all that was asked for says of one run, by label."""
+    """The scores of one run in all that the command asks for, by label."""
     own = dict(trained.experiment.evaluation.tasks)
     chosen = judging.named_tasks(TASKS.value, own)
     for number, name in enumerate(TEXTS.value or (), 1):

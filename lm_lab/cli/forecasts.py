@@ -7,11 +7,11 @@ Each argument is the directory of a sweep, or a folder of such directories. A la
 forecast in sweep.json before the held-out runs begin; a sweep without one is not counted.
 """
 
-from collections.abc import Sequence
-
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.library.designs import aligned
 from lm_lab.report import forecasts
+from lm_lab.runs.sweep import sweeps_below
 from lm_lab.types import UserError
 
 
@@ -22,18 +22,13 @@ def run(argv: list[str]) -> int:
     judged = []
     for word in argv:
         place = arguments.path(word)
-        found = forecasts.sweeps_below(place)
+        found = sweeps_below(place)
         if not found:
             raise UserError(f"{place}: no sweep.json here, nor in a folder right below")
         judged += [(str(each), one) for each in found for one in report.registered(each)]
     if not judged:
         print("no forecast is registered there")
         return 0
-    print("\n".join(_aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
+    print("\n".join(aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
     print(forecasts.coverage([each for _, each in judged]))
     return 0
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -15,7 +15,7 @@ from lm_lab.values import expected
 COLUMNS, KEY_COLUMNS = 100, 32
 REQUIRED = "(required)"
 NO_BREAK = "\N{NO-BREAK SPACE}"
-OTHERS: dict[str, type] = {"generate": GenerationConfig}  # settings that are no config's
+OTHERS: dict[str, type] = {"generate": GenerationConfig}  # settings that are not in a config
 
 
 class Entry(NamedTuple):
@@ -28,12 +28,12 @@ class Entry(NamedTuple):
 
 
 def heading(text: str, indent: int = 0) -> Entry:
-    """A line that says what follows."""
+    """A heading line."""
     return Entry("", "", text, indent)
 
 
 def section_of(name: str) -> list[Entry]:
-    """The keys of a section, or of what one of its choices names: "train", "model.decoder",
+    """The keys of a section, or of one option of its choices: "train", "model.decoder",
     "data.source.text". Raises UserError where there is none.
     """
     if name in OTHERS:
@@ -56,7 +56,7 @@ def section_of(name: str) -> list[Entry]:
 
 
 def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -> list[Entry]:
-    """What a module reads that a field names."""
+    """The keys of a module that a field names."""
     modules = field.metadata.get("modules") or field.metadata["modules_by_label"]
     cls = modules.settings(name, f"config.{key}")
     module = sys.modules[cls.__module__]
@@ -66,7 +66,7 @@ def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -
 
 
 def entries(deep: bool = False) -> list[Entry]:
-    """All sections with what they choose among; `deep`: with the keys of every choice too."""
+    """The keys of all sections; with `deep` also those of every option of their choices."""
     return list(_entries(Experiment, "", deep=deep))
 
 
@@ -141,7 +141,7 @@ def _kind(field: dataclasses.Field, hint: Any) -> str:
 
 
 def _condition(field: dataclasses.Field) -> list[str]:
-    """When the field is read, where that depends on others."""
+    """The condition under which the field is read, if it has one."""
     condition = field.metadata.get("read_with")
     return [] if condition is None else [f"read with {condition.words} alone"]
 

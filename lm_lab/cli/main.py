@@ -19,6 +19,8 @@ COMMANDS = {
     "sweep": "run a study and write its report",
     "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",
+    "status": "show how far a sweep is",
+    "query": "ask SQL of the runs of sweeps",
     "forecasts": "count how many registered forecasts of held-out runs held",
     "data": "list and fetch the published data sets that configs read",
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
@@ -80,7 +82,7 @@ def _tell(error: "sys.UnraisableHookArgs") -> None:
     """Shows an error that nothing can catch, except those of
     tensorstore's threads after a failed save.
 
-    There may be hundreds of these, and the error of the save itself tells enough.
+    There may be hundreds of those, and the error of the save itself is enough.
     """
     if str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)

@@ -26,17 +26,15 @@ interval to expect of the exponent and of the held-out prediction, and what is w
 
 import math
 
-import jax
 from absl import flags
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
-from lm_lab.compute import device
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Split
 from lm_lab.library import designs, devices
+from lm_lab.library.pace import check, pace
 from lm_lab.report.contract import Assumptions
-from lm_lab.schema import suggest
 from lm_lab.sweeps import study as studies
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, plan
@@ -65,16 +63,7 @@ def run(argv: list[str]) -> int:
     config, rest = arguments.take_config(argv)
     if extra := arguments.parse(FLAGS, rest, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
-    if not math.isfinite(SHARE.value):
-        raise UserError(
-            f"--utilisation={SHARE.value} must be a share of the peak, as in --utilisation=0.4"
-        )
-    if DEVICE.value is not None and not device.is_known(DEVICE.value):
-        known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
-        raise UserError(
-            f"--device={DEVICE.value}: no peak is known of it; "
-            f"{suggest(DEVICE.value.lower(), known)}"
-        )
+    check(DEVICE.value, SHARE.value)
     task = bind(*configs.resolve(config))
     experiment = task.experiment
     devices.start(experiment.mesh)
@@ -168,7 +157,7 @@ def _size(split: Split, note: str = "") -> tuple[str, str]:
 
 
 def describe_data(plan: Plan) -> list[str]:
-    """The sides of each source, and how often its rows are read."""
+    """Lines on the splits of each source, and how often its rows are read."""
     lines = []
     for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs.values()):
         name = f"{label} " if label else ""
@@ -181,22 +170,6 @@ def describe_data(plan: Plan) -> list[str]:
 
 
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
-    kind = DEVICE.value or jax.devices()[0].device_kind
-    peak = device.peak(kind, experiment.precision.compute)
-    if peak is None and DEVICE.value is None:
-        rate = device.measure(experiment.precision.compute)
-        dtype = experiment.precision.compute
-        found = f"{rate:.3g} FLOP/s, of {dtype} products as measured here just now on {kind!r}"
-        # CPU devices share one machine
-        sharing = 1 if kind == "cpu" else experiment.mesh.devices
-        return _duration(flops / (rate * SHARE.value * sharing)), f"at {SHARE.value:.0%} of {found}"
-    if peak is None:
-        return "unknown", f"no peak is known of {kind!r}; name another, as in --device='TPU v4'"
-    seconds = flops / (peak * SHARE.value * experiment.mesh.devices)
-    return _duration(
-        seconds
-    ), f"at {SHARE.value:.0%} of {peak:.3g} FLOP/s, {experiment.mesh.devices} x {kind}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
+    devices = experiment.mesh.devices
+    found = pace(DEVICE.value, experiment.precision.compute, SHARE.value, devices)
+    return found.time(flops), found.words

@@ -2,11 +2,13 @@
 
   lm-lab report runs/isoflop
 
-The argument is the directory of a sweep.
+The argument is the directory of a sweep, which may be under way: the report is of the runs that
+have ended.
 """
 
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.sweeps.launch import refresh
 from lm_lab.types import UserError
 
 
@@ -14,5 +16,7 @@ def run(argv: list[str]) -> int:
     """Writes the report and says where. Raises UserError."""
     if len(argv) != 1 or argv[0].startswith("-"):
         raise UserError("name one sweep directory, as in: lm-lab report runs/isoflop")
-    print(f"report: {report.write(arguments.path(argv[0]))}")
+    directory = arguments.path(argv[0])
+    refresh(directory)
+    print(f"report: {report.write(directory)}")
     return 0

@@ -8,6 +8,10 @@
   --executor=NAME             what computes the runs: a file of lm_lab/sweeps/executors, or your
                               module by its dotted path; default: local, processes here
   --executor.KEY=VALUE        a setting of it; --workers=N is --executor.workers=N
+  --dry-run                   print a line for each run (parameters, tokens, FLOPs, memory of its
+                              state, time) and begin none; with
+  --device=KIND               estimate the time on this kind of device; default: the local one
+  --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
 
 The same command again runs what is missing or failed, and nothing else. A run that fails does not
 stop the others. Runs that the analysis holds out begin when sweep.json has registered what the
@@ -16,12 +20,15 @@ more.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags
 
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.library.designs import describe_runs
+from lm_lab.library.pace import check, pace
 from lm_lab.library.studies import launch_study
 from lm_lab.runs.trust import trusting
 from lm_lab.sweeps import executors
@@ -32,6 +39,11 @@ PAGE = "report.html"
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the sweep's directory", allow_overwrite=False, flag_values=FLAGS
+)
+DRY_RUN = flags.DEFINE_bool("dry-run", False, "begin no run", flag_values=FLAGS)
+DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS)
+SHARE = flags.DEFINE_float(
+    "utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS
 )
 WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1, flag_values=FLAGS)
 
@@ -44,6 +56,11 @@ def run(argv: list[str]) -> int:
         raise UserError(
             "name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop"
         )
+    if DRY_RUN.value:
+        check(DEVICE.value, SHARE.value)
+        found = partial(pace, DEVICE.value, utilisation=SHARE.value)
+        print("\n".join(describe_runs(studies.load(paths[0]), found)))
+        return 0
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     if WORKERS.value is not None:
         values["workers"] = WORKERS.value
@@ -66,7 +83,9 @@ def run(argv: list[str]) -> int:
 
 
 def _outdated(directory: Path) -> bool:
-    """Whether the report is missing, or older than the results: a launch was killed before it."""
+    """Whether the report is missing, or older than the results: after a launch that was killed
+    before it wrote one.
+    """
     page = directory / PAGE
-    told = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
-    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in told)
+    stored = [directory / "sweep.json", *directory.glob("runs/*/result.json")]
+    return not page.exists() or page.stat().st_mtime < max(path.stat().st_mtime for path in stored)

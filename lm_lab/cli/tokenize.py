@@ -142,7 +142,7 @@ def _shown(split: Split, codec: Codec) -> Iterator[str]:
 
 
 def segments(codec: Codec, ids: list[int]) -> Iterator[str]:
-    """The text of each id; ids that only together are whole characters stay together."""
+    """The text of each id; ids that are whole characters only together are joined."""
     group: list[int] = []
     for number in ids:
         group.append(number)
@@ -159,7 +159,7 @@ def _visible(piece: str) -> str:
 
 
 def _coloured(pieces: list[str]) -> str:
-    """The pieces with backgrounds in turn on a terminal, else with bars between them."""
+    """The pieces with alternating backgrounds on a terminal, else with bars between them."""
     if not sys.stdout.isatty():
         return "|".join(pieces)
     shaded = (f"{SHADES[place % 2]}{piece}" for place, piece in enumerate(pieces))

@@ -1,4 +1,4 @@
-"""Counts parameters by the parts of a model that they are of."""
+"""Counts parameters by the part of the model that they belong to."""
 
 from math import prod
 from typing import get_args

@@ -23,10 +23,10 @@ _VERIFIED: dict[Path, dict[str, list[Any]]] = {}
 def verify_once(store: Path, files: Mapping[str, FileSum]) -> None:
     """Raises Damaged for a file that is not what the manifest says; OSError if one is missing.
 
-    With LM_LAB_VERIFY=1 the files are hashed whatever was noted of them, once a process.
+    With LM_LAB_VERIFY=1 every process hashes the files once, whatever earlier ones noted.
 
-    Any number of processes may call this at once: one hashes, the others wait. If the note about it
-    cannot be written (in a cache of other users), each start hashes again.
+    Any number of processes may call this at once: one hashes, the others wait. If the note cannot
+    be written (in another user's cache), each start hashes again.
     """
     note, states = store.with_name(f"{store.name}.checked"), _states(store, files)
     known = _read_note(note) if _trusts_notes() else _VERIFIED.get(store)
@@ -48,7 +48,9 @@ def _trusts_notes() -> bool:
 
 
 def _states(store: Path, files: Mapping[str, FileSum]) -> dict[str, list[Any]]:
-    """What tells a file that was hashed from one that has changed since."""
+    """The state of each file (size, time, inode), which differs if the file has changed since it
+    was hashed.
+    """
     stats = {name: (store / name).stat() for name in files}
     return {
         name: [files[name].sha256, stat.st_size, stat.st_mtime_ns, stat.st_ino]
@@ -65,8 +67,8 @@ def _read_note(note: Path) -> Any:
 
 @contextlib.contextmanager
 def _one_at_a_time(store: Path) -> Iterator[None]:
-    """A lock on the folder itself, for which nothing is written; none where the file system has no
-    such locks.
+    """A lock on the folder itself, so that nothing is written; no lock if the file system has
+    none.
     """
     descriptor = os.open(store, os.O_RDONLY)
     try:

@@ -40,7 +40,7 @@ def _opened(path: Path, file: io.BufferedReader) -> Iterator[BinaryIO]:
         import pyarrow as pa  # slow to import
 
         packed = pa.CompressedInputStream(pa.PythonFile(file, "r"), ARROWS[path.suffix])
-        # a NativeFile has what a raw stream needs, and reads lines slowly itself
+        # a NativeFile reads lines slowly, but works as the raw stream of a BufferedReader
         with packed, io.BufferedReader(packed, BUFFER) as content:  # type: ignore[arg-type]
             yield content
     elif path.suffix == ".xz":

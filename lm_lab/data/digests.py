@@ -2,7 +2,7 @@
 
 <cache>/digests/<key>    the digest, and the state (size, times, inode) of every file at the time
 
-A corpus of many gigabytes is hashed at its first launch; the next compare states. With
+A corpus of many gigabytes is hashed at the first launch; later launches compare states. With
 LM_LAB_VERIFY=1 every launch hashes again.
 """
 
@@ -22,7 +22,8 @@ from lm_lab.data.sides import unless_refused
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 
-# A file that changed so shortly before it was hashed may change again without a new time.
+# A file that changed less than this before it was hashed may change again within the same time
+# stamp.
 SETTLED_SECONDS = 2.0
 
 
@@ -36,8 +37,8 @@ def of_files(found: Sequence[tuple[str, Path]], *settings: str, key: str = "path
 
 
 def of_sides(found: Mapping[str, list[tuple[str, Path]]], errors: Errors, *settings: str) -> str:
-    """Digest of the files of each side, by the setting that names them: as `of_files` where there
-    is one, and `errors` as ever.
+    """Digest of the files of each side, by the setting that names them. With one side, and `errors`
+    at its default, it equals that of `of_files`.
     """
     train, *others = found.items()
     files = [*train[1], *((f"{key}:{name}", path) for key, part in others for name, path in part)]
@@ -47,8 +48,8 @@ def of_sides(found: Mapping[str, list[tuple[str, Path]]], errors: Errors, *setti
 def cached(
     kind: str, names: Iterable[str], paths: Sequence[Path], compute: Callable[[], str], key: str
 ) -> str:
-    """What `compute` gives for the content of these files: from the cache where none has changed
-    since. Raises UserError for a file that is not there.
+    """The value of `compute`, a function of the content of these files: from the cache if no file
+    has changed since. Raises UserError for a file that is not there.
     """
     begun = time.time()
     try:
@@ -63,7 +64,7 @@ def cached(
     found = compute()
     newest = max((max(changed) for _, _, *changed in states), default=0) / 1e9
     if newest < begun - SETTLED_SECONDS:
-        with contextlib.suppress(OSError):  # a cache of others: every launch hashes
+        with contextlib.suppress(OSError):  # another user's cache: every launch hashes
             durable.make_folder(note.parent)
             durable.replace(note, json.dumps({"states": states, "digest": found}).encode())
     return found

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from lm_lab import registry
 from lm_lab.types import DataForm, Document, Side, UserError
 
-SOURCE = "config.data.source"  # the key of the only source
+SOURCE = "config.data.source"  # the key of a single source
 SIDES: tuple[Side, ...] = get_args(Side)
 
 # the fields that a document has beside its name and text, by what its source provides
@@ -21,10 +21,11 @@ FIELDS: dict[DataForm, tuple[str, ...]] = {
     "preferences": ("target", "rejected"),
 }
 FIELD_TYPES = {"target": str, "label": (int, float), "rejected": str}
+ABSENT = (None, None, None)
 
 
 class Corpus:
-    """The documents of a source with given settings. They are hashed at most once."""
+    """The documents of a source with given settings, which are hashed at most once."""
 
     def __init__(self, name: str, settings: Any, key: str = SOURCE) -> None:
         """Loads the source; reads nothing. `key` is that of the source in the config, for errors.
@@ -35,16 +36,18 @@ class Corpus:
 
     @cached_property
     def form(self) -> DataForm:
-        """What the documents are: a stream, or records of a kind."""
+        """The form of the documents: a stream, or records of a kind."""
         return self.source.form(self.settings)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the documents, as it was when it was first asked for. Raises UserError."""
+        """A hash of the documents at the time of the first call. Raises UserError."""
         return self.hash()
 
     def hash(self) -> str:
-        """A hash of the documents as they are; much cheaper than reading them. Raises UserError."""
+        """A hash of the documents at the time of this call; much cheaper than reading them. Raises
+        UserError.
+        """
         with errors_at(self.key):
             found = self.source.fingerprint(self.settings)
         if not isinstance(found, str):
@@ -67,7 +70,7 @@ class Corpus:
 
 @contextlib.contextmanager
 def errors_at(key: str) -> Iterator[None]:
-    """Errors of the block about `config.data.source` are about the source with this key."""
+    """Within the block, errors about `config.data.source` name this key instead."""
     try:
         yield
     except UserError as error:
@@ -83,15 +86,15 @@ def _fault(document: Any, kind: DataForm) -> str | None:
         return "has a name or text that is no str"
     if document.split not in (None, *SIDES):
         return f"has the split {document.split!r}, and it must be {', '.join(SIDES)} or None"
+    if document.group is not None and not isinstance(document.group, str):
+        return f"has the group {document.group!r:.40}, and it must be text or None"
     for field in FIELDS[kind]:
         if not isinstance(value := getattr(document, field), FIELD_TYPES[field]):
             return f"has the {field} {value!r:.40}, and the source says that it provides {kind}"
-    extra = [] if kind != "stream" else [field for field in FIELD_TYPES if _given(document, field)]
-    return f"has a {extra[0]}, and the source says that it provides a stream" if extra else None
-
-
-def _given(document: Document, field: str) -> bool:
-    return getattr(document, field) is not None
+    if kind == "stream" and (document.target, document.label, document.rejected) != ABSENT:
+        extra = next(field for field in FIELD_TYPES if getattr(document, field) is not None)
+        return f"has a {extra}, and the source says that it provides a stream"
+    return None
 
 
 def digest(parts: Iterable[bytes | str]) -> str:

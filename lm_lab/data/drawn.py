@@ -13,13 +13,13 @@ from lm_lab.data.documents import digest
 from lm_lab.schema import setting
 from lm_lab.types import DataForm, Document
 
-AT_ONCE = 512  # documents drawn from one generator, so that asking for more only adds to them
-SAMPLE = 16  # documents that stand for all in a fingerprint
+AT_ONCE = 512  # documents drawn from one generator, so that a larger number extends a smaller one
+SAMPLE = 16  # documents that are hashed for a fingerprint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """The settings of every such source."""
+    """The settings of every drawn source."""
 
     documents: int = setting("how many documents", 20_000, low=2, high=2**30)
     task_seed: int = setting("which documents", 0, low=0)

@@ -1,5 +1,5 @@
-"""Documents into ids, batch by batch: while one is encoded on all cores, the next one is read and
-the one before is written.
+"""Encodes documents, batch by batch: while a batch is encoded on all cores, the next one is read
+and the previous one is written.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lm_lab.data.documents import SIDES
-from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Survey, facts_of
+from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Scan, facts_of
 from lm_lab.types import Codec, Document, Side, UserError
 
 BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
@@ -18,23 +18,23 @@ CHANGED = "changed while it was read; run again when it is at rest"
 
 
 class Read(NamedTuple):
-    """Some documents in a row, without those that are left out."""
+    """A batch of consecutive documents, without those that are left out."""
 
     documents: list[Document]
     facts: list[Facts]
     sides: list[Side]
-    stop: int  # the number of the document behind them
+    stop: int  # the number of the first document after the batch
 
 
 class Encoded(NamedTuple):
-    """The same with the ids of each document's texts: text, then target, then rejected."""
+    """A batch with the ids of each document's texts: text, then target, then rejected."""
 
     read: Read
     ids: list[list[np.ndarray]]
 
 
 def encoded(
-    documents: Documents, found: Survey, tokenizer: Codec, first: int = 0
+    documents: Documents, scanned: Scan, tokenizer: Codec, first: int = 0
 ) -> Iterator[Encoded]:
     """The documents from number `first` on, in batches.
 
@@ -42,7 +42,7 @@ def encoded(
     """
     waiting: Future[Encoded] | None = None
     with ThreadPoolExecutor(1) as pool:
-        for batch in _batches(documents, found, first):
+        for batch in _batches(documents, scanned, first):
             following = pool.submit(_encode, tokenizer, batch)
             if waiting is not None:
                 yield waiting.result()
@@ -51,11 +51,11 @@ def encoded(
             yield waiting.result()
 
 
-def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
-    known, sides = found.known, found.sides
-    batch, size, numbers = Read([], [], [], first), 0, range(first, len(known))
+def _batches(documents: Documents, scanned: Scan, first: int) -> Iterator[Read]:
+    info, sides = scanned.info, scanned.sides
+    batch, size, numbers = Read([], [], [], first), 0, range(first, len(info))
     for number, document in zip(numbers, itertools.islice(documents(), first, None)):
-        expected = known[number]
+        expected = info[number]
         if facts_of(document) != expected:
             raise UserError(f"config.data.source: {document.name} {CHANGED}")
         if sides[number] == LEFT_OUT:
@@ -68,11 +68,13 @@ def _batches(documents: Documents, found: Survey, first: int) -> Iterator[Read]:
             yield batch._replace(stop=number + 1)
             batch, size = Read([], [], [], number + 1), 0
     if batch.documents:
-        yield batch._replace(stop=len(known))
+        yield batch._replace(stop=len(info))
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:
-    """The ids of all texts of a batch, by one call of the tokenizer where sources are no others."""
+    """The ids of all texts of a batch, by one call of the tokenizer, or by two where sources are
+    tokenized another way.
+    """
     texts = [_texts(document) for document in batch.documents]
     if tokenizer.encode_source is None:
         found = iter(tokenizer.encode_batch([text for group in texts for text in group]))
@@ -90,7 +92,7 @@ def _encode(tokenizer: Codec, batch: Read) -> Encoded:
 
 
 def _answers(texts: list[str]) -> list[str]:
-    """Those that are no source: all but the first, where there are several."""
+    """The texts that are not a source: all but the first, if there are several."""
     return texts[1:] or texts
 
 

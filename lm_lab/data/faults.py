@@ -1,4 +1,4 @@
-"""What a user is told about the text: one line each, as an error or as a count on stderr."""
+"""Messages to the user about the text: one line each, as an error or as a count on stderr."""
 
 import functools
 import sys
@@ -23,12 +23,14 @@ def missing(key: str, field: str, known: list[str], where: str) -> UserError:
 
 @functools.cache
 def say_once(message: str) -> None:
-    """A line on stderr, once a process: the documents of a source are read more than once."""
+    """Prints a line on stderr once a process, as the documents of a source are read several
+    times.
+    """
     print(message, file=sys.stderr, flush=True)
 
 
 class Decoder:
-    """Decodes UTF-8, counts what is not, and handles it as `errors` says."""
+    """Decodes UTF-8; counts bytes that are not UTF-8, and handles them as `errors` says."""
 
     def __init__(self, errors: Errors = "refuse", key: str = "path") -> None:
         """`key` names the setting in errors."""

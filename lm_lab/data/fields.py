@@ -11,7 +11,7 @@ from lm_lab.types import DataForm, Document, Side, UserError
 
 Name = str | tuple[str, ...]
 
-# settings that go together -> what documents are made of them
+# settings that go together -> the form of the documents that they make
 FORMS: dict[frozenset[str], DataForm] = {
     frozenset(): "stream",
     frozenset({"text"}): "stream",
@@ -27,8 +27,8 @@ DEFAULT_TEXT = "text"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields of a record are read: they decide what a source provides. Raises UserError for
-    some that do not go together.
+    """Which fields of a record are read; they decide what a source provides. Raises UserError for
+    fields that do not go together.
     """
 
     text: Name | None = setting(
@@ -44,6 +44,12 @@ class Fields:
     response: str | None = setting("of pairs, the field of the answer to the prompt", None)
     chosen: str | None = setting("of preferences, the field of the answer that is preferred", None)
     rejected: str | None = setting("of preferences, the field of the other answer", None)
+
+    group: str | None = setting(
+        "the field by which documents go to one side together, as an author or an article, where "
+        "the split is by hash; None: only copies of a text do",
+        None,
+    )
 
     def __post_init__(self) -> None:
         """Checks that the fields go together."""
@@ -71,7 +77,7 @@ class Fields:
 
     @property
     def form(self) -> DataForm:
-        """What documents are made of the fields."""
+        """The form of the documents that the fields make."""
         return FORMS[self._given()]
 
     @property
@@ -89,9 +95,9 @@ class Fields:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All fields that are read of a record."""
+        """The names of all fields that are read."""
         texts = [name for value in self.texts.values() for name in _tuple(value)]
-        return tuple(dict.fromkeys([*texts, *_tuple(self.label)]))
+        return tuple(dict.fromkeys([*texts, *_tuple(self.label), *_tuple(self.group)]))
 
 
 def _tuple(name: Name | None) -> tuple[str, ...]:
@@ -99,10 +105,10 @@ def _tuple(name: Name | None) -> tuple[str, ...]:
 
 
 class Maker:
-    """Makes documents of records, and counts those that are left out."""
+    """Makes documents of records, and counts the records that are left out."""
 
     def __init__(self, fields: Fields) -> None:
-        """By the fields of a source's settings."""
+        """Reads the fields that a source's settings name."""
         self._fields, self._form = fields, fields.form
         self._texts = [(key, _tuple(name)) for key, name in fields.texts.items()]
         self._empty, self._first = 0, ""
@@ -124,19 +130,25 @@ class Maker:
                 if not text and names:
                     raise fault(key, f"{where()} has an empty {names[0]!r}; mend or leave it out")
             target, rejected = (*others, None)[:2]
-            return Document(name, first, target, rejected=rejected, split=split)
+            group = self._group(record, where)
+            return Document(name, first, target, rejected=rejected, split=split, group=group)
         if not first.strip():
             self._empty += 1
             self._first = self._first or where()
             return None
-        if self._form == "stream":
-            return Document(name, first, split=split)
-        return Document(name, first, label=self._label(record, where), split=split)
+        label = self._label(record, where) if self._form == "labelled" else None
+        return Document(name, first, label=label, split=split, group=self._group(record, where))
 
     def report(self) -> None:
         """Says on stderr how many records had no text, and where the first is."""
         if self._empty:
             say_once(f"{self._empty} records without text are left out, first {self._first}")
+
+    def _group(self, record: Mapping[str, Any], where: Callable[[], str]) -> str | None:
+        if self._fields.group is None:
+            return None
+        value = _value(record, self._fields.group, "group", where)
+        return None if value is None else str(value)
 
     def _label(self, record: Mapping[str, Any], where: Callable[[], str]) -> float:
         assert self._fields.label is not None
@@ -145,7 +157,7 @@ class Maker:
             if value not in classes:
                 raise fault(
                     "classes",
-                    f"{where()} has the label {value!r}; the classes: {', '.join(classes)}",
+                    f"{where()} has the label {value!r:.40}; the classes: {', '.join(classes)}",
                 )
             return float(classes.index(value))
         try:
@@ -155,8 +167,8 @@ class Maker:
         if not math.isfinite(number):
             raise fault(
                 "label",
-                f"{where()} has the label {value!r}, and it must be a number; mend it, or name the "
-                "classes in config.data.source.classes",
+                f"{where()} has the label {value!r:.40}, and it must be a number; mend it, or name "
+                "the classes in config.data.source.classes",
             )
         return number
 

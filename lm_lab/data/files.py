@@ -45,7 +45,7 @@ def single(path: str, key: str) -> Path:
 
 
 def absent(path: str, key: str, wanted: str = "file or folder") -> Exception:
-    """The error about a path at which there is nothing."""
+    """The error about a path that does not exist."""
     return fault(
         key,
         f"no {wanted} {path!r} (from {Path.cwd()}); give an existing "

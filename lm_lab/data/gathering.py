@@ -1,5 +1,5 @@
-"""Rows of a batch out of a memory map, without a loop over rows: some at a time, so that what lies
-between fits into the processor's cache.
+"""Rows of a batch out of a memory map, without a loop over rows: some at a time, so that temporary
+arrays fit into the processor's cache.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def rows_of(
     """
     segments = np.repeat(ordinals, sizes).reshape(-1, length)
     places = ranges(starts, sizes)
-    # padding may reach behind the last token
+    # padding may reach beyond the last token
     found = tokens.take(places, mode="clip").reshape(segments.shape)
     return found * (segments > 0), segments
 

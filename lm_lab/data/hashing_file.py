@@ -1,4 +1,4 @@
-"""Files that are hashed as they are written, and that a later process goes on with."""
+"""Files that are hashed as they are written, and that a later process can continue."""
 
 import hashlib
 import os
@@ -15,9 +15,9 @@ class HashingFile:
     """A file being written: counts and hashes its bytes, and is on the disk when it is closed."""
 
     def __init__(self, path: Path, written: Mapping[str, Any] | None = None) -> None:
-        """Creates the file; or goes on behind the part that an `entry` of it describes.
+        """Creates the file; or continues after the part that an `entry` describes.
 
-        Raises Damaged where that part is not what the entry says.
+        Raises Damaged where the part differs from the entry.
         """
         self._hash, self.name, self.bytes = hashlib.sha256(), path.name, 0
         if written is None:
@@ -51,7 +51,7 @@ class HashingFile:
         self.bytes += len(data)
 
     def sync(self) -> None:
-        """Waits until all that was written is on the disk."""
+        """Waits until everything written is on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 

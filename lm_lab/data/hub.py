@@ -3,7 +3,7 @@ where it is used.
 
 <cache>/hub/<key>.json     the Arrow files of a split of a revision, and <cache>/hub/<key>.arrow its
                            rows where they were streamed
-<cache>/hub/<key>.revision the commit that a branch or tag last was
+<cache>/hub/<key>.revision the commit that a branch or tag was at last
 """
 
 import functools
@@ -22,8 +22,8 @@ from lm_lab.runs import durable, reading
 from lm_lab.types import UserError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-SECONDS = 10.0  # the hub has for an answer
-AT_ONCE = 1000  # rows that are streamed into a batch
+SECONDS = 10.0  # to wait for an answer of the hub
+AT_ONCE = 1000  # rows of a streamed batch
 
 
 class Split(NamedTuple):
@@ -32,13 +32,13 @@ class Split(NamedTuple):
     name: str  # of the data set
     subset: str | None
     split: str
-    limit: int | None  # rows that are streamed; None: the whole split is brought here
+    limit: int | None  # rows that are streamed; None: the whole split is downloaded
 
 
 @functools.cache
 def commit(name: str, revision: str) -> str:
-    """The commit of a revision: asked of the hub once a process, or what it last was where the hub
-    is out of reach. Raises UserError where neither says it.
+    """The commit of a revision: from the hub, once a process, or the last known one if the hub
+    cannot be reached. Raises UserError where neither is known.
     """
     if COMMIT.fullmatch(revision):
         return revision
@@ -59,7 +59,7 @@ def commit(name: str, revision: str) -> str:
 
 
 def _ask(name: str, revision: str) -> tuple[str | None, str]:
-    """(commit, "") of a revision, or (None, why not), without trying again."""
+    """(commit, "") of a revision, or (None, the reason), without retries."""
     library = imported("huggingface_hub")
     try:
         found = library.HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
@@ -69,7 +69,7 @@ def _ask(name: str, revision: str) -> tuple[str | None, str]:
 
 
 def files(wanted: Split, revision: str, key: str) -> list[Path]:
-    """The Arrow files of a split at a commit, brought here at the first call. Raises UserError."""
+    """The Arrow files of a split at a commit, downloaded at the first call. Raises UserError."""
     place = _place(*wanted, revision)
     note = place.with_suffix(".json")
     try:
@@ -108,7 +108,9 @@ def _load(wanted: Split, revision: str, key: str, place: Path) -> list[Path]:
 
 
 def _write(place: Path, batches: Iterator[dict[str, list[Any]]], schema: Any) -> None:
-    """Rows as an Arrow stream, whole or not at all; without a schema, by that of the first."""
+    """Writes rows as an Arrow stream, whole or not at all; without a schema, with that of the first
+    batch.
+    """
     import pyarrow as pa  # slow to import
 
     draft = place.with_suffix(f".{os.getpid()}.building")

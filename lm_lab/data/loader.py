@@ -1,5 +1,5 @@
-"""Batches as a pure function of the step: the token store cut into windows, in an order of
-each epoch.
+"""Batches as a pure function of the step: the token store cut into windows, in another order each
+epoch.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from lm_lab import registry
+from lm_lab.data.contiguous import ContiguousBatches, contiguous_batches, own_rows
 from lm_lab.data.documents import SOURCE
 from lm_lab.data.gathering import windows
 from lm_lab.data.orders import Order, endless
@@ -25,7 +26,7 @@ DEFAULT_SOURCE = "stdlib"
 
 
 def key(label: str) -> str:
-    """The key of a source in a config, by its label; that of the only one is ""."""
+    """The key in a config of the source with this label; the label of a single source is ""."""
     return f"{SOURCE}s.{label}" if label else SOURCE
 
 
@@ -122,53 +123,53 @@ class Config:
 
 
 class Split(NamedTuple):
-    """One side of the data: a stream of documents, each followed by end_of_document."""
+    """One split of the data: a stream of documents, each followed by end_of_document."""
 
     name: Side
     tokens: np.ndarray  # u8, u16 or u32 [tokens]; memory-mapped
     bytes_of: np.ndarray  # f32[vocab]: the UTF-8 bytes that each id stands for
     end_of_document: int
     isolate_documents: bool
-    records: Records | None = None  # where each lies, if the tokens are no stream
-    label: str = ""  # of the source in a mixture
+    records: Records | None = None  # where each record lies; None: the tokens are a stream
+    label: str = ""  # the label of the source in a mixture
     folder: Path | None = None  # of the token store
 
     @property
     def key(self) -> str:
-        """Of the source, in errors."""
+        """The key of the source, for errors."""
         return key(self.label)
 
 
 class Sides(NamedTuple):
-    """The text of a source, tokenized and split."""
+    """The splits of a source's tokenized text."""
 
     points: Points  # its weight
     train: Split
     heldout: Split
     test: Split | None  # evaluated once, at the end of a run; None: the source has none
-    tail: (
-        bool  # whether what is held out is the end of the text, and not whole documents or records
-    )
+    tail: bool  # whether the end of the text is held out, rather than whole documents or records
     folder: Path  # of the token store
 
     def texts(self, side: Side) -> Path:
-        """JSON lines {"source", "target"} of a side that is not trained on, if it has pairs."""
+        """The file of JSON lines {"source", "target"} of the held-out or test split, if it has
+        pairs.
+        """
         return self.folder / f"{side}.texts.jsonl"
 
     @property
     def splits(self) -> list[Split]:
-        """The sides that there are."""
+        """The splits that the source has."""
         return [side for side in (self.train, self.heldout, self.test) if side is not None]
 
 
 class Dataset(NamedTuple):
-    """The text of a run: that of its only source, or of all sources of a mixture."""
+    """The text of a run, by source."""
 
     vocab: int
     bytes_of: np.ndarray  # u16[vocab]
     tokenizer: Codec
     identity: str  # hex; equal identities are equal tokens and splits
-    sources: dict[str, Sides]  # by label; that of the only one is ""
+    sources: dict[str, Sides]  # by label; the label of a single source is ""
 
     @property
     def only(self) -> Sides:
@@ -180,29 +181,38 @@ class Dataset(NamedTuple):
 
     @property
     def train(self) -> Split:
-        """What is trained on, of the only source."""
+        """The training split of the only source."""
         return self.only.train
 
     @property
     def heldout(self) -> Split:
-        """What is held out, of the only source."""
+        """The held-out split of the only source."""
         return self.only.heldout
 
     @property
     def test(self) -> Split | None:
-        """What is evaluated once, at the end of a run, of the only source."""
+        """The test split of the only source, evaluated once at the end of a run."""
         return self.only.test
 
 
 def cut(
-    config: Config, split: Split, *, window: int, stride: int, batch_size: int, seed: int
+    config: Config,
+    split: Split,
+    *,
+    window: int,
+    stride: int,
+    batch_size: int,
+    seed: int,
+    contiguous: bool = False,
 ) -> "AnyBatches":
-    """Shuffled batches of a side: windows of its stream, or its records as they are. Raises
-    UserError.
+    """Batches of a split: windows of its stream, shuffled, or its records as they are. With
+    `contiguous` each row reads on from batch to batch. Raises UserError.
     """
     training = split.name == "train"
-    # a source of a mixture gives a part of each batch; the test is read to its last token
+    # sources of a mixture may have fewer rows than a batch; the test is read to its last token
     least = 1 if split.name == "test" or (training and split.label) else batch_size
+    if contiguous:
+        return _contiguous(split, window, stride, batch_size, least)
     if split.records is None and training and config.packing == "fit":
         assert split.folder is not None
         return packed_batches(
@@ -246,11 +256,25 @@ def cut(
     )
 
 
+def _contiguous(
+    split: Split, window: int, stride: int, batch_size: int, least: int
+) -> ContiguousBatches:
+    return contiguous_batches(
+        split.tokens,
+        split.bytes_of,
+        split.end_of_document if split.isolate_documents else None,
+        window=window,
+        stride=stride,
+        windows=_windows(split, window, stride, least),
+        batch_size=batch_size,
+    )
+
+
 def eval_set(heldout: "AnyBatches", most_batches: int) -> Examples:
-    """What an evaluation reads [steps B ...]: some batches of a stream, of
-    records each one once.
+    """The batches of an evaluation [steps B ...]: the first ones of a stream, or every record
+    once.
     """
-    if not isinstance(heldout, Batches):
+    if isinstance(heldout, RecordBatches):
         rows = -(-heldout.every_row() // heldout.batch_size) * heldout.batch_size
         return batched(heldout.once(0, rows), heldout.batch_size)
     return heldout.chunk(0, min(most_batches, heldout.steps_per_epoch))
@@ -262,9 +286,7 @@ def batched(rows: Examples, batch_size: int) -> Examples:
 
 
 class Batches(NamedTuple):
-    """Batches by step, without end: every window once an epoch, each epoch
-    in an order of its own.
-    """
+    """Batches by step, without end: every window once an epoch, in another order each epoch."""
 
     split: Split
     window: int
@@ -277,7 +299,7 @@ class Batches(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; those of an unshuffled split's first epoch are its text in
+        """Whole batches in an epoch; the first epoch of an unshuffled split is its text in
         order.
         """
         return self.epoch_rows // self.batch_size
@@ -304,13 +326,13 @@ class Batches(NamedTuple):
         return Examples(tokens, bytes_, self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
-        """How many windows the text has with the last one, which it may not fill."""
+        """How many windows the text has, with a last one that it may not fill."""
         overlap = self.window - self.stride
         return max(1, -(-(len(self.split.tokens) - overlap) // self.stride))
 
     def once(self, first: int, rows: int) -> Examples:
-        """Windows in the order of the text, from the first-th on [rows S]; segment 0 is behind the
-        end of the text.
+        """`rows` windows in the order of the text, from window `first` on [rows S]; segment 0 is
+        beyond the end of the text.
         """
         size = len(self.split.tokens)
         places = (first + np.arange(rows))[:, None] * self.stride + np.arange(self.window)
@@ -322,8 +344,8 @@ class Batches(NamedTuple):
         return Examples(tokens, self.split.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
-        """1 in the document that a row begins in, 2 in the next ...; end_of_document belongs to
-        what it ends.
+        """Segment 1 for the document in which a row begins, 2 for the next, ...; end_of_document
+        belongs to the document that it ends.
         """
         if not self.split.isolate_documents:
             return None
@@ -352,8 +374,15 @@ def batches(
     windows than `least` (default: those of a batch).
     """
     stride = max(window - 1, 1) if stride is None else stride
+    windows = _windows(split, window, stride, batch_size if least is None else least)
+    rows = own_rows(batch_size, host_count)
+    order = endless(windows, seed if shuffle else None)
+    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+
+
+def _windows(split: Split, window: int, stride: int, least: int) -> int:
+    """How many windows a side's stream fills. Raises UserError for fewer than `least`."""
     windows = max(0, (len(split.tokens) - window) // stride + 1)
-    least = batch_size if least is None else least
     if windows < least and split.name != "test":
         whose = f" of {split.key}" if split.label else ""
         raise UserError(
@@ -362,14 +391,7 @@ def batches(
             f"and a batch needs {least}; lower config.data.length or "
             "config.train.batch_size, or give more text"
         )
-    if batch_size % host_count:
-        raise UserError(
-            f"config.train.batch_size: {batch_size} rows do not divide among {host_count} "
-            "hosts; change it"
-        )
-    rows = batch_size // host_count
-    order = endless(windows, seed if shuffle else None)
-    return Batches(split, window, stride, windows, rows, host_index * rows, batch_size, order)
+    return windows
 
 
-AnyBatches = Batches | RecordBatches | PackedBatches
+AnyBatches = Batches | RecordBatches | PackedBatches | ContiguousBatches

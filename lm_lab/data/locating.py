@@ -11,19 +11,19 @@ from lm_lab.data.faults import fault
 from lm_lab.runs import reading
 
 Given = str | tuple[str, ...]
-HIDDEN = (".", "_")  # how names begin that a folder keeps for itself, as _SUCCESS and .cache
+HIDDEN = (".", "_")  # beginnings of names that are not data, as _SUCCESS and .cache
 
 
 class Found(NamedTuple):
     """The files of one entry, each with a name that is the same on every machine."""
 
     files: list[tuple[str, Path]]
-    listed: bool  # whether they are of a folder, and not named
+    listed: bool  # whether they are from a folder, rather than named one by one
 
 
 def locate(key: str, given: Given, takes: Callable[[Path], bool], wanted: str) -> Found:
-    """The files of a setting, those of a folder and glob sorted by name. Of a folder, those that
-    `takes` says; `wanted` says in an error what these are.
+    """The files of a setting, those of a folder and glob sorted by name. Of a folder, the files for
+    which `takes` is true; `wanted` describes them in errors.
 
     Raises UserError for an entry without files, and for a link in a folder that leads outside.
     """
@@ -60,7 +60,9 @@ def _entry(key: str, entry: str, takes: Callable[[Path], bool], wanted: str) -> 
 
 
 def _glob(key: str, pattern: str) -> list[tuple[str, Path]]:
-    """The files that match, named from the first part of the pattern that is one."""
+    """The files that match, named by their paths from the first part of the pattern with a
+    wildcard.
+    """
     parts = Path(pattern).expanduser().parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:fixed])

@@ -16,7 +16,7 @@ from lm_lab.types import Examples
 
 
 class Mixed(NamedTuple):
-    """Batches of a mixture, without end: every source in an order of its own, epoch after epoch."""
+    """Batches of a mixture, without end: every source in its own order, epoch after epoch."""
 
     parts: tuple[AnyBatches, ...]
     plan: RowPlan
@@ -27,8 +27,8 @@ class Mixed(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
-        """The batches of `steps` steps, stacked [steps B ...]; a batch has the rows of the first
-        source first.
+        """The batches of `steps` steps, stacked [steps B ...]; in a batch the rows of the first
+        source come first.
         """
         before = self.plan.rows_before(first_step, first_step + steps)
         counts = np.diff(before, axis=0)
@@ -62,7 +62,7 @@ def mix(parts: Sequence[AnyBatches], weights: Sequence[Points], batch_size: int)
 
 
 def together(sums: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, float]:
-    """The sums of a mixture, from those of each source: a source counts by its share of targets."""
+    """The sums of a mixture, from those of each source, weighted by its share of targets."""
     used = [(own, share) for own, share in zip(sums, shares) if share]
     total = sum(float(own["weight"]) for own, _ in used)
     names = dict.fromkeys(itertools.chain.from_iterable(own for own, _ in used))

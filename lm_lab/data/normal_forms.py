@@ -28,7 +28,7 @@ def _normalised(texts: Iterable[str], form: Form) -> Iterator[str]:
 
 
 def behind(codec: Codec, form: Form | None) -> Codec:
-    """The tokenizer of texts that are normalised first."""
+    """The tokenizer with texts normalised before it."""
     if form is None:
         return codec
 

@@ -1,10 +1,10 @@
-"""The order of rows: for every epoch another permutation, which a seed decides.
+"""The order of rows: another permutation for every epoch, from a seed.
 
-It is that of grain's `index_shuffle` (4 rounds), bit for bit, for thousands of rows in one go. A
-call of grain's gives one row and takes some 7 µs, ten times as long as gathering the row does.
+It equals grain's `index_shuffle` (4 rounds), bit for bit, and gives thousands of rows at once. A
+call of grain's gives one row in some 7 µs, ten times as long as gathering the row.
 
 A number is enciphered by rounds of Simon (Beaulieu et al., ePrint 2013/404) on an even number of
-bits that holds it, again and again until it is the number of a row (Black and Rogaway 2002,
+bits that holds it, repeatedly until the result is the number of a row (Black and Rogaway 2002,
 "Ciphers with arbitrary finite domains"). The keys of the rounds are those of C++'s std::seed_seq.
 """
 
@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 ROUNDS = 4
-FEWEST_BITS = 16  # of a number that is enciphered
+FEWEST_BITS = 16  # of a number that is enciphered, at least
 SMALL = 2**FEWEST_BITS
-AT_ONCE = 2**13  # numbers that are looked at together: their temporary arrays stay in the cache
-KEPT = 64  # blocks whose order is kept, of 512 kB at most
+# Numbers that are enciphered at once: their temporary arrays stay in the processor's cache.
+AT_ONCE = 2**13
+KEPT = 64  # blocks, of 512 kB at most, whose order is kept in memory
 WORD = 2**32
 
 
@@ -60,7 +61,7 @@ def _block(size: int, seed: int, block: int) -> np.ndarray:
     keys = _round_keys(seed)
     if size <= SMALL:
         return _small_epoch(size, keys)
-    # Of size 2**k + 1 one bit fewer than the last number has: grain repeats a row there.
+    # For size 2**k + 1 grain uses one bit fewer than the last number needs, and repeats a row.
     bits = (size - 2).bit_length()
     bits += bits % 2
     numbers = np.arange(block * AT_ONCE, min((block + 1) * AT_ONCE, size))
@@ -74,8 +75,8 @@ def _block(size: int, seed: int, block: int) -> np.ndarray:
 def _small_epoch(size: int, keys: list[int]) -> np.ndarray:
     """All numbers of an epoch, i64[size].
 
-    Where few of the SMALL numbers are below `size` the walks are long. So those of all SMALL
-    numbers are found together: every turn at least doubles each that has not come to its end.
+    If few of the SMALL numbers are below `size`, the walks are long. So the walks of all SMALL
+    numbers are followed together: every turn at least doubles the length of each unfinished walk.
     """
     if size == 1:
         return np.zeros(1, np.int64)

@@ -1,4 +1,4 @@
-"""Documents of a stream packed into rows without cutting those that fit (best fit, 2404.10830).
+"""Packs documents of a stream into rows, and cuts none that fits into a row (best fit, 2404.10830).
 
 A document that is longer than a row is cut into windows first, which overlap as those of a stream
 do; its last part is packed like a short document. The plan is a function of the lengths alone, and
@@ -17,12 +17,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lm_lab.data.contiguous import ends_of
 from lm_lab.data.gathering import parts, ranges, rows_of
 from lm_lab.data.orders import Order, endless
 from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
-
-AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
 
 
 class Plan(NamedTuple):
@@ -43,7 +42,7 @@ class PackedBatches(NamedTuple):
     Documents that share a row are segments 1, 2, ...; 0 is padding.
     """
 
-    tokens: np.ndarray  # of the side
+    tokens: np.ndarray  # of the split
     bytes_of: np.ndarray  # f32[vocab]
     plan: Plan
     window: int
@@ -80,7 +79,7 @@ class PackedBatches(NamedTuple):
         return self.epoch_rows
 
     def once(self, first: int, rows: int) -> Examples:
-        """Rows in order, from the first-th on [rows S]; those behind the last are empty."""
+        """Rows in order, from the first-th on [rows S]; rows beyond the last are empty."""
         picked = np.arange(first, min(first + rows, self.epoch_rows))
         padding = ((0, rows - len(picked)), (0, 0))
         return jax.tree.map(lambda leaf: np.pad(leaf, padding), self._gather(picked))
@@ -96,7 +95,7 @@ class PackedBatches(NamedTuple):
         return Examples(tokens, bytes_, segments)  # type: ignore[arg-type]
 
     def _some(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, segments) [n S] of some rows [n]: the parts of each, and one of padding."""
+        """(tokens, segments) [n S] of some rows [n]: the parts of each row, then padding."""
         firsts = self.plan.rows[picked]
         counts = self.plan.rows[picked + 1] - firsts + 1
         padding = np.cumsum(counts) - 1
@@ -144,14 +143,14 @@ def packed_batches(
 def kept_plan(
     tokens: np.ndarray, end_of_document: int, store: Path, window: int, stride: int
 ) -> Plan:
-    """The plan that is kept beside the store, made first if need be, or if it is damaged."""
+    """The plan that is kept beside the store; it is made first if it is missing or damaged."""
     starts, sizes = parts_of(tokens, end_of_document, window, stride)
     path = store.with_name(f"{store.name}.fit-{window}-{stride}")
     row_of = _read(path)
     if row_of is None or len(row_of) != len(starts):
         row_of = best_fit(sizes, window)
         data = row_of.astype("<i8").tobytes()
-        with contextlib.suppress(OSError):  # a cache of other users: the plan is made each time
+        with contextlib.suppress(OSError):  # another user's cache: the plan is made each time
             durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
     order = np.argsort(row_of, kind="stable")
     counts = np.bincount(row_of)
@@ -164,11 +163,9 @@ def parts_of(
     """(first token i64[n], number of tokens i64[n]) of the parts of all documents: windows that
     begin every `stride` tokens, the last one shorter.
     """
-    blocks = range(0, len(tokens), AT_ONCE)
-    ends = [n + np.flatnonzero(tokens[n : n + AT_ONCE] == end_of_document) for n in blocks]
-    stops = np.concatenate([np.empty(0, np.int64), *ends]) + 1
+    stops = ends_of(tokens, end_of_document) + 1
     if len(tokens) and (not len(stops) or stops[-1] < len(tokens)):
-        stops = np.append(stops, len(tokens))  # a text that is cut at its tail
+        stops = np.append(stops, len(tokens))  # a text whose end is held out ends within a document
     starts = np.concatenate([[0], stops[:-1]])[: len(stops)]
     counts = np.maximum(1, 1 + -(-(stops - starts - window) // stride))
     first = np.repeat(starts, counts) + stride * ranges(np.zeros_like(counts), counts)
@@ -180,7 +177,7 @@ def best_fit(sizes: np.ndarray, window: int) -> np.ndarray:
     room for it.
     """
     row_of = np.empty(len(sizes), np.int64)
-    rooms: list[int] = []  # what is left in some row, in order, each once
+    rooms: list[int] = []  # the different amounts of room left in rows, ascending
     rows_by_room: dict[int, list[int]] = {}
     count = 0
     order = np.argsort(-sizes, kind="stable")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class PublishedFile(NamedTuple):
-    """A file of a data set, as its origin has it."""
+    """A file of a data set, with the size and digest that its origin published."""
 
     path: str  # below the set's folder
     bytes: int
@@ -30,17 +30,24 @@ class PublishedSet(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Where it comes from, for a person."""
+        """Where it comes from, as text for people."""
         return f"github.com/{self.repository}" + (f", {self.folder}" if self.folder else "")
 
     def place(self, file: PublishedFile) -> Path:
-        """Where a file of it is expected."""
+        """The path at which a file of the set is expected."""
         return folder() / self.name / file.path
 
     def is_here(self, file: PublishedFile) -> bool:
-        """Whether a file of it is there, as it is or packed; what is in it is not read."""
+        """Whether a file of the set exists, packed or unpacked; its content is not read."""
         place = self.place(file)
         return place.is_file() or place.with_name(f"{place.name}.gz").is_file()
+
+
+BY_HAND = {
+    "penn_treebank": "the Penn Treebank (LDC99T42, licensed) as Mikolov prepared it, "
+    "simple-examples/data of his RNNLM toolkit"
+}
+"""Data sets that are not fetched, and where a person finds them."""
 
 
 @functools.cache
@@ -65,6 +72,8 @@ def origin(path: Path) -> str:
     """The end of an error about a missing path: where the published data set comes from, or ""."""
     root = folder()
     name = path.relative_to(root).parts[0] if path.is_relative_to(root) and path != root else None
+    if name in BY_HAND:
+        return f", from {BY_HAND[name]}; put it there, or set LM_LAB_DATA"
     if name not in sets():
         return ""
     return (
@@ -79,7 +88,7 @@ def folder() -> Path:
 
 
 def is_whole(path: Path, wanted: PublishedFile) -> bool:
-    """Whether a file has the content that is published."""
+    """Whether a file has the published size and digest."""
     if path.stat().st_size != wanted.bytes:
         return False
     with path.open("rb") as content:

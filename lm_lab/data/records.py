@@ -76,7 +76,7 @@ class RecordBatches(NamedTuple):
         return len(self.members)
 
     def once(self, first: int, rows: int) -> Examples:
-        """Rows in order, from the first-th on [rows ...]; those behind the last are empty."""
+        """Rows in order, from the first-th on [rows ...]; rows beyond the last are empty."""
         found = self.members[first : first + rows]
         padding = ((0, rows - len(found)), (0, 0))
         return self._gather(np.pad(found, padding, constant_values=-1))
@@ -103,7 +103,7 @@ class RecordBatches(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """(tokens, segments from 1) i32[n length] of the tokens from first to end [n P].
 
-        Both are 0 behind the last record.
+        Both are 0 after the last record.
         """
         shape = len(first), length
         tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
@@ -164,10 +164,7 @@ def record_batches(
             file=sys.stderr,
             flush=True,
         )
-    rows = kept[:, None]
-    if pack:
-        rooms = np.array([allowed[name] for name in sizes])
-        rows = packed(kept, np.stack([sizes[name][kept] for name in sizes], axis=1), rooms)
+    rows = _packed_rows(kept, sizes, allowed) if pack else kept[:, None]
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
@@ -178,6 +175,22 @@ def record_batches(
     return RecordBatches(
         tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
     )
+
+
+def _packed_rows(
+    numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int]
+) -> np.ndarray:
+    """Packs the records with these numbers, and says on stderr how full the rows are."""
+    used = np.stack([found[numbers] for found in sizes.values()], axis=1)
+    rooms = np.array([allowed[name] for name in sizes])
+    rows = packed(numbers, used, rooms)
+    shares = 100 * used.sum(0) / (rooms * max(len(rows), 1))
+    names = ("targets", "sources") if len(sizes) > 1 else ("tokens",)
+    filled = " and ".join(f"{share:.2f} % of {name}" for share, name in zip(shares, names))
+    print(
+        f"Records fill {filled} in {len(rows)} rows (config.data.pack)", file=sys.stderr, flush=True
+    )
+    return rows
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:

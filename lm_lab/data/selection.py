@@ -1,4 +1,4 @@
-"""Which documents are left out: those that a filter refuses, and copies of others."""
+"""Which documents are left out: those that a filter refuses, and copies of other documents."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from lm_lab.types import Document, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Which documents are read. Sizes are of text and target together."""
+    """The filter of documents. Sizes are of text and target together."""
 
     least_bytes: int | None = setting("leave out documents with fewer UTF-8 bytes", None, low=1)
     most_bytes: int | None = setting("leave out documents with more UTF-8 bytes", None, low=1)
@@ -108,9 +108,9 @@ class Copies:
             self._near.add(normal)
 
     def find(self, judged: np.ndarray) -> tuple[np.ndarray, Counter[str]]:
-        """(which documents are copies bool[n], how many of each kind), where those that are
-        `judged` bool[n] (held out, or of the test) are never said to be copies, and others are
-        copies of them and of earlier others.
+        """(which documents are copies bool[n], how many of each kind), `judged` documents bool[n]
+        (held out, or of the test) are never copies; a training document may be a copy of those, or
+        of an earlier training document.
         """
         exact, counts = self._exact(judged)
         if self._near is None:
@@ -205,7 +205,7 @@ class _Signatures:
 
 
 def describe(counts: Counter[str]) -> Iterator[str]:
-    """What was left out, as lines for a person."""
+    """What was left out, as lines of text for people."""
     names = {
         "exact": "exact copies of earlier training documents",
         "exact_of_judged": "exact copies of held-out or test documents",

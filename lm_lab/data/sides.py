@@ -1,4 +1,4 @@
-"""The sides of the data that a source states: trained on, held out, kept for the test."""
+"""The splits that a source itself states: training, held-out, test."""
 
 from typing import TypeVar
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 def given(
     train: T, heldout: T | None, test: T | None, key: str = "path"
 ) -> list[tuple[str, T, Side | None]]:
-    """(setting, value, side of its documents) of each side that is given. The side of the training
-    text is None where nothing says what is held out.
+    """(setting, value, split of its documents) of each setting that is given. The split of `train`
+    is None if the source states no other split.
     """
     found: list[tuple[str, T, Side | None]] = [(key, train, None if heldout is None else "train")]
     if heldout is not None:
@@ -23,5 +23,7 @@ def given(
 
 
 def unless_refused(errors: Errors) -> list[str]:
-    """What `errors` adds to a fingerprint: nothing where it leaves the documents as they are."""
+    """The part of a fingerprint for `errors`; [] for its default, so that older fingerprints
+    stay.
+    """
     return [] if errors == "refuse" else [errors]

@@ -1,4 +1,4 @@
-"""Which side each document is on: trained on, held out, or kept for the test at the end."""
+"""Assigns each document to a split: trained on, held out, or kept for the test at the end."""
 
 import contextlib
 import dataclasses
@@ -34,17 +34,17 @@ DIGEST = 32  # bytes of a SHA-256
 
 
 class Rule(NamedTuple):
-    """How documents are held out if the source does not say so itself, and which are left out."""
+    """How documents are held out if the source does not state it, and which are left out."""
 
     split: SplitRule
     fraction: float
     filter: Filter = NO_FILTER
     duplicates: Duplicates = KEEP
-    train_documents: int | None = None  # at most so many are trained on
+    train_documents: int | None = None  # how many are trained on, at most
 
     @property
     def facts(self) -> dict[str, object]:
-        """What it leaves out, for the key of a store; {} where that is nothing."""
+        """The settings that leave documents out, for the key of a store; {} if there are none."""
         found: dict[str, object] = {}
         if self.filter != NO_FILTER:
             found["filter"] = dataclasses.asdict(self.filter)
@@ -57,24 +57,25 @@ class Rule(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the first reading finds of a document."""
+    """What the first reading of a source stores of a document."""
 
     sha256: bytes  # of all its content
-    text_sha256: bytes  # of its text alone: pairs with one source go to one split
+    # of its group, or of its text alone: groups, and pairs with one source, go to one split
+    text_sha256: bytes
     bytes: int
-    side: int  # that the source states, an index of SIDES, or UNSTATED
+    side: int  # the split that the source states, an index of SIDES, or UNSTATED
 
 
-class Known:
+class DocumentInfo:
     """The facts of all documents of a source, in 73 bytes each."""
 
     def __init__(self) -> None:
-        """Of none yet."""
+        """Without documents."""
         self._sha256, self._text_sha256 = bytearray(), bytearray()
         self._bytes, self._stated = array("q"), array("b")
 
     def __len__(self) -> int:
-        """How many documents."""
+        """The number of documents."""
         return len(self._bytes)
 
     def __iter__(self) -> Iterator[Facts]:
@@ -88,15 +89,15 @@ class Known:
         return Facts(*digests, self._bytes[number], self._stated[number])
 
     def add(self, facts: Facts) -> None:
-        """Adds those of the next document."""
+        """Adds the facts of the next document."""
         self._sha256 += facts.sha256
         self._text_sha256 += facts.text_sha256
         self._bytes.append(facts.bytes)
         self._stated.append(facts.side)
 
-    def part(self, places: np.ndarray) -> "Known":
+    def part(self, places: np.ndarray) -> "DocumentInfo":
         """The facts of some documents."""
-        found = Known()
+        found = DocumentInfo()
         for place in places.tolist():
             found.add(self[place])
         return found
@@ -108,7 +109,7 @@ class Known:
 
     @property
     def text_sha256(self) -> np.ndarray:
-        """SHA-256 of the texts, u8[n, 32]."""
+        """SHA-256 of the groups, or of the texts of documents without one, u8[n, 32]."""
         return np.frombuffer(bytes(self._text_sha256), np.uint8).reshape(-1, DIGEST)
 
     @property
@@ -118,16 +119,16 @@ class Known:
 
     @property
     def stated(self) -> np.ndarray:
-        """The sides that the source states, i8[n]; UNSTATED where it states none."""
+        """The splits that the source states, i8[n]; UNSTATED where it states none."""
         return np.array(self._stated, np.int8)
 
 
-class Survey(NamedTuple):
-    """What the first reading of a source finds."""
+class Scan(NamedTuple):
+    """The result of the first reading of a source."""
 
-    known: Known
-    sides: np.ndarray  # u8[n]: the side of each document, an index of SIDES, or LEFT_OUT
-    left_out: dict[str, int]  # how many documents, by the reason
+    info: DocumentInfo
+    sides: np.ndarray  # u8[n]: the split of each document, an index of SIDES, or LEFT_OUT
+    left_out: dict[str, int]  # how many documents are left out, by the reason
 
     @property
     def kept(self) -> np.ndarray:
@@ -140,34 +141,35 @@ class Survey(NamedTuple):
         return self.bytes_before(len(self.sides))
 
     def bytes_before(self, number: int) -> int:
-        """Those of the documents before one."""
-        return int(self.known.bytes[:number][self.kept[:number]].sum())
+        """UTF-8 bytes of the kept documents before the one with this number."""
+        return int(self.info.bytes[:number][self.kept[:number]].sum())
 
 
-def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
-    """The facts of every document, and its side. What is left out by the filter or as a copy is
-    counted and said on stderr. Raises UserError for an empty side.
+def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
+    """The facts of every document, and its split. Documents left out by the filter or as copies are
+    counted on stderr. Raises UserError for an empty split.
     """
-    known, counts, read = Known(), Counter[str](), array("b")
+    info, counts, read, grouped = DocumentInfo(), Counter[str](), array("b"), False
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
     with contextlib.ExitStack() as stack:
         copies = Copies(rule.duplicates, stack) if finds else None
         progress = stack.enter_context(Progress("Reading text"))
         for document in documents():
             facts = facts_of(document)
-            known.add(facts)
+            info.add(facts)
             fault = rule.filter.fault(content_of(document)) if filters else None
             counts.update([fault] if fault else [])
             read.append(fault is None)
+            grouped |= document.group is not None
             if copies is not None and fault is None:
                 copies.add(content_of(document))
             progress.add(facts.bytes)
-        sides = _assign_read(known, np.array(read, bool), rule, kind)
+        sides = _assign_kept(info, np.array(read, bool), rule, kind)
         if copies is not None:
             counts.update(_leave_out(copies, sides))
         if rule.train_documents is not None:
-            counts.update(_keep_few(known, sides, rule.train_documents))
-    if not finds and (leaked := _leaked(known, sides, kind)):
+            counts.update(_keep_few(info, sides, rule.train_documents))
+    if not finds and (leaked := _leaked(info, sides, kind, grouped)):
         print(
             f"{leaked:,} training documents are also in the held-out text or the test; "
             "config.data.duplicates='exact' leaves them out",
@@ -175,23 +177,23 @@ def survey(documents: Documents, rule: Rule, kind: DataForm) -> Survey:
             flush=True,
         )
     if words := ", ".join(describe(counts)):
-        print(f"left out of {len(known):,} documents: {words}", file=sys.stderr, flush=True)
-    return Survey(known, sides, {name: count for name, count in counts.items() if count})
+        print(f"left out of {len(info):,} documents: {words}", file=sys.stderr, flush=True)
+    return Scan(info, sides, {name: count for name, count in counts.items() if count})
 
 
-def _assign_read(known: Known, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
-    """The sides u8[n] of documents, those that are not `read` bool[n] left out."""
+def _assign_kept(info: DocumentInfo, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:
+    """The splits u8[n] of documents; those that are not `read` bool[n] are left out."""
     if read.all():
-        return assign(known, rule, kind)
+        return assign_splits(info, rule, kind)
     if not read.any():
-        raise UserError(f"config.data.filter: leaves none of {len(known):,} documents; loosen it")
-    sides = np.full(len(known), LEFT_OUT, np.uint8)
-    sides[read] = assign(known.part(np.flatnonzero(read)), rule, kind)
+        raise UserError(f"config.data.filter: leaves none of {len(info):,} documents; loosen it")
+    sides = np.full(len(info), LEFT_OUT, np.uint8)
+    sides[read] = assign_splits(info.part(np.flatnonzero(read)), rule, kind)
     return sides
 
 
 def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
-    """Leaves copies out of `sides`, in place; how many there are of each kind."""
+    """Leaves copies out of `sides`, in place; returns how many of each kind."""
     places = np.flatnonzero(sides != LEFT_OUT)
     found, counts = copies.find(sides[places] != TRAIN)
     sides[places[found]] = LEFT_OUT
@@ -203,11 +205,12 @@ def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
     return counts
 
 
-def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
-    """Leaves all training documents but `count` out of `sides`, in place; how many those are.
+def _keep_few(info: DocumentInfo, sides: np.ndarray, count: int) -> Counter[str]:
+    """Leaves all training documents but `count` out of `sides`, in place; returns how many are left
+    out.
 
-    A hash of the text chooses, another than the one that says what is held out: the documents of a
-    smaller count are among those of a larger one, and copies of a text stay together.
+    A hash of the text chooses them, not the one that decides what is held out. So the documents of
+    a smaller count are among those of a larger one, and copies of a text stay together.
     """
     places = np.flatnonzero(sides == TRAIN)
     if not (sides == HELDOUT).any():
@@ -220,15 +223,16 @@ def _keep_few(known: Known, sides: np.ndarray, count: int) -> Counter[str]:
             f"config.data.train_documents: {count:,} are asked for and there are {len(places):,}; "
             "lower it, or leave it out for all"
         )
-    hashes = known.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
+    hashes = info.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
     beyond = places[np.argsort(hashes, kind="stable")[count:]]
     sides[beyond] = LEFT_OUT
     return Counter(beyond_train_documents=len(beyond))
 
 
-def _leaked(known: Known, sides: np.ndarray, kind: DataForm) -> int:
-    """How many training documents are, to the byte, held out or of the test too."""
-    hashes = known.text_sha256 if kind in ("stream", "labelled") else known.sha256
+def _leaked(info: DocumentInfo, sides: np.ndarray, kind: DataForm, grouped: bool) -> int:
+    """How many training documents are byte for byte also held out or in the test."""
+    by_text = kind in ("stream", "labelled") and not grouped
+    hashes = info.text_sha256 if by_text else info.sha256
     heads = hashes[:, :8].copy().view("<u8")[:, 0]
     return int(np.isin(heads[sides == TRAIN], heads[(sides == HELDOUT) | (sides == TEST)]).sum())
 
@@ -241,18 +245,20 @@ def facts_of(document: Document) -> Facts:
     rejected = [] if document.rejected is None else [document.rejected.encode()]
     if document.target is not None or document.label is not None:
         sha256 = bytes.fromhex(digest([data, target, repr(document.label), *rejected]))
+    if document.group is not None:
+        text = hashlib.sha256(b"group " + document.group.encode()).digest()
     side = UNSTATED if document.split is None else SIDES.index(document.split)
     return Facts(sha256, text, len(data) + len(target) + sum(map(len, rejected)), side)
 
 
-def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
-    """The side of each document, an index of SIDES, u8[n].
+def assign_splits(info: DocumentInfo, rule: Rule, kind: DataForm) -> np.ndarray:
+    """The split of each document, an index of SIDES, u8[n].
 
     Where the source states what is held out, everything else that is not test is trained on. Else
-    the rule divides what is not test. A stream that is cut at its tail holds out no document; a
-    single document is always cut so. Raises UserError for an empty side.
+    the rule divides all that is not test. A stream whose end is held out has no held-out document;
+    a single document is always divided that way. Raises UserError for an empty split.
     """
-    stated = known.stated
+    stated = info.stated
     sides = np.where(stated == UNSTATED, TRAIN, stated).astype(np.uint8)
     if (sides == HELDOUT).any() or (stated == TRAIN).any():
         if not ((sides == TRAIN).any() and (sides == HELDOUT).any()):
@@ -265,7 +271,7 @@ def assign(known: Known, rule: Rule, kind: DataForm) -> np.ndarray:
     if not len(rest):
         raise UserError("config.data.source: gives text for the test alone, and none to train on")
     if rule.split == "documents" and (kind != "stream" or len(rest) > 1):
-        sides[rest] = choose(known.text_sha256[rest], rule.fraction, kind)
+        sides[rest] = choose(info.text_sha256[rest], rule.fraction, kind)
     elif kind != "stream":
         raise UserError(
             "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "
@@ -300,5 +306,5 @@ def choose(text_sha256: np.ndarray, fraction: float, kind: DataForm = "stream") 
 
 
 def _is(text_sha256: np.ndarray, sha256: bytes) -> np.ndarray:
-    """Where a hash stands among others, bool[n]."""
+    """Which of the hashes equal the given one, bool[n]."""
     return (text_sha256 == np.frombuffer(sha256, np.uint8)).all(-1)

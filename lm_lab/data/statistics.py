@@ -1,5 +1,5 @@
-"""What a tokenizer made of a text: tokens, bytes, what had no piece, how much of the vocabulary is
-used.
+"""Statistics of a tokenized text: tokens, bytes, text outside of the vocabulary, the share of the
+vocabulary in use.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,39 +14,41 @@ AT_ONCE = 2**22  # tokens that are counted in one go
 
 
 class Statistics(NamedTuple):
-    """Counts of one side of a token store."""
+    """Counts of one split of a token store."""
 
-    tokens: int  # the ends of documents and texts too
+    tokens: int  # with the ends of documents and texts
     bytes: int  # of text, as the tokenizer counts them
-    unknown_tokens: int  # that spell text without a piece, or are the unknown token
-    unknown_bytes: int  # of text that they spell
+    unknown_tokens: int  # fallback bytes and unknown tokens
+    unknown_bytes: int  # bytes of text that they stand for
     ids: int  # ids that occur
 
     @property
     def bytes_per_token(self) -> float:
-        """Of text."""
+        """Bytes of text per token."""
         return self.bytes / max(self.tokens, 1)
 
     @property
     def unknown_share(self) -> float:
-        """Of the tokens."""
+        """The share of unknown tokens."""
         return self.unknown_tokens / max(self.tokens, 1)
 
 
 def in_parts(tokens: np.ndarray) -> Iterator[np.ndarray]:
-    """Tokens [n] in parts that are counted in one go."""
+    """Tokens [n] in parts of AT_ONCE."""
     return (tokens[start : start + AT_ONCE] for start in range(0, len(tokens), AT_ONCE))
 
 
 def read_in_parts(file: Path, dtype: np.dtype | str, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Those of a file, read and not mapped, so that memory holds one part at a time."""
+    """The tokens of a file in parts; they are read and not mapped, so that memory holds one part at
+    a time.
+    """
     size = np.dtype(dtype).itemsize
     for place in range(start, stop, AT_ONCE):
         yield np.fromfile(file, dtype, min(AT_ONCE, stop - place), offset=place * size)
 
 
 def statistics(parts: Iterable[np.ndarray], codec: Codec) -> Statistics:
-    """Of tokens, which come in parts [n]."""
+    """The counts of tokens that come in parts [n]."""
     counts = np.zeros(codec.vocab, np.int64)
     for tokens in parts:
         counts += np.bincount(tokens, minlength=codec.vocab)

@@ -83,12 +83,12 @@ def build(
     duplicates: Duplicates = KEEP,
     train_documents: int | None = None,
 ) -> Store:
-    """Opens the token store of a corpus in `directory` (default: cache_directory()), and builds it
-    there first if it is absent.
+    """Opens the token store of a corpus in `directory` (default: cache_directory()); builds it
+    there first if it does not exist.
 
     The hash of the corpus names it, so a changed text is another store. Any number of processes may
-    call this at once: one builds, the others wait. Raises UserError for faulty text, a split with
-    an empty side, a directory that cannot be written, and a damaged store.
+    call this at once: one builds, the others wait. Raises UserError for faulty text, an empty
+    split, a directory that cannot be written, and a damaged store.
     """
     directory = cache_directory() if directory is None else directory
     rule = Rule(split, holdout_fraction, filter, duplicates, train_documents)
@@ -117,7 +117,7 @@ def build(
 
 
 def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
-    """What the manifest says for its readers, beside what decides the key."""
+    """The fields of the manifest that are for people, and do not decide the key."""
     return {
         "source": corpus.name,
         "source_config": dataclasses.asdict(corpus.settings),
@@ -162,8 +162,8 @@ def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
 
 
 def _remove_abandoned(directory: Path, own: Path) -> None:
-    """Removes the drafts of builders that were killed, whose locks nobody holds: those with nothing
-    to go on from, and those that nobody went on with for a week.
+    """Removes the drafts of builders that were killed, whose locks nobody holds: those without a
+    usable part, and those that nobody has continued for a week.
     """
     for folder in directory.glob("*.building"):
         journal = folder / JOURNAL

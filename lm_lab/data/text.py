@@ -1,4 +1,6 @@
-"""The text of a run: what its `data` section names, each opened at first use, and once."""
+"""The text of a run: corpora, tokenizer and token stores of its `data` section, each opened once,
+at first use.
+"""
 
 import sys
 from functools import cached_property
@@ -39,8 +41,8 @@ class Text:
 
     @cached_property
     def codec(self) -> Codec:
-        """The tokenizer; one that learns has learnt from the training text of all sources that have
-        a weight, now or before, or from another.
+        """The tokenizer; one that learns is trained, now or by an earlier run, on the training text
+        of all sources with a weight, or on the text of config.data.vocabulary_file.
 
         Raises UserError as the source does, and for files that cannot be read or written.
         """
@@ -61,8 +63,8 @@ class Text:
     def dataset(self) -> Dataset:
         """The token stores, one a source, built first if need be.
 
-        Says on stderr where the end is held out of a text that was to be split by documents and is
-        a single one. Raises UserError as lm_lab.data.store.build does.
+        Says on stderr if a text that was to be split by documents is a single one, of which the end
+        is held out. Raises UserError as lm_lab.data.store.build does.
         """
         stores = {label: self._store(corpus) for label, corpus in self.corpora.items()}
         sources = {label: self._sides(label, built) for label, built in stores.items()}
@@ -142,10 +144,10 @@ def _is_tail(built: store.Store) -> bool:
 
 
 class Texts:
-    """Those of several runs: equal `data` sections share one."""
+    """The texts of several runs: equal `data` sections share one."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Opens nothing yet."""
         self._texts: dict[Config, Text] = {}
 
     def of(self, config: Config) -> Text:

@@ -1,5 +1,5 @@
-"""What tokenizers learn: once for a text, kept beside the token stores, found again by the text's
-fingerprint.
+"""What tokenizers learn from a text: learnt once, kept beside the token stores, and found by the
+text's fingerprint.
 
 <cache>/vocabularies/<key>     SHA-256 in hex of what the tokenizer's `learn` returned, a space and
                                the tokenizer's name (not in files of the first releases), a
@@ -19,7 +19,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.documents import Corpus, digest, errors_at
-from lm_lab.data.splits import HELDOUT, TRAIN, Rule, survey
+from lm_lab.data.splits import HELDOUT, TRAIN, Rule, scan
 from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
@@ -32,9 +32,8 @@ def tokenizer(
     rule: Rule,
     learnt_file: str | None = None,
 ) -> Codec:
-    """The tokenizer of this name; one that learns does it from the text of the corpora that is
-    trained on (from all of a stream that is cut at its tail), or takes what is in the file that was
-    `learnt` before.
+    """The tokenizer of this name; one that learns is trained on the training text of the corpora
+    (all of a stream whose end is held out), or reads `learnt_file`, which an earlier one wrote.
 
     Raises UserError as the source does, and where the cache cannot be written, or the file not be
     read.
@@ -86,7 +85,7 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         sides = []
         for corpus in corpora:
             with errors_at(corpus.key):
-                sides.append(survey(corpus.read, rule, corpus.form).sides)
+                sides.append(scan(corpus.read, rule, corpus.form).sides)
         found = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(found, bytes):
             raise UserError(
@@ -102,8 +101,8 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
 
 
 def _whole(name: str, made: Any) -> Codec:
-    """What a tokenizer's `make` returned. Raises UserError for no Codec, or one with a table of
-    another size.
+    """Checks what a tokenizer's `make` returned. Raises UserError for anything but a Codec with
+    tables of its size.
     """
     if not isinstance(made, Codec):
         found = f"gives a {type(made).__name__}, not a lm_lab.types.Codec"
@@ -146,7 +145,7 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
 
 
 def _texts(corpora: Sequence[Corpus], sides: Sequence[np.ndarray], side: int) -> Iterator[str]:
-    """The texts, and targets, of the documents of a side; `sides` has those of each corpus,
+    """The texts and targets of the documents of one split; `sides` has the splits of each corpus,
     u8[n].
     """
     pairs = (zip(corpus.read(), own) for corpus, own in zip(corpora, sides))
@@ -158,7 +157,7 @@ def _texts(corpora: Sequence[Corpus], sides: Sequence[np.ndarray], side: int) ->
 
 
 class _File(NamedTuple):
-    """What a vocabulary file says."""
+    """The content of a vocabulary file."""
 
     tokenizer: str  # the name of the one that has learnt it; "" in files of the first releases
     content: bytes

@@ -13,7 +13,7 @@ from lm_lab.schema import Modules, setting
 from lm_lab.types import UserError
 
 BLOCK = 1024  # steps that are planned at once
-ROUNDING = 1e-6  # of sums of shares, in rows
+ROUNDING = 1e-6  # of sums of shares, in rows: smaller differences are rounding
 LAST_POINT = 10_000_000  # the latest step at which a weight may change
 
 Points = tuple[tuple[float, float], ...]
@@ -35,7 +35,9 @@ def weighted(modules: Modules) -> Modules:
 
 @functools.cache
 def _weighted(settings: type) -> type:
-    """The settings class with a weight. Raises UserError where it has one of its own."""
+    """The settings class with a field `weight` added. Raises UserError where it has such a field
+    already.
+    """
     if WEIGHT in {field.name for field in dataclasses.fields(settings)}:
         raise UserError(
             f"{settings.__module__} has a setting {WEIGHT!r} of its own, and sources of a mixture "
@@ -60,14 +62,14 @@ def _weighted(settings: type) -> type:
 
 
 def apart(settings: Any) -> tuple[Any, Points]:
-    """The settings of a source of a mixture as the source knows them, and its weights."""
+    """(the settings that the source itself has, its weights by step)."""
     own = type(settings).__mro__[1]
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(own)}
     return own(**values), points(settings.weight)
 
 
 def points(weight: WeightType) -> Points:
-    """The weights by step. Raises UserError for points that are none."""
+    """The weights by step. Raises UserError for wrong points."""
     if not isinstance(weight, tuple):
         return ((0.0, weight),)
     for point in weight:
@@ -86,10 +88,10 @@ def points(weight: WeightType) -> Points:
 class RowPlan:
     """How many rows of each source the batches so far have.
 
-    After every step, every source has had its share of all rows so far, rounded up or down. Where
-    rows remain to be given, they go to the sources whose next row is due first: earliest deadline
-    first meets all deadlines if that can be done at all, and here it can (Baruah et al.,
-    "Proportionate progress", 10.1007/BF01940883).
+    After every step, every source has had its share of all rows so far, rounded up or down. Rows
+    that remain go to the sources whose next row is due first: earliest deadline first meets all
+    deadlines if that is possible at all, and here it is (Baruah et al., "Proportionate progress",
+    10.1007/BF01940883).
     """
 
     def __init__(self, weights: Sequence[Points], batch_size: int) -> None:
@@ -106,11 +108,15 @@ class RowPlan:
         # f64[last point + 1, S]: rows that are due to each source before each step
         self._due = np.concatenate([np.zeros((1, len(weights))), np.cumsum(due, axis=0)])
         self._rate = self.shares(np.array([self._last_point]))[0] * batch_size
-        self._rows = np.zeros((1, len(weights)), np.int64)  # before each step that is planned
-        self._deadlines: dict[int, tuple[int, float]] = {}  # by source: of its next row
+        self._rows = np.zeros(
+            (1, len(weights)), np.int64
+        )  # rows of each source before each planned step
+        self._deadlines: dict[
+            int, tuple[int, float]
+        ] = {}  # by source: the deadline of its next row
 
     def last_shares(self) -> list[float]:
-        """The share of each source once no weight changes any more."""
+        """The share of each source after the last change of a weight."""
         return self.shares(np.array([self._last_point]))[0].tolist()
 
     def shares(self, steps: np.ndarray) -> np.ndarray:
@@ -146,7 +152,7 @@ class RowPlan:
             missing = step * self._batch_size - sum(rows)
             if missing:
                 waiting = [
-                    # a source that is due no part of a row comes last
+                    # a source that is due no part of a further row comes last
                     (not begun[each], self._deadline(each, rows[each] + 1), each)
                     for each in sources
                     if rows[each] == least[each]

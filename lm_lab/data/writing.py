@@ -1,6 +1,7 @@
-"""Tokenizes documents into the files of a token store, each side into its own."""
+"""Tokenizes documents into the files of a token store, one file for each split."""
 
 import contextlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,13 +13,15 @@ import numpy as np
 from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
-from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, survey
+from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, scan
 from lm_lab.data.statistics import read_in_parts, statistics
 from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
 from lm_lab.types import Codec, DataForm, Document, Side, UserError
 
-CHECKPOINT_BYTES = 2**26  # of text, after which a build that is killed need not begin anew
+CHECKPOINT_BYTES = (
+    2**26
+)  # of text between two notes in the journal, from which a killed build resumes
 JOURNAL = "journal.json"
 
 
@@ -26,22 +29,22 @@ def write(
     folder: Path, documents: Documents, tokenizer: Codec, rule: Rule, kind: DataForm
 ) -> dict[str, Any]:
     """Writes the files of a token store, except its manifest, into a folder that is empty or that a
-    killed process left; what that has noted in its journal is verified and kept.
+    killed process left; files that its journal notes are verified and kept.
 
     Returns {"splits", "files", ...} for the manifest. Reads the documents twice: first to hash them
     (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
     UserError if there are too few for the split, or if they change in between.
     """
-    found = survey(documents, rule, kind)
+    scanned = scan(documents, rule, kind)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
-        files = StoreFiles(folder, stack, kind, files_of(found.sides), dtype)
+        files = StoreFiles(folder, stack, kind, files_of(scanned.sides), dtype)
         if not files.table.bytes:
             files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         first, since = files.documents, 0
-        progress = stack.enter_context(Progress("Tokenizing", found.bytes))
-        progress.add(found.bytes_before(first))
-        for batch in encoded(documents, found, tokenizer, first):
+        progress = stack.enter_context(Progress("Tokenizing", scanned.bytes))
+        progress.add(scanned.bytes_before(first))
+        for batch in encoded(documents, scanned, tokenizer, first):
             files.add(batch, tokenizer)
             first = batch.read.stop
             done = sum(facts.bytes for facts in batch.read.facts)
@@ -59,9 +62,9 @@ def write(
         for side, place in splits.items()
     }
     return {
-        "documents": int(found.kept.sum()),
-        "bytes": found.bytes,
-        **({"left_out": found.left_out} if rule.facts else {}),
+        "documents": int(scanned.kept.sum()),
+        "bytes": scanned.bytes,
+        **({"left_out": scanned.left_out} if rule.facts else {}),
         "dtype": dtype.str,
         "splits": splits,
         "statistics": {side: counts._asdict() for side, counts in counted.items()},
@@ -76,20 +79,20 @@ def tokens_of(folder: Path, place: Mapping[str, Any], dtype: np.dtype | str) -> 
 
 
 def files_of(sides: np.ndarray) -> dict[Side, str]:
-    """The token file of each side that a store has: sides of documents, u8[n]. Where no document is
-    held out, training and held-out text share a file, which is cut.
+    """The token file of each split, given the splits of documents, u8[n]. If no document is held
+    out, training and held-out text are two parts of one file.
     """
-    found = set(sides.tolist())
+    present = set(sides.tolist())
     files: dict[Side, str] = {"train": "all", "heldout": "all"}
-    if HELDOUT in found:
+    if HELDOUT in present:
         files = {"train": "train", "heldout": "heldout"}
-    if TEST in found:
+    if TEST in present:
         files["test"] = "test"
     return files
 
 
 class StoreFiles:
-    """The files of a token store as they are written, and the journal of how far that has come.
+    """The files of a token store while they are written, and a journal of the progress.
 
     The journal is the number of documents whose files are on the disk, with the size and SHA-256
     that each file had then.
@@ -138,7 +141,8 @@ class StoreFiles:
         listed: list[str] = []
         for document, facts, side, ids in zip(*batch.read[:3], batch.ids):
             name = streams[side].name
-            places = np.cumsum([ends[name], *(len(part) + 1 for part in ids)]).tolist()
+            sizes = (len(part) + 1 for part in ids)
+            places = list(itertools.accumulate(sizes, initial=ends[name]))
             listed.append(json.dumps(_listed(document, facts, name, places)) + "\n")
             self._add_record(document, side, places)
             parts[name] += [array for part in ids for array in (part, end)]
@@ -146,13 +150,15 @@ class StoreFiles:
         self._files["documents.jsonl"].write("".join(listed).encode())
         for stream in dict.fromkeys(streams.values()):
             if parts[stream.name]:
-                found = _checked(np.concatenate(parts[stream.name]), tokenizer)
-                stream.write(found.astype(self._dtype).tobytes())
+                checked = _checked(np.concatenate(parts[stream.name]), tokenizer)
+                stream.write(checked.astype(self._dtype).tobytes())
 
     def _add_record(self, document: Document, side: Side, places: list[int]) -> None:
-        """Adds what only records have: where it lies, its label, and texts to compare with."""
+        """Adds what only records have: the place in the tokens, the label, and texts for
+        metrics.
+        """
         if index := self._files.get(f"{side}.index"):
-            # a record of one text has its end twice
+            # a record of one text has its end in both columns
             place = [*places[:-1], *places[-1:] * max(1, 4 - len(places))]
             index.write(np.array(place, "<i8").tobytes())
         if labels := self._files.get(f"{side}.labels"):
@@ -162,7 +168,9 @@ class StoreFiles:
             texts.write(json.dumps(said).encode() + b"\n")
 
     def note(self, documents: int) -> None:
-        """Puts all on the disk, and notes that so many documents are."""
+        """Waits until all files are on the disk, and notes in the journal that they hold so many
+        documents.
+        """
         for file in self.all:
             file.sync()
         entries = {file.name: file.entry() for file in self.all}
@@ -188,11 +196,11 @@ def _names(kind: DataForm, token_files: Mapping[Side, str]) -> list[str]:
 
 
 def _journal(folder: Path) -> dict[str, Any]:
-    """What a killed process noted, or that there is nothing."""
+    """The journal of a killed process, or that of an empty store."""
     try:
-        found = json.loads(reading.read_bytes(folder / JOURNAL))
-        if found.pop("sha256") == fingerprint(found):
-            return found
+        journal = json.loads(reading.read_bytes(folder / JOURNAL))
+        if journal.pop("sha256") == fingerprint(journal):
+            return journal
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
     return {"documents": 0, "files": {}}
@@ -222,13 +230,14 @@ def _checked(ids: np.ndarray, tokenizer: Codec) -> np.ndarray:
 
 
 def _ranges(streams: Mapping[Side, HashingFile], itemsize: int, fraction: float) -> dict[str, Any]:
-    """The place of each side: a file of its own, or a part of the file of two."""
+    """The place of each split: a file of its own, or a part of a shared one."""
     places = {
         name: {"file": stream.name, "start": 0, "stop": stream.bytes // itemsize}
         for name, stream in streams.items()
     }
     if streams["train"] is streams["heldout"]:
-        # nanoGPT's cut of n characters is int(0.9 n); the end of the last document is not counted.
+        # As nanoGPT, which cuts n characters at int(0.9 n); the end of the last document is not
+        # counted.
         size = places["train"]["stop"]
         cut = int((1 - fraction) * (size - 1))
         if not 0 < cut < size:

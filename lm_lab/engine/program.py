@@ -27,8 +27,8 @@ class Engine(NamedTuple):
     init: Init  # (hyper, arrays to start with) -> the state before step 0
     step: Step  # (state, examples) -> (state, metrics)
     evaluate: Evaluate  # (state, eval set) -> sums by name
-    # (first step, steps, state) -> the examples of these steps; of text a function of the step
-    # alone, of rollouts one of the state
+    # (first step, steps, state) -> the examples of these steps; for text a function of the step
+    # alone, for rollouts of the state too
     batch: Callable[[int, int, TrainState], Examples]
 
 
@@ -50,7 +50,7 @@ def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> 
 
 
 def like(tree: PyTree, params: PyTree) -> PyTree:
-    """The tree in the dtypes of the parameters that it stands in for."""
+    """The tree cast to the dtypes of the parameters that it replaces."""
     return jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), tree, params)
 
 
@@ -67,8 +67,8 @@ def of_members(engine: Engine, how: How, slots: Slots) -> Engine:
 
 
 class Compiled:
-    """A jitted function of (state, examples), or of two other trees, compiled ahead of its calls so
-    that the two are timed apart: once for each shape of the second.
+    """A jitted function of (state, examples), or of two other trees. It is compiled before it is
+    called, once for each shape of the examples, so that compiling and running are timed apart.
     """
 
     def __init__(self, jitted: Any, mesh: Mesh) -> None:
@@ -80,8 +80,9 @@ class Compiled:
         return _shapes(examples) in self.programs
 
     def compile(self, state: PyTree, examples: PyTree) -> stages.Compiled:
-        """Makes it ready, which may take minutes. The program is the same wherever it is compiled,
-        so that JAX's cache on disk gives a notebook what a run has compiled.
+        """Compiles it for examples of these shapes, which may take minutes. The program is the same
+        wherever it is compiled, so that JAX's cache on disk gives a notebook what a run has
+        compiled.
         """
         with sharding.use(self._mesh):
             lowered = self.jitted.lower(state, examples)
@@ -89,7 +90,7 @@ class Compiled:
         return compiled
 
     def __call__(self, state: PyTree, examples: PyTree) -> Any:
-        """The function's value."""
+        """The function's value; compiles first where that was not done."""
         if not self.is_ready(examples):
             self.compile(state, examples)
         return self.programs[_shapes(examples)](state, examples)

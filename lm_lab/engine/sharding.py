@@ -23,7 +23,7 @@ RULES = (
     ("width", "fsdp"),
     ("inner", "tensor"),
     ("vocab", "tensor"),
-    ("expert", None),  # each expert is split as a dense layer is, so any number of them fits
+    ("expert", None),  # every device has a part of each expert, so their number does not matter
     ("length", None),
     ("layers", None),
 )
@@ -57,8 +57,8 @@ class Config:
 
 
 def provide_devices(config: Config) -> None:
-    """Makes one CPU be as many devices as the mesh asks for; accelerators are what they are. Before
-    any computation.
+    """Splits the CPU into as many devices as the mesh asks for; the number of accelerators cannot
+    be changed. Call it before any computation.
     """
     jax.config.update("jax_num_cpu_devices", max(config.devices, 1))
 
@@ -98,7 +98,8 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
     """Raises UserError where an axis of the mesh was asked for and splits no parameters, or splits
     heads unevenly.
 
-    `state` is abstract and boxed. What else an axis does not divide stays whole on each device.
+    `state` is abstract and boxed. A dimension that its axis does not divide is whole on each
+    device.
     """
     held = (state.params, state.slots[FROZEN])
     leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
@@ -131,15 +132,32 @@ def _is_spec(node: Any) -> bool:
     return isinstance(node, P)
 
 
+def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
+    """An array [B ...] in a box that says so: it is split over devices as the batch is."""
+    return nn.LogicallyPartitioned(leaf, ("batch", *(None,) * (leaf.ndim - 1)))
+
+
 def unbox(tree: PyTree) -> PyTree:
-    """The tree without the boxes in which Linen keeps logical axes."""
-    return nn.meta.unbox(tree)
+    """The tree without the boxes in which Linen keeps logical axes.
+
+    Linen's own `unbox` would also constrain each value to the mesh of the context, which shapes
+    without a value have not; where arrays are to lie is said by `state_shardings`.
+    """
+
+    def value(leaf: Any) -> Any:
+        return unbox(leaf.unbox(apply_constraint=False)) if _is_box(leaf) else leaf
+
+    return jax.tree.map(value, tree, is_leaf=_is_box)
+
+
+def _is_box(node: Any) -> bool:
+    return isinstance(node, nn.Partitioned)
 
 
 def state_shardings(mesh: Mesh, boxed: TrainState) -> TrainState:
     """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
 
-    A dimension that its mesh axes do not divide stays whole.
+    A dimension that its mesh axes do not divide is whole on each device.
     """
     specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
 

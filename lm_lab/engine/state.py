@@ -1,6 +1,6 @@
 """The train state, and the slots by which it is extended.
 
-Inside the engine every leaf has a leading axis of members, P, also where a run is alone; a slot
+Inside the engine every leaf has a leading axis of members, P, also for a single run; only a slot
 that all members share has none.
 """
 
@@ -19,8 +19,8 @@ FROZEN = "frozen"
 
 
 class TrainState(NamedTuple):
-    """Everything that a step reads and writes. With the examples of the same step it decides the
-    next state.
+    """Everything that a step reads and writes: the next state is a function of it and of the step's
+    examples.
     """
 
     step: Array  # i32[]
@@ -31,18 +31,24 @@ class TrainState(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A tree that the state carries beside parameters and optimizer state, and what becomes of it.
+    """A tree in the state beside parameters and optimizer state, and how it is updated, saved,
+    shared and evaluated.
 
-    Its leaves keep the logical axes of the parameters that they are made from, and are sharded like
-    those.
+    Its leaves are sharded by their logical axes: those of the parameters that they are made from,
+    or those of rows (sharding.of_rows).
     """
 
     init: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen parameters) -> the tree at step 0
-    # (tree, state after the step) -> the tree after the step; None: it never changes
+    # (tree, state after the step) -> the tree after the step; None: it never changes, or the step
+    # writes it (engine/carry.py)
     update: Callable[[PyTree, TrainState], PyTree] | None = None
-    saved: bool = True  # in checkpoints; otherwise `init` makes it anew when a run goes on
-    shared: bool = False  # one tree for all members, without their axis; never updated or saved
-    evaluated: bool = False  # in the place of the trained parameters, as an evaluation of its own
+    saved: bool = True  # in checkpoints; otherwise `init` makes it again when a run resumes
+    shared: bool = (
+        False  # one tree for all members, without the member axis; never updated or saved
+    )
+    evaluated: bool = (
+        False  # it also takes the place of the trained parameters in an evaluation of its own
+    )
 
 
 Slots = Mapping[str, Slot]
@@ -51,7 +57,7 @@ Init = Callable[[Hyper, PyTree], TrainState]  # (hyper, arrays to start with)
 
 
 def frozen_slot(shared: bool) -> Slot:
-    """Parameters that are not trained: what they are follows from how the run began."""
+    """Parameters that are not trained. Not saved, as they follow from how the run began."""
     return Slot(lambda trained, frozen: frozen, saved=False, shared=shared)
 
 
@@ -83,8 +89,8 @@ def member(state: TrainState, index: int, slots: Slots) -> TrainState:
 
 
 def saved(state: TrainState, slots: Slots) -> dict[str, PyTree]:
-    """What a checkpoint holds of a state, or of a tree of its form: all but slots that are made
-    anew.
+    """The part of a state (or of a tree of the same structure) that a checkpoint holds: all but the
+    slots that `init` makes again.
     """
     held = {name: tree for name, tree in state._asdict().items() if name != "slots"}
     trees = {name: state.slots[name] for name in saved_slots(slots)}
@@ -97,5 +103,5 @@ def saved_slots(slots: Slots) -> list[str]:
 
 
 def loaded(held: Mapping[str, PyTree], unsaved: Mapping[str, PyTree]) -> TrainState:
-    """The state of what `saved` gave and the slots that it left out."""
+    """The state, joined from the part that a checkpoint holds and the slots that it leaves out."""
     return TrainState(**{**held, "slots": {**held.get("slots", {}), **unsaved}})

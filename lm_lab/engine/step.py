@@ -10,6 +10,7 @@ import optax
 from jax import Array, lax
 
 from lm_lab.adapters import none
+from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -22,7 +23,8 @@ from lm_lab.types import (
     UserError,
 )
 
-Gradients = Callable[..., tuple[PyTree, Sums]]  # of (params, batch, key, frozen)
+# (params, batch, key, frozen, carry) -> (gradient of the summed loss, sums, the carry behind it)
+Gradients = Callable[..., tuple[PyTree, tuple[Sums, PyTree]]]
 Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
 Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
 How = Literal["map", "vmap"]
@@ -30,25 +32,32 @@ WHOLE = none.make(none.Config())
 
 
 def gradients(
-    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
+    model: Any,
+    objective: ObjectiveFunctions,
+    compute: str,
+    adapter: AdapterFunctions = WHOLE,
+    form: Carry = NOTHING,
 ) -> Gradients:
-    """(params, batch, key, frozen) -> (gradient of the summed nll by params, sums), with products
-    in dtype `compute`.
+    """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, (sums, the
+    recurrent state after the batch)), with products in dtype `compute`.
 
-    Added to the nll are what the objective calls "penalty", and what layers sow in "losses", f32[B]
-    each, once for each of the row's targets; the sums have both as "penalty".
+    Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
+    (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
+    `carry` is a state of this form; no gradient flows into it.
     """
 
-    def summed(params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()) -> tuple[Array, Sums]:
+    def summed(
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
+    ) -> tuple[Array, tuple[Sums, PyTree]]:
         variables = adapter.variables(params, frozen, compute)
-        logits, sown = model.apply(
-            variables, batch.inputs, rngs={"dropout": key}, mutable=["losses"]
+        logits, after, sown = form.apply(
+            model, variables, batch.inputs, carry, rngs={"dropout": key}, mutable=["losses"]
         )
         sums = objective.loss(logits, batch)
         _check_sums(sums)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}
-        return sums["nll"] + sums.get("penalty", 0.0), sums
+        return sums["nll"] + sums.get("penalty", 0.0), (sums, after)
 
     return jax.grad(summed, has_aux=True)
 
@@ -60,7 +69,9 @@ def _check_sums(sums: Sums) -> None:
 
 
 def _penalty(sown: PyTree, batch: Batch) -> Array:
-    """Rows count by their targets, so that microbatches and shards add up to the whole."""
+    """The sown losses, each row weighted by its targets, so that microbatches and shards add up to
+    the whole batch.
+    """
     targets_B = batch.weights.reshape(len(batch.weights), -1).sum(1)
     return jnp.stack([(leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)]).sum()
 
@@ -73,17 +84,27 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
         return gradient
 
     def accumulated(
-        params: PyTree, batch: Batch, key: Array, frozen: PyTree = ()
-    ) -> tuple[PyTree, Sums]:
-        split = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
+        params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
+    ) -> tuple[PyTree, tuple[Sums, PyTree]]:
+        split, parts = jax.tree.map(
+            lambda x: x.reshape(microbatches, -1, *x.shape[1:]), (batch, carry)
+        )
         keys = jax.random.split(key, microbatches)
-        one = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], (split, keys)), frozen)
+
+        def part_of(part: tuple[Batch, Array, PyTree]) -> tuple[tuple[PyTree, Sums], PyTree]:
+            own, key, carry = part
+            found, (sums, after) = gradient(params, own, key, frozen, carry)
+            return (found, sums), after
+
+        one = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], (split, keys, parts)))[0]
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
 
-        def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, gradient(params, *part, frozen)), None
+        def add(total: PyTree, part: tuple[Batch, Array, PyTree]) -> tuple[PyTree, PyTree]:
+            found, after = part_of(part)
+            return jax.tree.map(jnp.add, total, found), after
 
-        return lax.scan(add, zeros, (split, keys))[0]
+        (found, sums), after = lax.scan(add, zeros, (split, keys, parts))
+        return found, (sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after))
 
     return accumulated
 
@@ -97,26 +118,28 @@ def train_step(
 ) -> Step:
     """One step of one run: (state, examples) -> (state, metrics).
 
-    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key is a function of
-    the seed and the step. Sums become means here, once, for the whole batch.
+    `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key depends on the
+    seed and the step alone. Sums become means here and nowhere else, over the whole batch.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(state.hyper["seed"]), state.step)
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
-        grads, sums = gradient(state.params, batch, dropout, state.slots[FROZEN])
-        # A batch of padding moves nothing, and is no NaN.
+        carry = begun(state.slots.get(CARRY, NOTHING.one), examples.begins)
+        grads, (sums, carry) = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
+        # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         rate = state.hyper["peak_rate"] * rate_factor(state.step)
         updates, opt_state = optimizer(state.hyper, rate).update(
             grads, state.opt_state, state.params
         )
-        # Computed in float32, kept in the dtype of the parameters.
+        # The update is computed in float32 and stored in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)
-        after = TrainState(state.step + 1, params, opt_state, state.hyper, state.slots)
+        kept = {**state.slots, CARRY: carry} if carry else state.slots
+        after = TrainState(state.step + 1, params, opt_state, state.hyper, kept)
         metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
         return _update_slots(after, slots), metrics
 
@@ -132,8 +155,8 @@ def _update_slots(state: TrainState, slots: Slots) -> TrainState:
 
 
 def chunk(step: Step) -> Step:
-    """Many steps in one call, over examples with a leading axis of steps: equals one by one, and
-    reuses memory.
+    """Many steps in one call, over examples with a leading axis of steps: equals the steps one by
+    one, and reuses their memory.
     """
     return partial(lax.scan, step)
 
@@ -141,8 +164,8 @@ def chunk(step: Step) -> Step:
 def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
     """The function of every member, over the leading axis P of its argument.
 
-    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" takes one
-    member after another, in the bits of its solo run.
+    "vmap" joins the members' small matrices into large ones, which fills a GPU; "map" runs one
+    member after another, bit for bit as in a run of its own.
     """
     if how == "vmap":
         return jax.vmap(function, spmd_axis_name="population")
@@ -151,7 +174,7 @@ def _each(function: Callable[[Any], Any], how: How) -> Callable[[Any], Any]:
 
 def populate(step: Step, how: How, slots: Slots) -> Step:
     """The step of every member: (state [P], examples [P ...]) -> (state [P], metrics [P]). Equals
-    solo runs.
+    the runs trained alone.
     """
 
     def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
@@ -168,8 +191,8 @@ def populate(step: Step, how: How, slots: Slots) -> Step:
 
 
 def populate_init(init: Init, slots: Slots) -> Init:
-    """(hyper [P], given) -> the states of all members, one after another: that compiles in half the
-    time of a vmap. What members share is that of the first.
+    """(hyper [P], given) -> the states of all members, initialised one after another, which
+    compiles in half the time of a vmap. Shared slots are those of the first member.
     """
 
     def populated(hyper: Hyper, given: PyTree) -> TrainState:

@@ -1,8 +1,8 @@
 """Intervals of metrics by the bootstrap over documents (Efron 1979), of one model or of two that
 judged the same documents.
 
-Documents are drawn anew with replacement, the same ones for both models of a pair (Koehn 2004,
-W04-3250), so that a difference is told from zero where the two single intervals overlap.
+Documents are resampled with replacement, the same ones for both models of a pair (Koehn 2004,
+W04-3250), so that a difference may be significant even where the two single intervals overlap.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ def differences(
 ) -> dict[str, Estimate]:
     """`one` minus `other` in the metrics that both have, with paired percentile intervals.
 
-    Raises UserError where they judged other numbers of documents.
+    Raises UserError where their numbers of documents differ.
     """
     counts = documents(one.statistics), documents(other.statistics)
     if counts[0] != counts[1]:
@@ -75,7 +75,9 @@ def documents(statistics: Mapping[str, np.ndarray]) -> int:
 def _draws(
     statistics: Mapping[str, np.ndarray], seed: int, resamples: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Statistics of as many documents, drawn with replacement; equal seeds draw equal numbers."""
+    """Yields the statistics of resampled documents, as many as there are, drawn with replacement;
+    equal seeds give equal samples.
+    """
     count, generator = documents(statistics), np.random.default_rng(seed)
     for _ in range(resamples if count > 1 else 0):
         picked = generator.integers(0, count, count)

@@ -1,4 +1,4 @@
-"""Texts that a trained model writes after prompts, always the likeliest token next."""
+"""Greedy texts of a trained model: after each prompt, the most likely token next."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class Writer:
         """Compiles nothing yet."""
         self._run = run
         self._begin = jax.jit(self._start, static_argnums=0)
-        self._go_on = jax.jit(self._write, static_argnums=0, donate_argnums=2)
+        self._decode = jax.jit(self._write, static_argnums=0, donate_argnums=2)
 
     def write(
         self, params: PyTree, prompts: Sequence[str], new_tokens: int, until: Sequence[str]
@@ -54,9 +54,8 @@ class Writer:
         return (run.codec.encode(prompt).tolist() or [end])[-self._room(new_tokens) :]
 
     def _room(self, new_tokens: int) -> int:
-        """Tokens of a prompt, at most: what new tokens leave of a window. Of a model that reads any
-        number of tokens it is half a window where they leave less. Raises UserError where none
-        are left.
+        """The most tokens of a prompt: what the new tokens leave of a window, and at least half a
+        window for models that read any number of tokens. Raises UserError where none are left.
         """
         run = self._run
         if run.max_length is not None and new_tokens >= run.max_length:
@@ -86,7 +85,7 @@ class Writer:
         written = np.zeros((len(ids), 0), np.int64)
         texts = [""] * len(ids)
         while written.shape[1] < new_tokens:
-            state, tokens_BN = self._go_on(config, params, state)
+            state, tokens_BN = self._decode(config, params, state)
             new = np.asarray(tokens_BN)[: len(ids)]
             written = np.concatenate([written, new], axis=1)[:, :new_tokens]
             found = [self._text(own, row.tolist(), until) for own, row in zip(ids, written)]

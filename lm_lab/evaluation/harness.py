@@ -2,8 +2,8 @@
 
 Needs the extra `tasks` (pip install "lm_lab[tasks]"), and is imported by nothing else. Likelihoods,
 their rows and the cut of long contexts are those of lm_lab's own tasks; whole texts are judged
-behind a sliding window of half a row (lm_eval's own models judge blocks side by side, so that their
-tokens have less before them).
+behind a sliding window of half a row (lm_eval's own models score disjoint blocks, whose first
+tokens have little context).
 
     from lm_eval import simple_evaluate
     simple_evaluate(model=lm_lab.open_run("runs/a").harness, tasks=["blimp"])
@@ -29,20 +29,24 @@ NEW_TOKENS = 256  # of a written text, where a task does not say, as in lm_eval
 
 
 class LmLab(LM):
-    """A model as lm_eval asks it: all requests of a task at once, in batches of like lengths."""
+    """A model with lm_eval's interface. All requests of a task come at once, and are batched by
+    length.
+    """
 
     def __init__(self, model: TextModel, name: str) -> None:
-        """`name` stands for the run in lm_eval's records."""
+        """`name` names the run in lm_eval's records."""
         super().__init__()
         self._model, self._name = model, name
 
     @property
     def tokenizer_name(self) -> str:
-        """By which lm_eval keeps cached requests apart."""
+        """The name by which lm_eval tells cached requests of different tokenizers apart."""
         return self._name
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """(nats, whether greedy decoding gives it) of each (context, continuation)."""
+        """For each (context, continuation): (log likelihood in nats, whether greedy decoding gives
+        the continuation).
+        """
         found = self._model.continuations([_pair(request) for request in requests])
         return [(each.nats, each.greedy) for each in found]
 
@@ -74,11 +78,11 @@ def evaluate(model: LmLab, names: Sequence[str], include_path: str | None) -> st
 def results(
     model: LmLab, names: Sequence[str], include_path: str | None, resamples: int = 100_000
 ) -> dict[str, Any]:
-    """What lm_eval finds by tasks of the YAML files below include_path, or of its own; `resamples`
-    are those of its standard errors.
+    """lm_eval's results of its own tasks, or of tasks in YAML files below include_path; `resamples`
+    is the number of bootstrap samples for its standard errors.
 
-    Raises UserError for a task that does not exist, or whose data are not here and cannot be
-    fetched.
+    Raises UserError for a task that does not exist, or whose data are not on this machine and
+    cannot be fetched.
     """
     from lm_eval.evaluator import simple_evaluate
 
@@ -108,7 +112,7 @@ def results(
 
 
 def _manager(names: tuple[str, ...], include_path: str | None) -> Any:
-    """What knows the tasks. Those of lm_eval itself, thousands of files, are read where one is
+    """lm_eval's index of tasks. Its own thousands of task files are read only if one of them is
     asked for.
     """
     from lm_eval.tasks import TaskManager

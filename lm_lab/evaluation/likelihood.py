@@ -9,50 +9,67 @@ import jax.numpy as jnp
 from jax import lax
 
 from lm_lab.adapters import none
+from lm_lab.engine.carry import NOTHING, Carry, begun
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
-SELECTION = "selection"  # an evaluation that settings are chosen by is NAME_selection
+SELECTION = "selection"  # the evaluation NAME_selection is for choosing settings
 WHOLE = none.make(none.Config())
 
 
 def likelihood(
-    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions = WHOLE
+    model: Any,
+    objective: ObjectiveFunctions,
+    compute: str,
+    adapter: AdapterFunctions = WHOLE,
+    form: Carry = NOTHING,
 ) -> Callable[..., Sums]:
     """(params, examples [n B S], frozen) -> sums of the objective over n batches, without dropout.
 
-    The objective always gets the same key.
+    The objective always gets the same key. A recurrent state of this form goes from batch to batch.
     """
 
-    in_two = _in_two(model, objective, compute, adapter, 0)
+    in_two = _in_two(model, objective, compute, adapter, 0, form)
     return lambda *arguments: in_two(*arguments)[1]
 
 
 def _in_two(
-    model: Any, objective: ObjectiveFunctions, compute: str, adapter: AdapterFunctions, first: int
+    model: Any,
+    objective: ObjectiveFunctions,
+    compute: str,
+    adapter: AdapterFunctions,
+    first: int,
+    form: Carry,
 ) -> Callable[..., tuple[Sums, Sums]]:
     """(params, examples [n B S], frozen) -> the sums over the `first` batches, and over the rest.
 
     One scan adds up both, so that the model is compiled once.
     """
 
-    def batch_sums(variables: PyTree, examples: Examples) -> Sums:
+    def batch_sums(variables: PyTree, examples: Examples, carry: PyTree) -> tuple[Sums, PyTree]:
         batch = objective.prepare(jax.random.key(0), examples)
-        return objective.loss(model.apply(variables, batch.inputs), batch)
+        carry = begun(carry, examples.begins)
+        logits, after, _ = form.apply(model, variables, batch.inputs, carry)
+        return objective.loss(logits, batch), after
 
     def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> tuple[Sums, Sums]:
         cast = adapter.variables(params, frozen, compute)
-        shapes = jax.eval_shape(batch_sums, cast, jax.tree.map(lambda x: x[0], examples))
+        start = form.start(examples.tokens.shape[1])
+        batch = jax.tree.map(lambda x: x[0], examples)
+        shapes, _ = jax.eval_shape(batch_sums, cast, batch, start)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        def add(sums: Sums, batch: tuple[jax.Array, Examples]) -> tuple[Sums, Sums]:
-            place, own = batch
-            begun = jax.tree.map(lambda x: jnp.where(place == first, 0, x), sums)
-            sums = jax.tree.map(jnp.add, begun, batch_sums(cast, own))
-            return sums, sums
+        def add(
+            so_far: tuple[Sums, PyTree], batch: tuple[jax.Array, Examples]
+        ) -> tuple[tuple[Sums, PyTree], Sums]:
+            (sums, carry), (place, own) = so_far, batch
+            kept = jax.tree.map(lambda x: jnp.where(place == first, 0, x), sums)
+            found, after = batch_sums(cast, own, carry)
+            sums = jax.tree.map(jnp.add, kept, found)
+            return (sums, after), sums
 
         places = jnp.arange(len(examples.tokens))
-        rest, so_far = lax.scan(add, zeros, (places, examples))
+        (rest, _), so_far = lax.scan(add, (zeros, start), (places, examples))
         return jax.tree.map(lambda x: x[max(first - 1, 0)], so_far), rest
 
     return total
@@ -64,13 +81,15 @@ def evaluate(
     compute: str,
     adapter: AdapterFunctions = WHOLE,
     selection: int = 0,
+    form: Carry = NOTHING,
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> sums of each of several objectives.
 
-    All read the same windows. The first `selection` batches are summed apart, as NAME_selection.
+    All objectives read the same windows, and carry a state of this form. The first `selection`
+    batches are summed separately, as NAME_selection.
     """
     totals = {
-        name: _in_two(model, objective, compute, adapter, selection)
+        name: _in_two(model, objective, compute, adapter, selection, form)
         for name, objective in objectives.items()
     }
 
@@ -88,8 +107,8 @@ def figures(
     measured: Mapping[str, Mapping[str, float]],
     tasks: Mapping[str, Mapping[str, float]],
 ) -> dict[str, float]:
-    """What a run records of evaluations, as eval/NAME/FIGURE: the rates of sums by the name of the
-    evaluation, and what else was measured there; the metrics of tasks by their labels.
+    """The figures that a run records, as eval/NAME/FIGURE: the rates of the sums and other metrics
+    by the name of the evaluation, and the metrics of tasks by label.
     """
     of_tasks = {
         f"eval/{label}/{name}": value for label, own in tasks.items() for name, value in own.items()
@@ -105,7 +124,7 @@ def figures(
 def rates(sums: Mapping[str, Any]) -> dict[str, float]:
     """Sums divided by the number of targets: "nll" in nats, "accuracy", and others by their names.
 
-    Where targets stand for text there is also "bits_per_byte". NaN if nothing was counted.
+    If the targets have bytes there is also "bits_per_byte". NaN if nothing was counted.
     """
     counts = {name: float(value) for name, value in sums.items()}
     weight, size = counts.pop("weight"), counts.pop("bytes", None)

@@ -17,7 +17,7 @@ Unit = Literal["words", "characters"]
 
 
 def units(text: str, by: Unit) -> list[str]:
-    """What n-grams are made of.
+    """The units of a text, of which n-grams are made.
 
     >>> units("They've 2 cats.", "words"), units("밥을 먹다", "characters")
     (['they', 've', '2', 'cats'], ['밥', '을', '먹', '다'])

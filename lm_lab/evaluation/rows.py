@@ -1,5 +1,5 @@
-"""Texts cut into rows for a model, and rows of like lengths put into batches of a few shapes, so
-that few programs are compiled.
+"""Cuts texts into rows for a model, and batches rows of similar length in a few shapes, so that few
+programs are compiled.
 """
 
 from collections import defaultdict
@@ -12,31 +12,31 @@ import numpy as np
 
 from lm_lab.types import PyTree
 
-BATCHES = 64  # that are sorted by length together
-FIRST_ROOM, GROWTH = 8, 4  # rooms for lengths are 8, 32, 128, ... tokens
+BATCHES = 64  # so many batches are read ahead and sorted by length together
+FIRST_ROOM, GROWTH = 8, 4  # row lengths are padded to 8, 32, 128, ... tokens
 
 
 class Row(NamedTuple):
-    """Tokens that are judged, and those that are given before them."""
+    """Tokens to score, and the context given before them."""
 
     given: Sequence[int]  # at least one
     target: Sequence[int]
 
 
 class Score(NamedTuple):
-    """Of each token of a row's target."""
+    """The score of each token of a row's target."""
 
     nats: np.ndarray  # f32, log likelihoods
-    greedy: np.ndarray  # bool, whether it was the likeliest
+    greedy: np.ndarray  # bool, whether the token was the most likely one
 
 
 class Shape(NamedTuple):
     """How rows are laid out in a batch."""
 
-    rows: int  # of a batch
-    limits: tuple[int, int]  # the most tokens that are given and judged
-    left: bool = True  # whether what is given ends where the target begins
-    fixed: bool = False  # whether all rows have the limits as their lengths, or nearly
+    rows: int  # rows of a batch
+    limits: tuple[int, int]  # the most tokens that are given, and that are scored
+    left: bool = True  # whether given tokens are padded on the left
+    fixed: bool = False  # whether all rows are padded to the limits, as nearly all have that length
 
 
 # (params, given i32[B G], 1 where there is one, target i32[B T], 1 where there is one) ->
@@ -45,8 +45,8 @@ Program = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def windows(ids: np.ndarray, start: int, given: int, judged: int) -> Iterator[Row]:
-    """A text as rows of `judged` tokens, each behind up to `given` tokens; each token of the text
-    is judged once. The id `start` stands before the text.
+    """A text as rows of `judged` tokens, each after up to `given` tokens of context; each token of
+    the text is scored once. The id `start` stands before the text.
     """
     for begin in range(0, len(ids), judged):
         before = ids[max(0, begin - given) : begin].tolist()
@@ -58,9 +58,9 @@ def windows(ids: np.ndarray, start: int, given: int, judged: int) -> Iterator[Ro
 def continuation(
     given: Sequence[int], target: Sequence[int], limits: tuple[int, int], size: int
 ) -> list[Row]:
-    """A continuation as one row of at most `size` tokens, `limits` of them given and judged; what
-    is given is cut from the left. A target that is longer is cut into rows of half that size, each
-    behind what stands before it.
+    """A continuation as one row of at most `size` tokens, with `limits` for given and scored ones;
+    the given tokens are cut from the left. A longer target becomes several rows of half that size,
+    each after the tokens before it.
     """
     whole, first = [*given, *target], len(given)
     step = min(limits[1], size - 1)

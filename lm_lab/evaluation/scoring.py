@@ -15,7 +15,9 @@ WHOLE = none.make(none.Config())
 
 
 def program(run: TextRun) -> Program:
-    """How the objective of a run reads what is given and what is judged, as a compiled program."""
+    """The compiled program that scores a batch of rows, in the form that the run's objective was
+    trained on.
+    """
     if run.kind.pseudo_likelihood:
         return jax.jit(_hiding(run))
     make = _of_pairs(run) if run.of_pairs else _of_stream(run)
@@ -30,7 +32,7 @@ def program(run: TextRun) -> Program:
 
 
 def _of_stream(run: TextRun):
-    """Given and target are one window, as where whole texts are judged."""
+    """Given tokens and target form one window of a stream, as for the likelihood of whole texts."""
     scoring = run.kind.text_likelihood
     assert scoring is not None
 
@@ -44,7 +46,7 @@ def _of_stream(run: TextRun):
 
 
 def _of_pairs(run: TextRun):
-    """Given is the source of a pair, and the target its target."""
+    """The given tokens are the source of a pair, and the scored ones its target."""
 
     def make(given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array) -> Batch:
         sizes = there_BT.astype(jnp.float32)
@@ -55,7 +57,9 @@ def _of_pairs(run: TextRun):
 
 
 def _judged(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
-    """Only features before targets pass through the readout: they are the last of each row."""
+    """Scores by the last features of each row, those before targets; only these pass through the
+    readout.
+    """
     variables = WHOLE.variables(params, (), run.compute)
     features_BLD = run.model.apply(variables, inputs, method="features")
     features_BTD = features_BLD[:, -target_BT.shape[1] :]
@@ -64,7 +68,9 @@ def _judged(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> t
 
 
 def _hiding(run: TextRun) -> Program:
-    """Of a row `given`, the token at the place `target` [B 1] given all others (1910.14659)."""
+    """The token of the row `given` at the place `target` [B 1], given all other tokens
+    (1910.14659).
+    """
 
     def score(
         params: PyTree, tokens_BG: Array, segments_BG: Array, place_B1: Array, there_B1: Array

@@ -1,5 +1,5 @@
-"""A trained model as tasks ask it: likelihoods of continuations and of whole texts, written texts,
-and outputs of a head on whole texts.
+"""A trained model as functions of texts for tasks: likelihoods of continuations and of whole texts,
+generated texts, and outputs of a head on whole texts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from lm_lab.contracts import Likelihood, TextModel
-from lm_lab.evaluation import greedy, rows, scoring
+from lm_lab.evaluation import greedy, reading_on, rows, scoring
 from lm_lab.evaluation.rows import Row, Score, Shape
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.types import Examples, Inputs, PyTree, UserError
@@ -21,10 +21,11 @@ Asked = Callable[[PyTree], TextModel]
 
 
 def text_models(run: TextRun) -> Asked:
-    """Parameters -> the model as tasks ask it; programs are compiled once for all parameters, each
-    at its first batch.
+    """Parameters -> TextModel; programs are compiled once for all parameters, each at its first
+    batch.
     """
     program = cache(partial(scoring.program, run))
+    whole = cache(partial(reading_on.program, run)) if run.reads_on else program
     writer, head = greedy.Writer(run), _head(run)
 
     def model(params: PyTree) -> TextModel:
@@ -39,9 +40,9 @@ def text_models(run: TextRun) -> Asked:
             require(run, ["texts"], "likelihoods of whole texts")
             if not joined:
                 ids = run.codec.encode_batch(texts)
-                return [_total(found) for found in token_scores(run, program(), params, ids)]
+                return [_total(found) for found in token_scores(run, whole(), params, ids)]
             ids = run.codec.encode("".join(texts))
-            (found,) = token_scores(run, program(), params, [ids])
+            (found,) = token_scores(run, whole(), params, [ids])
             return _by_text(run, texts, ids, found)
 
         def write(prompts: Sequence[str], new_tokens: int, until: Sequence[str]) -> list[str]:
@@ -57,10 +58,23 @@ def text_models(run: TextRun) -> Asked:
     return model
 
 
+def whole_program(run: TextRun) -> rows.Program:
+    """The compiled program of `token_scores`."""
+    return reading_on.program(run) if run.reads_on else scoring.program(run)
+
+
 def token_scores(
     run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
 ) -> Iterator[Score]:
-    """The scores of all tokens of whole texts, as ids, each judged once."""
+    """The scores of all tokens of whole texts, given as ids; each token is scored once."""
+    if run.reads_on:
+        return reading_on.scores(run, program, params, iter(texts))
+    return _behind_windows(run, program, params, texts)
+
+
+def _behind_windows(
+    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
+) -> Iterator[Score]:
     pseudo = run.kind.pseudo_likelihood
     limits = run.limits if pseudo else (run.given, run.judged)
     shape = Shape(run.rows, limits, left=not pseudo, fixed=True)
@@ -77,7 +91,7 @@ def token_scores(
 
 
 def _counted(run: TextRun, texts: Iterable[np.ndarray]) -> tuple[Iterator[Row], list[int]]:
-    """(the rows of texts, a list to which the number of rows of each is added as it is cut)."""
+    """(the rows of all texts, a list that gets the number of rows of each text as it is cut)."""
     counts: list[int] = []
     end = run.codec.end_of_document
 
@@ -96,7 +110,7 @@ def _counted(run: TextRun, texts: Iterable[np.ndarray]) -> tuple[Iterator[Row], 
 
 
 def _continuation(run: TextRun, context: str, continuation: str) -> list[Row]:
-    """The rows of a continuation: tokens of it alone are judged."""
+    """The rows of a continuation; its tokens alone are scored."""
     end = run.codec.end_of_document
     if run.of_pairs:
         return _pair(run, context, continuation.lstrip())
@@ -109,8 +123,8 @@ def _continuation(run: TextRun, context: str, continuation: str) -> list[Row]:
 
 
 def _pair(run: TextRun, source: str, target: str) -> list[Row]:
-    """A source is cut from the left, so that source and target have positions. Raises UserError for
-    a target without any.
+    """The rows of a pair. The source is cut from the left so that source and target fit the model's
+    positions. Raises UserError for a target that does not fit.
     """
     given = [*run.codec.of_source(run.as_source(source)).tolist(), run.codec.end_of_document]
     ids = run.codec.encode(target).tolist()
@@ -127,8 +141,8 @@ def _pair(run: TextRun, source: str, target: str) -> list[Row]:
 
 def split(run: TextRun, context: str, continuation: str) -> tuple[list[int], list[int]]:
     """(ids of the context, ids of the continuation), as lm_eval cuts them: spaces at the end of the
-    context go to the continuation, and its ids are those of both together behind those of the
-    context.
+    context go to the continuation, and its ids are those of both texts together without the ids of
+    the context.
     """
     trimmed = context.rstrip()
     continuation = context[len(trimmed) :] + continuation

@@ -1,16 +1,17 @@
-"""What judging by text needs to know of a run, and what the run can be asked."""
+"""The facts of a run that tasks need, and what its model can do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lm_lab.contracts import Ability, Model, Objective
+from lm_lab.engine.carry import NOTHING, Carry
 from lm_lab.types import Codec, ObjectiveFunctions, Scope, UserError, Vocabulary
 
 LONGEST = 2**20  # tokens of a target, where nothing limits them
 
 
 class TextRun(NamedTuple):
-    """A run whose model is asked by text."""
+    """The facts of a run that tasks need."""
 
     model: Model
     kind: Objective
@@ -21,14 +22,22 @@ class TextRun(NamedTuple):
     scope: Scope
     needs_context: bool
     compute: str  # dtype of matrix products
-    window: int  # tokens of a window of a stream, what is judged and what is given
+    window: int  # tokens of a window of a stream, scored and given ones together
     length: int  # of the run's data
     context_length: int  # of sources of pairs
     rows: int  # of a batch
     max_length: int | None  # tokens for which the model has positions; None: any
     stops: tuple[int, ...]  # ids that end a written text, end_of_document first
-    as_source: Callable[[str], str]  # a text in the form in which sources of pairs were trained on
-    stride: int | None = None  # tokens from one window to the next; None: as the objective has it
+    as_source: Callable[
+        [str], str
+    ]  # text -> the text in the form that sources of pairs had in training
+    stride: int | None = None  # tokens from one window to the next; None: the objective's
+    carry: Carry = NOTHING  # the form of the state that is carried through a whole text
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether whole texts are read in one pass, from window to window."""
+        return bool(self.carry.one)
 
     @property
     def of_pairs(self) -> bool:
@@ -37,8 +46,9 @@ class TextRun(NamedTuple):
 
     @property
     def given(self) -> int:
-        """Tokens of a window of a whole text that are only given. Raises UserError for a stride
-        that leaves none, or that an encoder's context does not have.
+        """Tokens of a window that are context and not scored, where whole texts are scored. Raises
+        UserError for a stride that leaves none, or for one with an encoder's context, which has no
+        stride.
         """
         scoring = self.kind.text_likelihood
         assert scoring is not None
@@ -58,7 +68,7 @@ class TextRun(NamedTuple):
 
     @property
     def limits(self) -> tuple[int, int]:
-        """The most tokens that a row gives, and that it judges."""
+        """(the most given tokens of a row, the most scored ones)."""
         if self.kind.pseudo_likelihood:
             return self.window, 1
         if self.of_pairs:
@@ -69,7 +79,7 @@ class TextRun(NamedTuple):
 
 
 def lacks(run: TextRun, ability: Ability) -> str | None:
-    """Why a run cannot be asked for something; None where it can."""
+    """Why a run lacks an ability; None if it has it."""
     kind = run.kind
     if ability == "outputs":
         return None if kind.head else "has no head on whole texts; name a run of classification"
@@ -94,7 +104,7 @@ def lacks(run: TextRun, ability: Ability) -> str | None:
 
 
 def require(run: TextRun, abilities: Sequence[Ability], where: str) -> None:
-    """Raises UserError where a run cannot be asked for one of these."""
+    """Raises UserError where a run lacks one of the abilities."""
     for ability in abilities:
         if why := lacks(run, ability):
             raise UserError(f"{where}: the run's model {why}")

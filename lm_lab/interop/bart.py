@@ -1,4 +1,4 @@
-"""BART (1910.13461), as transformers stores it: positions from the third row on, offsets
+"""BART (1910.13461), as transformers stores it: positions from the third row on, biases
 everywhere.
 """
 
@@ -136,8 +136,10 @@ def rules(config: Any) -> list[Rule]:
 
 def body(config: Any) -> list[Rule]:
     """The rules of the tensors that BART and its successors share."""
-    offset = Rule(("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],))
-    found = [same("embed/embedding", "model.shared.weight"), offset]
+    logits_bias = Rule(
+        ("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],)
+    )
+    found = [same("embed/embedding", "model.shared.weight"), logits_bias]
     for side, stack, depth in (
         ("encoder", "encoder", config.depth_of_encoder),
         ("decoder", "layers", config.depth),

@@ -16,8 +16,8 @@ from lm_lab.interop.fields import (
 from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, transposed
 
 ARCHITECTURES = ("BertForMaskedLM",)
-# buffers, tied copies, and what was trained beside the head: next-sentence prediction, and the
-# pooler before it
+# buffers, tied copies, and a head that is left out: next-sentence prediction, with the pooler
+# before it
 IGNORED = (
     "bert.embeddings.position_ids",
     "cls.predictions.decoder.*",
@@ -98,13 +98,13 @@ def rules(config: Any) -> list[Rule]:
     if config.tied:
         return [*found, same("head/bias", f"{head}.bias")]
     # A head that is not tied keeps the bias of a tied one, and does not use it.
-    offset = Rule(
+    logits_bias = Rule(
         ("head/bias",),
         (f"{head}.decoder.bias", f"{head}.bias"),
         lambda used, _: (used,),
         lambda b: (b, b),
     )
-    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), offset]
+    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), logits_bias]
 
 
 def body(config: Any) -> list[Rule]:

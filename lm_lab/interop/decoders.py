@@ -17,9 +17,9 @@ NO_SPECIALS = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
-}  # written, because their classes would fill in others
+}  # written, because transformers' config classes have other defaults
 
-OFFSETS = {  # the linear layers with a bias, by the setting `bias`
+BIASED = {  # the linear layers with a bias, by the setting `bias`
     "none": (),
     "qkv": ("query", "key", "value"),
     "attention": ("query", "key", "value", "out"),
@@ -72,7 +72,7 @@ def layer_rules(
     found = []
     for path, layers in config.stacks:
         for ours, theirs in products.items():
-            has_bias = ours.split("/")[-1] in OFFSETS[config.bias]
+            has_bias = ours.split("/")[-1] in BIASED[config.bias]
             found += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
         for ours, theirs in norms.items():
             found += norm(

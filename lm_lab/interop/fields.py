@@ -156,12 +156,12 @@ def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: floa
     rates = {name: take(foreign, name, float, default, low=0.0) for name in names}
     taken = rates.pop(names[0])
     if others := {name: rate for name, rate in rates.items() if rate != taken}:
-        said = ", ".join(f"{name} {rate}" for name, rate in others.items())
+        listed = ", ".join(f"{name} {rate}" for name, rate in others.items())
         logger.warning(
             "model.dropout is %s %s for all that enters the stream; left out: %s",
             names[0],
             taken,
-            said,
+            listed,
         )
     return taken
 
@@ -193,7 +193,7 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def config_of(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Our settings of dotted keys. Raises UserError for those that are wrong."""
+    """The settings class built from dotted keys. Raises UserError for wrong settings."""
     return build(cls, nested(values), where)
 
 
@@ -210,7 +210,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(config: T, needs: Mapping[str, Any]) -> T:
-    """Our settings with others by dotted keys; a choice that changes has no settings of the old."""
+    """Our settings with others by dotted keys; a choice that changes loses the settings of its old
+    option.
+    """
     choices = [key.removesuffix("name") for key in needs if key.endswith(".name")]
     kept = {key: value for key, value in flat(config).items() if not key.startswith(tuple(choices))}
     return config_of(type(config), {**kept, **needs}, "config.model")

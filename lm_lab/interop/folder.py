@@ -214,7 +214,7 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
 
 
 def _renamed(mapping: ModelMapping[Any], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors, with the endings of their names brought to today's."""
+    """The tensors, with the endings of old names replaced by those of today."""
     for old, new in mapping.renamed.items():
         found = {
             f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x
@@ -234,9 +234,9 @@ def _check_code(foreign: Mapping[str, Any]) -> None:
 def _name_left(path: Path, foreign: Fields) -> None:
     """Warns of the fields that no mapping understands."""
     if left := sorted(foreign.left().items()):
-        said = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
+        listed = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-        logger.warning("%s: left out, for they mean nothing here: %s%s", path, said, more)
+        logger.warning("%s: left out, for they mean nothing here: %s%s", path, listed, more)
 
 
 def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
@@ -290,7 +290,7 @@ def _untied(
     rules: list[Rule],
     found: Mapping[str, np.ndarray],
 ) -> tuple[Any, list[Rule]]:
-    """(config, rules) of the tensors as they are: untied if the head is not the embedding.
+    """(config, rules) that fit the tensors: untied if the head differs from the embedding.
 
     Raises UserError if the architecture has no such head, or if another copy of the embedding
     differs.

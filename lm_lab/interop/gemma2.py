@@ -32,7 +32,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_shared(foreign: dict[str, Any], every: int) -> dict[str, Any]:
-    """The fields that Gemma 2 and 3 call alike; without layer_types, every so many-th layer has no
+    """The fields that Gemma 2 and 3 call alike; without layer_types, every `every`-th layer has no
     window.
     """
     activation = take(foreign, "hidden_activation", str, "gelu_pytorch_tanh")

@@ -33,10 +33,13 @@ NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attenti
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
-    offsets = take(foreign, "attention_bias", bool, False), take(foreign, "mlp_bias", bool, False)
-    if offsets not in BIASES:
+    has_biases = (
+        take(foreign, "attention_bias", bool, False),
+        take(foreign, "mlp_bias", bool, False),
+    )
+    if has_biases not in BIASES:
         raise UserError("mlp_bias True is not supported without attention_bias")
-    return read_shared(foreign) | {"bias": BIASES[offsets]}
+    return read_shared(foreign) | {"bias": BIASES[has_biases]}
 
 
 def read_shared(foreign: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
@@ -106,7 +109,9 @@ def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that LLaMA does not have."""
-    if config.width % config.heads:  # which transformers refuses of this relative alone
+    if (
+        config.width % config.heads
+    ):  # which transformers refuses for LLaMA, but not for its relatives
         raise UserError(
             f"model.width {config.width} cannot be written as LLaMA, where heads {config.heads} "
             "divide it; with model.bias none it is a Mistral, with qkv a Qwen2"

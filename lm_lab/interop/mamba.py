@@ -88,7 +88,7 @@ def write_config(config: Any) -> dict[str, Any]:
     }
 
 
-def taps(ours: str, theirs: str, layers: range) -> Rule:
+def convolution(ours: str, theirs: str, layers: range) -> Rule:
     """The depthwise convolution's weights: [D, 1, W] in torch, [D, W] here."""
 
     def read(x: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -110,7 +110,7 @@ def rules(config: Any) -> list[Rule]:
     found = [
         same("embed/embedding", "backbone.embeddings.weight"),
         same("layers/mixer_norm/scale", "backbone.layers.{layer}.norm.weight", layers),
-        taps(f"{ours}/convolution/taps", f"{theirs}.conv1d.weight", layers),
+        convolution(f"{ours}/convolution/taps", f"{theirs}.conv1d.weight", layers),
         transposed(f"{ours}/select/kernel", f"{theirs}.x_proj.weight", layers),
         transposed(f"{ours}/step/kernel", f"{theirs}.dt_proj.weight", layers),
         same(f"{ours}/step_bias", f"{theirs}.dt_proj.bias", layers),

@@ -11,7 +11,7 @@ FIXED = {**bart.FIXED, "norm_position": "pre"}
 OLD = {
     "normalize_before": False,
     "add_final_layer_norm": False,
-}  # which its own say otherwise, and are not read
+}  # config.json files state other values, which transformers ignores
 
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:

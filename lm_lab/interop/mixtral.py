@@ -1,4 +1,4 @@
-"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, stored one by one.
+"""Mixtral (2401.04088): Mistral's shape with a mixture of experts, with a tensor for each expert.
 
 The weight of the balance loss belongs to training and is counted differently there, so it is not
 carried over.

@@ -1,5 +1,5 @@
 """ModernBERT with its masked-token head (2412.13663): pre-norm layers, two of three with a window,
-without offsets.
+without biases.
 """
 
 from typing import Any

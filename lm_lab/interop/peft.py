@@ -127,7 +127,9 @@ def save(
 
 
 def _task(name: str, config: Any) -> str | None:
-    """The class by which PEFT wraps the model; those that generate have methods of their own."""
+    """The task type by which PEFT chooses its wrapper class; models that generate have their
+    own.
+    """
     family = registry.load("models", name, "family")
     if family.scope_of(config) != "causal":
         return None

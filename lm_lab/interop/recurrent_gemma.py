@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lm_lab.interop.fields import Refused, demand, expect, take
-from lm_lab.interop.mamba import taps
+from lm_lab.interop.mamba import convolution
 from lm_lab.interop.mapping import ModelMapping, Rule, same, scale_minus_one, transposed
 from lm_lab.types import UserError
 
@@ -57,7 +57,9 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pattern(foreign: dict[str, Any], depth: int) -> int | None:
-    """attention_every of block_types. Raises UserError if attention is not at equal distances."""
+    """attention_every, from block_types. Raises UserError if attention is not at equal
+    distances.
+    """
     given = take(foreign, "block_types", list | None, None) or GRIFFIN
     kinds = (given * depth)[:depth]
     every = kinds.index("attention") + 1 if "attention" in kinds else None
@@ -164,7 +166,7 @@ def _recurrent(ours: str, theirs: str, layers: range, config: Any) -> Iterator[R
     for part, name in (("gate", "linear_y"), ("input", "linear_x"), ("out", "linear_out")):
         yield transposed(f"{ours}/recurrent/{part}/kernel", f"{theirs}.{name}.weight", layers)
         yield same(f"{ours}/recurrent/{part}/bias", f"{theirs}.{name}.bias", layers)
-    yield taps(f"{ours}/recurrent/convolution/taps", f"{theirs}.conv_1d.weight", layers)
+    yield convolution(f"{ours}/recurrent/convolution/taps", f"{theirs}.conv_1d.weight", layers)
     yield same(f"{ours}/recurrent/convolution/bias", f"{theirs}.conv_1d.bias", layers)
     yield same(f"{ours}/recurrent/unit/rates", f"{theirs}.rg_lru.recurrent_param", layers)
     shape = (config.heads, config.inner // config.heads)

@@ -23,10 +23,10 @@ BEGUN = ("llama", "mistral", "mixtral", "gemma", "recurrent_gemma")
 
 def find(folder: Path) -> tuple[Section, str]:
     """(a config's data.tokenizer for the folder's tokenizer, ""), or ({}, why there is none)."""
-    said = Said(folder)
+    facts = Facts(folder)
     reasons = []
     for make in (_of_library, _of_two, _of_one):
-        for section in make(folder, said):
+        for section in make(folder, facts):
             try:
                 _try(section)
             except UserError as error:
@@ -36,7 +36,7 @@ def find(folder: Path) -> tuple[Section, str]:
     return {}, reasons[0] if reasons else "there is no file of one"
 
 
-class Said:
+class Facts:
     """Facts about the tokenizer in a folder's config.json,
     generation_config.json, tokenizer_config.json.
     """
@@ -83,8 +83,8 @@ def _try(section: Section) -> None:
     maker.make(build(maker.Config, settings, "config.data.tokenizer"), b"")
 
 
-def _of_library(folder: Path, said: Said) -> Iterator[Section]:
-    """For a tokenizer that the tokenizers library reads."""
+def _of_library(folder: Path, facts: Facts) -> Iterator[Section]:
+    """The data.tokenizer section for a file that the tokenizers library reads."""
     has_pairs = (folder / "merges.txt").exists()
     for name in ("tokenizer.json", "vocab.txt", *(["vocab.json"] if has_pairs else [])):
         path = folder / name
@@ -94,7 +94,7 @@ def _of_library(folder: Path, said: Said) -> Iterator[Section]:
             raise UserError(
                 f"{path}: reading it needs the tokenizers library; install lm_lab[interop]"
             )
-        end = _special(path, said.end) or said.token("eos_token") or said.token("sep_token")
+        end = _special(path, facts.end) or facts.token("eos_token") or facts.token("sep_token")
         section = {"name": "hugging_face", "tokenizer_file": str(path), "framed": True}
         yield section | {"end_token": end}
         if end is not None:  # tokens that the file may not mark as special
@@ -115,8 +115,8 @@ def _special(path: Path, number: int | None) -> str | None:
         return None  # the tokenizer itself reports what is wrong with the file
 
 
-def _of_two(folder: Path, said: Said) -> Iterator[Section]:
-    """For MarianMT's two SentencePiece models."""
+def _of_two(folder: Path, facts: Facts) -> Iterator[Section]:
+    """The data.tokenizer section for MarianMT's two SentencePiece models."""
     names = {
         "tokenizer_file": "source.spm",
         "target_file": "target.spm",
@@ -126,7 +126,7 @@ def _of_two(folder: Path, said: Said) -> Iterator[Section]:
         return
     if (folder / "target_vocab.json").exists():
         return  # sources and targets have separate ids, and so two embeddings
-    end = said.token("eos_token") or "</s>"
+    end = facts.token("eos_token") or "</s>"
     yield {"name": "sentencepiece_file", "end_token": end} | {
         key: str(folder / names[key]) for key in names
     }
@@ -142,21 +142,21 @@ def _control(path: Path, number: Any) -> str | None:
     return processor.IdToPiece(number) if known and processor.IsControl(number) else None
 
 
-def _of_one(folder: Path, said: Said) -> Iterator[Section]:
-    """For one SentencePiece model, whose ids are the model's."""
+def _of_one(folder: Path, facts: Facts) -> Iterator[Section]:
+    """The data.tokenizer section for one SentencePiece model, whose ids are the model's."""
     for name in ("spiece.model", "tokenizer.model"):
         if not (folder / name).exists():
             continue
-        kind = said.model["model_type"]
+        kind = facts.model["model_type"]
         section: Section = {"name": "sentencepiece_file", "tokenizer_file": str(folder / name)}
-        end = _control(folder / name, said.end) or said.token("eos_token") or "</s>"
+        end = _control(folder / name, facts.end) or facts.token("eos_token") or "</s>"
         begin = (
-            _control(folder / name, said.model.get("bos_token_id"))
-            or said.token("bos_token")
+            _control(folder / name, facts.model.get("bos_token_id"))
+            or facts.token("bos_token")
             or "<s>"
         )
-        is_begun = said.tokenizer.get("add_bos_token", kind in BEGUN)
-        extra = said.tokenizer.get("extra_ids", 100 if kind == "t5" else 0)
+        is_begun = facts.tokenizer.get("add_bos_token", kind in BEGUN)
+        extra = facts.tokenizer.get("extra_ids", 100 if kind == "t5" else 0)
         yield section | {
             "end_token": end,
             "begin_token": begin if is_begun else None,

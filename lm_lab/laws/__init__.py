@@ -1,8 +1,8 @@
-"""The laws of each kind of extension, as functions that raise Broken where a law does not hold.
+"""The laws of each kind of extension, as functions that raise Broken where a law is violated.
 
-A file of this package has the laws of one kind. Each takes a subject, which is a module's value
-with its settings, tried on tiny shapes: `laws.models.causality(laws.models.Subject(FAMILY, cfg))`.
-`lm-lab check` runs all that apply, and a test of a package of one's own may call any.
+Each file has the laws of one kind. Each takes a subject, which is a module's value with its
+settings, tried on tiny shapes: `laws.models.causality(laws.models.Subject(FAMILY, cfg))`. `lm-lab
+check` runs all that apply, and a test of a package of one's own may call any.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ sums differ by some rounding errors of 6e-8.
 
 
 class Broken(AssertionError):
-    """A law that does not hold: what was found, with its size, and the remedy."""
+    """A law is violated: the observation, its size, and the remedy."""
 
 
 class Finding(NamedTuple):
-    """What came of one law."""
+    """The outcome of one law."""
 
     law: str
     statement: str
@@ -35,8 +35,8 @@ class Finding(NamedTuple):
 
 
 def check(laws: Sequence[Callable[[T], None]], subject: T) -> Iterator[Finding]:
-    """A finding for each law. One that ends in an error of the module is the last: others would
-    end in the same.
+    """A finding for each law, up to the first one in which the module raises: later laws would fail
+    by the same error.
     """
     for law in laws:
         statement = _first_sentence(law.__doc__ or "")
@@ -47,7 +47,7 @@ def check(laws: Sequence[Callable[[T], None]], subject: T) -> Iterator[Finding]:
         except UserError as error:
             yield Finding(law.__name__, statement, _line(str(error)))
             return
-        except Exception as error:  # noqa: BLE001 - whatever a module raises is said to its author
+        except Exception as error:  # noqa: BLE001 - whatever a module raises is reported to its author
             fault = f"it raises {type(error).__name__}: {error}"
             yield Finding(law.__name__, statement, _line(fault))
             return
@@ -56,8 +56,8 @@ def check(laws: Sequence[Callable[[T], None]], subject: T) -> Iterator[Finding]:
 
 
 def tiny(config: type[T], sizes: Mapping[str, object], given: Mapping[str, object]) -> T:
-    """Settings with these sizes where the class has such fields, and those `given`. Raises
-    UserError for settings that the class refuses or misses.
+    """Settings with these sizes, where the class has fields of these names, and with those `given`.
+    Raises UserError for settings that the class refuses or misses.
     """
     known = {key.key.partition(".")[0] for key in schema.keys(config, {})}
     values = {name: size for name, size in sizes.items() if name in known} | dict(given)

@@ -35,7 +35,7 @@ class Subject:
 
     @cached_property
     def parts(self) -> tuple[PyTree, PyTree]:
-        """(trained, frozen), the trained ones moved from where they begin."""
+        """(trained, frozen) parameters, the trained ones moved from their initial values."""
         trained, frozen = self.functions.split(jax.random.key(0), self.params)
         leaves, structure = jax.tree.flatten(trained)
         keys = jax.random.split(jax.random.key(1), max(len(leaves), 1))

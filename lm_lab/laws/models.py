@@ -23,7 +23,9 @@ SIZES = {"width": 16, "depth": 2, "heads": 2, "vocab": 32, "length": LENGTH}
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A family with tiny settings. What is compiled or drawn is so once."""
+    """A family with tiny settings. Its program is compiled, and its parameters drawn, once for all
+    laws.
+    """
 
     family: Family
     config: Any
@@ -32,7 +34,7 @@ class Subject:
 
     @property
     def scope(self) -> Scope:
-        """What its features say that they see."""
+        """The scope of the features, as the family states it."""
         return self.family.scope_of(self.config)
 
     @cached_property
@@ -42,8 +44,8 @@ class Subject:
 
     @cached_property
     def variables(self) -> PyTree:
-        """{"params": ...}, random where they begin as constants, so that a head of zeros hides
-        nothing.
+        """{"params": ...}; constant initial values are replaced by random ones, so that a head of
+        zeros hides nothing.
         """
 
         init = jax.jit(lambda inputs: self.model.init(random_bits.key(0), inputs)["params"])
@@ -71,7 +73,7 @@ class Subject:
 
     @property
     def effect(self) -> Callable[[Any], object]:
-        """All that settings decide."""
+        """Everything that the settings decide, for the law of settings."""
         return partial(of_model, self.family, self.inputs)
 
     @cached_property
@@ -82,8 +84,8 @@ class Subject:
 
     @cached_property
     def influence(self) -> np.ndarray:
-        """f64[L L]: how far the logits at row move with the token at column, as a share of the
-        largest.
+        """f64[L L]: how much the logits at (row) change with the token at (column), as a share of
+        the largest logit.
         """
         inputs, before = self.inputs, self.run(self.inputs)
         moved = [
@@ -93,7 +95,7 @@ class Subject:
         return np.stack([shifts_of(each, before) for each in moved], axis=1)
 
     def other(self, tokens: Array) -> Array:
-        """Other ids in the place of each."""
+        """Another id in the place of each."""
         return (tokens + 1) % self.config.vocab
 
 
@@ -198,7 +200,7 @@ def plain_rows(subject: Subject) -> None:
 
 
 def padding(subject: Subject) -> None:
-    """What stands in the place of padding changes no token's logits."""
+    """The ids at padding change no token's logits."""
     inputs, length = subject.inputs, LENGTH - 5
     real = _places(inputs.tokens) < length
     padded = inputs._replace(segments=real.astype(jnp.int32))
@@ -261,7 +263,7 @@ def context(subject: Subject) -> None:
 
 
 def context_padding(subject: Subject) -> None:
-    """What stands in the place of a context's padding changes nothing."""
+    """The ids at padding of a context change no logits."""
     inputs, context = subject.inputs, subject.context
     for kept in (jnp.arange(CONTEXT) < CONTEXT - 4, jnp.arange(CONTEXT) >= 4):
         real = jnp.broadcast_to(kept, context.shape)
@@ -301,7 +303,7 @@ def scan(subject: Subject) -> None:
 
 
 def dropout(subject: Subject) -> None:
-    """Features are dropped where a "dropout" key is given, and else not."""
+    """Features are dropped if a "dropout" key is given, and only then."""
     config = dataclasses.replace(subject.config, dropout=0.5)
     model = subject.family.Model(config)
 
@@ -372,22 +374,22 @@ def _packed(inputs: Inputs) -> Inputs:
 
 
 def _has_cache(subject: Subject) -> bool:
-    """Whether the model keeps anything of earlier tokens."""
-    look = partial(subject.model.apply, mutable=["cache"], method="features")
-    return "cache" in jax.eval_shape(look, subject.variables, subject.inputs)[1]
+    """Whether the model has a cache of earlier tokens."""
+    features = partial(subject.model.apply, mutable=["cache"], method="features")
+    return "cache" in jax.eval_shape(features, subject.variables, subject.inputs)[1]
 
 
 def _still(
     shifts_L: np.ndarray, fault: Callable[[int, str], str], allowed: float = TOLERANCE
 ) -> None:
-    """Raises Broken for the token that moved most."""
+    """Raises Broken for the token whose logits changed most, if by more than `allowed`."""
     token = int(shifts_L.argmax())
     if not shifts_L[token] <= allowed:
         raise Broken(fault(token, f"{shifts_L[token]:.2g}"))
 
 
 def _seen(subject: Subject, place: int, by: int) -> None:
-    """Raises Broken where the token at `by` does not change with that at `place`."""
+    """Raises Broken where the logits at `by` do not change with the token at `place`."""
     expect(
         subject.influence[by, place] > TOLERANCE,
         f"token {by} does not change with token {place}, though scope is {subject.scope!r}",
@@ -395,7 +397,7 @@ def _seen(subject: Subject, place: int, by: int) -> None:
 
 
 def _unseen(subject: Subject, influence: np.ndarray, remedy: str) -> None:
-    """Raises Broken for the largest entry, unless it is what may pass."""
+    """Raises Broken for the largest entry of the influence, unless that is within rounding."""
     token, place = np.unravel_index(influence.argmax(), influence.shape)
     size = influence[token, place]
     expect(size <= subject.leak, f"token {token} changes with token {place} ({size:.2g}); {remedy}")

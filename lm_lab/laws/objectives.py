@@ -26,7 +26,7 @@ VOCABULARY = Vocabulary(
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """An objective with its settings. What is compiled is so once."""
+    """An objective with its settings. Its loss is compiled once for all laws."""
 
     objective: Objective
     config: Any
@@ -58,12 +58,12 @@ class Subject:
 
     @cached_property
     def batch(self) -> Batch:
-        """What `prepare` makes of the rows."""
+        """The batch that `prepare` makes of the rows."""
         return self.prepare(jax.random.key(1), self.examples)
 
     @cached_property
     def logits(self) -> Array:
-        """Random ones, in the shape that a model gives."""
+        """Random logits in the shape that a model gives."""
         return jax.random.normal(jax.random.key(2), self._logits_shape(self.batch))
 
     def _logits_shape(self, batch: Batch) -> tuple[int, ...]:
@@ -75,8 +75,8 @@ class Subject:
         return (*batch.targets.shape, SIZE + specials)
 
     def effect(self, config: Any) -> object:
-        """What such settings decide: the programs of `prepare` and `loss`, what they ask of model
-        and data, and what is measured.
+        """Everything that such settings decide: the programs of `prepare` and `loss`, their demands
+        on model and data, and the metrics.
         """
         other, kind = subject(self.objective, plain(config)), self.objective
 
@@ -94,7 +94,7 @@ class Subject:
         return *program_text(sums, jax.random.key(1), other.examples), asked
 
     def prepare(self, key: Array, examples: Examples) -> Batch:
-        """`prepare`, traced anew."""
+        """The batch by `prepare`, traced again at each call."""
         return jax.jit(lambda key, examples: self.functions.prepare(key, examples))(key, examples)
 
     @cached_property
@@ -132,9 +132,9 @@ def batches(subject: Subject) -> None:
 
 def pure(subject: Subject) -> None:
     """`prepare` is a function of the key and the examples alone."""
-    again = subject.prepare(jax.random.key(1), subject.examples)
+    repeated = subject.prepare(jax.random.key(1), subject.examples)
     expect(
-        distance(subject.batch, again) == 0,
+        distance(subject.batch, repeated) == 0,
         "two calls with one key give two batches; draw from the key alone",
     )
 
@@ -200,7 +200,7 @@ def finite(subject: Subject) -> None:
 
 
 def ignored_targets(subject: Subject) -> None:
-    """Targets whose weight is 0 do not change the sums."""
+    """Targets with weight 0 do not change the sums."""
     batch, ignored = subject.batch, subject.batch.weights == 0
     head = subject.objective.head
     known = SIZE if head is None else head(subject.config).outputs

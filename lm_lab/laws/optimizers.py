@@ -30,11 +30,11 @@ class Subject:
 
     @property
     def traced(self) -> dict[str, float]:
-        """The settings that come as arrays, by name."""
+        """The settings marked traced=True, as arrays by name."""
         return _traced(self.config)
 
     def effect(self, config: Any) -> object:
-        """What such settings decide: the program of a step, at which rate, behind which
+        """Everything that such settings decide: the program of a step, its rate and its
         clipping.
         """
 
@@ -97,21 +97,21 @@ def state(subject: Subject) -> None:
 
 
 def still_rate(subject: Subject) -> None:
-    """At rate 0 nothing moves."""
+    """At rate 0 no parameter changes."""
     params, _, _ = subject.run(subject.config, subject.traced, 0.0, 1.0)
     size = distance(params, PARAMS)
     expect(size == 0, f"parameters move at rate 0 ({size:.2g}); multiply every update by `rate`")
 
 
 def decay(subject: Subject) -> None:
-    """Without a gradient, what decay_mask leaves out stays where it is."""
+    """With gradients of 0, parameters outside of decay_mask do not change."""
     params, _, _ = subject.run(subject.config, subject.traced, 1e-3, 0.0)
     size = distance(params["scale"], PARAMS["scale"])
     expect(size == 0, f"a parameter that does not decay shrinks ({size:.2g}); use decay_mask")
 
 
 def traced(subject: Subject) -> None:
-    """Settings that are marked traced=True are read in `hyper`, not in the config."""
+    """Settings that are marked traced=True are read from `hyper`, not from the config."""
     for name, value in subject.traced.items():
         changed = value / 2 or 0.01
         hyper = subject.traced | {name: changed}
@@ -121,7 +121,7 @@ def traced(subject: Subject) -> None:
 
 
 def _traced(config: Any) -> dict[str, float]:
-    """The traced settings that are given, by name."""
+    """The traced settings that are not None, by name."""
     fields = (field for field in dataclasses.fields(config) if field.metadata["traced"])
     values = {field.name: vars(config)[field.name] for field in fields}
     return {name: value for name, value in values.items() if value is not None}

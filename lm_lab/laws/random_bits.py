@@ -1,6 +1,6 @@
 """Random keys whose bits are a hash of a counter: models that are drawn with them compile in half
-the time that JAX's own generators (threefry, rbg) take on a CPU, where compiling is most of what
-the laws cost. Good enough to tell parameters apart; no run draws with them.
+the time that JAX's own generators (threefry, rbg) take on a CPU, where compiling is most of the
+time that the laws take. Good enough to tell parameters apart; no run draws with them.
 """
 
 import math

@@ -27,7 +27,7 @@ class Subject(NamedTuple):
         return np.asarray(jax.jit(each)(step))
 
     def effect(self, config: Any) -> object:
-        """What such settings decide: the factors of a run."""
+        """Everything that such settings decide: the factors of a run."""
         return Subject(self.schedule, config).factors(LENGTHS[-1]).tobytes()
 
 

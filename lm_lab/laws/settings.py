@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Subject(Protocol):
-    """What the law is tried on: settings, and what they decide."""
+    """Settings, and everything that they decide."""
 
     @property
     def config(self) -> Any:
@@ -26,7 +26,7 @@ class Subject(Protocol):
         ...
 
     def effect(self, config: Any) -> object:
-        """All that such settings decide, as something that can be compared."""
+        """Everything that such settings decide, as a value that can be compared."""
         ...
 
 
@@ -38,7 +38,7 @@ def settings(subject: Subject) -> None:
 
 
 def check(subject: Subject, found: Iterable[tuple[str, Iterator[Any]]]) -> None:
-    """Raises Broken for the first key of which no other settings have another effect."""
+    """Raises Broken for the first key of which no other value has another effect."""
     usual = subject.effect(subject.config)
     for key, changed in found:
         effects = list(_effects(subject, changed, usual))
@@ -49,7 +49,9 @@ def check(subject: Subject, found: Iterable[tuple[str, Iterator[Any]]]) -> None:
 
 
 def _effects(subject: Subject, found: Iterator[Any], usual: object) -> Iterator[object]:
-    """The effects of settings until one is another than the usual, without those refused."""
+    """The effects of the settings that are accepted, up to the first one that differs from the
+    usual effect.
+    """
     for other in found:
         with contextlib.suppress(UserError):
             effect = subject.effect(other)
@@ -59,8 +61,8 @@ def _effects(subject: Subject, found: Iterator[Any], usual: object) -> Iterator[
 
 
 def of_model(family: Family, inputs: Inputs, config: Any) -> tuple[object, ...]:
-    """What the settings of a family decide: the program of the model and of its first parameters,
-    and what objectives and decoding know of it.
+    """Everything that the settings of a family decide: the programs of the model and of its
+    initialisation, and what objectives and decoding know of the model.
     """
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
     known = (family.scope_of(config), family.start_id(config), family.max_length(config))
@@ -68,8 +70,8 @@ def of_model(family: Family, inputs: Inputs, config: Any) -> tuple[object, ...]:
 
 
 def others(config: T) -> Iterator[tuple[str, Iterator[T]]]:
-    """(dotted key, settings in which it alone has another value, not the default) for every
-    setting; those that are refused are left out.
+    """(dotted key, settings in which that key alone has another value, which is not its default)
+    for every setting; values that are refused are left out.
     """
     for key, values in _candidates(config):
         yield key, _accepted(config, key, values)
@@ -108,7 +110,7 @@ def _candidates(config: Any, prefix: str = "") -> Iterator[tuple[str, list[Any]]
 
 
 def _values(hint: Any, value: Any) -> list[Any]:
-    """Values of the hinted type, of which most settings accept one other than the given."""
+    """Values of the hinted type; most settings accept at least one that differs from `value`."""
     if get_origin(hint) is Literal:
         return list(get_args(hint))
     options = get_args(hint) if type(None) in get_args(hint) else (hint,)

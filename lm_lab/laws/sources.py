@@ -19,7 +19,7 @@ class Subject(NamedTuple):
     config: Any
 
     def first(self) -> list[Document]:
-        """Its first documents, read anew."""
+        """Its first documents, read again at each call."""
         return list(islice(self.source.documents(self.config), FIRST))
 
 

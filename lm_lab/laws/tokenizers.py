@@ -23,14 +23,14 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Subject:
-    """A tokenizer with its settings, which has learnt from the texts where it learns."""
+    """A tokenizer with its settings, trained on the texts of this file if it learns."""
 
     tokenizer: Tokenizer
     config: Any
 
     @cached_property
     def learnt(self) -> bytes:
-        """What it has learnt."""
+        """The result of its `learn`; b"" if it has none."""
         learn = self.tokenizer.learn
         return b"" if learn is None else learn(self.config, TEXTS)
 
@@ -40,7 +40,7 @@ class Subject:
         return self.tokenizer.make(self.config, self.learnt)
 
     def read(self, text: str) -> str:
-        """The text, encoded and decoded."""
+        """The text after encoding and decoding."""
         return self.codec.decode(self.codec.encode(text))
 
 
@@ -56,7 +56,7 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
 
 
 def tables(subject: Subject) -> None:
-    """It makes a Codec whose tables have a row for each id."""
+    """`make` gives a Codec whose tables have an entry for each id."""
     codec = subject.codec
     expect(isinstance(codec, Codec), f"make gives a {type(codec).__name__}, not a Codec")
     for name, table in (
@@ -107,13 +107,13 @@ def sizes(subject: Subject) -> None:
 
 
 def learning(subject: Subject) -> None:
-    """The same texts teach the same."""
+    """The same texts give the same result of `learn`."""
     learn = subject.tokenizer.learn
     assert learn is not None
     expect(learn(subject.config, TEXTS) == subject.learnt, "learn gives something else again")
 
 
 def _letters(text: str) -> str:
-    """What normalisation leaves of a text: without case, accents and spaces."""
+    """A text without case, accents and spaces, which normalisation may change."""
     wide = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(c for c in wide if not unicodedata.combining(c) and not c.isspace())

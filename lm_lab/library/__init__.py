@@ -1,1 +1,1 @@
-"""What `import lm_lab` offers: runs, configs, studies and laws in Python, composed of the rest."""
+"""The functions and classes of `import lm_lab`: runs, configs, studies and laws in Python."""

@@ -1,4 +1,4 @@
-"""Configs and models in Python: from a file, a dict or another run to what can be applied."""
+"""Configs and models in Python, from a file, a dict or another run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ sections, or a ConfigDict.
 
 
 def load_config(source: Source, changes: Mapping[str, Any] | None = None) -> configs.ConfigDict:
-    """A config from a file or a dict, with dotted keys changed. What they say is checked by who
-    reads it (`bind`, `train_run`).
+    """A config from a file or a dict, with dotted keys changed. Keys and values are checked where
+    the config is used (`bind`, `train_run`).
 
     Where a config names a model, an objective, ... the value itself may stand (a Family, an
     Objective, ... of lm_lab.contracts), also one that a notebook defines: it is named by its
@@ -45,7 +45,7 @@ def load_config(source: Source, changes: Mapping[str, Any] | None = None) -> con
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the names of contracts' values in their place."""
+    """The plain values, with each value of a contract replaced by its name."""
     return {
         key: _named(value)
         if isinstance(value, Mapping)
@@ -61,8 +61,8 @@ def make_model(family: str, **settings: Any) -> Any:
     `vocab` must be given, and `length`, the longest sequence where positions are learned, is 1024
     if not.
 
-    apply({"params": params}, Inputs(tokens)) gives logits f32[B L V], and
-    apply(..., method="features") what stands before the readout, [B L D].
+    apply({"params": params}, Inputs(tokens)) gives logits f32[B L V], and apply(...,
+    method="features") the features before the readout, [B L D].
 
     >>> model = lm_lab.make_model("decoder", width=16, depth=1, heads=2, vocab=32)
     >>> params = lm_lab.init_params(model)
@@ -88,6 +88,6 @@ def init_params(model: Any, seed: int = 0) -> PyTree:
     (32, 16)
     """
     tokens = jnp.zeros((1, 2), jnp.int32)
-    inputs = Inputs(tokens, context=tokens)  # which those without an encoder do not read
+    inputs = Inputs(tokens, context=tokens)  # models without an encoder ignore the context
     key = jax.random.key(jnp.uint32(seed))
     return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(key)

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from lm_lab import config as configs
+from lm_lab.compute.memory import state_bytes
 from lm_lab.data.text import Texts
 from lm_lab.library.workers import worker_command
 from lm_lab.runs.records import usable_cores
@@ -20,11 +21,11 @@ from lm_lab.train.task import Task, bind
 from lm_lab.types import UserError
 
 HORIZON = ("budget_flops", "tokens", "steps")  # settings of train that say how long a run is
-MOST_PROCESSES = 4  # that count; each takes a second to start
+MOST_PROCESSES = 4  # at most, that count; each takes a second to start
 T = TypeVar("T")
 Columns = dict[str, Any]
 """Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
-flops; empty where the run cannot be counted.
+flops; and state_bytes, of parameters, gradients and optimizer. Empty where a run cannot be counted.
 """
 
 
@@ -49,8 +50,8 @@ def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
 
 
 def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[str, Columns]:
-    """`count_here` in a few processes of their own, on the CPU: a launcher that touched an
-    accelerator would keep its memory from the workers.
+    """`count_here` in a few processes of their own, on the CPU: a launcher that used an accelerator
+    itself would take memory from the workers.
 
     Raises UserError where a process ends without an answer.
     """
@@ -113,6 +114,7 @@ def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
 def _columns(task: Task, counted: Program | None) -> Columns:
     if counted is None:
         return {}
+    state = counted.state
     steps = steps_of(task.experiment, counted.flops_per_step, counted.targets_per_step)
     return {
         "params": counted.params["matmul"],
@@ -120,4 +122,5 @@ def _columns(task: Task, counted: Program | None) -> Columns:
         "params_total": counted.params["total"],
         "tokens": steps * counted.targets_per_step,
         "flops": steps * counted.flops_per_step,
+        "state_bytes": sum(state_bytes(state.params, state.opt_state, state.slots).values()),
     }

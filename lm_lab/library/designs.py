@@ -1,4 +1,4 @@
-"""The runs of a study that has not begun: planned, counted, and judged as a design."""
+"""The design of a study before it begins: its runs planned and counted, and its weaknesses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from lm_lab import config as configs
 from lm_lab import report
 from lm_lab.data.text import Texts
 from lm_lab.library.counting import count_here
+from lm_lab.library.pace import Pace
 from lm_lab.report.contract import Analysis, Assumptions
 from lm_lab.runs.sweep import Planned, Row
 from lm_lab.sweeps import groups, store
@@ -18,12 +19,13 @@ from lm_lab.train import trust
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
+RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
 SHOWN = 2  # cautions at a launch
-NOWHERE = Path("/nonexistent")  # the sweep's directory of runs that have none
+NOWHERE = Path("/nonexistent")  # in the place of a sweep's directory, which a planned study lacks
 
 
 def describe_design(study: Study, assumed: Assumptions) -> list[str]:
-    """The planned runs of a study in short, and what its analysis expects of them, as lines.
+    """Lines that summarise the planned runs of a study, and what its analysis expects of them.
 
     Every run is resolved and counted, and none begins. Raises UserError for a point that is wrong.
     """
@@ -41,15 +43,54 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     return lines + analysis.designer.describe(sized, settings, assumed)
 
 
+def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
+    """A line for each planned run: what it varies, its parameters, tokens, FLOPs, the bytes of its
+    train state (parameters, gradients, optimizer) and its time; then their sums. `pace` takes the
+    dtype of products.
+
+    Every run is resolved and counted; none begins, and nothing is written but token stores and
+    vocabularies in the cache. Raises UserError for a point that is wrong.
+    """
+    analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
+    planned = store.plan(study, resolver(study, set()))
+    analysis.check(settings, rows_of(planned, NOWHERE))
+    sizes, found = count_here(planned), pace(planned[0].config["precision"]["compute"])
+    lines = [[*RUN_COLUMNS, "varied"]]
+    words = store.varied(planned)
+    lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]
+    flops = sum(own.get("flops", 0) for own in sizes.values())
+    whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
+    return [*aligned(lines), f"{study.name}: {len(planned)} runs, {whole} ({found.words})"]
+
+
+def _shown(own: Mapping[str, Any], found: Pace) -> list[str]:
+    if not own:
+        return ["cannot be counted", "", "", "", ""]
+    return [
+        f"{own['params_total']:,}",
+        f"{own['tokens']:,}",
+        f"{own['flops']:.3g}",
+        f"{own['state_bytes'] / 1e6:,.1f}",
+        found.time(own["flops"]),
+    ]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with their columns one below another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def cautions_of(
     analysis: Analysis[Any, Any],
     settings: Any,
     count: Callable[[Sequence[Planned]], Mapping[str, Row]],
     planned: Sequence[Planned],
 ) -> list[str]:
-    """The first of what is weak in the design of a study, a line each, or why it was not counted.
+    """The first weaknesses in the design of a study, one per line, or why its runs could not be
+    counted.
 
-    A study without budgets is no design of an isoFLOP kind, and is not counted.
+    Studies without compute budgets are skipped.
     """
     rows = rows_of(planned, NOWHERE)
     if analysis.designer is None or not any(row["budget_flops"] for row in rows):
@@ -67,7 +108,7 @@ def cautions_of(
 def resolver(study: Study, trusted: set[str]) -> Callable[[Point], dict[str, Any]]:
     """Overrides -> the complete config of a run; adds to `trusted` the outside packages it names.
 
-    The runs of one study read one text once.
+    Runs of a study with equal data sections open their text once.
     """
     texts = Texts()
 

@@ -1,4 +1,4 @@
-"""Starts the devices of a command, and turns their refusals into one line."""
+"""Starts the devices of a command, and turns errors of devices into one line."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Figures of what is not a study: the curve of one run."""
+"""Figures without a study: the training curve of one run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,9 @@ LABELS = {"train/nll": "training", "eval/heldout/nll": "held out"}
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Loss in nats a token over steps, as metrics.jsonl has it; without losses, empty axes."""
+    """Loss in nats a token over steps, from the records of metrics.jsonl; without losses, empty
+    axes.
+    """
     with style.applied():
         figure, (axes,) = style.panels(5.2, 3.2)
         for (key, label), colour in zip(LABELS.items(), (style.INK, style.HELD_OUT)):

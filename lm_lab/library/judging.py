@@ -1,4 +1,4 @@
-"""Runs judged by tasks and by whole texts, alone or two against each other."""
+"""Evaluates runs by tasks and by whole texts, one run or the difference of two."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from lm_lab.types import PyTree, UserError
 
 
 class Subject:
-    """A run that is judged: its model is compiled once for all questions."""
+    """A run to evaluate; its model is compiled once for all tasks."""
 
     def __init__(self, directory: Path, task: Task, params: PyTree) -> None:
         """Computes nothing yet."""
@@ -29,12 +29,14 @@ class Subject:
         self.model: TextModel = text_models(self.run)(params)
 
     def by_tasks(self, chosen: Mapping[str, Chosen], where: str) -> dict[str, Scores]:
-        """What tasks find, by label. Raises UserError before any of them is put."""
+        """The scores of tasks, by label. Raises UserError for wrong tasks before any of them
+        runs.
+        """
         prepared = prepare(self.run, chosen, where)
         return {label: task.scores(self.model) for label, task in prepared.items()}
 
     def by_heldout(self) -> dict[str, Scores]:
-        """What all held-out text costs, by name; of a mixture each source by itself."""
+        """The likelihood of all held-out text, by name; for a mixture also of each source."""
         wholes = of_heldout(self.task, self.run)
         return {name: whole(self.params) for name, whole in wholes.items()}
 

@@ -29,11 +29,15 @@ _COMMAND = "lm_lab.fit(table, ...).report(directory)"
 
 @dataclass(frozen=True)
 class Law:
-    """What a table says of loss, size and data; printed, its numbers with their intervals.
+    """The laws of loss, size and data fitted to a table. Printed, it shows its numbers with their
+    intervals.
 
     table    the columns as they were read, and where each came from
     results  every fit with its intervals, refusals and cautions
     name     of the table, for its report
+
+    >>> isinstance(law, lm_lab.Law), law.loss(1e9, 2e10) < law.loss(1e8, 2e10)
+    (True, True)
     """
 
     table: Table
@@ -89,17 +93,18 @@ class Law:
         return "\n".join(lines + _grouped("caution", analysis.cautions))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What a notebook shows."""
+        """The text that a notebook shows."""
         del cycle
         printer.text(str(self))
 
 
 @dataclass(frozen=True)
 class FormLaw:
-    """A law of another form, fitted to a table; printed, its parameters with their intervals.
+    """A law of another form, fitted to a table. Printed, it shows its parameters with their
+    intervals.
 
     table  the columns that it was fitted to, and where each came from
-    fit    the parameters, predictions and residuals, or why there are none
+    fit    the parameters, predictions and residuals, or the reason for a refusal
     """
 
     table: Table
@@ -167,7 +172,7 @@ def _read(table: Table, name: str) -> list[str]:
 
 
 def _grouped(label: str, notes: Sequence[Refusal | Caution]) -> list[str]:
-    """A line a kind of refusal or caution: the first, and how many more there are."""
+    """One line for each kind of refusal or caution: the first one, and how many more there are."""
     lines = []
     for kind in dict.fromkeys(note.kind for note in notes):
         first, *others = [note for note in notes if note.kind == kind]

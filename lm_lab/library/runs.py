@@ -1,4 +1,6 @@
-"""A trained run in Python: its model on any text, its records as tables, its curve as a figure."""
+"""A trained run in Python: its model applied to any text, its records as tables, its curve as a
+figure.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ Text = str | Sequence[int] | np.ndarray | jax.Array
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, read as it is asked for: nothing is loaded before it is used.
+    """A run's directory; nothing is read or loaded before it is used.
 
     directory  where the run lies
     values     its config.json as plain values
@@ -107,8 +109,8 @@ class Run:
         return records.read_result(self.directory) or {}
 
     def logits(self, text: Text, context: Text | None = None) -> jax.Array:
-        """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head that
-        says one thing of a text gives [1 C].
+        """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head on whole texts
+        (classification, regression) gives [1 C].
 
         `context` is what the encoder reads, where the model has one. Logits at place i of a causal
         model are of the token at i + 1.
@@ -139,7 +141,7 @@ class Run:
         return self._features(self.params, tokens, segments, pooling)
 
     def bits_per_byte(self, text: str) -> float:
-        """What a text costs the model: bits a byte, every token judged once, in windows as long as
+        """Bits per byte of a text under the model, every token scored once, in windows as long as
         in training. Of a masked objective it is the pseudo-likelihood (1910.14659).
 
         Raises UserError for an objective that gives no likelihood of a whole text.
@@ -156,11 +158,11 @@ class Run:
     @overload
     def generate(self, prompt: Sequence[str], **settings: Any) -> list[str]: ...
     def generate(self, prompt: str | Sequence[str] = "", **settings: Any) -> str | list[str]:
-        """The prompt and what the model writes after it; of a list of prompts the list of texts.
+        """The prompt followed by what the model generates; for a list of prompts, a list of texts.
 
         `settings`: new_tokens, temperature, top_k, top_p, beams, seed, ... (`lm-lab keys
-        generate`). Of a model of pairs a prompt is a source, and only what is written is given
-        back. Raises UserError for a model that does not write, or settings that do not exist.
+        generate`). For a model of pairs the prompt is a source, and only the generated target is
+        returned. Raises UserError for a model that cannot generate, or settings that do not exist.
 
         >>> run.generate("ab", new_tokens=6, temperature=0.8, top_k=4, seed=1).startswith("ab")
         True
@@ -174,10 +176,10 @@ class Run:
     def evaluate(
         self, tasks: Mapping[str, Mapping[str, Any]], *, whole: bool = False
     ) -> dict[str, dict[str, Estimate]]:
-        """What tasks find, by label and metric, each with its 95 % interval over documents; with
+        """The scores of tasks by label and metric, each with its 95 % interval over documents; with
         `whole` also the likelihood of all held-out text, as "heldout_whole".
 
-        Raises UserError for a task that does not exist, or that the model cannot be asked.
+        Raises UserError for a task that does not exist, or that the model cannot do.
 
         >>> from pathlib import Path
         >>> size = Path("lines.txt").write_text("abba dada\\n" * 9)
@@ -193,8 +195,8 @@ class Run:
 
     @cached_property
     def subject(self) -> Subject:
-        """The run as tasks judge it; `subject.model` gives likelihoods of continuations and texts,
-        and writes.
+        """The run for tasks: `subject.model` gives likelihoods of continuations and texts, and
+        generates.
         """
         return Subject(self.directory, self.task, self.params)
 
@@ -209,7 +211,7 @@ class Run:
 
     @cached_property
     def writer(self) -> Writer:
-        """What `generate` writes with; its `stream` gives a text in pieces as they come."""
+        """The writer behind `generate`; its `stream` yields a text piece by piece."""
         return Writer(self.directory, self.task, self.params)
 
     def figure(self) -> Figure:
@@ -254,7 +256,7 @@ class Run:
 
 
 def open_run(directory: str | Path, *, average: bool = False, trust: Iterable[str] = ()) -> Run:
-    """The run of a directory, whether it has ended, goes on, or was converted from another library.
+    """The run of a directory: ended, still training, or converted from another library.
 
     With `average` its parameters are the moving average that it kept (train.average_decay). A
     stored config may come from others, and runs code of packages beside lm_lab only where `trust`

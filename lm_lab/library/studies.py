@@ -1,4 +1,4 @@
-"""Studies in Python: launched, and read back as tables and figures."""
+"""Studies in Python: launched, and read as tables and figures."""
 
 import traceback
 from collections.abc import Collection, Generator, Iterable, Sequence
@@ -24,17 +24,18 @@ from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.launch import MakeRunner, Summary, launch
+from lm_lab.sweeps.launch import MakeRunner, Summary, launch, refresh
 from lm_lab.sweeps.study import Study
 from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
 
-HERE = "here"  # the executor that is this process
+HERE = "here"  # the name of the executor that trains in this process
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's directory; what it holds is read when it is asked for, also while runs go on.
+    """A sweep's directory. Its files are read at each use, so that it can be watched while runs go
+    on.
 
     >>> sweep = lm_lab.open_sweep("runs/rates")
     >>> [(row["optimizer.peak_rate"], row["status"]) for row in sweep.rows]
@@ -53,9 +54,9 @@ class Sweep:
 
     @property
     def rows(self) -> list[Row]:
-        """A row a run, in the order of the sweep: name, status, what the sweep varies, params (N),
-        tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not known yet.
-        pandas.DataFrame(sweep.rows) is a table, and `fit` takes the rows.
+        """One row for each run, in the order of the sweep: name, status, what the sweep varies,
+        params (N), tokens (D), flops (C), loss, bits_per_byte, seconds, ...; None for what is not
+        known yet. pandas.DataFrame(sweep.rows) is a table, and `fit` takes the rows.
         """
         return results.collect(self.directory)
 
@@ -69,11 +70,13 @@ class Sweep:
     def figures(self) -> dict[str, Figure]:
         """The figures of the study's report, by name. Raises UserError where no run is complete."""
         with trusting(self.trust):
+            refresh(self.directory)
             return report.figures(self.directory)
 
     def report(self) -> Path:
         """Writes report.html with its figures; the path."""
         with trusting(self.trust):
+            refresh(self.directory)
             return report.write(self.directory)
 
 
@@ -85,7 +88,7 @@ def open_sweep(directory: str | Path, *, trust: Iterable[str] = ()) -> Sweep:
     'Which peak rate is best?'
     """
     sweep = Sweep(Path(directory).expanduser(), tuple(trust))
-    _ = sweep.study  # read, so that what is wrong with it is said here
+    _ = sweep.study  # read here, so that its errors are raised by this call
     return sweep
 
 
@@ -123,11 +126,11 @@ def launch_study(
     study: Study, directory: Path, make_runner: MakeRunner | None, is_advised: bool = False
 ) -> tuple[Summary, set[str]]:
     """(how a launch ended, the outside packages that its runs name); without `make_runner` this
-    process trains them. `is_advised`: it says what is weak in the design before the first run.
-    Raises UserError.
+    process trains them. `is_advised`: the launch prints weaknesses of the design before the first
+    run. Raises UserError.
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    # what a study names is the user's wish
+    # the user launched the study, so its packages are trusted
     trusted = trusted_packages() | packages_of([study.analysis["kind"]])
 
     resolve = resolver(study, trusted)
@@ -185,7 +188,7 @@ def _command(trusted: Collection[str], directory: Path, names: Sequence[str]) ->
 
 
 def _forecasting(analysis: Analysis[Any, Any], settings: Any, count: Counter) -> Forecasting | None:
-    """How the launch registers what the analysis predicts, if it predicts anything."""
+    """The functions by which the launch registers forecasts; None if the analysis makes none."""
     forecaster = analysis.forecaster
     if forecaster is None:
         return None

@@ -1,4 +1,4 @@
-"""What a config describes, for a training loop of one's own."""
+"""The model, objective and data of a config, for a training loop of one's own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,8 +25,9 @@ def bind(source: Source, changes: Mapping[str, Any] | None = None) -> Task:
 
 
 def make_program(task: Task, seeds: Sequence[int] = ()) -> CompiledProgram:
-    """What `train_run` trains with, without a directory: optimizer, schedule, adapter and mesh of
-    the config; one member for each of the seeds, or one with the config's.
+    """The compiled program with which `train_run` trains, without a directory: with optimizer,
+    schedule, adapter and mesh of the config. It has one member for each of the seeds, by default
+    one with the config's seed.
 
     start() gives the state before step 0, engine.batch(step, steps, state) the examples of some
     steps, engine.step(state, examples) the state after them and metrics [P steps], and

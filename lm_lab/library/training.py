@@ -17,8 +17,8 @@ from lm_lab.train.trust import packages
 def train_run(
     source: Source, directory: str | Path, changes: Mapping[str, Any] | None = None
 ) -> Run:
-    """Trains one run to its end and opens it; one that has begun goes on, one that has ended is
-    opened alone. `source` and `changes` are as those of `load_config`.
+    """Trains one run to its end and opens it; a run that has begun goes on, a run that has ended is
+    only opened. `source` and `changes` are as those of `load_config`.
 
     A diverged run is returned too, and its result says so. Interrupting the notebook (or Ctrl-C)
     saves the run and raises KeyboardInterrupt: the same call goes on from there. Raises UserError
@@ -34,7 +34,9 @@ def train_run(
         train_together([runs.Run(experiment, resolved, place)], keeps_process=True)
     except Preempted:
         raise KeyboardInterrupt(f"{place}: saved; the same call goes on from there") from None
-    return open_run(place, trust=packages(resolved))  # what it names is the caller's wish
+    return open_run(
+        place, trust=packages(resolved)
+    )  # the caller gave the config, so its packages are trusted
 
 
 def train_together(

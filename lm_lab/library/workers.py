@@ -1,5 +1,6 @@
 """The workers of a launch: lm-lab in a process of its own, with the packages it needs, and the runs
-that it trains. What draws and fits is not imported here: it takes a second of every worker.
+that it trains. Nothing that draws figures or fits laws is imported here: that would take a second
+of every worker.
 """
 
 import importlib.util
@@ -17,9 +18,9 @@ from lm_lab.types import UserError
 
 
 def worker_command(trusted: Collection[str], *words: str) -> list[str]:
-    """lm-lab WORDS, which may import the trusted packages from where this process finds them.
+    """The command of a worker, which finds the trusted packages where this process does.
 
-    -P: what lies in the current folder is no module of the workers, but for what is trusted.
+    By -P, other files of the current folder cannot be imported.
     """
     name, *rest = words
     flag = f"--trust={','.join(sorted(trusted))}"

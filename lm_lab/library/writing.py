@@ -1,4 +1,6 @@
-"""Texts that a trained run writes: from prompts as its objective has them to text again."""
+"""Text generation by a trained run: prompts in the form of its objective, and generated ids back to
+text.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,14 +22,15 @@ T = TypeVar("T")
 
 
 class Writer(NamedTuple):
-    """A run's model as a writer of texts."""
+    """Generates texts with a run's model."""
 
     directory: Path
     task: Task
     params: PyTree
 
     def texts(self, given: Sequence[str], settings: Config) -> list[tuple[str, str]]:
-        """Each prompt as it is shown (of a model of pairs with a tab behind it), and what follows.
+        """Each prompt as it is shown (for a model of pairs with a tab after it) and the generated
+        text.
 
         Raises UserError where the model does not write, or has no positions left.
         """
@@ -43,16 +46,16 @@ class Writer(NamedTuple):
         ]
 
     def stream(self, given: str, settings: Config) -> Iterator[str]:
-        """The same of one prompt, without beams, in pieces as they come."""
+        """Yields the text of one prompt piece by piece, without beams."""
         inputs, shown, befores = self._begin([given])
         steps = self._write(stream, inputs, settings)
         text = pieces(self.task.tokenizer, steps, self._stops, befores[0])
-        first = next(text, "")  # where the model refuses, nothing is written
+        first = next(text, "")  # raises before the prompt is shown, if the model refuses
         yield from (shown[0], first)
         yield from text
 
     def _begin(self, given: Sequence[str]) -> tuple[Inputs, list[str], list[list[int]]]:
-        """(what the model is given, the texts as shown, the ids before what is written)."""
+        """(the inputs of the model, the texts as shown, the ids before the generated ones)."""
         inputs = prompted(self.task, given)
         if self.task.objective_kind.consumes == "pairs":
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)
@@ -60,7 +63,7 @@ class Writer(NamedTuple):
         return inputs, list(given), [row[there > 0].tolist() for row, there in rows]
 
     def _write(self, write: Callable[..., T], inputs: Inputs, settings: Config) -> T:
-        """What a function of lm_lab/generation gives for this model."""
+        """Calls a function of lm_lab/generation with this model."""
         longest = self.task.family.max_length(self.task.experiment.model.settings)
         variables = {"params": self.params}
         return write(self.task.model, variables, inputs, settings, self._stops, longest)
@@ -76,9 +79,9 @@ class Writer(NamedTuple):
 
 
 def prompted(task: Task, texts: Sequence[str]) -> Inputs:
-    """What the model is given to go on from: as its objective has it, or else the text itself.
+    """The inputs from which the model generates: the objective's prompt, or else the text itself.
 
-    Raises UserError where the objective learns nothing that could be gone on from.
+    Raises UserError where the objective trains no generation.
     """
     experiment, family, objective = task.experiment, task.family, task.objective_kind
     tokenizer, corpus = task.tokenizer, task.text.corpus
@@ -94,7 +97,7 @@ def prompted(task: Task, texts: Sequence[str]) -> Inputs:
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     if objective.prompt is not None:
-        # sources end as those that the model was trained on
+        # sources end with the same token as in training
         closing = [end] if objective.consumes == "pairs" else []
         rows = [[*row, *closing] or [end] for row in ids]
         context, segments = map(jnp.asarray, padded(rows, left=False))
@@ -115,8 +118,8 @@ def pieces(
     stops: Sequence[int],
     before: Sequence[int] = (),
 ) -> Iterator[str]:
-    """The text of one row as it comes after that of the ids `before`: until the end only what no
-    later id changes.
+    """Yields the text of one row after that of the ids `before`. Before the end it yields only text
+    that later ids cannot change.
     """
     ids: list[int] = []
     shown = text = tokenizer.decode(before)
@@ -132,8 +135,8 @@ def pieces(
 
 
 def _settled(tokenizer: Codec, ids: list[int], text: str) -> str:
-    """What of the text of some ids stays, whatever follows: whole characters, and no run of bytes
-    that may turn bad.
+    """The beginning of the ids' text that stays whatever follows: whole characters, without
+    trailing bytes that may turn out not to be UTF-8.
     """
     if tokenizer.stray is not None:
         text = common(text, tokenizer.decode([*ids, tokenizer.stray]))

@@ -19,7 +19,7 @@ from lm_lab.nn.transformer import LayerShape, TransformerModel, Windowed
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
 
-# The head's activation where layers are gated.
+# The activation of the head, which has no gate, for layers whose activation is gated.
 UNGATED = {"swiglu": "gelu", "geglu": "gelu", "geglu_exact": "gelu_exact"}
 
 

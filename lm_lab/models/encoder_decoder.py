@@ -66,7 +66,7 @@ class Config(Transformer):
 
     @property
     def depth_of_encoder(self) -> int:
-        """Layers of the encoder, with the default filled in."""
+        """The number of layers of the encoder, with the default filled in."""
         return self.encoder_depth or self.depth
 
     @property
@@ -91,7 +91,7 @@ class Config(Transformer):
 
 
 class Model(TransformerModel):
-    """A context and the tokens so far to next-token logits. It trains (drops features) where it is
+    """A context and the earlier tokens to next-token logits. It trains (drops features) where it is
     given a "dropout" key.
 
     While decoding, the context is given with the first tokens, and its keys and values are cached
@@ -102,7 +102,8 @@ class Model(TransformerModel):
 
     def setup(self) -> None:
         cfg = self.cfg
-        # Rows of unit size where the head divides by it, else rows that make unit logits.
+        # Entries of unit variance if the head divides by sqrt(D), else rows that give logits of
+        # unit variance.
         self.make_embedding(cfg.width**0.5 if cfg.tied and cfg.head_scaling else 1.0)
         self.encoder_positions = cfg.positions.module(cfg.sizes._replace(bidirectional=True))
         if cfg.embedding_norm:
@@ -150,8 +151,8 @@ class Model(TransformerModel):
         return self.encoder_norm(x_BMD) if self.cfg.norm_position == "pre" else x_BMD
 
     def _context(self, inputs: Inputs, info: AttentionInfo) -> tuple[Array | None, AttentionInfo]:
-        """The encoded context, where this call brings one, and how the tokens see it: all, or that
-        of their own segment.
+        """The encoded context, if this call gives one, and the mask by which the tokens see it: all
+        of it, or that of their own segment.
         """
         context_BMD, segments_BM = None, inputs.context_segments
         if inputs.context is not None:

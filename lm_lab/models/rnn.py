@@ -10,7 +10,7 @@ from jax import Array
 
 from lm_lab.contracts import Family
 from lm_lab.nn.cells import Name
-from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
+from lm_lab.nn.linear import WIDEST, Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.recurrent import Implementation, Recurrent
 from lm_lab.nn.segments import SegmentInfo, Segments
@@ -41,6 +41,13 @@ class Config:
     norm: Kind | None = setting("of what enters a layer and of the features; None: no norm", "rms")
     bias: bool = setting("whether gates have biases", True)
     tied: bool = setting("whether the head is the embedding's transpose", False)
+    head_bias: bool = setting("whether the head has a bias", False)
+    initial_limit: float | None = setting(
+        "parameters, but those of norms, begin uniform between this and its negative (1409.2329); "
+        "None: normal, as wide as their inputs ask for, and forget gates open",
+        None,
+        above=0.0,
+    )
     dropout: float = setting(
         "probability that what enters the stream is dropped (1409.2329)", 0.0, low=0.0, high=0.99
     )
@@ -62,7 +69,7 @@ class Config:
 
 
 class Block(nn.Module):
-    """One layer: normalised on the way in, and added to the stream or put in its place."""
+    """One layer: its input is normalised, and its output is added to the stream or replaces it."""
 
     cfg: Config
 
@@ -87,7 +94,8 @@ class Block(nn.Module):
         self, features: int, name: str = "recurrent", reverse: bool = False
     ) -> Recurrent:
         cfg = self.cfg
-        return Recurrent(cfg.cell, features, cfg.bias, cfg.recurrent_kernel, reverse, name=name)
+        made = (cfg.cell, features, cfg.bias, cfg.recurrent_kernel, reverse, cfg.initial_limit)
+        return Recurrent(*made, name=name)
 
 
 class Model(nn.Module):
@@ -100,14 +108,16 @@ class Model(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
-        self.embed = Embedding(cfg.vocab, cfg.width)
+        self.embed = Embedding(cfg.vocab, cfg.width, limit=cfg.initial_limit)
         self.segments = Segments(reverse=cfg.bidirectional)
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
         if cfg.norm is not None:
             self.norm = Norm(cfg.norm)
         if not cfg.tied:
-            self.head = Linear(cfg.vocab, "readout")
+            self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias, limit=cfg.initial_limit)
+        elif cfg.head_bias:
+            self.head = OutputBias(cfg.vocab, cfg.initial_limit)
 
     def features(self, inputs: Inputs) -> Array:
         """Features [B L D], in the dtype of the parameters, of inputs.tokens i32[B L]."""
@@ -119,7 +129,9 @@ class Model(nn.Module):
 
     def readout(self, x_BLD: Array) -> Array:
         """Logits f32[B L V] of features [B L D]."""
-        logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else self.head(x_BLD)
+        logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else x_BLD
+        if not self.cfg.tied or self.cfg.head_bias:
+            logits_BLV = self.head(logits_BLV)
         return logits_BLV.astype(jnp.float32)
 
     def __call__(self, inputs: Inputs) -> Array:
@@ -127,4 +139,9 @@ class Model(nn.Module):
         return self.readout(self.features(inputs))
 
 
-FAMILY = Family(Config, Model, scope=lambda cfg: "bidirectional" if cfg.bidirectional else "causal")
+FAMILY = Family(
+    Config,
+    Model,
+    scope=lambda cfg: "bidirectional" if cfg.bidirectional else "causal",
+    is_recurrent=lambda cfg: not cfg.bidirectional,
+)

@@ -150,7 +150,7 @@ class Config:
 
     @property
     def sizes(self) -> Sizes:
-        """What positions need to know."""
+        """What position schemes need to know of the model."""
         return Sizes(self.width, self.heads, self.width // self.heads)
 
     @property
@@ -319,4 +319,5 @@ FAMILY = Family(
     Model,
     scope="causal",
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
+    is_recurrent=lambda cfg: cfg.groups[0] == 0,
 )

@@ -1,6 +1,4 @@
-"""Word vectors (1301.3781, 1310.4546): a table of words that are given, and one of words that are
-looked for.
-"""
+"""Word vectors (1301.3781, 1310.4546): a table of input words, and one of output words."""
 
 from dataclasses import dataclass
 

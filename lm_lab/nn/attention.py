@@ -18,7 +18,8 @@ from lm_lab.types import Scope, UserError
 
 Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
 
-# queries of a block, at least; shorter blocks, or of shorter texts, gain nothing (docs/speed.md)
+# the least queries of a block; smaller blocks, and blocks of shorter texts, are no faster
+# (docs/speed.md)
 ROWS = 128
 
 NEEDS = {
@@ -46,13 +47,14 @@ def attend(
     """Scaled dot-product attention (1706.03762) of H heads on G keys and values, each for H / G
     heads (2305.13245).
 
-    mask bool[1|B, 1, L, M]; None for the past of L = M tokens, or the last `window` of it, or for
-    all keys, as `scope` says; bias f32[1|B, H, L, M] is added to the scores, which are multiplied
-    by `scale` (None: K^-1/2) and bounded by `softcap` (2408.00118). segments_BL are segment ids,
-    set only if the mask is what None means, within segments. Returns [B L H K]; softmax in float32.
-    "auto" takes splash attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU,
-    where they can run; else "rows" for long texts on a CPU, and "plain", with all scores in memory.
-    Raises UserError where the one asked for cannot run.
+    mask bool[1|B, 1, L, M]; None if `scope` and `window` say it all: L = M tokens, each of which
+    sees its past, the last `window` tokens of it, or all keys; bias f32[1|B, H, L, M] is added to
+    the scores, which are multiplied by `scale` (None: K^-1/2) and bounded by `softcap`
+    (2408.00118). segments_BL are segment ids, given only if the mask is that of `scope` and
+    `window` within each segment. Returns [B L H K]; softmax in float32. "auto" takes splash
+    attention on a TPU and cuDNN's kernel for half precision on an NVIDIA GPU, where they can run;
+    else "rows" for long texts on a CPU, and "plain", with all scores in memory. Raises UserError
+    where the kernel that was asked for cannot run.
     """
     simple, length = mask is None or segments_BL is not None, q_BLHK.shape[1]
     half = q_BLHK.dtype in (jnp.bfloat16, jnp.float16)
@@ -96,10 +98,11 @@ def _by_rows(
     softcap: float | None,
     window: int,
 ) -> Array:
-    """The plain kernel on one block of queries after another, with those keys alone that the past
-    or the window has.
+    """The plain kernel on one block of queries after another, each with only the keys in its past
+    or window.
 
-    The backward pass makes the scores of a block again, so that no more than those are in memory.
+    The backward pass computes the scores of a block again, so that the scores of one block alone
+    are in memory.
     """
     length = q_BLHK.shape[1]
     size = max(ROWS, -(-length // 8))
@@ -127,7 +130,7 @@ def _attend(
     scale: float | None,
     softcap: float | None,
 ) -> Array:
-    """With the scores [B H L M] in memory."""
+    """The plain kernel, with the scores [B H L M] in memory."""
     heads, groups, keys = q_BLHK.shape[2], k_BMGK.shape[2], k_BMGK.shape[1]
     q_BHLK, k_BHMK, v_BHMK = (x.swapaxes(1, 2) for x in (q_BLHK, k_BMGK, v_BMGK))
     if groups < heads:  # the heads of a group become further queries of one key
@@ -157,7 +160,7 @@ def bounded(x: Array, softcap: float | None) -> Array:
 
 
 class AttentionShape(NamedTuple):
-    """The shape of attention, of which a family's Config has what it lets a user choose."""
+    """The shape of attention. A family makes it from those settings that it lets a user choose."""
 
     heads: int  # H
     head_dim: int  # K
@@ -175,12 +178,12 @@ class AttentionShape(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Attention of x[B L D] on itself, or on a context [B M D]: [B L D]. `init_scale` is that of
-    the way back.
+    """Attention of x[B L D] on itself, or on a context [B M D]: [B L D].
 
-    `mask_scope` is what attention sees where there is no mask. Queries are drawn so that scores
-    have unit size at first. While decoding, keys and values of earlier calls are in the cache;
-    those of a context are cached once it is given, and later calls give None.
+    `init_scale` multiplies the initial standard deviation of the output projection. `mask_scope`
+    says what a query sees where there is no mask. The query kernel is drawn so that scores have
+    unit variance at first. While decoding, keys and values of earlier calls are in the cache; those
+    of a context are cached by the call that gives it, and later calls give None.
     """
 
     shape: AttentionShape
@@ -210,7 +213,7 @@ class Attention(nn.Module):
             info.mask,
             self.kernel
             if info.start is None or self.kernel == "plain"
-            else "auto",  # some know no cache
+            else "auto",  # fused kernels know no cache
             bias=bias,
             scale=shape.scale,
             softcap=shape.softcap,

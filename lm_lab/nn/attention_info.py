@@ -1,4 +1,4 @@
-"""Which keys a query sees: the mask, and what decoding adds to it."""
+"""Which keys a query sees: the mask, and the cached keys while decoding."""
 
 from typing import NamedTuple
 
@@ -14,19 +14,19 @@ from lm_lab.types import Inputs, Scope
 class AttentionInfo(NamedTuple):
     """What the attention layers of a model share in one call.
 
-    A slot is a place in a row, padding included. The M keys are the L tokens of the call; while
-    decoding, those of the cache and of the call.
+    A slot is an index in the row that counts padding too. The M keys are the L tokens of the call;
+    while decoding, those of the cache and of the call.
     """
 
-    # bool[1|B, 1, L, M], True where a query (row) sees a key; None: all that the layer's scope and
-    # window allow
+    # bool[1|B, 1, L, M], True where a query (row) sees a key; None: the query sees all that the
+    # layer's scope and window allow
     mask: Array | None
     positions_BL: Array  # i32[1|B, L]
     distance_LM: Array  # i32[L, M]: the slot of the query less that of the key
     start: Array | None  # i32[]: slots filled by earlier calls; None: not decoding
     segments: SegmentInfo
-    # i32[B, L]: segment ids, set only if the mask is causal within segments, which kernels can
-    # build themselves
+    # i32[B, L]: segment ids, set only if the mask is causal within segments, so that kernels can
+    # build it themselves
     causal_segments_BL: Array | None = None
 
 
@@ -57,8 +57,8 @@ def make_mask(
 
 
 def bidirectional_info(inputs: Inputs, window: int | None = None) -> AttentionInfo:
-    """Every token sees its whole segment, or what is less than a window away: an encoder's
-    attention. Nothing is cached.
+    """An encoder's attention: every token sees its whole segment, or the part of it less than a
+    window away. Nothing is cached.
     """
     slots_L = jnp.arange(inputs.tokens.shape[1])
     distance_LM = slots_L[:, None] - slots_L
@@ -71,10 +71,10 @@ def bidirectional_info(inputs: Inputs, window: int | None = None) -> AttentionIn
 
 
 class CausalInfo(nn.Module):
-    """Every token sees itself and the earlier tokens of its segment, those of earlier calls too
-    while decoding.
+    """Every token sees itself and the earlier tokens of its segment; while decoding, also those of
+    earlier calls.
 
-    The first call sizes the cache: for as many tokens as it has, and no more than the window.
+    The first call sets the size of the cache: its number of tokens, at most the window.
     """
 
     window: int | None = None

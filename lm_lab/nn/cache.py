@@ -1,4 +1,4 @@
-"""The "cache" collection, which holds what decoding keeps of earlier tokens."""
+"""The "cache" collection, in which decoding keeps keys, values and states of earlier tokens."""
 
 import flax.linen as nn
 import jax.numpy as jnp

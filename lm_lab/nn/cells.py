@@ -1,4 +1,4 @@
-"""One step of a recurrence and its derivative, elementwise: the products are made in
+"""One step of a recurrence and its derivative, elementwise; the matrix products are in
 nn/recurrent.py.
 
 Arrays are f32[B ...]; gates of D features stand side by side.
@@ -16,7 +16,9 @@ State = tuple[Array, ...]  # f32[B D] each: h, and an LSTM's c
 
 
 class Cell(NamedTuple):
-    """`kept` is what the derivative asks for beside the state that the step began with."""
+    """A step and its derivative. `kept` is what the derivative needs beside the state before the
+    step.
+    """
 
     gates: int
     states: int

@@ -11,7 +11,7 @@ from lm_lab.nn.segments import SegmentInfo
 
 class CausalConvolution(nn.Module):
     """[B L D] -> [B L D]: each feature is a weighted sum over its own last `kernel_size` (W)
-    tokens, as far as they are of the same segment.
+    tokens, without those of other segments.
 
     The weights are f32[D, W], the current token's last. Written as W products and sums, which is
     faster than XLA's convolution for a small W. While decoding, the last W - 1 inputs are cached.

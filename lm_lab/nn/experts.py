@@ -1,6 +1,4 @@
-"""Mixture of experts: feed-forward layers of which each token passes through a few, chosen by a
-router.
-"""
+"""Mixture of experts: many feed-forward layers, of which a router chooses a few for each token."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +20,7 @@ Grouping = Literal["auto", "ragged", "blocks"]
 
 class Mixture(NamedTuple):
     """The shape of a mixture: E experts, each a feed-forward layer of F inner features without
-    offsets.
+    biases.
     """
 
     experts: int
@@ -35,12 +33,12 @@ class Mixture(NamedTuple):
 
 
 class Experts(nn.Module):
-    """[B L D] -> [B L D], the sum of what the k chosen experts of each token give, weighed by their
-    gates.
+    """[B L D] -> [B L D], the sum of the outputs of each token's k chosen experts, weighted by
+    their gates.
 
-    With a capacity factor an expert takes the first factor k L / E tokens of a row that choose it
-    (2006.16668), so documents of one row are no longer alone; what it drops stays as it is in the
-    stream. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B]
+    With a capacity factor c, an expert takes the first c k L / E tokens of a row that choose it
+    (2006.16668); the others get nothing from it. Documents packed into one row then compete for its
+    capacity. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B]
     is sown in "losses".
     """
 
@@ -86,7 +84,9 @@ class FeedForwards(NamedTuple):
     activation: Activation
 
     def __call__(self, x: Array, product: Callable[[Array, Array], Array]) -> Array:
-        """Each row of x through its expert; product(rows, kernels) knows whose they are."""
+        """Each row of x through its expert; product(rows, kernels) multiplies each row with the
+        kernel of its expert.
+        """
         up = checkpoint_name(product(x, self.up_EDF), PRODUCT)
         if self.gate_EDF is None:
             hidden = ACTIVATIONS[self.activation](up)
@@ -108,8 +108,8 @@ def choose(router_probs_BLE: Array, chosen: int) -> tuple[Array, Array]:
 
 
 def load_balancing_loss(router_probs_BLE: Array, chosen_BLk: Array, real_BL: Array | None) -> Array:
-    """f32[B], E sum_e (share of the row's choices) (mean probability)
-    (2101.03961): 1 where experts are chosen alike.
+    """f32[B], E sum_e (share of the row's choices that are e) (mean probability of e) (2101.03961):
+    1 where all experts are chosen equally often.
     """
     real_BL1 = (
         jnp.ones_like(router_probs_BLE[..., :1])
@@ -125,7 +125,9 @@ def load_balancing_loss(router_probs_BLE: Array, chosen_BLk: Array, real_BL: Arr
 def _dropless(
     feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, mixture: Mixture
 ) -> Array:
-    """What each choice gives [B L k D]: all choices of a batch, sorted by expert."""
+    """The output of each choice [B L k D], computed on all choices of the batch sorted by
+    expert.
+    """
     chosen_A, k = chosen_BLk.reshape(-1), mixture.chosen
     rank_A, count_E = _rank(chosen_A, None, mixture.experts)
     blocks = mixture.kernel == "blocks" or (
@@ -135,7 +137,7 @@ def _dropless(
         size = _block_size(chosen_A.size, mixture.experts)
         number = min(
             chosen_A.size, chosen_A.size // size + mixture.experts
-        )  # the most that can begin
+        )  # upper bound: every expert may leave one block part full
         last_E = jnp.cumsum(-(-count_E // size))
         slots_A, slots = (last_E - -(-count_E // size))[chosen_A] * size + rank_A, number * size
         owner = jnp.searchsorted(last_E, jnp.arange(number), side="right").clip(
@@ -153,8 +155,8 @@ def _dropless(
 
 
 def _block_size(choices: int, experts: int) -> int:
-    """Rows of a block: of each expert the last one is half empty, which is to be little of the
-    whole.
+    """Rows of a block. The last block of each expert is half empty on average, so blocks are small
+    beside the choices of an expert.
     """
     return min(128, max(8, 2 ** math.floor(math.log2(max(choices // (4 * experts), 1)))))
 
@@ -166,8 +168,8 @@ def _within_capacity(
     real_BL: Array | None,
     mixture: Mixture,
 ) -> Array:
-    """What each choice gives [B L k D], 0 where its expert was full: the tokens of a row come first
-    to the left.
+    """The output of each choice [B L k D], 0 where its expert was full: earlier tokens of a row
+    come first.
     """
     choices = chosen_BLk.shape[1] * mixture.chosen
     assert mixture.capacity_factor is not None
@@ -192,8 +194,8 @@ def _within_capacity(
 
 
 def _rank(chosen_A: Array, real_A: Array | None, experts: int) -> tuple[Array, Array]:
-    """(how many before it chose the same expert, -1 for padding, i32[A]; how often each was chosen,
-    i32[E]).
+    """(for each choice, how many earlier ones chose the same expert, -1 for padding, i32[A]; how
+    often each expert was chosen, i32[E]).
     """
     is_AE = chosen_A[:, None] == jnp.arange(experts)
     if real_A is not None:
@@ -203,7 +205,7 @@ def _rank(chosen_A: Array, real_A: Array | None, experts: int) -> tuple[Array, A
 
 
 def _inverse(slots_A: Array, slots: int) -> Array:
-    """i32[S], which choice is in a slot; A, beyond the last, where none is."""
+    """i32[S], the choice that is in each slot; A (beyond the last choice) for an empty slot."""
     choices = slots_A.size
     return (
         jnp.full(slots, choices, jnp.int32)
@@ -214,10 +216,11 @@ def _inverse(slots_A: Array, slots: int) -> Array:
 
 @jax.custom_vjp
 def _moved(x_ID: Array, source_J: Array, target_I: Array) -> Array:
-    """[J D], row source[j] of x at j, and 0 where that is beyond the last; target is its inverse.
+    """[J D]: x[source], with 0 where source is beyond the last row; target is the inverse of
+    source.
 
-    As each row moves to one place at most, the gradient moves back in one read, where JAX would add
-    up row by row.
+    Each row moves to one place at most, so the gradient is read by target in one pass; JAX's own
+    gradient would scatter and add row by row.
     """
     return x_ID.at[source_J].get(mode="fill", fill_value=0)
 
@@ -236,8 +239,8 @@ _moved.defvjp(
 def _block_products(x_NbD: Array, kernels_EDF: Array, owner: Array) -> Array:
     """Block n of x times the kernel of expert owner[n]: [N b F].
 
-    XLA multiplies ragged groups, where it has no kernel for them, with every expert's matrix: 4
-    times this on a CPU.
+    Without a kernel for ragged groups, XLA multiplies every row with every expert's matrix, which
+    takes 4 times as long on a CPU.
     """
 
     def product(carry: None, block: tuple[Array, Array]) -> tuple[None, Array]:

@@ -25,7 +25,7 @@ def gelu(x: Array) -> Array:
 def _gelu_backward(x: Array, dy: Array) -> tuple[Array]:
     x = lax.optimization_barrier(
         x
-    )  # else XLA finds the tanh common to both passes, and keeps it too
+    )  # else XLA shares the tanh of both passes, and keeps it in memory
     tanh = jnp.tanh(_C * (x + 0.044715 * x**3))
     slope = 0.5 * x * (1 - tanh**2) * _C * (1 + 3 * 0.044715 * x**2)
     return (dy * (0.5 * (1 + tanh) + slope),)

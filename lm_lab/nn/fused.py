@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.types import Scope
 
-TILE = 128  # lanes of a TPU: lengths are to be multiples of it
+TILE = 128  # lanes of a TPU: lengths must be multiples of it
 
 
 def cudnn(
@@ -60,9 +60,7 @@ def splash(
     *,
     interpret: bool = False,
 ) -> Array:
-    """As nn.attention.attend, of what is seen of the own segment; `interpret`: on any device,
-    slowly.
-    """
+    """As nn.attention.attend, within segments; `interpret` runs it on any device, slowly."""
     from jax.experimental.pallas.ops.tpu import (
         splash_attention as tpu,  # slow to import, and of use on a TPU alone
     )

@@ -1,11 +1,12 @@
-"""Every kernel of the project: initialisation, logical axes and roles are told here and nowhere
+"""Every kernel of the project: initialisation, logical axes and roles are given here and nowhere
 else.
 
-A kernel is stored in the parameters' dtype and used in the dtype of its input. Where the collection
-"lora" has variables of a layer here (adapters/lora.py makes them), they apply: no model knows of
-them.
+A kernel is stored in the parameters' dtype and used in the dtype of its input. If the collection
+"lora" has variables for a layer (adapters/lora.py makes them), the layer applies them, so that
+models need not know of adapters.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -22,23 +23,24 @@ KernelRole = Literal["expand", "contract", "readout", "route"]
 # The logical axes of a kernel by its role; engine/sharding.py maps them onto the mesh.
 AXES: dict[KernelRole, tuple[str, str]] = {
     "expand": ("width", "inner"),  # residual stream -> heads or feed-forward
-    "contract": ("inner", "width"),  # and back
+    "contract": ("inner", "width"),  # heads or feed-forward -> residual stream
     "readout": ("width", "vocab"),
     "route": ("width", "expert"),
 }
 PARTS: dict[KernelRole, Part] = {"readout": "head", "route": "feed_forward"}
 
 WIDEST = 2**20  # features of a stream
-PRODUCT = "product"  # what a remat policy may keep; it does not see into a custom gradient
+# The name of a matrix product for remat policies, which cannot see inside a custom gradient.
+PRODUCT = "product"
 
 
 @jax.custom_vjp
 def matmul(x: Array, kernel: Array) -> Array:
     """x[... in] @ kernel[in, out]. The gradient of the kernel is written x^T dy.
 
-    JAX writes (dy^T x)^T, for which XLA on a CPU makes dy a second time, transposed, with all that
-    is fused into it (GELU's derivative above all): docs/speed.md. On a GPU cuBLAS takes either form
-    as it is.
+    JAX writes (dy^T x)^T, for which XLA on a CPU computes dy a second time, transposed, with
+    everything that is fused into dy, such as GELU's derivative (docs/speed.md). On a GPU cuBLAS
+    takes either form as it is.
     """
     return x @ kernel
 
@@ -49,47 +51,67 @@ def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array
     return dy @ kernel.T, lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
 
 
-# The product itself, not `matmul`: a policy of remat sees no products within a function of its own
+# The product itself, not `matmul`: remat policies see no product inside a function with a custom
 # derivative.
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
+def uniform(limit: float) -> Any:
+    """An initializer that draws from U(-limit, limit)."""
+    return partial(jax.random.uniform, minval=-limit, maxval=limit)
+
+
+def _kernel_init(scale: float, limit: float | None) -> Any:
+    if limit is not None:
+        return uniform(limit)
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "normal")
+
+
+def _bias_init(limit: float | None) -> Any:
+    return nn.initializers.zeros if limit is None else uniform(limit)
+
+
 class Linear(nn.Module):
     """x @ kernel (+ bias): [... in] -> [... features]; kernel f32[in, features] drawn from N(0,
-    scale^2 / in).
+    scale^2 / in), or with `limit` from U(-limit, limit), and the bias as well.
     """
 
     features: int
     role: KernelRole
     scale: float = 1.0
     bias: bool = False
-    part: Part = "other"  # of the model; the role decides it for a readout and a router
+    part: Part = (
+        "other"  # the part of the model; unused for a readout and a router, whose role says it
+    )
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
         kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            y += bias_param(self, self.features, AXES[self.role][1], part).astype(x.dtype)
+            first, axis = _bias_init(self.limit), AXES[self.role][1]
+            y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
 
 
 class Kernel(nn.Module):
-    """A kernel without its product, for the many products of a scan: [in, features], drawn as a
-    Linear's.
+    """A kernel [in, features] without its product, for a scan that multiplies with it at every
+    step. Drawn as a Linear's.
     """
 
     features: int
     role: KernelRole
     scale: float = 1.0
     part: Part = "other"
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, inputs: int, dtype: Any) -> Array:
-        init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal")
+        init = _kernel_init(self.scale, self.limit)
         role, shape = Role("kernel", self.part), (inputs, self.features)
         kernel = _param(self, "kernel", role, init, AXES[self.role], shape)
         return _adapted_kernel(self, kernel).astype(dtype)
@@ -134,10 +156,10 @@ class Kernels(nn.Module):
 
 
 def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
-    """y = x @ kernel, and what each low-rank adapter of the module adds to it: drop(x) @ down @ up
-    (2106.09685).
+    """y, which is x @ kernel, plus the term drop(x) @ down @ up of each low-rank adapter of the
+    module (2106.09685).
 
-    `keep` is what dropout leaves of x where there is a dropout key.
+    An adapter's `keep` is 1 - the dropout rate, used if there is a dropout key.
     """
     adapters = module.variables.get("lora", {})
     if not adapters:
@@ -156,8 +178,8 @@ def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
 
 
 def _adapted_kernel(module: nn.Module, kernel: Array) -> Array:
-    """The same for a kernel [... in, out] that has no single product: the adapted kernel itself,
-    without dropout.
+    """The adapted kernel itself, without dropout, for a kernel [... in, out] that is in several
+    products.
     """
     total = kernel
     for _, adapter in sorted(module.variables.get("lora", {}).items()):
@@ -173,10 +195,10 @@ def _adapted_kernel(module: nn.Module, kernel: Array) -> Array:
 
 
 def _gain(kernel: Array, adapter: Any) -> Array:
-    """By what DoRA (2402.09353) multiplies the columns of the adapted kernel, f32[... out]: to the
-    length `magnitude`.
+    """The factors f32[... out] by which DoRA (2402.09353) scales the columns of the adapted kernel
+    to the lengths `magnitude`.
 
-    The length that they have is a constant to the gradient, as in the paper.
+    The gradient treats the columns' own lengths as constants, as in the paper.
     """
     down, up = (adapter[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
     adapted = kernel.astype(jnp.float32) + lax.stop_gradient(down @ up)
@@ -192,8 +214,8 @@ def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
 
 @jax.custom_vjp
 def _lookup(table: Array, ids: Array) -> Array:
-    """table[ids], whose gradient adds up in float32 whatever the dtype: a frequent token has
-    thousands of terms, and a sum in bfloat16 stops growing at some hundreds.
+    """table[ids], whose gradient is summed in float32 whatever the dtype: a frequent token has
+    thousands of terms, and a bfloat16 sum stops growing after some hundreds.
     """
     return table[ids]
 
@@ -209,17 +231,19 @@ _lookup.defvjp(lambda table, ids: (table[ids], (table, ids)), _lookup_backward)
 
 
 class Embedding(nn.Module):
-    """A table f32[rows, features] drawn from N(0, scale^2 / features), read by row or, tied, as the
-    head.
+    """A table f32[rows, features] drawn from N(0, scale^2 / features), or with `limit` from
+    U(-limit, limit), read by row or, tied, as the head.
     """
 
     rows: int
     features: int
     scale: float = 1.0
     part: Part = "embedding"
+    limit: float | None = None
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.scale * self.features**-0.5)
+        init = init if self.limit is None else uniform(self.limit)
         role, shape = Role("embedding", self.part), (self.rows, self.features)
         self.embedding = _param(self, "embedding", role, init, ("vocab", "width"), shape)
 
@@ -233,15 +257,15 @@ class Embedding(nn.Module):
 
 
 class OutputBias(nn.Module):
-    """What a head that is the embedding's transpose adds to each token's
-    logit: [... V] -> [... V].
-    """
+    """The bias of a head that is the embedding's transpose: [... V] -> [... V]."""
 
     features: int
+    limit: float | None = None  # as a Linear's
 
     @nn.compact
     def __call__(self, logits: Array) -> Array:
-        return logits + bias_param(self, self.features, "vocab", "head").astype(logits.dtype)
+        bias = bias_param(self, self.features, "vocab", "head", init=_bias_init(self.limit))
+        return logits + bias.astype(logits.dtype)
 
 
 def scale_param(module: nn.Module, features: int) -> Array:
@@ -258,27 +282,27 @@ def bias_param(
     name: str = "bias",
     init: Any = nn.initializers.zeros,
 ) -> Array:
-    """The learned offset f32[features] of a product, a norm or a head, 0 at first."""
+    """The learned bias f32[features] of a product, a norm or a head, 0 at first."""
     return _param(module, name, Role("vector", part), init, (axis,), (features,))
 
 
 def inner_param(module: nn.Module, name: str, init: Any, features: int, *rest: int) -> Array:
-    """A parameter f32[features, ...] of what happens between the products of a recurrent layer,
-    feature by feature.
+    """A parameter f32[features, ...] of a recurrent layer that acts feature by feature, between the
+    products.
     """
     role = Role("vector", "recurrent")
     return _param(module, name, role, init, ("inner", *(None,) * len(rest)), (features, *rest))
 
 
 def constrain(x_BLD: Array) -> Array:
-    """Pins the residual stream to the batch's shards, so that sharded parameters are gathered and
-    activations stay.
+    """Pins the residual stream to the batch's shards, so that XLA gathers sharded parameters rather
+    than activations.
     """
     return spmd.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
 def gather(kernel: Array) -> Array:
-    """The kernel, whole on every device: gathered once, for a scan that uses it at every step."""
+    """The kernel, gathered whole on every device once, before a scan that uses it at every step."""
     return spmd.with_logical_constraint(kernel, (None,) * kernel.ndim)
 
 

@@ -40,8 +40,8 @@ def _normalise(kind: Kind, epsilon: float, x: Array) -> tuple[Array, Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _norm(kind: Kind, epsilon: float, x: Array, scale: Array) -> Array:
-    """Only x is kept for the backward pass, and the derivative takes fewer passes than the one that
-    JAX derives.
+    """The norm with a derivative of its own: only x is kept for the backward pass, which reads
+    memory fewer times than the one that JAX derives.
     """
     return (_normalise(kind, epsilon, x)[0] * scale).astype(x.dtype)
 

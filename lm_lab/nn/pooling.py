@@ -1,4 +1,4 @@
-"""Heads that say one thing of a whole text."""
+"""Heads that give one output for a whole text."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ class Pooled(nn.Module):
 
     The vector is the features of the first or last token that is no padding, or their mean;
     "first_tanh" sends the first through a dense layer and tanh, as BERT does (1810.04805). The
-    model's parameters stand under "model", as they are without this head, so that those of a
-    trained one can be put there.
+    model's parameters are under "model", unchanged by this head, so that those of a trained model
+    fit there.
     """
 
     model: Any  # Linen: features(inputs) -> [B L D]

@@ -1,9 +1,9 @@
 """Position schemes: how a model knows where a token stands.
 
-A scheme is a frozen dataclass of settings that overrides what it does of `Scheme`: it adds
-something to the embeddings, turns queries and keys, or adds something to attention scores. All
-attention families take all of SCHEMES, and one of an outside package by the dotted path of a module
-that ends in `POSITIONS = ItsScheme`.
+A scheme is a frozen dataclass of settings that overrides methods of `Scheme`: it adds to the
+embeddings, rotates queries and keys, or adds to the attention scores. All attention families take
+all of SCHEMES, and one of an outside package by the dotted path of a module that ends in `POSITIONS
+= ItsScheme`.
 """
 
 import math
@@ -32,9 +32,9 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheme:
-    """No notion of order beyond the mask; the base of all schemes.
+    """The base of all schemes, and the one without positions: order is in the mask alone.
 
-    `table` below is the module that `module` made, whose parameters are the model's "positions".
+    `table` below is the module that `module` returns; its parameters are the model's "positions".
     """
 
     scales_embedding: ClassVar[bool] = False  # whether embeddings must have entries of unit size
@@ -44,7 +44,7 @@ class Scheme:
         """Raises UserError for a model that this scheme cannot serve."""
 
     def module(self, sizes: Sizes) -> nn.Module | None:
-        """What has learned parameters, if anything."""
+        """The module of the scheme's learned parameters, if it has any."""
         del sizes
         return None
 
@@ -54,14 +54,14 @@ class Scheme:
         return x_BLD
 
     def rotate(self, x_BLHK: Array, positions_BL: Array, *, windowed: bool) -> Array:
-        """Queries or keys [B L H K], turned by their positions; `windowed`: of a layer with a
+        """Queries or keys [B L H K], rotated by their positions; `windowed`: in a layer with a
         window.
         """
         del positions_BL, windowed
         return x_BLHK
 
     def bias(self, distance_LM: Array, heads: int, table: Any) -> Array | None:
-        """f32[1 H L M], added to attention scores; distance: slot of the query less the key's."""
+        """f32[1 H L M], added to attention scores; distance: the query's slot minus the key's."""
         del distance_LM, heads, table
         return None
 
@@ -115,8 +115,8 @@ SCALINGS = {"none": Unscaled, "linear": LinearScaling, "llama3": Llama3}
 
 @dataclass(frozen=True)
 class Rotary(Scheme):
-    """Rotary positions (2104.09864), in the convention of halves: features i and i + K/2 turn
-    together, by base^(-2i/K) radians a token.
+    """Rotary positions (2104.09864), in the convention of halves: features i and i + K/2 are
+    rotated together, by base^(-2i/K) radians a token.
     """
 
     base: float = setting("slowest wavelength, over 2 pi", 10_000.0, low=1.0)
@@ -129,7 +129,7 @@ class Rotary(Scheme):
     )
 
     def check(self, sizes: Sizes) -> None:
-        """Raises UserError where an odd number of features would turn."""
+        """Raises UserError where an odd number of features would be rotated."""
         if sizes.head_dim % 2 and self.share == 1:
             raise UserError(
                 f"rotary positions need an even width / heads or head_dim, not {sizes.head_dim}"
@@ -148,7 +148,7 @@ class Rotary(Scheme):
         return rates_P if own else self.scaling.scale(rates_P)
 
     def rotate(self, x_BLHK: Array, positions_BL: Array, *, windowed: bool = False) -> Array:
-        """Angles and their cosines are float32, whatever the dtype of x."""
+        """x rotated; angles and their cosines are float32, whatever the dtype of x."""
         features = x_BLHK.shape[-1]
         turning = int(self.share * features)
         half = turning // 2
@@ -208,7 +208,7 @@ class Alibi(Scheme):
 @dataclass(frozen=True)
 class Relative(Scheme):
     """A learned number for each head and bucket of distances, added to scores (T5, 1910.10683).
-    Raises UserError for buckets that cannot be shared out.
+    Raises UserError for numbers of buckets that do not work.
     """
 
     buckets: int = setting("buckets of distances", 32, low=4)
@@ -248,7 +248,8 @@ def positions_setting(default: Scheme, read_with: Condition | None = None) -> An
 def alibi_slopes(heads: int) -> list[float]:
     """The slope of each head's bias (2108.12409): 2^(-8i/H) for i = 1 .. H, H a power of two.
 
-    Other counts take those of the power of two below, and then every second one of the power above.
+    Other counts take the slopes of the next lower power of two, then every second slope of the next
+    higher one.
     """
     below = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * i / below) for i in range(1, below + 1)]
@@ -284,14 +285,14 @@ def relative_buckets(
     """T5's bucket i32[...] (1910.10683) of each distance i32[...], query less key.
 
     Half of the buckets hold one distance each, the others grow by a constant ratio up to `reach`,
-    and the last has all beyond. Keys to the right have the upper half of all, or are in bucket 0
-    where they are not seen.
+    and the last has all beyond. With `bidirectional`, keys to the right have the upper half of the
+    buckets; without, they are never seen and are in bucket 0.
     """
     side = buckets // 2 if bidirectional else buckets
     exact, steps = side // 2, np.arange(reach + 1)
     growth = np.log(np.maximum(steps, exact) / exact) / np.log(reach / exact) * (side - exact)
-    # Distances at which a bucket begins are whole numbers here that rounding must not move below
-    # them.
+    # `growth` is a whole number at the first distance of a bucket; 1e-9 keeps its rounding from
+    # moving that distance into the bucket below.
     of_step = jnp.asarray(
         np.where(steps < exact, steps, exact + growth + 1e-9).clip(max=side - 1), jnp.int32
     )
@@ -301,11 +302,11 @@ def relative_buckets(
 
 
 class RelativeBias(nn.Module):
-    """What T5 adds to the scores of each head, learned for every bucket of distances: f32[1 H L M]
-    of distance_LM.
+    """T5's bias of the scores, learned for each head and bucket of distances: f32[1 H L M] of
+    distance_LM.
 
-    It is looked up once a distance and laid out along the diagonals, so that its gradient is a sum,
-    not a scatter.
+    It is looked up once for each distance and copied along the diagonals, so that its gradient is a
+    sum, not a scatter.
     """
 
     heads: int
@@ -327,7 +328,7 @@ class RelativeBias(nn.Module):
 def _along_diagonals(values_HP: Array, queries: int, keys: int) -> Array:
     """[H L M] whose entry (l, m) is values[:, L - 1 - l + m], of P = L + M values.
 
-    Read with a period of P - 1, copies of the values begin one entry earlier in every row.
+    Copies of the values, read in rows of P - 1 entries, begin one entry earlier in each row.
     """
     heads, count = values_HP.shape
     copies_HP = jnp.broadcast_to(values_HP[:, None], (heads, queries + 1, count)).reshape(heads, -1)

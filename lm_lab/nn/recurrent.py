@@ -1,9 +1,8 @@
-"""Recurrent layers: the products of the inputs before the scan, those of the state in it, the
-derivative by hand.
+"""Recurrent layers: the inputs are multiplied before the scan, the state inside it, and the
+derivative is written by hand.
 
-States change with tokens of segments 1, 2, ... alone: they begin anew where the segment does, and
-padding (segment 0) leaves them as they are. States and gates are float32, products in the dtype of
-the stream.
+The state is reset where a segment (1, 2, ...) begins; padding (segment 0) does not change it.
+States and gates are float32, products in the dtype of the stream.
 """
 
 from functools import partial
@@ -17,7 +16,7 @@ from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
-from lm_lab.nn.linear import Kernel, Linear, bias_param, gather
+from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, uniform
 from lm_lab.nn.segments import SegmentInfo
 from lm_lab.types import UserError
 
@@ -25,7 +24,7 @@ Implementation = Literal["auto", "plain", "cudnn"]
 
 
 class Marks(NamedTuple):
-    """Where the states of a recurrence start again from zero, and where they stay as they are."""
+    """Where the state of a recurrence is reset to zero, and where padding leaves it unchanged."""
 
     resets_LB1: Array  # bool
     padding_LB1: Array  # bool
@@ -44,23 +43,26 @@ class Recurrent(nn.Module):
     bias: bool
     kernel: Implementation
     reverse: bool = False
+    limit: float | None = None  # parameters begin from U(-limit, limit); None: as the bricks do
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         size, cell = self.features, CELLS[self.cell]
         marks = self._marks(segments)
         uses_cache = is_decoding(self) and not self.reverse
-        state_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="state")(
+        gates = (cell.gates * size, "expand")
+        state_kernel = Kernel(*gates, part="recurrent", limit=self.limit, name="state")(
             size, x_BLD.dtype
         )
         biases = self._biases(cell)
         if self._is_fused(x_BLD.dtype, marks) and not uses_cache:
-            input_kernel = Kernel(cell.gates * size, "expand", part="recurrent", name="input")(
+            input_kernel = Kernel(*gates, part="recurrent", limit=self.limit, name="input")(
                 x_BLD.shape[-1], x_BLD.dtype
             )
             return fused(self.reverse, x_BLD, input_kernel, state_kernel, biases[0])
-        # Time is the leading axis before the product, where the stream is narrower than the gates.
-        x_LBG = Linear(cell.gates * size, "expand", part="recurrent", name="input")(
+        # Time becomes the leading axis before the product, as the stream is narrower than the
+        # gates.
+        x_LBG = Linear(*gates, part="recurrent", limit=self.limit, name="input")(
             x_BLD.swapaxes(0, 1)
         )
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
@@ -68,7 +70,8 @@ class Recurrent(nn.Module):
         if uses_cache:
             cached = self.variable("cache", "carry", lambda: start)
             start = cached.value
-        # Where it stays split in the scan, XLA loses terms of the gradient on a mesh of three axes.
+        # Whole on every device: if it is sharded inside the scan, XLA loses terms of the gradient
+        # on a mesh of three axes.
         state_kernel = gather(state_kernel)
         out: Any = recur(self.cell, self.reverse, x_LBG, state_kernel, biases, start, marks)
         h_LBD, end = out
@@ -77,7 +80,7 @@ class Recurrent(nn.Module):
         return h_LBD.swapaxes(0, 1)
 
     def _marks(self, segments: SegmentInfo) -> Marks | None:
-        """In the order of the scan's input, [L B 1]; None without segments."""
+        """Resets and padding in the layout of the scan, [L B 1]; None without segments."""
         resets_BL = segments.reverse_resets_BL if self.reverse else segments.resets_BL
         if segments.ids_BL is None or segments.padding_BL is None or resets_BL is None:
             return None
@@ -95,27 +98,30 @@ class Recurrent(nn.Module):
         return can and self.kernel != "plain"
 
     def _biases(self, cell: Cell) -> tuple[Array, ...]:
-        """f32[gates * D], and f32[D] that a GRU's reset gate lets through; none without biases.
+        """The biases of the gates f32[gates * D], and for a GRU f32[D] of the candidate, which the
+        reset gate multiplies; () without biases.
 
-        An LSTM begins by forgetting little: the bias of its forget gate is 1 (Jozefowicz 2015).
+        The bias of an LSTM's forget gate starts at 1, so that it forgets little at first
+        (Jozefowicz 2015).
         """
         if not self.bias:
             return ()
         size = self.features
         ones = jnp.zeros(cell.gates * size).at[size : 2 * size].set(self.cell == "lstm")
-        gates = bias_param(self, cell.gates * size, "inner", "recurrent", init=lambda *_: ones)
-        return (
-            (gates, bias_param(self, size, "inner", "recurrent", "candidate_bias"))
-            if self.cell == "gru"
-            else (gates,)
-        )
+        drawn = None if self.limit is None else uniform(self.limit)
+        made = partial(bias_param, self, axis="inner", part="recurrent")
+        gates = made(features=cell.gates * size, init=drawn or (lambda *_: ones))
+        if self.cell != "gru":
+            return (gates,)
+        zeros = drawn or nn.initializers.zeros
+        return gates, made(features=size, name="candidate_bias", init=zeros)
 
 
 def fused(
     reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array
 ) -> Array:
-    """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate, and cannot go backwards
-    by itself.
+    """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate (one is set to 0) and no
+    backward direction.
     """
     (rows, length, inputs), size = x_BLD.shape, state_kernel.shape[0]
     parts = (input_kernel.T, state_kernel.T, bias.astype(jnp.float32), jnp.zeros(4 * size))
@@ -141,8 +147,8 @@ def recur(
     """(h [L B D] of every step, the state at the end) of gates x [L B G] and kernel [D, G]; `start`
     f32[B D] each.
 
-    The backward scan makes the derivatives of the gates; that of the kernel is one product of them
-    all.
+    The backward scan computes the derivatives of the gates; the kernel's derivative is one product
+    over all steps.
     """
     return _forward(name, reverse, False, x_LBG, kernel, biases, start, marks)[0]
 
@@ -159,8 +165,8 @@ def _cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype), tree)
 
 
-def _offsets(biases: tuple[Array, ...], gates: int) -> tuple[Array | float, Array | float]:
-    """What is added to the gates of the input, and to those of the state."""
+def _gate_biases(biases: tuple[Array, ...], gates: int) -> tuple[Array | float, Array | float]:
+    """(the biases of the gates of the input, those of the gates of the state)."""
     if not biases:
         return 0.0, 0.0
     of_input = biases[0].astype(jnp.float32)
@@ -181,7 +187,7 @@ def _forward(
 ) -> tuple[tuple[Array, State], Any]:
     """(what `recur` gives, what its derivative keeps of every step)."""
     cell, dtype = CELLS[name], x_LBG.dtype
-    of_input, of_state = _offsets(biases, kernel.shape[1])
+    of_input, of_state = _gate_biases(biases, kernel.shape[1])
 
     def step(state: State, now: tuple[Array, Marks | None]) -> tuple[State, Any]:
         x, mark = now

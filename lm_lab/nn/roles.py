@@ -1,4 +1,5 @@
-"""What each parameter is for: told where it is made, and carried by the box that it is made in.
+"""The role of each parameter: given where the parameter is made, and stored in its box of logical
+axes.
 
 Weight decay, the counts of parameters by group and the layers that low-rank adapters adapt follow
 from roles.
@@ -26,8 +27,8 @@ factor of what an adapter adds to a kernel; a table that is read by row; and wha
 feature: scales, biases, the taps of a convolution, rates of decay.
 """
 
-# The parts of name stacks and of parameters that nobody told the role of: the first with a pattern
-# that matches a name (without a trailing _<number>). The order decides between two matches:
+# The part of a name stack, or of a parameter without a role: the first one with a pattern that
+# matches a name (without a trailing _<number>). The order decides between two matches:
 # attention_norm is a norm, positions/embedding are positions.
 PATTERNS: dict[Part, tuple[str, ...]] = {
     "norm": ("*norm*",),
@@ -54,8 +55,8 @@ class Role:
 
     @property
     def is_decayed(self) -> bool:
-        """Whether weight decay is for it: for matrices and tables. That is not told by the shape,
-        for stacked over layers a norm's scale is f32[N D].
+        """Whether weight decay applies: to matrices and tables. The shape does not tell, as a
+        norm's scale stacked over layers is f32[N D].
         """
         return self.kind != "vector"
 
@@ -67,18 +68,19 @@ class Parameter(nn.LogicallyPartitioned):
 
 
 def roles(params: PyTree) -> PyTree:
-    """The Role of each parameter, in a tree that has one where `params`, abstract or not, has an
-    array or a box.
+    """A tree with a Role in the place of each array or box of `params`, which may be abstract.
 
-    What has no box of ours was made by layers of flax or of a user (nn.Dense, self.param), or was
-    stored and read without one. It is judged by names, as flax chooses them: `embedding` is a
-    table, what ends in `kernel` a matrix, all else a vector.
+    A parameter without a box of ours comes from a layer of flax or of a user (nn.Dense,
+    self.param), or was read from a file. Its name gives the role, by flax's conventions:
+    `embedding` is a table, a name that ends in `kernel` a matrix, all else a vector.
     """
     return jax.tree_util.tree_map_with_path(_role, params, is_leaf=_is_box)
 
 
 def part_of(names: Iterable[str]) -> Part:
-    """The part that names on a path or a name stack speak of; "other" if no pattern matches."""
+    """The part of the model that a path or a name stack belongs to, by its names; "other" if no
+    pattern matches.
+    """
     plain = [name.lower().rstrip("0123456789").rstrip("_") for name in names]
     for part, patterns in PATTERNS.items():
         if any(fnmatchcase(name, pattern) for name in plain for pattern in patterns):

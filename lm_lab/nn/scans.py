@@ -1,9 +1,9 @@
-"""Linear recurrences over a sequence, each with its derivative written: what one step forgets, and
-what it adds.
+"""Linear recurrences over a sequence, each with a derivative of its own: every step multiplies the
+state and adds to it.
 
-A kernel goes token by token ("sequential"), or joins neighbours into a tree ("associative"), which
-takes log L rounds of far more arithmetic: for devices that have room for it (docs/speed.md). The
-two differ by rounding. All is float32.
+A kernel goes token by token ("sequential"), or combines neighbours in a tree ("associative"): log L
+rounds, far more arithmetic, for devices with arithmetic to spare (docs/speed.md). The two differ by
+rounding. All is float32.
 """
 
 from functools import partial
@@ -88,7 +88,7 @@ _linear_scan.defvjp(_linear_forward, _linear_backward)
 
 
 class Tokens(NamedTuple):
-    """What a selective scan is told of every token; on the way through it, of [chunks, tokens, B,
+    """The inputs of a selective scan for every token; inside the scan with axes [chunks, tokens, B,
     ...].
     """
 
@@ -108,7 +108,7 @@ def _written(now: Tokens) -> Array:
 
 
 def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
-    """[B L ...] as [chunks, tokens, B, ...], filled up with tokens that change nothing."""
+    """[B L ...] as [chunks, tokens, B, ...], padded with tokens that leave the state unchanged."""
     length = tokens.x.shape[1]
     size = min(CHUNK[resolve(kernel)], length)
     fill = -length % size
@@ -125,14 +125,14 @@ def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
 
 
 def _joined(x: Array, length: int) -> Array:
-    """[chunks, tokens, B, ...] as [B L ...]."""
+    """[chunks, tokens, B, ...] as [B L ...], without the padding."""
     return x.reshape(-1, *x.shape[2:])[:length].swapaxes(0, 1)
 
 
 def _forward(
     kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens: Tokens
 ) -> tuple[Array, Array, Array]:
-    """(y [B L D], the state at the end, the states where chunks begin)."""
+    """(y [B L D], the last state, the state before each chunk)."""
 
     def step(h_BSD: Array, now: Tokens) -> tuple[Array, Array]:
         h_BSD = _decay(rates_SD, now) * h_BSD + _written(now)
@@ -158,8 +158,8 @@ def _tree_states(rates_SD: Array, start_BSD: Array, now: Tokens) -> Array:
 def _derivatives(
     rates_SD: Array, now: Tokens, before: Array, g: Array
 ) -> tuple[Array, Array, tuple[Array, ...]]:
-    """Of tokens [... B], given those of the states after them, g: by the states before, the rates,
-    and the tokens.
+    """Given the derivatives g by the states after tokens [... B]: the derivatives by the states
+    before them, by the rates, and by the tokens.
     """
     passed = _decay(rates_SD, now) * g
     by_exponent = passed * before
@@ -172,11 +172,11 @@ def _derivatives(
 Carry = tuple[Array, Array]  # derivatives by the state, and by the rates so far: [B S D] both
 Chunk = tuple[
     Tokens, Array, Array
-]  # of a chunk: its tokens, the derivatives by y, the state before it
+]  # (the tokens of a chunk, the derivatives by y, the state before the chunk)
 
 
 def _tree_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
-    """From the end of a chunk to its start: what leaves it, and the derivatives by its tokens."""
+    """(the carry at the start of a chunk, the derivatives by its tokens), by a tree."""
     (g_BSD, drates_BSD), (now, dy, start_BSD) = carry, chunk
     after, a = _tree_states(rates_SD, start_BSD, now), _decay(rates_SD, now)
     asked = (dy[..., None, :] * now.read[..., None]).at[-1].add(g_BSD)
@@ -187,7 +187,7 @@ def _tree_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, 
 
 
 def _loop_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
-    """The same, token by token."""
+    """As `_tree_backward`, token by token."""
     now, dy, start_BSD = chunk
 
     def replay(h_BSD: Array, token: tuple[Tokens, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -211,9 +211,9 @@ def selective_scan(
 ) -> tuple[Array, Array]:
     """Mamba's recurrence (2312.00752): (y f32[B L D], the state f32[B S D] after the last token).
 
-    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. States are in memory
-    for a chunk of tokens at a time, forward and backward, which computes them again from those
-    between chunks. `keep` has no derivative.
+    h[t] = keep exp(step rates) h[t - 1] + step x write, y[t] = read . h[t]. Only the states between
+    chunks are kept; the backward pass computes those of one chunk at a time again. `keep` has no
+    derivative.
     """
     results: Any = _selective_scan(kernel, rates_SD, start_BSD, tokens)
     return results

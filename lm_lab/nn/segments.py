@@ -1,5 +1,5 @@
-"""Where segments of a row begin and which tokens are padding, for attention, recurrences and
-convolutions alike.
+"""Where the segments of a row begin and which tokens are padding: one record for attention,
+recurrences and convolutions.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class SegmentInfo(NamedTuple):
     """
 
     ids_BL: Array | None  # i32[B, L], 0 for padding
-    padding_BL: Array | None  # bool[B, L], True for padding, which leaves a state as it is
+    padding_BL: Array | None  # bool[B, L], True for padding, which does not change a state
     resets_BL: Array | None = None  # bool[1|B, L], True where a state starts again from zero
     reverse_resets_BL: Array | None = None  # the same for a recurrence from the end of the row
     # bool[W-1, B, L]: whether the tokens W-1, ..., 1 places before are of the token's own segment;
@@ -28,13 +28,13 @@ class SegmentInfo(NamedTuple):
 
 
 def segment_ids(inputs: Inputs) -> SegmentInfo:
-    """Ids and padding alone: all that attention needs."""
+    """A SegmentInfo with ids and padding alone: all that attention needs."""
     ids_BL = inputs.segments
     return SegmentInfo(ids_BL, None if ids_BL is None else ids_BL == 0)
 
 
 class Segments(nn.Module):
-    """Makes the SegmentInfo of recurrences, and of convolutions over `kernel_size` tokens (W).
+    """Makes the SegmentInfo for recurrences, and for convolutions over `kernel_size` tokens (W).
 
     With `reverse`, also the resets of a recurrence that runs from the end. While decoding, the
     last segment ids of earlier calls are in the cache.
@@ -77,7 +77,7 @@ def resets(ids_BL: Array, last_B: Array) -> tuple[Array, Array]:
     """(bool[B, L], True at the first token of each segment; the
     last id i32[B] that is not padding).
 
-    `last_B` is that id of the tokens before this call, 0 if there were none.
+    `last_B` is the last such id of earlier calls, 0 if there were none.
     """
     all_BM = jnp.concatenate([last_B[:, None], ids_BL], axis=1)
     newest_BM = jax.lax.cummax(jnp.where(all_BM > 0, jnp.arange(all_BM.shape[1]), 0), axis=1)

@@ -1,4 +1,4 @@
-"""Depth, in one place."""
+"""Repeated layers: scanned or unrolled, grouped, recomputed. The one place that handles depth."""
 
 from functools import partial
 from operator import itemgetter
@@ -12,7 +12,7 @@ from lm_lab.nn.linear import PRODUCT
 from lm_lab.types import PyTree, UserError
 
 DEEPEST = 2**14  # layers
-MOST_UNROLLED = 1024  # of them: compiling takes seconds for each
+MOST_UNROLLED = 1024  # layers that may be unrolled: each takes seconds to compile
 Remat = Literal["none", "full", "dots"]
 
 POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
@@ -24,8 +24,9 @@ def groups_of(depth: int, every: int | None) -> tuple[int, int]:
 
 
 def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str, range], ...]:
-    """The paths of parameters that hold `depth` layers, and the numbers of these, of which `first`
-    is the first: those of groups are groups/block_0, ..., those left over, or in no group, layers.
+    """The paths of parameters that hold `depth` layers, each with the numbers of its layers,
+    counted from `first`: groups/block_0, groups/block_1, ... for layers in groups, and "layers" for
+    those left over or without groups.
     """
     (groups, rest), size = groups_of(depth, every), every or 1
     end = first + groups * size
@@ -40,9 +41,9 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
 
     A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N
     layers whether the layers are scanned (one compiled body at any depth) or unrolled (faster when
-    small), so the two are one model. So is the "cache" of scanned layers; of unrolled ones each has
-    its own, which XLA reads and writes where it lies. `remat` says what the backward pass computes
-    again: nothing, all of a block, or all but its products with kernels.
+    small), so the two are one model. The "cache" of scanned layers is stacked too; unrolled layers
+    have a cache each, which XLA updates in place. `remat` says what the backward pass recomputes:
+    nothing, whole blocks, or all but the products with kernels.
     """
     if depth > MOST_UNROLLED and not scan:
         raise UserError(
@@ -68,8 +69,8 @@ def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> A
 
 
 def _joined(variables: PyTree) -> PyTree:
-    """What `_apart` took apart. XLA drops both, where a layer takes from the stack what another
-    call put there.
+    """The inverse of `_apart`. XLA removes the two where one call unstacks what an earlier one has
+    stacked.
     """
     layers = variables.get("cache")
     if not layers:  # an encoder has no cache
@@ -79,7 +80,9 @@ def _joined(variables: PyTree) -> PyTree:
 
 
 def _apart(depth: int, variables: PyTree) -> PyTree:
-    """A cache of layer_0, layer_1, ... from one whose arrays have a leading axis of N layers."""
+    """A cache of layer_0, layer_1, ... from a stacked one, whose arrays have a leading axis of N
+    layers.
+    """
     stacked = variables.get("cache")
     if not stacked:
         return {}

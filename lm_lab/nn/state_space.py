@@ -1,7 +1,7 @@
-"""Mixers of tokens with a state of constant size: Mamba's and Griffin's.
+"""Token mixers with a state of constant size: Mamba's and Griffin's.
 
-A state is float32 whatever the dtype of the stream. It begins anew with a segment, and padding
-leaves it as it is. While decoding, it is in the cache.
+A state is float32 whatever the dtype of the stream. It is reset at the start of a segment, and
+padding does not change it. While decoding, it is in the cache.
 """
 
 import math
@@ -18,13 +18,13 @@ from lm_lab.nn.linear import BlockLinear, Linear, inner_param
 from lm_lab.nn.scans import Kernel, Tokens, linear_scan, selective_scan
 from lm_lab.nn.segments import SegmentInfo
 
-STEPS = (1e-3, 1e-1)  # of Mamba at first, drawn uniformly in their logarithm
+STEPS = (1e-3, 1e-1)  # initial step sizes of Mamba, drawn log-uniformly
 RETENTION = (
     0.9,
     0.999,
-)  # of the RG-LRU's states at first where the gate is an eighth open, uniform in the square
-SHARPNESS = 8.0  # c of the RG-LRU: what a fully open gate retains, as a power of that
-STEEPEST = 1000.0  # slope of the root of 1 - a^2, unbounded for what is retained in full
+)  # of the RG-LRU at first, for a gate of 1/8; its square is drawn uniformly
+SHARPNESS = 8.0  # the RG-LRU's c: a fully open gate retains the c-th power of that
+STEEPEST = 1000.0  # bound of the slope of sqrt(1 - a^2), which is infinite at a = 1
 
 
 def _state_before(module: nn.Module, *shape: int) -> Array:
@@ -53,8 +53,8 @@ class Selective(nn.Module):
     """Mamba's mixer (2312.00752): [B L D] -> [B L D] by `inner` features with a state of S numbers
     each.
 
-    Step size, what is written and what is read depend on the token. `scale` is that of the way
-    back.
+    Step size, input matrix B and output matrix C depend on the token. `scale` multiplies the
+    initial standard deviation of the output projection.
     """
 
     inner: int
@@ -123,7 +123,7 @@ def _root_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, A
 
 
 def _retentive(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """p of softplus(p) = -log of the retention."""
+    """Initial p, with softplus(p) = -log of the retention."""
     low, high = (bound**2 for bound in RETENTION)
     retained = jnp.sqrt(jax.random.uniform(key, shape, dtype, low, high))
     return jnp.log(1 / retained - 1)
@@ -133,8 +133,8 @@ class GatedRecurrence(nn.Module):
     """The real-gated linear recurrent unit of Griffin (2402.19427): [B L D] -> [B L D], as
     RecurrentGemma has it.
 
-    a = exp(-8 softplus(p) r) with r, and the input's gate, from block-diagonal products; an input
-    weighs sqrt(1 - a^2), and the first of a segment 1.
+    a = exp(-8 softplus(p) r) with r, and the gate of the input, from block-diagonal products;
+    inputs are weighted by sqrt(1 - a^2), the first of a segment by 1.
     """
 
     blocks: int
@@ -142,7 +142,7 @@ class GatedRecurrence(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
-        opened = nn.sigmoid(
+        input_gate = nn.sigmoid(
             BlockLinear(self.blocks, "recurrent", name="input_gate")(x_BLD).astype(jnp.float32)
         )
         decay = nn.sigmoid(
@@ -153,7 +153,7 @@ class GatedRecurrence(nn.Module):
         assert segments.resets_BL is not None
         resets = segments.resets_BL[..., None]
         weight = jnp.where(resets, 1, root(-jnp.expm1(2 * log_a)))
-        u = weight * opened * x_BLD.astype(jnp.float32)
+        u = weight * input_gate * x_BLD.astype(jnp.float32)
         a = jnp.where(resets, 0, jnp.exp(log_a))
         if segments.padding_BL is not None:
             padding = segments.padding_BL[..., None]
@@ -164,8 +164,8 @@ class GatedRecurrence(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features; `scale`: of
-    the way back.
+    """Griffin's recurrent block (2402.19427): [B L D] -> [B L D] by `inner` features; `scale`
+    multiplies the initial standard deviation of the output projection.
     """
 
     inner: int

@@ -48,7 +48,7 @@ class MixtureOfExperts:
             raise UserError(f"per_token {self.per_token} is above count {self.count}; lower it")
 
     def mixture(self, inner: int, activation: Activation) -> Mixture:
-        """Its shape, with experts of F inner features."""
+        """The shape of the mixture, with experts of F = `inner` features."""
         return Mixture(
             self.count,
             self.per_token,
@@ -100,14 +100,14 @@ class Transformer:
     remat: Remat = setting("what the backward pass computes again", "none", reference="none")
     attention_kernel: Kernel = setting("which attention kernel", "auto", reference="plain")
 
-    # What a family lets no user choose.
+    # Fixed by the family, unless it makes a setting of it.
     norm_position: ClassVar[Any] = "pre"
     parallel: ClassVar[Any] = False
     parallel_norms: ClassVar[Any] = False
     global_every: ClassVar[Any] = None
     bare_first: ClassVar[Any] = False
-    # Whether the branches of a layer draw their dropout from one module, or each from its own:
-    # fixed for each family, for the bits that are drawn.
+    # Whether the branches of a layer share one dropout module. It decides which bits are drawn, so
+    # it is fixed for each family.
     shared_dropout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class Transformer:
 
     @property
     def sizes(self) -> Sizes:
-        """What positions need to know of a causal model."""
+        """What position schemes need to know of a causal model."""
         return Sizes(self.width, self.heads, self.features_of_head, self.length)
 
     @property
@@ -156,8 +156,8 @@ class Transformer:
 
     @property
     def stacks(self) -> tuple[tuple[str, range], ...]:
-        """The paths of parameters that hold layers, and the numbers of these, without a bare first
-        one.
+        """The paths of parameters that hold layers, each with the numbers of its layers; without a
+        bare first layer.
         """
         first = int(self.bare_first)
         return stacks_of(self.depth - first, self.global_every, first)
@@ -201,7 +201,7 @@ class Windowed(Transformer):
 
 
 class LayerShape(NamedTuple):
-    """What each family says of its layers by settings of its own."""
+    """The shape of a layer, as each family derives it from its settings."""
 
     attention: AttentionShape  # in layers with the model's window, if it has one
     global_attention: AttentionShape  # in layers without a window
@@ -229,7 +229,9 @@ class Block(nn.Module):
     windowed: bool = True  # whether it has the model's window
     mask_scope: Scope = "causal"
     cross: bool = False
-    bare: bool = False  # whether attention reads the stream without a norm
+    bare: bool = (
+        False  # whether attention reads the stream without a norm before it before it before it
+    )
 
     @nn.compact
     def __call__(
@@ -266,7 +268,7 @@ class Block(nn.Module):
         return constrain(x_BLD), None
 
     def _before(self, name: str, x_BLD: Array) -> Array:
-        """What a branch reads of the stream."""
+        """The input of a branch: the stream, normalised where norm_position says so."""
         bare = self.bare and name == "attention"
         if bare or self.cfg.norm_position not in ("pre", "both"):
             return x_BLD
@@ -302,14 +304,14 @@ class Group(nn.Module):
 
 
 class TransformerModel(nn.Module):
-    """What the models of the families share: each has a `setup` that calls the `make_` methods, and
-    `features` and `__call__` of its own.
+    """The base of the transformer families' models: each has a `setup` that calls the `make_`
+    methods, and its own `features` and `__call__`.
     """
 
     cfg: Any  # a Transformer
 
     def make_embedding(self, scale: float = 1.0, *, bidirectional: bool = False) -> None:
-        """The embedding and what positions have learned."""
+        """Makes the embedding, and the learned table of positions."""
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
         self.embed = Embedding(cfg.vocab, cfg.width, scale)
@@ -318,8 +320,8 @@ class TransformerModel(nn.Module):
         self.drop = nn.Dropout(cfg.dropout)
 
     def make_layers(self, layer: LayerShape, mask_scope: Scope) -> None:
-        """Layers with self-attention alone: `first`, `groups` and `layers`, as the settings have
-        them.
+        """Makes layers with self-attention alone, as the settings ask: `first`, `groups` and
+        `layers`.
         """
         cfg = self.cfg
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at first (GPT-2)
@@ -334,7 +336,7 @@ class TransformerModel(nn.Module):
             self.layers = stack(cfg, layer, scale, mask_scope=mask_scope)
 
     def make_head(self) -> None:
-        """A product with a kernel of its own or the embedding's transpose, with a bias or
+        """Makes the head: a kernel of its own or the embedding's transpose, with a bias or
         without.
         """
         if not self.cfg.tied:
@@ -355,11 +357,11 @@ class TransformerModel(nn.Module):
         return x_BLD
 
     def view(self, info: AttentionInfo) -> View:
-        """What layers are told of a call."""
+        """The view of a call for layers with the mask of `info`."""
         return self.view_of(info, self.positions)
 
     def view_of(self, info: AttentionInfo, positions: nn.Module | None) -> View:
-        """The same with what other `positions` than the model's own have learned."""
+        """As `view`, with another table of `positions` than the model's own."""
         bias = self.cfg.positions.bias(info.distance_LM, self.cfg.heads, positions)
         return View(info, bias)
 
@@ -368,7 +370,7 @@ class TransformerModel(nn.Module):
         return constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
 
     def head_logits(self, x_BLD: Array) -> Array:
-        """Logits f32[B L V] of features [B L D], as `make_head` made the head."""
+        """Logits f32[B L V] of features [B L D], by the head of `make_head`."""
         logits_BLV = self.embed.attend(x_BLD) if self.cfg.tied else self.head(x_BLD)
         if self.cfg.tied and self.cfg.head_bias:
             logits_BLV = self.head(logits_BLV)

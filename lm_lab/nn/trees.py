@@ -16,10 +16,10 @@ def flatten(tree: PyTree) -> dict[str, Any]:
 
 
 def unflatten(leaves: Mapping[str, Any]) -> PyTree:
-    """The tree again."""
+    """The tree of the leaves by path: the inverse of `flatten`."""
     return unflatten_dict(dict(leaves), sep="/")
 
 
 def union(*trees: PyTree) -> PyTree:
-    """One tree of the leaves of all."""
+    """One tree with the leaves of all trees."""
     return unflatten({path: leaf for tree in trees for path, leaf in flatten(tree).items()})

@@ -11,8 +11,8 @@ from lm_lab.types import Batch, Examples, Inputs, Sums, UserError
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
     """Sums over targets: nll in nats, weight (targets counted), UTF-8 bytes they stand for.
 
-    With label smoothing (1512.00567) "penalty" is what the loss is more than nll where a target is,
-    with that probability, any token of the vocabulary.
+    With label smoothing (1512.00567) a target is any token of the vocabulary with probability
+    `smoothing`; "penalty" is what that adds to the nll.
     """
     nll_BL, log_total_BL = token_nll(logits_BLV, batch.targets)
     sums = {
@@ -35,8 +35,8 @@ def token_nll(logits_BLV: Array, targets_BL: Array) -> tuple[Array, Array]:
 
 
 def read_as_context(given: bool | None, model: ModelInfo) -> bool:
-    """Whether an encoder reads the text: where the model has one. Raises UserError for settings
-    that say otherwise.
+    """Whether the text is read by an encoder: True if the model has one. Raises UserError for a
+    setting `given` that contradicts the model.
     """
     if given not in (None, model.needs_context):
         wanted = "reads a context" if model.needs_context else "reads no context"
@@ -48,8 +48,8 @@ def read_as_context(given: bool | None, model: ModelInfo) -> bool:
 
 
 def left_pad(examples: Examples, prefix: bool = False) -> Inputs:
-    """The contexts [B M] as prompts padded on the left, so that what is written follows their last
-    token; all of a prompt is `prefix` where that is asked for.
+    """The contexts [B M] as prompts padded on the left, so that generated tokens follow their last
+    token; with `prefix`, all tokens of a prompt see one another.
     """
     assert examples.context is not None
     assert examples.context_segments is not None
@@ -62,8 +62,8 @@ def left_pad(examples: Examples, prefix: bool = False) -> Inputs:
 
 
 def shift_right(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:
-    """The decoder's inputs i32[B L]: the targets one place later, and the id `start` where a
-    segment begins.
+    """The decoder's inputs i32[B L]: the targets shifted one place to the right, with the id
+    `start` where a segment begins.
     """
     before_BL = jnp.pad(targets_BL[:, :-1], ((0, 0), (1, 0)), constant_values=start)
     if segments_BL is None:

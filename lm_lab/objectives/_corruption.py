@@ -1,4 +1,4 @@
-"""What objectives that hide a part of a text share. One row at a time: callers vmap over rows."""
+"""Shared by objectives that hide a part of a text. Functions of one row: callers vmap over rows."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,13 @@ from jax import Array, lax
 
 
 def row_keys(key: Array, rows: int) -> Array:
-    """A key for each row."""
+    """One key for each row."""
     return jax.random.split(key, rows)
 
 
 def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
-    """(bool[L] hidden, bool[L] a hidden span begins) of what was drawn: a span ends where its
-    segment does.
-
-    The rest of such a span, and padding, stay as they are.
+    """(bool[L] hidden, bool[L] a hidden span begins) of drawn spans: a span ends with its segment
+    at the latest, and padding is not hidden.
     """
     begins_L = noise_L & ~jnp.concatenate([jnp.zeros(1, bool), noise_L[:-1]])
     begin_L = lax.cummax(jnp.where(begins_L, jnp.arange(noise_L.shape[0]), 0))
@@ -23,8 +21,8 @@ def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
 
 
 def compact(kept_E: Array, length: int, *columns_E: Array) -> tuple[Array, ...]:
-    """The kept entries of each column in order, then zeros, [length]; there is room for all of
-    them.
+    """The kept entries of each column in order, then zeros, [length]; `length` must be enough for
+    all kept entries.
     """
     place_E = jnp.where(kept_E, jnp.cumsum(kept_E) - 1, length)
     return tuple(

@@ -1,4 +1,4 @@
-"""What objectives on labelled texts share."""
+"""Shared by objectives on labelled texts."""
 
 import dataclasses
 from typing import Any, Protocol, TypeVar
@@ -23,8 +23,8 @@ LabelledT = TypeVar("LabelledT", bound=_Labelled)
 
 
 def complete(config: LabelledT, model: ModelInfo) -> LabelledT:
-    """The settings with the pooling decided by what the model sees, and whether an encoder reads
-    the text too. Raises UserError for a context that it does not read.
+    """The settings with `pooling` filled in by the model's scope, and `as_context` by whether it
+    has an encoder. Raises UserError for a context that the model does not read.
     """
     pooling = config.pooling or ("last" if model.scope == "causal" else "mean")
     as_context = read_as_context(config.as_context, model)

@@ -33,23 +33,23 @@ def window(config: Any, length: int) -> tuple[int, int]:
 
 
 def given(config: Any, length: int) -> int:
-    """Tokens of a window that are only given where a whole text is judged: half of them, so that
-    none has less.
+    """Tokens of a window that are context where a whole text is scored: half, so that every token
+    has at least that much context.
     """
     del config
     return length // 2 + 1
 
 
 def judged(config: Any, examples: Examples, given: int) -> Batch:
-    """Targets are the tokens of each window [B S] behind those `given`."""
+    """The batch whose targets are the tokens of each window [B S] after the first `given`."""
     del config
     batch = prepare(jax.random.key(0), examples)
     return batch._replace(weights=batch.weights * (jnp.arange(batch.weights.shape[1]) >= given - 1))
 
 
 def prepare(key: Array, examples: Examples) -> Batch:
-    """Targets are the inputs one step on; a target of another segment than its input (or of
-    padding) weighs 0.
+    """Targets are the inputs one step later; a target in another segment than its input, or in
+    padding, has weight 0.
     """
     del key
     tokens, segments = examples.tokens, examples.segments
@@ -67,4 +67,5 @@ OBJECTIVE = Objective(
     scope="causal",
     window=window,
     text_likelihood=TextLikelihood(given, judged),
+    reads_on=True,
 )

@@ -16,7 +16,7 @@ from lm_lab.types import Batch, ObjectiveFunctions, Pooling, Sums, UserError, Vo
 
 @dataclass(frozen=True)
 class Config:
-    """The classes, and what stands for a text."""
+    """The number of classes, and how features are pooled."""
 
     classes: int = setting("how many; labels are 0 .. classes - 1", 2, low=2)
     pooling: Pooling | None = setting(
@@ -34,7 +34,7 @@ def head(config: Config) -> PooledHead:
 
 
 def check_labels(config: Config, labels: np.ndarray) -> None:
-    """Raises UserError for labels f32[n] that are no classes."""
+    """Raises UserError for labels f32[n] that are not numbers of classes."""
     wrong = labels[(labels < 0) | (labels >= config.classes) | (labels % 1 != 0)]
     if len(wrong):
         raise UserError(

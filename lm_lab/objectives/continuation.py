@@ -1,4 +1,4 @@
-"""Going on from a prefix: the likelihood of the end of a window, given its beginning.
+"""Continuation: the likelihood of the end of a window, given its beginning.
 
 All generative families can be evaluated by it on the same targets: a decoder or a recurrent model
 reads both in one row, an encoder-decoder has the beginning as its context. Bits per byte are those
@@ -29,8 +29,8 @@ class Config:
 
 
 def complete(config: Config, model: ModelInfo) -> Config:
-    """The settings with `as_context` decided by what the model reads. Raises UserError for a
-    context that it does not read.
+    """The settings with `as_context` filled in: True if the model has an encoder. Raises UserError
+    for a context that the model does not read.
     """
     return dataclasses.replace(config, as_context=read_as_context(config.as_context, model))
 
@@ -50,13 +50,13 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
 
 
 def given(config: Config, length: int) -> int:
-    """Tokens of a window that are given."""
+    """Tokens of a window that are given as context."""
     return min(max(1, round(config.given * length)), length)
 
 
 def judged(config: Config, examples: Examples, given: int) -> Batch:
-    """Targets are the tokens of each window [B S] behind those `given`; a decoder counts its
-    positions from there.
+    """The batch whose targets are the tokens of each window [B S] after the first `given`; a
+    decoder beside an encoder counts its positions from there.
     """
     if not config.as_context:
         return causal.judged(config, examples, given)
@@ -65,8 +65,8 @@ def judged(config: Config, examples: Examples, given: int) -> Batch:
 
 
 def _from_context(examples: Examples, cut: int) -> Batch:
-    """The decoder begins with the last token of the context, so that it has the targets of a row
-    that is cut there.
+    """The decoder's input begins with the last token of the context, so that its targets are those
+    of one row cut at that token.
     """
     tokens, segments = examples.tokens, examples.segments
     targets, sizes = tokens[:, cut:], examples.bytes[:, cut:]
@@ -83,8 +83,8 @@ def _from_context(examples: Examples, cut: int) -> Batch:
 
 
 def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
-    """What a model is given to go on from texts, examples.context; a decoder beside an encoder has
-    their last token.
+    """What a model is given to continue the texts in examples.context; a decoder beside an encoder
+    begins with their last token.
     """
     del vocabulary
     if not config.as_context:

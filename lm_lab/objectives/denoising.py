@@ -1,7 +1,7 @@
-"""Denoising (BART, 1910.13461): a text is corrupted, and a decoder says the original, all of it.
+"""Denoising (BART, 1910.13461): a text is corrupted, and a decoder reconstructs all of it.
 
 Text infilling: spans of Poisson-distributed length are each replaced by one mask, so that the model
-has to find how much is missing; a span of length 0 is a mask put in. Spans do not touch each other.
+has to find how much is missing; a span of length 0 inserts a mask. Spans do not touch each other.
 Sentence permutation: the sentences of a row (or, where documents are isolated, of each document)
 change places. Rotation: the text begins at any of its tokens. All are drawn anew at every step; the
 corrupted text is never longer than the original, and padded to its length.
@@ -83,8 +83,8 @@ def _corrupt(
 
 
 def permuted(key: Array, ends_L: Array, segments_L: Array) -> Array:
-    """i32[L]: the order of tokens with sentences shuffled in their segment. Of several ends on end
-    the last counts.
+    """i32[L]: the order of tokens with sentences shuffled in their segment. Of several sentence
+    ends in a row the last counts.
     """
     begins_L = jnp.concatenate([jnp.ones(1, bool), ends_L[:-1] & ~ends_L[1:]]) | _changes(
         segments_L
@@ -118,7 +118,7 @@ def infilled(
         segments_L, segments_L[-1]
     )  # a slot before every token, and one after the last
     inserted_S &= slots_S > 0
-    # A mask put in needs the room of a token that is gone.
+    # An inserted mask needs the place of a token that was removed.
     inserted_S &= jnp.cumsum(inserted_S) <= noise_L.sum() - begins_L.sum()
     shown_L = jnp.append(jnp.where(begins_L, mask, tokens_L), 0)
     kept_S = jnp.append((~noise_L | begins_L) & (segments_L > 0), False)
@@ -131,10 +131,10 @@ def infilled(
 
 
 def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
-    """(bool[L] hidden, bool[L + 1] before which token, or at the end, a mask is put in).
+    """(bool[L] hidden, bool[L + 1] whether a mask is inserted before each token or at the end).
 
-    Lengths are drawn until the density is reached, the last is cut to it, and each span has a gap
-    between tokens that stay to itself.
+    Lengths are drawn until the density is reached, and the last is cut to it. Spans are placed in
+    different gaps between kept tokens.
     """
     sizes, places = jax.random.split(key)
     noise = round(length * config.noise_density)
@@ -148,7 +148,7 @@ def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
     gap_K = jnp.argsort(jnp.where(index_S < gaps, jax.random.uniform(places, index_S.shape), 2.0))[
         :most
     ]
-    gap_K = jnp.where(drawn_K, gap_K, length + 1)  # out of the text: written nowhere
+    gap_K = jnp.where(drawn_K, gap_K, length + 1)  # beyond the text: dropped by the scatter
     order_K = jnp.argsort(gap_K)
     gap_K, length_K = gap_K[order_K], length_K[order_K]
     start_K = gap_K + jnp.cumsum(length_K) - length_K
@@ -165,7 +165,9 @@ def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
 
 
 def _poisson(key: Array, mean: float, count: int) -> Array:
-    """i32[count] draws, by the inverse of the distribution function: no loop, as rejection has."""
+    """i32[count] draws by the inverse of the distribution function, without the loop of rejection
+    sampling.
+    """
     k = np.arange(int(mean + 10 * mean**0.5) + 10)
     logarithms = k * np.log(mean) - mean - np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])
     below_k = jnp.asarray(np.cumsum(np.exp(logarithms)), jnp.float32)

@@ -6,8 +6,8 @@ the rate is that of every text, long or short, and a window may have no target a
 another at every step. Padding and end_of_document are never chosen.
 
 Bits per byte: those of the hidden tokens given what was left of the window, by the bytes of these
-tokens. As a token sees both its sides this is no likelihood of the text, and not to be compared
-with one.
+tokens. As a token sees both its sides, this is not a likelihood of the text, and must not be
+compared with one.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Config:
 
 
 def metrics(config: Config) -> tuple[MetricChoice, ...]:
-    """The pseudo-likelihood of some held-out batches, where the settings ask for it."""
+    """The pseudo-likelihood on some held-out batches, if the settings ask for it."""
     batches = config.pseudo_batches
     return (MetricChoice("pseudo_likelihood", {"batches": batches}),) if batches else ()
 
@@ -63,7 +63,7 @@ def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
 
 
 def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Examples) -> Batch:
-    """Targets are the tokens themselves, and weigh 1 where one was chosen. Pure in the key."""
+    """Targets are the tokens themselves, with weight 1 where one was chosen. Pure in the key."""
     choice, fate, other = jax.random.split(key, 3)
     tokens, segments = examples.tokens, examples.segments
     unit_BL = (
@@ -91,8 +91,8 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
 
 
 def words(tokens_BL: Array, segments_BL: Array | None, vocabulary: Vocabulary) -> Array:
-    """i32[B L]: where in its row the word begins that a token belongs to; a token that stands alone
-    is one.
+    """i32[B L]: the place in the row where the word of each token begins; a token outside of words
+    is a word of its own.
     """
     kind_BL = jnp.asarray(vocabulary.words)[tokens_BL]
     goes_on_BL = (kind_BL[:, 1:] == 1) & (kind_BL[:, :-1] > 0)

@@ -3,7 +3,7 @@ beginning.
 
 The tokens of the prefix see each other, those of the rest the prefix and their own past; the cut of
 a row is drawn anew at every step. With several documents in a row, those before the cut are all
-prefix, and no targets.
+prefix, and not targets.
 
 Bits per byte: those of the rest given the prefix, by the bytes of the rest: a likelihood, of the
 ends of texts alone.
@@ -27,21 +27,23 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
 
 
 def judged(config: Config, examples: Examples, given: int) -> Batch:
-    """What is given is prefix, and targets are the tokens of each window [B S] behind it."""
+    """The batch in which the first `given` tokens of each window [B S] are prefix, and the others
+    targets.
+    """
     batch = causal.judged(config, examples, given)
     prefix = jnp.broadcast_to(jnp.arange(batch.weights.shape[1]) < given, batch.weights.shape)
     return batch._replace(inputs=batch.inputs._replace(prefix=prefix))
 
 
 def prepare(key: Array, examples: Examples) -> Batch:
-    """The batch of `causal`, but the first 1 to L inputs are prefix, and targets in it weigh 0.
-    Pure in the key.
+    """As the batch of `causal`, but the first 1 to L inputs are prefix, and targets in the prefix
+    have weight 0. Pure in the key.
     """
     batch = causal.prepare(key, examples)
     rows, length = batch.targets.shape
     cut_B1 = jax.random.randint(key, (rows, 1), 1, length + 1)
     index_L = jnp.arange(length)
-    # The last of the prefix predicts the first of the rest.
+    # The last token of the prefix predicts the first one after it.
     weights = batch.weights * (index_L >= cut_B1 - 1)
     return batch._replace(inputs=batch.inputs._replace(prefix=index_L < cut_B1), weights=weights)
 

@@ -14,7 +14,7 @@ from lm_lab.types import Batch, ObjectiveFunctions, Pooling, Sums, Vocabulary
 
 @dataclass(frozen=True)
 class Config:
-    """What stands for a text."""
+    """How features are pooled."""
 
     pooling: Pooling | None = setting(
         "None: the last token where a model sees the past alone, else the mean", None

@@ -1,5 +1,5 @@
-"""Sequence to sequence (1409.3215): of a pair, the target is learnt, its end too, and the source is
-given.
+"""Sequence to sequence (1409.3215): the target of a pair and its end token are predicted, given the
+source.
 """
 
 import dataclasses
@@ -21,11 +21,12 @@ Measure = Literal["exact_match", "word_error_rate", "edit_rate", "bleu"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How the source is given, and what is measured on texts that the trained model writes.
+    """How the source is given, and which metrics are taken of texts that the trained model
+    generates.
 
-    `word_error_rate` is the share of targets not met exactly (SIGMORPHON's, of pronunciations),
-    `edit_rate` the edits a unit of the targets, units being separated by spaces. Raises UserError
-    for BLEU where sacrebleu is not installed.
+    `word_error_rate` is the share of targets that are not met exactly (SIGMORPHON's, for
+    pronunciations); `edit_rate` is edits per unit of the targets, units being separated by spaces.
+    Raises UserError for BLEU where sacrebleu is not installed.
     """
 
     form: Literal["by_model", "context", "joined"] = setting(
@@ -64,8 +65,8 @@ class Config:
 
 
 def complete(config: Config, model: ModelInfo) -> Config:
-    """The settings with `form` decided by what the model reads. Raises UserError for a context that
-    it does not.
+    """The settings with `form` filled in by whether the model reads a context. Raises UserError for
+    a context that it does not read.
     """
     form = config.form
     if form == "by_model":
@@ -97,7 +98,7 @@ def model_length(config: Config, length: int, context_length: int) -> int:
 
 
 def metrics(config: Config) -> tuple[MetricChoice, ...]:
-    """What is measured of written targets, where the settings name anything."""
+    """The metrics of generated targets that the settings name."""
     if not config.measures:
         return ()
     settings = {
@@ -160,7 +161,7 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
     before = (
         (0, 0),
         (sources - 1, 0),
-    )  # no target stands behind the source's tokens, but behind its end
+    )  # tokens of the source predict nothing; its end predicts the first token of the target
     targets, bytes_of = jnp.pad(examples.tokens, before), jnp.pad(examples.bytes, before)
     weights = jnp.pad(examples.segments, before).astype(jnp.float32)
     return Batch(Inputs(tokens, segments, positions, prefix=prefix), targets, weights, bytes_of)

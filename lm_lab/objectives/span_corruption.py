@@ -1,15 +1,15 @@
-"""Span corruption (T5, 1910.10683): a sentinel takes the place of each hidden span, and a decoder
-says what it was.
+"""Span corruption (T5, 1910.10683): a sentinel replaces each hidden span, and a decoder predicts
+the hidden text.
 
     text     a b c d e f g h     context  a <0> d e <1> h     targets  <0> b c <1> f g <2>
 
 The number of hidden tokens and of spans is that of the window's length, so that shapes are static;
-where the spans lie is drawn anew at every step, evenly among all ways. A window begins with text.
-Where rows hold several segments, a span ends with its segment, a decoder's segment begins with the
-start id, and padding is never hidden.
+the places of the spans are drawn at every step, uniformly among all arrangements. A window begins
+with text. Where rows hold several segments, a span ends with its segment, a decoder's segment
+begins with the start id, and padding is never hidden.
 
 Bits per byte: those of the targets, with the sentinels that say where a span ends, by the bytes of
-the hidden text. It is what it takes to restore the text, given the rest of it on both sides: no
+the hidden text. It measures restoring the hidden text given the rest on both sides, and is not a
 likelihood of the text.
 """
 
@@ -49,15 +49,15 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
 
 
 def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
-    """Ids beyond the vocabulary: a sentinel for each span and one for the end, where the tokenizer
-    has not so many, and the decoder's start, which is last, where the model has none.
+    """Ids beyond the vocabulary: sentinels for each span and the end that the tokenizer lacks, then
+    the decoder's start if the model has none.
     """
     sentinels, start = _special(vocabulary, sizes(config, length)[1] + 1)
     return sum(number >= vocabulary.size for number in (*sentinels, start))
 
 
 def _special(vocabulary: Vocabulary, count: int) -> tuple[tuple[int, ...], int]:
-    """(so many sentinels, the decoder's start)."""
+    """(`count` sentinels, the id of the decoder's start)."""
     own = len(vocabulary.sentinels) < count
     sentinels = (
         tuple(range(vocabulary.size, vocabulary.size + count))
@@ -141,7 +141,7 @@ def _corrupt(
 
 
 def spans(key: Array, length: int, noise: int, count: int) -> Array:
-    """bool[length]: `count` spans of `noise` places in all, none beside another and none at the
+    """bool[length]: `count` spans of `noise` places in all; no two touch, and none is at the
     beginning.
     """
     keys = jax.random.split(key)
@@ -153,8 +153,8 @@ def spans(key: Array, length: int, noise: int, count: int) -> Array:
 
 
 def _parts(key: Array, total: int, count: int) -> Array:
-    """i32[count]: one of the ways, all alike probable, to write `total` as a sum of `count` numbers
-    of at least 1.
+    """i32[count]: `count` numbers of at least 1 whose sum is `total`, uniform among all such
+    sequences.
     """
     begins = jax.random.permutation(key, jnp.arange(total - 1) < count - 1)
     part_of = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(begins, dtype=jnp.int32)])

@@ -1,13 +1,13 @@
 """Skip-gram and CBOW (1301.3781) with negative sampling, dynamic windows and subsampling
 (1310.4546).
 
-Skip-gram: each pair of a word and a neighbour is a place, where the neighbour is looked for. CBOW:
-each word is looked for, given the bag of its neighbours. Beside what is looked for stand words
-drawn by their counts to the power 3/4. "nll" is the loss of telling them apart, and no likelihood
-of text; so no bytes are counted.
+Skip-gram: every pair of a word and a neighbour is an example, in which the neighbour is predicted.
+CBOW: each word is predicted from the bag of its neighbours. Negative words are drawn in proportion
+to their counts to the power 3/4. "nll" is the loss of telling the target from them, not a
+likelihood of text; so no bytes are counted.
 
-Counts of the whole text are not at hand here: they are estimated from the batch, or by Zipf's law
-from the ids.
+Counts of the whole text are not known here: they are estimated from the batch, or from the ids by
+Zipf's law.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Sums, Vocabulary
 
-ZIPF_OFFSET = 2.7  # Mandelbrot's, of English
+ZIPF_OFFSET = 2.7  # of the Zipf-Mandelbrot law for English
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Config:
 
 
 def metrics(config: Config) -> tuple[MetricChoice, ...]:
-    """The vectors' answers, where a file asks for them."""
+    """The analogy metric, if a file of questions is given."""
     files = {"analogies": config.analogies, "similarities": config.similarities}
     return (MetricChoice("vectors", files),) if any(files.values()) else ()
 
@@ -76,8 +76,8 @@ def loss(scores_BPC: Array, batch: Batch) -> Sums:
     """Sums over places of -log sigmoid(score) of the target, the first candidate, and of -score of
     the others.
 
-    A word that was drawn though it is the target counts for nothing. "correct" has the highest
-    score of all.
+    A drawn word that is the target itself is left out. "correct" counts places where the target has
+    the highest score.
     """
     assert batch.inputs.context is not None
     other_BPK = batch.inputs.context[..., 1:] != batch.targets[..., None]
@@ -128,11 +128,11 @@ def _prepare(config: Config, vocabulary: int, key: Array, examples: Examples) ->
 def _subsampled(
     config: Config, share_V: Array, key: Array, examples: Examples
 ) -> tuple[Array, Array]:
-    """(tokens, segments) i32[B L] without the words left out: what stays moves up to them, and
+    """(tokens, segments) i32[B L] without the words left out: the kept words close the gaps, and
     padding follows.
 
-    A word stays with probability sqrt(s / f) + s / f, as in the paper's program, f being its share
-    of the text.
+    A word is kept with probability sqrt(s / f) + s / f, as in the paper's program, f being its
+    share of the text.
     """
     tokens = examples.tokens
     segments = jnp.ones_like(tokens) if examples.segments is None else examples.segments
@@ -162,9 +162,9 @@ def _neighbours(
 
 
 def _draw(weights_V: Array, key: Array, shape: tuple[int, ...]) -> Array:
-    """Ids i32[shape], each with a probability in proportion to its weight."""
+    """Ids i32[shape], each id drawn with probability proportional to its weight."""
     total_V = jnp.cumsum(weights_V)
-    # Below 1 by more than the sum is rounded by, so that no id is drawn whose weight is 0.
+    # Below 1 by more than the rounding of the sum, so that no id with weight 0 is drawn.
     chosen = jax.random.uniform(key, shape, maxval=1 - 1e-6) * total_V[-1]
     return (
         jnp.searchsorted(total_V, chosen, side="right")

@@ -1,4 +1,4 @@
-"""Optimizers, one per file; and what all of them share: clipping, and what decays."""
+"""Optimizers, one per file; here is what all share: clipping, and the mask of weight decay."""
 
 import jax
 import optax
@@ -19,6 +19,6 @@ def decay_mask(params: PyTree) -> PyTree:
     """Whether each parameter decays, by its role (nn/roles.py): True for matrices and tables.
 
     `params` are boxed, abstract or not. The mask has a bool in the place of each box, so it fits
-    the parameters with their boxes and without.
+    boxed and unboxed parameters.
     """
     return jax.tree.map(lambda role: role.is_decayed, roles(params))

@@ -1,7 +1,7 @@
 """Lion: the sign of a momentum, and half of Adam's memory (2302.06675).
 
-Every entry moves by the whole rate, so the paper takes a rate 3 to 10 times below AdamW's, and a
-weight decay as many times above it.
+Every entry moves by the whole rate, so the paper's rate is 3 to 10 times below AdamW's, and its
+weight decay as many times above AdamW's.
 """
 
 from collections.abc import Mapping

@@ -65,7 +65,7 @@ def figures(directory: Path) -> dict[str, Figure]:
 
 
 def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
-    """What is stored in a sweep directory, the analysis of it, and what the report says of that."""
+    """(the stored sweep, its analysis, the report of that analysis) of a sweep directory."""
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)
     analysis, settings = read_analysis(sweep.study.analysis, str(file))
@@ -80,8 +80,8 @@ def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:
 
 
 def registered(directory: Path) -> list[forecasts.Judged]:
-    """The registered forecasts of a sweep directory beside what came of them. Raises UserError as
-    `write`.
+    """The registered forecasts of a sweep directory beside the observed numbers. Raises UserError
+    as `write`.
     """
     sweep, file = stored.read(directory), directory / "sweep.json"
     check_names([("analysis.kind", sweep.study.analysis.get("kind"))], file)

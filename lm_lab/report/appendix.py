@@ -58,7 +58,7 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def about(sweep: Sweep) -> dict[str, About]:
-    """What the report shows of each run at the points that it is part of."""
+    """The settings and command of each run, shown at the points that it is part of."""
     return {
         run.name: About(
             ", ".join(f"{key} {_shown(value)}" for key, value in run.overrides.items()),

@@ -1,4 +1,4 @@
-"""What a kind of analysis exports: a file, or package, of lm_lab/report/analyses."""
+"""The contract of a kind of analysis: a file, or package, of lm_lab/report/analyses."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -24,19 +24,20 @@ class Forecaster(NamedTuple, Generic[ConfigT]):
 
 
 class Assumptions(NamedTuple):
-    """What is assumed of runs that have not begun, where their design is judged."""
+    """Assumptions on runs that have not begun, for judging their design."""
 
     law: tuple[float, float, float, float, float] | None = None  # E, A, alpha, B, beta
     noise: float = 0.01  # s.d. of a run's log loss: the share of its loss
-    added_flops: float | None = None  # for further runs, which are then proposed
+    added_flops: float | None = None  # for further runs to propose; None: propose none
 
 
 class Designer(NamedTuple, Generic[ConfigT]):
     """How an analysis judges the design of a study before any run of it begins."""
 
-    # (rows of the planned runs with their counted sizes, settings) -> a line each
+    # (rows of the planned runs with their counted sizes, settings) -> the weaknesses of the design,
+    # one per line
     cautions: Callable[[Sequence[Row], ConfigT], list[str]]
-    # (such rows, settings, assumptions) -> lines of text, for lm-lab plan
+    # (the same rows, settings, assumptions) -> lines of text, for lm-lab plan
     describe: Callable[[Sequence[Row], ConfigT, Assumptions], list[str]]
 
 
@@ -54,7 +55,7 @@ class Analysis(NamedTuple, Generic[ConfigT, ResultsT]):
     # (settings, rows of planned runs); raises UserError where they could not be analysed even if
     # all were complete. The launch asks before any begins
     check: Callable[[ConfigT, Sequence[Row]], None] = lambda config, rows: None
-    # None: nothing is held out, or nothing predicted of it
+    # None: it holds nothing out, or predicts nothing
     forecaster: Forecaster[ConfigT] | None = None
-    # None: it has nothing to say of a design
+    # None: it cannot judge a design
     designer: Designer[ConfigT] | None = None

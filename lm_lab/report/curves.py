@@ -1,9 +1,9 @@
-"""Training curves against compute, with the envelope of those places whose decay is equal.
+"""Training curves against compute, with the envelope of their comparable parts.
 
-A loss in the midst of a run whose rate still falls lies above what the same compute gives a run
-that ends there (2203.15556, 2405.18392). The envelope is therefore of those places of the curves
-alone where the rate is the same share of its peak as at the end of the run: the whole of a curve
-at a constant rate, the end alone of one whose rate falls.
+While the learning rate still decays, the loss is higher than that of a run that ends at the same
+compute (2203.15556, 2405.18392). The envelope therefore uses only the parts of a curve where the
+rate is the same share of its peak as at the end of the run: the whole curve at a constant rate,
+only the end if the rate decays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """The records of metrics.jsonl, by run name."""
 
 _BINS = 60
-_SAME_SHARE = 0.02  # of the peak rate: shares this near are one stage of decay
+_SAME_SHARE = 0.02  # of the peak rate: shares this close are the same stage of decay
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def figure(lines: Sequence[Line], curves: Curves, unit: str) -> Figure | None:
 
 
 def budget_lines(runs: Sequence[tuple[str, float]], held_out: float | None) -> list[Line]:
-    """Lines of runs (name, budget in FLOPs), a colour a budget."""
+    """The lines of runs (name, budget in FLOPs), one colour for each budget."""
     colours = style.budget_colours([budget for _, budget in runs if budget != held_out])
     return [
         Line(
@@ -122,10 +122,8 @@ def binned(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 def comparable(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """FLOPs and training loss f64[2 K] where the rate has the share of its peak that it ends with.
-
-    After the peak, that is, so that a warm-up does not count; a run that logged no rate gives its
-    end alone.
+    """FLOPs and training loss f64[2 K] after the warm-up where the rate is the same share of its
+    peak as at the end; only the end for a run that logged no rate.
     """
     flops, loss, rate = _logged(records)
     if not len(flops):
@@ -144,7 +142,7 @@ def envelope(lines: Sequence[np.ndarray]) -> np.ndarray:
     order = np.lexsort((y, x))
     x, y = x[order], np.minimum.accumulate(y[order])
     falls = np.concatenate([[True], np.diff(y) < 0])
-    falls[-1] = True  # the envelope goes on to the most compute of any
+    falls[-1] = True  # the envelope extends to the largest compute of any line
     return np.array([x[falls], y[falls]])
 
 

@@ -1,8 +1,7 @@
-"""What a report says of registered forecasts: whether each came first, and whether it held."""
+"""Registered forecasts in a report: whether each came before the runs, and whether it held."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lm_lab.report import formatting
@@ -19,10 +18,12 @@ HEADER = ("study", "registered", "of", "predicted", "observed", "inside")
 
 @dataclass(frozen=True)
 class Judged:
-    """A registered forecast beside what the held-out runs showed."""
+    """A registered forecast beside the observed number of the held-out runs."""
 
     registered: Registered
-    observed: float | None  # None: they are not complete, or the analysis cannot read it
+    observed: (
+        float | None
+    )  # None: the held-out runs are not complete, or the analysis cannot read it
     doubts: tuple[str, ...]  # reasons why the comparison is not what was registered
 
     @property
@@ -132,7 +133,7 @@ def sections(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[Section]:
 
 
 def table(judged: Sequence[tuple[str, Judged]]) -> Table:
-    """(study, forecast) as rows: what was predicted, and what came."""
+    """The table of (study, forecast): predicted and observed numbers."""
     return Table(HEADER, lines(judged))
 
 
@@ -178,10 +179,3 @@ def coverage(judged: Sequence[Judged]) -> str:
         f"{held} of {len(known)} registered forecasts held: the observed number lies in the "
         f"{shown} interval ({expected:.1f} expected)"
     )
-
-
-def sweeps_below(path: Path) -> list[Path]:
-    """The sweep directories at or right below a path: a sweep, or a folder of sweeps."""
-    if (path / "sweep.json").is_file():
-        return [path]
-    return sorted(file.parent for file in path.glob("*/sweep.json"))

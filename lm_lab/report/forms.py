@@ -1,4 +1,4 @@
-"""The report of a law of scaling/forms: its parameters, what it predicts, what it leaves over."""
+"""The report of a law of scaling/forms: its parameters, predictions and residuals."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def report(fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Repo
 
 
 def figures(fit: FormFit, level: float) -> list[page.Figure]:
-    """What the law predicts, and what it leaves over."""
+    """The figures of the law's predictions and residuals."""
     return [_predictions(fit, level), _residuals(fit)]
 
 
@@ -67,7 +67,7 @@ def draw_predictions(fit: FormFit) -> Figure:
 
 
 def draw_residuals(fit: FormFit) -> Figure:
-    """What the law leaves over against each of its inputs; grey: one residual s.d."""
+    """The residuals of the law against each of its inputs; grey: one residual s.d."""
     figure, panels = style.panels(style.PAGE_INCHES, 2.6, columns=max(2, len(fit.inputs)))
     scale = 100 if fit.relative else 1
     for axes in panels[len(fit.inputs) :]:

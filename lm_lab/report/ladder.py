@@ -17,8 +17,8 @@ Rungs = Mapping[float, Sequence[str]]
 
 
 def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
-    """A figure and a table of the ladders, which says of some why their curves cannot be compared;
-    none where those of no ladder can.
+    """A figure and a table of the ladders, with the reason for those whose curves cannot be
+    compared; nothing if no ladder's can.
     """
     results = {name: collapse(_curves(rungs, sweep)) for name, rungs in ladders.items()}
     found = {name: each for name, each in results.items() if isinstance(each, Collapse)}
@@ -26,8 +26,8 @@ def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
 
 
 def best_runs(rows: Sequence[Row]) -> Rungs:
-    """The runs with the lowest loss at every budget, all seeds of these settings; by the text to
-    choose by, where the sweep has it.
+    """The runs with the lowest loss at every budget, all seeds of these settings; chosen on the
+    selection text, if the sweep has it.
     """
     settings: dict[float, dict[tuple, list[Row]]] = {}
     for row in rows:

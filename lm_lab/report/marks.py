@@ -1,4 +1,4 @@
-"""The numbers that a figure draws, recorded as they are drawn: for its table and for the pointer.
+"""Records the numbers of a figure while they are drawn, for its table and for pointing at points.
 
 A drawing calls `points` and `curve` in place of `axes.plot` for everything that is data. What they
 draw goes into figures/<name>.csv, and the points can be pointed at in the report.
@@ -23,7 +23,7 @@ HEADER = ("panel", "across", "up", "series", "x", "y", "low", "high", "runs", "n
 
 class Hit(NamedTuple):
     """A point that a reader can point at: its place as shares of the figure's width and height from
-    the top left, what it says, and the names of the runs that it is made of.
+    the top left, its text, and the names of its runs.
     """
 
     x: float
@@ -42,7 +42,9 @@ def points(
     runs: Sequence[Sequence[str]] = (),
     **look: Any,
 ) -> None:
-    """Draws points (x, y) and records them as `series`; `words` and `runs` say what each is."""
+    """Draws points (x, y) and records them as `series`; `words` and `runs` are the text and the
+    runs of each point.
+    """
     axes.plot(x, y, **{"linestyle": "none", "marker": "o", **look})
     for place, (across, up) in enumerate(zip(x, y)):
         note = words[place] if words else ""
@@ -153,14 +155,16 @@ def _place(figure: Figure, axes: Axes, mark: style.Mark) -> tuple[float, float] 
 
 
 def _names(figure: Figure, axes: Axes) -> tuple[str, str, str]:
-    """The panel and the quantities across and up; panels may share the names of their figure."""
+    """(the panel's title, the labels of its horizontal and vertical axes); panels may share the
+    labels of their figure.
+    """
     panel = axes.get_title() or str(figure.axes.index(axes) + 1)
     across = axes.get_xlabel() or figure.get_supxlabel()
     return panel, across, axes.get_ylabel() or figure.get_supylabel() or _left(figure, axes)
 
 
 def _left(figure: Figure, axes: Axes) -> str:
-    """The name up of the first panel, which the panels beside it share."""
+    """The label of the vertical axis of the first panel, which the panels beside it share."""
     return figure.axes[0].get_ylabel() if axes is not figure.axes[0] else ""
 
 

@@ -106,7 +106,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class About:
-    """What a reader sees of a run at the points that it is part of: its settings, its command."""
+    """The settings and command of a run, which a reader sees at its points."""
 
     settings: str
     command: str
@@ -128,12 +128,16 @@ def render(
     report: Report,
     folder: Path,
     runs: Mapping[str, About] = MappingProxyType({}),
+    *,
+    kicker: str = "Study report",
+    refresh: float | None = None,
 ) -> str:
     """Renders the page; figures are saved into `folder` and embedded as SVG.
 
-    `runs` says what is shown of the runs that points are made of, by name.
+    `runs` says what is shown of the runs that points are made of, by name. A browser loads the page
+    again after `refresh` seconds.
     """
-    parts = [f'<p class="kicker">Study report</p>\n<h1 dir="auto">{escape(name)}</h1>']
+    parts = [f'<p class="kicker">{escape(kicker)}</p>\n<h1 dir="auto">{escape(name)}</h1>']
     parts.append(f'<p class="question" dir="auto">{escape(question)}</p>')
     parts.append(_answer(report))
     items = "".join(f"<li><b>{escape(value)}</b> {escape(label)}</li>" for label, value in facts)
@@ -147,12 +151,13 @@ def render(
     template = string.Template(
         resources.files("lm_lab.report").joinpath("page.html").read_text(encoding="utf-8")
     )
-    return template.substitute(title=escape(name), body="\n".join(parts))
+    head = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh:g}">'
+    return template.substitute(title=escape(name), head=head, body="\n".join(parts))
 
 
 def remove_stale(path: Path, page: str) -> None:
-    """Removes the figures' files that the report at `path` links to and the new `page` does not;
-    what else lies in the folder is not a report's.
+    """Removes the files of figures that the report at `path` links to and the new `page` does not;
+    other files in the folder stay.
     """
     if path.is_file():
         linked = _LINK.findall(path.read_text(encoding="utf-8", errors="replace"))
@@ -213,7 +218,7 @@ def _block(block: Block, counter: Any, folder: Path) -> str:
 def _figure(figure: Figure, number: int, folder: Path) -> str:
     """The figure as an embedded image, so that the ids of two SVGs cannot clash.
 
-    What can be pointed at lies beside it as data, places being shares of the image.
+    Points to point at are stored beside it as data, their places as shares of the image.
     """
     with style.applied():
         drawing = figure.draw()

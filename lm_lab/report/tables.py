@@ -1,4 +1,4 @@
-"""The report of a law that was fitted to a table from anywhere: that of a study, without runs."""
+"""The report of a law fitted to a table from anywhere: as that of a study, but without runs."""
 
 import dataclasses
 import json
@@ -36,17 +36,17 @@ class Study(stored.Sweep):
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
-        """Of no run."""
+        """{}: a table has no runs."""
         return {}
 
     @cached_property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """Of no run."""
+        """{}: a table has no runs."""
         return {}
 
 
 def rows_of(table: Table) -> list[Row]:
-    """A table's rows as those of a sweep's results: what was set, then what was measured."""
+    """A table's rows in the form of a sweep's results: settings, then measurements."""
     settings = {name: values for name, values in table.settings.items() if name not in MEASURED}
     settings |= {name: table[name].tolist() for name in _CONDITIONS if name in table}
     measured = {_KEYS.get(name, name): table[name].tolist() for name in _OF_A_RUN if name in table}
@@ -67,7 +67,7 @@ def _value(number: float) -> float | None:
 
 
 def source_of(table: Table) -> Source:
-    """What the points of a table are, for figures."""
+    """The source of a table's points, for figures."""
     counted = "; ".join(
         f"{letter}: {table.origins[name]}"
         for letter, name in (("N", "params"), ("D", "tokens"), ("C", "flops"))

@@ -16,7 +16,7 @@ from orbax.checkpoint import v1 as ocp
 
 from lm_lab.types import PyTree, UserError
 
-# Orbax 0.12.8: two calls at once in a process take each other's folders.
+# Orbax 0.12.8: two calls at once in a process mix up their folders.
 _ONE_AT_A_TIME = threading.Lock()
 
 

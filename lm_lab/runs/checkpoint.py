@@ -127,8 +127,8 @@ class Checkpoints:
         return None
 
     def rewind(self, step: int) -> None:
-        """Discards the commits of later steps, so that they never mix with those of a run that goes
-        on from here.
+        """Discards the commits of later steps, so that they never mix with those of a run that
+        resumes at `step`.
 
         `step` is that of a commit, or 0. Damaged commits stay in trash/ until the next start.
         """

@@ -55,8 +55,8 @@ TYPES = {
 
 
 def commit(directory: Path, state: PyTree, record: Record, keep: int) -> None:
-    """Saves host arrays so that the step is there whole, durable and verifiable, or not at all;
-    then discards old steps.
+    """Saves host arrays as a step that is whole, durable and verifiable, or not there at all; then
+    discards old steps.
 
     The only place that makes a checkpoint. The caller holds the lock. Raises UserError naming the
     folder.

@@ -17,7 +17,9 @@ NUMBER = (int, float)
 
 
 class Unreadable(UserError):
-    """A file that does not hold what we write: one line with its path, why, and the remedy."""
+    """A file with content that lm_lab does not write. The message is one line: path, fault and
+    remedy.
+    """
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}; {remedy}")

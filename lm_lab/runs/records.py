@@ -98,7 +98,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 
 
 def _fault(result: Mapping[str, Any]) -> str | None:
-    """Why a result cannot be one that we wrote, None if it can."""
+    """Why a result cannot be one that lm_lab wrote; None if it can."""
     status = result.get("status")
     ended = status in ("complete", "diverged")
     absent = [

@@ -37,6 +37,7 @@ MEASURED = (
     "selection_loss",
     "test_loss",
     "bits_per_byte",
+    "state_bytes",
     "seconds",
     "compile_seconds",
     "runs",
@@ -94,6 +95,13 @@ TYPES: dict[str, type] = {
 def run_directory(directory: Path, name: str) -> Path:
     """Where a sweep keeps the run of that name."""
     return directory / "runs" / name
+
+
+def sweeps_below(path: Path) -> list[Path]:
+    """The sweep directories at or right below a path: a sweep, or a folder of sweeps."""
+    if (path / "sweep.json").is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob("*/sweep.json"))
 
 
 def read_sweep(directory: Path) -> SweepRecord:

@@ -1,7 +1,7 @@
 """Configs that earlier releases stored, read as those of this one.
 
-config.json and sweep.json say "version": 2; what says none is of version 1. Two tables tell what
-became of its keys, and all else here follows from them.
+config.json and sweep.json say "version": 2; a file without it is of version 1. Two tables map the
+keys of version 1, and all else here follows from them.
 """
 
 from collections.abc import Mapping
@@ -108,7 +108,7 @@ COMMON = (
     "holdout_fraction",
     "split",
     "isolate_documents",
-)  # keys of version 1's data section that are those of no source and no tokenizer
+)  # keys of version 1's data section that belong to neither source nor tokenizer
 
 
 def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
 
 
 def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json holds of the values."""
+    """The values as config.json stores them, with the version."""
     return {KEY: VERSION, **values}
 
 
@@ -160,7 +160,7 @@ def refuse_old(flat: Mapping[str, Any]) -> None:
 def _version(values: Mapping[str, Any], file: Any) -> int:
     version = values.get(KEY, 1)
     if not isinstance(version, int):
-        return 1  # a file of others, which is refused where it is read
+        return 1  # not a file of lm_lab: refused where it is read
     if version > VERSION:
         raise UserError(
             f"{file}: version {version!r} is of a later release of lm_lab; read it with that one"
@@ -171,7 +171,7 @@ def _version(values: Mapping[str, Any], file: Any) -> int:
 def _from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with the keys of this version; those that have them already stay as they are."""
     flat = {f"{section}.{key}": value for section, key, value in _leaves(values)}
-    outside = "." in str(flat.get("model.family", ""))  # its keys are its own affair
+    outside = "." in str(flat.get("model.family", ""))  # an outside family's keys are not renamed
     moved = {}
     for key, value in flat.items():
         old = not isinstance(value, Mapping) and not (outside and key.startswith("model."))
@@ -187,7 +187,7 @@ def _leaves(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _of_outside_data(key: str, flat: Mapping[str, Any]) -> str:
-    """The place of a setting of a source or a tokenizer of an outside package."""
+    """The key of version 2 for a setting of an outside package's source or tokenizer."""
     section, _, name = key.partition(".")
     if section != "data" or "." in name or name in COMMON:
         return key
@@ -196,7 +196,7 @@ def _of_outside_data(key: str, flat: Mapping[str, Any]) -> str:
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections of sections."""
+    """The nested sections of values by dotted key."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
@@ -220,7 +220,9 @@ def _without_unread(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(node: Any) -> Any:
-    """A sweep's analysis, in which keys of configs stand anywhere."""
+    """The analysis section of a sweep, with the keys of configs in it renamed wherever they
+    stand.
+    """
     if isinstance(node, Mapping):
         return {new_key(key): _renamed(each) for key, each in node.items()}
     if isinstance(node, list):

@@ -92,7 +92,7 @@ def analyse_isoflop(
 
 
 class _Part(NamedTuple, Generic[T]):
-    """A part of the analysis, with what is to be said of it."""
+    """A part of the analysis, with its refusals and cautions."""
 
     value: T
     refusals: Sequence[Refusal] = ()
@@ -100,8 +100,8 @@ class _Part(NamedTuple, Generic[T]):
 
 
 class _Fits(NamedTuple):
-    """What is fitted to the cells seen: the surface with its resamples f64[R 5] (none without a
-    surface), the valleys of the `typical` cells, those not rejected by their own, and the laws.
+    """The fits to the cells seen: the surface with its resamples f64[R 5] (none without a surface),
+    the valleys of the `typical` cells (those that their own valley does not reject), and the laws.
     """
 
     surface: SurfaceFit | None
@@ -121,7 +121,7 @@ def _chosen(comparisons: Sequence[HeldOut], predictor: Predictor) -> HeldOut | N
 
 
 def _parted(results: Sequence[T | Refusal]) -> tuple[list[T], list[Refusal]]:
-    """The results, and the refusals among them."""
+    """(the results without refusals, the refusals)."""
     refusals = [result for result in results if isinstance(result, Refusal)]
     return [result for result in results if not isinstance(result, Refusal)], refusals
 
@@ -138,11 +138,13 @@ class _Study:
     seed: int
 
     def rng(self, stream: int) -> np.random.Generator:
-        """A generator of its own for each use, so that none depends on whether another ran."""
+        """A random generator for each use, so that no result depends on which others were
+        computed.
+        """
         return np.random.default_rng([self.seed, stream])
 
     def is_seen(self, points: Points) -> Array:
-        """Which points the fits may see: those below the held-out budget."""
+        """Mask of the points that the fits may see: those below the held-out budget."""
         limit = np.inf if self.held_out_budget is None else self.held_out_budget
         return points.budget * (1 + budgets.TOLERANCE) < limit
 
@@ -164,7 +166,7 @@ class _Study:
         return _Part(drawn, (), cautions)
 
     def fit_valleys(self) -> _Part[tuple[Points, Valleys]]:
-        """The cells that their own valleys do not reject, of those seen, and the valleys."""
+        """(the seen cells that their own valleys do not reject, the valleys)."""
         out = np.zeros(len(self.cells), bool)
         out[self.is_seen(self.cells)] = valley_outliers(self.seen)
         typical = self.cells.where(~out)
@@ -194,7 +196,7 @@ class _Study:
         return _Part(good, refusals)
 
     def frontiers(self, fits: _Fits) -> _Part[list[Frontier]]:
-        """Approach 2's and approach 3's, where an answer follows from the fit."""
+        """The frontiers of approaches 2 and 3; none where a fit gives no sensible answer."""
         if not len(self.cells):
             return _Part([])
         if self.units.refusal is not None:
@@ -247,7 +249,7 @@ class _Study:
         return [Caution("optimum outside the data", "approach 3", message)]
 
     def variants(self, fits: _Fits) -> list[Variant]:
-        """Approach 2's and approach 3's answers under other choices."""
+        """The answers of approaches 2 and 3 under other choices of the analysis."""
         found = valley_variants(self.seen, fits.typical.where(self.is_seen(fits.typical)))
         if fits.surface is not None:
             found += surface_variants(self.seen, fits.surface, self.cost)

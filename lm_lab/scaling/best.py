@@ -1,4 +1,6 @@
-"""The best of each (N, D) cell over the peak rate and whatever else was swept, never the seed."""
+"""The best settings of each (N, D) cell: over peak rate and other swept settings, but not over
+seeds.
+"""
 
 from dataclasses import dataclass, fields, replace
 
@@ -30,14 +32,14 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
 
     At a fixed budget N decides D, so this is the best of each (N, D). `rate` is the optimum between
     the rates tried (rates.py), `loss` that at this optimum, and `settings` name the best; `runs`
-    and `loss_sd` are of the seeds of the best rate tried. What diverged with any seed is
-    never the best, but counts as part of the grid. Cautions: every run of a cell diverged; the best
-    rate or setting is at the edge of a grid of three or more; of grids of two rates the same side
-    wins in every cell (some edge always wins); no cell has two rates, so the rate was not tuned.
+    and `loss_sd` are of the seeds of the best rate tried. Settings that diverged with any seed are
+    never the best, but count as part of the grid. Cautions: every run of a cell diverged; the best
+    rate or setting is at the edge of a grid of three or more; in grids of two rates, where an edge
+    always wins, the same side wins in every cell; no cell has two rates, so the rate was not tuned.
     """
     grids, cautions = [], []
     keys = zip(points.budget.tolist(), points.params.tolist())
-    # text, for a rate that is not known is NaN, which differs from itself
+    # as text, because an unknown rate is NaN, which differs from itself
     settings = zip(map(repr, points.settings), map(repr, points.rate.tolist()))
     for key, groups in sorted(by_setting(zip(keys, settings)).items()):
         grid = _tune([points.where(rows) for rows in groups.values()], *key)

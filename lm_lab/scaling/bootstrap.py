@@ -25,7 +25,7 @@ def resample(strata: Array, resamples: int, rng: np.random.Generator) -> Array:
 def estimate(value: float, resampled: Array | None, level: float) -> Estimate:
     """The value with the percentile interval of its resampled values [R].
 
-    NaN marks a refused resample, which does not count; without any value there is no interval.
+    NaN marks a refused resample, which is left out; if all are refused there is no interval.
     """
     if resampled is None or np.isnan(resampled).all():
         return Estimate(float(value))

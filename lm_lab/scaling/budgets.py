@@ -1,4 +1,4 @@
-"""Compute budgets that agree but for rounding: runs of one valley."""
+"""Joins compute budgets that differ by rounding alone: their runs belong to one valley."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ TOLERANCE = 0.02
 figures differ by so much. It moves a loss by under 0.3 %, as the loss falls no faster than
 C^-0.15.
 """
-ROUNDING = 1e-12  # a smaller difference is that of floating point, and not worth a word
-APART = 5  # such a group is that many tolerances from its neighbours, or it is no budget
+ROUNDING = 1e-12  # smaller relative differences are floating point, and joined without a caution
+APART = 5  # a group of joined budgets must be this many tolerances from its neighbours
 
 
 def joined_budgets(budget: Array) -> tuple[Array, tuple[Caution, ...]]:

@@ -1,4 +1,4 @@
-"""Refuses tables that cannot mean what they say: negative sizes, tokens in billions."""
+"""Refuses tables with impossible values: negative sizes, tokens in billions."""
 
 import ast
 import math
@@ -34,7 +34,7 @@ _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions", 1e12: "trillions"}
 
 
 def check_values(columns: Mapping[str, Array], names: Sequence[str], where: str) -> None:
-    """Raises UserError for a number that is no such quantity, and names its row."""
+    """Raises UserError for a number that its column cannot have, and names its row."""
     for name, values in columns.items():
         wrong, words = np.isinf(values) & (name != "loss"), "must be finite"
         if name in _POSITIVE:
@@ -103,7 +103,7 @@ def is_text(cells: Sequence[Any]) -> bool:
 
 
 def literal(cell: Any) -> Any:
-    """A cell as a number where its text is one, so that settings sort by size."""
+    """A cell as a number if its text is one, so that settings sort by size."""
     try:
         return ast.literal_eval(cell) if isinstance(cell, str) else cell
     except (ValueError, SyntaxError):

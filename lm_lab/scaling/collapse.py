@@ -1,10 +1,10 @@
 """Whether the training curves of a ladder are one curve, once each is normalised (2507.02119).
 
-Models that are scaled well, each trained for its own compute, have the same curve of
-(L(x) - E) / (L(1) - E) against x, the share of the run that is done: a model that learns too fast
-or too slowly for its size, by a rate, a warm-up or a length that was not scaled along, has another
-one. How far the normalised curves lie apart is compared with how far seeds alone put the curves of
-one model apart.
+Models that are scaled well, each trained for its own compute, have the same curve of (L(x) - E) /
+(L(1) - E) against x, the share of the run that is done: a model that learns too fast or too slowly
+for its size, by a rate, a warm-up or a length that was not scaled along, has a different one. The
+spread of the normalised curves is compared with the spread that seeds alone cause between curves of
+one model.
 """
 
 import math
@@ -53,7 +53,9 @@ class Collapse:
 
     @property
     def collapsed(self) -> bool | None:
-        """Whether the curves are no farther apart than seeds; None: there is no noise to tell."""
+        """Whether the curves are no farther apart than seeds alone would put them; None: the noise
+        is unknown.
+        """
         return None if self.floor is None else self.residual <= self.floor
 
 
@@ -121,7 +123,7 @@ def _by_rung(values: Array, place: Array) -> Array:
 
 
 def _apart(binned: Array, place: Array, offset: float) -> float:
-    """How far the rungs' normalised curves lie apart, as a share of how far they fall."""
+    """The spread of the rungs' normalised curves, as a share of their fall."""
     means = _by_rung(_normalised(binned, offset), place)
     return _root_mean_square(means.std(0)) / max(_root_mean_square(means.mean(0) - 1), 1e-12)
 

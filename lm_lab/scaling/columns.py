@@ -84,7 +84,7 @@ class Choice:
     unit: str = ""
 
     def words(self) -> str:
-        """Where it came from, as "column 'N (B)', times 1e+09"."""
+        """The origin of the column, as "column 'N (B)', times 1e+09"."""
         if self.unit and self.factor == 1:
             return f"column {self.source!r}, {self.unit}"
         times = f", in {self.unit}: times {self.factor:.6g}" if self.factor != 1 else ""
@@ -94,7 +94,7 @@ class Choice:
 def choose(
     columns: Sequence[str], chosen: Mapping[str, str], texts: Collection[str], where: str
 ) -> dict[str, Choice]:
-    """Which column of a table is which standard one: those of `chosen` (standard name to column, or
+    """The column of a table for each standard one: those of `chosen` (standard name to column, or
     "column:unit"), the others by their names, unless they are of `texts`, which hold no number.
 
     Raises UserError, which begins with `where`, for a name of `chosen` that is no standard one, a

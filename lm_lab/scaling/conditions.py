@@ -1,4 +1,4 @@
-"""A table for a law of another form: one row for each condition that the law tells apart."""
+"""A table for a law of another form: one row for each combination of the law's inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,10 +19,10 @@ _HIGHER = ("accuracy",)  # targets of which more is better
 def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -> Table:
     """The best setting of each size, data, compute and value of `inputs`: the mean of its seeds.
 
-    What differs between rows of the same inputs, other than the seed, is a setting: of the settings
-    the best mean is kept, and a caution says how many there were. The column "runs" has the seeds
-    of each row. Rows whose target is infinite (diverged) are never the best. Raises UserError for
-    two rows that differ in nothing, not even the seed.
+    Columns other than the seed that differ between rows of the same inputs are settings: the
+    settings of the best mean are kept, and a caution says how many there were. The column "runs"
+    has the seeds of each row. Rows whose target is infinite (diverged) are never the best. Raises
+    UserError for two rows that differ in nothing, not even the seed.
     """
     keys = [name for name in dict.fromkeys((*_SIZES, *inputs)) if name in table]
     columns = [name for name in _TUNED if name in table and name not in (*keys, target)]

@@ -1,7 +1,7 @@
-"""What a file of lm_lab/scaling/forms exports: a law that is fitted to the columns of any table.
+"""The contract of a file of lm_lab/scaling/forms: a law that is fitted to the columns of any table.
 
 A law reads columns by their standard names (columns.MEANINGS), predicts one of them, and gives its
-parameters with intervals. What the data cannot answer is a Refusal, never an exception.
+parameters with intervals. If the data cannot answer, the result is a Refusal, never an exception.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,9 +74,9 @@ class Form(NamedTuple):
     source: str  # "arXiv:" and its id
     target: str  # the column that it predicts
     needs: tuple[str, ...]  # columns that must be there, the target too
-    # (columns, level of the intervals, resamples, seed) -> the fit, or why there is none. Columns
-    # that the law does not know are ignored
+    # (columns, level of the intervals, resamples, seed) -> the fit, or the reason for a refusal.
+    # Columns that the law does not know are ignored
     fit: Callable[[Columns, float, int, int], FormFit | Refusal]
     # (fit, columns of its inputs [m], level) -> target, lower and upper end [m] each
     predict: Callable[[FormFit, Columns, float], tuple[Array, Array, Array]]
-    optional: tuple[str, ...] = ("runs",)  # columns that are read where they are there
+    optional: tuple[str, ...] = ("runs",)  # columns that are read if the table has them

@@ -51,8 +51,8 @@ class Law:
 
 @dataclass(frozen=True)
 class Design:
-    """Cells to run, as float64 arrays [n]: N, D, C and the budget; `seeds` runs average to one
-    observation of a cell, each at `rates` peak rates, of which the best counts.
+    """Cells to run, as float64 arrays [n]: N, D, C and the budget. A cell is run with `seeds`
+    seeds, which are averaged, at `rates` peak rates, of which the best is taken.
     """
 
     params: Array
@@ -84,7 +84,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a design can be expected to tell.
+    """The condition and the intervals to expect of a design.
 
     `condition` is the condition number of the column-scaled Jacobian in centred coordinates, as
     approach 3 reports it. Widths are those of intervals at `level`: of a, and of the lowest loss of
@@ -101,8 +101,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Cells to add, and the width of the interval of a before, after, and if the same FLOPs
-    repeated the design with further seeds instead.
+    """Cells to add, and the width of the interval of the exponent a: before, after, and if the same
+    FLOPs went into further seeds of the design.
     """
 
     cells: Design
@@ -115,7 +115,7 @@ def reference_law(design: Design, cost: Cost, exponents: tuple[float, float] = C
     """The law of these exponents whose valley at the design's middle budget has its bottom at the
     middle of the sizes there, with a loss of 1, half of it irreducible.
 
-    So a design is judged by the exponents it asks for, whatever its unit of loss and of size.
+    So the judgement depends on the exponents, and not on the units of loss and size.
     """
     alpha, beta = exponents
     budgets = np.unique(design.budget)
@@ -161,10 +161,10 @@ def propose(
 ) -> Proposal:
     """The cells that narrow the interval of a most for `flops` more, at most `most` of them.
 
-    Chosen one by one (a greedy c-optimal design), by what a cell tells and by what it tells a FLOP;
-    the better of the two. Candidates lie on a grid of budgets up to `largest_budget` and of sizes
-    within x8 about the optimum of the law, the window in which a valley is a parabola; each is used
-    once, with one seed at as many rates as the design has.
+    Cells are chosen one by one (a greedy c-optimal design), once by their information and once by
+    their information per FLOP; the better result is taken. Candidates lie on a grid of budgets up
+    to `largest_budget` and of sizes within x8 about the optimum of the law, the window in which a
+    valley is a parabola; each is used once, with one seed at as many rates as the design has.
     """
     grid = candidates(design, law, cost, largest_budget)
     affordable = grid.where(grid.flops * grid.rates <= flops)
@@ -194,20 +194,23 @@ def candidates(design: Design, law: Law, cost: Cost, largest_budget: float) -> D
 def _greedy(
     design: Design, grid: Design, law: Law, flops: float, most: int, by_cost: bool
 ) -> Design:
-    """Adds the cell that lowers the variance of a most (a FLOP), while any can be paid."""
+    """Adds the cell that lowers the variance of a most (with `by_cost`: per FLOP), while the FLOPs
+    suffice for one.
+    """
     centre = _centre(design)
     slope, prices = _exponent_gradient(law), grid.flops * grid.rates
     gradient = _gradient(law, grid.params, grid.tokens, centre)
     own = _gradient(law, design.params, design.tokens, centre)
     information = (own * design.seeds[:, None]).T @ own
-    # what no cell tells yet: a ridge far below what one cell tells, so that the first gains count
+    # a ridge far below the information of one cell, so that directions without information can be
+    # inverted
     information += 1e-9 * np.diag(np.maximum(np.diag(information), 1e-12))
     left, chosen = flops, []
     free = np.ones(len(grid), bool)
     while len(chosen) < most and (free & (prices <= left)).any():
         inverse = np.linalg.inv(information)
-        told = gradient @ inverse
-        gain = (told @ slope) ** 2 / (1 + np.sum(told * gradient, -1))
+        leverage = gradient @ inverse
+        gain = (leverage @ slope) ** 2 / (1 + np.sum(leverage * gradient, -1))
         score = np.where(free & (prices <= left), gain / (prices if by_cost else 1.0), -1.0)
         best = int(np.argmax(score))
         information += np.outer(gradient[best], gradient[best])
@@ -235,7 +238,9 @@ def _exponent_gradient(law: Law) -> Array:
 
 
 def _covariance(design: Design, law: Law, noise: float, centre: Array) -> Array | None:
-    """Covariance [5 5] of the fitted theta; None where the design leaves a direction open."""
+    """Covariance [5 5] of the fitted theta; None where the design does not determine all
+    parameters.
+    """
     gradient = _gradient(law, design.params, design.tokens, centre)
     weighted = gradient * np.sqrt(design.seeds)[:, None] / noise
     lengths = np.linalg.norm(weighted, axis=0)
@@ -262,7 +267,9 @@ def _quantile(level: float) -> float:
 def _prediction_width(
     held_out: Design, law: Law, noise: float, level: float, covariance: Array, centre: Array
 ) -> float:
-    """Of the lowest log loss of the held-out cells: the law's uncertainty and the runs' noise."""
+    """The width of the interval of the held-out cells' lowest log loss: the law's uncertainty and
+    the runs' noise.
+    """
     rng = np.random.default_rng(0)
     gradient = _gradient(law, held_out.params, held_out.tokens, centre)
     errors = rng.multivariate_normal(np.zeros(5), covariance, DRAWS) @ gradient.T

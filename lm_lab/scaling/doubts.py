@@ -1,4 +1,4 @@
-"""Reasons to doubt approach 2, and the points that a rule names."""
+"""Cautions about approach 2, and about outlying points."""
 
 import numpy as np
 from scipy import stats
@@ -13,7 +13,9 @@ UNLIKELY = 0.01  # below this probability under the null a test speaks
 
 
 def outlier_cautions(points: Points, out: Array, rule: str) -> list[Caution]:
-    """A caution for each point marked in `out` [n] by the rule of the valley or of the surface."""
+    """A caution for each outlier, marked in `out` [n] by the rule of the valley or of the
+    surface.
+    """
     what = {
         "valley": "its own valley rejects its loss {loss:.4g}: left out of it (approach 2); the "
         "variants show the answer with it",
@@ -31,7 +33,9 @@ def outlier_cautions(points: Points, out: Array, rule: str) -> list[Caution]:
 
 
 def valley_cautions(valleys: Valleys, seen: Points) -> list[Caution]:
-    """What makes the valleys' intervals doubtful; `seen` are the points that told the noise."""
+    """Reasons to doubt the valleys' intervals; `seen` are the points from which the noise was
+    estimated.
+    """
     found = [*_unresolved(valleys), *_wide(valleys), *_shape(seen), *_misfit(seen)]
     if valleys.good() and valleys.noise is None:
         message = "three sizes a budget and one seed leave no noise to see: no intervals"

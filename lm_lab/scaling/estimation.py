@@ -2,10 +2,11 @@
 
 The fit is an M-estimate. All starts are scored at once; the best are minimised by near-L1 Huber
 losses, which give the scale s of the noise from the residuals that the parameters did not absorb;
-from there a Huber loss with the threshold 2 s ends it (99 % of least squares' efficiency on
-Gaussian noise, yet no point pulls without bound). Intervals come from simulated tables, fitted
-again: the law with Gaussian noise of the M-estimate's own variance, itself drawn by its chi-square
-distribution. So they are Student's in a linear law, and hold for five points as for fifty.
+then a Huber loss with the threshold 2 s gives the final fit (99 % of least squares' efficiency on
+Gaussian noise, while the influence of any point is bounded). Intervals come from simulated tables,
+fitted again: the law with Gaussian noise of the M-estimate's own variance, itself drawn by its
+chi-square distribution. So they are Student's in a linear law, and hold for five points as for
+fifty.
 
 A table's column "runs" (seeds that a row is the mean of) is its weight.
 """
@@ -43,8 +44,8 @@ class Curve(NamedTuple):
     low: tuple[float, ...]
     high: tuple[float, ...]
     relative: bool = True  # whether the noise is in log(target)
-    # the column whose centre a column shares, or itself: a centre of 0, where ratios of columns or
-    # their own size matter
+    # column -> the column whose centre it shares (where ratios of columns matter), or itself for a
+    # centre of 0 (where its absolute size matters)
     centres: Mapping[str, str] = MappingProxyType({})
 
 
@@ -135,7 +136,8 @@ def robust_fit(data: Data) -> tuple[Array, float]:
     ends, value = descend(model, data.scaled, data.weight, near, NEAR_L1)
     theta = ends[np.argmin(value)]
     residual = data.scaled - model.predict(theta[None])[0]
-    # a nearly L1 fit passes through as many points as it has parameters: they say nothing of noise
+    # a nearly L1 fit passes through as many points as it has parameters; their residuals say
+    # nothing about noise
     sizes = np.sort(np.abs(residual) * np.sqrt(data.weight))[len(theta) :]
     threshold = max(EFFICIENT * float(np.median(sizes)) / 0.6745, 1e-12)
     ends, _ = descend(model, data.scaled, data.weight, theta[None], threshold)

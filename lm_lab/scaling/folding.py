@@ -1,4 +1,6 @@
-"""Many refusals or cautions of one kind as one: 240 budgets of one run each need no 240 lines."""
+"""Joins many refusals or cautions of one kind: 240 budgets of one run each need not take 240
+lines.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,21 +8,21 @@ from typing import TypeVar
 
 from lm_lab.scaling.records import Caution, Refusal
 
-MOST = 8  # of a kind that are told one by one
+MOST = 8  # of a kind that are listed one by one
 NoteT = TypeVar("NoteT", Refusal, Caution)
 
 
 def folded(notes: Sequence[NoteT]) -> tuple[NoteT, ...]:
-    """The notes, in order; where there are more than MOST of a kind, the first of them alone, which
-    says how many more there are.
+    """The notes, in order; of a kind with more than MOST, only the first is kept, and it says how
+    many more there are.
     """
     kinds = [note.kind for note in notes]
-    told: list[NoteT] = []
+    kept: list[NoteT] = []
     for kind in dict.fromkeys(kinds):
         first, *others = [note for note in notes if note.kind == kind]
         if len(others) < MOST:
-            told += [first, *others]
+            kept += [first, *others]
             continue
         message = f"{first.message} (and {len(others)} more of this kind, to {others[-1].where})"
-        told.append(replace(first, message=message))
-    return tuple(told)
+        kept.append(replace(first, message=message))
+    return tuple(kept)

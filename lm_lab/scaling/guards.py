@@ -1,4 +1,4 @@
-"""Answers that are not given: the fit is there, and what follows from it is nonsense."""
+"""Refusals of answers that a fit cannot support, although the fit itself exists."""
 
 import numpy as np
 

@@ -137,8 +137,8 @@ def predict_optimum(
 ) -> Estimate:
     """Predicts the vertex of a valley from draws [R] of a law and the draws [R] of that vertex.
 
-    Both are positive; the interval holds the law's uncertainty and that of the valley itself, which
-    is what the prediction will be compared with.
+    Both are positive. The interval includes the law's uncertainty and that of the valley's own
+    vertex, with which the prediction will be compared.
     """
     if drawn is None or vertex is None:
         return Estimate(value)

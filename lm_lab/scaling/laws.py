@@ -11,7 +11,9 @@ from lm_lab.scaling.valleys import ValleyFit
 
 Array = np.ndarray
 Quantity = Literal["params", "tokens", "loss"]
-SATURATING_BUDGETS = 4  # offset, coefficient and exponent use up three; the fourth shows a misfit
+SATURATING_BUDGETS = (
+    4  # three determine offset, coefficient and exponent; the fourth shows a misfit
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the seeds of a cell tell of the noise of a run."""
+"""The noise of a run, estimated from the seeds of cells."""
 
 import numpy as np
 
@@ -6,7 +6,8 @@ from lm_lab.scaling.points import Points
 
 
 def seed_squares(points: Points) -> tuple[float, int]:
-    """The sum of squares about the cells' means, relative to the lowest loss, and its freedom.
+    """(the sum of squares about the cells' means, relative to the lowest loss, its degrees of
+    freedom).
 
     Cells of one seed add nothing.
     """

@@ -20,8 +20,8 @@ def six_n(params: Array) -> Array:
 class MeasuredCost:
     """FLOPs per token as counted in the runs: log(C / D) as a polynomial in log N.
 
-    Beyond the data it goes on as a straight line. Small models are far from C / D = 6N, because
-    attention and embeddings do not grow as N does.
+    Beyond the data it is extrapolated as a straight line. Small models are far from C / D = 6N,
+    because attention and embeddings do not grow as N does.
     """
 
     polynomial: np.polynomial.Polynomial
@@ -36,7 +36,7 @@ class MeasuredCost:
         x, y = np.log(params), np.log(flops / tokens)
         degree = min(2, len(np.unique(x)) - 1)
         domain = [x.min() - 1, x.max() + 1]
-        slope = y - x - np.median(y - x)  # C / (N D) hardly varies: what is far off it is odd
+        slope = y - x - np.median(y - x)  # C / (N D) hardly varies: cells far off it get no weight
         weight = _tukey(slope, np.log(2.0))
         fit = np.polynomial.Polynomial.fit
         fitted = fit(x, y, degree, domain=domain, w=np.sqrt(weight))

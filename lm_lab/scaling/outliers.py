@@ -1,8 +1,8 @@
-"""Points that do not belong: by the valley that they stand in, and by the surface.
+"""Outliers: by the valley of their budget, and by the surface.
 
 Each rule judges a point by a fit without it, and allows for the number of points that are judged:
-of clean Gaussian tables, about one in forty has a point that a rule names (SHARE). Approach 2 loses
-a point only to the rule of its own valley, so that it stays a check on approach 3.
+of clean Gaussian tables, about one in forty has a point that a rule names (SHARE). Approach 2 drops
+a point only by the rule of its own valley, so that it stays an independent check on approach 3.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from lm_lab.scaling.valleys import studentised
 
 Array = np.ndarray
 SHARE = 0.025
-LARGEST_SHARE = 0.15  # of the points: with more of them off, the fit is at fault
+LARGEST_SHARE = 0.15  # of the points: if more are outliers, the fit is at fault
 
 
 def valley_outliers(points: Points) -> Array:
@@ -41,7 +41,7 @@ def surface_outliers(fit: SurfaceFit) -> Array:
     """Mask [n] of the points far off the surface, by a scale that no outlier moves.
 
     A near-L1 fit of five parameters passes through about five points, whose residuals of 0 say
-    nothing of the noise: the scale is the median |residual| of the others. The limit is that of
+    nothing about the noise: the scale is the median |residual| of the others. The limit is that of
     Student's t at SHARE / n, with a third of the degrees of freedom: a median tells about a third
     as much of the noise as a mean square.
     """

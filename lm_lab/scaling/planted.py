@@ -1,7 +1,8 @@
-"""Tables on which every law of scaling/forms is planted: true parameters, designs and noise.
+"""Simulated tables with a known truth for every law of scaling/forms: true parameters, designs and
+noise.
 
-They calibrate the fits (tools/calibrate.py, and the tests). The formulas are written anew, as the
-papers have them, so that a fit is held against something that it does not share.
+They calibrate the fits (tools/calibrate.py, and the tests). The formulas are written a second time,
+as in the papers, so that fits are compared with independent code.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +24,8 @@ class Planted(NamedTuple):
     name: str = "loss"  # of that column
 
     def table(self, noise: float, seed: int, outliers: int = 0) -> dict[str, Array]:
-        """The columns with the measured one. Outliers, the first of a random order, lie 15 s.d.
-        higher.
+        """The columns with a simulated measured column. A number of random rows, `outliers`, are 15
+        s.d. higher.
         """
         rng, value = np.random.default_rng(seed), self.measured(**self.columns)
         error = noise * rng.standard_normal(len(value))

@@ -1,4 +1,4 @@
-"""Finished runs as arrays, and the best of each (N, D) cell over all that was swept but the seed.
+"""Finished runs as arrays.
 
 Every run that is left out is named in a caution. A diverged run stays, with an infinite loss, so
 that its settings count as tried.
@@ -59,7 +59,7 @@ class Points:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The settings of each in words, as "train.batch_size=64"; "" where there are none."""
+        """The settings of each point as text, "train.batch_size=64"; "" where there are none."""
         return tuple(words(setting) for setting in self.settings)
 
     def where(self, chosen: Array) -> "Points":
@@ -139,7 +139,9 @@ def make_points(
 
 
 def _choice(choice: Sequence[float] | None, loss: Array) -> Array:
-    """The loss of every run is on the text to choose by, or that of every run is not."""
+    """The losses by which the best is chosen: all on the selection text, or all the losses
+    themselves.
+    """
     given = loss if choice is None else np.asarray(choice, np.float64)
     return (
         loss if np.isnan(given[np.isfinite(loss)]).any() else np.where(loss < np.inf, given, loss)
@@ -164,8 +166,8 @@ def _varying(columns: Mapping[str, Sequence[Any]], budget: Array, params: Array)
 
 
 def _check_distinct(points: Points, names: Sequence[str] | None) -> None:
-    """Raises UserError for two runs of one cell, rate, setting and seed: neither is a seed of its
-    own, so their mean would be no mean over seeds.
+    """Raises UserError for two runs of one cell, rate, setting and seed: they cannot be two seeds,
+    so their mean would not be a mean over seeds.
     """
     seen: dict[tuple[str, ...], int] = {}
     for i in range(len(points)):

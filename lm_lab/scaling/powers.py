@@ -1,4 +1,4 @@
-"""Curves that are powers and sums of powers: what many laws of scaling/forms are made of."""
+"""Curves that are powers and sums of powers, for many laws of scaling/forms."""
 
 from collections.abc import Mapping
 from itertools import product

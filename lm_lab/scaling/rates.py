@@ -1,8 +1,7 @@
 """The value of a setting (a peak rate, a batch) of lowest loss between those tried.
 
-It is the vertex of a parabola in the setting's logarithm. The best of a coarse grid is off by up to
-half a step of it, by a part of its own for every size; that part would stand in the valleys as
-noise.
+It is the vertex of a parabola in the setting's logarithm. The best value of a coarse grid is off by
+up to half a step, differently for every size, which would be noise in the valleys.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The runs of a cell by what they were set to: those of one setting differ in their seed alone."""
+"""Groups the runs of a cell by their settings: runs of one group differ in their seed alone."""
 
 from collections.abc import Hashable, Iterable
 from typing import TypeVar

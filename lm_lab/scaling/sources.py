@@ -56,7 +56,7 @@ def _of_python(source: Source) -> Columns:
     if isinstance(source, Mapping):
         return {str(name): list(values) for name, values in source.items()}
     for package, (kind, names, convert) in _FRAMES.items():
-        module = sys.modules.get(package)  # who made a frame has imported its package
+        module = sys.modules.get(package)  # whoever made a data frame has imported its package
         if isinstance(module, ModuleType) and isinstance(source, vars(module)[kind]):
             _check_names(names(source), "table")
             return {str(name): list(values) for name, values in convert(source).items()}

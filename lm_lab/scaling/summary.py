@@ -1,4 +1,4 @@
-"""Fits turned into records: the points with their residuals, and the surface."""
+"""Turns fits into records: the points with their residuals, and the surface."""
 
 import numpy as np
 

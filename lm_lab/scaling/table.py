@@ -148,7 +148,7 @@ def _number(cell: Any, counts: bool, where: str) -> float:
 
 
 def _complete(read: dict[str, Array], origins: dict[str, str]) -> None:
-    """Adds what follows from other columns, by the convention that `origins` names."""
+    """Adds columns that follow from others, by the convention that `origins` names."""
 
     def add(name: str, values: Array, words: str) -> None:
         if name not in read:
@@ -189,8 +189,8 @@ def _settings(rest: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
 
 
 def _with_status(table: Table, source: Mapping[str, Sequence[Any]]) -> Table:
-    """A column "status", as of a sweep: what diverged has an infinite loss, and what is not
-    complete has none.
+    """A column "status", as of a sweep: a diverged run has an infinite loss, and an incomplete one
+    has none.
     """
     if "status" not in source or "loss" not in table:
         return table
@@ -201,7 +201,7 @@ def _with_status(table: Table, source: Mapping[str, Sequence[Any]]) -> Table:
 
 
 def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
-    """The rows that have all that is needed. Raises UserError for values that cannot be."""
+    """The rows that have all needed columns. Raises UserError for impossible values."""
     present = np.ones(table.rows, bool)
     for name in needed:
         present &= ~np.isnan(table[name])

@@ -1,4 +1,5 @@
-"""Whether a table's sizes, tokens and compute agree: C is 2 to 20 times N D in every convention.
+"""Checks that a table's sizes, tokens and compute agree: C is 2 to 20 times N D in every
+convention.
 
 Judged before any fit and by N, D and C alone, never by the loss.
 """
@@ -13,13 +14,15 @@ from lm_lab.scaling.records import Caution, Refusal
 
 Array = np.ndarray
 USUAL = (2.0, 20.0)  # C / (N D): 6 for matrix products, more with attention or an uncounted head
-JUMP = 5.0  # a factor off the other cells' trend that no convention of counting explains
+JUMP = 5.0  # a factor off the trend of the other cells that no convention of counting explains
 POSSIBLE = (0.06, 6000.0)  # beyond: a column is in another unit
 
 
 @dataclass(frozen=True)
 class UnitCheck:
-    """Cells to leave out of every fit (mask [n]), the cautions, and why no answer is given."""
+    """Cells to leave out of every fit (mask [n]), the cautions, and the reason to refuse all
+    answers.
+    """
 
     odd: Array
     cautions: tuple[Caution, ...]

@@ -41,7 +41,9 @@ class ValleyFit:
 
 @dataclass(frozen=True)
 class Valleys:
-    """The valleys of all budgets, smallest first, refusals among them, and what they share."""
+    """The valleys of all budgets, smallest first, refusals among them, and the skew and noise that
+    they share.
+    """
 
     fits: tuple[ValleyFit | Refusal, ...]
     noise: Noise | None
@@ -122,7 +124,7 @@ class _Cut:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the budgets share: the noise, and the skew and noise of the fit and of each draw."""
+    """The noise and the skew that all budgets share, of the fit and of each draw."""
 
     noise: Noise | None
     skews: Array  # f64[1 + R]
@@ -188,7 +190,7 @@ def _left_over(cuts: list[_Cut], skews: Array) -> tuple[Array, Array]:
 def _posterior(cuts: list[_Cut], squares: float, freedom: int) -> tuple[Array, Array, Array]:
     """A grid of skews, the probability of each, and the squares left at each (all [S]).
 
-    The grid closes in on the skews that have a chance, so that exact tables give exact answers.
+    The grid is refined around the probable skews, so that exact tables give exact answers.
     """
     low, high = -1.5, 1.5
     rounding = 1e-22 * sum(len(cut.x) for cut in cuts)

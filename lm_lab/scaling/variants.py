@@ -20,7 +20,9 @@ from lm_lab.scaling.variable_projection import project
 from lm_lab.scaling.windows import WINDOW
 
 Array = np.ndarray
-MOST_BUDGETS = 12  # no variants without each of more budgets: one of so many decides little
+MOST_BUDGETS = (
+    12  # with more budgets there are no variants without each of them: a single one decides little
+)
 
 
 def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Variant]:

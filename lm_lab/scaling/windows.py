@@ -1,4 +1,6 @@
-"""Which sizes of a budget its valley is fitted to: a parabola holds near the lowest loss only."""
+"""Which sizes of a budget its valley is fitted to: a parabola is only valid near the lowest
+loss.
+"""
 
 import numpy as np
 

@@ -29,7 +29,7 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Decay(Warmup):
-    """The settings of a schedule that warms up, and falls to a share of the peak rate."""
+    """The settings of a schedule that warms up and then falls to a share of the peak rate."""
 
     final_fraction: float = setting(
         "share of the peak rate that is left at the end", 0.1, low=0.0, high=1.0
@@ -49,7 +49,7 @@ def decayed(config: Decay, step: Array, steps: int, shape: Array) -> Array:
 
 
 def progress(config: Warmup, step: Array, steps: int) -> Array:
-    """How much of the run after the warm-up is done at a step: from 0 to 1, f32[...]."""
+    """The share of the steps after the warm-up that are done at a step: from 0 to 1, f32[...]."""
     warmup = config.warmup(steps)
     after = step.astype(jnp.float32) - warmup
     return jnp.clip(after / max(steps - warmup, 1), 0, 1)

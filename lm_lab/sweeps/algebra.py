@@ -31,7 +31,8 @@ Sweep = list[Point]
 
 
 def param(key: str, values: Iterable[Any]) -> Sweep:
-    """One point a value. NumPy numbers become Python's. Raises UserError where there is no value.
+    """One point for each value. NumPy numbers become Python's. Raises UserError where there is no
+    value.
 
     >>> param("optimizer.peak_rate", np.array([0.5, 0.25]))
     [{'optimizer.peak_rate': 0.5}, {'optimizer.peak_rate': 0.25}]

@@ -1,5 +1,5 @@
-"""python child.py <launcher's pid> <cores, as in 0,1; empty: any> <command ...>: become the
-command, as a child should.
+"""python child.py <launcher's pid> <cores, as in 0,1; empty: any> <command ...>: becomes the
+command, pinned to cores and tied to the launcher's life.
 
 The command is pinned to its cores before it starts, because XLA sizes its thread pool by the cores
 it may use at start. On Linux the kernel kills it when its launcher dies, however that dies (kill -9

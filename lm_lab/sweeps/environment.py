@@ -1,4 +1,4 @@
-"""What the workers of a sweep find on this machine: versions, devices, cores."""
+"""The environment of a sweep's workers on this machine: versions, devices, cores."""
 
 import json
 import subprocess
@@ -18,8 +18,8 @@ print(json.dumps(environment()))
 def worker_environment() -> dict[str, Any]:
     """The environment, as a run records it, with the command line of this process.
 
-    Asked of a process of its own: a launcher that touched an accelerator would keep its memory from
-    the workers. Raises UserError where JAX does not start.
+    A process of its own finds it, because a launcher that used an accelerator itself would take
+    memory from the workers. Raises UserError where JAX does not start.
     """
     answer = subprocess.run(
         [sys.executable, "-P", "-c", SCRIPT, *sys.argv], capture_output=True, text=True, check=False

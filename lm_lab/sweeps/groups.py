@@ -1,5 +1,5 @@
-"""Runs of one program: a population that compiles once, cut so that every worker has something to
-do.
+"""Groups runs of one program into populations, which compile once, and cuts them so that every
+worker has something to do.
 """
 
 import itertools
@@ -11,17 +11,16 @@ from typing import Any
 from lm_lab.runs.sweep import Planned
 from lm_lab.train.sections import flat, key_table
 
-UNITS_PER_WORKER = (
-    2  # a unit compiles for itself; two a worker already let short units fill the end of the queue
-)
+# Each unit compiles its program. With two a worker, short units already fill the end of the queue.
+UNITS_PER_WORKER = 2
 
 
 def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
-    """All runs, in units of one program, the costliest unit first.
+    """All runs in units, each of one program; the most expensive unit first.
 
-    Pure: a launch after an interruption makes the same units again, so that a run is computed in
-    the same company and ends in the same bits. One worker gets whole populations; several get parts
-    of at most an even share.
+    Pure: a launch after an interruption makes the same units again, so that a run is computed
+    beside the same other runs and ends in the same bits. One worker gets whole populations; several
+    get parts of at most an even share.
     """
     programs: dict[str, list[Planned]] = {}
     for run in planned:
@@ -37,7 +36,7 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
 def program(config: dict[str, Any]) -> str:
     """A key that is equal for runs whose configs differ only in settings that are marked traced.
 
-    One that is None switches something off, and makes another program than a number.
+    A traced setting that is None switches something off, which makes another program.
     """
     traced = key_table(config).traced
     rest = {key: value for key, value in flat(config).items() if value is None or key not in traced}
@@ -45,7 +44,7 @@ def program(config: dict[str, Any]) -> str:
 
 
 def cost(config: dict[str, Any]) -> float:
-    """What a run costs, in FLOPs where its budget says so, else in tokens: for order and balance
+    """The cost of a run, in FLOPs if its budget is in FLOPs, else in tokens: for order and balance
     only.
     """
     train = config["train"]

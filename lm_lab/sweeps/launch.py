@@ -36,6 +36,7 @@ from lm_lab.sweeps.store import (
     write,
 )
 from lm_lab.sweeps.study import Study
+from lm_lab.sweeps.tables import write_parquet
 from lm_lab.train import carried, identity
 from lm_lab.train.preemption import Signals
 from lm_lab.types import UserError
@@ -87,17 +88,17 @@ def launch(
     forecasting: Forecasting | None = None,
     advise: Advise | None = None,
 ) -> Summary:
-    """Run what the study's directory is missing, where `make_runner` says: by default in processes
-    of this machine.
+    """Runs what the study's directory is missing with the runner of `make_runner`, by default
+    processes of this machine.
 
-    `environment` says what the workers will find. Shows its progress on the stream, by default
-    stderr. Redoes nothing that is complete or diverged, and retries what failed. A run that fails
-    does not stop the others. Before the first run `advise` says what is weak in the design, and
-    blocks nothing. Held-out runs wait until `forecasting` has registered what it predicts of them
-    (sweeps/forecasts.py). Ctrl-C, SIGTERM and SIGHUP end the workers, write results.csv, and go on
-    to the caller as Stopped. Raises UserError, with nothing stored touched, for a bad point, what
-    `review` refuses in the rows of all runs, a directory of another study, or one that another
-    launch holds.
+    `environment` describes the workers' versions and devices. Shows its progress on the stream, by
+    default stderr. Complete and diverged runs are kept, failed ones are retried. A run that fails
+    does not stop the others. Before the first run `advise` prints weaknesses of the design; it
+    never stops a launch. Held-out runs wait until `forecasting` has registered its prediction of
+    them (sweeps/forecasts.py). Ctrl-C, SIGTERM and SIGHUP end the workers, write results.csv, and
+    are passed to the caller as Stopped. Raises UserError, with nothing stored touched, for a bad
+    point, what `review` refuses in the rows of all runs, a directory of another study, or one that
+    another launch holds.
     """
     out: TextIO = stream or sys.stderr
     planned = adopt(directory, plan(study, resolve))
@@ -132,13 +133,13 @@ def launch(
 
 
 def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
-    """Raises UserError where the folder of a run holds another one, as after a copy: its results
-    would be believed.
+    """Raises UserError where the folder of a run holds another run, as after a copy: else its
+    results would be taken for those of this one.
     """
     for run in planned:
         folder = run_directory(directory, run.name)
         if (folder / "config.json").is_file():
-            with contextlib.suppress(Unreadable):  # which the run itself sets aside
+            with contextlib.suppress(Unreadable):  # the run itself sets a damaged file aside
                 found, _ = read_config_file(folder / "config.json")
                 if found not in (run.name, identity.name_of(carried.relative(run.config))):
                     raise UserError(
@@ -147,27 +148,42 @@ def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
                     )
 
 
+def refresh(directory: Path) -> None:
+    """Writes results.csv where runs have ended since it was written, or it is not there: also while
+    the launch goes on. A table whose runs are gone stays as it is. Raises UserError.
+    """
+    table = directory / "results.csv"
+    ended = [
+        path.stat().st_mtime
+        for run in read_sweep(directory).runs
+        if (path := run_directory(directory, run.name) / "result.json").is_file()
+    ]
+    if ended and not (table.is_file() and table.stat().st_mtime >= max(ended)):
+        _gather(directory)
+
+
 def _gather(directory: Path) -> list[Row]:
     rows = collect(directory)
     write_table(directory, rows)
+    write_parquet(directory, rows)
     return rows
 
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """The runs of a launch, and what computes them."""
+    """The units of a launch, and the runner that computes them."""
 
     directory: Path
     command: Command
     runner: UnitRunner
     planned: Sequence[Planned]
-    held: Sequence[Planned]  # which may have to wait for their forecast
+    held: Sequence[Planned]  # held-out runs, which may have to wait for their forecast
 
     def finish(self, forecasting: Forecasting | None, stream: TextIO) -> list[str]:
         """Runs the units that still have unfinished runs; the names of the runs that were started.
 
-        Fitted and held-out runs are cut into units apart, whether or not the latter have to wait:
-        so a run keeps its company when the launch is interrupted.
+        Fitted and held-out runs are in separate units, even if the latter need not wait, so that an
+        interrupted launch makes the same units again.
         """
         held_names = {run.name for run in self.held}
         fitted = self._units([run for run in self.planned if run.name not in held_names])
@@ -186,7 +202,7 @@ class _Work:
             return self._run(every, progress)
 
     def _counter(self, phases: Sequence[Sequence[Unit]]) -> Callable[[], Counts]:
-        """Looks at the runs of units, in phases that follow one another."""
+        """A function that counts the runs of all phases by their directories."""
         runs = {run.name: run for run in self.planned}
         units = [[[runs[name] for name in unit.names] for unit in phase] for phase in phases]
         begun = {run.name: _paid(self.directory, run) for part in units for u in part for run in u}
@@ -249,14 +265,16 @@ def _finished(directory: Path, name: str) -> bool:
 
 
 def _forget_failure(directory: Path) -> None:
-    """Of a run that is tried again, so that what stands there afterwards is this attempt's."""
+    """Removes the failure of a run that is tried again, so that a later failure is that of the new
+    attempt.
+    """
     if run_status(directory) == "failed":
         (directory / "result.json").unlink()
 
 
 def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]:
-    """Records the failure of the unit's runs that have no result of their own; (name, why) of all
-    that went wrong.
+    """Records the failure of the unit's runs that have no result of their own; (name, reason) of
+    each.
     """
     wrong = []
     for name in outcome.unit.names:
@@ -280,8 +298,8 @@ def _count(
     begun: Mapping[str, float],
     clock: Clock,
 ) -> Counts:
-    """By the result.json of each run: cheap, and right also for a run whose unit is still busy with
-    another. The losses are those of the runs that a process holds.
+    """Counts by the result.json of each run: cheap, and right also for a run whose unit is still
+    busy with other runs. The losses are those of runs that a process has locked.
     """
     runs = [run for units in phases for unit in units for run in unit]
     results = {run.name: result_of(run_directory(directory, run.name)) for run in runs}
@@ -304,6 +322,6 @@ def _count(
 
 
 def _paid(directory: Path, run: Planned) -> float:
-    """The share of its cost that an unfinished run has paid."""
+    """The share of its cost that an unfinished run has computed so far."""
     line = newest_training(run_directory(directory, run.name))
     return 0.0 if line is None else paid(run.config, line["tokens"], line["flops"])

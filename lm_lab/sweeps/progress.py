@@ -8,8 +8,8 @@ from typing import NamedTuple, TextIO
 
 
 class Counts(NamedTuple):
-    """Runs of this launch that are done (complete or diverged), failed and left; the seconds that
-    these will take yet, None where nothing is known.
+    """Runs of this launch that are done (complete or diverged), failed and left; the estimated
+    seconds for those left, None if unknown.
     """
 
     done: int
@@ -46,13 +46,13 @@ class Progress:
             self._stream.write("\n")
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Prints a line above the moving one."""
         with self._writing:
             self._stream.write(f"\r\x1b[K{line}\n" if self._live else f"{line}\n")
             self._stream.flush()
 
     def show(self) -> None:
-        """The line of counts, now, unless it says what the last one said."""
+        """Shows the line of counts now, unless it is unchanged."""
         line = progress_line(self._count(), time.monotonic() - self._started)
         with self._writing:
             if self._live:  # a line that wraps could not be taken back

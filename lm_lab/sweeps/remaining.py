@@ -1,4 +1,4 @@
-"""How long the runs of a launch will take yet, from the seconds of those that have run."""
+"""Estimates the time left of a launch, from the seconds of the runs that have ended."""
 
 import heapq
 import time
@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-SPREAD = 1.5  # costs within this factor do not tell what a run takes beside its cost
+# Costs within this factor of one another cannot tell a run's fixed seconds from those that grow
+# with its cost.
+SPREAD = 1.5
 
 
 class Part(NamedTuple):
-    """A run of a launch: what it costs (groups.cost), and which shares of that were paid before the
-    launch and are paid by now. `seconds` of its training, once it is complete.
+    """A run of a launch: its cost (groups.cost), the shares of it that were computed before the
+    launch and by now, and the `seconds` of its training, once it is complete.
     """
 
     cost: float
@@ -30,9 +32,9 @@ Phases = Sequence[Sequence[Unit]]
 
 
 class Clock:
-    """Tells the time left. It counts the seconds for which workers were busy, apart for units that
-    start up and compile and for those that get on: near the end, and before each phase, some
-    workers have nothing to do.
+    """Estimates the time left. It adds up the seconds in which workers were busy, separately for
+    units that start and compile and for units that train; idle workers, as before each phase and
+    near the end, are left out.
     """
 
     def __init__(self, workers: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +43,7 @@ class Clock:
         self._starting: dict[tuple[int, int], float] = defaultdict(float)  # by the place of a unit
 
     def left(self, phases: Phases) -> float | None:
-        """Seconds until all runs have ended; None before any has got on."""
+        """Seconds until all runs have ended; None before any has trained."""
         self._count(phases)
         runs = [run for phase in phases for unit in phase for run in unit]
         expected = seconds_by_cost(runs)
@@ -52,7 +54,8 @@ class Clock:
         )
         if not known or not self._training:
             return None
-        # Evaluation and saving are not in a run's seconds; they take what they took so far.
+        # Evaluation and saving are not in a run's seconds; their share is assumed to stay as it was
+        # so far.
         pace = self._training / known
         start = self._start(phases)
 
@@ -76,7 +79,7 @@ class Clock:
                 self._starting[place] += passed
 
     def _start(self, phases: Phases) -> float:
-        """The seconds in which a unit got on, in the mean over those that have."""
+        """The mean seconds until a unit begins to train, over the units that have."""
         took = [
             self._starting[i, j]
             for i, phase in enumerate(phases)
@@ -87,7 +90,7 @@ class Clock:
 
 
 def _current(phases: Phases) -> list[tuple[int, int]]:
-    """The places of the units of the first phase that has not ended, without those that have."""
+    """The places of the unfinished units in the first unfinished phase."""
     for i, phase in enumerate(phases):
         if left := [(i, j) for j, unit in enumerate(phase) if any(run.paid < 1 for run in unit)]:
             return left
@@ -105,8 +108,9 @@ def _makespan(units: Sequence[float], workers: int) -> float:
 
 
 def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:
-    """The seconds of a run by its cost: a share that every run takes, and a rate, by least squares
-    in ratios over the complete ones. Where these tell no more, in proportion to the cost.
+    """A function from the cost of a run to its seconds: a constant plus a rate times the cost,
+    fitted to complete runs by least squares of ratios; in proportion to the cost where these are
+    too few or too alike.
     """
     known = np.array([(run.cost, run.seconds) for run in runs if run.seconds]).reshape(-1, 2)
     if not len(known):
@@ -114,7 +118,7 @@ def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:
     costs, seconds = known.T
     rate, fixed = float(np.mean(seconds / costs)), 0.0
     if costs.max() > SPREAD * costs.min():
-        # Scaled, for costs are FLOPs.
+        # Scaled, because costs in FLOPs are huge.
         terms = np.stack([1 / seconds, costs / costs.max() / seconds], -1)
         (fixed, scaled), _ = nnls(terms, np.ones(len(known)))
         rate = scaled / costs.max()

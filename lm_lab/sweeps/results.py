@@ -20,7 +20,7 @@ def status(directory: Path) -> dict[str, Status]:
 
 
 def collect(directory: Path) -> list[Row]:
-    """A row for every run of the sweep, in its order; None stands for what is not there yet.
+    """A row for every run of the sweep, in its order; values that are not known yet are None.
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
@@ -121,7 +121,7 @@ def _product(each: float | None, tokens: float | None) -> float | None:
 
 
 def _selection(final: Mapping[str, Any], also: list[str]) -> Row:
-    """What the text costs that settings are chosen by."""
+    """The losses on the text that is for choosing settings."""
     return {
         "selection_loss": final.get("eval/heldout_selection/nll"),
         "selection_bits_per_byte": final.get("eval/heldout_selection/bits_per_byte"),

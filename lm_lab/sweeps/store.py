@@ -1,5 +1,5 @@
-"""The runs of a study: named by the hash of their resolved configs, and compared with those that
-the sweep's directory has already.
+"""The runs of a study: named by the hash of their resolved configs, and matched with the runs
+stored in the sweep's directory.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from lm_lab.train.sections import (
     spec,
 )
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
 Config = dict[str, Any]
 Resolve = Callable[[Point], Config]
@@ -31,6 +32,21 @@ Resolve = Callable[[Point], Config]
 def describe(overrides: Point) -> str:
     """A point in one line: "model.width=16, seed=0"."""
     return ", ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
+
+
+def varied(planned: Sequence[Planned]) -> dict[str, str]:
+    """What tells each run from others, in one line by its name: overrides that all share are left
+    out, and numbers have five digits.
+    """
+    shared = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
+    return {
+        run.name: ", ".join(
+            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
+            for key, value in run.overrides.items()
+            if str((key, value)) not in shared
+        )
+        for run in planned
+    }
 
 
 def plan(study: Study, resolve: Resolve) -> list[Planned]:
@@ -51,16 +67,16 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
 
 
 def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
-    """The runs under the names that the directory's sweep.json has for them, so that nothing stored
-    is done again.
+    """The runs with the names that the directory's sweep.json has for them, so that stored runs are
+    not computed again.
 
-    A run is a stored one if both say the same beyond the defaults, whatever keys a release has
-    added; else if they, and no other two, say the same in all that decides the result, as when the
-    mesh was changed.
+    A run matches a stored one if both have the same values beyond the defaults, whatever keys a
+    release has added; else if both have the same values of all keys that decide the result, and no
+    other run has, as when the mesh was changed.
     """
     stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
     configs = [run.config for run in planned]
-    # Stored runs that name other modules are none of these, and their modules stay unread.
+    # Stored runs with other modules cannot match, and their modules are not imported.
     stored = [run for run in stored if names_modules_of(run.config, configs)]
     names: dict[str, str] = {}
     for view in (spec, deciding):
@@ -75,7 +91,7 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
 def _by_view(
     view: Callable[[Config, KeyTable], Config], runs: Sequence[Planned]
 ) -> dict[str, list[Planned]]:
-    """The runs by the JSON of what `view` takes from their configs."""
+    """The runs by the JSON of `view(config)`."""
     by_text: dict[str, list[Planned]] = {}
     for run in runs:
         text = json.dumps(view(run.config, key_table(run.config)), sort_keys=True)
@@ -105,7 +121,7 @@ def write(
 
 
 def is_written(directory: Path, study: Study, planned: Sequence[Planned]) -> bool:
-    """Whether sweep.json says already what the study asks for. Raises UserError as `check`."""
+    """Whether sweep.json already describes this study. Raises UserError as `check`."""
     stored = check(directory, study, planned)
     if stored is None:
         return False
@@ -118,9 +134,8 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
     """The directory's sweep.json, if any. Raises UserError where the study does not belong there,
     naming what differs.
 
-    A study may grow: it may come back with more runs, another question or another analysis, and
-    nothing stored loses its meaning. With another name, or without a stored run, it is another
-    study.
+    A study may have more runs, another question or another analysis than the stored one. With
+    another name, or without a stored run, it is a different study.
     """
     if (directory / "config.json").exists():
         raise UserError(f"{directory} holds a run, not a sweep; use another directory")

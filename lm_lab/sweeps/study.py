@@ -1,5 +1,5 @@
-"""A study is a question: a base config, a sweep over it, and the analysis that answers. One file in
-experiments/.
+"""A study is a question: a base config, a sweep over it, and the analysis that answers it. One file
+in experiments/.
 """
 
 import dataclasses
@@ -30,6 +30,11 @@ class Study:
     base       the config that every run starts from
     sweep      the points: flat dicts of dotted overrides (see algebra.py)
     analysis   {"kind": "isoflop", ...}: settings of that kind of analysis, as plain values
+
+    >>> seeds = [{"seed": 0}, {"seed": 1}]
+    >>> base = lm_lab.load_config(tiny)
+    >>> lm_lab.Study("seeds", "How large is the noise?", base, seeds, {"kind": "isoflop"}).sweep
+    [{'seed': 0}, {'seed': 1}]
     """
 
     name: str
@@ -106,8 +111,8 @@ def _find(path: Path) -> Path:
 
 
 def _import(file: Path) -> ModuleType:
-    # A name of its own per path: two studies of one stem must not shadow each other, nor any
-    # installed module.
+    # The module's name is unique to the path: two studies with equal file names must not shadow
+    # each other, nor an installed module.
     name = f"_study_{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""A run's model as tasks ask it by text, and the tasks of its config."""
+"""The tasks of a run's config, and the model of the run as functions of texts, which tasks call."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +15,12 @@ from lm_lab.train.task import Task
 from lm_lab.types import PyTree, UserError
 
 WHERE = "config.evaluation.tasks"
-TAKEN = ("heldout", "heldout_whole", "heldout_average", "test")  # labels that stand for text
+TAKEN = (
+    "heldout",
+    "heldout_whole",
+    "heldout_average",
+    "test",
+)  # labels that records already use for held-out text
 
 
 Measure = Callable[[TextModel], Scores]
@@ -24,11 +29,11 @@ Measure = Callable[[TextModel], Scores]
 class Prepared(NamedTuple):
     """A task whose files are read."""
 
-    where: str  # its key, in errors
+    where: str  # its key in the config, for errors
     measure: Measure
 
     def scores(self, model: TextModel) -> Scores:
-        """What it finds. Raises UserError, which names the key."""
+        """The task's scores of a model. Raises UserError, which names the key."""
         try:
             return self.measure(model)
         except UserError as error:
@@ -36,20 +41,20 @@ class Prepared(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """Tasks that are ready to be put to a model."""
+    """Tasks whose files are read, and the run whose models they judge."""
 
     asked: Asked
     by_label: Mapping[str, Prepared]
 
     def put(self, params: PyTree) -> dict[str, Scores]:
-        """What each task finds of a model with these parameters."""
+        """The scores of each task for a model with these parameters."""
         model = self.asked(params)
         return {label: task.scores(model) for label, task in self.by_label.items()}
 
 
 def text_run(task: Task, directory: Path | None = None) -> TextRun:
-    """What judging by text needs of a bound run; `directory` is where it lies, or the run that it
-    begins with, whose model may have ends of its own.
+    """What tasks need of a bound run. `directory` is the run's, or that of the run it was
+    initialised from: its model may have end-of-text ids of its own.
     """
     experiment, kind = task.experiment, task.objective_kind
     initial = experiment.train.initial
@@ -75,12 +80,13 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
         stops=tuple(dict.fromkeys([task.tokenizer.end_of_document, *ends])),
         as_source=partial(_as_source, task),
         stride=experiment.evaluation.stride,
+        carry=task.carry,
     )
 
 
 def questions(task: Task, run: TextRun) -> Questions:
     """The tasks of a run's config. Raises UserError, before training, for files that cannot be
-    read, tasks that the model cannot be asked, and labels that stand for something else.
+    read, tasks that the model cannot do, and labels that are taken.
     """
     for label, _ in task.experiment.evaluation.tasks:
         if label in (*TAKEN, *task.eval_objectives) or label.endswith("_selection"):
@@ -90,7 +96,9 @@ def questions(task: Task, run: TextRun) -> Questions:
 
 
 def prepare(run: TextRun, chosen: Mapping[str, Chosen], where: str) -> dict[str, Prepared]:
-    """Tasks by label, their files read. Raises UserError that begins with `where` and the label."""
+    """Tasks by label, their files read. Raises UserError; its message begins with `where` and the
+    label.
+    """
     prepared = {}
     for label, (name, settings) in chosen.items():
         key = f"{where}.{label}"

@@ -1,7 +1,7 @@
 """Copies of files that a run's directory keeps, so that the run can be moved and exported.
 
     tokenizer/    the files of its tokenizer, and `learnt`, what a tokenizer learnt from the text
-    foreign/      config.json and generation_config.json of the transformers model that it began as
+    foreign/      config.json and generation_config.json of the transformers model it was made from
 
 config.json names the tokenizer's files relative to the directory.
 """
@@ -21,10 +21,11 @@ from lm_lab.train.sections import flat
 from lm_lab.types import UserError
 
 TOKENIZER, FOREIGN, LEARNT = "tokenizer", "foreign", "learnt"
-ENDING = "_file"  # of settings of the data section that name a file of the tokenizer
+ENDING = "_file"  # settings of the data section that name a file of the tokenizer end in this
 VOCABULARY = "vocabulary_file"
 
-# The files of a tokenizer in a folder of transformers, and what goes along with them.
+# The files of a tokenizer in a folder of transformers, and the settings and chat templates beside
+# them.
 NAMES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -59,7 +60,9 @@ def copy(paths: Iterable[Path], folder: Path) -> None:
 
 
 def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the tokenizer's files named as the run's directory keeps them."""
+    """The config with the paths of the tokenizer's files replaced by those of the copies in the
+    run's directory, relative to it.
+    """
     if "data" not in resolved:
         return dict(resolved)
 
@@ -72,7 +75,9 @@ def relative(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_files(change: Callable[[str, Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data section with `change(key, value)` of its values and of its tokenizer's."""
+    """The data section with `change(key, value)` applied to its values and those of its
+    tokenizer.
+    """
     values = {key: change(key, value) for key, value in data.items()}
     if isinstance(settings := data.get(TOKENIZER), Mapping):
         values[TOKENIZER] = {key: change(key, value) for key, value in settings.items()}
@@ -109,14 +114,18 @@ def _located(directory: Path, key: str, value: Any) -> Any:
 
 
 def base_of(directory: Path, initial: str) -> Path:
-    """Where the run in `train.initial` is: at that path, or else in the directory or beside it."""
+    """The path of the run that `train.initial` names: as it stands, or else in the directory or
+    beside it.
+    """
     place = Path(initial).expanduser()
     places = (place, directory / place.name, directory.absolute().parent / place.name)
     return next((each for each in places if each.exists()), place)
 
 
 def check(directory: Path, experiment: Experiment) -> None:
-    """Raises UserError where the directory keeps another tokenizer than the run's."""
+    """Raises UserError where the directory keeps copies of another tokenizer than the
+    experiment's.
+    """
     for key, path in _files(experiment).items():
         kept = directory / TOKENIZER / path.name
         if kept.exists() and sha256_of(kept) != sha256_of(path):
@@ -127,8 +136,8 @@ def check(directory: Path, experiment: Experiment) -> None:
 
 
 def keep(directory: Path, experiment: Experiment, text: Text) -> None:
-    """Copies into the run's directory what it shall keep of its tokenizer and its origin, whole or
-    not at all. Raises UserError naming the path.
+    """Copies the files of the run's tokenizer and of the model it was converted from into its
+    directory, all or none. Raises UserError naming the path.
     """
     learnt = {} if text.learnt_file is None else {LEARNT: text.learnt_file}
     files = _files(experiment)
@@ -150,10 +159,11 @@ def keep(directory: Path, experiment: Experiment, text: Text) -> None:
 
 
 def ends(directory: Path) -> list[int]:
-    """The ids that end a text by the transformers model that the run began as; [] if it has none.
+    """The end-of-text ids of the transformers model that the run was converted from; [] if there is
+    none.
 
-    generation_config.json comes before config.json, as in transformers. Raises UserError for a file
-    that is no JSON object.
+    As in transformers, generation_config.json takes precedence over config.json. Raises UserError
+    for a file that is no JSON object.
     """
     for path in reversed(files_in(directory / FOREIGN, SETTINGS)):
         ids = read_object(path, "mend it, or leave it out").get("eos_token_id")
@@ -164,10 +174,10 @@ def ends(directory: Path) -> list[int]:
 
 
 def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies the files that a run's directory keeps into another one, drafted for the same model.
+    """Copies the files that a run's directory keeps into another directory for the same model.
 
-    Returns the values of config.json with files named relative to the target. Raises UserError
-    naming the path.
+    Returns the values of config.json with paths relative to the target. Raises UserError naming the
+    path.
     """
     values = anchored(source, stored)
     files = flat(values.get("data", {})).items()
@@ -183,7 +193,7 @@ def hand_on(source: Path, target: Path, stored: Mapping[str, Any]) -> dict[str, 
 
 
 def _files(experiment: Experiment) -> dict[str, Path]:
-    """The files that the settings of the tokenizer name, by setting."""
+    """The paths that settings of the tokenizer name, by setting."""
     settings = experiment.data.tokenizer.settings
     fields = [f.name for f in dataclasses.fields(settings) if f.metadata.get("names_file")]
     named = {name: getattr(settings, name) for name in fields}
@@ -191,7 +201,7 @@ def _files(experiment: Experiment) -> dict[str, Path]:
 
 
 def _whole(folder: Path, files: Mapping[str, Path]) -> None:
-    """A folder with copies of the files, durably; one that is there stays."""
+    """Writes a folder with copies of the files, durably; an existing folder is kept."""
     if not files or folder.exists():
         return
     place = folder.with_name(f".{folder.name}.tmp")

@@ -1,4 +1,4 @@
-"""What the functions that a module makes must give, checked where they are called."""
+"""Checks of what the functions of outside modules return, made when they are called."""
 
 from typing import TypeVar
 
@@ -10,8 +10,8 @@ T = TypeVar("T")
 
 
 def objective(module: str, made: object) -> ObjectiveFunctions:
-    """The objective that a module made, which says what is wrong with its batches and sums where
-    they are traced.
+    """The objective that a module made, with checks of its batches and sums that run while it is
+    traced.
     """
     functions = _require(module, "make", made, ObjectiveFunctions)
 

@@ -1,5 +1,5 @@
-"""Which of several unfinished runs are trained together next. They may be at different steps, after
-a kill or an earlier launch with other runs.
+"""Which of several unfinished runs are trained together next: after a kill, or an earlier launch
+with other runs, they may be at different steps.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ from lm_lab.train.writer import RunWriter
 
 
 class Company(NamedTuple):
-    """Members that are trained together."""
+    """Runs that are trained together as the members of one program."""
 
     members: list[RunWriter]
     step: int  # at which all of them begin
-    until: int | None  # the step at which others wait for them; None if nobody waits
+    until: int | None  # the step at which further runs join them; None if none do
 
     @property
     def name(self) -> str:
-        """A hash of who they are, which their checkpoints remember."""
+        """A hash of the members' identities, which their checkpoints store."""
         return name_of(self.members)
 
 
@@ -33,11 +33,12 @@ def name_of(members: Sequence[RunWriter]) -> str:
 
 
 def gather(members: Sequence[RunWriter]) -> Company:
-    """The members that are furthest behind, until they reach the next ones: nobody loses a step.
+    """The members that are furthest behind, until they reach the next ones, so that no step is
+    computed twice.
 
-    All members, if they are at one step, or were trained together and killed while they saved. They
-    then begin at the newest step that all of them have, and end in the same bits as undisturbed,
-    even if the bits depend on the number of members, as on an accelerator.
+    All members, if they are at one step, or if they were trained together and killed while they
+    saved. Those begin at the newest step that all of them have, and end in the same bits as an
+    undisturbed run, even on accelerators, where bits depend on the number of members.
     """
     newest = [member.newest() for member in members]
     first, last = min(place.step for place in newest), max(place.step for place in newest)
@@ -55,8 +56,8 @@ def gather(members: Sequence[RunWriter]) -> Company:
 
 
 def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:
-    """The tasks, on as many devices as divide them where they are fewer than were launched
-    together.
+    """The tasks with a smaller mesh.population where fewer runs are left than were launched
+    together, so that it divides their number.
     """
     if len(tasks) == launched:
         return list(tasks)

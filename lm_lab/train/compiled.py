@@ -1,4 +1,4 @@
-"""Runs of one program, on their devices: all of their members at once."""
+"""The compiled program of one or several runs, on their devices."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,15 +22,15 @@ from lm_lab.types import Examples, Hyper, PyTree, Sums
 
 
 class CompiledProgram(NamedTuple):
-    """A program on devices, for all members at once, and what they read.
+    """A program on devices, for all members at once, and the data that they read.
 
-    `engine` compiles step and evaluate when they are first asked to. Arrays have a leading axis P,
-    also where a run is alone.
+    `engine` compiles a function at its first call. Arrays have a leading axis P, also for a single
+    run.
     """
 
     program: Program
     engine: engines.CompiledEngine
-    test: engines.Compiled  # as engine.evaluate, with nothing apart for a selection
+    test: engines.Compiled  # as engine.evaluate, but with no batches set apart for selection
     mesh: Mesh
     abstract: TrainState  # of one run: shapes, dtypes and shardings
     placed: TrainState  # the shardings of the state of all members
@@ -47,8 +47,8 @@ class CompiledProgram(NamedTuple):
         return self.engine.init(self.hyper, self.feed.given)
 
     def evaluate(self, state: TrainState, at_end: bool = False) -> list[dict[str, Sums]]:
-        """Each member's sums on the held-out text, and at the end on the test, by the name of the
-        evaluation.
+        """Each member's sums on the held-out text, and with `at_end` on the test, by the name of
+        the evaluation.
         """
         sets, tests = self.feed.eval_sets, self.feed.test_sets if at_end else []
         found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
@@ -79,7 +79,7 @@ class CompiledProgram(NamedTuple):
         return all(self.engine.evaluate.is_ready(each.examples) for each in sets)
 
     def compile_evaluation(self, state: TrainState) -> None:
-        """Makes it ready, which may take minutes."""
+        """Compiles the evaluation of the held-out text, which may take minutes."""
         for each in self.feed.eval_sets:
             if not self.engine.evaluate.is_ready(each.examples):
                 self.engine.evaluate.compile(state, each.examples)
@@ -90,16 +90,14 @@ class CompiledProgram(NamedTuple):
         return self.program.merged_params(own)
 
     def bases(self, state: TrainState) -> list[str]:
-        """Of each member the hash of the parameters that are not trained;
-        "" where there are none.
-        """
+        """The hash of each member's frozen parameters; "" where there are none."""
         if self.program.slots[FROZEN].shared:
             return [restore.hash_of(state.slots[FROZEN])] * self.members
         return [restore.hash_of(own) for own in split(state.slots[FROZEN], self.members)]
 
     def load(self, held: Sequence[PyTree]) -> TrainState:
-        """The state of which each member's checkpoint holds a part, as `checkpoint_form` says;
-        slots that are not saved begin anew.
+        """The state of all members from what their checkpoints hold (`checkpoint_form`); slots that
+        are not saved are initialised again.
         """
         slots, abstract = self.program.slots, self.abstract.slots
         unsaved = {name: abstract[name] for name in slots.keys() - saved_slots(slots)}
@@ -130,11 +128,11 @@ class CompiledProgram(NamedTuple):
 def compile_program(
     tasks: Sequence[Task], how: How | None = None, check_room: bool = True
 ) -> CompiledProgram:
-    """The program of some tasks on their mesh; `how` several become one, "vmap" or "map", is chosen
-    by the device.
+    """The compiled program of the tasks on their mesh; `how` members are run, "vmap" or "map", is
+    chosen by the device unless given.
 
     Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_room`
-    for states that are larger than the memory at hand.
+    for states that do not fit into memory.
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
@@ -149,7 +147,7 @@ def compile_program(
     feed = open_feed(task, program, {run.seed for run in runs})
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:
-        del state  # text is read in an order of its own
+        del state  # the order of text does not depend on the state
         chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
         return stack([chunks[run.seed] for run in runs])
 
@@ -187,5 +185,5 @@ def stack(members: Sequence[Any]) -> Any:
 
 
 def split(tree: Any, members: int) -> list[Any]:
-    """The trees of the members of one with a leading axis."""
+    """The trees of the members, from one with a leading axis of members."""
     return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(members)]

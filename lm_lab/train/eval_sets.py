@@ -1,23 +1,26 @@
-"""What runs are judged by: batches of the held-out text of each source, and all of its test."""
+"""The text that evaluates runs: batches of the held-out text of each source, and all of its
+test.
+"""
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lm_lab.data.contiguous import ContiguousBatches
 from lm_lab.data.loader import AnyBatches, batched
 from lm_lab.data.mixture import together
 from lm_lab.types import Examples, Sums
 
 HELDOUT, TEST = "heldout", "test"
-TEST_BATCHES = 32  # of the test in one call of the compiled program, at most
+TEST_BATCHES = 32  # at most, in one call of the compiled program
 
 
 class EvalSet(NamedTuple):
     """The held-out batches of a source."""
 
     label: str  # of the source; "" for the only one
-    share: float  # of the source in a batch, once no weight changes any more
+    share: float  # of the source in a batch, with the weights of the end of training
     examples: Examples  # [n B ...]
 
 
@@ -29,10 +32,13 @@ class WholeTest(NamedTuple):
     rows: AnyBatches
 
     def chunks(self) -> Iterator[Examples]:
-        """All rows in order [n B ...], in parts of one shape; behind the end rows are empty."""
+        """All rows in order [n B ...], in parts of one shape; the last part is filled up with empty
+        rows. Rows that read on are one part, because a state is carried through it.
+        """
         size = self.rows.batch_size
         batches = math.ceil(self.rows.every_row() / size)
-        part = min(TEST_BATCHES, batches)
+        reads_on = isinstance(self.rows, ContiguousBatches)
+        part = batches if reads_on else min(TEST_BATCHES, batches)
         for first in range(0, batches, part):
             yield batched(self.rows.once(first * size, part * size), size)
 
@@ -40,8 +46,8 @@ class WholeTest(NamedTuple):
 def of_mixture(
     sets: Sequence[EvalSet | WholeTest], sums: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The sums of evaluations by name, given those on the set of each source: of the mixture as
-    NAME and of each source as NAME/LABEL. Those of the only source are as they are.
+    """The sums of evaluations by name, given those on the set of each source: those of the mixture
+    as NAME, and of each source as NAME/LABEL. With one source they are returned unchanged.
     """
     if not sets[0].label:
         return dict(sums[0])
@@ -54,7 +60,7 @@ def of_mixture(
 
 
 def add_up(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Any]:
-    """The sums of evaluations by name, over parts of the text, in float64."""
+    """The sums of evaluations by name, added over parts of the text in float64."""
     total: dict[str, dict[str, float]] = {}
     for name, sums in itertools.chain.from_iterable(part.items() for part in parts):
         own = total.setdefault(name, {})
@@ -64,13 +70,13 @@ def add_up(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Any]:
 
 
 def is_test(evaluation: str) -> bool:
-    """Whether metrics that belong to an evaluation are of the test."""
+    """Whether an evaluation is of the test."""
     return evaluation.partition("/")[0] == TEST
 
 
 def test_name(name: str) -> str:
-    """What an evaluation of held-out text is called on the test: "test" for "heldout",
-    "test_average" for "heldout_average", "test_masked" for "masked".
+    """The name on the test of an evaluation of held-out text: "test" for "heldout", "test_average"
+    for "heldout_average", "test_masked" for "masked".
     """
     own, _, label = name.partition("/")
     own = TEST + own.removeprefix(HELDOUT) if own.startswith(HELDOUT) else f"{TEST}_{own}"

@@ -51,8 +51,8 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
 
 
 def evaluate(run: Run) -> tuple[int, dict[str, float]]:
-    """(step, evaluations) of the newest checkpoint; those of a run that has ended become those of
-    its result.
+    """(step, evaluations) of the newest checkpoint; for a run that has ended they also replace
+    those in its result.
 
     Raises UserError as training does, and where there is no checkpoint.
     """

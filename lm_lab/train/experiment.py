@@ -12,8 +12,8 @@ from lm_lab.types import UserError
 
 
 def complete(objective: Objective, settings: Any, family: Family, model: Any, where: str) -> Any:
-    """The objective's settings, completed by the model's. Raises UserError where the model cannot
-    learn it.
+    """The objective's settings with None replaced by what the model asks for. Raises UserError
+    where the model cannot learn it.
     """
     scope, reads = family.scope_of(model), family.needs_context
     if objective.scope not in (None, scope):
@@ -37,8 +37,8 @@ def complete(objective: Objective, settings: Any, family: Family, model: Any, wh
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The `train` section of a config: how long, in what pieces, and what is kept. One of the first
-    three is given.
+    """The `train` section of a config: how long, in calls and batches of which size, and what is
+    recorded. Exactly one of the first three is given.
     """
 
     steps: int | None = setting("optimizer steps", None, low=1)
@@ -51,6 +51,11 @@ class TrainConfig:
     batch_size: int = setting("windows a step, B", 32, low=1, high=2**24)
     initial: str | None = setting(
         "directory of the run whose parameters this one starts with", None
+    )
+    carry_state: bool = setting(
+        "whether a recurrent state goes on from window to window, and gradients end with each: a "
+        "row of the batches reads a part of the text of its own, in every epoch from its beginning",
+        False,
     )
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
     steps_per_call: int = setting(
@@ -115,7 +120,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The `evaluation` section of a config: what the model is judged by beside its held-out text.
+    """The `evaluation` section of a config: tasks that evaluate the model beside its held-out text.
     Nothing here changes what is trained.
     """
 
@@ -139,7 +144,9 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A config, as typed settings: its sections, of which each names and holds what it chooses."""
+    """A config as typed settings, by section. A section that chooses a module holds its name and
+    settings.
+    """
 
     seed: int = setting("of all that is random", 0, low=0, high=2**32 - 1, traced=True)
     model: Chosen = module("the architecture", registry.modules("models"), tag="family")

@@ -31,11 +31,13 @@ class Feed(NamedTuple):
     streams: dict[int, Mixed]  # by seed
     eval_sets: list[EvalSet]  # one a source
     test_sets: list[WholeTest]  # of the sources that have one
-    metrics: dict[str, list[Prepared]]  # by the evaluation that they belong to
+    metrics: dict[str, list[Prepared]]  # by the evaluation on whose text they are taken
     questions: Questions  # tasks of config.evaluation
-    whole: dict[str, Whole]  # of all held-out text, by name, where the config asks for it
-    given: dict[str, np.ndarray]  # by path; {} where the run starts with drawn ones
-    names: tuple[str, ...]  # of the sources: their labels, or the name of the only one
+    whole: dict[
+        str, Whole
+    ]  # the likelihood of all held-out text by name, where the config asks for it
+    given: dict[str, np.ndarray]  # parameters by path; {} where all are drawn at random
+    names: tuple[str, ...]  # the labels of the sources, or the name of a single one
 
     def epochs(self, steps: int) -> dict[str, float]:
         """How often the rows of each source are read in the first `steps` steps."""
@@ -62,7 +64,7 @@ class Feed(NamedTuple):
 
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
-    """What runs of the task with these seeds read.
+    """Opens what runs of the task with these seeds read.
 
     Raises UserError for data that cannot be read, learnt or cut into batches, for metrics that
     cannot be taken, and for parameters in config.train.initial that do not fit the program.
@@ -90,8 +92,8 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
 
 
 def judged(feed: Feed, params: PyTree, at_end: bool) -> dict[str, dict[str, float]]:
-    """What the tasks find of a model with these parameters, by label; at the end of a run also the
-    likelihood of the whole held-out text.
+    """The scores of the tasks for a model with these parameters, by label; at the end of a run also
+    the likelihood of the whole held-out text.
     """
     found = feed.questions.put(params)
     if at_end:

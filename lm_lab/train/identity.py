@@ -35,16 +35,18 @@ OTHER = "restore it from a copy, or choose another directory"
 
 
 class Claim(NamedTuple):
-    """A directory that may hold the run: who it is, and what its config.json says otherwise."""
+    """What a directory is to a run that claims it: the run's identity, and where its config.json
+    differs.
+    """
 
     identity: str
     changes: tuple[Difference, ...] = ()
-    other_files: bool = False  # text is read from another place than before
-    damaged: str = ""  # what is wrong with its config.json, if that is none
+    other_files: bool = False  # text is now read from another path
+    damaged: str = ""  # what is wrong with its config.json, if it cannot be read
 
     @property
     def moves_end(self) -> bool:
-        """Whether the run is asked for another number of steps than it began with."""
+        """Whether the config now asks for another end than the run began with."""
         return any(change.key in END for change in self.changes)
 
 
@@ -56,9 +58,9 @@ def name_of(resolved: Values) -> str:
 
 
 def claim(directory: Path, resolved: Values) -> Claim:
-    """What the directory is to the run. Raises UserError where it holds another run: its
-    config.json differs in a key that decides the result. What does not decide it may change;
-    whether the end may move is judged with the schedule at hand (train/writer.py).
+    """The run's claim to the directory. Raises UserError where it holds another run: its
+    config.json differs in a key that decides the result. Other keys may change. Whether the end may
+    move depends on the schedule, and train/writer.py decides it.
     """
     path = directory / "config.json"
     if not path.exists():
@@ -82,11 +84,11 @@ def claim(directory: Path, resolved: Values) -> Claim:
 
 def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -> str:
     """The name of the run in a directory that has no config.json, or a damaged one, but checkpoints
-    of this run; or neither those nor a result. Raises UserError for another.
+    of this run; or no checkpoints and no result. Raises UserError for another.
     """
     found = set()
     for folder in committed(directory / "checkpoints"):
-        with contextlib.suppress(Damaged):  # which says nothing of whose it is
+        with contextlib.suppress(Damaged):  # a damaged checkpoint does not say whose it is
             found.add(read_record(folder, verified=False).spec_hash)
     empty = not found and not (directory / "result.json").exists()
     for name in (
@@ -109,9 +111,9 @@ def write(
     step: int = 0,
     ended: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes config.json where there is none or it says otherwise, then with a line in
-    changes.jsonl: the change takes effect at `step`; `ended` is the result of the run with its
-    former number of steps, which goes there too.
+    """Writes config.json where there is none, or where it differs; then changes.jsonl gets a line:
+    the change takes effect at `step`; `ended`, the result of the run with its former number of
+    steps, is stored in that line.
     """
     if claimed.changes:
         line: dict[str, Any] = {
@@ -130,7 +132,7 @@ def write(
 
 
 def show(value: Any) -> str:
-    """A value of a config as an error line has it."""
+    """A value of a config as error lines show it."""
     return "absent" if value is ABSENT else json.dumps(value)
 
 

@@ -1,6 +1,4 @@
-"""What a run starts with where `train.initial` names another: the parameters of that one, its model
-and tokenizer.
-"""
+"""What a run takes from the run that `train.initial` names: parameters, model and tokenizer."""
 
 import dataclasses
 import logging
@@ -25,9 +23,14 @@ from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
 
-MAY_DIFFER = {"scan", "dropout", "vocab", "length"}  # seen in the shapes, or not in evaluation
+MAY_DIFFER = {
+    "scan",
+    "dropout",
+    "vocab",
+    "length",
+}  # checked by shapes, or without effect in evaluation
 KEY = "config.train.initial"
-ADAPTER = "lora"  # beside the modules of the parameters
+ADAPTER = "lora"  # the key of adapter parameters beside those of the model
 OF_TRAINING = {
     "dropout",
     "also_train",
@@ -38,9 +41,8 @@ OF_TRAINING = {
 def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
     """The parameters of the run that config.train.initial names, by path; {} where it names none.
 
-    With adapter.continues they are those that its adapter was trained beside, and the adapter's
-    stand under "lora". Raises UserError where it cannot be read, or is of another model: a setting
-    of which differs.
+    With adapter.continues they are its frozen parameters, and those of its adapter under "lora".
+    Raises UserError where they cannot be read, or are of a model with other settings.
     """
     if experiment.train.initial is None:
         return {}
@@ -71,10 +73,9 @@ def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.n
 
 
 def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that a user gave, with the tokenizer and the model settings that it leaves out, and
-    those of an adapter that goes on, taken from the run that config.train.initial names. Raises
-    UserError where that has no tokenizer, and the config names none either, and where an adapter is
-    to go on and no run is named.
+    """A user's config, completed from the run that config.train.initial names: the tokenizer and
+    model settings that it leaves out, and the settings of a continued adapter. Raises UserError
+    where neither has a tokenizer, and where an adapter is to be continued and no run is named.
     """
     train, adapter = (values.get(name, {}) for name in ("train", "adapter"))
     named = train.get("initial") if isinstance(train, Mapping) else None
@@ -88,7 +89,7 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{KEY}: {named} is no run's directory, for it has no config.json; name another"
             )
-        return dict(values)  # what is wrong with it is said where it is read
+        return dict(values)  # the error is raised where it is read
     directory = Path(named).expanduser()
     with trusting(packages(values)):
         stored = carried.anchored(directory, restore.read_config(directory))
@@ -105,9 +106,7 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The model section: what it says, and what the stored one says of all else that decides
-    results.
-    """
+    """The model section, completed from the stored one in all settings that decide results."""
     given = values.get("model", {})
     family = stored.get("family")
     if not isinstance(family, str) or given.get("family", family) != family:
@@ -124,7 +123,9 @@ def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
 
 
 def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored settings, and what is given in their place; another name replaces a choice."""
+    """The stored settings updated with the given ones; a choice with another name is replaced as a
+    whole.
+    """
     values = dict(stored)
     for key, value in given.items():
         there = stored.get(key)
@@ -139,7 +140,7 @@ def _same_option(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of the data section that make the stored run's tokenizer."""
+    """The keys of the stored run's data section that define its tokenizer."""
     section = stored.get("data")
     if not isinstance(section, Mapping):
         raise UserError(
@@ -154,8 +155,9 @@ def _tokenizer(directory: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_tokenizer(experiment: Experiment, text: Text) -> None:
-    """Raises UserError where the run that this one begins with has another tokenizer. One that
-    learnt from a text that is gone, before runs kept what was learnt, is taken at its word.
+    """Raises UserError where the run in train.initial has another tokenizer. If its tokenizer
+    learnt from a text that is gone, and the run did not keep what was learnt, equal settings are
+    enough.
     """
     directory = Path(str(experiment.train.initial))
     section = carried.anchored(directory, restore.read_config(directory)).get("data")
@@ -177,11 +179,11 @@ def _check_tokenizer(experiment: Experiment, text: Text) -> None:
 
 
 def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
-    """The parameters (boxed or not) with what is given in their place.
+    """The parameters (boxed or not) with the given values.
 
-    A model that stands within another (nn/pooling.py) is given its own. Whole modules at the top
-    may be new, or be left out: a head. Raises UserError naming what else is missing, too much, or
-    of another shape.
+    A model inside another (nn/pooling.py) is filled with parameters of the bare model. Whole
+    modules at the top level, as a head, may be missing from either side. Raises UserError naming
+    anything else that is missing, too much, or of another shape.
     """
     own = leaves(params)
     if any(path.startswith("model/") for path in own) and not any(
@@ -204,8 +206,8 @@ def _check_adapter(there: Any, here: Any) -> None:
 
 
 def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
-    """What is trained, with the adapters that are given in the place of fresh ones. Raises
-    UserError where they are of other layers, or other shapes.
+    """The trained parameters, with the given adapters in place of new ones. Raises UserError where
+    their layers or shapes differ.
     """
     own = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
     if not own:
@@ -253,7 +255,9 @@ def _top(path: str) -> str:
 
 
 def check_frozen(frozen: PyTree, given: Mapping[str, Any]) -> None:
-    """Raises UserError for a parameter that is neither given nor trained."""
+    """Raises UserError for a frozen parameter that is not given: it would stay at its random
+    initialisation.
+    """
     for path in leaves(frozen):
         if given and path not in given and path.removeprefix("model/") not in given:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Any text under the model of a trained run: what it costs, token by token, each of them once."""
+"""The likelihood of any text under the model of a trained run, each token scored once."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from lm_lab.train.task import Task
 
 
 class Cost(NamedTuple):
-    """What a text costs."""
+    """The negative log likelihood of a text."""
 
-    nats: float  # of all its tokens
+    nats: float  # summed over its tokens
     tokens: int
-    bytes: int  # of the text in UTF-8
+    bytes: int  # UTF-8 bytes of the text
 
     @property
     def bits_per_byte(self) -> float:
@@ -28,18 +28,18 @@ class Cost(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """How texts are judged by one model; the program is compiled at the first."""
+    """The function that scores texts by one model; it compiles at the first text."""
 
     of: Callable[[str], Cost]
-    kind: str  # "" for a likelihood, "pseudo-" for what is none
-    context: str  # what each token was given, as a sentence
+    kind: str  # "" for a likelihood, "pseudo-" for a pseudo-likelihood
+    context: str  # a sentence on what each token is conditioned on
 
 
 def open_judge(directory: Path, task: Task) -> Judge:
-    """The judge of texts by the newest checkpoint of a run; its data are not read, and nothing is
-    written.
+    """The judge of texts by the newest checkpoint of a run.
 
-    Raises UserError where its objective says nothing of a whole text.
+    The run's data are not read, and nothing is written. Raises UserError where its objective gives
+    no likelihood of a whole text.
     """
     run = text_run(task, directory)
     require(run, ["texts"], f"config.objective.name {task.experiment.objective.name!r}")
@@ -56,5 +56,7 @@ def open_judge(directory: Path, task: Task) -> Judge:
             f"Each token was given all others of its window of {run.window}: no likelihood of the "
             "text (1910.14659).",
         )
+    if run.reads_on:
+        return Judge(cost, "", "Each token was given all of the text before it, by the state.")
     given = f"the {run.given} to {run.window - 1} before it, as far as the text reaches."
     return Judge(cost, "", f"Each token was given {given}")

@@ -21,11 +21,11 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
     """Trains runs of one program from where their directories stand to their end; the results, one
     a run.
 
-    Runs that have ended are left alone. Raises UserError for what the user can mend, before
-    anything is stored where that can be known. From the first step on it raises Preempted at
-    SIGTERM, SIGINT and SIGHUP, with everything saved; a second signal ends the process, or, where
-    that is to be kept (a notebook's), raises KeyboardInterrupt at once. Where it hangs, the process
-    ends (watchdog.py).
+    Runs that have ended are left alone. Raises UserError for mistakes of the user, if possible
+    before anything is stored. From the first step on it raises Preempted at SIGTERM, SIGINT and
+    SIGHUP, with everything saved; a second signal ends the process, or with `keeps_process` (in a
+    notebook) raises KeyboardInterrupt at once. If a device or disk hangs, the process ends
+    (watchdog.py).
     """
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
@@ -33,7 +33,7 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
         alone = len(runs) == 1
         writers = [stack.enter_context(RunWriter(run, alone)) for run in bind_runs(runs)]
         if any(writer.result is None for writer in writers):
-            # For the last save the writers wait as they are left.
+            # The writers wait for the last save as their blocks are left.
             stack.callback(watchdog.begin, "save")
         while todo := [writer for writer in writers if writer.result is None]:
             company = gather(todo)
@@ -47,8 +47,8 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
 def _train(
     compiled: CompiledProgram, company: Company, signals: Signals, watchdog: Watchdog
 ) -> None:
-    """Trains the members from the step at which they begin to that at which others wait for them,
-    or to their end.
+    """Trains the members from their step to that at which further runs join them, or to their
+    end.
     """
     engine, steps, writers = compiled.engine, compiled.program.steps, company.members
     experiment, last = writers[0].run.experiment, min(company.until or steps, steps)
@@ -108,8 +108,8 @@ def _is_due(step: int, interval: int | None, steps: int) -> bool:
 
 
 def next_stop(step: int, experiment: Experiment, steps: int) -> int:
-    """The step at which the call that begins at `step` ends: a function of the step alone, so that
-    a resumed run makes the calls of an undisturbed one.
+    """The step at which the call that begins at `step` ends. It depends on the step alone, so that
+    a resumed run makes the same calls as an undisturbed one.
     """
     config, evaluation = experiment.train, experiment.evaluation
     intervals = (
@@ -123,7 +123,7 @@ def next_stop(step: int, experiment: Experiment, steps: int) -> int:
 
 
 def begin(compiled: CompiledProgram, company: Company) -> TrainState:
-    """The state of the step at which the members begin, and their records open there."""
+    """The state at the step at which the members begin; also opens their records at that step."""
     writers, step = company.members, company.step
     if step:
         held, extras = zip(
@@ -140,7 +140,7 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
 def _evaluate(
     compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState, asks: bool
 ) -> None:
-    """Records held-out losses and metrics, and where the tasks are due, what they find."""
+    """Records held-out losses and metrics, and the scores of the tasks where these are due."""
     at_end, feed = step == compiled.program.steps, compiled.feed
     measured, found = [], []
     for index, writer in enumerate(writers):
@@ -162,7 +162,7 @@ def _save(
 
 
 def _commit(writers: list[RunWriter]) -> None:
-    """Waits for every member's save, so that no member is ever more than one commit ahead of
+    """Waits for the saves of all members, so that none is ever more than one commit ahead of
     another.
     """
     for writer in writers:

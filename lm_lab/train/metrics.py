@@ -1,4 +1,4 @@
-"""The metrics of a run: prepared before training, taken of its parameters."""
+"""The metrics of a run: prepared before training, then computed from its parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from lm_lab.types import PyTree
 
 
 class Prepared(NamedTuple):
-    """A metric that is ready to be taken."""
+    """A metric whose files are read and checked."""
 
-    measure: MetricFunction  # of one run's parameters
+    measure: MetricFunction  # of the parameters of one run
     always: bool  # at every evaluation, and not only at the end
 
 
@@ -21,7 +21,7 @@ def prepare(
     choices: Sequence[MetricChoice], data: EvaluationData, objective: str
 ) -> list[Prepared]:
     """The metrics that an objective asks for, by its name in errors. Raises UserError for one that
-    does not exist, or cannot be taken of the data.
+    does not exist, or cannot be computed on the data.
     """
     prepared = []
     for choice in choices:

@@ -1,6 +1,6 @@
 """How the parameters of a run follow from gradients: its optimizer, and the schedule of its rate.
 
-What runs of one program may differ in comes from the state, as arrays.
+Settings in which the runs of one program may differ come from the state, as arrays.
 """
 
 from typing import NamedTuple

@@ -19,13 +19,13 @@ COLLECTIVE = re.compile(
 
 
 class Plan(NamedTuple):
-    """A program, and what one call of it takes of each device."""
+    """A program, its data, and the memory that a call takes on each device."""
 
     program: Program
     dataset: Dataset
-    epochs: dict[str, float]  # by source: how often the run reads its rows
-    state_bytes: dict[str, int]  # of a device, by category
-    call: memory.Memory | None  # of a device; None where the compiler does not say
+    epochs: dict[str, float]  # by source, how often the run reads its rows
+    state_bytes: dict[str, int]  # on a device, by category
+    call: memory.Memory | None  # on a device; None where the compiler does not say
     collectives: dict[str, int]  # operations in the compiled call, by kind
 
 

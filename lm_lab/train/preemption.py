@@ -1,6 +1,6 @@
-"""Being told to stop: SIGTERM (a scheduler's), SIGINT (Ctrl-C) and SIGHUP (a closed terminal).
+"""Signals to stop: SIGTERM (from a scheduler), SIGINT (Ctrl-C) and SIGHUP (a closed terminal).
 
-The standard library only: commands listen before anything else is imported.
+Imports the standard library alone, as commands listen before anything else is imported.
 """
 
 import os
@@ -13,15 +13,17 @@ from typing import Literal, NoReturn
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ONE_SECONDS = (
-    1.0  # `timeout` and closing shells send a signal twice at once: within this time it is one
+    1.0  # `timeout` and closing shells send a signal twice; within this time the second is ignored
 )
-ANSWER_SECONDS = 2.0  # until a main thread that runs no Python is given up
-UNWIND_SECONDS = 60.0  # until one that was interrupted is; a sweep gives its workers 20 of them
+ANSWER_SECONDS = 2.0  # time that a main thread has to handle a signal; after it the process ends
+UNWIND_SECONDS = (
+    60.0  # time that an interrupted main thread has to clean up; a sweep gives its workers 20 s
+)
 GOES_ON = "the same command goes on from what is stored"
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal told to stop, and the caller is to tidy up."""
+    """Raised at a signal to stop, so that the caller can clean up."""
 
     def __init__(self, received: signal.Signals) -> None:
         super().__init__(f"{received.name}: stopped; {GOES_ON}")
@@ -29,7 +31,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Preempted(Exception):
-    """A run was told to stop by a signal, and has saved itself after a step."""
+    """Raised when a run has saved itself after a signal to stop."""
 
     def __init__(self, received: signal.Signals, step: int) -> None:
         super().__init__(
@@ -92,7 +94,7 @@ class Signals:
         self._before = {number: signal.signal(number, self._handle) for number in caught}
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        """In the main thread, when it comes round to it."""
+        """Runs in the main thread, when Python next executes there."""
         if self._then == "note":
             now = time.monotonic()
             if self._keeps_process and self._noted and now - self._noted > ONE_SECONDS:
@@ -124,22 +126,24 @@ class Signals:
                     leave(128 + number, str(Stopped(received)))
 
     def _unwinds(self) -> bool:
-        """Whether the main thread takes the exception and leaves the block in time."""
+        """Waits for the main thread to take the exception and leave the block; whether it did so in
+        time.
+        """
         return self._answered.wait(ANSWER_SECONDS) and self._closed.wait(UNWIND_SECONDS)
 
 
 def leave(code: int, words: str) -> NoReturn:
-    """Ends the process with a last line, whatever its other threads do or hold. What is committed
-    survives it.
+    """Ends the process at once with a last line, whatever other threads do or hold. Committed
+    checkpoints survive.
     """
     say(words)
     os._exit(code)
 
 
 def say(words: str) -> None:
-    """A line on stderr, by no lock that another thread may hold; left out where nobody reads a full
-    pipe.
+    """Writes a line to stderr without taking any lock; gives up if stderr is a full pipe that
+    nobody reads.
     """
-    start = "\n" if os.isatty(2) else ""  # below a bar
+    start = "\n" if os.isatty(2) else ""  # below a progress bar
     if select.select([], [2], [], 0)[1]:
         os.write(2, f"{start}lm-lab: {words}\n".encode())

@@ -1,5 +1,5 @@
-"""What a run computes: its engine as pure functions, and what a step costs. Nothing here touches
-the disk.
+"""The computation of a run: init, step and evaluate as pure functions, and the FLOPs of a step.
+Nothing here touches the disk.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
+from lm_lab.engine.carry import CARRY
 from lm_lab.engine.program import evaluate_slots
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
@@ -27,17 +28,20 @@ from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserE
 
 
 class Program(NamedTuple):
-    """What runs compute that differ only in their traced settings; all functions are of one run."""
+    """The computation shared by runs that differ only in traced settings; all functions are of one
+    run.
+    """
 
     init: Init
     step: Step
-    evaluate: Evaluate  # on held-out text; some of it apart, where settings are chosen by that
-    test: Evaluate  # on all that it is given
+    evaluate: Evaluate  # on held-out text; batches for selection are reported apart
+    test: Evaluate  # as evaluate, with no batches set apart for selection
     slots: Slots
     state: TrainState  # abstract and boxed: shapes, dtypes and logical axes
     adapter: AdapterFunctions
     steps: int
-    # counted: matrix products, forward and backward, full attention, nothing recomputed
+    # counted from the jaxpr: matrix products, forward and backward, full attention, nothing
+    # recomputed
     flops_per_step: int
     targets_per_step: int
     params: dict[str, int]  # by group
@@ -61,18 +65,20 @@ def hyper_of(experiment: Experiment) -> Hyper:
     return {"seed": jnp.uint32(experiment.seed), **numbers}
 
 
-def slots_of(experiment: Experiment) -> Slots:
-    """What the state holds beside parameters and optimizer state. Runs that begin with the
-    parameters of another share those that they do not train.
+def slots_of(task: Task) -> Slots:
+    """The slots of the state. Runs that start from the parameters of another run share their frozen
+    parameters.
     """
-    slots = {FROZEN: frozen_slot(shared=experiment.train.initial is not None)}
-    return slots | ({} if experiment.train.average_decay is None else {AVERAGE: average_slot()})
+    train = task.experiment.train
+    slots = {FROZEN: frozen_slot(shared=train.initial is not None)}
+    slots |= {} if train.average_decay is None else {AVERAGE: average_slot()}
+    return slots | ({CARRY: task.carry.slot(train.batch_size)} if train.carry_state else {})
 
 
 def assemble(task: Task) -> Program:
-    """The program of a task. Raises UserError where its horizon is shorter than one call."""
+    """The program of a task. Raises UserError where the run is shorter than one call."""
     experiment, adapter = task.experiment, task.adapter
-    slots = slots_of(experiment)
+    slots = slots_of(task)
     hyper = hyper_of(experiment)
     draw, begin = _draw(task), _begin(task, slots)
     drawn = jax.eval_shape(draw, hyper, {})
@@ -87,6 +93,7 @@ def assemble(task: Task) -> Program:
         experiment.precision.compute,
         adapter,
         experiment.train.selection_batches,
+        task.carry,
     )
     chosen = task.family.experts_per_token(experiment.model.settings)
     groups = _groups(drawn, state, chosen)
@@ -97,7 +104,7 @@ def assemble(task: Task) -> Program:
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter
+        task.model, task.eval_objectives, experiment.precision.compute, adapter, form=task.carry
     )
     test = evaluate_slots(whole, slots) if experiment.train.selection_batches else evaluate
     sizes = (steps, flops_per_step, targets, groups, per_token)
@@ -111,7 +118,7 @@ def assemble(task: Task) -> Program:
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
     """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
-    gradient = gradients(model, objective, experiment.precision.compute, task.adapter)
+    gradient = gradients(model, objective, experiment.precision.compute, task.adapter, task.carry)
     return train_step(
         accumulate(gradient, experiment.train.microbatches),
         objective.prepare,
@@ -122,8 +129,8 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) ->
 
 
 def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
-    """Parameters of the model by group; where some are frozen, also how many are trained, adapters
-    among them.
+    """Parameters of the model by group; if some are frozen also "trained", the number of trained
+    ones with adapters.
     """
     groups = parameters.by_group(drawn, chosen)
     if not jax.tree.leaves(state.slots[FROZEN]):
@@ -133,11 +140,12 @@ def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
 
 def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     """(hyper, given) -> the parameters of the model, in their dtype, boxed; `given` are parameters
-    by path, which stand in the place of those that are drawn.
+    by path that replace drawn ones.
     """
     batch, experiment = example_batch(task), task.experiment
     dtype = experiment.precision.parameters
-    # Fused kernels refuse float32, and the parameters are the same.
+    # The reference model has the same parameters, and its kernels take float32, which fused ones
+    # refuse.
     model = task.reference_model
 
     def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
@@ -149,8 +157,8 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
 
 
 def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], PyTree], TrainState]:
-    """(hyper, given, drawn parameters) -> the state before step 0, boxed; what decays follows from
-    the boxes.
+    """(hyper, given, drawn parameters) -> the state before step 0, boxed; the mask of weight decay
+    follows from the boxes.
     """
 
     def begin(hyper: Hyper, given: Mapping[str, Array], drawn: PyTree) -> TrainState:
@@ -164,7 +172,7 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
 
 
 def example_batch(task: Task) -> Batch:
-    """A batch of zeros of one row: what initialisation needs to know of shapes."""
+    """A batch of zeros of one row, for the shapes that initialisation needs."""
     return task.objective.prepare(jax.random.key(0), _examples(task, 1, jnp.zeros))
 
 
@@ -177,7 +185,8 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
     shape, data = (rows, task.window[0]), task.experiment.data
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
-    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments)
+    begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
+    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments, begins=begins)
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
@@ -187,12 +196,10 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
 
 
 def _count(task: Task, state: TrainState) -> int:
-    """FLOPs of a step as the mathematics asks for: the plain attention kernel, nothing computed
-    twice.
-    """
+    """FLOPs of a step in the mathematical sense: plain attention, nothing recomputed."""
     experiment = task.experiment
     reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
-    slots, decays = slots_of(experiment), decay_mask(state.params)
+    slots, decays = slots_of(task), decay_mask(state.params)
     step = _step(reference, task.reference_model, slots, 1, decays)
     return flops.count(
         step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
@@ -200,8 +207,9 @@ def _count(task: Task, state: TrainState) -> int:
 
 
 def steps_of(experiment: Experiment, flops_per_step: int, targets: int) -> int:
-    """The run's steps, given the FLOPs and the targets of one. A budget is rounded to whole calls,
-    so that one compiled program runs from start to end. Raises UserError for one below a call.
+    """The steps of a run, given the FLOPs and the targets of one step. A budget is rounded to whole
+    calls, so that one compiled program runs from start to end. Raises UserError for one below a
+    call.
     """
     horizon = experiment.train
     if horizon.steps is not None:

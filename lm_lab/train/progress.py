@@ -34,8 +34,8 @@ class Progress:
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
-        """Says that the block compiles, which may take minutes and tells nothing of how long the
-        steps will.
+        """Shows that the block compiles. Its time does not count in the estimate of the time
+        left.
         """
         begin = time.monotonic()
         if self._bar is not None:
@@ -63,7 +63,7 @@ class Progress:
         self._show()
 
     def show_evaluation(self, held_out: float) -> None:
-        """Shows a held-out loss, in nats a token, here and in what follows."""
+        """Shows a held-out loss in nats a token, now and in all later lines."""
         self._held_out = f"held-out {held_out:.3f}, "
         self._show()
 

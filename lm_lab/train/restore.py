@@ -1,8 +1,8 @@
-"""A trained model, from the directory of its run: what generation, adaptation and conversion begin
-with.
+"""A trained model, from the directory of its run: the start of generation, adaptation and
+conversion.
 
-A directory that holds no run but a model alone (`lm-lab convert` writes them) has the same form: a
-config.json with the `model` section, and one checkpoint with `params`.
+A directory with a model and no run (`lm-lab convert` writes them) has the same form: a config.json
+with the `model` section, and one checkpoint with `params`.
 """
 
 import functools
@@ -30,7 +30,7 @@ from lm_lab.types import Inputs, PyTree, UserError
 
 
 class Adapted(NamedTuple):
-    """What a run with an adapter trained, and on what."""
+    """An adapter that a run trained, and the parameters that it belongs to."""
 
     name: str  # a module of lm_lab/adapters
     settings: Any  # its Config
@@ -93,7 +93,7 @@ def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adap
 
 
 def _trained(folder: Path, average: bool) -> PyTree:
-    """What a checkpoint holds of trained parameters, or their moving average in their dtypes."""
+    """The trained parameters in a checkpoint, or their moving average cast to the same dtypes."""
     params = arrays.read_subtree(folder, "params")
     if not average:
         return params
@@ -107,9 +107,8 @@ def _trained(folder: Path, average: bool) -> PyTree:
 
 
 def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
-    """(family, its Config, parameters beside the adapter, adapter) that a run begins with which
-    goes on with the low-rank adapter of another. Raises UserError, also where that trained another
-    adapter.
+    """(family, its Config, frozen parameters, adapter) for a run that continues the low-rank
+    adapter of another run. Raises UserError, also where that trained another adapter.
     """
     family, config, own = load_adapter(directory)
     if own.name != "lora":
@@ -147,13 +146,13 @@ def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drawn(family: str, config: Any, seed: int) -> PyTree:
-    """The parameters with which a run of the seed begins."""
+    """The initial parameters of a run with this seed."""
     model, inputs = _short(family, config)
     return jax.jit(lambda: unbox(model.init(jax.random.key(jnp.uint32(seed)), inputs)["params"]))()
 
 
 def _short(family: str, config: Any) -> tuple[Any, Inputs]:
-    """A model, and the shortest inputs that it takes."""
+    """A model of the family, and the shortest inputs that it takes."""
     contract = registry.load("models", family, "config.model.family")
     tokens = jnp.zeros((1, 2), jnp.int32)
     context = tokens if contract.needs_context else None
@@ -181,7 +180,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 def read_run(directory: Path) -> dict[str, Any]:
     """The plain values of the config.json of a run that can read text, files by their paths.
 
-    Raises UserError for a model alone.
+    Raises UserError for a directory with a model and no run.
     """
     content = carried.anchored(directory, read_config(directory))
     refuse_foreign(directory, content)
@@ -195,11 +194,11 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
-    """Raises UserError where the run does not keep what its tokenizer learnt, and learning it again
-    would give another one, for the text is no longer what it was.
+    """Raises UserError where the run does not keep what its tokenizer learnt and the text has
+    changed: learning again would give another tokenizer.
     """
     if not isinstance(content.get("data"), Mapping):
-        return  # which is said where it is read
+        return  # the error is raised where it is read
     data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
     if data.vocabulary_file is not None or Text(data).learnt_file is None:
         return
@@ -223,8 +222,8 @@ def refuse_foreign(directory: Path, content: Mapping[str, Any]) -> None:
 
 
 def is_alone(directory: Path) -> bool:
-    """Whether the newest checkpoint that is whole was written by `write_params`: of parameters, and
-    of no run.
+    """Whether the newest whole checkpoint was written by `write_params`: parameters without a
+    run.
     """
     newest = commits.newest_intact(directory / "checkpoints")
     return not commits.read_record(newest, verified=False).spec_hash
@@ -232,8 +231,8 @@ def is_alone(directory: Path) -> bool:
 
 @functools.cache
 def boxed_params(family: str, config: Any) -> PyTree:
-    """Shapes, dtypes, logical axes and roles of a family's parameters; not to be changed, for they
-    are traced once.
+    """Shapes, dtypes, logical axes and roles of a family's parameters; cached, so not to be
+    changed.
     """
     model, inputs = _short(family, config)
     return jax.eval_shape(lambda: model.init(jax.random.key(0), inputs)["params"])
@@ -245,8 +244,8 @@ def abstract_params(family: str, config: Any) -> PyTree:
 
 
 def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
-    """The one checkpoint of a directory that holds a model alone, or an adapter, which was trained
-    on the parameters `base`; its config.json is there. Raises UserError.
+    """Writes the one checkpoint of a directory for a model, or for an adapter trained on the
+    parameters `base`, beside its config.json. Raises UserError where it cannot be written.
     """
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()

@@ -1,5 +1,5 @@
-"""Whether what runs keep has room in the memory at hand: asked once sizes are known, before
-anything is compiled.
+"""Whether the train states of runs fit into memory: checked when sizes are known, before anything
+is compiled.
 """
 
 import math
@@ -18,8 +18,8 @@ from lm_lab.types import UserError
 def check(program: Program, mesh: Mesh, members: int) -> None:
     """Raises UserError where the states of all members are larger than the memory of their devices.
 
-    What a step needs beside (activations, gradients, copies) the compiler plans, and is not
-    counted. The devices of a CPU share the machine's memory.
+    Activations, gradients and copies are not counted, as only the compiler knows them. The devices
+    of a CPU share the machine's memory.
     """
     state = sharding.unbox(program.state)
     placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state))

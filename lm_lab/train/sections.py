@@ -1,8 +1,8 @@
-"""What a config consists of, and what tells two runs apart.
+"""The keys of a config, and which of them tell two runs apart.
 
-The resolved config of a run is a dict of sections with every default filled in. Only what differs
-from the defaults identifies the run: a setting that a later release adds changes no run that was
-stored before.
+The resolved config of a run is a dict of sections with every default filled in. Only values that
+differ from the defaults identify the run, so that a setting added by a later release does not
+change the identity of stored runs.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from lm_lab.schema import (
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 
-END = ("train.steps", "train.tokens", "train.budget_flops")  # one of them says when a run ends
+END = ("train.steps", "train.tokens", "train.budget_flops")  # exactly one of them is given
 
 Values = Mapping[str, Any]  # a config as plain values, by section
 Flat = dict[str, Any]  # the same by dotted key, as {"model.positions.base": 1e4}
@@ -30,7 +30,7 @@ SECTIONS = tuple(field.name for field in dataclasses.fields(Experiment) if field
 
 
 class KeyTable(NamedTuple):
-    """What the settings classes say of the keys that a config has, by dotted key."""
+    """The keys that a config has, with what their settings classes say of each, by dotted key."""
 
     defaults: Flat  # plain values; keys that must be given are absent
     harmless: frozenset[str]  # keys that do not decide the result of a run
@@ -48,15 +48,17 @@ class Difference(NamedTuple):
 
 ABSENT = object()
 
-HARMLESS = tuple(  # sections of which no key decides the result, also where it is gone
-    f"{field.name}."
-    for field in dataclasses.fields(Experiment)
-    if not field.metadata.get("changes_result", True)
+HARMLESS = (
+    tuple(  # sections without a key that decides the result; also for keys of earlier releases
+        f"{field.name}."
+        for field in dataclasses.fields(Experiment)
+        if not field.metadata.get("changes_result", True)
+    )
 )
 
 
 def flat(values: Values, prefix: str = "") -> Flat:
-    """The config by dotted key, in its own order."""
+    """The config by dotted key, in the order of the config."""
     leaves: Flat = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -69,9 +71,9 @@ def flat(values: Values, prefix: str = "") -> Flat:
 def modules(values: Values) -> Iterator[tuple[str, str]]:
     """(dotted key, name) of every module that a config names, by default too.
 
-    A module is imported, to see what its own settings name, only once the next pair is asked for:
-    a reader of values of unknown origin refuses a name before that. What cannot be imported names
-    nothing more.
+    A module is imported, to see what its own settings name, only when the next pair is asked for,
+    so that a reader of untrusted values can refuse a name before it is imported. A module that
+    cannot be imported names no further ones.
     """
     return _modules(Experiment, values, "")
 
@@ -120,8 +122,8 @@ def names_modules_of(values: Values, others: Sequence[Values]) -> bool:
 
 
 def key_table(values: Values) -> KeyTable:
-    """What is known of the keys of a config. Imports the modules that it names: pass no names of
-    unknown origin.
+    """The table of the keys of a config. Imports the modules that the config names, so these must
+    be trusted.
     """
     every = list(keys(Experiment, values))
 
@@ -134,7 +136,7 @@ def key_table(values: Values) -> KeyTable:
 
 
 def spec(values: Values, table: KeyTable) -> Flat:
-    """What a config says beyond the defaults."""
+    """The values of a config that differ from the defaults."""
     return {
         key: value
         for key, value in flat(values).items()
@@ -143,7 +145,7 @@ def spec(values: Values, table: KeyTable) -> Flat:
 
 
 def deciding(values: Values, table: KeyTable) -> Flat:
-    """What of the spec decides the result of the run, the content of files apart."""
+    """The part of the spec that decides the result of the run, without settings that name files."""
     return {
         key: value
         for key, value in spec(values, table).items()
@@ -152,7 +154,9 @@ def deciding(values: Values, table: KeyTable) -> Flat:
 
 
 def decides(key: str, table: KeyTable) -> bool:
-    """Whether a key may decide the result of a run, the content of files apart."""
+    """Whether a key may decide the result of a run; keys that name files do not, as the files'
+    content does.
+    """
     return key not in table.harmless and not key.startswith(HARMLESS)
 
 

@@ -1,4 +1,4 @@
-"""An experiment with all that it names loaded and opened: done once a launch, by `bind`."""
+"""An experiment with its modules loaded and its text opened: done once per launch, by `bind`."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed, mix
 from lm_lab.data.text import Text, Texts
 from lm_lab.data.weights import row_plan
+from lm_lab.engine.carry import NOTHING, Carry, carry_of
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
@@ -39,7 +40,7 @@ from lm_lab.types import (
 @dataclass(frozen=True)
 class Task:
     """An experiment that is bound: its settings are complete, its modules loaded, its tokenizer
-    open. The token store, initial parameters and metrics are opened at first use, and once.
+    open. The token store, initial parameters and metrics are opened once, at first use.
 
     model      the Linen module: model.apply({"params": params}, batch.inputs) -> logits
     objective  prepare(key, examples) -> batch, and loss(logits, batch) -> sums: "nll" in nats over
@@ -54,7 +55,7 @@ class Task:
     vocabulary: Vocabulary
     window: tuple[int, int]  # (tokens in a window, tokens from one window to the next)
     objective: ObjectiveFunctions
-    # by which held-out text is evaluated, by name: "heldout" is that of training
+    # the objectives that evaluate held-out text, by name; "heldout" is the one that is trained
     eval_objectives: Mapping[str, ObjectiveFunctions]
     adapter: AdapterFunctions
     update: Update
@@ -71,8 +72,17 @@ class Task:
 
     @cached_property
     def reference_model(self) -> Model:
-        """The same model as the formulas have it: nothing computed twice, no fused kernel."""
+        """The same model in plain operations: no fused kernel, nothing recomputed."""
         return self._headed(self.family.Model(reference(self.experiment.model.settings)))
+
+    @cached_property
+    def carry(self) -> Carry:
+        """The form of the recurrent state that goes on from window to window, empty where
+        config.train.carry_state is off.
+        """
+        if not self.experiment.train.carry_state:
+            return NOTHING
+        return carry_of(self.reference_model, self.experiment.precision.compute)
 
     @cached_property
     def dataset(self) -> loader.Dataset:
@@ -162,10 +172,11 @@ class Task:
             stride=stride,
             batch_size=rows or self.experiment.train.batch_size,
             seed=seed,
+            contiguous=self.experiment.train.carry_state,
         )
 
     def examples(self, step: int) -> Examples:
-        """The windows that a run of the config trains on in a step [B ...]: the same ones always.
+        """The windows [B ...] that a run of the config trains on in a step; a function of the step.
 
         >>> task.examples(3).tokens.shape
         (8, 17)
@@ -183,7 +194,9 @@ class Task:
         return rates(of_mixture(self._heldout, [{"": sums} for sums in found])[""])
 
     def replace(self, **changes: Any) -> "Task":
-        """The task of an experiment with other values of fields that bind nothing, as its mesh."""
+        """The task with other values of experiment fields that nothing bound depends on, as the
+        mesh or the seed.
+        """
         experiment = dataclasses.replace(self.experiment, **changes)
         return dataclasses.replace(self, experiment=experiment)
 
@@ -202,7 +215,7 @@ class Task:
     @cached_property
     def _evaluate(self) -> Callable[..., Sums]:
         compute = self.experiment.precision.compute
-        return jax.jit(likelihood(self.model, self.objective, compute))
+        return jax.jit(likelihood(self.model, self.objective, compute, form=self.carry))
 
     def _headed(self, model: Model) -> Model:
         head = self.objective_kind.head
@@ -233,8 +246,8 @@ class Task:
 
 
 def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None = None) -> Task:
-    """The task of an experiment and its config as plain values; `texts` are those of other runs of
-    the launch, to be shared.
+    """The task of an experiment and its config as plain values; `texts` are shared with the other
+    runs of a launch.
 
     The vocabulary that the model leaves out is filled in. Raises UserError where the tokenizer
     cannot be opened, the model's vocabulary is too small for it, or an objective does not fit.
@@ -245,6 +258,8 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
     adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
     vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model.settings))
     experiment, values = _with_vocabulary(experiment, values, kind, vocabulary)
+    if experiment.train.carry_state:
+        _check_carry(experiment, family, kind)
     length = experiment.data.length
     made = kind.make(experiment.objective.settings, length, vocabulary)
     objective = checked.objective(experiment.objective.name, made)
@@ -268,9 +283,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
 
 
 def vocabulary_of(codec: Codec, start_id: int | None) -> Vocabulary:
-    """What objectives know of the tokenizer, and of the id with which the
-    model's decoder begins.
-    """
+    """What objectives know of the tokenizer, and the start id of the model's decoder."""
     text = (codec.vocab, codec.end_of_document, codec.words, codec.sentence_ends)
     return Vocabulary(*text, start_id, codec.mask, codec.sentinels)
 
@@ -283,7 +296,9 @@ def window_of(kind: Objective, settings: Any, length: int) -> tuple[int, int]:
 def _with_vocabulary(
     experiment: Experiment, values: Mapping[str, Any], kind: Objective, vocabulary: Vocabulary
 ) -> tuple[Experiment, Mapping[str, Any]]:
-    """Both with the model's vocabulary: the tokenizer's, and the ids that the objective adds."""
+    """The experiment and its values with the size of the model's vocabulary: the tokenizer's plus
+    the ids that the objective adds.
+    """
     added = kind.special_ids(experiment.objective.settings, experiment.data.length, vocabulary)
     least, given = vocabulary.size + added, values["model"]["vocab"]
     if given is None:
@@ -306,6 +321,26 @@ def _other_objective(
     other = registry.load("objectives", name, "config.train.also_evaluate")
     settings = complete(other, other.Config(), family, experiment.model.settings, where)
     own = window_of(kind, experiment.objective.settings, length)
-    if other.consumes != kind.consumes or window_of(other, settings, length) != own:
+    windows = window_of(other, settings, length)
+    reads = (other.consumes, windows, other.reads_on or not experiment.train.carry_state)
+    if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))
+
+
+def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> None:
+    """Raises UserError for a run that has no state to carry, or no text that reads on."""
+    name, data = experiment.model.name, experiment.data
+    if not family.is_recurrent(experiment.model.settings):
+        fault = f"config.model.family {name!r}, with these settings, keeps no recurrent state"
+    elif not kind.reads_on:
+        fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
+    elif data.sources:
+        fault = "config.data.sources is a mixture, whose rows change their text from step to step"
+    elif data.packing != "cut":
+        fault = f"config.data.packing {data.packing!r} puts documents in an order of its own"
+    elif experiment.evaluation.stride is not None:
+        fault = "config.evaluation.stride is for windows, and whole texts are read in one pass"
+    else:
+        return
+    raise UserError(f"config.train.carry_state: {fault}; leave one of the two out")

@@ -26,8 +26,8 @@ class Call(NamedTuple):
 class ThroughputMeter:
     """Logs finished calls with the seconds that they took, and shows progress.
 
-    The clock runs from one `log` or `pause` to the next: what is between a
-    `log` and a `pause` is no training.
+    The clock runs from one `log` or `pause` to the next: the time between a `log` and the `pause`
+    after it is not training time.
     """
 
     def __init__(self, compiled: CompiledProgram, writers: list[RunWriter], step: int) -> None:
@@ -39,8 +39,8 @@ class ThroughputMeter:
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
-        """The block compiles while nothing else runs: its seconds are shared by the runs, and are
-        no training.
+        """The block compiles while nothing else runs. Its seconds are divided among the runs, and
+        are not training time.
         """
         begin = time.monotonic()
         with self._progress.compiling():
@@ -51,12 +51,12 @@ class ThroughputMeter:
         self.pause()
 
     def add(self, first_step: int, stop: int, metrics: Sums) -> None:
-        """A call that has been made, and may still run."""
+        """Adds a call that was dispatched and may still be running."""
         self._calls.append(Call(first_step, stop, metrics))
 
     def log(self, still_running: int = 0) -> None:
-        """Waits for all calls but the last `still_running`, and logs them; they share the seconds
-        by their steps.
+        """Waits for all calls but the last `still_running`, and logs them; the seconds are divided
+        in proportion to their steps.
         """
         calls = self._calls[: len(self._calls) - still_running]
         self._calls = self._calls[len(calls) :]
@@ -87,12 +87,12 @@ class ThroughputMeter:
         self._progress.update(step, loss, tokens_per_second, peak_share, mixture)
 
     def show_evaluation(self) -> None:
-        """Shows the held-out loss, the mean of the runs that go on."""
+        """Shows the held-out loss, the mean over the unfinished runs."""
         going = [writer.held_out for writer in self._writers if writer.result is None]
         self._progress.show_evaluation(_mean(going))
 
     def pause(self) -> None:
-        """What has passed since the last time was no training."""
+        """Leaves the time since the last `log` or `pause` out of training time."""
         self._last = time.monotonic()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ def packages(values: Values) -> set[str]:
 
 
 def names_of(values: Values) -> Iterator[Named]:
-    """All that a config names modules by; see sections.modules for when they are imported."""
+    """The module names in a config; sections.modules says when each is imported."""
     train = values.get("train")
     also = train.get("also_evaluate") if isinstance(train, dict) else None
     for name in also if isinstance(also, (list, tuple)) else ():

@@ -1,5 +1,5 @@
-"""A watchdog for hangs: a device, a disk or a network that never answers would hold a run for ever,
-without a word.
+"""A watchdog for hangs: a device, a disk or a network that never answers would block a run for
+ever, silently.
 """
 
 import contextlib
@@ -18,38 +18,37 @@ TICK_SECONDS = 1.0
 USUAL, HURRIED = (
     10,
     3,
-)  # times the median of earlier waits: until a wait is a stall; the same after a signal
-STACKS, END = 5, 10  # times that: until all stacks are shown; until the process ends
+)  # times the median of earlier waits: a longer one is a stall; the same after a signal
+STACKS, END = 5, 10  # times that limit: when all stacks are shown; when the process ends
 
 Wait = Literal["step", "loader", "evaluation", "tasks", "save"]
 
 
 class Patience(NamedTuple):
-    """What a wait may take at least, in seconds, before it is a stall."""
+    """The least limits of a wait in seconds, beyond which it is a stall."""
 
-    usual: float  # where earlier waits of the kind say what it takes
-    first: float  # where none does
-    hurried: float  # after a signal, by which the process is to save itself and end
+    usual: float  # where the length of earlier waits of the kind is known
+    first: float  # for the first wait of a kind
+    hurried: float  # after a signal to save and end
 
 
-# A save runs while the training goes on: what the loop waits for it says nothing of how long the
-# next one takes.
+# A save runs beside training, so the time that the loop waits for one says nothing about the next.
 PATIENCE: dict[Wait, Patience] = {
     "step": Patience(60.0, 600.0, 10.0),
     "loader": Patience(60.0, 600.0, 10.0),
     "evaluation": Patience(600.0, 3600.0, 10.0),
-    "tasks": Patience(600.0, 3600.0, 10.0),  # an evaluation that puts tasks to the model, too
+    "tasks": Patience(600.0, 3600.0, 10.0),  # an evaluation with tasks
     "save": Patience(600.0, 600.0, 600.0),
 }
 
 
 class Watchdog:
-    """Inside `with`, a thread that looks after the waits of the loop.
+    """Inside `with`, a thread that watches the waits of the loop.
 
-    A stall is told in one line; later every thread's stack is shown; at last the process ends with
-    the exit code STALLED. After a signal it ends as soon as a wait takes too long, with 128 + the
-    signal. Compiling is no wait: nobody knows how long it takes. Time counts by ticks of the
-    thread, so that a laptop may sleep, or a process be suspended.
+    A stall is reported in one line; later every thread's stack is shown; at last the process ends
+    with the exit code STALLED. After a signal it ends as soon as a wait takes too long, with 128 +
+    the signal. Compiling is not watched, as its time is unknown. Time is counted in ticks of the
+    thread, so that time asleep or suspended does not count.
     """
 
     def __init__(self, signals: Signals) -> None:
@@ -80,7 +79,7 @@ class Watchdog:
         self._seconds[what].append(time.monotonic() - begin)
 
     def begin(self, what: Wait) -> None:
-        """From here on `what` is waited for."""
+        """Starts a wait for `what`, until the process ends."""
         self._number += 1
         self._waiting = what
 
@@ -110,7 +109,7 @@ class Watchdog:
         """Seconds until a wait is a stall."""
         known, patience = self._seconds[what], PATIENCE[what]
         if hurried and not self._seconds["step"]:
-            return patience.hurried  # before the first step nothing is lost
+            return patience.hurried  # before the first step there is nothing to lose
         if not known:
             return patience.first
         if hurried:

@@ -1,5 +1,6 @@
-"""The likelihood of all held-out text, each token once: of a stream behind a sliding window, of
-records each by itself. By document, so that intervals can be taken.
+"""The likelihood of all held-out text, each token once: streams by a sliding window, or in one pass
+if the run carries its state; records one by one. Sums are kept by document, so that intervals can
+be computed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,21 +15,22 @@ from jax import Array
 from lm_lab.contracts import Scores
 from lm_lab.data.loader import Split, eval_set
 from lm_lab.evaluation import likelihood, scoring
-from lm_lab.evaluation.text_model import token_scores
+from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.train.task import Task
 from lm_lab.types import Batch, Examples, PyTree, Sums
 
 NAME = "heldout_whole"
-FEWEST = 10  # documents of which an interval is taken; fewer are cut into stretches
+FEWEST = 10  # documents, at least, for an interval; fewer are cut into stretches of text
 STRETCHES = 100
 
 Whole = Callable[[PyTree], Scores]
 
 
 def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
-    """By name parameters -> what all held-out text costs: heldout_whole, and of a mixture that of
-    each source, heldout_whole/LABEL. The program is compiled at its first batch, for all.
+    """By name, functions of parameters that give the likelihood of all held-out text:
+    heldout_whole, and for each source of a mixture heldout_whole/LABEL. One program serves all,
+    compiled at the first batch.
 
     Raises UserError for an objective that gives no likelihood of a stream.
     """
@@ -40,12 +42,14 @@ def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
         by_row = _by_row(task)
         return {name: partial(_of_records, task, by_row, split) for name, split in sources.items()}
     require(run, ["texts"], "config.evaluation.whole")
-    program = scoring.program(run)
+    program = whole_program(run)
     return {name: partial(_of_stream, run, program, split) for name, split in sources.items()}
 
 
 def _of_stream(run: TextRun, program: Any, split: Split, params: PyTree) -> Scores:
-    """Documents follow each other as in training, or stand alone where they are isolated."""
+    """Sums by document. Documents follow one another as in training; isolated documents see
+    themselves alone.
+    """
     tokens, ends = split.tokens, split.end_of_document
     stops = np.flatnonzero(np.asarray(tokens) == ends) + 1
     if not len(stops) or stops[-1] != len(tokens):
@@ -101,6 +105,6 @@ def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
 
 
 def rates(prefix: str, statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """nll in nats a target, and bits_per_byte, with a prefix; of labels accuracy too."""
+    """nll in nats a target and bits_per_byte, with a prefix; for labels also accuracy."""
     found = likelihood.rates({name: values.sum() for name, values in statistics.items()})
     return {f"{prefix}{name}": value for name, value in found.items()}

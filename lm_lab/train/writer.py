@@ -1,5 +1,5 @@
-"""One run among those trained together: its directory, its counters, its
-checkpoints and its end.
+"""The records of one run among those trained together: its directory, counters, checkpoints and
+result.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
 OTHER = "choose another directory"
-COUNTERS = {  # what a commit holds beside the state
+COUNTERS = {  # what a checkpoint holds beside the state
     "steps": int,
     "text": str,
     "base": str,
@@ -40,10 +40,10 @@ COUNTERS = {  # what a commit holds beside the state
 
 
 class Place(NamedTuple):
-    """Where a run can go on."""
+    """A step at which a run can resume."""
 
     step: int
-    company: str  # the name of those that it was trained with
+    company: str  # the name of the company that it was trained in
 
 
 class RunWriter:
@@ -54,8 +54,8 @@ class RunWriter:
 
     def __init__(self, run: BoundRun, alone: bool = True) -> None:
         self.run = run._replace(resolved=carried.relative(run.resolved))
-        # A kill may find a member one commit ahead of the others: it then still has the one that
-        # they share.
+        # A kill may leave a member one commit ahead of the others; it still has the earlier commit,
+        # which they share.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
@@ -88,12 +88,12 @@ class RunWriter:
     def __exit__(self, *error: Any) -> None:
         with explained(
             self.run.directory, "write"
-        ):  # closing a file writes what a full disk refused before
+        ):  # closing retries writes that a full disk refused
             self._stack.__exit__(*error)
 
     def _take_up_result(self) -> Unreadable | None:
-        """Finds the result of a run that needs nothing more; what is wrong with a result.json that
-        is none.
+        """Reads the result of a run that has ended; returns what is wrong with a result.json that
+        cannot be read.
         """
         try:
             result = records.read_result(self.run.directory)
@@ -103,8 +103,8 @@ class RunWriter:
         return None
 
     def _is_longer(self, result: Mapping[str, Any]) -> bool:
-        """Whether a run that has ended is asked for another end. Raises UserError where it cannot
-        have one.
+        """Whether a run that has ended is now asked to go on to a later end. Raises UserError where
+        it cannot.
         """
         directory = self.run.directory
         if self._claim.other_files:
@@ -121,7 +121,7 @@ class RunWriter:
         return self._claim.moves_end
 
     def wait(self) -> None:
-        """Waits until what was saved is committed. Raises UserError where it cannot be."""
+        """Waits until the last save is committed. Raises UserError where it failed."""
         if self.result is None:
             self._checkpoints.wait()
 
@@ -134,8 +134,8 @@ class RunWriter:
         """The newest step (of at_most or before) from which the run can go on, 0 where that is its
         start.
 
-        It is that of the newest commit, or of one up to an interval of checkpoints before it, the
-        first with which metrics.jsonl agrees; where it agrees with none, the newest one's.
+        It is the newest commit, or one at most an interval of checkpoints older, that agrees with
+        metrics.jsonl; where none agrees, the newest.
         """
         lines, newest = self._read_lines(), None
         for record in self._checkpoints.commits(at_most):
@@ -176,12 +176,12 @@ class RunWriter:
         """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the
         records there.
 
-        Later checkpoints are discarded. `company` is the name of those that it is trained with.
+        Later checkpoints are discarded. `company` is the name of the company that it is trained in.
 
-        Raises UserError where the run would not go on as it began: on other text (`feed` is
-        what it reads), on other frozen parameters (`base` is their hash), or for other
-        steps, as when the FLOPs of a step are counted otherwise now; more steps are taken where the
-        schedule has had the same rates so far.
+        Raises UserError where the run would not go on as it began: on other text (`feed` is what it
+        reads), on other frozen parameters (`base` is their hash), or to another end, as when this
+        release counts the FLOPs of a step otherwise. More steps are allowed if the schedule has had
+        the same rates so far.
         """
         text = feed.dataset.identity
         remedy = f"go on with the versions in environment.json, or {OTHER}"
@@ -231,7 +231,7 @@ class RunWriter:
         return self._final["eval/heldout/nll"]
 
     def compiled(self, seconds: float) -> None:
-        """Takes in what compiling took, which is no training."""
+        """Adds seconds of compiling, which are not training time."""
         if self.result is None:
             self._compile_seconds += seconds
 
@@ -261,7 +261,7 @@ class RunWriter:
     def log(
         self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float
     ) -> None:
-        """Takes in the metrics [K] of the steps from first_step on, which took `seconds` at `rate`
+        """Records the metrics [K] of the steps from first_step on, which took `seconds` at `rate`
         tokens a second.
         """
         if self.result is not None:
@@ -296,8 +296,8 @@ class RunWriter:
         measured: Mapping[str, Mapping[str, float]],
         tasks: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """Records evaluations of the parameters after `step` steps: sums, and what else was
-        measured, by the name of the evaluation; and what tasks found, by their labels.
+        """Records evaluations of the parameters after `step` steps: sums and metrics by the name of
+        the evaluation, and scores of tasks by label.
         """
         if self.result is None and not np.isfinite(sums["heldout"]["nll"]):
             self._diverge(step, "the held-out loss")
@@ -326,7 +326,7 @@ class RunWriter:
             self._checkpoints.save(step, state, extra, score)
 
     def close(self) -> None:
-        """Writes the result, once the last commit is there."""
+        """Writes the result, after the last commit."""
         if self.result is None:
             self._end("complete", self._program.steps)
 
@@ -372,7 +372,9 @@ def _set_aside(path: Path, why: str) -> None:
 
 
 def _misfit(extra: Mapping[str, Any]) -> str | None:
-    """What of the counters in a commit cannot have been written here."""
+    """What is wrong with the counters in a commit, where this run cannot have written them; "" if
+    they fit.
+    """
     wrong = misfit(extra, COUNTERS)
     if wrong:
         return wrong

@@ -18,7 +18,7 @@ from tests.tiny import DEPTH, ROUNDING, WIDTH, distance, same_bits
 
 FAMILIES = [
     name for name in registry.names("models") if name != "word2vec"
-]  # which is look-ups, and no kernel
+]  # which has look-ups alone, and no kernel
 CONFIG = lora.Config(rank=3, alpha=6.0)
 VARIANTS = [CONFIG, replace(CONFIG, scaling="root_rank"), replace(CONFIG, dora=True)]
 
@@ -46,7 +46,7 @@ def trained(config, params, seed=1, change=0.3):
 
 UNFUSED = {
     "xla_disable_hlo_passes": "fusion"
-}  # what is added to a sum may change how XLA fuses, and so rounds, it
+}  # XLA may fuse a sum with another term in another way, which rounds otherwise
 
 
 def apply(model, params, collection=None, options=None, **more):

@@ -122,7 +122,7 @@ def flops_of_xla(changes):
 
 @pytest.fixture(scope="module")
 def solo_runs():
-    """(the function of some steps, it compiled, the states of two runs before them)"""
+    """(a function of some steps, the same compiled, the states of two runs before the steps)"""
     program = programs.assemble(tiny.bound(tiny.resolve(LORA)[0]))
     begin = jax.jit(lambda hyper: unbox(program.init(hyper, {})))
     starts = [begin(programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])) for seed in (0, 7)]
@@ -145,13 +145,13 @@ def test_a_member_of_a_population_is_its_solo_run(solo_runs, how, shared):
     )
     for index, (own, text) in enumerate(zip(starts, examples)):
         solo, _ = compiled(own, text)
-        # B begins at 0: it is an update and nothing else, whose rounding no larger value hides.
+        # B begins at 0, so it equals the update, whose rounding no larger value hides.
         assert distance(member(together.params, index), solo.params) < 5 * ROUNDING
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """The directory of a run that others begin with."""
+    """The directory of a run from which others are initialised."""
     directory = tmp_path_factory.mktemp("base") / "run"
     train([run_of(directory, {"train.steps": 4})])
     return directory
@@ -159,8 +159,8 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapted(base, tmp_path_factory):
-    """(directory, result) of a run with an adapter that began with the other, for tests marked
-    `released`: others are compared with its bits.
+    """(directory, result) of a run with an adapter that was initialised from `base`, for tests
+    marked `released`: other runs are compared with its bits.
     """
     directory = tmp_path_factory.mktemp("adapted") / "run"
     return directory, train([tuned(directory, base)])[0]

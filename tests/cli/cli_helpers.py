@@ -1,5 +1,5 @@
-"""What the tests of the commands share: a tiny run, a launch of lm-lab as a process, and what it
-left behind.
+"""Shared by the tests of the commands: a tiny run, a launch of lm-lab as a process, and the records
+it leaves.
 """
 
 import csv
@@ -20,7 +20,7 @@ CLOCKS = (
     "seconds",
     "compile_seconds",
     "tokens_per_second",
-)  # all that two runs of one config may differ in
+)  # fields in which two runs of one config may differ
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -47,14 +47,16 @@ def start(*words: Any, module: str = "lm_lab") -> forked.Forked:
 
 
 def lm_lab(*words: Any, module: str = "lm_lab") -> subprocess.CompletedProcess[str]:
-    """Runs lm-lab to its end. The limit tells a hang from a busy machine, and measures nothing."""
+    """Runs lm-lab to its end. The time limit catches a hang; it is far above the time on a busy
+    machine.
+    """
     with start(*words, module=module) as process:
         out, error = process.communicate(timeout=600)
     return subprocess.CompletedProcess(words, process.returncode or 0, out, error)
 
 
 def lm_lab_anew(*words: Any) -> subprocess.CompletedProcess[str]:
-    """As `lm_lab`, of a Python that begins at nothing, as a user's."""
+    """As `lm_lab`, in a new Python process that imports everything itself, as a user's does."""
     command = [sys.executable, "-m", "lm_lab", *map(str, words)]
     pipes = {"capture_output": True, "text": True, "timeout": 600}
     return subprocess.run(
@@ -76,7 +78,7 @@ def final_arrays(run: Path) -> list[np.ndarray]:
 
 
 def records(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """metrics.jsonl and result.json, less the clocks."""
+    """metrics.jsonl and result.json, without times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [without_clocks(line) for line in lines], without_clocks(
         json.loads((run / "result.json").read_text())
@@ -84,7 +86,7 @@ def records(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def rows(sweep: Path) -> list[dict[str, Any]]:
-    """results.csv, less the clocks."""
+    """results.csv, without times."""
     with (sweep / "results.csv").open(newline="") as file:
         return [without_clocks(row) for row in csv.DictReader(file)]
 
@@ -102,9 +104,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def stored(folder: Path) -> dict[str, bytes]:
-    """Every file below the folder and its content; locks, which name their
-    last holder, left out.
-    """
+    """Every file below the folder with its content, without locks, which name their last holder."""
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in folder.rglob("*")

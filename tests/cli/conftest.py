@@ -1,4 +1,4 @@
-"""One undisturbed run and one undisturbed sweep, with which the disturbed ones are compared."""
+"""One undisturbed run and one undisturbed sweep, with which killed ones are compared."""
 
 from pathlib import Path
 

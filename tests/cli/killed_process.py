@@ -1,9 +1,9 @@
-"""python -m tests.cli.killed_process SIGNAL POINT CALL WORDS...: lm-lab
-WORDS..., killed_at at a moment of choice.
+"""python -m tests.cli.killed_process SIGNAL POINT CALL WORDS...: runs lm-lab WORDS..., and kills it
+at a chosen moment.
 
 The signal comes just before the CALLth call of POINT, a dotted path such as
 lm_lab.runs.commits.write_manifest. Instead of a signal it may HANG there for ever, inside C, where
-no Python runs; a stall is then one after 1 s instead of minutes.
+no Python runs; the watchdog then calls it a stall after 1 s instead of minutes.
 """
 
 import ctypes

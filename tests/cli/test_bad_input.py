@@ -1,4 +1,4 @@
-"""Every mistake of a user's: exit code 2, one line on stderr with the key or path and the remedy,
+"""Every mistake of a user: exit code 2, one line on stderr with the key or path and the remedy,
 nothing touched.
 """
 
@@ -23,7 +23,9 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the user sits: tiny.py, and a run, a sweep and other folders, which must not change."""
+    """The current folder of the user: tiny.py, a run, a sweep and other folders, which must not
+    change.
+    """
     monkeypatch.chdir(tmp_path)
     Path("tiny.py").write_text(cli_helpers.CONFIG)
     for name in ("run", "sweep", "empty"):
@@ -42,7 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refusal(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Refusal:
-    """Runs lm-lab WORDS, which must refuse; what it said."""
+    """Runs lm-lab WORDS, which must refuse; returns its error line."""
 
     def refuse(*words: str) -> str:
         before = cli_helpers.stored(place)
@@ -129,7 +131,7 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 COMMANDS = {
     "trian": "did you mean 'train'",
     "--workdir=x": "known: check, convert, data, evaluate, fit, forecasts, generate, keys, merge, "
-    "plan, report, sweep, tokenize, train",
+    "plan, query, report, status, sweep, tokenize, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
     "train --config --workdir=new": "--config=FILE is missing, as in",

@@ -1,4 +1,5 @@
-"""`lm-lab check`: what keeps the laws of its kind passes, and what breaks one is told so in a line.
+"""`lm-lab check`: a module that keeps the laws of its kind passes, and for one that breaks a law a
+line says which.
 
 Modules that break one are those of my_lab with a line changed.
 """
@@ -11,7 +12,7 @@ from lm_lab.cli import check
 from lm_lab.types import UserError
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
-# name -> (module of my_lab, what stands there, what stands there instead, the line)
+# name -> (module of my_lab, its text, the text in its place, the line that is printed)
 BROKEN = {
     "ignores_segments": (
         "bag",

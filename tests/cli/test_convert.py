@@ -25,7 +25,9 @@ VOCAB = 300
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Where the user sits: foreign, a tiny LLaMA of transformers with a tokenizer of 300 ids."""
+    """The current folder of the user, with `foreign`, a tiny LLaMA of transformers with a tokenizer
+    of 300 ids.
+    """
     monkeypatch.chdir(tmp_path)
     model = tiny.model(activation="swiglu", vocab=VOCAB)
     folder.save(Path("foreign"), "decoder", model.cfg, tiny.params_of(model, Inputs(tiny.tokens())))

@@ -1,5 +1,5 @@
-"""`lm-lab evaluate`: what is no text is one line, before anything is computed; tasks and whole
-texts, of one run and of two.
+"""`lm-lab evaluate`: a file that is not text gives one line, before anything is computed; tasks and
+whole texts, of one run and of two.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.evaluation.asked import params_of, store, task_of
 
 @pytest.fixture
 def places(tmp_path):
-    """Things of every kind that a name may lead to."""
+    """Paths of every kind: texts, folders, binary files, nothing."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes("naïve".encode("latin-1"))

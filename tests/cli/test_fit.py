@@ -1,4 +1,4 @@
-"""lm-lab fit: any table, by the names of its columns; what is wrong with it is one line."""
+"""lm-lab fit: any table, by the names of its columns; a faulty one gives one line."""
 
 import json
 import re

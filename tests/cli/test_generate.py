@@ -1,4 +1,4 @@
-"""What `lm-lab generate` gives a model to go on from."""
+"""The prompts that `lm-lab generate` gives to a model."""
 
 import json
 

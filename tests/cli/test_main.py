@@ -1,5 +1,5 @@
-"""What the commands say: help, one line for a mistake, a divergence, a full disk; plain lines and a
-bar.
+"""The output of the commands: help, one line for a mistake, a divergence, a full disk; plain lines
+and a bar.
 """
 
 import fcntl

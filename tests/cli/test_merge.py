@@ -1,4 +1,4 @@
-"""One model of an adapter and its base, by the command; the adapter alone, for PEFT."""
+"""`lm-lab merge`: an adapter and its base as one model, and the adapter alone for PEFT."""
 
 import shutil
 

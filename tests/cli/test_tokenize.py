@@ -1,4 +1,6 @@
-"""`lm-lab tokenize`: its figures are those of the text; what it writes is what training reads."""
+"""`lm-lab tokenize`: its figures are those of the text, and training reads the file that it
+writes.
+"""
 
 import pytest
 

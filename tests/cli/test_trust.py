@@ -1,5 +1,5 @@
-"""A folder that comes from others runs no code: what its files name is imported only if the reader
-says so.
+"""A folder of unknown origin runs no code: modules that its files name are imported only if the
+user trusts them.
 """
 
 import json

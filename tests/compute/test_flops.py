@@ -1,4 +1,6 @@
-"""Laws of the count: of loops, calls, gradients and shards; and what it refuses."""
+"""Laws of the count of FLOPs: of loops, calls, gradients and shards; and functions that it
+refuses.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -123,14 +125,14 @@ def test_fori_loop_with_constant_bounds(start, stop):
     )
 
 
-@pytest.mark.parametrize("stop, step, trips", [(5, 1, 5), (5, 2, 3), (6, 2, 3), (0, 1, 0)])
-def test_while_that_counts_to_a_constant(stop, step, trips):
+@pytest.mark.parametrize("stop, step, trip_count", [(5, 1, 5), (5, 2, 3), (6, 2, 3), (0, 1, 0)])
+def test_while_that_counts_to_a_constant(stop, step, trip_count):
     def loop(x, w):
         return lax.while_loop(
             lambda carry: carry[1] < stop, lambda carry: (carry[0] @ w, carry[1] + step), (x, 0)
         )[0]
 
-    assert count(loop, X, W).total == trips * ONE
+    assert count(loop, X, W).total == trip_count * ONE
 
 
 def test_while_of_unknown_length_is_refused_only_around_products():

@@ -18,8 +18,8 @@ BATCH, LENGTH, WIDTH, HEADS, DEPTH, VOCAB = 2, 16, 32, 4, 3, 64
 
 
 def decoder_params(tied=False):
-    """Of a classical decoder: stacked layers, no biases, no norms; paths as the project's decoder
-    has them.
+    """Parameters of a classical decoder: stacked layers, no biases, no norms; with the paths of
+    lm_lab's decoder.
     """
     square, up = Shape((DEPTH, WIDTH, WIDTH), F32), Shape((DEPTH, WIDTH, 4 * WIDTH), F32)
     return {

@@ -1,5 +1,5 @@
-"""A store's files are hashed once, and again when they have changed; whoever may only read them
-reads them.
+"""A store's files are hashed once, and again when they have changed; a user without the right to
+write reads them all the same.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def files():
-    """What its manifest says of them."""
+    """The entries of the files in the manifest."""
     return {
         name: FileSum(len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENT.items()
     }

@@ -96,6 +96,7 @@ def test_without_a_network_one_line_says_origin_and_place(wanted, tmp_path):
         fetching.fetch(wanted, "http://127.0.0.1:9")
     assert "cannot read http://127.0.0.1:9/me/set/abc/raw/a.txt (" in str(caught.value)
     assert f"from github.com/me/set, raw to {tmp_path / 'data/set/a.txt'}" in str(caught.value)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_packed_file_is_here(wanted):

@@ -1,4 +1,4 @@
-"""Progress speaks on stderr only, and only of work that takes long."""
+"""Progress is printed on stderr alone, and only for long work."""
 
 import io
 

@@ -113,8 +113,12 @@ def test_records_that_do_not_fit_are_refused_or_left_out_and_counted(dataset, ca
         cut(dataset, "heldout", context_length=9, too_long="drop")
 
 
-def test_packed_rows_hold_each_record_whole_and_once(dataset):
+def test_packed_rows_hold_each_record_whole_and_once(dataset, capsys):
     batches = cut(dataset, pack=True, length=60, context_length=44)
+    chunk = batches.once(0, batches.epoch_rows)
+    shares = [100 * (part > 0).mean() for part in (chunk.segments, chunk.context_segments)]
+    said = "Records fill {:.2f} % of targets and {:.2f} % of sources in".format(*shares)
+    assert said in capsys.readouterr().err
     numbers = batches.members[batches.members >= 0]
     assert sorted(numbers) == list(range(50))
     assert len(batches.members) < 25

@@ -1,4 +1,4 @@
-"""Which side a document is on, and which documents are left out."""
+"""To which split a document belongs, and which documents are left out."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import pytest
 from lm_lab.data import splits, store
 from lm_lab.data.documents import Corpus
 from lm_lab.data.selection import Exact, Filter, Keep, Near
-from lm_lab.data.splits import LEFT_OUT, Rule, survey
+from lm_lab.data.splits import LEFT_OUT, Rule, scan
 from lm_lab.data.tokenizers import byte
 from lm_lab.types import Document, UserError
 
@@ -18,7 +18,7 @@ WORDS = [f"word{number}" for number in range(400)]
 
 
 def essay(seed: int, changed: int = 0) -> str:
-    """200 words, of which the first so many are others."""
+    """200 words, of which the first `changed` are replaced."""
     words = random.Random(seed).choices(WORDS, k=200)
     return " ".join(["else", *words[1:]] if changed else words)
 
@@ -32,7 +32,7 @@ def documents(**sides: list[str]) -> list[Document]:
 
 
 def sides_of(given: list[Document], **rule) -> list[str]:
-    found = survey(lambda: iter(given), Rule("documents", 0.2, **rule), "stream")
+    found = scan(lambda: iter(given), Rule("documents", 0.2, **rule), "stream")
     names = {**dict(enumerate(splits.SIDES)), LEFT_OUT: "out"}
     return [names[side] for side in found.sides.tolist()]
 
@@ -47,6 +47,20 @@ def test_where_only_the_test_is_stated_the_rule_divides_the_rest_as_without_it()
     alone = sides_of(documents(unstated=texts))
     assert {"train", "heldout"} == set(alone)
     assert sides_of(documents(unstated=texts, test=["z"])) == [*alone, "test"]
+
+
+def test_documents_of_a_group_go_to_one_side(capsys):
+    given = [Document(str(n), essay(n), group=f"author {n % 20}") for n in range(200)]
+    sides = sides_of(given)
+    assert {"train", "heldout"} == set(sides)
+    assert all(len(set(sides[author::20])) == 1 for author in range(20))
+    assert sides_of([document._replace(group=None) for document in given]) != sides
+    # A copy in a group of another side is warned of.
+    heldout, train = sides.index("heldout"), sides.index("train")
+    given[train] = given[train]._replace(text=given[heldout].text)
+    capsys.readouterr()
+    assert sides_of(given) == sides
+    assert capsys.readouterr().err.startswith("1 training documents are also in the held-out text")
 
 
 @pytest.mark.parametrize("given", [{"test": ["a"]}, {"train": ["a"], "test": ["b"]}])

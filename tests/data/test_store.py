@@ -1,4 +1,4 @@
-"""The token store: keyed by content, split by document, built once by whoever comes first, whole or
+"""The token store: keyed by content, split by document, built once, by the first process, whole or
 not at all.
 """
 
@@ -286,7 +286,9 @@ def builders(tmp_path):
         package = tmp_path / "slow"
         package.mkdir(exist_ok=True)
         (package / "__init__.py").touch()
-        (package / "source.py").write_text(SLOW_SOURCE.format(pause=pause))
+        draft = package / "draft"  # another builder may import the file at this moment
+        draft.write_text(SLOW_SOURCE.format(pause=pause))
+        draft.replace(package / "source.py")
         started.append(forked.fork("-c", BUILDER, str(tmp_path / "cache"), str(tmp_path)))
         return started[-1]
 

@@ -1,6 +1,4 @@
-"""What is learnt of a text: once, from the side that is trained on, and again when the text
-changes.
-"""
+"""Vocabularies are learnt once, from the training split, and again when the text changes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A build that was stopped goes on from what is on the disk, and ends in the same bytes."""
+"""A killed build resumes from the files on the disk, and ends in the same bytes."""
 
 import pytest
 

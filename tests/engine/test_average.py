@@ -1,4 +1,4 @@
-"""Exponential moving averages of parameters: the closed form, and what the state keeps of them."""
+"""Exponential moving averages of parameters: the closed form, and their place in the state."""
 
 import jax.numpy as jnp
 import numpy as np

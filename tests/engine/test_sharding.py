@@ -1,4 +1,4 @@
-"""A run sharded over devices is the run on one; each axis of the mesh does what it says."""
+"""A run sharded over devices equals the run on one; each axis of the mesh splits what it is for."""
 
 import jax
 import pytest
@@ -22,7 +22,7 @@ MEMBERS = [
 
 
 def compiled(mesh, members=MEMBERS[:1]):
-    """With a moving average of the parameters, which is in the state beside them."""
+    """The compiled program, with a moving average, which is in the state beside the parameters."""
     changes = {f"mesh.{axis}": size for axis, size in mesh.items()}
     changes |= {"model.vocab": VOCAB, "train.average_decay": 0.5}
     return compile_program([tiny.bound(tiny.resolve(changes | own)[0]) for own in members])
@@ -34,7 +34,7 @@ def trained(mesh, members=MEMBERS[:1]):
 
 
 def steps_of(built):
-    """`trained`, of what is made already."""
+    """`trained`, for a compiled program."""
     state = built.start()
     state, metrics = built.engine.step(state, built.engine.batch(0, STEPS, state))
     return state, metrics, built.engine.evaluate(state, built.feed.eval_sets[0].examples)
@@ -45,7 +45,7 @@ def alone():
     return jax.device_get(trained({}))
 
 
-# Rows alone are divided below, beside a population.
+# The division of rows alone is tested below, beside a population.
 MESHES = [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]
 
 

@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap cover the truth as often as they say, and pairs are drawn together."""
+"""Bootstrap intervals cover the truth at their level, and pairs are resampled together."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""What a token costs to generate: the weights that it meets, once, and the keys and values that are
-remembered.
-"""
+"""The cost of generating a token: its weights, once, and the cached keys and values."""
 
 from typing import Any
 

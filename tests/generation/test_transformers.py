@@ -1,4 +1,4 @@
-"""What generation writes, against transformers' generate, token for token."""
+"""Generated text, compared with transformers' generate token for token."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""What it means that a model of ours is one of transformers: logits, gradients, caches, and the way
-back.
+"""Compares a model of ours with one of transformers: logits, gradients, caches, and the export.
 
     reference = parity.randomised(lambda: GPT2LMHeadModel(GPT2Config(...)))
     twin = parity.read(reference, tmp_path)
@@ -54,13 +53,13 @@ class Twin(NamedTuple):
     folder: Path
 
     def model(self, **changes: Any) -> Any:
-        """Ours, scanned, with some settings changed."""
+        """Our model, scanned, with some settings changed."""
         family = registry.load("models", self.family, "family")
         return family.Model(dataclasses.replace(scanned(self.config), **changes))
 
     def logits(self, inputs: Inputs) -> np.ndarray:
-        """Of ours, f32[B L V]; where the family reads a context, after `context`, if there is none
-        in the inputs.
+        """Our logits f32[B L V]; if the family reads a context and the inputs have none, with
+        `context`.
         """
         forward = compiled(self.family, self.config)
         return np.asarray(forward(self.params, whole_rows(with_context(self, inputs))))
@@ -68,15 +67,15 @@ class Twin(NamedTuple):
 
 @functools.cache
 def compiled(family: str, config: Any) -> Callable[[Any, Inputs], jax.Array]:
-    """The forward pass of a model, compiled once for all checks of it. It scans, for that compiles
-    faster: that an unrolled model is the same is a law of families.
+    """The forward pass of a model, compiled once for all checks of it. It scans the layers, which
+    compiles faster; that an unrolled model is equal is a law of families.
     """
     model = registry.load("models", family, "family").Model(scanned(config))
     return jax.jit(lambda params, inputs: model.apply({"params": params}, inputs))
 
 
 def scanned(config: Any) -> Any:
-    """The settings with `scan`, where there is such a choice."""
+    """The settings with `scan`, if the family has that setting."""
     names = {field.name for field in dataclasses.fields(config)}
     return dataclasses.replace(config, scan=True) if "scan" in names else config
 
@@ -94,8 +93,8 @@ def whole_rows(inputs: Inputs) -> Inputs:
 
 
 def randomised(make: Callable[[], Any], seed: int = 0) -> Any:
-    """A model whose every parameter is random: norms and biases too, which are 1 and 0 in a fresh
-    one, so that none can be left out or exchanged without a difference.
+    """A model whose every parameter is random: also norms and biases, which are 1 and 0 in a new
+    model, so that leaving out or exchanging any of them makes a difference.
     """
     torch = importlib.import_module("torch")
     torch.manual_seed(seed)
@@ -120,13 +119,13 @@ def read(reference: Any, place: Path) -> Twin:
 
 
 def quiet() -> contextlib.AbstractContextManager[Any]:
-    """transformers draws progress bars."""
+    """Silences transformers' progress bars."""
     return contextlib.redirect_stderr(io.StringIO())
 
 
 def tokens(twin: Twin, rows: int = ROWS, length: int = LENGTH, seed: int = 1) -> np.ndarray:
-    """Random text i64[rows, length], of ids above that of padding, which some take for the end of
-    what is read.
+    """Random text i64[rows, length], of ids above that of padding, which some models take for the
+    end of the text.
     """
     lowest = 0 if (padding := twin.reference.config.pad_token_id) is None else padding + 1
     return np.random.default_rng(seed).integers(lowest, twin.config.vocab, (rows, length))
@@ -164,7 +163,7 @@ def asked(twin: Twin, tokens_BL: np.ndarray, **fields: np.ndarray) -> dict[str, 
 
 
 def reference_logits(twin: Twin, tokens_BL: np.ndarray, **fields: np.ndarray) -> np.ndarray:
-    """Of the reference, f32[B L V], given its keyword arguments as arrays."""
+    """The reference's logits f32[B L V], given its keyword arguments as arrays."""
     torch = importlib.import_module("torch")
     with torch.no_grad():
         return twin.reference(**asked(twin, tokens_BL, **fields)).logits.numpy()
@@ -233,7 +232,7 @@ def check_context_padding(twin: Twin, side: str, tolerance: float = LOGITS) -> f
 
 
 def check_left_context(twin: Twin, tolerance: float = LOGITS) -> float:
-    """Logits of a continuation, where both have cached what stands to the left of it: they many
+    """Compares logits of a continuation after both models have cached its prefix: transformers many
     tokens at once, we one by one.
     """
     torch = importlib.import_module("torch")
@@ -293,7 +292,7 @@ def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) 
     """
     found = architectures.find(twin.architecture)
     rules = found.rules(twin.config)
-    # Rules are affine, and gradients go by their linear part.
+    # Rules are affine, so gradients are mapped by their linear part.
     nothing = mapping.to_theirs(rules, jax.tree.map(np.zeros_like, twin.params))
     ours = {name: x - nothing[name] for name, x in mapping.to_theirs(rules, gradients).items()}
     given = {
@@ -301,8 +300,8 @@ def compare_gradients(twin: Twin, gradients: Any, tolerance: float = GRADIENTS) 
     }
     theirs = {found.renamed.get(name, name): gradient for name, gradient in given.items()}
     assert ours.keys() == theirs.keys()
-    # A key's bias moves all scores of a query alike: its gradient is 0 but for what rounding leaves
-    # of larger ones.
+    # A key's bias moves all scores of a query alike: its gradient is 0 but for the rounding of
+    # larger ones.
     largest = max(np.abs(x).max() for x in theirs.values())
     keys = ("k_proj.bias", "key.bias", "k_lin.bias")
     floors = {name: largest * (1 if name.endswith(keys) else 1e-3) for name in theirs}
@@ -353,7 +352,7 @@ def check_tying(model: Any, tied: bool) -> None:
 
 
 def check_all(twin: Twin, place: Path, tolerance: float = LOGITS) -> dict[str, float]:
-    """Every check that a decoder has to pass. Returns what was reached."""
+    """Runs every check that a decoder has to pass. Returns the differences that were measured."""
     reached = {
         "left padding": check_padding(twin, "left", tolerance),
         "right padding": check_padding(twin, "right", tolerance),

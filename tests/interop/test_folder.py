@@ -1,5 +1,5 @@
-"""Folders of transformers: whole files and shards, their mistakes, and
-state whole or not at all.
+"""Folders of transformers: whole files and shards, faulty files, and exports that are whole or
+absent.
 """
 
 import contextlib
@@ -120,7 +120,7 @@ def test_a_pytorch_file_is_read_by_its_safe_loader(saved, model):
 
 
 class Bomb:
-    """What a pickle may hold: a call."""
+    """A pickle that calls a function when it is loaded."""
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle ran code",))

@@ -1,4 +1,4 @@
-"""Rules: each way is the other's inverse, and a tensor that does not fit is named."""
+"""Rules: reading and writing are inverse, and a tensor that does not fit is named."""
 
 import numpy as np
 import pytest

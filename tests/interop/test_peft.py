@@ -134,7 +134,7 @@ ADAMW = {"eps": 1e-8, "weight_decay": 0.01}
 
 
 def their_losses(model, tokens):
-    """Of six steps of AdamW, before each."""
+    """The losses before each of six steps of AdamW."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -153,7 +153,7 @@ def their_losses(model, tokens):
 
 
 def our_losses(twin, settings, adapters, tokens):
-    """The same of ours, by the functions that a run is made of."""
+    """Our losses of the same steps, by the functions that runs use."""
     model, adapter = twin.model(dropout=0.0), lora.make(settings)
     optimizer = optax.adamw(RATE, b1=0.9, b2=0.99, **ADAMW)
 
@@ -174,7 +174,7 @@ def our_losses(twin, settings, adapters, tokens):
 
 
 def loaded(place, base):
-    """Our folder as PEFT loads it; every tensor finds its place."""
+    """Our folder, loaded by PEFT; asserts that every tensor finds its place."""
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore", FutureWarning)  # of transformers, about PEFT itself
         model = peft.PeftModel.from_pretrained(base, place).eval()

@@ -1,5 +1,5 @@
-"""PEFT's adapters on models of other shapes than decoders': what is written, PEFT loads, and the
-other way.
+"""PEFT's adapters on models of other shapes than decoders': PEFT loads what we write, and we load
+what PEFT writes.
 """
 
 import warnings

@@ -39,8 +39,8 @@ SHAPES = {
 
 
 class Remembering:
-    """The reference, with the cache that transformers makes for it at every call and does not hand
-    out.
+    """The reference with access to the cache that transformers makes at every call and does not
+    return.
     """
 
     def __init__(self, model, cache):

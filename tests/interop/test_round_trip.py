@@ -1,5 +1,5 @@
-"""What transformers reads of an exported folder: its tokenizer gives the same ids, and generation
-the same text.
+"""transformers reads an exported folder: its tokenizer gives the same ids, and its generation the
+same text.
 """
 
 import pytest

@@ -1,5 +1,5 @@
-"""A fresh model of every architecture's preset is written so that transformers loads it; others are
-told the way.
+"""A fresh model of every architecture's preset is written so that transformers loads it; a model
+that has none is refused, with the settings that would fit.
 """
 
 import jax

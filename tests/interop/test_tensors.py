@@ -1,5 +1,5 @@
-"""safetensors files: what is written is read, here and by the library; a file that lies is refused
-by name.
+"""safetensors files: files that we write are read here and by the library; a file with a false
+header is refused by name.
 """
 
 import json
@@ -42,7 +42,7 @@ def test_the_library_reads_and_writes_the_same(tmp_path):
 
 
 def lying(path, size=24, length=None, **fields):
-    """A file of two tensors whose header says something else of the first."""
+    """A file of two tensors whose header has false fields of the first."""
     good = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     header = {"a": good | fields, "b": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]}}
     text = json.dumps(header).encode()

@@ -112,7 +112,7 @@ def test_a_folder_with_its_tokenizer_goes_there_and_back(name, tmp_path, capsys)
 
 
 def _contents(place: Path) -> dict:
-    """Its files; a config.json, where fields have no order, as what it says."""
+    """The contents of its files; config.json as parsed values, because its fields have no order."""
     files = cli_helpers.stored(place)
     return files | {"config.json": json.loads(files["config.json"])}
 

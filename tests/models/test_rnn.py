@@ -124,6 +124,17 @@ def test_an_lstm_begins_by_remembering():
     assert bias.sum() == DEPTH * WIDTH
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_parameters_may_begin_uniform_within_a_limit(tied):
+    changes = {"initial_limit": 0.1, "norm": None, "head_bias": True, "tied": tied}
+    params = tiny.params_of(tiny.model("rnn", cell="gru", width=64, **changes), Inputs(TOKENS))
+    assert params["head"].keys() == ({"bias"} if tied else {"bias", "kernel"})
+    for leaf in map(np.asarray, jax.tree.leaves(params)):
+        # of at least 32 draws: the largest is below four fifths once in 1,000
+        assert 0.08 < np.abs(leaf).max() <= 0.1
+        assert leaf.min() < 0 < leaf.max()
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

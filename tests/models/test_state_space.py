@@ -34,10 +34,10 @@ def normed(x, own):
 
 
 def convolved(x, own):
-    taps = own["taps"].shape[1]
-    padded = np.concatenate([np.zeros((taps - 1, x.shape[1])), x])
+    kernel_size = own["taps"].shape[1]
+    padded = np.concatenate([np.zeros((kernel_size - 1, x.shape[1])), x])
     return (
-        np.stack([(padded[t : t + taps].T * own["taps"]).sum(1) for t in range(len(x))])
+        np.stack([(padded[t : t + kernel_size].T * own["taps"]).sum(1) for t in range(len(x))])
         + own["bias"]
     )
 
@@ -199,9 +199,9 @@ def test_padding_between_two_parts_of_a_document_leaves_the_states_alone(changes
 
 
 def test_parameters_and_flops_of_mamba_are_the_closed_form():
-    inner, state, rank, taps, depth = 24, 5, 3, 3, tiny.DEPTH
+    inner, state, rank, kernel_size, depth = 24, 5, 3, 3, tiny.DEPTH
     kernels = 3 * WIDTH * inner + inner * (rank + 2 * state) + rank * inner
-    others = inner * (taps + 1) + inner + inner * state + inner
+    others = inner * (kernel_size + 1) + inner + inner * state + inner
     check_costs(MAMBA, {"recurrent": depth * (kernels + others)}, depth * kernels, 0)
 
 

@@ -117,7 +117,7 @@ def test_every_segment_is_read_as_if_alone_and_padding_not_at_all(cell, reverse)
 
 
 def naive(cell, x_LBG, kernel, biases, start, marks):
-    """The recurrence as jax differentiates it."""
+    """The recurrence in plain JAX, differentiated by JAX."""
     gates = [biases[0], jnp.pad(biases[1], (2 * SIZE, 0)) if len(biases) > 1 else 0.0]
 
     def step(state, now):

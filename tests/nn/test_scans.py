@@ -63,7 +63,7 @@ def selective_numpy(rates, start, tokens):
 
 
 def loop(rates, start, tokens):
-    """The same in JAX, whose derivative JAX derives."""
+    """The same formulas in plain JAX, differentiated by JAX."""
     h, outputs = start, []
     for t in range(tokens.x.shape[1]):
         x, step, write, read, keep = (part[:, t] for part in tokens)

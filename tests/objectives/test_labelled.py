@@ -1,5 +1,5 @@
-"""Classification and regression: sums over texts, padding counts nothing, and what cannot be learnt
-is said.
+"""Classification and regression: sums over texts, padding does not count, and labels that cannot be
+learnt are refused.
 """
 
 import jax

@@ -9,7 +9,7 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.roles import Parameter, Role
-from lm_lab.optimizers import adamw, clipped, decay_mask, lion
+from lm_lab.optimizers import adamw, clipped, decay_mask, lion, sgd
 from tests.tiny import ROUNDING, distance
 
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
@@ -28,15 +28,16 @@ def followed(transform, gradients):
 
 
 def made(module, clip_norm=None, rate=0.1, **fields):
-    """An optimizer as a run has it: what is traced comes as arrays."""
+    """An optimizer as in a run: traced settings are arrays."""
     config = module.OPTIMIZER.Config(clip_norm=clip_norm, **fields)
     traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
-    hyper = {name: jnp.float32(getattr(config, name)) for name in traced}
+    values = {name: getattr(config, name) for name in traced}
+    hyper = {name: jnp.float32(value) for name, value in values.items() if value is not None}
     return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask(PARAMS)))
 
 
 class Plain(nn.Module):
-    """Layers of flax, which tell no role, stacked."""
+    """Stacked layers of flax, which have no roles."""
 
     @nn.compact
     def __call__(self, x, _):
@@ -87,7 +88,19 @@ def test_lion_is_the_papers():
     assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
 
 
-@pytest.mark.parametrize("module", [adamw, lion])
+@pytest.mark.parametrize("momentum", [None, 0.8])
+def test_sgd_is_that_of_its_definition(momentum):
+    wanted = {"kernel": np.array([[3.0, -4.0]]), "scale": np.array([2.0])}
+    for name, decay in (("kernel", 0.2), ("scale", 0.0)):
+        m = 0.0
+        for gradient in GRADIENTS:
+            m = (momentum or 0.0) * m + np.asarray(gradient[name], np.float64)
+            wanted[name] = wanted[name] - 0.1 * (m + decay * wanted[name])
+    transform = made(sgd, weight_decay=0.2, momentum=momentum)
+    assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("module", [adamw, lion, sgd])
 def test_without_a_gradient_a_matrix_shrinks_by_rate_times_decay_and_a_scale_stays(module):
     still = jax.tree.map(jnp.zeros_like, GRADIENTS[0])
     params = followed(made(module, weight_decay=0.5), [still])

@@ -1,4 +1,4 @@
-"""What a run finds of its checkpoints: the bits that were saved, or those of the step before."""
+"""A run reads from its checkpoints the bits that were saved, or those of the step before."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A sweep directory is read as it was written, or what is wrong with it is said in one line."""
+"""A sweep directory is read as it was written, or its fault is named in one line."""
 
 import json
 

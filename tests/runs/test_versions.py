@@ -20,7 +20,7 @@ FILE = Path("config.json")
 
 
 def every_key() -> set[str]:
-    """All dotted keys that a config may have, whatever it chooses."""
+    """All dotted keys that a config may have, for every option of its choices."""
     return {
         ".".join(part.partition("=")[0] for part in [*name.split("."), field] if part)
         for name, cls in classes("", Experiment)

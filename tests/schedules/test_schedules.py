@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.schedules import constant, cosine, linear, same_rates, wsd
+from lm_lab.schedules import constant, cosine, linear, same_rates, step_decay, wsd
 from lm_lab.types import UserError
 
 STEPS = 100
@@ -77,3 +77,12 @@ def test_a_run_may_be_lengthened_while_its_rates_do_not_depend_on_its_length():
     assert not same_rates(stable, stable.Config(), 100, 200, until=82)
     falling = linear.SCHEDULE
     assert not same_rates(falling, falling.Config(), 100, 200, until=2)
+
+
+def test_the_rate_is_halved_after_each_epoch_from_the_fourth_on():
+    schedule = step_decay.SCHEDULE
+    config = schedule.Config(hold_fraction=4 / 13, falls=9, factor=0.5)
+    epochs, steps = 13, 2323  # as 1409.2329 trains on the Penn Treebank
+    found = schedule.factor(config, jnp.arange(epochs * steps), epochs * steps)
+    wanted = [0.5 ** max(0, epoch - 3) for epoch in range(epochs)]
+    np.testing.assert_array_equal(found, np.repeat(wanted, steps).astype(np.float32))

@@ -1,4 +1,4 @@
-"""What a launcher learns of the machine without touching a device."""
+"""The environment that a launcher records without starting a device."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Names of runs, plans, and what a sweep directory accepts."""
+"""Names of runs, plans, and which studies a sweep directory accepts."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Study files: found, run, and explained where they cannot be."""
+"""Study files: found and run, or refused with the reason."""
 
 import pytest
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""What tests of the loop share: compiled programs, and runs that nobody disturbed."""
+"""Shared by tests of the loop: compiled programs, and undisturbed runs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.train.launched import THREE, compile_once, runs_in
 
 @pytest.fixture
 def shared_programs(monkeypatch):
-    """Runs of one program compile it once in all these tests."""
+    """Runs of one program compile it once for all tests of this folder."""
     monkeypatch.setattr(loop, "compile_program", compile_once)
 
 

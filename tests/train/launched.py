@@ -16,7 +16,7 @@ from lm_lab.train.writer import RunWriter
 from tests import tiny
 from tests.tiny import same_bits
 
-PACE = ("seconds", "compile_seconds", "tokens_per_second")  # what a clock says, and no state
+PACE = ("seconds", "compile_seconds", "tokens_per_second")  # times, which are not state
 assemble = program.assemble
 PROGRAMS: dict[str, program.Program] = {}  # of one run
 ENGINES: dict[tuple[int, str], CompiledEngine] = {}  # of as many members
@@ -31,8 +31,8 @@ def assemble_once(task):
 
 
 def compile_once(tasks):
-    """The program of these tasks, with what as many members of it compiled before: tracing and
-    compiling is most of a tiny run's time.
+    """The compiled program of these tasks, reused from earlier tests with the same program and
+    number of members: tracing and compiling are most of a tiny run's time.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "assemble", assemble_once)
@@ -66,7 +66,7 @@ def assembled(run):
 
 
 def kept(run):
-    """What a run leaves behind, less what a clock says: (state, lines, result)."""
+    """(state, lines, result): what a run stores, without times."""
     made = assembled(run)
     abstract = saved(unbox(made.state), made.slots)
     spec = identity.name_of(run.resolved)

@@ -1,5 +1,5 @@
-"""Tasks while training: each member is asked by itself, nothing that is trained changes, and a
-resumed run records what an undisturbed one does.
+"""Tasks while training: each member is evaluated by itself, training does not change, and a resumed
+run records what an undisturbed one does.
 """
 
 import json
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
 
 @pytest.fixture(scope="module")
 def changes(tmp_path_factory):
-    """Of a config: a task at every second step, and the whole held-out text at the end."""
+    """Changes of a config: a task at every second step, and the whole held-out text at the end."""
     path = tmp_path_factory.mktemp("tasks") / "pairs.jsonl"
     pairs = [("abab", "abba"), ("ba", "bb"), ("a", "b")]
     records = [{"sentence_good": good, "sentence_bad": bad} for good, bad in pairs]
@@ -100,7 +100,9 @@ def test_a_killed_run_records_what_an_undisturbed_one_does(asked, changes, tmp_p
 
 
 def test_a_run_that_has_ended_may_be_asked_otherwise(asked):
-    """Tasks are no part of what a run is: with none its directory is still its own."""
+    """Tasks do not belong to the identity of a run: without them it may still claim its
+    directory.
+    """
     run = asked[0]
     (result,) = loop.train([run._replace(resolved=tiny.resolve()[1])])
     assert result["status"] == "complete"

@@ -1,5 +1,5 @@
-"""A run of which a file is damaged goes on: one line says so, the file stays beside it, and what
-can be kept is.
+"""A run with a damaged file goes on: one line says so, the file is set aside, and everything usable
+is kept.
 """
 
 import json
@@ -30,7 +30,7 @@ class Killed(Exception):
 
 @pytest.fixture(autouse=True, scope="module")
 def program(tmp_path_factory):
-    """Built once: compiling is most of a tiny run's time."""
+    """The compiled program, made once: compiling is most of a tiny run's time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
         patch.setattr(
@@ -78,8 +78,8 @@ def run(stopped, tmp_path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-# of steps 2, 4, 4, 6, changed, and what is said: with the first three, the run can go on from step
-# 4
+# changed lines of steps 2, 4, 4, 6, and the warning: with the first three lines the run can resume
+# from step 4
 LINES = {
     "rubbish at the end": (
         lambda lines: [*lines[:3], b"rubbish\n"],

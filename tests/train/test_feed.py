@@ -1,4 +1,4 @@
-"""What a run reads: `plan` and `train` refuse the same, in the same words."""
+"""The feed of a run: `plan` and `train` refuse the same mistakes in the same words."""
 
 import numpy as np
 import pytest

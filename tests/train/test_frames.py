@@ -1,4 +1,4 @@
-"""How far it is from a command to the mathematics."""
+"""How many frames lie between a command and the mathematics."""
 
 import traceback
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run that begins with another takes its model and its tokenizer along."""
+"""A run that is initialised from another takes over its model and tokenizer."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def base_in(place: Path, changes: dict) -> Path:
 
 
 def beginning_with(place: Path, **data: object):
-    """The experiment of a config that says of model and tokenizer nothing."""
+    """The experiment of a config that leaves model and tokenizer out."""
     values = BARE | {"data": {"source": "synthetic", "length": 16} | data}
     config = configs.override(configs.ConfigDict(values), {"train.initial": str(place)})
     return bind(*configs.resolve(config)).experiment

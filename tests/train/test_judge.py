@@ -1,4 +1,4 @@
-"""Any text under a run's model: every token once, with the context that is stated, and nothing
+"""Any text under a run's model: every token is scored once, with the stated context, and nothing is
 written.
 """
 
@@ -42,7 +42,7 @@ def stored(directory, family, objective, **model):
 
 
 def one_by_one(model, params, objective, ids):
-    """Nats of the ids, each by a call of its own on what it was given."""
+    """Nats of the ids, each by a separate call on its context."""
     given, judged = (
         (LENGTH // 2, LENGTH // 2 + 1)
         if objective == "continuation"

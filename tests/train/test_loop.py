@@ -1,4 +1,4 @@
-"""Runs, end to end: what they record, how they diverge, and what they are evaluated by."""
+"""Runs, end to end: their records, divergence and evaluations."""
 
 import math
 import time

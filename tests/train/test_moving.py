@@ -1,4 +1,4 @@
-"""A run that is asked for more steps, or finds its text elsewhere, goes on where that is the run it
+"""A run that is asked for more steps, or whose text has moved, goes on if that gives the run it
 would have been.
 """
 

@@ -1,5 +1,5 @@
-"""Runs on records, end to end: what they write is measured, resumed the same, and found again by
-`evaluate`.
+"""Runs on records, end to end: generated targets are scored, a resumed run gives the same scores,
+and `evaluate` reproduces them.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Signals: raised before there is something to save, noted after, and never twice for one."""
+"""Signals are raised before there is something to save, noted afterwards, and never counted
+twice.
+"""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a run costs, counted: the closed form to the last FLOP."""
+"""The counted FLOPs of a run equal the closed form, to the last FLOP."""
 
 import dataclasses
 

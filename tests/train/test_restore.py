@@ -1,4 +1,4 @@
-"""A model comes back from its run's directory, whatever else stands beside it."""
+"""A model is restored from its run's directory, whatever other files are there."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tells two runs apart: what differs from the defaults, and decides the result."""
+"""Two runs are told apart by those values that differ from the defaults and decide the result."""
 
 import dataclasses
 import json

@@ -1,5 +1,5 @@
-"""The watchdog: silent while waits are as ever, then a line, then stacks, then an end that says
-what hung.
+"""The watchdog: silent while waits are usual; then a line, then stacks, then an end that names what
+hung.
 """
 
 import signal
@@ -15,7 +15,7 @@ from tests.sweeps.fakes import wait_for
 
 @pytest.fixture
 def events(monkeypatch):
-    """What the watchdog does, in order, its seconds made milliseconds."""
+    """The actions of the watchdog in order, with its seconds made milliseconds."""
     seen = []
     monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.005)
     monkeypatch.setattr(

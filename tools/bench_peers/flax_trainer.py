@@ -34,8 +34,8 @@ def trainer(
     loss: Callable[[Array, Array], Array],
     metric: Callable[[dict], Array | None] = lambda _: None,
 ) -> Turn:
-    """Turns of a model that has so many parameters, by its loss(logits,
-    targets); a metric is of the gradients.
+    """Turns of a model with `params_count` parameters and a loss(logits, targets); `metric` is a
+    function of the gradients.
     """
     update = optimizer()
     windows = np.random.default_rng(0).integers(

@@ -16,7 +16,7 @@ from lm_lab.train.task import bind
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
-    """Of a causal language model of the shape, with dotted keys changed."""
+    """The config of a causal language model of the shape, with dotted keys changed."""
     settings = {
         "model.width": shape.width,
         "model.depth": shape.depth,
@@ -42,7 +42,9 @@ def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
 
 
 def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
-    """As lm_lab/train/loop.py builds and calls it: `config`, which has so many parameters."""
+    """Builds and calls the program of `config` as lm_lab/train/loop.py does, after checking its
+    number of parameters.
+    """
     task = bind(*resolve(config(shape, changes)))
     steps_per_call = task.experiment.train.steps_per_call
     compiled = compile_program([task])

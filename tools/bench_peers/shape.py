@@ -16,8 +16,8 @@ class Shape(NamedTuple):
     depth: int
     length: int
     batch_size: int
-    steps: int  # that a contender takes at a turn: a few seconds of work
-    heads: int = 0  # of attention, which a recurrent model has not
+    steps: int  # steps of a turn: a few seconds of work
+    heads: int = 0  # attention heads; 0 for a recurrent model
 
     @property
     def tokens(self) -> int:
@@ -67,8 +67,8 @@ def rnn_params(shape: Shape, cell: str, biases: int = 4) -> int:
     """Parameters of an RNN: layers without norms, residuals or
     dropout, an untied head without bias.
 
-    Biases are a layer's, of its width each: four are one for each gate, and
-    in a GRU one more for the candidate.
+    `biases` is how many biases of its width a layer has: one for each gate, and in a GRU one more
+    for the candidate.
     """
     width = shape.width
     return 2 * VOCAB * width + shape.depth * (2 * GATES[cell] * width**2 + biases * width)

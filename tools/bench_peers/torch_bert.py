@@ -3,7 +3,7 @@ bench_peers/torch_trainer.py:
 
     python -m bench_peers.torch_bert SHAPE eager|compiled
 
-Its masks are drawn once, and not at every step as lm_lab's are.
+Its masks are drawn once; lm_lab draws new ones at every step.
 """
 
 # pyright: reportMissingImports=false

@@ -1,4 +1,4 @@
-"""What the PyTorch contenders share: fused AdamW by the rule of
+"""Shared by the PyTorch contenders: fused AdamW by the rule of
 bench_peers/shape.py, and a process that takes turns.
 
 Each is a process of its own, so that it may live in another environment than jax's. It prints
@@ -32,9 +32,7 @@ def count(model: nn.Module) -> int:
 
 
 class Trainer:
-    """Takes turns of so many steps, each of which lowers loss(), a
-    function of the model's parameters.
-    """
+    """Takes turns of training steps on loss(), a function of the model's parameters."""
 
     def __init__(self, model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
         self.loss, self.steps, self.step, self.params = loss, steps, 0, list(model.parameters())

@@ -1,8 +1,8 @@
-"""Contenders in turns: every one takes a turn in every round, in an
-order that reverses from round to round.
+"""Contenders in turns: each takes a turn in every round, in an order that reverses from round to
+round.
 
-While one works, the others sleep. A machine that is shared makes tokens a second wander, so believe
-the ratios: each is of two turns of one round.
+While one works, the others sleep. On a shared machine tokens a second drift, so trust the ratios:
+each is of two turns of one round.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench_peers.shape import VOCAB, Shape
 
-Turn = Callable[[], float]  # takes the steps of a turn; the seconds
+Turn = Callable[[], float]  # takes the steps of a turn; returns the seconds
 MODES = ("eager", "compiled")  # of PyTorch
 
 
@@ -36,8 +36,8 @@ def timed(take_turn: Callable[[], None]) -> Turn:
 def torch_turns(
     python: str | None, module: str, size: str, modes: dict[str, str], stack: ExitStack
 ) -> dict[str, Turn]:
-    """Those of a module of bench_peers in every mode, by its label; none
-    without an interpreter that has torch.
+    """The turns of a module of bench_peers in every mode, by label; {} without an interpreter that
+    has torch.
     """
     if python is None:
         print(
@@ -114,7 +114,7 @@ def run(
 
 
 def compare(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every turn, after one uncounted that compiles."""
+    """The seconds of every turn, after an uncounted one that compiles."""
     for name, turn in turns.items():
         print(f"  {name}: first turn, with what it compiles, {turn():.1f} s", file=sys.stderr)
     seconds: dict[str, list[float]] = {name: [] for name in turns}

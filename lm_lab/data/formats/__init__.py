@@ -14,10 +14,12 @@ class Reading(NamedTuple):
     """How a file is read."""
 
     decoder: Decoder
-    fields: tuple[str, ...] = ("text",)  # those that are asked for
+    fields: tuple[str, ...] = ("text",)  # the fields to read
     key: str = "path"  # the setting that names the file, in errors
     header: bool = True  # of columns: whether the first line names them; else they are "1", "2", ..
-    quotes: bool | None = None  # of columns: whether quotes count; None: as the format has it
+    quotes: bool | None = (
+        None  # of columns: whether quotes have a meaning; None: as usual for the format
+    )
     # of columns: whether quotes out of place, and rows of another width than the first, are errors
     exact: bool = True
     json: bool = False  # of ArrayRecord: whether a record is a JSON object, and not a text
@@ -38,7 +40,7 @@ class Format(NamedTuple):
     # line, row or offset
     read: Callable[[Path, Reading], Iterator[Record]]
     packed: bool = True  # whether it is read through .gz, .xz and .zst
-    by_suffix: bool = True  # whether its suffixes alone choose it; else it is named
+    by_suffix: bool = True  # whether its suffixes alone select it; else a config must name it
     whole: bool = False  # whether a file is one record
 
     def takes(self, path: Path) -> bool:
@@ -48,8 +50,8 @@ class Format(NamedTuple):
 
 
 def named(name: str) -> Format:
-    """The format of a name. Raises UserError where lm_lab has none: a stored config names formats,
-    and imports nothing of others by it.
+    """The format of this name. Raises UserError where lm_lab has none: stored configs name formats,
+    so outside modules are not imported.
     """
     if name not in (known := registry.names("data.formats")):
         raise fault("format", f"no format named {name!r}; {suggest(name, known)}")
@@ -57,13 +59,13 @@ def named(name: str) -> Format:
 
 
 def by_suffix() -> dict[str, Format]:
-    """Those that a suffix alone chooses, by name."""
+    """The formats that a suffix alone selects, by name."""
     found = {name: named(name) for name in registry.names("data.formats")}
     return {name: each for name, each in found.items() if each.by_suffix}
 
 
 def of_file(path: Path, key: str) -> str:
-    """The name of the format that a file's suffix says. Raises UserError where it says none."""
+    """The name of the format by a file's suffix. Raises UserError for a suffix of no format."""
     known = by_suffix()
     found = [name for name, each in known.items() if each.takes(path)]
     if not found:

@@ -1,4 +1,4 @@
-"""Rows of fields between separators, which csv and tsv are."""
+"""Rows of fields between separators, for csv and tsv."""
 
 import csv
 import sys
@@ -13,8 +13,8 @@ csv.field_size_limit(sys.maxsize)  # a document may be longer than the usual 128
 
 
 def records(path: Path, reading: Reading, separator: str, *, quotes: bool) -> Iterator[Record]:
-    """The fields that are asked for of every row: by their names in the header, or by number from
-    1. Raises UserError, with file and line, for a field that is not there.
+    """The requested fields of every row: by their names in the header, or by number from 1. Raises
+    UserError, with file and line, for a field that is not there.
     """
     quotes = quotes if reading.quotes is None else reading.quotes
     found = _quoted(path, reading, separator) if quotes else _split(path, reading, separator)

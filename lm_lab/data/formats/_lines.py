@@ -1,4 +1,4 @@
-"""Lines of text, which several formats are made of."""
+"""Lines of text, for several formats."""
 
 import codecs
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def numbered(path: Path, reading: Reading) -> Iterator[tuple[int, bytes]]:
 
 
 def only_text(path: Path, reading: Reading) -> None:
-    """Raises UserError where another field is asked of plain text."""
+    """Raises UserError if a field other than text is requested of plain text."""
     for field in reading.fields:
         if field != "text":
             raise missing(reading.key, field, ["text"], str(path))

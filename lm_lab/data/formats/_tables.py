@@ -1,4 +1,4 @@
-"""Rows of Arrow tables, which Parquet and Arrow files hold."""
+"""Rows of Arrow tables, for Parquet and Arrow files."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,11 +9,11 @@ import pyarrow as pa
 from lm_lab.data.faults import missing
 from lm_lab.data.formats import Reading, Record
 
-ROWS = 1024  # that are made Python objects at a time
+ROWS = 1024  # rows converted to Python objects at a time
 
 
 def columns(names: list[str], reading: Reading, path: Path) -> list[str]:
-    """The columns that hold the fields asked for: "translation.en" is a part of "translation".
+    """The columns that hold the requested fields: "translation.en" is a part of "translation".
     Raises UserError for one that the file lacks.
     """
     found = []
@@ -41,7 +41,9 @@ def records(
 
 
 def arrow_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Schema and batches of an Arrow file, or of a stream. Raises ArrowInvalid where it is none."""
+    """Schema and batches of an Arrow file, or of a stream. Raises ArrowInvalid for any other
+    file.
+    """
     try:
         table = pa.ipc.open_file(file)
     except pa.ArrowInvalid:
@@ -51,7 +53,7 @@ def arrow_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.Rec
     return table.schema, map(table.get_batch, range(table.num_record_batches))
 
 
-_SKIPPED = object()  # in the place of bytes that are not UTF-8, in a row that is left out
+_SKIPPED = object()  # stands for bytes that are not UTF-8; the row is left out
 
 
 def _values(column: pa.Array, reading: Reading, path: Path, before: int) -> list[Any]:

@@ -24,27 +24,30 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def parsed(text: str, where: str, key: str) -> dict[str, Any]:
-    """The object that a text is. Raises UserError where it is none, or holds half of a surrogate
-    pair, which is no character.
+    """The object that a text is. Raises UserError where it is none."""
+    try:
+        return object_of(text)
+    except ValueError as error:
+        raise fault(key, f"{where} {error}") from None
+
+
+def object_of(text: str) -> dict[str, Any]:
+    """The object that a text is. Raises ValueError, which says what is wrong and the remedy, where
+    it is none, or holds half of a surrogate pair, which is no character.
     """
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
-        raise fault(
-            key, f"{where} is not JSON ({error.msg}, column {error.colno}); mend the line"
-        ) from None
+        words = f"is not JSON ({error.msg}, column {error.colno}); mend the line"
+        raise ValueError(words) from None
     except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
-        raise fault(key, f"{where} cannot be read ({error}); mend the line") from None
+        raise ValueError(f"cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):
-        raise fault(
-            key, f'{where} is not a JSON object; every line must be one, as {{"text": ...}}'
-        )
+        raise ValueError('is not a JSON object; every line must be one, as {"text": ...}')
     if SURROGATE.search(text):
         for field, value in record.items():
             if not _is_text(value):
-                raise fault(
-                    key, f"{where} has half of a surrogate pair in {field!r}; mend the line"
-                )
+                raise ValueError(f"has half of a surrogate pair in {field!r}; mend the line")
     return record
 
 

@@ -8,7 +8,7 @@ from lm_lab.data.formats._columns import records
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """The rows, by the columns that are asked for."""
+    """The rows, with the requested columns."""
     return records(path, reading, "\t", quotes=False)
 
 

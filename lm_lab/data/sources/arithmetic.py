@@ -1,8 +1,8 @@
 """Sums, differences and products of whole numbers: pairs ("12+345=", "357"), drawn by a seed.
 
-The ceiling is an exact match of 100 %; a model that knows no more than the length of an answer of d
-digits is right once in 9 * 10 ** (d - 1). With reverse=True answers begin with their last digit,
-which is easier to learn (2307.03381).
+The best possible exact match is 100 %; a model that knows only the length d of an answer is right
+once in 9 * 10 ** (d - 1). With reverse=True answers begin with their last digit, which is easier to
+learn (2307.03381).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(drawn.Drawn):
-    """Which problems."""
+    """Which operations, and how many digits."""
 
     operation: Literal["+", "-", "*"] = setting("what is done with two numbers", "+")
     digits: int = setting("of a number, at most; all counts are as likely", 3, low=1, high=18)

@@ -4,8 +4,8 @@ drawn by a seed; the paper's filler between queries is left out.
 A document is k v k v ... q a q a ...: `pairs` different keys with values, then `queries` of these
 keys in another order, each followed by its value. All documents have the same length: with
 data.length = document_characters(config) + 1, a window is one document and its end. The floor of
-the loss is exact (`floor_bits`): answers cost nothing to a model that recalls, and log2(values)
-bits each to one that does not (`recall_bits` of all).
+the loss is exact (`floor_bits`): a model that recalls loses nothing on the answers, one that does
+not loses log2(values) bits on each (`recall_bits` in all).
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ MOST_SYMBOLS = 8192
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(drawn.Drawn):
-    """How much is to be recalled. Raises UserError for more pairs than keys, or queries than
+    """How many keys, values and queries. Raises UserError for more pairs than keys, or queries than
     pairs.
     """
 
@@ -57,7 +57,9 @@ def floor_bits(config: Config) -> float:
 
 
 def recall_bits(config: Config) -> float:
-    """What a model loses beyond the floor that gives every value the same chance as an answer."""
+    """What a model loses beyond the floor if it gives every value the same probability as an
+    answer.
+    """
     return config.queries * math.log2(config.values)
 
 

@@ -1,7 +1,7 @@
 """Copy a string, or reverse it (1410.5401, 2402.01032): pairs (string, its copy), drawn by a seed.
 
-The ceiling is an exact match of 100 %, and 0 bits: the source says all of the target but the model
-that ignores it, and knows its length, loses log2(symbols) bits a symbol.
+The best possible exact match is 100 %, at 0 bits, as the source determines the target; a model that
+ignores the source and knows its length loses log2(symbols) bits a symbol.
 """
 
 import dataclasses
@@ -18,7 +18,9 @@ ALPHABET = string.ascii_letters + string.digits
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(drawn.Drawn):
-    """Which strings, and how they come back. Raises UserError for lengths out of order."""
+    """Which strings, and in which direction they are copied. Raises UserError for lengths out of
+    order.
+    """
 
     symbols: int = setting("letters of the alphabet, one byte each", 26, low=2, high=len(ALPHABET))
     shortest: int = setting("letters of the shortest string", 1, low=1)

@@ -22,7 +22,7 @@ OPENING, CLOSING = "([{<abcdefghijklmnopqrstuvwxyz", ")]}>ABCDEFGHIJKLMNOPQRSTUV
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(drawn.Drawn):
-    """Which language, and how long its strings. Raises UserError for an odd length."""
+    """Which language, and the length of its strings. Raises UserError for an odd length."""
 
     kinds: int = setting("kinds of brackets; beyond four, letters", 2, low=1, high=len(OPENING))
     depth: int = setting("brackets that are open at once, at most", 8, low=1, high=256)
@@ -41,13 +41,15 @@ def floor_bits(config: Config) -> float:
 
 
 def memory_bits(config: Config) -> float:
-    """The bits of the kinds alone: those that closing brackets cost a model which forgets them."""
+    """The bits of the kinds alone: what a model that forgets them loses on closing brackets."""
     return config.brackets / 2 * math.log2(config.kinds)
 
 
 @cache
 def _shapes(brackets: int, depth: int) -> list[list[int]]:
-    """[left][open]: in how many ways `left` brackets end with none open, never more than depth."""
+    """[left][open]: in how many ways `left` more brackets close the `open` ones, with at most
+    `depth` open at any time.
+    """
     ways = [[1] + [0] * depth]
     for _ in range(brackets):
         before = [0, *ways[-1], 0]
@@ -57,22 +59,22 @@ def _shapes(brackets: int, depth: int) -> list[list[int]]:
 
 @cache
 def _openings(brackets: int, depth: int) -> np.ndarray:
-    """The chance that the next bracket opens, f64[left, open], of uniform strings."""
+    """The probability that the next bracket opens, f64[left, open], in uniform strings."""
     ways = _shapes(brackets, depth)
-    chances = np.zeros((brackets + 1, depth + 1))
+    probabilities = np.zeros((brackets + 1, depth + 1))
     for left in range(1, brackets + 1):
         for at in range(depth):
             if ways[left][at]:
-                chances[left, at] = ways[left - 1][at + 1] / ways[left][at]
-    return chances
+                probabilities[left, at] = ways[left - 1][at + 1] / ways[left][at]
+    return probabilities
 
 
 def _draw(config: Config, rng: np.random.Generator) -> Document:
-    chances = _openings(config.brackets, config.depth)
+    probabilities = _openings(config.brackets, config.depth)
     draws, kinds = rng.random(config.brackets), rng.integers(config.kinds, size=config.brackets)
     text, pending = [], []
     for number, (draw, kind) in enumerate(zip(draws, kinds)):
-        if draw < chances[config.brackets - number, len(pending)]:
+        if draw < probabilities[config.brackets - number, len(pending)]:
             pending.append(kind)
             text.append(OPENING[kind])
         else:

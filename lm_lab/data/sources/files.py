@@ -1,5 +1,5 @@
 """Files of any format: text, lines, JSON lines, CSV, TSV, Parquet, Arrow or ArrayRecord, most of
-them also packed by gz, xz or zst; which of their fields are read decides what is learnt from.
+them also packed by gz, xz or zst; the fields that are read decide the form of the documents.
 """
 
 import dataclasses
@@ -50,8 +50,8 @@ class Config(Fields):
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a record, named file:line or file:row, files in order of names. Texts that are
-    empty are left out, and counted on stderr.
+    """One document a record, named file:line or file:row, files in order of names. Empty texts are
+    left out, and counted on stderr.
 
     Raises UserError, with file and line, row or offset, for what cannot be read as asked.
     """
@@ -83,7 +83,7 @@ def _sides(config: Config) -> list[tuple[str, Given, Side | None]]:
 
 
 def _located(config: Config, key: str, given: Given) -> tuple[list[Format], list[tuple[str, Path]]]:
-    """The format and (name, path) of each file of a side."""
+    """The format and (name, path) of each file of a split."""
     if config.format is not None:
         chosen = formats.named(config.format)
         found = locate(key, given, chosen.takes, _listed([chosen])).files

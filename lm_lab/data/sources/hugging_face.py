@@ -48,7 +48,7 @@ class Config(Fields):
 
 
 def documents(config: Config) -> Iterator[Document]:
-    """One document a row, in order. What is of the hub is brought here at the first call.
+    """One document a row, in order. Data of the hub are downloaded at the first call.
 
     Raises UserError where there is no such data set here and the hub is out of reach, for an
     unknown split or column, and for damaged files.
@@ -66,7 +66,8 @@ def fingerprint(config: Config) -> str:
     """Of the hub: digest of name, commit, splits and fields. Of files here: also of them."""
     chosen = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
-    how = ["hugging_face", repr([chosen, read]), *sides.unless_refused(config.errors)]
+    grouped = [] if config.group is None else [config.group]
+    how = ["hugging_face", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
     if not Path(config.dataset).expanduser().exists():
         commit = hub.commit(config.dataset, config.revision)
         return digests.digest([*how, repr((config.dataset, config.subset)), commit])

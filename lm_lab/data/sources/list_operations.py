@@ -1,8 +1,8 @@
 """ListOps (1804.06028): nested lists of digits under MIN, MAX, MED and SM (sum modulo 10), and the
 value of each, 0 to 9, as its class; drawn by a seed.
 
-[MAX 2 9 [MIN 4 7 ] 0 ] has the value 9. The ceiling is 100 %. Blind chance is 10 %; the most
-frequent value alone gives more (`majority`), for MIN and MAX prefer 0 and 9.
+[MAX 2 9 [MIN 4 7 ] 0 ] has the value 9. The best possible accuracy is 100 %. Guessing gives 10 %;
+always saying the most frequent value gives more (`majority`), as MIN and MAX prefer 0 and 9.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ OPERATIONS: dict[str, Callable[[list[int]], int]] = {
     "MED": lambda values: int(np.median(values)),
     "SM": lambda values: sum(values) % 10,
 }
-NESTED = 0.25  # of the arguments, those that are lists, as the paper's generator has it
+NESTED = 0.25  # the share of arguments that are lists, as in the paper's generator
 TRIES = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(drawn.Drawn):
-    """How large the lists are. Raises UserError for lengths out of order."""
+    """The size and nesting of the lists. Raises UserError for lengths out of order."""
 
     depth: int = setting("lists within each other, at most", 5, low=1, high=20)
     arguments: int = setting("of a list, at most; at least two", 5, low=2, high=20)

@@ -1,4 +1,6 @@
-"""Pairs of texts (source, target): columns of a file, lines of two or parts of one; packed too."""
+"""Pairs of texts (source, target): columns of a file, lines of two files or two parts of each line;
+also packed files.
+"""
 
 import dataclasses
 import re
@@ -88,7 +90,7 @@ def fingerprint(config: Config) -> str:
 
 
 def as_source(config: Config, text: str) -> str:
-    """A text in the form that the model was trained on as source."""
+    """The text in the form that sources had in training."""
     given = text if config.unicode == "given" else unicodedata.normalize(config.unicode, text)
     return _spell(given, "source", config)
 

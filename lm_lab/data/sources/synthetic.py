@@ -19,7 +19,7 @@ DOCUMENTS_AT_ONCE = 512
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which language, and how much of it."""
+    """The language, and the number and length of its documents."""
 
     symbols: int = setting("letters of the alphabet, one byte each", 16, low=2, high=len(ALPHABET))
     order: int = setting("how many letters the next one depends on", 2, low=1, high=8)

@@ -62,9 +62,9 @@ def fingerprint(config: Config) -> str:
     found = [(path.name, path) for path in [folder / FEATURES, *shards]]
     chosen = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
-    return digests.of_files(
-        found, "tfds", repr([chosen, read]), *sides.unless_refused(config.errors), key="data_dir"
-    )
+    grouped = [] if config.group is None else [config.group]
+    how = ["tfds", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
+    return digests.of_files(found, *how, key="data_dir")
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -158,7 +158,7 @@ def _examples(prepared: Prepared, key: str, split: str) -> Iterator[Mapping[str,
 
 
 def _decoded(value: Any, decoder: Decoder, where: str) -> Any:
-    """An example with texts in the place of their bytes; None where one is to be skipped."""
+    """An example with its bytes decoded to text; None if it is to be skipped."""
     if isinstance(value, bytes):
         return decoder.decode(value, where)
     if isinstance(value, Mapping):

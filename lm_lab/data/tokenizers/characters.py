@@ -1,7 +1,8 @@
-"""The Unicode characters of the training text, Hangul by syllable or letter; bytes spell others.
+"""The Unicode characters of the training text, Hangul by syllable or letter; other characters are
+spelt in bytes.
 
-Every text comes back as it was, in every setting: also lone letters, old Hangul, and texts in which
-syllables are written as sequences of letters.
+decode(encode(text)) is the text in every setting, also with lone letters, old Hangul, and syllables
+written as sequences of letters.
 """
 
 import dataclasses
@@ -83,12 +84,11 @@ def make(config: Config, learnt: bytes) -> Codec:
     codec = subword.build(
         f"characters-{config.hangul}",
         learnt,
-        cut=lambda text: _cut(text, config.hangul),
+        encoder=subword.by_character(lambda character: _cut(character, config.hangul)),
         size=lambda piece: _size(piece, counting),
         join=lambda written: _join(written, config.hangul),
         written=lambda piece: piece.encode(),
         begins_word=lambda piece: int(piece.isalnum() or piece == "_"),
-        by_character=True,
     )
     return normal_forms.behind(codec, config.normal_form)
 
@@ -96,7 +96,7 @@ def make(config: Config, learnt: bytes) -> Codec:
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(characters of the texts without an id, all characters)."""
     given = normal_forms.in_form(texts, config.normal_form)
-    return subword.unknown(learnt, (part for text in given for part in _cut(text, config.hangul)))
+    return subword.unknown(learnt, (p for text in given for p, _ in _cut(text, config.hangul)))
 
 
 def _cut(text: str, hangul: Hangul) -> Iterator[tuple[str, bytes]]:
@@ -131,8 +131,8 @@ def _join(written: list[bytes], hangul: Hangul) -> str:
 def _syllables(letters: str, hangul: Hangul) -> str:
     """Joins letters into syllables.
 
-    A compatibility consonant behind a vowel ends the syllable unless a vowel follows, which needs
-    it to begin the next one.
+    A compatibility consonant after a vowel ends the syllable, unless a vowel follows: then it
+    begins the next one.
     """
     if hangul == "compatibility":
         vowels = [False, *(ord(letter) in VOWELS for letter in letters), False]

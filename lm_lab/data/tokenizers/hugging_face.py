@@ -1,11 +1,11 @@
 """A tokenizer of the Hugging Face hub, read from its tokenizer.json, or from vocab.txt (BERT's) or
 vocab.json beside merges.txt (GPT-2's).
 
-Its special tokens are never made of text. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text
-as it is: what the file says of Unicode normal forms is left out, so that every text comes back. Of
-the others (WordPiece, Unigram, BPE with spaces as U+2581) what they normalise comes back
-normalised, and bytes are counted of that: a space before each word is one, also before the first.
-Needs the `tokenizers` library, an extra.
+Text never becomes special tokens. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text as it
+is: Unicode normal forms that the file asks for are ignored, so that decode(encode(text)) is the
+text. The others (WordPiece, Unigram, BPE with spaces as U+2581) return normalised text, and count
+the bytes of that, with a space before each word, also the first. Needs the `tokenizers` library, an
+extra.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import numpy as np
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
+from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers import byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -56,7 +57,7 @@ class Config:
 
 
 class Library(NamedTuple):
-    """The library's tokenizer, twice: without special tokens, and with the frame of a text."""
+    """The library's tokenizer without special tokens, and the ids that frame a text."""
 
     plain: Any
     begin: list[int]  # ids that its template puts before a text
@@ -78,7 +79,7 @@ def codec(
     normalised: bool = False,
 ) -> Codec:
     """The tokenizer of a tokenizer.json. A byte-level one ignores the file's normaliser, unless
-    texts shall be `normalised`.
+    `normalised` is set.
 
     Raises UserError, which begins with `where`, for a content of another kind.
     """
@@ -97,7 +98,7 @@ def codec(
 
     def encode_all(given: Sequence[str]) -> list[np.ndarray]:
         found = library.plain.encode_batch_fast(list(given), add_special_tokens=False)
-        return [np.array(begin + part.ids, dtype) for part in found]
+        return as_arrays([begin + part.ids if begin else part.ids for part in found], dtype)
 
     def decode(ids: Any) -> str:
         shown = [
@@ -133,7 +134,7 @@ def codec(
 
 @contextlib.contextmanager
 def _said(where: str) -> Iterator[None]:
-    """Turns what a faulty file raises into a UserError that begins with `where`."""
+    """Turns errors of a faulty file into a UserError that begins with `where`."""
     try:
         yield
     except UserError as error:
@@ -353,7 +354,7 @@ def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
 
 
 def _is_byte_pairs(facts: dict[str, Any]) -> bool:
-    """Whether no text makes a special token, because merges do not lead to it."""
+    """Whether it is BPE, whose merges never lead from text to a special token."""
     return facts["model"].get("type", "BPE") == "BPE" and _is_byte_level(facts)
 
 

@@ -1,12 +1,12 @@
 """Pieces that the Hugging Face library `tokenizers` learns from the training text (an extra).
 
 Byte-level BPE (GPT-2's) and byte-level unigram lose nothing: whatever has no piece is spelt by the
-256 letters that stand for bytes. WordPiece (BERT's) keeps words and punctuation, not which spaces
-stood between them, and a word with a character that was never seen is one unknown token. What is
-learnt is a tokenizer.json, which other programs read too.
+256 letters that stand for bytes. WordPiece (BERT's) keeps words and punctuation, but not the spaces
+between them, and a word with a character that was never seen is one unknown token. What is learnt
+is a tokenizer.json, which other programs read too.
 
-The library's unigram takes minutes where that of `sentencepiece` takes seconds: 6 s against 0.1 s
-for 260 kB of Korean reviews.
+The library's unigram is learnt nine times as slowly as that of `sentencepiece`: 2,000 pieces of
+260 kB of Korean reviews take 4.8 s of CPU time against 0.53.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The tokenizer.json. Raises UserError without the library, or where it refuses the text."""
     library = extras.imported("tokenizers", "tokenizers", WHERE)
     made = _untrained(config, library)
-    # The library's progress bars and its warnings would go past ours.
+    # The library would print progress bars and warnings of its own.
     try:
         made.train_from_iterator(iter(texts), _trainer(config, library))
     except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own

@@ -1,8 +1,8 @@
 """SentencePiece (1808.06226): unigram or BPE pieces learnt from the training text, with bytes.
 
 Text is taken as it is: nothing is normalised unless a normal form is asked for, no space is added
-or dropped. Only U+2581 does not come back, because SentencePiece writes it for a space; without
-byte fallback nor do characters that are too rare to have a piece.
+or dropped. decode(encode(text)) is the text, but for U+2581, which SentencePiece writes for a
+space, and without byte fallback for characters too rare to have a piece.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ import numpy as np
 import sentencepiece
 
 from lm_lab.contracts import Tokenizer
-from lm_lab.data import normal_forms
+from lm_lab.data import normal_forms, subword
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
 
 SPACE = "\u2581"
 LONGEST_BYTES = (
-    100_000  # of a text in training; longer ones are cut, for SentencePiece would skip them
+    100_000  # of a text in training; longer ones are cut, as SentencePiece would skip them
 )
-# pieces: as many as SentencePiece weighs for a unigram, which it says after a long search
+# pieces: the most seeds of SentencePiece's unigram, which refuses more only after a long search
 MOST = 1_000_000
 
 
@@ -98,8 +98,8 @@ def make(config: Config, learnt: bytes) -> Codec:
         return processor.EncodeAsNumpy(text).astype(dtype)
 
     def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
-        found = processor.EncodeAsNumpy(list(texts), num_threads=-1)  # -1: a thread for each core
-        return [ids.astype(dtype) for ids in found]
+        # -1: a thread for each core
+        return subword.as_arrays(processor.Encode(list(texts), num_threads=-1), dtype)
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()

@@ -17,6 +17,7 @@ import numpy as np
 import sentencepiece
 
 from lm_lab.contracts import Tokenizer
+from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -60,8 +61,8 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     dtype = np.min_scalar_type(vocab - 1)
 
     def by_ids(texts: Sequence[str]) -> list[np.ndarray]:
-        found = target.EncodeAsNumpy(list(texts), num_threads=-1)  # -1: a thread for each core
-        return [np.array([*begin, *part], dtype) if begin else part.astype(dtype) for part in found]
+        found = target.Encode(list(texts), num_threads=-1)  # -1: a thread for each core
+        return as_arrays([begin + part for part in found] if begin else found, dtype)
 
     def encoder(processor: Any) -> Callable[[str], np.ndarray]:
         unknown = ids.get(processor.IdToPiece(processor.unk_id()), 0)

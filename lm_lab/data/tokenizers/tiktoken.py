@@ -1,7 +1,7 @@
 """A byte-level BPE in tiktoken's form: a .tiktoken file (each line a token in base64 and its rank),
 and the regular expression that cuts text before pairs are merged.
 
-Every text comes back. Needs the `tiktoken` library, an extra.
+decode(encode(text)) is the text. Needs the `tiktoken` library, an extra.
 """
 
 import base64

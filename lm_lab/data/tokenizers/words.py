@@ -1,11 +1,10 @@
-"""Words: what stands between single spaces, learnt from the training text; other words are spelt in
-bytes.
+"""Words: text between single spaces, learnt from the training text; other words are spelt in bytes.
 
-A word counts the separator after it, the last one of a text the end of its line: a text is one byte
-more than itself.
+The bytes of a word include the separator after it, those of the last word the end of the line: a
+text counts one byte more than it has.
 
 A word has an id if it stands in the training text at least twice, unless the config says otherwise.
-With least_count 1 no word of the training text is spelt, so the spelling of those that only the
+With least_count 1 no word of the training text is spelt, so the spelling of words that only the
 held-out text has is never trained. Bits per byte of held-out text by least_count (a GRU of width
 64, 400 steps of 16 x 32 tokens, 5,000 documents, one seed):
 
@@ -15,6 +14,7 @@ held-out text has is never trained. Bits per byte of held-out text by least_coun
 """
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -53,10 +53,10 @@ def make(config: Config, learnt: bytes) -> Codec:
     codec = subword.build(
         "words",
         learnt,
-        cut=_cut,
+        encoder=subword.by_pieces(_cut, _spelt),
         size=lambda word: len(word.encode()) + 1,
         join=lambda written: b"".join(written).decode(errors="replace").removesuffix(" "),
-        written=lambda word: word.encode() + b" ",
+        written=_spelt,
         begins_word=lambda word: 2,
     )
     return normal_forms.behind(codec, config.normal_form)
@@ -65,12 +65,15 @@ def make(config: Config, learnt: bytes) -> Codec:
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(words of the texts without an id, all words)."""
     given = normal_forms.in_form(texts, config.normal_form)
-    return subword.unknown(learnt, (part for text in given for part in _cut(text)))
+    return subword.unknown(learnt, itertools.chain.from_iterable(_cut(given)))
 
 
-def _cut(text: str) -> Iterator[tuple[str, bytes]]:
-    for word in text.split(" "):
-        yield word, word.encode() + b" "
+def _cut(texts: Iterable[str]) -> Iterator[list[str]]:
+    return (text.split(" ") for text in texts)
+
+
+def _spelt(word: str) -> bytes:
+    return word.encode() + b" "
 
 
 TOKENIZER = Tokenizer(Config, make, learn, unknown)

@@ -1,1 +1,1 @@
-"""What is measured of a trained model beside its likelihood, one metric per file."""
+"""Measures of a trained model other than its likelihood, one metric per file."""

@@ -20,7 +20,7 @@ TOKENS = 16  # tokens generated between two checks of whether all rows have ende
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What is measured, and how targets are written; what each measure is, seq2seq says."""
+    """The measures, and how targets are decoded; objectives/seq2seq.py explains the measures."""
 
     measures: tuple[Measure, ...] = setting("of written texts", ("exact_match",))
     bleu_tokenizer: Literal["none", "13a", "char"] = setting("sacrebleu's", "none")

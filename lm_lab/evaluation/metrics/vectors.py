@@ -21,14 +21,15 @@ Encode = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Config:
-    """Which files ask. One of them is given."""
+    """The files of questions; at least one must be given."""
 
     analogies: str | None = setting("file of questions a b c d; None: none", None)
     similarities: str | None = setting("file of lines a b score, by people; None: none", None)
 
 
 def prepare(config: Config, data: EvaluationData) -> MetricFunction:
-    """What the rows of the embedding answer, and the share of each file whose words have an id.
+    """The scores of the embedding's rows on each file, and the share of its questions whose words
+    have an id.
 
     Raises UserError for a file that cannot be read, or too few of whose words have an id.
     """

@@ -1,1 +1,1 @@
-"""What trained models are judged by beside their own held-out text, one task a file."""
+"""Tasks that evaluate trained models beside their own held-out text, one per file."""

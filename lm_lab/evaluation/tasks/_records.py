@@ -1,7 +1,6 @@
 """What tasks share: their files of JSON lines, read whole and checked before anything is judged."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lm_lab.data.formats.jsonl import object_of
 from lm_lab.runs import reading
 from lm_lab.types import UserError
 
@@ -87,14 +87,12 @@ def _read(file: Path) -> list[Record]:
     for number, line in enumerate(_decoded(file).split("\n"), 1):
         if not line.strip():
             continue
+        where = f"path: {file}:{number}"
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"path: {file}:{number} is not JSON ({error}); mend the line") from None
-        if not isinstance(value, dict):
-            raise UserError(f"path: {file}:{number} is no JSON object; mend the line")
-        record = Record(value)
-        record.where = f"path: {file}:{number}"
+            record = Record(object_of(line))
+        except ValueError as error:
+            raise UserError(f"{where} {error}") from None
+        record.where = where
         records.append(record)
     return records
 

@@ -1,8 +1,8 @@
-"""The last word of a passage, as LAMBADA asks for it (1606.06031): whether greedy writing gives it,
-and how likely it is.
+"""The last word of a passage, as in LAMBADA (1606.06031): whether greedy decoding gives it, and its
+likelihood.
 
-accuracy counts passages of which every token of the last word was the likeliest; perplexity is
-exp of the mean of their nats a word, as lm_eval's lambada.
+accuracy is the share of passages in which every token of the last word was the most likely one;
+perplexity is exp of the mean nats of a last word, as in lm_eval's lambada.
 """
 
 from collections.abc import Callable, Mapping

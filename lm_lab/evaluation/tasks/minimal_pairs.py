@@ -1,4 +1,4 @@
-"""Minimal pairs, as BLiMP has them (1912.00582): whether the good sentence is the likelier one.
+"""Minimal pairs, as in BLiMP (1912.00582): whether the good sentence is the more likely one.
 
 A model that sees both sides of a token is judged by its pseudo-likelihood (1910.14659).
 """
@@ -29,7 +29,7 @@ def prepare(config: Config) -> Callable[[TextModel], Scores]:
 
 
 def _measure(pairs: list[tuple[str, str]], model: TextModel) -> Scores:
-    """A sentence is a continuation of nothing, so that it is never cut."""
+    """Scores each sentence as a continuation of an empty context, so that it is never cut."""
     found = model.continuations([("", sentence) for pair in pairs for sentence in pair])
     rows = [
         {"accuracy": float(good.nats > bad.nats), "margin": good.nats - bad.nats}

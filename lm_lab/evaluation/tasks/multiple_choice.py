@@ -1,7 +1,7 @@
-"""Multiple choice: the answer whose likelihood after the question is highest.
+"""Multiple choice: the answer with the highest likelihood after the question.
 
-Metrics as EleutherAI's lm_eval has them: acc compares log likelihoods of the answers, acc_norm
-these by the characters of each answer, acc_bytes by its UTF-8 bytes; acc_tokens by its tokens.
+Metrics as in EleutherAI's lm_eval: acc compares log likelihoods of the answers, acc_norm these by
+the characters of each answer, acc_bytes by its UTF-8 bytes; acc_tokens by its tokens.
 """
 
 from collections.abc import Callable

@@ -3,11 +3,12 @@
 A table's perplexity is exp(nats of the whole text / its words), whatever the tokens of the model:
 
     penn_treebank   words are separated by white space, and the end of every line is one more, <eos>
-    wikitext        (WikiText-2, -103; 1609.07843) the same: 82,430 and 245,569 on the test files
+    wikitext        (WikiText-2, -103; 1609.07843) the same
     words           words alone, as lm_eval's word_perplexity
 
-The files hold <unk> as a word; text that was prepared otherwise (detokenized, with rare words
-spelt out) has another perplexity, and belongs in no row of these tables.
+So counted, the published test files have some 82 and 246 thousand words; nothing here counted
+them. The files hold <unk> as a word; text that was prepared otherwise (detokenized, with rare
+words spelt out) has another perplexity, and belongs in no row of these tables.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ Protocol = Literal["penn_treebank", "wikitext", "words"]
 
 @dataclass(frozen=True)
 class Config:
-    """Which texts, and what is a word."""
+    """The texts, and how their words are counted."""
 
     path: str = setting("a text, JSON lines, or a folder of either: each file is a source")
     text: str = setting("field of the text in JSON lines", "text")

@@ -27,7 +27,9 @@ Measure = Literal["exact_match", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
 
 @dataclass(frozen=True)
 class Config:
-    """Where prompts and references are, how texts are written, and what is measured of them."""
+    """Where prompts and references are, how texts are generated, and which measures are taken of
+    them.
+    """
 
     path: str = setting("JSON lines, or a folder of such files")
     prompt: str = setting("field of the text that is gone on from", "source")

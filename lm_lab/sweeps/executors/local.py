@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from lm_lab.contracts import Executor, Outcome, Unit
 from lm_lab.runs.durable import explained, make_folder
@@ -46,13 +45,11 @@ class _Running:
 class LocalProcesses:
     """At most `workers` processes of this machine, units started in the given order.
 
-    Several workers are pinned to cores of their own, as many each. Measured on 4 cores, width 64,
-    depth 2: four runs so train 287-307 thousand tokens a second together, one run on all cores 99
-    thousand.
-
-    What one of them compiles the others take from a folder of JAX's compilation cache, unless the
-    environment names one: runs of one size at several budgets begin with one program. The folder
-    goes with the launch, for machine code is that of this machine.
+    Several workers are pinned to disjoint sets of equally many cores. Measured on 4 cores, width
+    64, depth 2: four such runs train 287-307 thousand tokens a second together, one run on all
+    cores 99 thousand. The workers share a folder for JAX's compilation cache, unless the
+    environment names one, because runs of one size at several budgets compile the same program. The
+    folder is deleted with the launch, as its machine code is for this machine.
     """
 
     workers: int
@@ -80,7 +77,7 @@ class LocalProcesses:
 
 
 def make(config: Config, platform: str) -> LocalProcesses:
-    """The processes of the machine. An accelerator is for one, whose runs share it."""
+    """The executor. An accelerator gets one worker, whose runs share it."""
     return LocalProcesses(config.workers or (len(usable_cores()) if platform == "cpu" else 1))
 
 
@@ -132,9 +129,8 @@ def _start(unit: Unit, slot: int, cores: str, environment: Mapping[str, str]) ->
 
 
 def _outcome(ended: _Running) -> Outcome:
-    with ended.unit.log.open("rb") as log:
-        last = _tail(log, ended.log_start)
-    return Outcome(ended.unit, ended.process.returncode, explain(ended.process.returncode, last))
+    code, last = ended.process.returncode, said_since(ended.unit.log, ended.log_start)
+    return Outcome(ended.unit, code, explain(code, last))
 
 
 def explain(code: int, last: str) -> str:
@@ -151,10 +147,14 @@ def explain(code: int, last: str) -> str:
     return f"{reason}; it last said: {last}" if last else reason
 
 
-def _tail(log: IO[bytes], start: int) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(start, size - 10_000))
-    return last_words(log.read().decode(errors="replace"))
+def said_since(log: Path, start: int) -> str:
+    """The last words in a log from a byte on; "" where there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - 10_000))
+            return last_words(file.read().decode(errors="replace"))
+    except OSError:
+        return ""
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -78,6 +78,21 @@ def test_the_fields_decide_what_it_provides(named, form):
     assert files.SOURCE.form(config("a", **named)) == form
 
 
+def test_a_group_is_read_of_each_record_and_decides_the_fingerprint(tmp_path):
+    rows = [{"text": "a", "author": 7}, {"text": "b", "author": "x"}, {"text": "c", "author": None}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = str(path)
+    assert [document.group for document in files.documents(config(path, group="author"))] == [
+        "7",
+        "x",
+        None,
+    ]
+    assert files.fingerprint(config(path)) != files.fingerprint(config(path, group="author"))
+    with pytest.raises(UserError, match=r"source\.group: .*a\.jsonl:1 has no field 'editor'"):
+        list(files.documents(config(path, group="editor")))
+
+
 def test_files_folders_globs_and_lists(tmp_path, write_records):
     for name in ("b/z.jsonl", "b/a.jsonl", "c.jsonl", "b/_hidden.jsonl", "b/.cache.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

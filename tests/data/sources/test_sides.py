@@ -1,4 +1,6 @@
-"""The sources of files: a file for each side, fingerprints as ever, bytes that are no UTF-8."""
+"""Sources that read files: a file for each split, unchanged fingerprints, bytes that are not
+UTF-8.
+"""
 
 import pytest
 
@@ -42,7 +44,7 @@ def test_every_side_has_a_file(source, written):
 
 @SOURCES
 def test_the_fingerprint_of_a_single_file_is_as_ever(source, written):
-    """Token stores are named by it."""
+    """Token stores are named by the fingerprint."""
     config = source.Config(written(source, "one", b"word"))
     name, content = CONTENTS[source]
     names = {labelled: "path", pairs: "path0"}

@@ -1,4 +1,4 @@
-"""Text files and folders, and what a user may get wrong with them."""
+"""Text files and folders, and mistakes of users with them."""
 
 import pytest
 

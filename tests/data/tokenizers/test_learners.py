@@ -1,5 +1,5 @@
-"""Tokenizers that learn: nothing is unknown, everything comes back, bytes
-are counted as declared.
+"""Tokenizers that learn: nothing is unknown, decode(encode(text)) is the text, bytes are counted as
+documented.
 """
 
 import pytest

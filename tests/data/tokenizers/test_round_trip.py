@@ -1,4 +1,6 @@
-"""Every tokenizer gives back any Unicode text, counts its bytes, and encodes batches as texts."""
+"""Every tokenizer gives back any Unicode text, counts its bytes, and encodes a batch as its texts
+one by one.
+"""
 
 import base64
 import json
@@ -74,7 +76,7 @@ def made(config):
 
 
 def expected(config, text):
-    """What comes back: the text, in the form that the settings ask for."""
+    """The text that decode returns: in the normal form that the settings ask for."""
     if form := getattr(config, "normal_form", None):
         text = unicodedata.normalize(form, text)
     if getattr(config, "lower_case", False):

@@ -156,7 +156,7 @@ def test_values_are_correlated_with_labels(tmp_path):
         (minimal_pairs, "", "is empty; give a file with a JSON object a line"),
         (minimal_pairs, '{"sentence_good": "a"}', ":1 has no field 'sentence_bad'; its fields:"),
         (minimal_pairs, '{"sentence_good": 3}', ":1: 'sentence_good' must be text, not 3"),
-        (minimal_pairs, "[1]", ":1 is no JSON object"),
+        (minimal_pairs, "[1]", ":1 is not a JSON object"),
         (minimal_pairs, "{", ":1 is not JSON"),
         (minimal_pairs, b"\xff", "is not UTF-8"),
         (multiple_choice, '{"context": "", "choices": ["a"], "answer": 1}', "'answer' is 1, and"),

@@ -1,9 +1,9 @@
 """The report of a comparison: which architecture makes the best use of compute and time.
 
-Each contender has a size of its own, by its own valley. Choices are made on other text than is
-reported (train.selection_batches), and what the luck of the best flatters is taken off; pairs are
-compared with simultaneous intervals; compute shares hold seed noise and the form of the reference's
-law.
+Each contender has the size that is best for it, by its own valley. Settings are chosen on other
+text than is reported (train.selection_batches), and the expected luck of choosing the best is
+subtracted. Pairs are compared with simultaneous intervals; intervals of compute shares include seed
+noise and the form of the reference's law.
 """
 
 from lm_lab.report import ladder

@@ -33,7 +33,9 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def _compute(row: Row) -> Any:
-    """A run's compute as known before it begins: its budget, else all settings that decide it."""
+    """What decides a run's compute, as known before it begins: its budget, or else all settings
+    that count.
+    """
     keys = [
         key
         for key in row
@@ -46,7 +48,7 @@ def ended(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
     """The runs of a contender that are complete, with the metric's column as their bits per byte,
     or that diverged, with infinite ones.
 
-    `selection` is what to choose settings by: the metric on other text, where the sweep has it.
+    `selection` is the value for choosing settings: the metric on other text, if the sweep has it.
     """
     apart = text_apart(settings, rows)
     made = []
@@ -60,7 +62,7 @@ def ended(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def text_apart(settings: Settings, rows: Sequence[Row]) -> bool:
-    """Whether every complete run was judged by other text, too, to choose settings by."""
+    """Whether every complete run was also evaluated on other text, for choosing settings."""
     complete = [row for row in rows if row.get("status") == "complete"]
     return all(row.get(settings.selection_metric) is not None for row in complete)
 

@@ -1,8 +1,9 @@
-"""The settings at which a contender was tried at a budget, and what choosing among them comes to.
+"""The settings at which a contender was tried at a budget, and the loss that choosing the best of
+them gives.
 
-The lowest of several noisy losses is too low. Two things are done about it: where runs were judged
-by two texts, one chooses and the other is reported; and by how much the luck of the seeds, which
-both texts share, is expected to flatter the choice is simulated and taken off.
+The lowest of several noisy losses is too low. Two things correct it. Where runs were evaluated on
+two texts, one is for choosing and the other is reported. Both texts share the luck of the seeds; by
+how much that is expected to lower the chosen loss is simulated, and subtracted.
 """
 
 import math
@@ -28,23 +29,23 @@ class Candidate(NamedTuple):
 
     @property
     def log_selection(self) -> float:
-        """Mean log loss to choose by."""
+        """The mean log loss on the text for choosing."""
         return float(np.mean(np.log([run["selection"] for run in self.runs.values()])))
 
     @property
     def diverged(self) -> bool:
-        """Whether any seed did: then it is not chosen."""
+        """Whether a run of any seed diverged: such a candidate is not chosen."""
         return not all(math.isfinite(run["selection"]) for run in self.runs.values())
 
     @property
     def log_bits(self) -> Array:
-        """The log losses that are reported, a seed each."""
+        """The log losses that are reported, one for each seed."""
         return np.log([run["bits_per_byte"] for run in self.runs.values()])
 
 
 class Outcome(NamedTuple):
-    """What a contender's choosing comes to: log loss, with what choosing flatters taken off, its
-    variance in units of that of one run, and what was taken off (0 without noise).
+    """The log loss of a contender at its best settings, corrected for the luck of choosing; its
+    variance in units of that of one run, and the correction (0 without noise).
     """
 
     log_bits: float
@@ -65,7 +66,7 @@ def candidates(rows: Sequence[Row]) -> list[Candidate]:
 
 
 def usable(tried: Sequence[Candidate]) -> list[Candidate]:
-    """Those of which no seed diverged, smallest sizes first."""
+    """Candidates of which no seed diverged, smallest sizes first."""
     return sorted((one for one in tried if not one.diverged), key=lambda one: one.params)
 
 
@@ -80,8 +81,8 @@ def sizes(tried: Sequence[Candidate]) -> list[Candidate]:
 
 
 def outcome(tried: Sequence[Candidate], deviation: float | None, draws: int) -> Outcome:
-    """What choosing comes to, where runs scatter over seeds by a standard deviation (None: unknown)
-    of log loss.
+    """The outcome of choosing among the candidates; `deviation` is the standard deviation of log
+    loss over seeds (None: unknown).
     """
     best = sizes(tried)
     weights = choice(best)
@@ -92,8 +93,8 @@ def outcome(tried: Sequence[Candidate], deviation: float | None, draws: int) -> 
 
 
 def choice(best: Sequence[Candidate]) -> Array:
-    """The weights with which the losses of the sizes make the loss of the one chosen: those of a
-    parabola at its vertex, or 1 for the size that is best.
+    """The weights of the sizes' losses whose sum is the chosen loss: those of a parabola at its
+    vertex, or 1 for the best size.
     """
     x = np.log([one.params for one in best])
     heights = np.array([one.log_selection for one in best])
@@ -107,8 +108,8 @@ def choice(best: Sequence[Candidate]) -> Array:
 
 
 def _flattery(tried: Sequence[Candidate], deviation: float, draws: int) -> float:
-    """By how much the choice among noisy losses is lower than that among those without noise, where
-    the losses found are taken for the latter: mean over simulated seeds.
+    """How much lower the chosen loss is with noise than without, as the mean over simulated seeds;
+    the measured losses stand for those without noise.
     """
     x, place = np.unique(np.log([one.params for one in tried]), return_inverse=True)
     losses = np.array([one.log_bits.mean() for one in tried])

@@ -51,9 +51,11 @@ def find_places(runs: Mapping[str, Sequence[Row]]) -> list[Place]:
 
 
 def scatter(found: Sequence[Place]) -> Scatter | None:
-    """The noise, pooled over the best settings of every size; None without two seeds anywhere.
+    """The noise of seeds, pooled over the best settings of every size; None if no settings have two
+    seeds.
 
-    Other settings do not count: a rate near divergence scatters more than what is compared.
+    Other settings are left out, as a rate near divergence scatters more than those that are
+    compared.
     """
     logs = [one.log_bits for place in found for one in place.best]
     degrees = sum(len(own) - 1 for own in logs)
@@ -62,7 +64,7 @@ def scatter(found: Sequence[Place]) -> Scatter | None:
 
 
 def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
-    """What is known of a contender at a budget."""
+    """A contender at a budget, at its best settings."""
     best = min(place.best, key=lambda one: one.log_selection)
     found = outcome(place.tried, noise and noise.deviation, settings.draws)
     rows = list(best.runs.values())
@@ -101,7 +103,7 @@ def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, tuple[float, tuple[
     """(mean bits per byte over seeds, names of these runs) by peak rate, at the cell's size and
     budget, in order of rates.
 
-    Of other settings that were swept the best counts; a rate that diverged is left out.
+    Of other swept settings the best are taken; a rate that diverged is left out.
     """
     found: dict[float, list[Candidate]] = {}
     own = [row for row in runs if (budget(row), row["params"]) == (cell.budget, cell.params)]

@@ -1,8 +1,8 @@
 """How much compute the reference needs for the loss of another contender.
 
-It is read off the line through the reference's cells, on log axes, and straight beyond its ends. In
-the interval there is, beside seed noise, what another form would have said: every law E + k C^-g
-that the reference's cells do not reject, E being between 0 and its lowest loss.
+It is read off the line through the reference's cells, on log axes, and straight beyond its ends.
+The interval includes seed noise and other forms of the law: every E + k C^-g that the reference's
+cells do not reject, with E between 0 and its lowest loss.
 """
 
 import math
@@ -18,7 +18,7 @@ from lm_lab.scaling.records import Estimate
 
 Array = np.ndarray
 FARTHEST = 1e4  # shares of compute above it, or below its inverse, are not reported
-OFFSETS = np.linspace(0.0, 0.98, 50)  # E tried, as shares of the reference's lowest loss
+OFFSETS = np.linspace(0.0, 0.98, 50)  # values of E to try, as shares of the reference's lowest loss
 
 
 class Line(NamedTuple):

@@ -1,4 +1,6 @@
-"""Which contenders are told apart at each budget, and whether small budgets order them as large."""
+"""Which contenders differ significantly at each budget, and whether small budgets order them as
+large ones do.
+"""
 
 import itertools
 import math
@@ -20,8 +22,8 @@ def compare(
 ) -> tuple[tuple[Pair, ...], Noise | None]:
     """All pairs of contenders at all budgets, with simultaneous intervals, and the noise.
 
-    The intervals are those of the largest t of all pairs, simulated: at one budget with equal seeds
-    Tukey's. With probability `level` none of them misses.
+    The intervals are those of the largest t of all pairs, simulated: at one budget with equal
+    numbers of seeds they are Tukey's. With probability `level` all of them hold.
     """
     pairs = [
         (one, other)
@@ -63,14 +65,14 @@ def decisions(
             tail = 50 * (1 - settings.level)
             low, high = np.percentile(moved, [tail, 100 - tail])
             interval = (min(float(low), shares[0]), max(float(high), shares[0]))
-        told = [
+        told_apart = [
             pair
             for pair in pairs
             if pair.budget == budgets[-1] and pair.told and pair.other in here and pair.one in here
         ]
         agreeing = [
             pair
-            for pair in told
+            for pair in told_apart
             if here[pair.one].bits_per_byte.value < here[pair.other].bits_per_byte.value
         ]
         made.append(
@@ -79,7 +81,7 @@ def decisions(
                 budgets[-1],
                 len(arms) * (len(arms) - 1) // 2,
                 Estimate(float(shares[0]), *interval),
-                len(told),
+                len(told_apart),
                 len(agreeing),
             )
         )

@@ -54,10 +54,10 @@ class Size:
 class Cell:
     """A contender at a budget, at its best peak rate and size.
 
-    `bits_per_byte` is that at the vertex of a parabola of log loss in log N through the sizes tried
-    (`valley`), without one that of the best of these, with `flattery` taken off: by how much, in
-    log bits per byte, choosing the best of several is expected to look better than it is. Other
-    values are means over seeds of the size tried that is best.
+    `bits_per_byte` is at the vertex of a parabola of log loss in log N through the sizes
+    (`valley`), or, without a vertex, at the best size. It is corrected for `flattery`, in log bits
+    per byte: how much better the best of several is expected to look than it is. Other values are
+    means over seeds of the best size.
     """
 
     arm: str
@@ -88,8 +88,8 @@ class Cell:
 class Multiplier:
     """The reference's compute for a contender's loss, as a share of the contender's compute.
 
-    The interval holds seed noise and the form of the reference's law. `high` None with a `low`:
-    some form that the runs allow never reaches that loss.
+    The interval holds seed noise and the form of the reference's law. `high` is None beside a `low`
+    if a form that the runs allow never reaches that loss.
     """
 
     arm: str
@@ -102,8 +102,8 @@ class Multiplier:
 class Pair:
     """Two contenders at a budget: log(bits of `other` / bits of `one`), `one` being ahead.
 
-    The interval is simultaneous over all pairs of all budgets. `told`: 0 is outside it (None: no
-    interval).
+    The interval is simultaneous over all pairs of all budgets. `told`: the pair is told apart, 0
+    being outside the interval (None: no interval).
     """
 
     budget: float

@@ -39,13 +39,14 @@ def _lead(results: Results, leader: str) -> str:
     for budget, arm in ahead.items():
         if arm != leader:
             found = next((each for each in _near(results, budget) if each == leader), None)
-            doubt = f", which seed noise does not tell from {leader} there" if found else ""
+            unsure = found is not None and results.noise is not None
+            doubt = f", which seed noise does not tell from {leader} there" if unsure else ""
             parts.append(f"{arm} at {formatting.power(budget)}{doubt}")
     return f"At other budgets another has the lowest: {formatting.listed(parts)}."
 
 
 def _near(results: Results, budget: float) -> list[str]:
-    """The contenders that are not told from the one that is ahead at a budget."""
+    """The contenders that cannot be told apart from the leader at a budget."""
     first, *others = [cell.arm for cell in results.at(budget)]
     return [arm for arm in others if not results.pair(budget, first, arm).told]
 
@@ -102,7 +103,7 @@ def _ranking(results: Results, ranked: list[Cell]) -> str:
 
 
 def doubts(cells: Sequence[Cell]) -> list[str]:
-    """What was not searched to its end, as clauses that can end a sentence."""
+    """Which settings were best at the edge of their grids, as clauses that can end a sentence."""
     reasons: list[tuple[str, Callable[[Cell], bool]]] = [
         ("one peak rate alone was tried of {}", lambda cell: cell.rates == 1),
         ("the best peak rate lies at the edge of its grid for {}", lambda cell: cell.rate_at_edge),
@@ -157,8 +158,8 @@ def _decisions(results: Results) -> list[str]:
             f"{agreeing} of {each.pairs} at {formatting.power(each.budget)} "
             f"({100 * each.share.value:.0f}{formatting.UNBROKEN}%{interval}"
         )
-        told = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
-        parts.append(f"{words}{told})")
+        apart = f"; {each.told_agreeing} of the {each.told} told apart" if each.told else ""
+        parts.append(f"{words}{apart})")
     return [
         "Whether a smaller budget foretells the order: pairs that stand as at "
         f"{formatting.power(results.decisions[0].target)} FLOPs are {formatting.listed(parts)}."
@@ -187,7 +188,7 @@ def _noise(results: Results) -> str:
 
 
 def _choice(results: Results) -> str:
-    """On what rates and sizes were chosen, and what was done about the luck of the best."""
+    """On which text rates and sizes were chosen, and how the luck of the best is corrected."""
     if all(cell.rates == cell.sizes == 1 for cell in results.cells):
         return ""
     text = "other text than is reported" if results.text_apart else "the text that is reported"
@@ -218,7 +219,7 @@ def headlines(results: Results) -> list[Headline]:
 
 
 def notices(results: Results) -> list[Notice]:
-    """What was not tuned to the end, and what is missing."""
+    """Warnings of settings at the edge of their grids, and of missing runs."""
     made = []
     edges = [
         f"{cell.arm} at {formatting.power(cell.budget)}"

@@ -1,8 +1,9 @@
-"""The report of curves: what a metric does as one setting grows, such as accuracy against labels.
+"""The report of curves: a metric against one setting, such as accuracy against the number of
+labels.
 
 Any metric of results.csv, higher or lower being better, against any number that the study varies,
-an arm a line. Values are means over seeds; intervals hold the noise of seeds, pooled over arms, and
-where the metric is a share of held-out items, that of their choice.
+one line for each arm. Values are means over seeds. Intervals include the noise of seeds, pooled
+over arms, and for a metric that is a share of held-out items, the sampling of these items.
 """
 
 from lm_lab.report import formatting
@@ -28,7 +29,7 @@ def report(results: Results, sweep: Sweep) -> Report:
 
 
 def _answer(results: Results, value: float) -> str:
-    """Who is best at a value, and who is not told from it."""
+    """The best arm at a value, and those that cannot be told apart from it."""
     settings, (best, *others) = results.settings, results.at(value)
     words = (
         f"At {settings.against} = {formatting.grouped(value)}, {best.arm} has the "
@@ -79,7 +80,7 @@ def _figure(results: Results) -> Figure:
         "curves",
         f"{settings.metric} against {settings.against}",
         f"Held-out {settings.metric}, means over seeds. Bars: {formatting.percent(settings.level)} "
-        "intervals. Dashed: values to compare with.",
+        f"intervals.{' Dashed: values to compare with.' if settings.known else ''}",
         f"{settings.metric} against {settings.against}, a line an arm.",
         lambda: drawing.curves(results),
     )
@@ -87,10 +88,11 @@ def _figure(results: Results) -> Figure:
 
 def _table(results: Results) -> Table:
     settings = results.settings
-    header = ["arm", settings.against, settings.metric, "interval", "seeds", "chosen"]
+    header = ["arm", settings.against, settings.metric, "interval", "seeds"]
+    is_chosen = any(point.settings for point in results.points)
     return Table(
-        header,
-        [_row(point) for point in results.points],
+        [*header, *(["chosen"] if is_chosen else [])],
+        [_row(point)[: len(header) + is_chosen] for point in results.points],
         "Means over seeds, the best first.",
         sortable=True,
     )

@@ -1,4 +1,4 @@
-"""What a metric does as one setting grows, arm by arm: means over seeds with their intervals."""
+"""A metric against one setting, for each arm: means over seeds with their intervals."""
 
 import json
 import math
@@ -41,19 +41,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Point:
-    """An arm at a value of the setting: the mean over seeds, at the best of what else was swept."""
+    """An arm at a value of the setting: the mean over seeds, at the best of the other swept
+    settings.
+    """
 
     arm: str
     at: float
     value: Estimate
     seeds: int
-    settings: str  # the best of what else was swept, as "key=value, ..."; "" where nothing was
+    settings: str  # the best of the other swept settings, as "key=value, ..."; "" if there are none
     runs: tuple[str, ...]  # names, a seed each
 
 
 @dataclass(frozen=True)
 class Results:
-    """All points, and which arms are told from the best one."""
+    """All points, and the noise by which arms are told apart."""
 
     settings: Settings
     points: tuple[Point, ...]  # by `at`, the best first
@@ -71,7 +73,7 @@ class Results:
     def told(self, first: Point, second: Point) -> bool | None:
         """Whether two arms at one value differ by more than seeds explain; None without seeds.
 
-        Both are judged by the same held-out items: their choice is no part of this.
+        Both have the same held-out items, so the sampling of items does not count here.
         """
         found = next(((s, n) for at, s, n in self.deviations if at == first.at), None)
         if found is None:
@@ -142,7 +144,7 @@ def _of_arm(shared: Mapping[str, object], rows: Sequence[Row]) -> list[Row]:
 
 
 def _cells(own: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:
-    """The runs of an arm by the setting, and by all else but seeds that was swept there."""
+    """The runs of an arm by the setting, and by all other swept settings but the seed."""
     cells: dict[tuple[float, str], list[Row]] = {}
     for row in own:
         at = row[settings.against]
@@ -174,7 +176,7 @@ def _noise(
 
 
 def _estimate(values: np.ndarray, noise: tuple[float, int] | None, settings: Settings) -> Estimate:
-    """The mean with an interval that holds the noise of seeds and of the choice of items."""
+    """The mean with an interval that includes the noise of seeds and of the sampling of items."""
     mean = float(values.mean())
     variance, quantile = 0.0, float(stats.norm.ppf((1 + settings.level) / 2))
     if noise is not None:

@@ -17,8 +17,8 @@ from lm_lab.scaling.records import IsoflopAnalysis
 
 
 def report(results: Results, sweep: Sweep, source: Source | None = None) -> Report:
-    """The answer, its key numbers and the evidence; `source` says what the points are where they
-    are no runs of a sweep.
+    """The answer, its key numbers and the evidence; `source` describes points that are not runs of
+    a sweep.
     """
     analysis = results.analysis
     sections = [

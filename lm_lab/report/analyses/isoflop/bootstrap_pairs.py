@@ -1,4 +1,6 @@
-"""Bootstrap pairs: which parameters of the surface the data cannot tell apart."""
+"""Bootstrap pairs: which parameters of the surface are correlated, so that the data cannot
+determine each.
+"""
 
 from itertools import product
 

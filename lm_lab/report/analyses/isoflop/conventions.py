@@ -31,8 +31,8 @@ def refits(
     analysis: IsoflopAnalysis,
     analyse: Callable[[Sequence[Row]], IsoflopAnalysis],
 ) -> tuple[Refit, ...]:
-    """One for the counted C, of which `analysis` is, and for every convention that all complete
-    rows have. The budgets stay what they were: groups of runs.
+    """One for the counted C (that is `analysis`), and one for every convention that all complete
+    rows have. Budgets group the same runs in all of them.
     """
     complete = [row for row in rows if row.get("status", "complete") == "complete"]
     made = [_refit(COUNTED, analysis)]

@@ -1,4 +1,4 @@
-"""A study's design before any run: what it can be expected to tell, and which runs to add."""
+"""A study's design before any run: the intervals to expect of it, and which runs to add."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ GROWTH = 4.0  # a proposal without a held-out budget may go this far beyond the 
 
 
 class _Study:
-    """The planned cells of a study, those that fits see and those held out."""
+    """The planned cells of a study: those to fit, and those held out."""
 
     def __init__(self, rows: Sequence[Row], settings: Settings, assumed: Assumptions) -> None:
         sized = [row for row in rows if all(row.get(key) is not None for key in SIZES)]
@@ -53,7 +53,7 @@ class _Study:
 
     @cached_property
     def judged(self) -> Judgement:
-        """What approach 3 can be expected to tell."""
+        """The intervals to expect of approach 3."""
         level, noise = self.settings.level, self.assumed.noise
         return judge(self.seen, self.law, noise, level, self.held)
 
@@ -70,8 +70,8 @@ class _Study:
 
 
 def _cells(rows: Sequence[Row]) -> Design:
-    """One cell for each size of a budget; what else is swept in it counts as rates to choose, and
-    seeds are the mean over these.
+    """One cell for each size of a budget; other swept settings count as rates to choose from, and
+    the number of seeds is the mean over them.
     """
     settings = [key for key in swept(rows) if key != "seed"]
     groups: dict[tuple[float, float], list[Row]] = {}
@@ -87,7 +87,7 @@ def _cells(rows: Sequence[Row]) -> Design:
 
 
 def cautions(rows: Sequence[Row], settings: Settings) -> list[str]:
-    """What is weak in a design, a line each, under the default assumptions."""
+    """The weaknesses of a design under the default assumptions, one per line."""
     return _cautions(_Study(rows, settings, Assumptions()))
 
 

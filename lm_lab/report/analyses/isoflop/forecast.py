@@ -30,8 +30,8 @@ def forecast(fitted: Sequence[Row], held: Sequence[Row], settings: Settings) -> 
     if not known or not sized:
         why = "no fitted run has a loss" if not known else "the held-out runs cannot be counted"
         return _refused(target, settings, why)
-    # The analysis asks for points with a loss. No fit sees these, nor does the prediction depend
-    # on them: the loss only stands in until the runs have one of their own.
+    # The analysis needs points with a loss. No fit sees these, and the prediction does not depend
+    # on them: a constant stands in for losses that are not known yet.
     stand_in = dict.fromkeys(LOSSES, min(known)) | {"status": "complete"}
     stand_ins = [row | {key: stand_in[key] for key in stand_in if key in row} for row in sized]
     analysis = analyse_column([*fitted, *stand_ins], "params", settings)

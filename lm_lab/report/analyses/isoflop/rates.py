@@ -1,4 +1,4 @@
-"""Peak-rate sensitivity: what a wrong peak rate costs, by size and budget."""
+"""Peak-rate sensitivity: the excess loss of a wrong peak rate, by size and budget."""
 
 from collections import defaultdict
 from collections.abc import Sequence

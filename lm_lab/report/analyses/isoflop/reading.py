@@ -1,4 +1,4 @@
-"""What is read off an analysis for its words and tables."""
+"""Values of an analysis for the text and the tables of its report."""
 
 import math
 
@@ -34,7 +34,7 @@ def at(band: Band, flops: float) -> Estimate:
 
 
 def ratio(of: Band, to: Band, flops: float) -> Estimate:
-    """D*/N* at a compute. At a given C more parameters mean fewer tokens, draw by draw: the largest
+    """D*/N* at a compute. At a given C more parameters mean fewer tokens in each draw: the largest
     D* belongs to the smallest N*.
     """
     d, n = at(of, flops), at(to, flops)

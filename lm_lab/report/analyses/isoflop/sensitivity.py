@@ -1,4 +1,4 @@
-"""Sensitivity forest: how far the answer moves with the arbitrary choices of the analysis."""
+"""Forest plot of sensitivity: how far the answer moves with arbitrary choices of the analysis."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def _panel(
 
 
 def _label(variant: Variant) -> str:
-    """Its name with powers as formulas: the figures' face has few superscripts."""
+    """The name of a variant with powers as formulas: the figures' typeface has few superscripts."""
     words = style.literal(variant.name)
     return re.sub(r"\d(?:\.\d+)?e\+\d+", lambda m: style.math_power(float(m[0])), words)
 

@@ -1,4 +1,4 @@
-"""What the points of an analysis are: their runs, units and conventions."""
+"""The source of an analysis' points: their runs, units and conventions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class Source:
         return tuple(str(row["name"]) for row in (rated or near))
 
     def words(self, point: Point) -> str:
-        """What a reader sees who points at a point."""
+        """The text that is shown when a reader points at a point."""
         size, data = formatting.short(point.params), formatting.short(point.tokens)
         compute = formatting.power(point.flops, 3)
         parts = [f"N {size}, D {data}, C {compute}", f"loss {formatting.plain(point.loss)}"]

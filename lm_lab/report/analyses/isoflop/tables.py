@@ -91,7 +91,7 @@ def _share(deviation: float | None) -> str:
 
 
 def comparisons(analysis: IsoflopAnalysis, unit: str) -> Table:
-    """What every law predicted of the held-out budget, beside what was found there."""
+    """The prediction of every law for the held-out budget, beside the observed value."""
     shown = {"loss": f"lowest loss (nats/{unit})", "params": "N*", "tokens": "D*"}
     rows: list[list[Cell]] = []
     for held in analysis.comparisons:
@@ -205,7 +205,9 @@ def notices(analysis: IsoflopAnalysis) -> list[Notice]:
 
 
 def chosen(analysis: IsoflopAnalysis) -> Table | None:
-    """The best of whatever else was swept, and the seeds' noise, a row a size; None without any."""
+    """The best of the other swept settings and the noise of seeds, one row for each size; None if
+    there are neither.
+    """
     shown = [point for point in analysis.points if point.chosen or point.loss_sd is not None]
     rows: list[list[Cell]] = [
         [

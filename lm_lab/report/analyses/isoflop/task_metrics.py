@@ -1,4 +1,4 @@
-"""Loss beside the metrics of tasks: whether a lower loss is a better answer."""
+"""Loss beside the metrics of tasks: whether a lower loss means better task metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
 
 
 def names(finals: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The metrics of held-out data that are no loss, of any run."""
+    """The names of metrics of held-out data that any run has, without losses."""
     every = {name for final in finals.values() for name, value in final.items() if _is(value)}
     return sorted(
         name for name in every if name.startswith("eval/") and name.split("/")[-1] not in _LOSSES
@@ -53,7 +53,7 @@ def _is(value: object) -> TypeGuard[float]:
 def draw(
     rows: Sequence[Row], source: Source, metrics: Sequence[str], held_out: set[float]
 ) -> drawings.Figure:
-    """A row of two panels a metric: against compute, and against loss."""
+    """Two panels for each metric: against compute, and against loss."""
     drawing, panels = style.panels(style.PAGE_INCHES, 2.6 * len(metrics), 2, len(metrics))
     budgets = sorted({budget(row) for row in rows})
     colours = style.budget_colours([compute for compute in budgets if compute not in held_out])

@@ -12,7 +12,7 @@ from lm_lab.report.page import Figure
 from lm_lab.scaling.records import IsoflopAnalysis, Point, Valley
 
 BESIDE = 6  # budgets whose names fit beside their curves
-MOST_NAMES = 20  # budgets whose names fit into a legend; more are told apart by colour alone
+MOST_NAMES = 20  # budgets whose names fit into a legend; with more, colour alone tells them apart
 
 
 def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
@@ -166,7 +166,7 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
 
 
 def _key(axes: Axes, colours: dict[float, str]) -> None:
-    """Names the budgets in a legend beside the frame, smallest loss and so largest budget last."""
+    """Names the budgets in a legend beside the frame, the largest budget (the lowest loss) last."""
     for budget, colour in colours.items():
         axes.plot([], [], "o-", color=colour, label=f"{style.math_power(budget)} FLOPs")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, fontsize=7)

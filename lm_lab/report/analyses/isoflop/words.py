@@ -1,4 +1,4 @@
-"""What an interval allows to be said: never more than all of its values say."""
+"""Phrases for intervals, which never claim more than holds for all values of the interval."""
 
 from lm_lab.report import formatting
 from lm_lab.scaling.records import Estimate, Predictor
@@ -29,7 +29,7 @@ def split(exponent: Estimate) -> str:
 
 
 def growth(exponent: Estimate) -> str:
-    """By what a quantity grows at ten times the compute: "3.0 (2.2 to 4.1) times"."""
+    """The factor by which a quantity grows at ten times the compute: "3.0 (2.2 to 4.1) times"."""
     value = formatting.plain(10**exponent.value, 2)
     if exponent.low is None or exponent.high is None:
         return f"{value} times"
@@ -52,7 +52,9 @@ def agreement(one: Estimate, other: Estimate) -> str:
 
 
 def held_out(inside: bool | None) -> str:
-    """Where an observed number lies; without an interval nothing was put to the test."""
+    """Whether an observed number lies inside the interval; None means there was no interval to
+    test.
+    """
     if inside is None:
         return "there is no interval that it could lie in"
     return f"{'inside' if inside else 'outside'} the interval"
