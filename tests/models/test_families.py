@@ -206,7 +206,7 @@ def test_depth_scanned_unrolled_or_recomputed_and_devices_are_one_function(famil
     unrolled = {"scan": False} if has(family, "scan") else {}
     unrolled |= {"remat": "full"} if recomputed else {}
     usual = gradient(family, changes, **dropout, **unrolled)
-    # Scanned on devices and recomputed, three laws of one program: compiling is all that this costs.
+    # Scanned, on devices and recomputed: three laws of one program, as compiling is the cost.
     hows = [({"remat": "dots"} if recomputed else {}, eight_devices())]
     hows += [({}, None)] if recomputed and family == "decoder" else []
     for how, mesh in hows:
