@@ -24,7 +24,6 @@ from lm_lab.engine.sharding import unbox
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import start, write
 from lm_lab.report import formatting, style
-from lm_lab.report.analyses.comparison.drawing import styles
 from lm_lab.types import Inputs
 
 CONTEXTS = flags.DEFINE_list(
@@ -135,7 +134,7 @@ def draw(found: list[Contender], path: str) -> None:
     """Two panels over the context: tokens a second, and bytes of cache a row."""
     with style.applied():
         figure, (left, right) = style.panels(style.PAGE_INCHES, 3.1, 2)
-        for place, (label, mark) in enumerate(styles(list(CONTENDERS)).items()):
+        for place, (label, mark) in enumerate(style.of_series(list(CONTENDERS)).items()):
             own = sorted(
                 (item for item in found if item.label == label), key=lambda item: item.context
             )
