@@ -13,6 +13,7 @@ from lm_lab.types import Examples, UserError
 TooLong = Literal["refuse", "drop"]
 
 OPEN = 64  # packing: rows that may still receive a record
+TEXTS = 16  # packing: texts with labels that share a row, at most, so that a batch has one shape
 
 
 class Records(NamedTuple):
@@ -164,7 +165,8 @@ def record_batches(
             file=sys.stderr,
             flush=True,
         )
-    rows = _packed_rows(kept, sizes, allowed) if pack else kept[:, None]
+    most = None if records.labels is None else TEXTS
+    rows = _packed_rows(kept, sizes, allowed, most) if pack else kept[:, None]
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
@@ -178,12 +180,20 @@ def record_batches(
 
 
 def _packed_rows(
-    numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int]
+    numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int], most: int | None
 ) -> np.ndarray:
-    """Packs the records with these numbers, and says on stderr how full the rows are."""
+    """Packs the records with these numbers, `most` of them in a row, which then has places for so
+    many; says on stderr how full the rows are.
+    """
     used = np.stack([found[numbers] for found in sizes.values()], axis=1)
     rooms = np.array([allowed[name] for name in sizes])
-    rows = packed(numbers, used, rooms)
+    if most is None:
+        rows = packed(numbers, used, rooms)
+    else:  # a record takes one of the places
+        rows = packed(
+            numbers, np.pad(used, ((0, 0), (0, 1)), constant_values=1), np.append(rooms, most)
+        )
+        rows = np.pad(rows, ((0, 0), (0, most - rows.shape[1])), constant_values=-1)
     shares = 100 * used.sum(0) / (rooms * max(len(rows), 1))
     names = ("targets", "sources") if len(sizes) > 1 else ("tokens",)
     filled = " and ".join(f"{share:.2f} % of {name}" for share, name in zip(shares, names))

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lm_lab.data import loader
+from lm_lab.data import loader, records
+from lm_lab.data.records import TEXTS
 from lm_lab.data.sources import labelled, pairs
 from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte
@@ -206,7 +207,7 @@ def test_packed_texts_keep_their_labels(tmp_path):
     epoch = batches.chunk(0, batches.steps_per_epoch)
     assert epoch.labels is not None
     assert epoch.segments is not None
-    assert epoch.labels.shape[-1] > 1
+    assert epoch.labels.shape[-1] == TEXTS
     seen = set()
     for tokens, segments, labels in zip(
         *(leaf.reshape(-1, leaf.shape[-1]) for leaf in (epoch.tokens, epoch.segments, epoch.labels))
@@ -217,6 +218,13 @@ def test_packed_texts_keep_their_labels(tmp_path):
             assert text == f"text {int(2 * labels[number])}"
             seen.add(text)
     assert len(seen) > 20
+
+
+def test_a_row_has_no_more_texts_than_places():
+    numbers, sizes = np.arange(3 * TEXTS), {"length": np.full(3 * TEXTS, 2)}
+    rows = records._packed_rows(numbers, sizes, {"length": 10 * TEXTS}, TEXTS)
+    assert rows.shape == (3, TEXTS)
+    assert sorted(rows.ravel().tolist()) == numbers.tolist()
 
 
 def test_the_manifest_covers_what_is_kept_of_records(dataset):
