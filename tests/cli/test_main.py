@@ -144,6 +144,8 @@ def test_a_run_is_counted_before_it_begins_as_when_it_has_ended(undisturbed: Pat
     assert count_configs([config]) == [
         {
             "params": result["params"]["matmul"],
+            # four numbers a parameter (its gradient and two moments too), and AdamW's count
+            "state_bytes": 4 * (4 * result["params"]["total"] + 1),
             "params_body": result["params"]["matmul_body"],
             "params_total": result["params"]["total"],
             "tokens": result["tokens"],
