@@ -9,8 +9,7 @@ forecast in sweep.json before the held-out runs begin; a sweep without one is no
 
 from lm_lab import report
 from lm_lab.cli import arguments
-from lm_lab.library.designs import aligned
-from lm_lab.report import forecasts
+from lm_lab.report import forecasts, formatting
 from lm_lab.runs.sweep import sweeps_below
 from lm_lab.types import UserError
 
@@ -29,6 +28,6 @@ def run(argv: list[str]) -> int:
     if not judged:
         print("no forecast is registered there")
         return 0
-    print("\n".join(aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
+    print("\n".join(formatting.aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
     print(forecasts.coverage([each for _, each in judged]))
     return 0

@@ -9,6 +9,7 @@ from lm_lab import report
 from lm_lab.data.text import Texts
 from lm_lab.library.counting import count_here
 from lm_lab.library.pace import Pace
+from lm_lab.report import formatting
 from lm_lab.report.contract import Analysis, Assumptions
 from lm_lab.runs.sweep import Planned, Row
 from lm_lab.sweeps import groups, store
@@ -60,7 +61,8 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]
     flops = sum(own.get("flops", 0) for own in sizes.values())
     whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
-    return [*aligned(lines), f"{study.name}: {len(planned)} runs, {whole} ({found.words})"]
+    total = f"{study.name}: {len(planned)} runs, {whole} ({found.words})"
+    return [*formatting.aligned(lines), total]
 
 
 def _shown(own: Mapping[str, Any], found: Pace) -> list[str]:
@@ -73,12 +75,6 @@ def _shown(own: Mapping[str, Any], found: Pace) -> list[str]:
         f"{own['state_bytes'] / 1e6:,.1f}",
         found.time(own["flops"]),
     ]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of text with their columns one below another."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def cautions_of(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from lm_lab.library.designs import aligned
 from lm_lab.report import formatting
 from lm_lab.report.page import Cell, Notice, Number, Report, Section, Table, render
 from lm_lab.runs.status import Status
@@ -22,7 +21,7 @@ def lines(found: Overview) -> list[str]:
         text.append(f"  best so far {bits}: {best.name} ({best.varied})")
     if running := found.having("running"):
         rows = [["run", "done", "loss", "varied"], *(_row(run) for run in running)]
-        text += [f"  {line}" for line in aligned(rows)]
+        text += [f"  {line}" for line in formatting.aligned(rows)]
     for run in found.having("failed", "diverged"):
         text.append(f"  {run.status}: {run.name} ({run.varied}): {run.message}")
     return text

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 from lm_lab.scaling.records import Estimate
 
@@ -131,3 +132,9 @@ def listed(words: list[str]) -> str:
 def many(count: int, noun: str) -> str:
     """A count with its noun: 1 run, 2 runs, no runs."""
     return f"{count or 'no':,} {noun}{'' if count == 1 else 's'}" if count else f"no {noun}s"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with their columns one below another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
