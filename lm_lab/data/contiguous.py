@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.gathering import windows
+from lm_lab.data.gathering import in_order, places_of, windows, windows_of_all
 from lm_lab.types import Examples, UserError
 
 AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
@@ -44,8 +44,7 @@ class ContiguousBatches(NamedTuple):
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked [steps B ...]. Row i is `at(first_step + i)`."""
-        firsts = np.arange(first_step, first_step + steps) * self.batch_size + self.first_row
-        places = firsts[:, None] + np.arange(self.own_rows)
+        places = places_of(first_step, steps, self.batch_size, self.first_row, self.own_rows)
         rows = self.rows(places.ravel())
         return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
 
@@ -57,18 +56,15 @@ class ContiguousBatches(NamedTuple):
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""
-        overlap = self.window - self.stride
-        return max(1, -(-(len(self.tokens) - overlap) // self.stride))
+        return windows_of_all(len(self.tokens), self.window, self.stride)
 
     def once(self, first: int, rows: int) -> Examples:
         """The whole text in batches whose rows read on, from the first-th row on [rows ...];
         segment 0 is behind the end of the text.
         """
-        size, part = len(self.tokens), -(-self.every_row() // self.batch_size)
+        part = -(-self.every_row() // self.batch_size)
         starts, begins = self._places(first + np.arange(rows), part)
-        places = starts[:, None] + np.arange(self.window)
-        there = places < size
-        tokens = np.where(there, self.tokens[np.minimum(places, size - 1)], 0).astype(np.int32)
+        tokens, there = in_order(self.tokens, starts, self.window)
         segments = self._segments(starts)
         segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
         return Examples(tokens, self.bytes_of[tokens] * there, segments, begins=begins)  # type: ignore[arg-type]

@@ -32,6 +32,31 @@ def windows(
     return ids, entries
 
 
+def in_order(tokens: np.ndarray, starts: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens i32[n S], which are there bool[n S]) of the windows that begin at the tokens `starts`
+    [n]; 0 stands beyond the end of the text.
+    """
+    places = starts[:, None] + np.arange(window)
+    there = places < len(tokens)
+    found = np.where(there, tokens[np.minimum(places, len(tokens) - 1)], 0)
+    return found.astype(np.int32), there
+
+
+def windows_of_all(tokens: int, window: int, stride: int) -> int:
+    """How many windows a text of so many tokens has, with a last one that it may not fill."""
+    return max(1, -(-(tokens - (window - stride)) // stride))
+
+
+def places_of(
+    first_step: int, steps: int, batch_size: int, first_row: int, rows: int
+) -> np.ndarray:
+    """The places i64[steps, rows] in the endless order of what a host reads, which has `rows` rows
+    of each batch from `first_row` on.
+    """
+    firsts = np.arange(first_step, first_step + steps) * batch_size + first_row
+    return firsts[:, None] + np.arange(rows)
+
+
 def rows_of(
     tokens: np.ndarray, starts: np.ndarray, sizes: np.ndarray, ordinals: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data.contiguous import ContiguousBatches, contiguous_batches, own_rows
 from lm_lab.data.documents import SOURCE
-from lm_lab.data.gathering import windows
+from lm_lab.data.gathering import in_order, places_of, windows, windows_of_all
 from lm_lab.data.orders import Order, endless
 from lm_lab.data.packing import PackedBatches, packed_batches
 from lm_lab.data.records import RecordBatches, Records, TooLong, record_batches
@@ -312,8 +312,7 @@ class Batches(NamedTuple):
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""
-        firsts = np.arange(first_step, first_step + steps) * self.batch_size + self.first_row
-        places = firsts[:, None] + np.arange(self.own_rows)
+        places = places_of(first_step, steps, self.batch_size, self.first_row, self.own_rows)
         rows = self.rows(places.ravel())
         return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
 
@@ -327,18 +326,14 @@ class Batches(NamedTuple):
 
     def every_row(self) -> int:
         """How many windows the text has, with a last one that it may not fill."""
-        overlap = self.window - self.stride
-        return max(1, -(-(len(self.split.tokens) - overlap) // self.stride))
+        return windows_of_all(len(self.split.tokens), self.window, self.stride)
 
     def once(self, first: int, rows: int) -> Examples:
         """`rows` windows in the order of the text, from window `first` on [rows S]; segment 0 is
         beyond the end of the text.
         """
-        size = len(self.split.tokens)
-        places = (first + np.arange(rows))[:, None] * self.stride + np.arange(self.window)
-        there = places < size
-        tokens = np.where(there, self.split.tokens[np.minimum(places, size - 1)], 0)
-        tokens = tokens.astype(np.int32)
+        starts = (first + np.arange(rows)) * self.stride
+        tokens, there = in_order(self.split.tokens, starts, self.window)
         segments = self._segments(tokens)
         segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
         return Examples(tokens, self.split.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Reads a sweep directory: the study, its rows, and each run's records. Starts no run."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
 from lm_lab.schema import chosen_name
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ class Sweep:
 
     def _directory_of(self, name: str) -> Path:
         return run_directory(self.directory, name)
+
+
+def sharing(overrides: Mapping[str, Any], rows: Sequence[Row]) -> list[Row]:
+    """The rows of the runs that have these overrides: those of an arm of an analysis."""
+    return [
+        row
+        for row in rows
+        if all(row.get(key) == table_value(value) for key, value in overrides.items())
+    ]
 
 
 def budget(row: Row) -> float:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_lab.report.analyses.comparison.records import Settings
-from lm_lab.report.stored import Row, budget
+from lm_lab.report.stored import Row, budget, sharing
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
-from lm_lab.values import table_value
 
 RATE = "optimizer.peak_rate"
 REMEDY = "set train.budget_flops, the same for all"
@@ -69,12 +68,7 @@ def text_apart(settings: Settings, rows: Sequence[Row]) -> bool:
 
 def planned(settings: Settings, arm: str, rows: Sequence[Row]) -> list[Row]:
     """All runs of a contender."""
-    shared = settings.arms[arm]
-    return [
-        row
-        for row in rows
-        if all(row.get(key) == table_value(value) for key, value in shared.items())
-    ]
+    return sharing(settings.arms[arm], rows)
 
 
 def places(runs: Mapping[str, Sequence[Row]]) -> list[tuple[str, float]]:

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from lm_lab.report.stored import Row
+from lm_lab.report.stored import Row, sharing
 from lm_lab.scaling.records import Estimate
 from lm_lab.schema import setting, suggest
 from lm_lab.types import UserError
-from lm_lab.values import table_value
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
             f"{suggest(settings.against, [key for key in rows[0] if '.' in key])}"
         )
     for name, shared in settings.arms.items():
-        own = _of_arm(shared, rows)
+        own = sharing(shared, rows)
         if not own:
             raise UserError(f"no run is one of {name}; mend analysis.arms")
         if any(not isinstance(row[settings.against], int | float) for row in own):
@@ -115,7 +114,7 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     cells = [
         (arm, at, words, own)
         for arm, shared in settings.arms.items()
-        for (at, words), own in _cells(_of_arm(shared, measured), settings).items()
+        for (at, words), own in _cells(sharing(shared, measured), settings).items()
     ]
     noise = _noise([(at, own) for _, at, _, own in cells], settings.metric)
     points = [
@@ -133,14 +132,6 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     return Results(
         settings, tuple(best), tuple((at, *found) for at, found in sorted(noise.items()))
     )
-
-
-def _of_arm(shared: Mapping[str, object], rows: Sequence[Row]) -> list[Row]:
-    return [
-        row
-        for row in rows
-        if all(row.get(key) == table_value(value) for key, value in shared.items())
-    ]
 
 
 def _cells(own: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:
