@@ -57,8 +57,8 @@ def get_config(name: str = "encoder") -> ConfigDict:
     config.data.isolate_documents = True
     config.optimizer = ConfigDict({"peak_rate": FAMILIES[name][1] / WIDTH})
     config.schedule = ConfigDict({"warmup_fraction": 0.05})
-    config.train = ConfigDict({"budget_flops": 2e13, "batch_size": 32, "log_every_steps": 50})
-    config.train.update({"eval_batches": 32, "eval_every_steps": 500})
+    config.train = ConfigDict({"budget_flops": 4e13, "batch_size": 16, "log_every_steps": 50})
+    config.train.update({"eval_batches": 32, "eval_every_steps": 1000})
     return config
 
 
