@@ -55,8 +55,13 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # JAX 0.12 has no older emitters, and dies of the flag.
 OLDER = ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11)
 if OLDER:
-    # Tiny programs are compiled in one piece: up to 32, as by default, take a quarter longer.
-    quick = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+    # Tiny programs are compiled in one piece: up to 32, as by default, take a quarter longer. On a
+    # busy machine 8 devices may wait for one another longer than the 40 s after which XLA aborts.
+    quick = (
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=300",
+    )
     os.environ["XLA_FLAGS"] = " ".join(quick)
     jax.jit(lambda: 0)()  # XLA reads them at its first program: no process inherits them
     del os.environ["XLA_FLAGS"]

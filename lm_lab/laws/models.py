@@ -15,7 +15,7 @@ from lm_lab.contracts import Family, Model
 from lm_lab.engine.sharding import unbox
 from lm_lab.laws import TOLERANCE, Broken, distance, expect, random_bits, shifts_of, tiny
 from lm_lab.laws.settings import of_model, settings
-from lm_lab.types import Inputs, PyTree, Scope
+from lm_lab.types import Inputs, PyTree, Scope, UserError
 
 ROWS, LENGTH, CONTEXT, CUT = 2, 16, 11, 6  # a row of two documents has 6 and 10 tokens
 SIZES = {"width": 16, "depth": 2, "heads": 2, "vocab": 32, "length": LENGTH}
@@ -318,8 +318,6 @@ def dropout(subject: Subject) -> None:
 
 def decoding(subject: Subject) -> None:
     """Token by token with a cache, if there is one, logits are those of the full pass."""
-    if not _has_cache(subject):
-        return
     model, variables, begun = subject.model, subject.variables, 5
     padding = jnp.asarray([0, begun - 1])[:, None]  # of each row's prompt, on its left
     order = jnp.arange(LENGTH) - padding
@@ -329,8 +327,12 @@ def decoding(subject: Subject) -> None:
     if inputs.context_segments is not None:  # of 7 tokens in the second row
         inputs = inputs._replace(context_segments=inputs.context_segments.at[1, 7:].set(0))
     given = {"context": inputs.context, "context_segments": inputs.context_segments}
+    try:
+        cache = generation.init_cache(model, variables, padded._replace(**given))
+    except UserError:
+        return
     advance = jax.jit(lambda cache, inputs: generation.advance(model, variables, cache, inputs))
-    cache, parts = generation.init_cache(model, variables, padded._replace(**given)), []
+    parts = []
     for begin, end in [(0, begun), *((place, place + 1) for place in range(begun, LENGTH))]:
         piece = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[:, begin:end], padded)
         logits, cache = advance(cache, piece._replace(**given) if begin == 0 else piece)
@@ -368,12 +370,6 @@ def _packed(inputs: Inputs) -> Inputs:
         return packed
     parts = jnp.where(jnp.arange(CONTEXT) < CONTEXT // 2, 1, 2).astype(jnp.int32)
     return packed._replace(context_segments=jnp.broadcast_to(parts, inputs.context.shape))
-
-
-def _has_cache(subject: Subject) -> bool:
-    """Whether the model has a cache of earlier tokens."""
-    features = partial(subject.model.apply, mutable=["cache"], method="features")
-    return "cache" in jax.eval_shape(features, subject.variables, subject.inputs)[1]
 
 
 def _still(

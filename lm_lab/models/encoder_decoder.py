@@ -113,9 +113,9 @@ class Model(TransformerModel):
         self.causal_info = CausalInfo()
         # The branches of a stack add up to unit variance at initialisation.
         depth, scale = cfg.depth_of_encoder, (2 * cfg.depth_of_encoder) ** -0.5
-        stack = repeat(Block, depth, scan=cfg.scan, remat=cfg.remat)
+        stack = repeat(self, Block, depth, cfg)
         self.encoder = stack(cfg, cfg.layer, scale, mask_scope="bidirectional")
-        stack = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)
+        stack = repeat(self, Block, cfg.depth, cfg)
         self.layers = stack(cfg, cfg.layer, (3 * cfg.depth) ** -0.5, cross=True)
         self.make_head()
 

@@ -111,7 +111,7 @@ class Model(nn.Module):
         self.embed = Embedding(cfg.vocab, cfg.width, limit=cfg.initial_limit)
         self.segments = Segments(reverse=cfg.bidirectional)
         self.drop = nn.Dropout(cfg.dropout)
-        self.layers = repeat(Block, cfg.depth, scan=cfg.scan, remat=cfg.remat)(cfg)
+        self.layers = repeat(self, Block, cfg.depth, cfg)(cfg)
         if cfg.norm is not None:
             self.norm = Norm(cfg.norm)
         if not cfg.tied:

@@ -272,9 +272,9 @@ class Model(nn.Module):
         if groups:
             self.causal_info = CausalInfo(cfg.window)
             self.positions = cfg.positions.module(cfg.sizes)
-            self.groups = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)(cfg)
+            self.groups = repeat(self, Group, groups, cfg)(cfg)
         if rest:
-            self.layers = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)(cfg)
+            self.layers = repeat(self, Block, rest, cfg)(cfg)
         self.norm = cfg.make_norm()
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout")

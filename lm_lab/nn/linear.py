@@ -12,6 +12,8 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import meta
+from flax.errors import ScopeParamShapeError
 from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
@@ -317,5 +319,11 @@ def _param(
     def boxed(*args: Any) -> Parameter:
         return Parameter(init(*args), axes, role=role)
 
-    param: Any = module.param(name, boxed, shape, jnp.float32)
-    return param
+    if not module.has_variable("params", name):
+        param: Any = module.param(name, boxed, shape, jnp.float32)
+        return param
+    # `module.param` would trace the initialisation at every use, for nothing but its shape.
+    found = meta.unbox(module.get_variable("params", name))
+    if found.shape != shape:
+        raise ScopeParamShapeError(name, "/".join(module.path), found.shape, shape)
+    return found

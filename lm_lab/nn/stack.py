@@ -2,7 +2,7 @@
 
 from functools import partial
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import flax.linen as nn
 import jax
@@ -36,36 +36,61 @@ def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str,
     return (*blocks, ("layers", range(end, first + depth))) if rest else tuple(blocks)
 
 
-def repeat(block: type[nn.Module], depth: int, *, scan: bool, remat: Remat) -> Any:
-    """`depth` copies of `block` one after another: a constructor taking the block's own arguments.
+class LayersConfig(Protocol):
+    """The settings that say how layers are repeated."""
+
+    @property
+    def scan(self) -> bool: ...
+    @property
+    def remat(self) -> Remat: ...
+    @property
+    def dropout(self) -> float: ...
+
+
+def repeat(parent: nn.Module, block: type[nn.Module], depth: int, cfg: LayersConfig) -> Any:
+    """`depth` copies of `block`, one after another, in the `setup` of `parent`: a constructor that
+    takes the block's own arguments.
 
     A block maps (carry, *shared) to (carry, None). Parameters are stacked on a leading axis of N
     layers whether the layers are scanned (one compiled body at any depth) or unrolled (faster when
     small), so the two are one model. The "cache" of scanned layers is stacked too; unrolled layers
-    have a cache each, which XLA updates in place. `remat` says what the backward pass recomputes:
-    nothing, whole blocks, or all but the products with kernels.
+    have a cache each, which XLA updates in place. `cfg.remat` says what the backward pass
+    recomputes: nothing, whole blocks, or all but the products with kernels.
     """
-    if depth > MOST_UNROLLED and not scan:
+    if depth > MOST_UNROLLED and not cfg.scan:
         raise UserError(
             f"config.model.depth: {depth} unrolled layers compile for hours; set "
             "config.model.scan=True"
         )
-    if remat != "none":
-        block = nn.remat(block, policy=POLICIES[remat], prevent_cse=not scan)
+    if cfg.remat != "none":
+        block = nn.remat(block, policy=POLICIES[cfg.remat], prevent_cse=not cfg.scan)
     layers = nn.scan(
         block,
         variable_axes={"params": 0, "cache": 0, "losses": 0, "lora": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=nn.broadcast,  # type: ignore[arg-type]
         length=depth,
-        unroll=1 if scan else depth,
+        unroll=1 if cfg.scan else depth,
         metadata_params={nn.PARTITION_NAME: "layers"},
+        # If True, Flax traces a block twice, and what it draws is of the second time: where nothing
+        # is drawn, once gives the same program in half the time.
+        check_constancy_invariants=_draws(parent, cfg.dropout),
     )
     return (
         layers
-        if scan
+        if cfg.scan
         else nn.map_variables(layers, "cache", _joined, partial(_apart, depth), mutable=True)
     )
+
+
+def _draws(parent: nn.Module, dropout: float) -> bool:
+    """Whether layers draw random numbers in this call: initial parameters, or what they or an
+    adapter drop.
+    """
+    if parent.is_mutable_collection("params"):
+        return True
+    adapted = parent.scope is not None and not parent.scope.is_collection_empty("lora")
+    return parent.has_rng("dropout") and (dropout > 0 or adapted)
 
 
 def _joined(variables: PyTree) -> PyTree:

@@ -329,10 +329,10 @@ class TransformerModel(nn.Module):
         if cfg.bare_first:
             self.first = Block(cfg, layer, scale, False, mask_scope, bare=True)
         if groups:
-            stack = repeat(Group, groups, scan=cfg.scan, remat=cfg.remat)
+            stack = repeat(self, Group, groups, cfg)
             self.groups = stack(cfg, layer, scale, mask_scope)
         if rest:
-            stack = repeat(Block, rest, scan=cfg.scan, remat=cfg.remat)
+            stack = repeat(self, Block, rest, cfg)
             self.layers = stack(cfg, layer, scale, mask_scope=mask_scope)
 
     def make_head(self) -> None:
