@@ -19,5 +19,5 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 128})
     config.optimizer = ConfigDict({"peak_rate": 5e-3})
     config.schedule = ConfigDict({"name": "wsd", "warmup_steps": 20, "decay_fraction": 0.2})
-    config.train = ConfigDict({"steps": 400, "batch_size": 16, "keep_steps": (40, 80, 160)})
+    config.train = ConfigDict({"steps": 200, "batch_size": 8, "keep_steps": (40, 80)})
     return config

@@ -62,6 +62,12 @@ def _given(config: dict[str, Any]) -> float:
     return float((train.get("branch_step") or 0) * train["batch_size"] * length) if known else 0.0
 
 
+def own_share(config: dict[str, Any], tokens: int) -> float:
+    """The share of its `tokens` that a run trains on itself; the rest its trunk has paid for."""
+    given = (config["train"].get("branch_step") or 0) * config["train"]["batch_size"]
+    return 1 - given * config["data"]["length"] / tokens
+
+
 def _horizon(config: dict[str, Any]) -> float:
     train = config["train"]
     if train.get("budget_flops"):
