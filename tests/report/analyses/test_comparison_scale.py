@@ -1,5 +1,5 @@
-"""A comparison by other metrics than bits per byte: in their own unit, in the direction that is good,
-and refused where the direction is not known.
+"""A comparison by other metrics than bits per byte: in their own unit, in the direction that is
+good, and refused where that is not known.
 """
 
 import dataclasses
