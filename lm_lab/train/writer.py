@@ -177,7 +177,9 @@ class RunWriter:
         """(state, extra) of the commit of a step that `newest` gave."""
         if self._begins(step):
             origin = self._origin
-            return arrays.read_arrays(origin.folder, origin.arrays, abstract_state), origin.extra
+            with explained(origin.folder, "read"):  # the trunk may be gone by now
+                state = arrays.read_arrays(origin.folder, origin.arrays, abstract_state)
+            return state, origin.extra
         record = next(self._checkpoints.commits(step))
         return self._checkpoints.restore(record, abstract_state), record.extra
 
