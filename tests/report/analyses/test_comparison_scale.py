@@ -53,11 +53,11 @@ def test_a_metric_of_which_more_is_better_is_compared_in_its_own_unit():
 
 def test_the_direction_alone_turns_an_analysis_over():
     """A metric and its negative, compared the other way, give the same results."""
-    settings = dataclasses.replace(SETTINGS, metric="score", direction="higher")
+    settings = dataclasses.replace(SETTINGS, metric="score", better="higher")
     made = [row | {"score": 3 - row["bits_per_byte"]} for row in rows()]
     up = analyse(made, settings)
     made = [row | {"score": -row["score"]} for row in made]
-    down = analyse(made, dataclasses.replace(settings, direction="lower"))
+    down = analyse(made, dataclasses.replace(settings, better="lower"))
     assert [pair.difference for pair in up.pairs] == [pair.difference for pair in down.pairs]
     assert [item.share for item in up.multipliers] == [item.share for item in down.multipliers]
     assert up.decisions == down.decisions
@@ -77,16 +77,16 @@ def test_ratios_are_kept_for_likelihoods():
 
 
 @pytest.mark.parametrize(
-    "metric, direction, message",
+    "metric, better, message",
     [
         ("eval/heldout/acuracy", None, "is measured by no run; did you mean 'eval/heldout/accur"),
-        ("eval/heldout/nonsense", None, r"analysis\.direction is missing: say whether 'higher'"),
-        (ACCURACY, "lower", r"direction is 'lower', but higher values of eval/heldout/accuracy"),
+        ("eval/heldout/nonsense", None, r"analysis\.better is missing: say whether 'higher'"),
+        (ACCURACY, "lower", r"better is 'lower', but higher values of eval/heldout/accuracy"),
         ("name", "lower", "is 000000000000 in run 000000000000; name a number"),
     ],
 )
-def test_a_metric_that_cannot_be_compared_is_refused(metric, direction, message):
-    settings = dataclasses.replace(SETTINGS, metric=metric, direction=direction)
+def test_a_metric_that_cannot_be_compared_is_refused(metric, better, message):
+    settings = dataclasses.replace(SETTINGS, metric=metric, better=better)
     for refuse in (lambda: check(settings, scored()), lambda: analyse(scored(), settings)):
         with pytest.raises(UserError, match=message):
             refuse()

@@ -23,7 +23,7 @@ class Settings:
     )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting("simulations of seed noise for the intervals", 2000, low=100)
-    direction: Direction | None = setting(
+    better: Direction | None = setting(
         "which values of the metric are better; None: as its name says", None
     )
 
@@ -52,7 +52,7 @@ class Settings:
     @property
     def scale(self) -> Scale:
         """How the metric is compared. Raises UserError for a direction that is missing or wrong."""
-        return scale_of(self.metric, self.direction)
+        return scale_of(self.metric, self.better)
 
 
 @dataclass(frozen=True)

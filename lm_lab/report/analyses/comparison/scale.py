@@ -23,7 +23,7 @@ BITS = "bits per byte"
 class Known(NamedTuple):
     """What the name of a metric says of it; `low` and `high` are the ends of its range."""
 
-    direction: Direction
+    better: Direction
     words: str = ""  # "": the name itself
     is_ratio: bool = False
     low: float = -math.inf
@@ -83,7 +83,7 @@ class Scale(NamedTuple):
     @property
     def hint(self) -> str:
         """ ", higher is better", where readers may not know."""
-        return "" if self.noun == BITS else f", {self.known.direction} is better"
+        return "" if self.noun == BITS else f", {self.known.better} is better"
 
     @property
     def subject(self) -> str:
@@ -98,7 +98,7 @@ class Scale(NamedTuple):
     @property
     def is_higher_better(self) -> bool:
         """Whether high values are good."""
-        return self.known.direction == "higher"
+        return self.known.better == "higher"
 
     @property
     def is_ratio(self) -> bool:
@@ -152,21 +152,21 @@ class Scale(NamedTuple):
         return formatting.percent(difference) if self.is_ratio else formatting.plain(difference, 2)
 
 
-def scale_of(column: str, direction: Direction | None) -> Scale:
+def scale_of(column: str, better: Direction | None) -> Scale:
     """How a column of results.csv is compared. Raises UserError where its name does not say which
-    values are good and `direction` does not either, or where they contradict each other.
+    values are good and `better` does not either, or where they contradict each other.
     """
     folder, _, name = column.rpartition("/")
     found = next((key for key in KNOWN if name == key or name.endswith(f"_{key}")), None)
-    if found is None and direction is None:
+    if found is None and better is None:
         raise UserError(
-            f"analysis.direction is missing: say whether 'higher' or 'lower' values of {column} "
+            f"analysis.better is missing: say whether 'higher' or 'lower' values of {column} "
             "are better"
         )
-    known = Known(direction or "lower") if found is None else KNOWN[found]
-    if direction not in (None, known.direction):
+    known = Known(better or "lower") if found is None else KNOWN[found]
+    if better not in (None, known.better):
         raise UserError(
-            f"analysis.direction is {direction!r}, but {known.direction} values of {column} are "
+            f"analysis.better is {better!r}, but {known.better} values of {column} are "
             "better; leave it out"
         )
     is_plain = not folder and found is not None  # as continuation_bits_per_byte, test_loss
