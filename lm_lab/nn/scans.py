@@ -42,8 +42,8 @@ def _linear(
         first = -1 if reverse else 0
         return _associative(a_LBD, u_LBD.at[first].add(a_LBD[first] * start_BD), reverse=reverse)
 
-    def step(h_BD: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        h_BD = now[0] * h_BD + now[1]
+    def step(h_BD: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        h_BD = inputs[0] * h_BD + inputs[1]
         return h_BD, h_BD
 
     return lax.scan(step, start_BD, (a_LBD, u_LBD), reverse=reverse)[1]
@@ -134,15 +134,15 @@ def _forward(
 ) -> tuple[Array, Array, Array]:
     """(y [B L D], the last state, the state before each chunk)."""
 
-    def step(h_BSD: Array, now: Tokens) -> tuple[Array, Array]:
-        h_BSD = _decay(rates_SD, now) * h_BSD + _written(now)
-        return h_BSD, (h_BSD * now.read[..., None]).sum(-2)
+    def step(h_BSD: Array, token: Tokens) -> tuple[Array, Array]:
+        h_BSD = _decay(rates_SD, token) * h_BSD + _written(token)
+        return h_BSD, (h_BSD * token.read[..., None]).sum(-2)
 
-    def chunk(h_BSD: Array, now: Tokens) -> tuple[Array, tuple[Array, Array]]:
+    def chunk(h_BSD: Array, chunk_tokens: Tokens) -> tuple[Array, tuple[Array, Array]]:
         if resolve(kernel) == "associative":
-            h_QBSD = _tree_states(rates_SD, h_BSD, now)
-            return h_QBSD[-1], (h_BSD, (h_QBSD * now.read[..., None]).sum(-2))
-        end_BSD, y = lax.scan(step, h_BSD, now)
+            h_QBSD = _tree_states(rates_SD, h_BSD, chunk_tokens)
+            return h_QBSD[-1], (h_BSD, (h_QBSD * chunk_tokens.read[..., None]).sum(-2))
+        end_BSD, y = lax.scan(step, h_BSD, chunk_tokens)
         return end_BSD, (h_BSD, y)
 
     end_BSD, (starts, y) = lax.scan(chunk, start_BSD, _chunked(kernel, tokens))

@@ -39,9 +39,9 @@ def read_as_context(given: bool | None, model: ModelInfo) -> bool:
     setting `given` that contradicts the model.
     """
     if given not in (None, model.needs_context):
-        requirement = "reads a context" if model.needs_context else "reads no context"
+        need = "reads a context" if model.needs_context else "reads no context"
         raise UserError(
-            f"config.objective.as_context {given} is not for this config.model, which {requirement}; "
+            f"config.objective.as_context {given} is not for this config.model, which {need}; "
             "leave it out"
         )
     return model.needs_context

@@ -72,9 +72,9 @@ def complete(config: Config, model: ModelInfo) -> Config:
     if form == "by_model":
         form = "context" if model.needs_context else "joined"
     if (form == "context") != model.needs_context:
-        requirement = "reads a context" if model.needs_context else "reads no context"
+        need = "reads a context" if model.needs_context else "reads no context"
         raise UserError(
-            f"config.objective.form {form!r} is not for this config.model, which {requirement}; "
+            f"config.objective.form {form!r} is not for this config.model, which {need}; "
             "leave it out"
         )
     return dataclasses.replace(config, form=form)
