@@ -153,12 +153,12 @@ def _describe(
         if architecture in (None, name):
             return mapping, foreign
         refusals.append(f"its settings are those of {name}, not of {architecture}")
-    supported = sorted(
+    known = sorted(
         name for mapping in architectures.of_family(family) for name in mapping.architectures
     )
     if not refusals:
         raise UserError(
-            f"a model of family {family} is no {architecture}; {suggest(str(architecture), supported)}"
+            f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
         )
     reason = (
         "; ".join(refusals)
@@ -261,13 +261,13 @@ def _check_size(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.n
 
     It comes before any memory is allocated.
     """
-    described, stored = (
+    needed, held = (
         sum(map(prod, shapes.values())),
         sum(tensor.size for tensor in arrays.values()),
     )
-    if described > 2 * stored + ROOM:
+    if needed > 2 * held + ROOM:
         raise UserError(
-            f"config.json describes {described:,} numbers, and its tensors hold {stored:,}; fetch both "
+            f"config.json describes {needed:,} numbers, and its tensors hold {held:,}; fetch both "
             "again"
         )
 

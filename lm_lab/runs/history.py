@@ -82,17 +82,22 @@ def lines_to_keep(
     """
     intact, mark = not step or agree(lines, extra), Mark.read(extra)
     records = [(line, parse(line)) for line in lines] if step else []
-    kept = [line for line, record in records if record and record["step"] <= step]
+    kept_lines = [line for line, record in records if record and record["step"] <= step]
     if mark and intact:
-        kept = list(lines[: mark.lines])
+        kept_lines = list(lines[: mark.lines])
     if not (intact and agree(lines, newest) and all(map(parse, lines))):
         path = directory / METRICS
         aside = f"; set aside as {set_aside(path, copy=True)}" if path.exists() else ""
         fault = _fault(lines, Mark.read(newest))
         logger.warning(
-            "%s %s%s; going on from step %d with %d lines", path, fault, aside, step, len(kept)
+            "%s %s%s; going on from step %d with %d lines",
+            path,
+            fault,
+            aside,
+            step,
+            len(kept_lines),
         )
-    return kept
+    return kept_lines
 
 
 def _fault(lines: Sequence[bytes], mark: Mark | None) -> str:
