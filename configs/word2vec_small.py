@@ -4,7 +4,7 @@ Command:  lm-lab train --config=configs/word2vec_small.py --workdir=runs/word2ve
 Cost:     about a minute on 4 CPU cores
 Result:   of six candidates the neighbour scores highest in 37 % of held-out pairs (first at random:
           17 %), loss 2.45; "the" is nearest to "a" and "an", "if" to "elif", "x" to "i", "y" and
-          "b" (lm_lab/evaluation/vectors.py)
+          "b" (lm_lab/evaluation/metrics/vectors.py)
 """
 
 from ml_collections import ConfigDict

@@ -145,13 +145,14 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
 
 
 def _anchored(config: Experiment) -> Experiment:
-    """The config with train.initial as an absolute path, so that it names the same run from any
-    current folder.
+    """The config with train.initial and train.branch_from as absolute paths, so that they name the
+    same runs from any current folder.
     """
-    if config.train.initial is None:
-        return config
-    place = str(Path(config.train.initial).expanduser().absolute())
-    return replace(config, train=replace(config.train, initial=place))
+    named = {"initial": config.train.initial, "branch_from": config.train.branch_from}
+    places = {
+        key: str(Path(run).expanduser().absolute()) for key, run in named.items() if run is not None
+    }
+    return replace(config, train=replace(config.train, **places))
 
 
 def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:

@@ -115,7 +115,13 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
 
 
-TOGETHER = ("tests/cli/", "tests/train/", "tests/report/")  # the longest first
+TOGETHER = (  # the longest first
+    "tests/cli/",
+    "tests/train/",
+    "tests/report/",
+    "tests/evaluation/",
+    "tests/adapters/",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -25,14 +25,17 @@ class Checkpoints:
     """The checkpoints of one run, for one process, inside `with`.
 
     Leaving the block waits for the save under way, and raises its error. Kept are the newest `keep`
-    steps and the one with the lowest score. `spec_hash` is the identity of the run: a state of
-    another run is refused. Every array must be addressable by this process. Raises UserError where
-    the folder cannot be written or another process has its lock.
+    steps, those of `always`, and the one with the lowest score. `spec_hash` is the identity of the
+    run: a state of another run is refused. Every array must be addressable by this process. Raises
+    UserError where the folder cannot be written or another process has its lock.
     """
 
-    def __init__(self, directory: Path, keep: int, spec_hash: str) -> None:
+    def __init__(
+        self, directory: Path, keep: int, spec_hash: str, always: Collection[int] = ()
+    ) -> None:
         self._directory = directory.absolute()
         self._keep = keep
+        self._always = always
         self._spec_hash = spec_hash
         self._lock = Lock(self._directory / LOCK)
         self._pending: Future[None] | None = None
@@ -81,7 +84,7 @@ class Checkpoints:
         record = Record(int(step), self._spec_hash, score, extra, describe(host_state))
         self._verified.pop(folder.name, None)
         self._pending = self._writer.submit(
-            commits.commit, self._directory, host_state, record, self._keep
+            commits.commit, self._directory, host_state, record, self._keep, self._always
         )
 
     def wait(self) -> None:

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -54,7 +55,9 @@ TYPES = {
 }
 
 
-def commit(directory: Path, state: PyTree, record: Record, keep: int) -> None:
+def commit(
+    directory: Path, state: PyTree, record: Record, keep: int, always: Collection[int] = ()
+) -> None:
     """Saves host arrays as a step that is whole, durable and verifiable, or not there at all; then
     discards old steps.
 
@@ -77,7 +80,7 @@ def commit(directory: Path, state: PyTree, record: Record, keep: int) -> None:
                 discard(directory, final)
     point_to(directory, final)
     with explained(directory, "remove old checkpoints"):
-        for folder in surplus(directory, keep):
+        for folder in surplus(directory, keep, always):
             discard(directory, folder)
 
 
@@ -147,12 +150,18 @@ def read_record(folder: Path, verified: bool) -> Record:
     return record
 
 
-def surplus(directory: Path, keep: int) -> list[Path]:
-    """The committed steps that are neither among the newest `keep` nor the best."""
+def surplus(directory: Path, keep: int, always: Collection[int] = ()) -> list[Path]:
+    """The committed steps that are neither among the newest `keep`, nor the best, nor among those
+    that are `always` kept.
+    """
     folders = committed(directory)
     scores = {folder: _score(folder) for folder in folders}
     best = min(folders, key=lambda folder: scores[folder])
-    return [folder for folder in folders[keep:] if folder != best or scores[folder] == math.inf]
+    return [
+        folder
+        for folder in folders[keep:]
+        if (folder != best or scores[folder] == math.inf) and step_of(folder) not in always
+    ]
 
 
 def discard(directory: Path, folder: Path, delete: bool = True) -> None:

@@ -80,24 +80,27 @@ def lines_to_keep(
     If the lines disagree with the commit, these are the records up to its step. If they disagree
     with either commit, or any line is no record, a copy of the file is set aside with a warning.
     """
-    intact, mark = not step or agree(lines, extra), Mark.read(extra)
-    records = [(line, parse(line)) for line in lines] if step else []
-    kept_lines = [line for line, record in records if record and record["step"] <= step]
-    if mark and intact:
-        kept_lines = list(lines[: mark.lines])
+    intact = not step or agree(lines, extra)
+    kept = lines_until(lines, step, extra) if step else []
     if not (intact and agree(lines, newest) and all(map(parse, lines))):
         path = directory / METRICS
         aside = f"; set aside as {set_aside(path, copy=True)}" if path.exists() else ""
         fault = _fault(lines, Mark.read(newest))
         logger.warning(
-            "%s %s%s; going on from step %d with %d lines",
-            path,
-            fault,
-            aside,
-            step,
-            len(kept_lines),
+            "%s %s%s; going on from step %d with %d lines", path, fault, aside, step, len(kept)
         )
-    return kept_lines
+    return kept
+
+
+def lines_until(lines: Sequence[bytes], step: int, extra: Mapping[str, Any]) -> list[bytes]:
+    """The lines that belong to a commit of `step` with this `extra`: those of its mark, or if they
+    disagree with it the records up to its step.
+    """
+    mark = Mark.read(extra)
+    if mark and agree(lines, extra):
+        return list(lines[: mark.lines])
+    records = [(line, parse(line)) for line in lines]
+    return [line for line, record in records if record and record["step"] <= step]
 
 
 def _fault(lines: Sequence[bytes], mark: Mark | None) -> str:

@@ -38,6 +38,8 @@ _RESULT_TYPES = {
     "steps": int,
     "tokens": NUMBER,
     "flops": NUMBER,
+    "branch_step": int,
+    "paid_flops": NUMBER,
     "bytes": NUMBER,
     "flops_per_token": dict,
     "params": dict,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_lab.runs.sweep import Planned
-from lm_lab.train.sections import flat, key_table
+from lm_lab.train.sections import BRANCH, flat, key_table
 
 # Each unit compiles its program. With two a worker, short units already fill the end of the queue.
 UNITS_PER_WORKER = 2
@@ -34,12 +34,17 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
 
 
 def program(config: dict[str, Any]) -> str:
-    """A key that is equal for runs whose configs differ only in settings that are marked traced.
+    """A key that is equal for runs whose configs differ only in settings that are marked traced,
+    and in where they begin.
 
     A traced setting that is None switches something off, which makes another program.
     """
-    traced = key_table(config).traced
-    rest = {key: value for key, value in flat(config).items() if value is None or key not in traced}
+    traced, every = key_table(config).traced, flat(config)
+    rest = {
+        key: value
+        for key, value in every.items()
+        if key not in BRANCH and (value is None or key not in traced)
+    }
     return json.dumps(rest, sort_keys=True)
 
 

@@ -52,6 +52,15 @@ class TrainConfig:
     initial: str | None = setting(
         "directory of the run whose parameters this one starts with", None
     )
+    branch_from: str | None = setting(
+        "directory of the run, the trunk, at whose checkpoint of branch_step this one begins: with "
+        "its state, records and place in the data, as if it had made these steps itself",
+        None,
+        changes_result=False,
+    )
+    branch_step: int | None = setting(
+        "the step of that checkpoint", None, low=1, changes_result=False
+    )
     carry_state: bool = setting(
         "whether a recurrent state goes on from window to window, and gradients end with each: a "
         "row of the batches reads a part of the text of its own, in every epoch from its beginning",
@@ -92,6 +101,12 @@ class TrainConfig:
     keep_checkpoints: int = setting(
         "newest checkpoints that are kept, beside the best", 2, low=1, changes_result=False
     )
+    keep_steps: tuple[int, ...] = setting(
+        "steps whose checkpoints are saved and kept too, for other runs to branch from",
+        (),
+        low=1,
+        changes_result=False,
+    )
 
     def __post_init__(self) -> None:
         given = [
@@ -100,6 +115,8 @@ class TrainConfig:
         if len(given) != 1:
             found = f"not {' and '.join(given)}; set the others to None" if given else "not none"
             raise UserError(f"give one of steps, tokens, budget_flops, {found}")
+        if (self.branch_from is None) != (self.branch_step is None):
+            raise UserError("branch_from and branch_step go together; give both, or neither")
         if self.batch_size % self.microbatches:
             raise UserError(
                 f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}"

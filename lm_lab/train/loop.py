@@ -76,6 +76,7 @@ def _train(
                 asks = compiled.feed.asks and _is_due(step, evaluation.every_steps, steps)
                 evaluates = evaluates or asks
                 saves = step == last or step % config.checkpoint_every_steps == 0
+                saves = saves or step in config.keep_steps
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
             if evaluates and not compiled.is_ready_to_evaluate():
@@ -119,7 +120,8 @@ def next_stop(step: int, experiment: Experiment, steps: int) -> int:
         evaluation.every_steps or steps,
         config.checkpoint_every_steps,
     )
-    return min(steps, *((step // interval + 1) * interval for interval in intervals))
+    kept = (each for each in config.keep_steps if each > step)
+    return min(steps, *kept, *((step // interval + 1) * interval for interval in intervals))
 
 
 def begin(compiled: CompiledProgram, company: Company) -> TrainState:

@@ -21,6 +21,7 @@ from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 
 END = ("train.steps", "train.tokens", "train.budget_flops")  # exactly one of them is given
+BRANCH = ("train.branch_from", "train.branch_step")  # where a run begins
 
 Values = Mapping[str, Any]  # a config as plain values, by section
 Flat = dict[str, Any]  # the same by dotted key, as {"model.positions.base": 1e4}

@@ -5,18 +5,23 @@ result.
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lm_lab.evaluation.likelihood import figures, rates
-from lm_lab.runs import history, records
+from lm_lab.runs import arrays, history, records
 from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.runs.commits import committed
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
-from lm_lab.runs.reading import NUMBER, Unreadable, misfit
-from lm_lab.train import carried, identity
+from lm_lab.runs.reading import Unreadable
+from lm_lab.train import branch, carried, identity
+from lm_lab.train.branch import Origin
+from lm_lab.train.counters import BRANCHED, fault_of
 from lm_lab.train.feed import Feed
+from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
 from lm_lab.types import PyTree, UserError
@@ -25,18 +30,6 @@ logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
 OTHER = "choose another directory"
-COUNTERS = {  # what a checkpoint holds beside the state
-    "steps": int,
-    "text": str,
-    "base": str,
-    "company": str,
-    "bytes": NUMBER,
-    "seconds": NUMBER,
-    "compile_seconds": NUMBER,
-    "since_log": dict,
-    "final": dict,
-    history.MARK: dict,
-}
 
 
 class Place(NamedTuple):
@@ -63,6 +56,7 @@ class RunWriter:
 
     def __enter__(self) -> "RunWriter":
         directory = self.run.directory
+        branch.check_place(self.run)
         prepare_workdir(directory)
         if (directory / "sweep.json").exists():
             raise UserError(f"{directory} holds a sweep, not a run; choose another directory")
@@ -73,7 +67,11 @@ class RunWriter:
         config = directory / "config.json"
         if ended and config.exists() and not self._claim.damaged:
             return self
-        self._checkpoints = Checkpoints(directory / "checkpoints", self._keep, self._claim.identity)
+        train = self.run.experiment.train
+        if not ended and train.branch_from and not committed(directory / "checkpoints"):
+            _ = self._origin  # what is wrong with it is said before the long work
+        saved = (directory / "checkpoints", self._keep, self._claim.identity, train.keep_steps)
+        self._checkpoints = Checkpoints(*saved)
         self._stack.enter_context(self._checkpoints)
         if self._claim.damaged:
             _set_aside(config, self._claim.damaged)
@@ -139,7 +137,7 @@ class RunWriter:
         """
         lines, newest = self._read_lines(), None
         for record in self._checkpoints.commits(at_most):
-            if wrong := _misfit(record.extra):
+            if wrong := fault_of(record.extra):
                 folder = self.run.directory / f"checkpoints/step_{record.step:08d}"
                 raise UserError(
                     f"{folder}: its manifest was edited ({wrong}); delete that folder to go on "
@@ -151,7 +149,22 @@ class RunWriter:
                 break
             if history.agree(lines, record.extra):
                 return place
-        return newest or Place(0, "")
+        return newest or self._start(at_most)
+
+    def _start(self, at_most: int | None) -> Place:
+        """Where the run begins: at step 0, or as a branch."""
+        step = self.run.experiment.train.branch_step or 0
+        return Place(0 if at_most is not None and step > at_most else step, "")
+
+    @cached_property
+    def _origin(self) -> Origin:
+        """The trunk's checkpoint at which a branch begins. Raises UserError."""
+        return branch.find(self.run)
+
+    def _begins(self, step: int) -> bool:
+        """Whether the run has no commit of this step, which is that of its trunk."""
+        own = next(self._checkpoints.commits(step), None)
+        return step > 0 and (own is None or own.step != step)
 
     def _read_lines(self) -> list[bytes]:
         """The lines of metrics.jsonl, read once before training goes on."""
@@ -161,6 +174,9 @@ class RunWriter:
 
     def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """(state, extra) of the commit of a step that `newest` gave."""
+        if self._begins(step):
+            origin = self._origin
+            return arrays.read_arrays(origin.folder, origin.arrays, abstract_state), origin.extra
         record = next(self._checkpoints.commits(step))
         return self._checkpoints.restore(record, abstract_state), record.extra
 
@@ -183,36 +199,23 @@ class RunWriter:
         release counts the FLOPs of a step otherwise. More steps are allowed if the schedule has had
         the same rates so far.
         """
-        text = feed.dataset.identity
-        remedy = f"go on with the versions in environment.json, or {OTHER}"
-        if self._claim.moves_end:
-            self._check_end(program.steps, step, extra)
-        elif extra.get("steps", program.steps) != program.steps:
-            counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
-            raise UserError(
-                f"{self.run.directory}: its checkpoint is of a run of {counts}; {remedy}"
-            )
-        if extra.get("text", text) != text:
-            raise UserError(
-                f"{self.run.directory}: config.data gives other text than its checkpoint was "
-                f"trained on; {remedy}"
-            )
-        if extra.get("base", base) != base:
-            raise UserError(
-                f"{self.run.directory}: its adapter was trained on other parameters than "
-                "config.train.initial gives "
-                "now; put those back, or choose another directory"
-            )
+        origin = self._origin if self._begins(step) else None
+        if origin:
+            text = feed.dataset.identity
+            origin.check(self.run.task.update, program.steps, text, base)
+        self._check_begun(program, feed, base, step, extra)
         newest = next(self._checkpoints.commits(), None)
         lines, self._lines = self._read_lines(), None
-        kept = history.lines_to_keep(
-            self.run.directory, lines, step, extra, newest.extra if newest else {}
-        )
-        self._checkpoints.rewind(step)
+        last = newest.extra if newest else {}
+        kept = origin.lines if origin else None
+        if kept is None:
+            kept = history.lines_to_keep(self.run.directory, lines, step, extra, last)
+        self._checkpoints.rewind(0 if origin else step)
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._feed, self._base, self._company = program, feed, base, company
+        self._branched = int(extra.get(BRANCHED, 0))
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -235,28 +238,36 @@ class RunWriter:
         if self.result is None:
             self._compile_seconds += seconds
 
+    def _check_begun(
+        self, program: Program, feed: Feed, base: str, step: int, extra: Mapping[str, Any]
+    ) -> None:
+        """Raises UserError where the run began otherwise, by a checkpoint's `extra`."""
+        text, place = feed.dataset.identity, self.run.directory
+        remedy = f"go on with the versions in environment.json, or {OTHER}"
+        if self._claim.moves_end:
+            self._check_end(program.steps, step, extra)
+        elif extra.get("steps", program.steps) != program.steps:
+            counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
+            raise UserError(f"{place}: its checkpoint is of a run of {counts}; {remedy}")
+        if extra.get("text", text) != text:
+            raise UserError(
+                f"{place}: config.data gives other text than its checkpoint was trained on; "
+                f"{remedy}"
+            )
+        if extra.get("base", base) != base:
+            raise UserError(
+                f"{place}: its adapter was trained on other parameters than config.train.initial "
+                "gives now; put those back, or choose another directory"
+            )
+
     def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
         """Raises UserError where the run cannot end after `steps` steps, having made `step` towards
         another end.
         """
-        directory, before = self.run.directory, extra.get("steps", steps)
-        anew = (
-            f"to begin another run with its parameters: --config.train.initial={directory} "
-            "and another directory"
-        )
         if self._ended is not None and not step:
-            raise UserError(f"{directory} is complete and has no checkpoint to go on from; {OTHER}")
-        if step > steps:
-            raise UserError(
-                f"{directory} has made {step} steps, and config.train asks for {steps}; {anew}"
-            )
-        if not self.run.task.update.same_rates(before, steps, step):
-            schedule = self.run.experiment.schedule.name
-            raise UserError(
-                f"{directory} has made {step} of {before} steps, and a {schedule} schedule of "
-                f"{steps} would have had "
-                f"other rates; {anew}"
-            )
+            place = self.run.directory
+            raise UserError(f"{place} is complete and has no checkpoint to go on from; {OTHER}")
+        check_end(self.run, extra.get("steps", steps), steps, step)
 
     def log(
         self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float
@@ -320,8 +331,8 @@ class RunWriter:
                 "final": self._final,
             }
             extra |= {history.MARK: lines._asdict(), "company": self._company}
-            if self._base:
-                extra["base"] = self._base
+            extra |= {"base": self._base} if self._base else {}
+            extra |= {BRANCHED: self._branched} if self._branched else {}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
             self._checkpoints.save(step, state, extra, score)
 
@@ -351,10 +362,18 @@ class RunWriter:
             else None,
             "text": self._feed.dataset.identity,
             "epochs": self._feed.epochs(step),
+            **self._paid(step),
             **more,
         }
         del self.result["step"]
         records.write_result(self.run.directory, self.result)
+
+    def _paid(self, step: int) -> dict[str, int]:
+        """Of a branch, what it has computed itself; the rest its trunk has paid for."""
+        if not self._branched:
+            return {}
+        own = (step - self._branched) * self._program.flops_per_step
+        return {BRANCHED: self._branched, "paid_flops": own}
 
     def _position(self, step: int) -> dict[str, float]:
         program = self._program
@@ -368,20 +387,4 @@ class RunWriter:
 def _set_aside(path: Path, why: str) -> None:
     logger.warning(
         "%s: %s; set aside as %s, and written anew from the checkpoints", path, why, set_aside(path)
-    )
-
-
-def _misfit(extra: Mapping[str, Any]) -> str | None:
-    """What is wrong with the counters in a commit, where this run cannot have written them; "" if
-    they fit.
-    """
-    wrong = misfit(extra, COUNTERS)
-    if wrong:
-        return wrong
-    numbers = {**extra.get("since_log", {}), **extra.get("final", {})}
-    mark = extra.get(history.MARK, {"lines": 0, "sha256": ""})
-    if mark.keys() != {"lines", "sha256"}:
-        return f"{history.MARK} is {mark}"
-    return misfit(numbers, dict.fromkeys(numbers, NUMBER)) or misfit(
-        mark, {"lines": int, "sha256": str}
     )

@@ -172,6 +172,14 @@ def test_without_scores_only_the_newest_are_kept(tmp_path):
     assert steps_of(tmp_path) == [3]
 
 
+def test_steps_that_are_named_are_always_kept(tmp_path):
+    with Checkpoints(tmp_path, 1, "spec", always=(2, 9)) as checkpoints:
+        for step in (1, 2, 3, 4):
+            checkpoints.save(step, {"x": jnp.full(3, step)}, {}, None)
+        checkpoints.wait()
+    assert steps_of(tmp_path) == [4, 2]
+
+
 def test_steps_are_ordered_as_numbers(tmp_path):
     save_steps(tmp_path, [99_999_999, 100_000_000])
     assert load(tmp_path)[0] == 100_000_000
