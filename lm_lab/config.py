@@ -126,7 +126,7 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     """
     values = config.to_dict() if stored else initial.inherited(config.to_dict())
     versions.refuse_old(flat(values))
-    parsed = _anchored(build(Experiment, values, "config"))
+    parsed = _anchored(build(Experiment, values, "config"), stored)
     family = load_value("models", parsed.model.name, "config.model.family")
     kind = load_value("objectives", parsed.objective.name, "config.objective.name")
     parsed = _fitted(parsed, family, kind)
@@ -144,11 +144,12 @@ def resolve(config: ConfigDict, *, stored: bool = False) -> tuple[Experiment, di
     return experiment, plain(experiment)
 
 
-def _anchored(config: Experiment) -> Experiment:
+def _anchored(config: Experiment, stored: bool) -> Experiment:
     """The config with train.initial and train.branch_from as absolute paths, so that they name the
-    same runs from any current folder.
+    same runs from any current folder. In a stored config a branch may name a run beside it.
     """
-    named = {"initial": config.train.initial, "branch_from": config.train.branch_from}
+    named = {"initial": config.train.initial}
+    named |= {} if stored else {"branch_from": config.train.branch_from}
     places = {
         key: str(Path(run).expanduser().absolute()) for key, run in named.items() if run is not None
     }

@@ -45,7 +45,7 @@ Text and token stores whose files have not changed since they were last hashed a
 
 EXIT_CODES = """Exit codes:
     0   done
-    1   a run diverged or failed, or is in use elsewhere
+    1   a run diverged or failed, or a run of the sweep is in use elsewhere
     2   wrong input: one line says what to change
    75   a run hung and ended itself; the same command resumes from the newest checkpoint
   128 + a signal's number (143 SIGTERM, 130 Ctrl-C, 129 SIGHUP)

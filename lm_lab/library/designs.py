@@ -46,8 +46,8 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
 
 def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     """A line for each planned run: what it varies, its parameters, tokens, FLOPs, the bytes of its
-    train state (parameters, gradients, optimizer) and its time; then their sums. `pace` takes the
-    dtype of products.
+    train state (parameters, gradients, optimizer) and its time; then their sums. FLOPs and time are
+    those of the run itself, without the part of its trunk. `pace` takes the dtype of products.
 
     Every run is resolved and counted; none begins, and nothing is written but token stores and
     vocabularies in the cache. Raises UserError for a point that is wrong.
@@ -55,7 +55,9 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     planned = store.plan(study, resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
-    sizes, speed = count_here(planned), pace(planned[0].config["precision"]["compute"])
+    speed = pace(planned[0].config["precision"]["compute"])
+    counted = count_here(planned)
+    sizes = {run.name: _own(run.config, counted[run.name]) for run in planned}
     lines = [[*RUN_COLUMNS, "varied"]]
     varied = store.varied(planned)
     lines += [[run.name, *_shown(sizes[run.name], speed), varied[run.name]] for run in planned]
@@ -63,6 +65,14 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     cost = f"{flops:.4g} FLOPs, {speed.time(flops)} of one device"
     total = f"{study.name}: {len(planned)} runs, {cost} ({speed.words})"
     return [*formatting.aligned(lines), total]
+
+
+def _own(config: dict[str, Any], counted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The counted sizes of a run, its FLOPs without those of the trunk that it leaves."""
+    if not counted:
+        return counted
+    flops = counted["flops"] * groups.own_share(config, counted["tokens"])
+    return {**counted, "flops": flops}
 
 
 def _shown(size: Mapping[str, Any], speed: Pace) -> list[str]:

@@ -19,6 +19,7 @@ from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
 from lm_lab.nn.roles import Parameter, Part, Role
+from lm_lab.types import UserError
 
 KernelRole = Literal["expand", "contract", "readout", "route"]
 
@@ -63,6 +64,13 @@ def uniform(limit: float) -> Any:
     return partial(jax.random.uniform, minval=-limit, maxval=limit)
 
 
+def _axes(role: KernelRole) -> tuple[str, str]:
+    """The logical axes of a kernel."""
+    if role not in AXES:
+        raise UserError(f"{role!r} is no role of a kernel; give one of {', '.join(AXES)}")
+    return AXES[role]
+
+
 def _kernel_init(scale: float, limit: float | None) -> Any:
     if limit is not None:
         return uniform(limit)
@@ -92,10 +100,10 @@ class Linear(nn.Module):
         init = _kernel_init(self.scale, self.limit)
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
-        kernel = _param(self, "kernel", Role("kernel", part), init, AXES[self.role], shape)
+        kernel = _param(self, "kernel", Role("kernel", part), init, _axes(self.role), shape)
         y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
-            first, axis = _bias_init(self.limit), AXES[self.role][1]
+            first, axis = _bias_init(self.limit), _axes(self.role)[1]
             y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
 
@@ -115,7 +123,7 @@ class Kernel(nn.Module):
     def __call__(self, inputs: int, dtype: Any) -> Array:
         init = _kernel_init(self.scale, self.limit)
         role, shape = Role("kernel", self.part), (inputs, self.features)
-        kernel = _param(self, "kernel", role, init, AXES[self.role], shape)
+        kernel = _param(self, "kernel", role, init, _axes(self.role), shape)
         return _adapted_kernel(self, kernel).astype(dtype)
 
 
@@ -152,7 +160,7 @@ class Kernels(nn.Module):
     @nn.compact
     def __call__(self, dtype: Any) -> Array:
         init = nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", batch_axis=0)
-        role, axes = Role("expert_kernels", "feed_forward"), ("expert", *AXES[self.role])
+        role, axes = Role("expert_kernels", "feed_forward"), ("expert", *_axes(self.role))
         kernel = _param(self, "kernel", role, init, axes, (self.count, *self.shape))
         return _adapted_kernel(self, kernel).astype(dtype)
 

@@ -1,6 +1,7 @@
 """TensorBoard's event files, by tensorboardX, which is kept from importing PyTorch."""
 
 import contextlib
+import json
 import logging
 import math
 import sys
@@ -14,13 +15,14 @@ if _HIDE:
     sys.modules["torch"] = None  # type: ignore[assignment]  # as if it were not installed
 try:
     from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto import event_pb2, summary_pb2
+    from tensorboardX.proto import event_pb2, plugin_hparams_pb2, summary_pb2
 finally:
     if _HIDE:
         del sys.modules["torch"]
 
 _events: Any = event_pb2
 _summaries: Any = summary_pb2
+_hyper: Any = plugin_hparams_pb2
 Event, SessionLog, Summary = _events.Event, _events.SessionLog, _summaries.Summary
 logger = logging.getLogger(__name__)
 
@@ -28,10 +30,14 @@ logger = logging.getLogger(__name__)
 class Events:
     """The event files of a run, written afresh with its `records` so far.
 
-    They are a copy of metrics.jsonl: if they cannot be written, the run warns once and goes on.
+    They begin with the run's `settings`, by dotted key, so that TensorBoard's page of
+    hyper-parameters shows those that differ among the runs of a folder, beside their metrics. They
+    are a copy of metrics.jsonl: if they cannot be written, the run warns once and goes on.
     """
 
-    def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    ) -> None:
         self._folder = folder
         self._writer: EventsWriter | None = None
         self._failed = False
@@ -44,7 +50,7 @@ class Events:
             start = Event(
                 wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)
             )
-            self._put([start, *map(_event, records)])
+            self._put([start, _session(settings), *map(_event, records)])
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends a record of metrics.jsonl."""
@@ -75,6 +81,24 @@ class Events:
                 self._folder,
                 reason,
             )
+
+
+def _session(settings: Mapping[str, Any]) -> Any:
+    """The settings as TensorBoard's plugin of hyper-parameters reads them; None is left out."""
+    session = _hyper.SessionStartInfo()
+    for key, value in settings.items():
+        if isinstance(value, bool):
+            session.hparams[key].bool_value = value
+        elif isinstance(value, int | float):
+            session.hparams[key].number_value = value
+        elif value is not None:
+            text = value if isinstance(value, str) else json.dumps(value)
+            session.hparams[key].string_value = text
+    content = _hyper.HParamsPluginData(session_start_info=session).SerializeToString()
+    plugin = _summaries.SummaryMetadata.PluginData(plugin_name="hparams", content=content)
+    metadata = _summaries.SummaryMetadata(plugin_data=plugin)
+    value = Summary.Value(tag="_hparams_/session_start_info", metadata=metadata)
+    return Event(wall_time=time.time(), step=0, summary=Summary(value=[value]))
 
 
 def _event(record: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 import jax
@@ -140,7 +140,8 @@ class Metrics:
     """Appends to the metrics.jsonl of a run and to its TensorBoard events, inside `with`.
 
     `kept` are the lines with which a resumed run goes on (`history.lines_to_keep`); others are
-    dropped, so that the file ends as that of an undisturbed run. Each line reaches the operating
+    dropped, so that the file ends as that of an undisturbed run. `settings` of the run, by dotted
+    key, stand in its events. Each line reaches the operating
     system before `write` returns, so kill -9 loses none; `sync`, before a save, guards them against
     a power cut.
 
@@ -148,9 +149,15 @@ class Metrics:
     that no step appears twice there. Raises UserError naming the path where writing fails.
     """
 
-    def __init__(self, directory: Path, kept: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kept: Sequence[bytes] = (),
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._directory = directory
         self._kept = kept
+        self._settings = settings
 
     def __enter__(self) -> "Metrics":
         path, kept = self._directory / history.METRICS, b"".join(self._kept)
@@ -158,9 +165,8 @@ class Metrics:
         self._lines, self._digest = len(self._kept), hashlib.sha256(kept)
         with explained(path, "write"):
             self._file = path.open("ab")
-        self._events = Events(
-            self._directory / "tensorboard", [json.loads(line) for line in self._kept]
-        )
+        records = [json.loads(line) for line in self._kept]
+        self._events = Events(self._directory / "tensorboard", records, self._settings)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -33,6 +33,10 @@ MEASURED = (
     "params_total",
     "tokens",
     "flops",
+    "paid_flops",
+    "train.branch_from",
+    "train.branch_step",
+    "train.keep_steps",
     "loss",
     "selection_loss",
     "test_loss",
@@ -43,9 +47,9 @@ MEASURED = (
     "runs",
     "loss_sd",
 )
-"""The columns of a results table that tell of a run, and so are no settings that a sweep varied;
-NAME_bits_per_byte of other objectives and flops_NAME of other conventions are too, and
-heldout_LABEL_loss and test_LABEL_loss of the sources of a mixture.
+"""The columns of a results table that tell of a run (as where a branch begins), and so are no
+settings that a sweep varied; NAME_bits_per_byte of other objectives and flops_NAME of other
+conventions are too, and heldout_LABEL_loss and test_LABEL_loss of the sources of a mixture.
 """
 EVALUATED = "eval/"
 """With which the columns begin that are metrics, by their names in metrics.jsonl."""

@@ -19,7 +19,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ from lm_lab.types import UserError
 
 Point = dict[str, Any]
 Sweep = list[Point]
+Spread = Callable[[float], Any]
+"""A share in [0, 1) -> a value: how values are spread, as `uniform` and the like give it."""
+
+DIGITS = 6  # of a drawn number, so that logarithms of other machines give the same
 
 
 def param(key: str, values: Iterable[Any]) -> Sweep:
@@ -110,6 +115,71 @@ def subsample(sweep: Sweep, count: int, seed: int) -> Sweep:
     ]
     chosen = sorted(sorted(range(len(sweep)), key=ranks.__getitem__)[:count])
     return [dict(sweep[index]) for index in chosen]
+
+
+def sample(spreads: Mapping[str, Spread], count: int, seed: int) -> Sweep:
+    """`count` random points, each key drawn by its spread; the same on every machine.
+
+    A larger count keeps all that a smaller one drew, and another key changes no other's values, so
+    that a study may grow. `product` with seeds runs each point with all of them. Raises UserError
+    for a count below 1 or no key.
+
+    >>> rates = sample({"optimizer.peak_rate": log_uniform(1e-3, 1e-1)}, count=2, seed=0)
+    >>> rates
+    [{'optimizer.peak_rate': 0.0842878}, {'optimizer.peak_rate': 0.00623312}]
+    >>> rates == sample({"optimizer.peak_rate": log_uniform(1e-3, 1e-1)}, count=9, seed=0)[:2]
+    True
+    """
+    if count < 1 or not spreads:
+        raise UserError(f"sample: give one key or more and a count of 1 or more, not {count}")
+    return [
+        {key: spread(_share([seed, key, number])) for key, spread in spreads.items()}
+        for number in range(count)
+    ]
+
+
+def uniform(low: float, high: float) -> Spread:
+    """Numbers between low and high, all equally likely. Raises UserError unless low < high.
+
+    >>> uniform(-1.0, 1.0)(0.25)
+    -0.5
+    """
+    if not -math.inf < low < high < math.inf:
+        raise UserError(f"uniform: low must be below high, not {low} and {high}")
+    return lambda share: _rounded(low + share * (high - low), low, high)
+
+
+def log_uniform(low: float, high: float) -> Spread:
+    """Numbers between low and high whose logarithms are all equally likely, as for rates and
+    decays. Raises UserError unless 0 < low < high.
+
+    >>> log_uniform(1e-4, 1e-2)(0.5)
+    0.001
+    """
+    if not 0 < low < high < math.inf:
+        raise UserError(f"log_uniform: low must be above 0 and below high, not {low} and {high}")
+    return lambda share: _rounded(low * (high / low) ** share, low, high)
+
+
+def choice(values: Iterable[Any]) -> Spread:
+    """One of the values, all equally likely; range(2, 9) for whole numbers. NumPy numbers become
+    Python's. Raises UserError where there is no value.
+
+    >>> choice(["adamw", "lion"])(0.7)
+    'lion'
+    """
+    known = [point["choice"] for point in param("choice", values)]
+    return lambda share: known[int(share * len(known))]
+
+
+def _share(of: list[Any]) -> float:
+    """A number in [0, 1) that a list of plain values decides, and no generator's release."""
+    digest = hashlib.sha256(json.dumps(of).encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def _rounded(value: float, low: float, high: float) -> float:
+    return min(max(float(f"{value:.{DIGITS}g}"), float(low)), float(high))
 
 
 def _merge(left: Point, right: Point) -> Point:

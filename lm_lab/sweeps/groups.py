@@ -49,9 +49,26 @@ def program(config: dict[str, Any]) -> str:
 
 
 def cost(config: dict[str, Any]) -> float:
-    """The cost of a run, in FLOPs if its budget is in FLOPs, else in tokens: for order and balance
-    only.
+    """The cost of a run, in FLOPs if its budget is in FLOPs, else in tokens, without those of its
+    trunk: for order and balance only.
     """
+    return _horizon(config) - _given(config)
+
+
+def _given(config: dict[str, Any]) -> float:
+    """The tokens that the trunk of a run has read for it; not known in FLOPs."""
+    train, length = config["train"], config["data"]["length"]
+    known = not train.get("budget_flops")
+    return float((train.get("branch_step") or 0) * train["batch_size"] * length) if known else 0.0
+
+
+def own_share(config: dict[str, Any], tokens: int) -> float:
+    """The share of its `tokens` that a run trains on itself; the rest its trunk has paid for."""
+    given = (config["train"].get("branch_step") or 0) * config["train"]["batch_size"]
+    return 1 - given * config["data"]["length"] / tokens
+
+
+def _horizon(config: dict[str, Any]) -> float:
     train = config["train"]
     if train.get("budget_flops"):
         return float(train["budget_flops"])
@@ -62,7 +79,8 @@ def cost(config: dict[str, Any]) -> float:
 
 def paid(config: dict[str, Any], tokens: float, flops: float) -> float:
     """The share of its cost that a run has paid after so many tokens and FLOPs."""
-    return min(1.0, (flops if config["train"].get("budget_flops") else tokens) / cost(config))
+    made = flops if config["train"].get("budget_flops") else tokens - _given(config)
+    return min(1.0, max(0.0, made) / cost(config))
 
 
 def _cut(runs: list[Planned], parts: int) -> list[list[Planned]]:

@@ -18,7 +18,7 @@ from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
 from lm_lab.runs.status import FINISHED, newest_training, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
-from lm_lab.sweeps import forecasts
+from lm_lab.sweeps import forecasts, trunks
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.forecasts import Forecasting
@@ -104,6 +104,7 @@ def launch(
     planned = adopt(directory, plan(study, resolve))
     check(directory, study, planned)
     _check_runs(directory, planned)
+    trunks.check_held(planned, forecasts.held_out(directory, planned, forecasting))
     if review:
         review(rows_of(planned, directory))
     prepare_workdir(directory)
@@ -195,7 +196,8 @@ class _Work:
         costs = {run.name: cost(run.config) for run in self.planned}
         every = [*fitted, *held]
         every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
-        count = self._counter([fitted, held] if waits else [every])
+        phases = [fitted, held] if waits else [every]
+        count = self._counter([stage for phase in phases for stage in self._stages(phase)])
         with Progress(count, stream) as progress:
             if forecasting is not None and waits:
                 return self._forecast_between(fitted, held, forecasting, progress)
@@ -234,17 +236,25 @@ class _Work:
         overrides = {run.name: run.overrides for run in self.planned}
         for name in started:
             _forget_failure(self._place(name))
-        with contextlib.closing(self.runner.run(units)) as outcomes:
-            for outcome in outcomes:
-                for name, message in _record_failures(self.directory, outcome):
-                    progress.say(f"run {name} ({describe(overrides[name])}): {message}")
-                progress.show()
+        for stage in self._stages(units):
+            with contextlib.closing(self.runner.run(stage)) as outcomes:
+                for outcome in outcomes:
+                    for name, message in _record_failures(self.directory, outcome):
+                        progress.say(f"run {name} ({describe(overrides[name])}): {message}")
+                    progress.show()
         return started
 
+    def _stages(self, units: Sequence[Unit]) -> list[list[Unit]]:
+        """The units, those of branches after all others."""
+        late = {run.name for run in self.planned if trunks.trunk_of(run.config) is not None}
+        return trunks.stages(units, lambda unit: unit.names[0] in late)
+
     def _units(self, runs: Sequence[Planned]) -> list[Unit]:
+        stages = trunks.stages(runs, lambda run: trunks.trunk_of(run.config) is not None)
         return [
             _unit(self.directory, names, self.command)
-            for part in group(runs, self.runner.workers)
+            for stage in stages
+            for part in group(stage, self.runner.workers)
             if (names := [run.name for run in part if not _finished(self.directory, run.name)])
         ]
 

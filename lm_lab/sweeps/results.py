@@ -24,7 +24,9 @@ def collect(directory: Path) -> list[Row]:
 
     name, status, message; a column for every key that any run overrides (the resolved value in runs
     that do not), and for the peak rate; budget_flops; params (N: matmul parameters with the head),
-    params_body, params_total; tokens (D); flops (C, counted); flops_NAME by
+    params_body, params_total; tokens (D); flops (C, counted); where any run is a branch,
+    paid_flops, the part that it computed itself, so that the column adds up to what was spent
+    (flops has the trunk's part too, as if the run had been trained in one go); flops_NAME by
     the conventions of compute/conventions.py; loss (held out, nats a token);
     bits_per_byte (held out), and NAME_bits_per_byte for every name in train.also_evaluate; where
     any run has train.selection_batches, selection_loss, selection_bits_per_byte and
@@ -49,7 +51,9 @@ def rows_of(runs: Sequence[Planned], directory: Path) -> list[Row]:
     folders = [run_directory(directory, run.name) for run in runs]
     finals = [result_of(folder).get("final") or {} for folder in folders]
     more = _further(finals, also)
-    return [_row(run, keys, also, apart, more, folder) for run, folder in zip(runs, folders)]
+    branches = any(_at(run.config, "train.branch_step") for run in runs)
+    shared = (keys, also, apart, branches, more)
+    return [_row(run, *shared, folder) for run, folder in zip(runs, folders)]
 
 
 def _further(finals: Iterable[Mapping[str, Any]], also: Sequence[str]) -> dict[str, str]:
@@ -79,6 +83,7 @@ def _row(
     keys: list[str],
     also: list[str],
     apart: bool,
+    branches: bool,
     more: Mapping[str, str],
     directory: Path,
 ) -> Row:
@@ -99,6 +104,7 @@ def _row(
         "params_total": params.get("total"),
         "tokens": result.get("tokens"),
         "flops": result.get("flops"),
+        **({"paid_flops": result.get("paid_flops", result.get("flops"))} if branches else {}),
         **_by_convention(result),
         "loss": final.get("eval/heldout/nll"),
         "bits_per_byte": final.get("eval/heldout/bits_per_byte"),

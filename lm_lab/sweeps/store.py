@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_lab.runs.sweep import Planned, SweepRecord, read_sweep, write_sweep
+from lm_lab.sweeps import trunks
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.study import Study
 from lm_lab.train.identity import name_of, show
@@ -55,15 +56,18 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
     Every point is resolved before any run starts. Raises UserError naming the point that is wrong.
     """
     runs: dict[str, Planned] = {}
+    base = study.base.to_dict()
     for number, overrides in enumerate(study.sweep, start=1):
         try:
-            config = resolve(overrides)
+            config = resolve(asked := trunks.asking(base, overrides))
+            if asked.get(trunks.FROM) == trunks.ASKED:
+                config = trunks.with_trunk(config, trunks.ASKED)
         except UserError as error:
             point = f"point {number} of {len(study.sweep)} ({describe(overrides)})"
             raise UserError(f"study {study.name!r}, {point}: {error}") from None
         name = name_of(config)
         runs.setdefault(name, Planned(name, dict(overrides), config))
-    return list(runs.values())
+    return trunks.connect(list(runs.values()), describe)
 
 
 def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
@@ -85,7 +89,7 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
         for text, runs in planned_by.items():
             if len(runs) == len(stored_by.get(text, ())) == 1:
                 names[runs[0].name] = stored_by[text][0].name
-    return [dataclasses.replace(run, name=names.get(run.name, run.name)) for run in planned]
+    return [trunks.renamed(run, names) for run in planned]
 
 
 def _by_view(

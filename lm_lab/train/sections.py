@@ -137,11 +137,13 @@ def key_table(values: Values) -> KeyTable:
 
 
 def spec(values: Values, table: KeyTable) -> Flat:
-    """The values of a config that differ from the defaults."""
+    """The values of a config that differ from the defaults, but for where the run begins: a branch
+    is its run in one go.
+    """
     return {
         key: value
         for key, value in flat(values).items()
-        if not same(value, table.defaults.get(key, ABSENT))
+        if key not in BRANCH and not same(value, table.defaults.get(key, ABSENT))
     }
 
 

@@ -24,6 +24,7 @@ from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
 from lm_lab.train.run import BoundRun
+from lm_lab.train.sections import flat
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,9 @@ class RunWriter:
         """(state, extra) of the commit of a step that `newest` gave."""
         if self._begins(step):
             origin = self._origin
-            return arrays.read_arrays(origin.folder, origin.arrays, abstract_state), origin.extra
+            with explained(origin.folder, "read"):  # the trunk may be gone by now
+                state = arrays.read_arrays(origin.folder, origin.arrays, abstract_state)
+            return state, origin.extra
         record = next(self._checkpoints.commits(step))
         return self._checkpoints.restore(record, abstract_state), record.extra
 
@@ -225,7 +228,9 @@ class RunWriter:
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._opened.close()
         self._opened = self._stack.enter_context(ExitStack())
-        self._metrics = self._opened.enter_context(records.Metrics(self.run.directory, kept))
+        settings = flat(self.run.resolved)
+        metrics = records.Metrics(self.run.directory, kept, settings)
+        self._metrics = self._opened.enter_context(metrics)
         records.write_environment(self.run.directory)
 
     @property

@@ -373,6 +373,7 @@ ARMS = "{'a': {'model.depth': 1}, 'b': {'model.depth': 2}}"
 COMPARISON = f"'kind': 'comparison', 'arms': {ARMS}, 'reference': 'a'"
 ANALYSES = {
     COMPARISON: "no two contenders are sure to have runs of one budget; set train.budget_flops",
+    f"{COMPARISON}, 'metric': 'eval/heldout/score'": "analysis.direction is missing: say whether",
     "'kind': 'isoflop', 'held_out_budget': "
     "1e9": "analysis.held_out_budget 1e+09 is the budget of no run; choose",
 }

@@ -5,6 +5,7 @@ import pytest
 
 from lm_lab.engine.sharding import RULES
 from lm_lab.nn.linear import AXES, BlockLinear, Embedding, Linear, matmul
+from lm_lab.types import UserError
 from tests.tiny import ROUNDING, distance
 
 
@@ -16,6 +17,11 @@ def test_kernels_begin_with_the_variance_that_keeps_the_stream(role):
     kernel = nn.meta.unbox(params)["kernel"]
     # 131,072 draws: the standard deviation is known within 0.2 %.
     assert float(kernel.std()) == pytest.approx(0.5 / 256**0.5, rel=0.01)
+
+
+def test_a_role_that_does_not_exist_is_named():
+    with pytest.raises(UserError, match="'reduce' is no role of a kernel; give one of expand, con"):
+        Linear(4, "reduce").init(jax.random.key(0), jnp.ones((1, 2)))  # type: ignore[arg-type]
 
 
 def test_every_logical_axis_has_a_rule():

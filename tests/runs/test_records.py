@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.plugin_hparams_pb2 import (
+    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
 from lm_lab.runs import records
 from lm_lab.runs.history import lines_to_keep, read_lines
@@ -58,6 +61,34 @@ def curve(directory, name: str) -> list[tuple[int, float]]:
         for v in event.summary.value
         if v.tag == name
     ]
+
+
+def test_the_settings_of_a_run_are_tensorboards_hyper_parameters_at_every_start(tmp_path):
+    settings = {
+        "model.depth": 2,
+        "optimizer.peak_rate": 0.1,
+        "data.source.name": "text",
+        "data.isolate_documents": True,
+        "train.also_evaluate": ["causal"],
+        "train.initial": None,
+    }
+    for kept in ((), [b'{"step": 3, "eval/heldout/nll": 1.5}\n']):
+        with Metrics(tmp_path, kept, settings):
+            pass
+        values = [value for event in events(tmp_path) for value in event.summary.value]
+        [session] = [value for value in values if value.tag == "_hparams_/session_start_info"]
+        plugin = session.metadata.plugin_data
+        assert plugin.plugin_name == "hparams"
+        found = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
+        assert {key: value.WhichOneof("kind") for key, value in found.items()} == {
+            "model.depth": "number_value",
+            "optimizer.peak_rate": "number_value",
+            "data.source.name": "string_value",
+            "data.isolate_documents": "bool_value",
+            "train.also_evaluate": "string_value",
+        }
+        assert found["optimizer.peak_rate"].number_value == 0.1
+        assert found["train.also_evaluate"].string_value == '["causal"]'
 
 
 def test_metrics_are_json_lines_of_plain_numbers(tmp_path):

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from lm_lab.sweeps import algebra
-from lm_lab.sweeps.algebra import chain, param, prefix, product, subsample, together
+from lm_lab.sweeps.algebra import (
+    chain,
+    choice,
+    log_uniform,
+    param,
+    prefix,
+    product,
+    sample,
+    subsample,
+    together,
+    uniform,
+)
 from lm_lab.types import UserError
 
 A = param("a", [1, 2])
@@ -98,4 +109,47 @@ def test_numpy_values_become_plain():
 )
 def test_mistakes_are_named(make, words):
     with pytest.raises(UserError, match=words):
+        make()
+
+
+SPREADS = {"rate": log_uniform(1e-4, 1e-1), "decay": uniform(0, 0.3), "depth": choice([2, 4, 8])}
+
+
+def test_a_sample_grows_by_points_and_by_keys():
+    drawn = sample(SPREADS, 40, seed=1)
+    assert drawn[:15] == sample(SPREADS, 15, seed=1)
+    fewer = {key: SPREADS[key] for key in ("rate", "depth")}
+    assert [{key: point[key] for key in fewer} for point in drawn] == sample(fewer, 40, seed=1)
+    assert drawn != sample(SPREADS, 40, seed=2)
+
+
+def test_a_sample_is_spread_as_asked():
+    """Means and shares of 4,000 points, within four standard errors."""
+    drawn = sample(SPREADS, 4000, seed=0)
+    logs = np.log10([point["rate"] for point in drawn])
+    decays = np.array([point["decay"] for point in drawn])
+    error = 4 / np.sqrt(12 * len(drawn))  # of the mean of a uniform share
+    assert logs.min() >= -4
+    assert logs.max() <= -1
+    assert abs((logs.mean() + 4) / 3 - 0.5) < error
+    assert abs(decays.mean() / 0.3 - 0.5) < error
+    for depth in (2, 4, 8):
+        share = np.mean([point["depth"] == depth for point in drawn])
+        assert abs(share - 1 / 3) < 4 * np.sqrt(2 / 9 / len(drawn))
+    # keys are drawn apart: their correlation is about 1 / sqrt(4000)
+    assert abs(np.corrcoef(logs, decays)[0, 1]) < 4 / np.sqrt(len(drawn))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: log_uniform(0, 1), "low must be above 0 and below high, not 0 and 1"),
+        (lambda: uniform(2, 1), "low must be below high, not 2 and 1"),
+        (lambda: choice([]), "choice has no values"),
+        (lambda: sample(SPREADS, 0, seed=0), "a count of 1 or more, not 0"),
+        (lambda: sample({}, 3, seed=0), "give one key or more"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(make, message):
+    with pytest.raises(UserError, match=message):
         make()

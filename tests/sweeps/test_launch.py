@@ -92,6 +92,15 @@ def test_the_folder_of_another_run_is_not_believed(start, directory):
         start(SWEEP[:2])
 
 
+def test_branches_wait_for_their_trunks(start, directory):
+    branch = {"train.steps": 5, "train.branch_step": 4, "model.fate": "complete"}
+    trunk = {"train.steps": 10, "train.keep_steps": [4]}
+    start(product(param("seed", [0, 1, 2]), [branch, trunk]))
+    planned = {run.name: run.overrides for run in read_sweep(directory).runs}
+    steps = [planned[name]["train.steps"] for name, *_ in invocations(directory)]
+    assert steps == [10] * 3 + [5] * 3
+
+
 def test_runs_of_one_program_share_a_worker_and_its_log(start, directory):
     start(param("seed", range(16)))
     by_pid = collections.Counter(pid for _, pid, _ in invocations(directory))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.runs.sweep import read_sweep
-from lm_lab.sweeps.algebra import chain, param
+from lm_lab.sweeps.algebra import chain, param, product, together
 from lm_lab.sweeps.store import adopt, check, is_written, plan, write
 from lm_lab.types import UserError
 from tests.sweeps.fakes import BASE, resolve, study_of
@@ -51,6 +51,31 @@ def test_a_plan_keeps_order_and_collapses_equal_runs():
     assert len(study.sweep) == 5
     assert [run.config["seed"] for run in planned] == [2, 1, 0]
     assert planned[2].overrides == {}
+
+
+TRUNK = {"train.steps": 20, "train.keep_steps": [4, 8]}
+BRANCHES = together(param("train.steps", [5, 10]), param("train.branch_step", [4, 8]))
+
+
+def test_each_branch_leaves_the_run_with_its_own_settings():
+    _, planned = planned_of(product(param("seed", [0, 1]), chain([TRUNK], BRANCHES)))
+    trunks = {
+        run.config["seed"]: run.name for run in planned if "train.keep_steps" in run.overrides
+    }
+    found = [run.config["train"].get("branch_from") for run in planned]
+    assert found == [None, trunks[0], trunks[0], None, trunks[1], trunks[1]]
+    whole = planned_of(product(param("seed", [0, 1]), param("train.steps", [20, 5, 10])))[1]
+    assert [run.name for run in planned[1:3]] == [run.name for run in whole[1:3]]  # the same runs
+
+
+@pytest.mark.parametrize(
+    "trunk, there", [([], "no run"), ([TRUNK, TRUNK | {"train.steps": 30}], "2 runs")]
+)
+def test_a_branch_without_one_trunk_is_refused(trunk, there):
+    with pytest.raises(
+        UserError, match=rf"train.branch_step=4\): {there} of the study with the sa"
+    ):
+        planned_of(chain(trunk, BRANCHES))
 
 
 def test_a_plan_resolves_every_point_and_names_the_bad_one():

@@ -181,7 +181,7 @@ def test_the_clock_is_that_of_training_with_compiling_apart():
 def test_one_seed_gives_no_interval():
     results = analyse([row for row in rows() if row["seed"] == 0], SETTINGS)
     assert results.noise is None
-    assert {cell.bits_per_byte.low for cell in results.cells} == {None}
+    assert {cell.metric.low for cell in results.cells} == {None}
     assert (
         "decoder is ahead; without a second seed nobody knows how surely" in text.answer(results)[0]
     )
@@ -300,15 +300,12 @@ def test_the_luck_of_the_best_is_taken_off():
             Candidate(
                 1000 * math.exp(size[i]),
                 rate[j],
-                {
-                    s: dict.fromkeys(("selection", "bits_per_byte"), math.exp(logs[i, j, s]))
-                    for s in (0, 1)
-                },
+                {s: dict.fromkeys(("selection", "height"), logs[i, j, s]) for s in (0, 1)},
             )
             for i, j in itertools.product(range(3), range(3))
         ]
         found.append(outcome(tried, 0.01, 100))
-    corrected = np.array([each.log_bits for each in found])
+    corrected = np.array([each.height for each in found])
     naive = corrected - [each.flattery for each in found]
     # the mean of 200 values of about one standard error each is known within error / 14
     assert naive.mean() < -3 * error / 14
@@ -361,7 +358,7 @@ def test_a_multiplier_holds_the_form_of_the_law():
 
 def cell_of(arm, budget, bits):
     """A contender at a budget, with the variance of a mean of two seeds."""
-    made, bits_per_byte = analysed().at(BUDGETS[0])[0], Estimate(bits)
+    made, metric = analysed().at(BUDGETS[0])[0], Estimate(bits)
     return dataclasses.replace(
-        made, arm=arm, budget=budget, flops=budget, variance=0.5, bits_per_byte=bits_per_byte
+        made, arm=arm, budget=budget, flops=budget, variance=0.5, metric=metric
     )

@@ -1,5 +1,6 @@
 """The report of a comparison: which architecture makes the best use of compute and time.
 
+By bits per byte, or by any other metric of results.csv, in the direction that is good (scale.py).
 Each contender has the size that is best for it, by its own valley. Settings are chosen on other
 text than is reported (train.selection_batches), and the expected luck of choosing the best is
 subtracted. Pairs are compared with simultaneous intervals; intervals of compute shares include seed
@@ -11,6 +12,7 @@ from lm_lab.report.analyses.comparison import drawing, tables, text
 from lm_lab.report.analyses.comparison.arms import check
 from lm_lab.report.analyses.comparison.records import Results, Settings
 from lm_lab.report.analyses.comparison.results import analyse
+from lm_lab.report.analyses.comparison.scale import BITS
 from lm_lab.report.contract import Analysis
 from lm_lab.report.page import Block, Figure, Report, Section
 from lm_lab.report.stored import Sweep
@@ -60,51 +62,59 @@ def _ladders(results: Results, sweep: Sweep) -> list[Block]:
 
 
 def _costs(results: Results) -> Figure:
+    scale = results.settings.scale
     return Figure(
         "costs",
-        "What bits per byte cost",
-        "Held-out bits per byte against training FLOPs (counted), against the seconds of training, "
-        "and against all parameters. A mark is a contender at the size and peak rate that are best "
+        f"What {scale.noun} cost{'' if scale.noun == BITS else 's'}",
+        f"{scale.heading} against training FLOPs (counted), against the seconds of training, and "
+        "against all parameters. A mark is a contender at the size and peak rate that are best "
         "for it; bars: the interval of each alone (the table of pairs says which are told apart).",
-        "Loss against compute, time and parameters, a line a contender.",
+        f"{scale.quantity.capitalize()} against compute, time and parameters, a line a contender.",
         lambda: drawing.costs(results),
     )
 
 
 def _multipliers(results: Results) -> Figure:
-    reference = results.settings.reference
+    reference, scale = results.settings.reference, results.settings.scale
+    held = f"seed noise. Only where {reference} has reached as much."
+    if scale.is_ratio:
+        held = (
+            f"seed noise and every law of {reference} that its cells allow; an arrow: one of these "
+            f"never gets there. Open: beyond the losses that {reference} reached."
+        )
     return Figure(
         "multipliers",
         "Compute multipliers",
-        f"Compute with which {reference} reaches a contender's loss, as a share of the "
-        "contender's: above 1 the contender makes more of it. Bars: seed noise and every law of "
-        f"{reference} that its cells allow; an arrow: one of these never gets there. Open: beyond "
-        f"the losses that {reference} reached.",
+        f"Compute with which {reference} reaches a contender's {scale.quantity}, as a share of the "
+        f"contender's: above 1 the contender makes more of it. Bars: {held}",
         "Compute multiplier against budget, a line a contender.",
         lambda: drawing.multipliers(results),
     )
 
 
 def _valleys(results: Results) -> Figure:
+    scale = results.settings.scale
     return Figure(
         "valleys",
         "A size of its own for each",
-        "Held-out bits per byte against parameters N (of matrix products, head included), at the "
-        "best peak rate of every size, means over seeds. Curves: parabolas through the sizes near "
-        "the lowest; dotted: no vertex among the sizes tried.",
-        "Loss against model size for each contender, a panel a budget.",
+        f"{scale.heading} against parameters N (of matrix products, head included), at the best "
+        "peak rate of every size, means over seeds. Curves: parabolas through the sizes near the "
+        f"{scale.best}; dotted: no vertex among the sizes tried.",
+        f"{scale.quantity.capitalize()} against model size for each contender, a panel a budget.",
         lambda: drawing.valleys(results),
     )
 
 
 def _rates(results: Results, sweep: Sweep) -> Figure:
+    scale = results.settings.scale
+    cut = " (cut off above 30 %)" if scale.is_ratio else ""
     return Figure(
         "rates",
         "Peak-rate sensitivity",
-        "Bits per byte above the contender's best (cut off above 30 %), against the peak rate, at "
-        "its best size; mean over seeds. A best rate at either end of its line is not known to be "
+        f"{scale.capital} {scale.worse} the contender's best{cut}, against the peak rate, at its "
+        "best size; mean over seeds. A best rate at either end of its line is not known to be "
         "the best.",
-        "Excess loss against peak rate, a line a contender, a panel a budget.",
+        f"Excess {scale.quantity} against peak rate, a line a contender, a panel a budget.",
         lambda: drawing.rates(results, sweep.measured),
     )
 

@@ -1,9 +1,10 @@
-"""The settings at which a contender was tried at a budget, and the loss that choosing the best of
-them gives.
+"""The settings at which a contender was tried at a budget, and the metric that choosing the best
+of them gives.
 
-The lowest of several noisy losses is too low. Two things correct it. Where runs were evaluated on
+The metric is in heights (scale.py): the lower the better. The lowest of several noisy heights is
+too low. Two things correct it. Where runs were evaluated on
 two texts, one is for choosing and the other is reported. Both texts share the luck of the seeds; by
-how much that is expected to lower the chosen loss is simulated, and subtracted.
+how much that is expected to lower the chosen height is simulated, and subtracted.
 """
 
 import math
@@ -17,20 +18,20 @@ from lm_lab.report.stored import Row
 
 Array = np.ndarray
 
-WINDOW = 4.0  # a valley is fitted within this factor of the size with the lowest loss
+WINDOW = 4.0  # a valley is fitted within this factor of the size with the lowest height
 
 
 class Candidate(NamedTuple):
-    """Runs that differ in their seed alone; a diverged one has infinite losses."""
+    """Runs that differ in their seed alone; a diverged one has infinite heights."""
 
     params: float
     rate: float
     runs: dict[float, Row]  # by seed
 
     @property
-    def log_selection(self) -> float:
-        """The mean log loss on the text for choosing."""
-        return float(np.mean(np.log([run["selection"] for run in self.runs.values()])))
+    def selection(self) -> float:
+        """The mean height on the text for choosing."""
+        return float(np.mean([run["selection"] for run in self.runs.values()]))
 
     @property
     def diverged(self) -> bool:
@@ -38,17 +39,17 @@ class Candidate(NamedTuple):
         return not all(math.isfinite(run["selection"]) for run in self.runs.values())
 
     @property
-    def log_bits(self) -> Array:
-        """The log losses that are reported, one for each seed."""
-        return np.log([run["bits_per_byte"] for run in self.runs.values()])
+    def heights(self) -> Array:
+        """The heights that are reported, one for each seed."""
+        return np.array([run["height"] for run in self.runs.values()])
 
 
 class Outcome(NamedTuple):
-    """The log loss of a contender at its best settings, corrected for the luck of choosing; its
+    """The height of a contender at its best settings, corrected for the luck of choosing; its
     variance in units of that of one run, and the correction (0 without noise).
     """
 
-    log_bits: float
+    height: float
     variance: float
     flattery: float
 
@@ -75,29 +76,29 @@ def sizes(tried: Sequence[Candidate]) -> list[Candidate]:
     best: dict[float, Candidate] = {}
     for one in usable(tried):
         known = best.get(one.params)
-        if known is None or one.log_selection < known.log_selection:
+        if known is None or one.selection < known.selection:
             best[one.params] = one
     return list(best.values())
 
 
 def outcome(tried: Sequence[Candidate], deviation: float | None, draws: int) -> Outcome:
-    """The outcome of choosing among the candidates; `deviation` is the standard deviation of log
-    loss over seeds (None: unknown).
+    """The outcome of choosing among the candidates; `deviation` is the standard deviation of
+    heights over seeds (None: unknown).
     """
     best = sizes(tried)
     weights = choice(best)
-    value = float(weights @ [one.log_bits.mean() for one in best])
+    value = float(weights @ [one.heights.mean() for one in best])
     variance = float(weights**2 @ [1 / len(one.runs) for one in best])
     flattery = 0.0 if deviation is None else _flattery(usable(tried), deviation, draws)
     return Outcome(value + flattery, variance, flattery)
 
 
 def choice(best: Sequence[Candidate]) -> Array:
-    """The weights of the sizes' losses whose sum is the chosen loss: those of a parabola at its
+    """The weights of the sizes' heights whose sum is the chosen one: those of a parabola at its
     vertex, or 1 for the best size.
     """
     x = np.log([one.params for one in best])
-    heights = np.array([one.log_selection for one in best])
+    heights = np.array([one.selection for one in best])
     at = vertex(x, heights)
     if at is None:
         return (np.arange(len(best)) == np.argmin(heights)).astype(np.float64)
@@ -108,16 +109,16 @@ def choice(best: Sequence[Candidate]) -> Array:
 
 
 def _flattery(tried: Sequence[Candidate], deviation: float, draws: int) -> float:
-    """How much lower the chosen loss is with noise than without, as the mean over simulated seeds;
-    the measured losses stand for those without noise.
+    """How much lower the chosen height is with noise than without, as the mean over simulated
+    seeds; the measured heights stand for those without noise.
     """
     x, place = np.unique(np.log([one.params for one in tried]), return_inverse=True)
-    losses = np.array([one.log_bits.mean() for one in tried])
+    measured = np.array([one.heights.mean() for one in tried])
     errors = deviation / np.sqrt([len(one.runs) for one in tried])
     noise = errors * np.random.default_rng(0).normal(size=(draws, len(tried)))
     by_size = [
         np.stack([values[:, place == size].min(1) for size in range(len(x))], 1)
-        for values in (losses[None], losses + noise)
+        for values in (measured[None], measured + noise)
     ]
     near = window(x, by_size[0][0])
     exact, noisy = (_lowest(x, heights, near) for heights in by_size)
@@ -161,5 +162,5 @@ def vertices(x: Array, heights: Array) -> Array:
 
 
 def window(x: Array, heights: Array) -> Array:
-    """Which of the sizes are near that with the lowest loss."""
+    """Which of the sizes are near that with the lowest height."""
     return np.abs(x - x[np.argmin(heights)]) <= math.log(WINDOW) + 1e-9

@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Standard deviation of log bits per byte over seeds, and its degrees of freedom."""
+    """Standard deviation of heights (scale.py) over seeds, and its degrees of freedom."""
 
     deviation: float
     degrees: int
@@ -57,15 +57,15 @@ def scatter(found: Sequence[Place]) -> Scatter | None:
     Other settings are left out, as a rate near divergence scatters more than those that are
     compared.
     """
-    logs = [one.log_bits for place in found for one in place.best]
-    degrees = sum(len(own) - 1 for own in logs)
-    squares = sum(float(((own - own.mean()) ** 2).sum()) for own in logs)
+    heights = [one.heights for place in found for one in place.best]
+    degrees = sum(len(own) - 1 for own in heights)
+    squares = sum(float(((own - own.mean()) ** 2).sum()) for own in heights)
     return Scatter(math.sqrt(squares / degrees), degrees) if degrees else None
 
 
 def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
     """A contender at a budget, at its best settings."""
-    best = min(place.best, key=lambda one: one.log_selection)
+    best, scale = min(place.best, key=lambda one: one.selection), settings.scale
     found = outcome(place.tried, noise and noise.deviation, settings.draws)
     rows = list(best.runs.values())
     rates = sorted({one.rate for one in place.tried if one.params == best.params})
@@ -86,12 +86,12 @@ def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
         sizes=len(every_size),
         seeds=len(rows),
         compile_seconds=float(np.mean(compiling)) if len(compiling) == len(rows) else None,
-        bits_per_byte=_estimate(found, noise, settings.level),
+        metric=_estimate(found, noise, settings),
         variance=found.variance,
         flattery=found.flattery,
         runs=_names(best),
         tried=tuple(
-            Size(one.params, one.rate, math.exp(one.log_bits.mean()), _names(one))
+            Size(one.params, one.rate, scale.value(float(one.heights.mean())), _names(one))
             for one in place.best
         ),
         valley=_valley(place.best, noise, settings),
@@ -100,8 +100,8 @@ def cell(place: Place, noise: Scatter | None, settings: Settings) -> Cell:
 
 
 def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, tuple[float, tuple[str, ...]]]:
-    """(mean bits per byte over seeds, names of these runs) by peak rate, at the cell's size and
-    budget, in order of rates.
+    """(mean height over seeds, names of these runs) by peak rate, at the cell's size and budget, in
+    order of rates.
 
     Of other swept settings the best are taken; a rate that diverged is left out.
     """
@@ -110,24 +110,20 @@ def rates_at(cell: Cell, runs: Sequence[Row]) -> dict[float, tuple[float, tuple[
     for one in candidates(own):
         if not one.diverged:
             found.setdefault(one.rate, []).append(one)
-    best = {rate: min(same, key=lambda one: one.log_bits.mean()) for rate, same in found.items()}
-    return {
-        rate: (math.exp(best[rate].log_bits.mean()), _names(best[rate])) for rate in sorted(best)
-    }
+    best = {rate: min(same, key=lambda one: one.heights.mean()) for rate, same in found.items()}
+    return {rate: (float(best[rate].heights.mean()), _names(best[rate])) for rate in sorted(best)}
 
 
 def _names(one: Candidate) -> tuple[str, ...]:
     return tuple(str(row["name"]) for row in one.runs.values())
 
 
-def _estimate(found: Outcome, noise: Scatter | None, level: float) -> Estimate:
-    """Bits per byte with the interval of seed noise, by Student's t."""
-    value = math.exp(found.log_bits)
+def _estimate(found: Outcome, noise: Scatter | None, settings: Settings) -> Estimate:
+    """The metric with the interval of seed noise, by Student's t."""
     if noise is None:
-        return Estimate(value)
-    half = float(stats.t.ppf((1 + level) / 2, noise.degrees)) * noise.deviation
-    half *= math.sqrt(found.variance)
-    return Estimate(value, value * math.exp(-half), value * math.exp(half))
+        return settings.scale.estimate(found.height, None)
+    half = float(stats.t.ppf((1 + settings.level) / 2, noise.degrees)) * noise.deviation
+    return settings.scale.estimate(found.height, half * math.sqrt(found.variance))
 
 
 def _valley(
@@ -137,7 +133,7 @@ def _valley(
     where nearly all simulations have a vertex.
     """
     x = np.log([one.params for one in best])
-    heights = np.array([one.log_bits.mean() for one in best])
+    heights = np.array([one.heights.mean() for one in best])
     at = vertex(x, heights)
     if at is None or noise is None:
         return None if at is None else Estimate(math.exp(at))

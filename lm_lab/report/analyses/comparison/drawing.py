@@ -1,5 +1,6 @@
 """The figures of a comparison; each contender has one colour and one mark in all of them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,14 +13,16 @@ from lm_lab.report.analyses.comparison.arms import ended
 from lm_lab.report.analyses.comparison.candidates import vertex, window
 from lm_lab.report.analyses.comparison.cells import rates_at
 from lm_lab.report.analyses.comparison.records import Cell, Multiplier, Results
+from lm_lab.report.analyses.comparison.scale import Scale
 from lm_lab.report.analyses.comparison.text import share
 from lm_lab.report.curves import Curves, binned
 from lm_lab.report.stored import Row
 
 
 def costs(results: Results) -> Figure:
-    """Three panels: bits per byte against compute, against seconds, and against parameters."""
+    """Three panels: the metric against compute, against seconds, and against parameters."""
     figure, panels = style.panels(style.PAGE_INCHES, 3.0, 3)
+    scale = results.settings.scale
     looks = style.of_series(list(results.settings.arms))
     quantities: list[tuple[str, Callable[[Cell], float]]] = [
         ("training FLOPs", lambda cell: cell.flops),
@@ -33,6 +36,7 @@ def costs(results: Results) -> Figure:
                 sorted((c for c in results.cells if c.arm == arm), key=lambda c: c.budget),
                 quantity,
                 look,
+                scale.noun,
             )
         values = [quantity(cell) for cell in results.cells]
         if place:
@@ -40,28 +44,32 @@ def costs(results: Results) -> Figure:
             axes.tick_params(labelleft=False)
         else:
             style.flops_axis(axes.xaxis, values, results.budgets, 0.1)
-        style.log_axis(axes.yaxis, *style.spread(_heights(results.cells), 0.06), most=8)
+        _metric_axis(axes, _ends(results.cells), 0.06, scale)
         axes.set_xlabel(label)
-    panels[0].set_ylabel("held-out bits per byte")
+    panels[0].set_ylabel(style.literal(scale.title))
     handles, labels = panels[0].get_legend_handles_labels()
     _legend(figure, handles, labels)
     return figure
 
 
 def _line(
-    axes: Axes, cells: Sequence[Cell], quantity: Callable[[Cell], float], look: Mapping[str, str]
+    axes: Axes,
+    cells: Sequence[Cell],
+    quantity: Callable[[Cell], float],
+    look: Mapping[str, str],
+    noun: str,
 ) -> None:
     if not cells:
         return
-    x, y = [quantity(cell) for cell in cells], [cell.bits_per_byte.value for cell in cells]
+    x, y = [quantity(cell) for cell in cells], [cell.metric.value for cell in cells]
     axes.plot(x, y, color=look["color"], linewidth=1.1)
     axes.plot([], [], look["marker"] + "-", color=look["color"], markersize=4, label=cells[0].arm)
     marks.estimates(
         axes,
         x,
-        [cell.bits_per_byte for cell in cells],
+        [cell.metric for cell in cells],
         cells[0].arm,
-        words=[_words(cell) for cell in cells],
+        words=[_words(cell, noun) for cell in cells],
         runs=[cell.runs for cell in cells],
         cap=2,
         color=look["color"],
@@ -70,31 +78,42 @@ def _line(
     )
 
 
-def _words(cell: Cell) -> str:
+def _words(cell: Cell, noun: str) -> str:
     return (
         f"{cell.arm} at {formatting.power(cell.budget)} FLOPs: "
-        f"{formatting.estimate(cell.bits_per_byte)} bits per byte, best size tried "
+        f"{formatting.estimate(cell.metric)} {noun}, best size tried "
         f"{formatting.short(cell.params)}, peak rate {formatting.plain(cell.rate, 2)}"
     )
 
 
-def _heights(cells: Sequence[Cell]) -> list[float]:
-    bounds = [(c.bits_per_byte.low, c.bits_per_byte.value, c.bits_per_byte.high) for c in cells]
+def _ends(cells: Sequence[Cell]) -> list[float]:
+    """All values of the cells, and the ends of their intervals."""
+    bounds = [(cell.metric.low, cell.metric.value, cell.metric.high) for cell in cells]
     return [bound for three in bounds for bound in three if bound is not None]
+
+
+def _metric_axis(axes: Axes, values: Sequence[float], margin: float, scale: Scale) -> None:
+    """The vertical axis of the metric: on a log scale where differences are ratios."""
+    if scale.is_ratio:
+        style.log_axis(axes.yaxis, *style.spread(values, margin), most=8)
+        return
+    low, high = min(values), max(values)
+    room = margin * (high - low or 1.0)
+    axes.set_ylim(low - room, high + room)
 
 
 def rates(results: Results, rows: Sequence[Row]) -> Figure:
     """The cost of a wrong peak rate for each contender at its best size, a panel a budget."""
-    budgets = results.budgets
+    budgets, scale = results.budgets, results.settings.scale
     figure, panels = style.panels(style.PAGE_INCHES, 2.7, len(budgets))
     looks = style.of_series(list(results.settings.arms))
-    top = 0.5
+    top = 0.5 if scale.is_ratio else 0.0
     for axes, compute in zip(panels, budgets):
         tried: list[float] = []
         for cell in results.at(compute):
             line = rates_at(cell, ended(results.settings, cell.arm, rows))
-            losses = [loss for loss, _ in line.values()]
-            excess = [100 * (loss / min(losses) - 1) for loss in losses]
+            heights = [height for height, _ in line.values()]
+            excess = [_excess(height - min(heights), scale) for height in heights]
             look = looks[cell.arm]
             axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
             marks.points(
@@ -104,8 +123,8 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
                 cell.arm,
                 words=[
                     f"{cell.arm}, peak rate {formatting.plain(rate, 2)}: "
-                    f"{formatting.plain(loss, 4)} bits per byte"
-                    for rate, loss in zip(line, losses)
+                    f"{formatting.plain(scale.value(height), 4)} {scale.noun}"
+                    for rate, height in zip(line, heights)
                 ],
                 runs=[names for _, names in line.values()],
                 color=look["color"],
@@ -119,11 +138,18 @@ def rates(results: Results, rows: Sequence[Row]) -> Figure:
         axes.set_title(f"{style.math_power(compute)} FLOPs")
         axes.set_xlabel("peak rate")
         axes.tick_params(labelleft=axes is panels[0])
+    top = min(top, 30) if scale.is_ratio else top or 1.0
     for axes in panels:  # one scale, so that heights can be compared
-        axes.set_ylim(-0.05 * min(top, 30), min(top, 30) * 1.1)
-    panels[0].set_ylabel("bits per byte above the best (%)")
+        axes.set_ylim(-0.05 * top, top * 1.1)
+    unit = " (%)" if scale.is_ratio else ""
+    panels[0].set_ylabel(style.literal(f"{scale.noun} {scale.worse} the best{unit}"))
     _legend(figure, *_shown(panels, list(looks)))
     return figure
+
+
+def _excess(height: float, scale: Scale) -> float:
+    """A difference of heights as it is drawn: in percent of a likelihood, else as it is."""
+    return 100 * math.expm1(height) if scale.is_ratio else height
 
 
 def valleys(results: Results) -> Figure:
@@ -133,20 +159,21 @@ def valleys(results: Results) -> Figure:
     budgets = results.budgets
     figure, panels = style.panels(style.PAGE_INCHES, 2.9, len(budgets))
     looks = style.of_series(list(results.settings.arms))
-    heights = [size.bits_per_byte for cell in results.cells for size in cell.tried]
+    scale = results.settings.scale
+    every = [size.metric for cell in results.cells for size in cell.tried]
     for axes, compute in zip(panels, budgets):
         for cell in results.at(compute):
             look = looks[cell.arm]
             sizes = [size.params for size in cell.tried]
-            losses = [size.bits_per_byte for size in cell.tried]
+            values = [size.metric for size in cell.tried]
             marks.points(
                 axes,
                 sizes,
-                losses,
+                values,
                 cell.arm,
                 words=[
                     f"{cell.arm}, N {formatting.short(size.params)}, peak rate "
-                    f"{formatting.plain(size.rate, 2)}: {formatting.plain(size.bits_per_byte, 4)}"
+                    f"{formatting.plain(size.rate, 2)}: {formatting.plain(size.metric, 4)}"
                     for size in cell.tried
                 ],
                 runs=[size.runs for size in cell.tried],
@@ -154,21 +181,21 @@ def valleys(results: Results) -> Figure:
                 color=look["color"],
                 markersize=3.5,
             )
-            curve = parabola(np.log(sizes), np.log(losses))
+            curve = parabola(np.log(sizes), scale.heights(np.array(values)))
             if curve is not None:
                 name = f"{cell.arm}, parabola"
-                x, y = np.exp(curve)
+                x, y = np.exp(curve[0]), scale.values(curve[1])
                 marks.curve(axes, x, y, name, color=look["color"], linewidth=1.0)
             else:
-                axes.plot(sizes, losses, ":", color=look["color"], linewidth=0.8)
+                axes.plot(sizes, values, ":", color=look["color"], linewidth=0.8)
             axes.plot([], [], look["marker"] + "-", color=look["color"], label=cell.arm)
         tried = [size.params for cell in results.at(compute) for size in cell.tried]
         style.log_axis(axes.xaxis, *style.spread(tried, 0.08), most=4)
-        style.log_axis(axes.yaxis, *style.spread(heights, 0.04), most=8)
+        _metric_axis(axes, every, 0.04, scale)
         axes.set_title(f"{style.math_power(compute)} FLOPs")
         axes.set_xlabel("parameters N")
         axes.tick_params(labelleft=axes is panels[0])
-    panels[0].set_ylabel("held-out bits per byte")
+    panels[0].set_ylabel(style.literal(scale.title))
     _legend(figure, *_shown(panels, list(looks)))
     return figure
 

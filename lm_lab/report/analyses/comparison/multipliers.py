@@ -1,8 +1,10 @@
-"""How much compute the reference needs for the loss of another contender.
+"""How much compute the reference needs for the metric of another contender.
 
-It is read off the line through the reference's cells, on log axes, and straight beyond its ends.
-The interval includes seed noise and other forms of the law: every E + k C^-g that the reference's
-cells do not reject, with E between 0 and its lowest loss.
+It is read off the line through the reference's cells, of heights (scale.py) against log compute.
+For a likelihood the line is straight beyond its ends, and the interval includes seed noise and
+other forms of the law: every E + k C^-g that the reference's cells do not reject, with E between 0
+and its lowest loss. Other metrics follow no such law: nothing is read beyond the reference's cells,
+and the interval is of seed noise.
 """
 
 import math
@@ -22,10 +24,10 @@ OFFSETS = np.linspace(0.0, 0.98, 50)  # values of E to try, as shares of the ref
 
 
 class Line(NamedTuple):
-    """The reference's cells: log FLOPs and log loss [n], and the s.d. of the latter's noise."""
+    """The reference's cells: log FLOPs and heights [n], and the s.d. of the latter's noise."""
 
     log_flops: Array
-    log_loss: Array
+    heights: Array
     error: Array
 
 
@@ -36,25 +38,29 @@ def multipliers(
     own = sorted((c for c in cells if c.arm == settings.reference), key=lambda c: c.flops)
     if len(own) < 2:
         return ()
-    deviation = 0.0 if scatter is None else scatter.deviation
+    deviation, scale = 0.0 if scatter is None else scatter.deviation, settings.scale
     line = Line(
         np.log([cell.flops for cell in own]),
-        np.log([cell.bits_per_byte.value for cell in own]),
+        scale.heights(np.array([cell.metric.value for cell in own])),
         deviation * np.sqrt([cell.variance for cell in own]),
     )
-    laws = [] if scatter is None else _allowed(line, scatter.degrees, settings.level)
+    laws = []
+    if scatter is not None and scale.is_ratio:
+        laws = _allowed(line, scatter.degrees, settings.level)
     made = []
     for cell in cells:
-        height, reach = math.log(cell.bits_per_byte.value), math.log(cell.flops)
-        value = _on_line(line.log_flops, line.log_loss[None], np.array([height]))[0] - reach
+        height, reach = scale.height(cell.metric.value), math.log(cell.flops)
+        value = _on_line(line.log_flops, line.heights[None], np.array([height]))[0] - reach
+        extrapolated = not line.heights.min() <= height <= line.heights.max()
         if cell.arm == settings.reference or not abs(value) < math.log(FARTHEST):
+            continue
+        if extrapolated and not scale.is_ratio:
             continue
         interval = (None, None)
         if scatter is not None:
             error = deviation * math.sqrt(cell.variance)
             interval = _interval(line, laws, height, error, settings)
             interval = _bounded(value, interval, reach)
-        extrapolated = not line.log_loss.min() <= height <= line.log_loss.max()
         share = Estimate(math.exp(value), *interval)
         made.append(Multiplier(cell.arm, cell.budget, share, extrapolated))
     return tuple(made)
@@ -65,7 +71,7 @@ def _interval(
 ) -> tuple[float, float]:
     """The lowest and the highest log FLOPs for the height, over seed noise under every form."""
     random = np.random.default_rng(0)
-    moved = line.log_loss + line.error * random.normal(size=(settings.draws, len(line.error)))
+    moved = line.heights + line.error * random.normal(size=(settings.draws, len(line.error)))
     heights = height + error * random.normal(size=settings.draws)
     ways = [_on_line(line.log_flops, moved, heights)]
     ways += [_on_law(line, moved, heights, offset) for offset in laws]
@@ -110,7 +116,7 @@ def _on_law(line: Line, moved: Array, heights: Array, offset: float) -> Array:
 
 def _straight(line: Line, y: Array, offset: float) -> tuple[Array, Array, float]:
     """Weighted least squares of y [R n] in log FLOPs: slopes [R], and levels [R] at the centre."""
-    weights = (1 - offset * np.exp(-line.log_loss)) ** 2 / np.maximum(line.error, 1e-12) ** 2
+    weights = (1 - offset * np.exp(-line.heights)) ** 2 / np.maximum(line.error, 1e-12) ** 2
     weights = weights / weights.sum()
     centre = float(weights @ line.log_flops)
     x = line.log_flops - centre
@@ -119,13 +125,13 @@ def _straight(line: Line, y: Array, offset: float) -> tuple[Array, Array, float]
 
 def _allowed(line: Line, degrees: int, level: float) -> list[float]:
     """The offsets E of laws that fit the reference's cells nearly as well as the best of them."""
-    losses = np.exp(line.log_loss)
+    losses = np.exp(line.heights)
     offsets = OFFSETS * losses.min()
     misfits = []
     for offset in offsets:
         y = np.log(losses - offset)
         slope, height, centre = _straight(line, y[None], offset)
         fitted = offset + np.exp(height[0] + slope[0] * (line.log_flops - centre))
-        misfits.append(float((((np.log(fitted) - line.log_loss) / line.error) ** 2).sum()))
+        misfits.append(float((((np.log(fitted) - line.heights) / line.error) ** 2).sum()))
     least = float(stats.t.ppf((1 + level) / 2, degrees)) ** 2
     return [offset for offset, misfit in zip(offsets, misfits) if misfit <= min(misfits) + least]

@@ -10,7 +10,15 @@ import numpy as np
 from scipy import stats
 
 from lm_lab.report.analyses.comparison.cells import Scatter
-from lm_lab.report.analyses.comparison.records import Cell, Decision, Noise, Pair, Settings
+from lm_lab.report.analyses.comparison.records import (
+    Cell,
+    Decision,
+    Noise,
+    Pair,
+    Settings,
+    ranked,
+)
+from lm_lab.report.analyses.comparison.scale import Scale
 from lm_lab.scaling.records import Estimate
 
 Array = np.ndarray
@@ -28,10 +36,11 @@ def compare(
     pairs = [
         (one, other)
         for budget in sorted({cell.budget for cell in cells})
-        for one, other in itertools.combinations(_ranked(cells, budget), 2)
+        for one, other in itertools.combinations(ranked(cells, budget, settings), 2)
     ]
+    scale = settings.scale
     if scatter is None:
-        return tuple(_pair(one, other, None) for one, other in pairs), None
+        return tuple(_pair(one, other, None, scale) for one, other in pairs), None
     critical = _critical(cells, pairs, scatter.degrees, settings.level)
     errors = [_error(one, other) * scatter.deviation for one, other in pairs]
     tail = (1 - settings.level) / 2
@@ -40,7 +49,9 @@ def compare(
     noise = Noise(
         Estimate(scatter.deviation, *bounds), scatter.degrees, critical, critical * min(errors)
     )
-    made = [_pair(one, other, critical * error) for (one, other), error in zip(pairs, errors)]
+    made = [
+        _pair(one, other, critical * error, scale) for (one, other), error in zip(pairs, errors)
+    ]
     return tuple(made), noise
 
 
@@ -49,7 +60,11 @@ def decisions(
 ) -> tuple[Decision, ...]:
     """How each smaller budget orders those contenders that are at the largest budget, too."""
     budgets = sorted({cell.budget for cell in cells})
-    random = np.random.default_rng(0)
+    random, scale = np.random.default_rng(0), settings.scale
+
+    def height(cell: Cell) -> float:
+        return scale.height(cell.metric.value)
+
     made = []
     for budget in budgets[:-1]:
         here = {cell.arm: cell for cell in cells if cell.budget == budget}
@@ -57,11 +72,13 @@ def decisions(
         arms = [arm for arm in here if arm in there]
         if len(arms) < 2:
             continue
-        shares = _agreeing(_values(arms, here, None), _values(arms, there, None))
+        heights = [np.array([[height(of[arm]) for arm in arms]]) for of in (here, there)]
+        shares = _agreeing(*heights)
         interval = (None, None)
         if scatter is not None:
             draws = random.normal(size=(2, settings.draws, len(arms))) * scatter.deviation
-            moved = _agreeing(_values(arms, here, draws[0]), _values(arms, there, draws[1]))
+            errors = [np.sqrt([of[arm].variance for arm in arms]) for of in (here, there)]
+            moved = _agreeing(*(y + draw * e for y, draw, e in zip(heights, draws, errors)))
             tail = 50 * (1 - settings.level)
             low, high = np.percentile(moved, [tail, 100 - tail])
             interval = (min(float(low), shares[0]), max(float(high), shares[0]))
@@ -71,9 +88,7 @@ def decisions(
             if pair.budget == budgets[-1] and pair.told and pair.other in here and pair.one in here
         ]
         agreeing = [
-            pair
-            for pair in told_apart
-            if here[pair.one].bits_per_byte.value < here[pair.other].bits_per_byte.value
+            pair for pair in told_apart if height(here[pair.one]) < height(here[pair.other])
         ]
         made.append(
             Decision(
@@ -88,14 +103,8 @@ def decisions(
     return tuple(made)
 
 
-def _ranked(cells: Sequence[Cell], budget: float) -> list[Cell]:
-    return sorted(
-        (cell for cell in cells if cell.budget == budget), key=lambda cell: cell.bits_per_byte.value
-    )
-
-
-def _pair(one: Cell, other: Cell, half: float | None) -> Pair:
-    value = math.log(other.bits_per_byte.value / one.bits_per_byte.value)
+def _pair(one: Cell, other: Cell, half: float | None, scale: Scale) -> Pair:
+    value = scale.height(other.metric.value) - scale.height(one.metric.value)
     bounds = (None, None) if half is None else (value - half, value + half)
     told = None if half is None else abs(value) > half
     return Pair(one.budget, one.arm, other.arm, Estimate(value, *bounds), told)
@@ -122,14 +131,8 @@ def _critical(
     return float(np.quantile(largest / scale, level))
 
 
-def _values(arms: Sequence[str], of: dict[str, Cell], draws: Array | None) -> Array:
-    """Log bits per byte [R arms], moved by `draws` of the noise of one run; R = 1 without."""
-    values = np.log([[of[arm].bits_per_byte.value for arm in arms]])
-    return values if draws is None else values + draws * np.sqrt([of[arm].variance for arm in arms])
-
-
 def _agreeing(here: Array, there: Array) -> Array:
-    """The share of pairs [R] that two sets of values [R arms] order alike."""
+    """The share of pairs [R] that two sets of heights [R arms] order alike."""
     first, second = np.triu_indices(here.shape[1], 1)
     signs = [np.sign(values[:, first] - values[:, second]) for values in (here, there)]
     return (signs[0] == signs[1]).mean(1)

@@ -1,8 +1,9 @@
 """The results of a comparison, as frozen records of plain values, and its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lm_lab.report.analyses.comparison.scale import Direction, Scale, scale_of
 from lm_lab.scaling.records import Estimate
 from lm_lab.schema import setting
 from lm_lab.types import UserError
@@ -17,9 +18,14 @@ class Settings:
 
     arms: dict = setting("contenders: name -> the overrides that all its runs share")
     reference: str = setting("the contender with whose compute the others' is compared")
-    metric: str = setting("the column of results.csv to compare, in bits per byte", "bits_per_byte")
+    metric: str = setting(
+        "the column of results.csv to compare, such as eval/heldout/accuracy", "bits_per_byte"
+    )
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
     draws: int = setting("simulations of seed noise for the intervals", 2000, low=100)
+    direction: Direction | None = setting(
+        "which values of the metric are better; None: as its name says", None
+    )
 
     def __post_init__(self) -> None:
         if len(self.arms) < 2 or not all(
@@ -37,7 +43,16 @@ class Settings:
     @property
     def selection_metric(self) -> str:
         """The column of the same quantity on the text that settings are chosen by."""
-        return self.metric.removesuffix("bits_per_byte") + "selection_bits_per_byte"
+        evaluation, slash, name = self.metric.rpartition("/")
+        if slash:
+            return f"{evaluation}_selection/{name}"
+        bits = "bits_per_byte" if name.endswith("bits_per_byte") else name
+        return f"{name.removesuffix(bits)}selection_{bits}"
+
+    @property
+    def scale(self) -> Scale:
+        """How the metric is compared. Raises UserError for a direction that is missing or wrong."""
+        return scale_of(self.metric, self.direction)
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Size:
 
     params: float  # of matrix products, head included
     rate: float
-    bits_per_byte: float
+    metric: float
     runs: tuple[str, ...]  # their names, a seed each
 
 
@@ -54,10 +69,10 @@ class Size:
 class Cell:
     """A contender at a budget, at its best peak rate and size.
 
-    `bits_per_byte` is at the vertex of a parabola of log loss in log N through the sizes
-    (`valley`), or, without a vertex, at the best size. It is corrected for `flattery`, in log bits
-    per byte: how much better the best of several is expected to look than it is. Other values are
-    means over seeds of the best size.
+    `metric` is at the vertex of a parabola of heights (scale.py) in log N through the sizes
+    (`valley`), or, without a vertex, at the best size. It is corrected for `flattery`, in heights:
+    how much better the best of several is expected to look than it is. Other values are means over
+    seeds of the best size.
     """
 
     arm: str
@@ -74,8 +89,8 @@ class Cell:
     flops: float
     seconds: float  # of training
     compile_seconds: float | None  # not part of `seconds`; None: `seconds` includes compiling
-    bits_per_byte: Estimate
-    variance: float  # of log bits_per_byte, in units of that of one run
+    metric: Estimate
+    variance: float  # of the metric's height, in units of that of one run
     flattery: float
     runs: tuple[str, ...]  # names of those of the size tried that is best
     tried: tuple[Size, ...]
@@ -84,23 +99,30 @@ class Cell:
     )  # N at the vertex; None: three sizes with a vertex among them are lacking
 
 
+def ranked(cells: Sequence[Cell], budget: float, settings: Settings) -> list[Cell]:
+    """The contenders at a budget, best first."""
+    scale, here = settings.scale, [cell for cell in cells if cell.budget == budget]
+    return sorted(here, key=lambda cell: scale.height(cell.metric.value))
+
+
 @dataclass(frozen=True)
 class Multiplier:
-    """The reference's compute for a contender's loss, as a share of the contender's compute.
+    """The reference's compute for a contender's metric, as a share of the contender's compute.
 
-    The interval holds seed noise and the form of the reference's law. `high` is None beside a `low`
-    if a form that the runs allow never reaches that loss.
+    The interval holds seed noise and, of a likelihood, the form of the reference's law. `high` is
+    None beside a `low` if a form that the runs allow never reaches that loss.
     """
 
     arm: str
     budget: float
     share: Estimate
-    extrapolated: bool  # outside the losses that the reference reached
+    extrapolated: bool  # outside the values that the reference reached
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two contenders at a budget: log(bits of `other` / bits of `one`), `one` being ahead.
+    """Two contenders at a budget: the height of `other` above that of `one`, which is ahead; of a
+    likelihood, the log of their ratio.
 
     The interval is simultaneous over all pairs of all budgets. `told`: the pair is told apart, 0
     being outside the interval (None: no interval).
@@ -131,10 +153,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Noise:
-    """The scatter of runs that differ in their seed alone, of log bits per byte.
+    """The scatter of runs that differ in their seed alone, in heights (scale.py).
 
-    `floor` is the smallest difference of two contenders, in log bits per byte, that is told apart
-    among all pairs of all budgets.
+    `floor` is the smallest difference of two contenders that is told apart among all pairs of all
+    budgets.
     """
 
     deviation: Estimate  # standard deviation of one run
@@ -158,9 +180,7 @@ class Results:
 
     def at(self, budget: float) -> list[Cell]:
         """The contenders at a budget, best first."""
-        return sorted(
-            (c for c in self.cells if c.budget == budget), key=lambda c: c.bits_per_byte.value
-        )
+        return ranked(self.cells, budget, self.settings)
 
     def pair(self, budget: float, one: str, other: str) -> Pair:
         """The comparison of two contenders at a budget."""

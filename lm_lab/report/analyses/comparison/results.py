@@ -14,8 +14,10 @@ from lm_lab.types import UserError
 def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     """Compares the contenders of a sweep.
 
-    Raises UserError if a contender has no complete run, or if no budget has two contenders.
+    Raises UserError for a metric that no complete run has or whose direction is missing, if a
+    contender has no complete run, or if no budget has two contenders.
     """
+    arms.check_metric(settings, rows)
     runs = {arm: arms.ended(settings, arm, rows) for arm in settings.arms}
     found = find_places(runs)
     absent = [arm for arm in settings.arms if arm not in {place.arm for place in found}]

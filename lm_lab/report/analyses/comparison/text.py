@@ -27,7 +27,7 @@ def _lead(results: Results, leader: str) -> str:
     ahead = {budget: results.at(budget)[0].arm for budget in results.budgets}
     if set(ahead.values()) == {leader}:
         words = (
-            f"{leader} has the lowest at every budget from "
+            f"{leader} has the {results.settings.scale.best} at every budget from "
             f"{formatting.power(results.budgets[0])} FLOPs on"
         )
         sure = [budget for budget in results.budgets if not _near(results, budget)]
@@ -42,7 +42,8 @@ def _lead(results: Results, leader: str) -> str:
             unsure = found is not None and results.noise is not None
             doubt = f", which seed noise does not tell from {leader} there" if unsure else ""
             parts.append(f"{arm} at {formatting.power(budget)}{doubt}")
-    return f"At other budgets another has the lowest: {formatting.listed(parts)}."
+    best = results.settings.scale.best
+    return f"At other budgets another has the {best}: {formatting.listed(parts)}."
 
 
 def _near(results: Results, budget: float) -> list[str]:
@@ -72,12 +73,11 @@ def _clock(ranked: list[Cell]) -> list[str]:
 
 
 def _ranking(results: Results, ranked: list[Cell]) -> str:
-    shown = formatting.listed(
-        [f"{cell.arm} {formatting.estimate(cell.bits_per_byte)}" for cell in ranked]
-    )
+    scale = results.settings.scale
+    shown = formatting.listed([f"{cell.arm} {formatting.estimate(cell.metric)}" for cell in ranked])
     words = (
-        f"With {formatting.power(ranked[0].budget)} FLOPs of training each, in held-out bits per "
-        f"byte ({formatting.percent(results.settings.level)} intervals): {shown}."
+        f"With {formatting.power(ranked[0].budget)} FLOPs of training each, in {scale.title} "
+        f"({formatting.percent(results.settings.level)} intervals{scale.hint}): {shown}."
     )
     if len(ranked) == 1:
         return f"{words} No other contender has a complete run there."
@@ -129,7 +129,8 @@ def _compute(results: Results, top: float) -> str:
         for item in results.multipliers
         if item.budget == top
     ]
-    within = " (intervals: of seed noise and of the form of its law)" if results.noise else ""
+    of = "and of the form of its law" if results.settings.scale.is_ratio else "alone"
+    within = f" (intervals: of seed noise {of})" if results.noise else ""
     return (
         f"To reach what the others reach with {formatting.power(top)} FLOPs, "
         f"{results.settings.reference} needs, of that compute, {formatting.listed(parts)}{within}."
@@ -173,17 +174,19 @@ def _noise(results: Results) -> str:
             "One seed a cell: there is no interval, and small differences mean nothing."
             f"{_choice(results)}"
         )
-    low, high = noise.deviation.low, noise.deviation.high
+    scale, low, high = results.settings.scale, noise.deviation.low, noise.deviation.high
     assert low is not None
     assert high is not None
+    shown = formatting.estimate(noise.deviation)
+    if scale.is_ratio:
+        shown = f"{scale.amount(noise.deviation.value)} [{100 * low:.2g}, {100 * high:.2g}]"
     pairs = formatting.many(len(results.pairs), "pair")
     return (
-        f"Runs that differ in their seed alone scatter by "
-        f"{formatting.percent(noise.deviation.value)} [{100 * low:.2g}, {100 * high:.2g}] "
+        f"Runs that differ in their seed alone scatter by {shown} "
         "(standard deviation, pooled over the best rate of every size, "
         f"{formatting.many(noise.degrees, 'degree')} of freedom). With {pairs} of contenders and "
         f"budgets compared at once at {formatting.percent(results.settings.level)}, no difference "
-        f"below {formatting.percent(noise.floor)} can be told.{_choice(results)}"
+        f"below {scale.amount(noise.floor)} can be told.{_choice(results)}"
     )
 
 
@@ -195,7 +198,7 @@ def _choice(results: Results) -> str:
     words = f" Rates and sizes were chosen on {text}."
     if results.noise is None:
         return f"{words} By how much the luck of the best flatters it, nobody knows."
-    most = formatting.percent(max(cell.flattery for cell in results.cells))
+    most = results.settings.scale.amount(max(cell.flattery for cell in results.cells))
     return (
         f"{words} The best of several is flattered by the luck of its seeds, by up to {most} here "
         "(simulated); that is taken off."
@@ -207,10 +210,10 @@ def headlines(results: Results) -> list[Headline]:
     level = formatting.percent(results.settings.level)
     made = []
     for cell in results.at(results.budgets[-1])[:4]:
-        shown, bounds = formatting.rounded(cell.bits_per_byte)
+        shown, bounds = formatting.rounded(cell.metric)
         made.append(
             Headline(
-                f"{cell.arm}, bits per byte",
+                f"{cell.arm}, {results.settings.scale.noun}",
                 shown,
                 f"{level} interval {bounds}" if bounds else "one seed",
             )
@@ -254,9 +257,29 @@ def notices(results: Results) -> list[Notice]:
                 f"The best may lie beyond for {formatting.listed(edges)}.",
             )
         )
+    made += _at_the_end(results)
     if results.missing:
         names = formatting.listed(list(results.missing))
         made.append(
             Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True)
         )
     return made
+
+
+def _at_the_end(results: Results) -> list[Notice]:
+    """A warning of contenders so near to the end of the metric's range that seeds scatter less."""
+    scale, found = results.settings.scale, []
+    if scale.is_ratio or results.noise is None:
+        return []
+    for cell in results.cells:
+        value, spread = cell.metric.value, 2 * results.noise.deviation.value
+        if value - spread < scale.known.low or value + spread > scale.known.high:
+            found.append(f"{cell.arm} at {formatting.power(cell.budget)}")
+    if not found:
+        return []
+    words = (
+        f"The noise of seeds is pooled, and is smaller where {scale.noun} can get no lower or no "
+        f"higher, as for {formatting.listed(found)}: there intervals are too wide, and elsewhere "
+        "too narrow."
+    )
+    return [Notice("Near the end of the range", words)]
