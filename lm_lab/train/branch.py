@@ -141,7 +141,7 @@ def _folder(directory: Path, step: int) -> Path:
     there = sorted(commits.step_of(other) for other in commits.committed(folder.parent))
     listed = f"has those of steps {', '.join(map(str, there))}" if there else "has none"
     result = read_result(directory)
-    mend = f"train it with --config.train.keep_steps=({step},)"
+    mend = f"train it with --config.train.keep_steps='({step},)'"
     if result is None:
         mend = "it has not ended: train it further"
     raise UserError(

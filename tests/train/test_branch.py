@@ -69,7 +69,7 @@ def test_a_finished_run_goes_on_to_a_later_end_as_a_branch_to_the_bit(copy, tmp_
         ({"model.width": 32}, "config.model.width is 16 in"),
         ({"data.source.symbols": 5}, "config.data.source.symbols is 4 in"),
         ({"train.batch_size": 4}, "config.train.batch_size is 8 in"),
-        ({"train.branch_step": 6}, "has those of steps 5, 8, and no .* 6; .*keep_steps=\\(6,\\)"),
+        ({"train.branch_step": 6}, "has those of steps 5, 8, and no .* 6; .*keep_steps='\\(6,\\)'"),
         ({"train.branch_from": "gone"}, "config.train.branch_from: .*gone is no run's directory"),
         ({"train.branch_from": "branch"}, "branch_from is the run's own directory"),
     ],
