@@ -14,15 +14,15 @@ def chosen(patterns: Sequence[str], paths: Iterable[str], where: str) -> set[str
     UserError for a pattern that matches none; `where` names the setting.
     """
     paths = set(paths)
-    found: set[str] = set()
+    matched: set[str] = set()
     for pattern in patterns:
-        own = {path for path in paths if matches(pattern, path)}
-        if not own:
+        matches_of_pattern = {path for path in paths if matches(pattern, path)}
+        if not matches_of_pattern:
             raise UserError(
                 f"{where}: no parameters match {pattern!r}; choose among {', '.join(sorted(paths))}"
             )
-        found |= own
-    return found
+        matched |= matches_of_pattern
+    return matched
 
 
 def matches(pattern: str, path: str) -> bool:

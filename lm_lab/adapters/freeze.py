@@ -37,8 +37,8 @@ def make(config: Config) -> AdapterFunctions:
         del key
         leaves = flatten(params)
         trained = chosen(config.train, leaves, "config.adapter.train")
-        rest = {path: leaf for path, leaf in leaves.items() if path not in trained}
-        return unflatten({path: leaves[path] for path in trained}), unflatten(rest)
+        frozen = {path: leaf for path, leaf in leaves.items() if path not in trained}
+        return unflatten({path: leaves[path] for path in trained}), unflatten(frozen)
 
     return AdapterFunctions(split, _variables, union)
 

@@ -170,8 +170,8 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
     _check_entries(config, plain)
     sharers = {path for group in config.shared for path in group[1:]}
     for path in paths:
-        own = _init(jax.random.fold_in(key, crc32(path.encode())), config, path, plain[path])
-        for name, leaf in own.items():
+        adapter = _init(jax.random.fold_in(key, crc32(path.encode())), config, path, plain[path])
+        for name, leaf in adapter.items():
             if name != "down_kernel" or path not in sharers:
                 adapters[f"{path}/{name}"] = _boxed(name, leaf, kernels[path])
     return unflatten(adapters)
@@ -217,10 +217,10 @@ def _init(key: Array, config: Config, path: str, kernel: Array) -> dict[str, Arr
     down = jax.random.uniform(key, (*layers, inputs, rank), jnp.float32, -bound, bound)
     if (ranks != rank).any():
         down *= jnp.arange(rank) < ranks.reshape(*ranks.shape, *(1,) * (down.ndim - ranks.ndim))
-    own = {"down_kernel": down, "up_kernel": jnp.zeros((*layers, rank, outputs))}
+    adapter = {"down_kernel": down, "up_kernel": jnp.zeros((*layers, rank, outputs))}
     if config.dora:
-        own["magnitude"] = _lengths(kernel.astype(jnp.float32))
-    return {name: leaf.astype(kernel.dtype) for name, leaf in own.items()}
+        adapter["magnitude"] = _lengths(kernel.astype(jnp.float32))
+    return {name: leaf.astype(kernel.dtype) for name, leaf in adapter.items()}
 
 
 def _boxed(name: str, leaf: Array, kernel: Any) -> Any:
@@ -230,9 +230,9 @@ def _boxed(name: str, leaf: Array, kernel: Any) -> Any:
     if not isinstance(kernel, Parameter):
         return leaf
     *layers, inputs, outputs = kernel.names
-    own = {"down_kernel": (inputs, None), "up_kernel": (None, outputs), "magnitude": (outputs,)}
+    axes = {"down_kernel": (inputs, None), "up_kernel": (None, outputs), "magnitude": (outputs,)}
     role = Role("vector" if name == "magnitude" else "low_rank", kernel.role.part)
-    return Parameter(leaf, (*layers, *own[name]), role=role)
+    return Parameter(leaf, (*layers, *axes[name]), role=role)
 
 
 def _lengths(kernel: Array) -> Array:
@@ -251,32 +251,34 @@ def collection(
     program serves all), or the shares of a mixture. None: all, with factor 1. The term of each
     adapter is computed from the base alone.
     """
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for name in adapters if active is None else active:
-        for path, own in targets_of(configs[name], adapters[name]).items():
-            applied = dict(own)
-            layers = own["up_kernel"].shape[:-2]
-            applied["up_kernel"] = own["up_kernel"] * _scale(configs[name], path, own["up_kernel"])
+        for path, adapter in targets_of(configs[name], adapters[name]).items():
+            applied = dict(adapter)
+            layers = adapter["up_kernel"].shape[:-2]
+            applied["up_kernel"] = adapter["up_kernel"] * _scale(
+                configs[name], path, adapter["up_kernel"]
+            )
             if configs[name].dropout:
                 applied["keep"] = jnp.full(layers, 1 - configs[name].dropout, jnp.float32)
             if active is not None:
                 applied["weight"] = jnp.broadcast_to(jnp.asarray(active[name], jnp.float32), layers)
-            found |= {f"{path}/{name}/{leaf}": value for leaf, value in applied.items()}
-    return unflatten(found)
+            leaves |= {f"{path}/{name}/{leaf}": value for leaf, value in applied.items()}
+    return unflatten(leaves)
 
 
 def targets_of(config: Config, adapters: Adapters) -> dict[str, dict[str, Array]]:
     """The leaves of each adapted layer, by its path; a shared leaf is in each layer that
     shares it.
     """
-    found: dict[str, dict[str, Array]] = {}
+    layers: dict[str, dict[str, Array]] = {}
     for path, leaf in flatten(adapters).items():
         layer, _, name = path.rpartition("/")
-        found.setdefault(layer, {})[name] = leaf
-    for first, *others in config.shared:
-        for path in others:
-            found[path]["down_kernel"] = found[first]["down_kernel"]
-    return found
+        layers.setdefault(layer, {})[name] = leaf
+    for first, *further in config.shared:
+        for path in further:
+            layers[path]["down_kernel"] = layers[first]["down_kernel"]
+    return layers
 
 
 def _scale(config: Config, path: str, up_kernel: Array) -> Any:
@@ -295,12 +297,12 @@ def merge(config: Config, adapters: Adapters, params: PyTree) -> tuple[PyTree, P
     `merge_error` says how much that loses. Cast the parameters to float32 first to lose nothing.
     """
     leaves, lengths = flatten(params), {}
-    for path, own in targets_of(config, adapters).items():
+    for path, adapter in targets_of(config, adapters).items():
         kernel = _kernel(leaves, path)
-        adapted = kernel.astype(jnp.float32) + _delta(config, path, own)
-        if "magnitude" in own:
+        adapted = kernel.astype(jnp.float32) + _delta(config, path, adapter)
+        if "magnitude" in adapter:
             lengths[f"{path}/length"] = _lengths(adapted)
-            adapted *= (own["magnitude"] / lengths[f"{path}/length"])[..., None, :]
+            adapted *= (adapter["magnitude"] / lengths[f"{path}/length"])[..., None, :]
         leaves[path + KERNEL] = adapted.astype(kernel.dtype)
     return unflatten(leaves), unflatten(lengths)
 
@@ -309,13 +311,13 @@ def unmerge(config: Config, adapters: Adapters, merged: PyTree, lengths: PyTree)
     """The parameters before `merge`, to the rounding of their dtype; lengths are those that it
     returned.
     """
-    leaves, known = flatten(merged), flatten(lengths)
-    for path, own in targets_of(config, adapters).items():
+    leaves, lengths_by_path = flatten(merged), flatten(lengths)
+    for path, adapter in targets_of(config, adapters).items():
         kernel = _kernel(leaves, path)
         adapted = kernel.astype(jnp.float32)
-        if "magnitude" in own:
-            adapted *= (known[f"{path}/length"] / own["magnitude"])[..., None, :]
-        leaves[path + KERNEL] = (adapted - _delta(config, path, own)).astype(kernel.dtype)
+        if "magnitude" in adapter:
+            adapted *= (lengths_by_path[f"{path}/length"] / adapter["magnitude"])[..., None, :]
+        leaves[path + KERNEL] = (adapted - _delta(config, path, adapter)).astype(kernel.dtype)
     return unflatten(leaves)
 
 
@@ -365,9 +367,9 @@ def _kernel(leaves: Mapping[str, Array], path: str) -> Array:
     return leaves[path + KERNEL]
 
 
-def _delta(config: Config, path: str, own: Mapping[str, Array]) -> Array:
+def _delta(config: Config, path: str, adapter: Mapping[str, Array]) -> Array:
     """s A B in float32, whatever precision the device's products have by default."""
-    down, up = (own[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
+    down, up = (adapter[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
     return _scale(config, path, up) * jnp.matmul(down, up, precision="highest")
 
 

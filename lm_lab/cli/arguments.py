@@ -63,11 +63,11 @@ def take_config(argv: list[str]) -> tuple[ConfigDict, list[str]]:
     """(the config of --config=FILE with every
     --config.section.key=value applied, other arguments).
     """
-    given, rest = _split(argv, "config")
-    if not given.get(""):
+    texts, others = _split(argv, "config")
+    if not texts.get(""):
         raise UserError("--config=FILE is missing, as in --config=configs/decoder_tiny.py")
-    config = configs.load(given.pop(""))
-    return configs.override(config, {key: literal(text) for key, text in given.items()}), rest
+    config = configs.load(texts.pop(""))
+    return configs.override(config, {key: literal(text) for key, text in texts.items()}), others
 
 
 def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
@@ -75,8 +75,8 @@ def take_executor(argv: list[str]) -> tuple[str, dict[str, Any], list[str]]:
 
     Raises UserError for one given twice.
     """
-    chosen, rest = take_module(argv, "executor")
-    return chosen.pop("name", "local"), chosen, rest
+    settings, others = take_module(argv, "executor")
+    return settings.pop("name", "local"), settings, others
 
 
 def take_module(argv: list[str], section: str) -> tuple[dict[str, Any], list[str]]:
@@ -84,40 +84,40 @@ def take_module(argv: list[str], section: str) -> tuple[dict[str, Any], list[str
 
     Raises UserError for one given twice.
     """
-    given, rest = _split(argv, section)
-    named = {"name": given.pop("")} if "" in given else {}
-    return named | {key: literal(text) for key, text in given.items()}, rest
+    texts, others = _split(argv, section)
+    named = {"name": texts.pop("")} if "" in texts else {}
+    return named | {key: literal(text) for key, text in texts.items()}, others
 
 
 def take_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     """(dotted key -> value of every --settings.key=value, other arguments)."""
-    given, rest = _split(argv, "settings")
-    return {key: literal(text) for key, text in given.items()}, rest
+    texts, others = _split(argv, "settings")
+    return {key: literal(text) for key, text in texts.items()}, others
 
 
 def _split(argv: list[str], section: str) -> tuple[dict[str, str], list[str]]:
     """(dotted key -> text, other arguments) of --section.key=text;
     --section itself has the key "".
     """
-    given: dict[str, str] = {}
-    rest = []
-    words = list(reversed(argv))
-    while words:
-        word = words.pop()
-        name, equals, text = word.partition("=")
+    texts: dict[str, str] = {}
+    others = []
+    pending = list(reversed(argv))
+    while pending:
+        argument = pending.pop()
+        name, equals, text = argument.partition("=")
         name = name.replace("--", "-", 1)
         if name != f"-{section}" and not name.startswith(f"-{section}."):
-            rest.append(word)
+            others.append(argument)
             continue
         key = name.removeprefix(f"-{section}").removeprefix(".")
-        if key in given:
+        if key in texts:
             raise UserError(f"-{name} is given twice; give it once")
-        if not equals and words and not words[-1].startswith("--"):
-            text = words.pop()
+        if not equals and pending and not pending[-1].startswith("--"):
+            text = pending.pop()
         elif not equals and key:
             text = "True"
-        given[key] = text
-    return given, rest
+        texts[key] = text
+    return texts, others
 
 
 def literal(text: str) -> Any:

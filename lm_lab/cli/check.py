@@ -57,19 +57,21 @@ def run(argv: list[str]) -> int:
     """Prints a line for each law. Raises UserError for a module that cannot be loaded, and for
     settings that it refuses.
     """
-    given, names = arguments.take_settings(argv)
+    settings, names = arguments.take_settings(argv)
     if not names or any(name.startswith("-") for name in names):
         raise UserError("name modules, as in: lm-lab check models.decoder my_research.models.gla")
-    found = [each for name in names for each in find(name)]
-    if given and len(found) > 1:
+    modules = [module for name in names for module in find(name)]
+    if settings and len(modules) > 1:
         raise UserError("settings are those of one module; check one at a time")
     broken = 0
-    for kind, name in found:
+    for kind, name in modules:
         print(f"{kind} {name}")
-        for finding in findings(kind, name, _nested(given)):
+        for finding in findings(kind, name, _nested(settings)):
             broken += finding.fault is not None
-            state, said = ("ok", finding.statement) if finding.fault is None else _failed(finding)
-            print(f"  {state:7} {finding.law}: {said}", flush=True)
+            state, message = (
+                ("ok", finding.statement) if finding.fault is None else _failed(finding)
+            )
+            print(f"  {state:7} {finding.law}: {message}", flush=True)
     return int(broken > 0)
 
 
@@ -79,18 +81,18 @@ def find(name: str) -> list[tuple[str, str]]:
     """
     kind, _, short = name.rpartition(".")
     if kind in KINDS and ":" not in short:
-        known = list(SCHEMES) if kind == POSITIONS else registry.names(kind)
-        if short in known:
+        choices = list(SCHEMES) if kind == POSITIONS else registry.names(kind)
+        if short in choices:
             return [(kind, short)]
         if importlib.util.find_spec(name.partition(".")[0]) is None:  # no package of the user's
-            raise UserError(f"{WHERE}: no {kind} named {short!r}; {suggest(short, known)}")
+            raise UserError(f"{WHERE}: no {kind} named {short!r}; {suggest(short, choices)}")
     if not is_outside(name):
         raise UserError(f"{WHERE}: say the kind too, as in models.decoder, not {name!r}")
     kinds = registry.kinds_of(name, WHERE, KINDS)
     if not kinds:
         values = ", ".join(value for value, _ in KINDS.values())
         raise UserError(f"{WHERE}: {name!r} has none of {values}; end it in the value of its kind")
-    return [(each, name) for each in kinds]
+    return [(kind_found, name) for kind_found in kinds]
 
 
 def findings(kind: str, name: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -126,11 +128,11 @@ def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in sorted(given.items()):
         *above, last = key.split(".")
-        place = nested
+        node = nested
         for part in above:
-            held = place.setdefault(part, {})
-            if not isinstance(held, dict):
-                held = place[part] = {"name": held}
-            place = held
-        place[last] = value
+            inner = node.setdefault(part, {})
+            if not isinstance(inner, dict):
+                inner = node[part] = {"name": inner}
+            node = inner
+        node[last] = value
     return nested

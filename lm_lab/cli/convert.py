@@ -123,7 +123,7 @@ def _convert_adapter(place: Path, target: Path) -> int:
     base = _base_of(place)
     family, config, params = origin.load(base, DTYPE.value, allow_nonfinite=NONFINITE.value)
     settings, adapters = peft.load(place, family, config)
-    kept = DTYPE.value or str(next(iter(flatten(params).values())).dtype)
+    dtype = DTYPE.value or str(next(iter(flatten(params).values())).dtype)
     with folder.drafted(target) as draft:
         if origin.is_run(base):
             initial, values = (
@@ -137,10 +137,12 @@ def _convert_adapter(place: Path, target: Path) -> int:
             values = carried.hand_on(draft / "base", draft, values)
         values["adapter"] = {"name": "lora"} | plain(settings)
         values["train"] = values.get("train", {}) | {"initial": str(initial)}
-        values["precision"] = values.get("precision", {}) | {"parameters": kept}
+        values["precision"] = values.get("precision", {}) | {"parameters": dtype}
         write_config(draft, values)
-        trained = {"lora": jax.tree.map(lambda x: jnp.asarray(x, kept), adapters)}
-        restore.write_params(draft, trained, jax.tree.map(lambda x: jnp.asarray(x, kept), params))
+        trained = {"lora": jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), adapters)}
+        restore.write_params(
+            draft, trained, jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+        )
     print(f"{target}: the adapter in {place} of the {family} in {base}")
     return 0
 
@@ -149,10 +151,10 @@ def _base_of(place: Path) -> Path:
     named = BASE.value or peft.read_config(place).get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise UserError(f"{place}: its adapter_config.json names no base; give --base=FOLDER")
-    found = origin.locate(named)
-    if not found.exists():
+    base = origin.locate(named)
+    if not base.exists():
         raise UserError(f"{place}: its base {named} is not there; give --base=FOLDER")
-    return found
+    return base
 
 
 def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str]:

@@ -27,28 +27,41 @@ def run(argv: list[str]) -> int:
         return 0
     if action != "fetch" or not names:
         raise UserError("say lm-lab data list, or lm-lab data fetch NAME; see lm-lab data --help")
-    known = sets()
+    published = sets()
     for name in names:
-        if name not in known:
+        if name not in published:
             raise UserError(
-                f"lm-lab data fetch: no data set {name!r}; {suggest(name, list(known))}"
+                f"lm-lab data fetch: no data set {name!r}; {suggest(name, list(published))}"
             )
     for name in names:
-        files = fetch(known[name])
+        files = fetch(published[name])
         print(f"{name}: {len(files)} files in {folder() / name}, verified", flush=True)
     return 0
 
 
 def table() -> list[str]:
     """The data sets, a line each, and where they are expected."""
-    rows = [HEADER, *(_row(each) for each in sets().values())]
+    rows = [HEADER, *(_row(published) for published in sets().values())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
     return [*(line.rstrip() for line in lines), f"in {folder().absolute()} (LM_LAB_DATA)"]
 
 
-def _row(each: PublishedSet) -> tuple[str, ...]:
-    there = sum(each.is_here(file) for file in each.files)
-    here = "yes" if there == len(each.files) else f"{there} of {len(each.files)}" if there else "no"
-    size = f"{sum(file.bytes for file in each.files) / 1e6:.1f} MB"
-    return each.name, here, size, each.licence, each.origin, ", ".join(each.used_by)
+def _row(published: PublishedSet) -> tuple[str, ...]:
+    files_here = sum(published.is_here(file) for file in published.files)
+    here = (
+        "yes"
+        if files_here == len(published.files)
+        else f"{files_here} of {len(published.files)}"
+        if files_here
+        else "no"
+    )
+    size = f"{sum(file.bytes for file in published.files) / 1e6:.1f} MB"
+    return (
+        published.name,
+        here,
+        size,
+        published.licence,
+        published.origin,
+        ", ".join(published.used_by),
+    )

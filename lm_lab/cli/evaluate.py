@@ -75,10 +75,10 @@ def run(argv: list[str]) -> int:
         return judge(stored, read)
     devices.start(stored.experiment.mesh)
     with devices.memory():
-        step, found = evaluate(stored)
+        step, figures = evaluate(stored)
     print(
         f"{stored.directory}: step {step}; "
-        + ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     )
     return 0
 
@@ -108,13 +108,15 @@ def by_tasks(directory: Path) -> int:
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
     runs = [open_run(place) for place in places]
     with devices.memory(SMALLER):
-        found = [_scores(trained) for trained in runs]
-        for place, scores in zip(places, found):
-            for label, own in scores.items():
-                print(*(f"{place}: {line}" for line in judging.lines(label, own)), sep="\n")
-        if len(found) == 2:
-            for label, own in found[0].items():
-                between = judging.differences(label, own, found[1][label])
+        scores_of_runs = [_scores(trained) for trained in runs]
+        for place, scores in zip(places, scores_of_runs):
+            for label, scores_of_task in scores.items():
+                print(
+                    *(f"{place}: {line}" for line in judging.lines(label, scores_of_task)), sep="\n"
+                )
+        if len(scores_of_runs) == 2:
+            for label, scores_of_task in scores_of_runs[0].items():
+                between = judging.differences(label, scores_of_task, scores_of_runs[1][label])
                 print(*(f"{places[0]} - {places[1]}: {line}" for line in between), sep="\n")
     return 0
 
@@ -133,13 +135,13 @@ def by_harness(directory: Path) -> int:
 
 def _scores(trained: Trained) -> dict[str, Scores]:
     """The scores of one run in all that the command asks for, by label."""
-    own = dict(trained.experiment.evaluation.tasks)
-    chosen = judging.named_tasks(TASKS.value, own)
+    configured = dict(trained.experiment.evaluation.tasks)
+    chosen = judging.named_tasks(TASKS.value, configured)
     for number, name in enumerate(TEXTS.value or (), 1):
         settings = {"name": "perplexity", "path": name}
         chosen |= judging.chosen_tasks({f"text_{number}": settings}, "--text")
-    found = trained.subject.by_tasks(chosen, "--tasks")
-    return found | (trained.subject.by_heldout() if WHOLE.value else {})
+    scores = trained.subject.by_tasks(chosen, "--tasks")
+    return scores | (trained.subject.by_heldout() if WHOLE.value else {})
 
 
 def text_of(name: str) -> str:

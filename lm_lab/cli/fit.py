@@ -69,15 +69,15 @@ def run(argv: list[str]) -> int:
 
 def pairs(text: str, flag: str) -> dict[str, str]:
     """{"params": "N", "tokens": "D:billions"} of "params=N,tokens=D:billions". Raises UserError."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for part in re.split(r",(?=[^,=]+=)", text) if text else []:
         name, equals, value = part.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise UserError(f"--{flag}: {part!r} must be NAME=VALUE, as in --{flag}=params=N")
-        if name.strip() in found:
+        if name.strip() in values:
             raise UserError(f"--{flag}: {name.strip()} is given twice; give it once")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
 def _listed() -> str:

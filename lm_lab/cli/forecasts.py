@@ -21,13 +21,15 @@ def run(argv: list[str]) -> int:
     judged = []
     for word in argv:
         place = arguments.path(word)
-        found = sweeps_below(place)
-        if not found:
+        sweeps = sweeps_below(place)
+        if not sweeps:
             raise UserError(f"{place}: no sweep.json here, nor in a folder right below")
-        judged += [(str(each), one) for each in found for one in report.registered(each)]
+        judged += [
+            (str(sweep), forecast) for sweep in sweeps for forecast in report.registered(sweep)
+        ]
     if not judged:
         print("no forecast is registered there")
         return 0
     print("\n".join(formatting.aligned([list(forecasts.HEADER), *forecasts.lines(judged)])))
-    print(forecasts.coverage([each for _, each in judged]))
+    print(forecasts.coverage([sweep for _, sweep in judged]))
     return 0

@@ -58,12 +58,12 @@ def run(argv: list[str]) -> int:
     if extra := arguments.parse(FLAGS, argv, "generate"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab generate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
-    given = {
+    settings_given = {
         name: arguments.literal(flag.value)
         for name, flag in SETTINGS.items()
         if flag.value is not None
     }
-    settings = build(Config, given, "generate")
+    settings = build(Config, settings_given, "generate")
     texts, trained = utf8(PROMPTS.value or [""]), open_run(directory, average=AVERAGE.value)
     devices.start(trained.experiment.mesh)
     with devices.memory("lower --new_tokens, or give fewer prompts or beams"):

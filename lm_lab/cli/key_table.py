@@ -43,8 +43,8 @@ def section_of(name: str) -> list[Entry]:
         part, *parts = parts
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if part not in fields:
-            known = [*fields, *(OTHERS if cls is Experiment else ())]
-            raise UserError(f"config.{prefix}{part} does not exist; {suggest(part, known)}")
+            names = [*fields, *(OTHERS if cls is Experiment else ())]
+            raise UserError(f"config.{prefix}{part} does not exist; {suggest(part, names)}")
         field, key = fields[part], f"{prefix}{part}"
         if "section" in field.metadata:
             cls, prefix = field.metadata["section"], f"{key}."
@@ -74,17 +74,17 @@ def matching(found: list[Entry], word: str) -> list[Entry]:
     """The entries with the word in their key or meaning, below the headings under which they stand.
     Raises UserError where there is none.
     """
-    kept: list[Entry] = []
-    above: Entry | None = None
-    for each in found:
-        if not each.key:
-            above = each
-        elif word.lower() in f"{each.key} {each.text}".lower():
-            kept += [above] if above else []
-            kept, above = [*kept, each], None
-    if not kept:
+    matches: list[Entry] = []
+    header: Entry | None = None
+    for entry in found:
+        if not entry.key:
+            header = entry
+        elif word.lower() in f"{entry.key} {entry.text}".lower():
+            matches += [header] if header else []
+            matches, header = [*matches, entry], None
+    if not matches:
         raise UserError(f"--grep={word}: no key has that word; lm-lab keys lists the sections")
-    return kept
+    return matches
 
 
 def _entries(cls: type, prefix: str, indent: int = 0, deep: bool = False) -> Iterator[Entry]:
@@ -161,19 +161,21 @@ def _first_sentence(docstring: str | None) -> str:
 def render(found: list[Entry]) -> list[str]:
     """The table, COLUMNS wide: keys on the left, meanings wrapped beside them."""
     lines: list[str] = []
-    for each in found:
-        indent = " " * (2 * each.indent)
-        if not each.key:
+    for entry in found:
+        indent = " " * (2 * entry.indent)
+        if not entry.key:
             lines += [
                 "",
-                *textwrap.wrap(each.text, COLUMNS, initial_indent=indent, subsequent_indent=indent),
+                *textwrap.wrap(
+                    entry.text, COLUMNS, initial_indent=indent, subsequent_indent=indent
+                ),
             ]
             continue
-        left = f"{indent}{each.key} = {each.default}"
+        left = f"{indent}{entry.key} = {entry.default}"
         if len(left) > KEY_COLUMNS - 2:
             lines.append(left)
             left = ""
-        wrapped = textwrap.wrap(each.text, COLUMNS - KEY_COLUMNS)
+        wrapped = textwrap.wrap(entry.text, COLUMNS - KEY_COLUMNS)
         wrapped = [line.replace(NO_BREAK, " ") for line in wrapped]
         lines.append(f"{left:{KEY_COLUMNS}}{wrapped[0]}")
         lines += [f"{'':{KEY_COLUMNS}}{line}" for line in wrapped[1:]]

@@ -27,8 +27,8 @@ def run(argv: list[str]) -> int:
     names = arguments.parse(FLAGS, argv, "keys")
     if len(names) > 1:
         raise UserError("name one section, as in: lm-lab keys model.decoder")
-    found = section_of(names[0]) if names else entries(deep=GREP.value is not None)
+    table = section_of(names[0]) if names else entries(deep=GREP.value is not None)
     if GREP.value is not None:
-        found = matching(found, GREP.value)
-    print("\n".join(render(found)))
+        table = matching(table, GREP.value)
+    print("\n".join(render(table)))
     return 0

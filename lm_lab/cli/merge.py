@@ -42,20 +42,20 @@ def run(argv: list[str]) -> int:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
     target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
-    family, config, own = restore.load_adapter(directory, AVERAGE.value)
-    if own.name != "lora":
+    family, config, adapter = restore.load_adapter(directory, AVERAGE.value)
+    if adapter.name != "lora":
         raise UserError(
-            f"{directory} trained no low-rank adapter, but by {own.name!r}; convert reads it as it "
-            "is"
+            f"{directory} trained no low-rank adapter, but by {adapter.name!r}; convert reads it "
+            "as it is"
         )
-    adapters = own.trained["lora"]
+    adapters = adapter.trained["lora"]
     if FORM.value == "peft":
-        if "params" in own.trained:
+        if "params" in adapter.trained:
             raise UserError(
                 f"{directory} trained other parameters too, which no PEFT folder holds; use "
                 "--form=run"
             )
-        peft.save(target, own.settings, adapters, family, config)
+        peft.save(target, adapter.settings, adapters, family, config)
         print(
             f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} "
             "parameters"
@@ -67,7 +67,7 @@ def run(argv: list[str]) -> int:
         values["adapter"], values["train"]["initial"] = {"name": "none"}, None
         write_config(draft, values)
         restore.write_params(draft, params)
-    lost = lora.merge_error(own.settings, adapters, own.frozen)
+    lost = lora.merge_error(adapter.settings, adapters, adapter.frozen)
     print(
         f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what "
         "it changes"

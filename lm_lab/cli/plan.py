@@ -60,8 +60,8 @@ def run(argv: list[str]) -> int:
     """Prints the plan. Raises UserError."""
     if any(not word.startswith("-") for word in argv[:1]):
         return _plan_study(argv)
-    config, rest = arguments.take_config(argv)
-    if extra := arguments.parse(FLAGS, rest, "plan"):
+    config, others = arguments.take_config(argv)
+    if extra := arguments.parse(FLAGS, others, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
     check(DEVICE.value, SHARE.value)
     task = bind(*configs.resolve(config))
@@ -171,5 +171,5 @@ def describe_data(plan: Plan) -> list[str]:
 
 def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
     devices = experiment.mesh.devices
-    found = pace(DEVICE.value, experiment.precision.compute, SHARE.value, devices)
-    return found.time(flops), found.words
+    speed = pace(DEVICE.value, experiment.precision.compute, SHARE.value, devices)
+    return speed.time(flops), speed.words

@@ -29,20 +29,20 @@ CSV = flags.DEFINE_bool("csv", False, "print CSV", flag_values=FLAGS)
 
 def run(argv: list[str]) -> int:
     """Prints the answer. Raises UserError."""
-    words = arguments.parse(FLAGS, argv, "query")
-    if not 1 <= len(words) <= 2:
+    operands = arguments.parse(FLAGS, argv, "query")
+    if not 1 <= len(operands) <= 2:
         raise UserError("name a folder, and SQL in quotes, as in: lm-lab query runs 'from runs'")
-    rows = tables.results(arguments.path(words[0]))
-    if len(words) == 1:
+    rows = tables.results(arguments.path(operands[0]))
+    if len(operands) == 1:
         print("\n".join(_columns(rows)))
         return 0
-    found = tables.query(rows, words[1])
+    answer = tables.query(rows, operands[1])
     if CSV.value:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(found.columns)
-        writer.writerows(found.fetchall())
+        writer.writerow(answer.columns)
+        writer.writerows(answer.fetchall())
     else:
-        print(found)
+        print(answer)
     return 0
 
 

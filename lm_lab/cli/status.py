@@ -45,13 +45,13 @@ def run(argv: list[str]) -> int:
         raise UserError(f"--page={page}: there is no folder {page.parent}; make it")
     shown = ""
     while True:
-        found = overview(directory)
-        text = "\n".join(watching.lines(found))
+        state = overview(directory)
+        text = "\n".join(watching.lines(state))
         if text != shown and (WATCH.value or not shown):
             print(f"{CLEAR if sys.stdout.isatty() and WATCH.value else ''}{text}", flush=True)
             shown = text
         if page is not None:
-            atomic_write(page, watching.page(found, None if found.is_over else EVERY.value))
-        if found.is_over or not (WATCH.value or page is not None):
+            atomic_write(page, watching.page(state, None if state.is_over else EVERY.value))
+        if state.is_over or not (WATCH.value or page is not None):
             return 0
         time.sleep(EVERY.value)

@@ -50,16 +50,16 @@ WORKERS = flags.DEFINE_integer("workers", None, "runs at a time", lower_bound=1,
 
 def run(argv: list[str]) -> int:
     """Returns the exit code: 1 if runs failed or are in use elsewhere. Raises UserError."""
-    executor, values, rest = arguments.take_executor(argv)
-    paths = arguments.parse(FLAGS, rest, "sweep")
+    executor, values, others = arguments.take_executor(argv)
+    paths = arguments.parse(FLAGS, others, "sweep")
     if len(paths) != 1:
         raise UserError(
             "name one study, as in: lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop"
         )
     if DRY_RUN.value:
         check(DEVICE.value, SHARE.value)
-        found = partial(pace, DEVICE.value, utilisation=SHARE.value)
-        print("\n".join(describe_runs(studies.load(paths[0]), found)))
+        pace_of = partial(pace, DEVICE.value, utilisation=SHARE.value)
+        print("\n".join(describe_runs(studies.load(paths[0]), pace_of)))
         return 0
     directory = arguments.folder(WORKDIR.value, "runs/isoflop")
     if WORKERS.value is not None:

@@ -81,11 +81,11 @@ def _data(argv: list[str]) -> dict[str, Any]:
         raise UserError(
             "give --config=FILE or --source=NAME, as in --source=text --source.path=books"
         )
-    for name, given in (("source", source), ("tokenizer", tokenizer)):
-        if given and has_config and name == "source":
+    for name, module in (("source", source), ("tokenizer", tokenizer)):
+        if module and has_config and name == "source":
             raise UserError("give --config=FILE or --source=NAME, not both")
-        if given:
-            values[name] = given
+        if module:
+            values[name] = module
     if VOCABULARY.value is not None:
         values["vocabulary_file"] = VOCABULARY.value
     return values
@@ -100,33 +100,37 @@ def _facts(label: str, sides: Sides, data: Dataset) -> Iterator[str]:
     )
     yield "            tokens  bytes a token  unknown tokens  their bytes  ids used"
     for split in (sides.train, sides.heldout, *filter(None, [sides.test])):
-        known = stored.get(split.name)
-        found = Statistics(**known) if known else statistics(in_parts(split.tokens), data.tokenizer)
-        yield _row(SIDE_NAMES[split.name], found, data)
+        stored_split = stored.get(split.name)
+        facts = (
+            Statistics(**stored_split)
+            if stored_split
+            else statistics(in_parts(split.tokens), data.tokenizer)
+        )
+        yield _row(SIDE_NAMES[split.name], facts, data)
     lengths = _lengths(sides.folder / "documents.jsonl")
-    found = np.quantile(lengths, QUANTILES)
+    facts = np.quantile(lengths, QUANTILES)
     yield "tokens a document: " + ", ".join(
         f"{'longest' if share == 1 else f'{share:.0%}'} {value:,.0f}"
-        for share, value in zip(QUANTILES, found)
+        for share, value in zip(QUANTILES, facts)
     )
 
 
-def _row(name: str, found: Statistics, data: Dataset) -> str:
-    spelt = found.unknown_bytes / max(found.bytes, 1)
+def _row(name: str, facts: Statistics, data: Dataset) -> str:
+    spelt = facts.unknown_bytes / max(facts.bytes, 1)
     return (
-        f"{name:8} {found.tokens:>9,}  {found.bytes_per_token:>13.2f}  "
-        f"{100 * found.unknown_share:>12.2f} %  {100 * spelt:>9.2f} %  "
-        f"{found.ids:,} ({100 * found.ids / data.vocab:.0f} %)"
+        f"{name:8} {facts.tokens:>9,}  {facts.bytes_per_token:>13.2f}  "
+        f"{100 * facts.unknown_share:>12.2f} %  {100 * spelt:>9.2f} %  "
+        f"{facts.ids:,} ({100 * facts.ids / data.vocab:.0f} %)"
     )
 
 
 def _lengths(listing: Path) -> np.ndarray:
     """Tokens of each document, with their ends."""
-    found = array("q")
+    lengths = array("q")
     with listing.open("rb") as lines:
         for line in lines:
-            found.append(json.loads(line)["tokens"])
-    return np.array(found)
+            lengths.append(json.loads(line)["tokens"])
+    return np.array(lengths)
 
 
 def _shown(split: Split, codec: Codec) -> Iterator[str]:

@@ -139,9 +139,9 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
     test, body = (
         _tally(inner_jaxpr(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr")
     )
-    known = trip_count(eqn)
-    if known is not None:
-        return _times(known, body) + _times(known + 1, test)
+    trips = trip_count(eqn)
+    if trips is not None:
+        return _times(trips, body) + _times(trips + 1, test)
     if _has_products(test + body):
         raise Uncountable(
             f"a while loop of unknown length multiplies matrices (at {_where(stack)}), so its "

@@ -24,9 +24,9 @@ def state_bytes(params: PyTree, opt_state: PyTree, slots: Mapping[str, PyTree]) 
     """Bytes on one device by category, those of slots by their names; gradients are of the trained
     parameters' shapes and dtypes.
     """
-    held = {"parameters": params, "gradients": params, "optimizer": opt_state}
-    held |= {name: tree for name, tree in slots.items() if jax.tree.leaves(tree)}
-    return {name: bytes_of(tree) for name, tree in held.items()}
+    trees = {"parameters": params, "gradients": params, "optimizer": opt_state}
+    trees |= {name: tree for name, tree in slots.items() if jax.tree.leaves(tree)}
+    return {name: bytes_of(tree) for name, tree in trees.items()}
 
 
 class Memory(NamedTuple):

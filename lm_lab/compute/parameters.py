@@ -28,8 +28,8 @@ def by_group(params: PyTree, experts_per_token: int = 1) -> dict[str, int]:
     """
     groups = dict.fromkeys(GROUPS, 0)
     kernels, idle = dict.fromkeys(GROUPS, 0), 0
-    own: list[Role] = jax.tree.leaves(roles(params))
-    for role, leaf in zip(own, jax.tree.leaves(params), strict=True):
+    role_of_leaf: list[Role] = jax.tree.leaves(roles(params))
+    for role, leaf in zip(role_of_leaf, jax.tree.leaves(params), strict=True):
         size = prod(leaf.shape)
         groups[role.part] += size
         if role.is_kernel:

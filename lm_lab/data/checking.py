@@ -29,8 +29,8 @@ def verify_once(store: Path, files: Mapping[str, FileSum]) -> None:
     be written (in another user's cache), each start hashes again.
     """
     note, states = store.with_name(f"{store.name}.checked"), _states(store, files)
-    known = _read_note(note) if _trusts_notes() else _VERIFIED.get(store)
-    if known == states:
+    cached_states = _read_note(note) if _trusts_notes() else _VERIFIED.get(store)
+    if cached_states == states:
         return
     with _one_at_a_time(store):
         if _trusts_notes() and _read_note(note) == states:

@@ -62,12 +62,12 @@ class ContiguousBatches(NamedTuple):
         """The whole text in batches whose rows read on, from the first-th row on [rows ...];
         segment 0 is behind the end of the text.
         """
-        part = -(-self.every_row() // self.batch_size)
-        starts, begins = self._places(first + np.arange(rows), part)
-        tokens, there = in_order(self.tokens, starts, self.window)
+        epoch_part = -(-self.every_row() // self.batch_size)
+        starts, begins = self._places(first + np.arange(rows), epoch_part)
+        tokens, is_token = in_order(self.tokens, starts, self.window)
         segments = self._segments(starts)
-        segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
-        return Examples(tokens, self.bytes_of[tokens] * there, segments, begins=begins)  # type: ignore[arg-type]
+        segments = np.where(is_token, 1 if segments is None else segments, 0).astype(np.int32)
+        return Examples(tokens, self.bytes_of[tokens] * is_token, segments, begins=begins)  # type: ignore[arg-type]
 
     def _places(self, places: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
         """(first tokens, whether a part begins there) of places, where a part has `part`
@@ -120,5 +120,8 @@ def own_rows(batch_size: int, host_count: int) -> int:
 def ends_of(tokens: np.ndarray, end_of_document: int) -> np.ndarray:
     """The places of this id, i64[n], found block by block."""
     blocks = range(0, len(tokens), AT_ONCE)
-    found = [n + np.flatnonzero(tokens[n : n + AT_ONCE] == end_of_document) for n in blocks]
-    return np.concatenate([np.empty(0, np.int64), *found])
+    matches = [
+        start + np.flatnonzero(tokens[start : start + AT_ONCE] == end_of_document)
+        for start in blocks
+    ]
+    return np.concatenate([np.empty(0, np.int64), *matches])

@@ -40,8 +40,11 @@ def of_sides(found: Mapping[str, list[tuple[str, Path]]], errors: Errors, *setti
     """Digest of the files of each side, by the setting that names them. With one side, and `errors`
     at its default, it equals that of `of_files`.
     """
-    train, *others = found.items()
-    files = [*train[1], *((f"{key}:{name}", path) for key, part in others for name, path in part)]
+    train, *other_splits = found.items()
+    files = [
+        *train[1],
+        *((f"{key}:{name}", path) for key, part in other_splits for name, path in part),
+    ]
     return of_files(files, *settings, *unless_refused(errors))
 
 
@@ -51,23 +54,27 @@ def cached(
     """The value of `compute`, a function of the content of these files: from the cache if no file
     has changed since. Raises UserError for a file that is not there.
     """
-    begun = time.time()
+    start_time = time.time()
     try:
         states = [_state(path) for path in paths]
     except OSError as error:
         raise fault(key, f"cannot read {error.filename} ({error.strerror})") from None
-    facts = [kind, *names, *(str(path.absolute()) for path in paths)]
-    note = cache_directory().with_name("digests") / digest(facts)[:32]
-    known = None if os.environ.get("LM_LAB_VERIFY") else _read(note)
-    if known is not None and known.get("states") == states and isinstance(known["digest"], str):
-        return known["digest"]
-    found = compute()
+    key_parts = [kind, *names, *(str(path.absolute()) for path in paths)]
+    note = cache_directory().with_name("digests") / digest(key_parts)[:32]
+    cached_note = None if os.environ.get("LM_LAB_VERIFY") else _read(note)
+    if (
+        cached_note is not None
+        and cached_note.get("states") == states
+        and isinstance(cached_note["digest"], str)
+    ):
+        return cached_note["digest"]
+    computed = compute()
     newest = max((max(changed) for _, _, *changed in states), default=0) / 1e9
-    if newest < begun - SETTLED_SECONDS:
+    if newest < start_time - SETTLED_SECONDS:
         with contextlib.suppress(OSError):  # another user's cache: every launch hashes
             durable.make_folder(note.parent)
-            durable.replace(note, json.dumps({"states": states, "digest": found}).encode())
-    return found
+            durable.replace(note, json.dumps({"states": states, "digest": computed}).encode())
+    return computed
 
 
 def _state(path: Path) -> list[int]:
@@ -78,17 +85,17 @@ def _state(path: Path) -> list[int]:
 
 def _read(note: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(reading.read_bytes(note))
+        content = json.loads(reading.read_bytes(note))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "digest" in found else None
+    return content if isinstance(content, dict) and "digest" in content else None
 
 
-def _hash(found: Sequence[tuple[str, Path]], key: str) -> str:
+def _hash(files: Sequence[tuple[str, Path]], key: str) -> str:
     """As `documents.digest` of every name and content in turn, in constant memory."""
     total, buffer = hashlib.sha256(), bytearray(reading.CHUNK)
-    with Progress("Hashing text", sum(path.stat().st_size for _, path in found)) as progress:
-        for name, path in found:
+    with Progress("Hashing text", sum(path.stat().st_size for _, path in files)) as progress:
+        for name, path in files:
             data = name.encode(errors="surrogateescape")
             total.update(len(data).to_bytes(8, "little") + data)
             try:

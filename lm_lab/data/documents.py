@@ -49,12 +49,12 @@ class Corpus:
         UserError.
         """
         with errors_at(self.key):
-            found = self.source.fingerprint(self.settings)
-        if not isinstance(found, str):
+            value = self.source.fingerprint(self.settings)
+        if not isinstance(value, str):
             raise UserError(
-                f"{self.key}: fingerprint of {self.name!r} gives a {type(found).__name__}, not text"
+                f"{self.key}: fingerprint of {self.name!r} gives a {type(value).__name__}, not text"
             )
-        return found
+        return value
 
     def read(self) -> Iterator[Document]:
         """The documents. Raises UserError for one that is not what the source provides."""

@@ -52,17 +52,17 @@ def encoded(
 
 
 def _batches(documents: Documents, scanned: Scan, first: int) -> Iterator[Read]:
-    info, sides = scanned.info, scanned.sides
+    info, splits = scanned.info, scanned.sides
     batch, size, numbers = Read([], [], [], first), 0, range(first, len(info))
     for number, document in zip(numbers, itertools.islice(documents(), first, None)):
         expected = info[number]
         if facts_of(document) != expected:
             raise UserError(f"config.data.source: {document.name} {CHANGED}")
-        if sides[number] == LEFT_OUT:
+        if splits[number] == LEFT_OUT:
             continue
         batch.documents.append(document)
         batch.facts.append(expected)
-        batch.sides.append(SIDES[sides[number]])
+        batch.sides.append(SIDES[splits[number]])
         size += expected.bytes
         if size >= BATCH_BYTES or len(batch.documents) == BATCH_DOCUMENTS:
             yield batch._replace(stop=number + 1)
@@ -77,14 +77,16 @@ def _encode(tokenizer: Codec, batch: Read) -> Encoded:
     """
     texts = [_texts(document) for document in batch.documents]
     if tokenizer.encode_source is None:
-        found = iter(tokenizer.encode_batch([text for group in texts for text in group]))
-        ids = [list(itertools.islice(found, len(group))) for group in texts]
+        ids_of_texts = iter(tokenizer.encode_batch([text for group in texts for text in group]))
+        ids = [list(itertools.islice(ids_of_texts, len(group))) for group in texts]
     else:
-        others = iter(tokenizer.encode_batch([text for group in texts for text in _answers(group)]))
+        target_ids = iter(
+            tokenizer.encode_batch([text for group in texts for text in _answers(group)])
+        )
         ids = [
             [
                 *(tokenizer.of_source(text) for text in group[: len(group) - len(_answers(group))]),
-                *itertools.islice(others, len(_answers(group))),
+                *itertools.islice(target_ids, len(_answers(group))),
             ]
             for group in texts
         ]

@@ -17,8 +17,8 @@ def fault(key: str, message: str) -> UserError:
 
 def missing(key: str, field: str, known: list[str], where: str) -> UserError:
     """The error about a field that a record or file lacks, with those that it has."""
-    there = ", ".join(map(repr, known)) or "none"
-    return fault(key, f"{where} has no field {field!r}; its fields: {there}")
+    names = ", ".join(map(repr, known)) or "none"
+    return fault(key, f"{where} has no field {field!r}; its fields: {names}")
 
 
 @functools.cache

@@ -25,59 +25,63 @@ def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
     and the place, where the origin cannot be reached or gives other content.
     """
     root = folder() / wanted.name
-    absent = [each for each in (root, *root.parents) if not each.exists()]
+    new_folders = [file for file in (root, *root.parents) if not file.exists()]
     with explained(root, "write there"):
         root.mkdir(parents=True, exist_ok=True)
-    missing = [each for each in wanted.files if not wanted.is_here(each)]
-    for each in wanted.files:
-        place = wanted.place(each)
-        if place.is_file() and not is_whole(place, each):
+    missing = [file for file in wanted.files if not wanted.is_here(file)]
+    for file in wanted.files:
+        place = wanted.place(file)
+        if place.is_file() and not is_whole(place, file):
             raise UserError(
                 f"{place}: not the content of {wanted.origin}; remove it and fetch again"
             )
     try:
-        total = sum(each.bytes for each in missing)
+        total = sum(file.bytes for file in missing)
         with Lock(root / ".lock"), Progress(wanted.name, total) as bar:
-            for each in missing:
-                _download(wanted, each, host, bar)
+            for file in missing:
+                _download(wanted, file, host, bar)
     except UserError:
-        _remove_empty(absent)
+        _remove_empty(new_folders)
         raise
-    return [wanted.place(each) for each in wanted.files]
+    return [wanted.place(file) for file in wanted.files]
 
 
-def _remove_empty(made: list[Path]) -> None:
+def _remove_empty(folders: list[Path]) -> None:
     """Removes folders that were made for a data set of which nothing came."""
     with contextlib.suppress(OSError):
-        for each in made:
-            if [file.name for file in each.iterdir()] == [".lock"]:
-                (each / ".lock").unlink()
-            each.rmdir()
+        for path in folders:
+            if [file.name for file in path.iterdir()] == [".lock"]:
+                (path / ".lock").unlink()
+            path.rmdir()
 
 
-def _download(wanted: PublishedSet, each: PublishedFile, host: str, bar: Progress) -> None:
+def _download(published: PublishedSet, file: PublishedFile, host: str, bar: Progress) -> None:
     """Downloads one file; it has the suffix .part until it is complete and verified."""
-    place = wanted.place(each)
+    place = published.place(file)
     part = place.with_name(f"{place.name}.part")
-    path = "/".join(x for x in (wanted.repository, wanted.commit, wanted.folder, each.path) if x)
+    path = "/".join(
+        segment
+        for segment in (published.repository, published.commit, published.folder, file.path)
+        if segment
+    )
     address = f"{host}/{urllib.parse.quote(path)}"
     with explained(place, "write"):
-        have = part.stat().st_size if part.exists() else 0
+        bytes_here = part.stat().st_size if part.exists() else 0
     try:
-        if have < each.bytes:
-            _append(address, part, have, each.bytes, bar)
+        if bytes_here < file.bytes:
+            _append(address, part, bytes_here, file.bytes, bar)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise UserError(
-            f"lm-lab data fetch {wanted.name}: cannot read {address} ({reason}); bring the file "
-            f"from {wanted.origin} to {place} by other means, or try again with a network"
+            f"lm-lab data fetch {published.name}: cannot read {address} ({reason}); bring the file "
+            f"from {published.origin} to {place} by other means, or try again with a network"
         ) from None
     with explained(place, "write"):
-        if not is_whole(part, each):
+        if not is_whole(part, file):
             part.unlink()
             raise UserError(
-                f"lm-lab data fetch {wanted.name}: {address} gives other content than expected "
-                f"({each.bytes:,} bytes, SHA-256 {each.sha256[:12]}...); try again"
+                f"lm-lab data fetch {published.name}: {address} gives other content than expected "
+                f"({file.bytes:,} bytes, SHA-256 {file.sha256[:12]}...); try again"
             )
         part.replace(place)
 

@@ -121,15 +121,15 @@ class Maker:
         Raises UserError, with the place, for a field that is missing or of another type, and for
         an empty text of a pair or preference.
         """
-        first, *others = [
-            "\n".join([_text(record, each, key, where) for each in names])
+        first, *other_texts = [
+            "\n".join([_text(record, field, key, where) for field in names])
             for key, names in self._texts
         ]
         if self._form in ("pairs", "preferences"):
-            for (key, names), text in zip(self._texts, [first, *others]):
+            for (key, names), text in zip(self._texts, [first, *other_texts]):
                 if not text and names:
                     raise fault(key, f"{where()} has an empty {names[0]!r}; mend or leave it out")
-            target, rejected = (*others, None)[:2]
+            target, rejected = (*other_texts, None)[:2]
             group = self._group(record, where)
             return Document(name, first, target, rejected=rejected, split=split, group=group)
         if not first.strip():
@@ -187,10 +187,10 @@ def _value(record: Mapping[str, Any], name: str, key: str, where: Callable[[], s
     """A field; "translation.en" is the field en of translation, where no field has that name."""
     if name in record:
         return record[name]
-    found: Any = record
+    node: Any = record
     for part in name.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            known = list(found) if isinstance(found, Mapping) else []
-            raise missing(key, name, known, where())
-        found = found[part]
-    return found
+        if not isinstance(node, Mapping) or part not in node:
+            names = list(node) if isinstance(node, Mapping) else []
+            raise missing(key, name, names, where())
+        node = node[part]
+    return node

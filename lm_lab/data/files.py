@@ -22,18 +22,18 @@ def find(path: str, suffixes: tuple[str, ...], key: str = "path") -> list[tuple[
         return [(root.name, root)]
     if not path or not root.is_dir():
         raise absent(path, key)
-    found = [
+    matches = [
         (file.relative_to(root).as_posix(), file)
         for file in walk(root)
         if file.name.endswith(suffixes)
     ]
-    if not found:
+    if not matches:
         raise fault(
             key,
             f"no file below {path!r} ends in {' or '.join(suffixes)}; name another folder or "
             "suffix",
         )
-    return sorted(found)
+    return sorted(matches)
 
 
 def single(path: str, key: str) -> Path:
@@ -73,9 +73,9 @@ def read_bytes(path: Path, key: str = "path") -> bytes:
 
 def some(documents: Iterable[Document], given: object, key: str) -> Iterator[Document]:
     """The documents. Raises UserError, which names the setting and its value, if there are none."""
-    found = False
+    has_any = False
     for document in documents:
-        found = True
+        has_any = True
         yield document
-    if not found:
+    if not has_any:
         raise fault(key, f"{given!r} is empty: it holds no text; give files that do")

@@ -36,10 +36,10 @@ def in_order(tokens: np.ndarray, starts: np.ndarray, window: int) -> tuple[np.nd
     """(tokens i32[n S], which are there bool[n S]) of the windows that begin at the tokens `starts`
     [n]; 0 stands beyond the end of the text.
     """
-    places = starts[:, None] + np.arange(window)
-    there = places < len(tokens)
-    found = np.where(there, tokens[np.minimum(places, len(tokens) - 1)], 0)
-    return found.astype(np.int32), there
+    indices = starts[:, None] + np.arange(window)
+    is_token = indices < len(tokens)
+    window_tokens = np.where(is_token, tokens[np.minimum(indices, len(tokens) - 1)], 0)
+    return window_tokens.astype(np.int32), is_token
 
 
 def windows_of_all(tokens: int, window: int, stride: int) -> int:
@@ -66,10 +66,10 @@ def rows_of(
     `length`. A range of segment 0 is padding: its tokens are 0, wherever it starts.
     """
     segments = np.repeat(ordinals, sizes).reshape(-1, length)
-    places = ranges(starts, sizes)
+    indices = ranges(starts, sizes)
     # padding may reach beyond the last token
-    found = tokens.take(places, mode="clip").reshape(segments.shape)
-    return found * (segments > 0), segments
+    row_tokens = tokens.take(indices, mode="clip").reshape(segments.shape)
+    return row_tokens * (segments > 0), segments
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

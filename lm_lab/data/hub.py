@@ -43,11 +43,11 @@ def commit(name: str, revision: str) -> str:
     if COMMIT.fullmatch(revision):
         return revision
     note = _place(name, revision).with_suffix(".revision")
-    found, why = _ask(name, revision)
-    if found is not None:
+    answer, why = _ask(name, revision)
+    if answer is not None:
         durable.make_folder(note.parent)
-        durable.replace(note, found.encode())
-        return found
+        durable.replace(note, answer.encode())
+        return answer
     try:
         return reading.read_bytes(note).decode()
     except OSError:
@@ -62,10 +62,10 @@ def _ask(name: str, revision: str) -> tuple[str | None, str]:
     """(commit, "") of a revision, or (None, the reason), without retries."""
     library = imported("huggingface_hub")
     try:
-        found = library.HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
+        commit_hash = library.HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
     except Exception as error:  # noqa: BLE001 - the client's errors have no base; it says why
         return None, _line(error)
-    return found, ""
+    return commit_hash, ""
 
 
 def files(wanted: Split, revision: str, key: str) -> list[Path]:
@@ -73,37 +73,35 @@ def files(wanted: Split, revision: str, key: str) -> list[Path]:
     place = _place(*wanted, revision)
     note = place.with_suffix(".json")
     try:
-        found = [Path(name) for name in json.loads(reading.read_bytes(note))]
+        paths = [Path(name) for name in json.loads(reading.read_bytes(note))]
     except (OSError, ValueError):
-        found = []
-    if found and all(path.is_file() for path in found):
-        return found
+        paths = []
+    if paths and all(path.is_file() for path in paths):
+        return paths
     durable.make_folder(note.parent)
-    found = _load(wanted, revision, key, place.with_suffix(".arrow"))
-    durable.replace(note, json.dumps([str(path) for path in found]).encode())
-    return found
+    paths = _load(wanted, revision, key, place.with_suffix(".arrow"))
+    durable.replace(note, json.dumps([str(path) for path in paths]).encode())
+    return paths
 
 
-def _load(wanted: Split, revision: str, key: str, place: Path) -> list[Path]:
+def _load(split: Split, revision: str, key: str, place: Path) -> list[Path]:
     library = imported("datasets")
     try:
         data = library.load_dataset(
-            wanted.name,
-            wanted.subset,
-            split=wanted.split,
+            split.name,
+            split.subset,
+            split=split.split,
             revision=revision,
-            streaming=wanted.limit is not None,
+            streaming=split.limit is not None,
         )
-        whole = wanted.limit is None and "[" not in wanted.split
-        if whole and data.cache_files:
+        is_complete = split.limit is None and "[" not in split.split
+        if is_complete and data.cache_files:
             return [Path(file["filename"]) for file in data.cache_files]
-        rows = data if wanted.limit is None else data.take(wanted.limit)
+        rows = data if split.limit is None else data.take(split.limit)
         schema = data.features.arrow_schema if data.features else None
         _write(place, rows.iter(batch_size=AT_ONCE), schema)
     except Exception as error:  # noqa: BLE001 - the library's errors have no base; it says why
-        raise fault(
-            key, f"cannot read {wanted.split!r} of {wanted.name} ({_line(error)})"
-        ) from None
+        raise fault(key, f"cannot read {split.split!r} of {split.name} ({_line(error)})") from None
     return [place]
 
 

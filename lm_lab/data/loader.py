@@ -115,7 +115,10 @@ class Config:
         """The sources by label, in the order of labels; the only one has the label ""."""
         if not self.sources:
             return {"": Member(self.source, points(1.0))}
-        apart_by_label = {label: (name, *apart(own)) for label, (name, own) in self.sources}
+        apart_by_label = {
+            label: (name, *apart(settings_with_weight))
+            for label, (name, settings_with_weight) in self.sources
+        }
         return {
             label: Member(Chosen(name, settings), weights)
             for label, (name, settings, weights) in sorted(apart_by_label.items())
@@ -318,9 +321,9 @@ class Batches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The windows at these places [n] of the endless order: [n S]."""
-        picked = self.order.at(places)
+        numbers = self.order.at(places)
         tokens, bytes_ = windows(
-            self.split.tokens, picked * self.stride, self.window, self.split.bytes_of
+            self.split.tokens, numbers * self.stride, self.window, self.split.bytes_of
         )
         return Examples(tokens, bytes_, self._segments(tokens))  # type: ignore[arg-type]
 
@@ -333,10 +336,10 @@ class Batches(NamedTuple):
         beyond the end of the text.
         """
         starts = (first + np.arange(rows)) * self.stride
-        tokens, there = in_order(self.split.tokens, starts, self.window)
+        tokens, is_token = in_order(self.split.tokens, starts, self.window)
         segments = self._segments(tokens)
-        segments = np.where(there, 1 if segments is None else segments, 0).astype(np.int32)
-        return Examples(tokens, self.split.bytes_of[tokens] * there, segments)  # type: ignore[arg-type]
+        segments = np.where(is_token, 1 if segments is None else segments, 0).astype(np.int32)
+        return Examples(tokens, self.split.bytes_of[tokens] * is_token, segments)  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
         """Segment 1 for the document in which a row begins, 2 for the next, ...; end_of_document

@@ -39,7 +39,7 @@ def locate(key: str, given: Given, takes: Callable[[Path], bool], wanted: str) -
             part._replace(files=[(f"{number}/{name}", path) for name, path in part.files])
             for number, part in enumerate(found)
         ]
-    return Found([each for part in found for each in part.files], any(p.listed for p in found))
+    return Found([file for part in found for file in part.files], any(p.listed for p in found))
 
 
 def _entry(key: str, entry: str, takes: Callable[[Path], bool], wanted: str) -> Found:
@@ -64,13 +64,13 @@ def _glob(key: str, pattern: str) -> list[tuple[str, Path]]:
     wildcard.
     """
     parts = Path(pattern).expanduser().parts
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    base = Path(*parts[:fixed])
-    matches = base.glob(str(Path(*parts[fixed:])))
-    there = [(path.relative_to(base).as_posix(), path) for path in matches if path.is_file()]
-    if not there:
+    fixed_parts = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base = Path(*parts[:fixed_parts])
+    matches = base.glob(str(Path(*parts[fixed_parts:])))
+    named_files = [(path.relative_to(base).as_posix(), path) for path in matches if path.is_file()]
+    if not named_files:
         raise fault(key, f"no file matches {pattern!r} (from {Path.cwd()}); give another pattern")
-    return sorted(there)
+    return sorted(named_files)
 
 
 def _folder(
@@ -78,7 +78,7 @@ def _folder(
 ) -> list[tuple[str, Path]]:
     saved = _saved(key, root)
     listed = files.walk(root) if saved is None else saved
-    found = []
+    named_files = []
     for path in listed:
         name = path.relative_to(root).as_posix()
         if any(part.startswith(HIDDEN) for part in name.split("/")) or not takes(path):
@@ -89,12 +89,12 @@ def _folder(
                 f"{path} is a link to {path.resolve()}, outside of the folder; name the file "
                 "itself, or a glob that matches it",
             )
-        found.append((name, path))
-    if not found:
+        named_files.append((name, path))
+    if not named_files:
         raise fault(
             key, f"no file below {str(root)!r} ends in {wanted}; name another folder, or a glob"
         )
-    return sorted(found)
+    return sorted(named_files)
 
 
 def _saved(key: str, root: Path) -> list[Path] | None:

@@ -33,18 +33,24 @@ class Mixed(NamedTuple):
         before = self.plan.rows_before(first_step, first_step + steps)
         counts = np.diff(before, axis=0)
         owner = np.concatenate([np.repeat(np.arange(len(self.parts)), row) for row in counts])
-        found: Examples | None = None
+        examples: Examples | None = None
         for number, part in enumerate(self.parts):
             first, last = before[0, number], before[-1, number]
             if first == last:
                 continue
-            rows, mine = part.rows(np.arange(first, last)), owner == number
-            if mine.all():
-                found = rows
+            rows, is_of_part = part.rows(np.arange(first, last)), owner == number
+            if is_of_part.all():
+                examples = rows
                 break
-            found = found or jax.tree.map(functools.partial(_room, len(owner)), rows)
-            jax.tree.map(lambda room, own, mine=mine: room.__setitem__(mine, own), found, rows)
-        return jax.tree.map(lambda leaf: leaf.reshape(steps, -1, *leaf.shape[1:]), found)
+            examples = examples or jax.tree.map(functools.partial(_room, len(owner)), rows)
+            jax.tree.map(
+                lambda leaf_of_batch, part_leaf, is_of_part=is_of_part: leaf_of_batch.__setitem__(
+                    is_of_part, part_leaf
+                ),
+                examples,
+                rows,
+            )
+        return jax.tree.map(lambda leaf: leaf.reshape(steps, -1, *leaf.shape[1:]), examples)
 
     def epochs(self, steps: int) -> list[float]:
         """How often the rows of each source are read in the first `steps` steps."""
@@ -63,13 +69,15 @@ def mix(parts: Sequence[AnyBatches], weights: Sequence[Points], batch_size: int)
 
 def together(sums: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, float]:
     """The sums of a mixture, from those of each source, weighted by its share of targets."""
-    used = [(own, share) for own, share in zip(sums, shares) if share]
-    total = sum(float(own["weight"]) for own, _ in used)
-    names = dict.fromkeys(itertools.chain.from_iterable(own for own, _ in used))
+    used = [(source_sums, share) for source_sums, share in zip(sums, shares) if share]
+    total = sum(float(source_sums["weight"]) for source_sums, _ in used)
+    names = dict.fromkeys(itertools.chain.from_iterable(source_sums for source_sums, _ in used))
     return {
         name: sum(
-            share * total * float(own[name]) / float(own["weight"]) if own["weight"] else np.nan
-            for own, share in used
+            share * total * float(source_sums[name]) / float(source_sums["weight"])
+            if source_sums["weight"]
+            else np.nan
+            for source_sums, share in used
         )
         for name in names
     }

@@ -34,16 +34,16 @@ class Order(NamedTuple):
         if self.seed is None or self.size == 0:
             return places % max(self.size, 1)
         epochs, within = np.divmod(places, self.size)
-        each = SMALL if self.size <= SMALL else AT_ONCE
-        blocks = within // each
+        block_size = SMALL if self.size <= SMALL else AT_ONCE
+        blocks = within // block_size
         changes = (epochs[1:] != epochs[:-1]) | (blocks[1:] != blocks[:-1])
         begins = [0, *(1 + np.flatnonzero(changes)).tolist()] if len(places) else []
-        found = np.empty(len(places), np.int64)
+        numbers = np.empty(len(places), np.int64)
         for begin, end in itertools.pairwise([*begins, len(places)]):
-            seed, number = (self.seed + int(epochs[begin])) % WORD, int(blocks[begin])
-            block = _block(self.size, seed, number)
-            found[begin:end] = block[within[begin:end] - number * each]
-        return found
+            seed, block_number = (self.seed + int(epochs[begin])) % WORD, int(blocks[begin])
+            block = _block(self.size, seed, block_number)
+            numbers[begin:end] = block[within[begin:end] - block_number * block_size]
+        return numbers
 
 
 def endless(count: int, seed: int | None) -> Order:
@@ -81,12 +81,12 @@ def _small_epoch(size: int, keys: list[int]) -> np.ndarray:
     if size == 1:
         return np.zeros(1, np.int64)
     parts = [slice(first, first + AT_ONCE) for first in range(0, SMALL, AT_ONCE)]
-    every = np.arange(SMALL)
-    reached = np.concatenate([_enciphered(every[part], FEWEST_BITS, keys) for part in parts])
+    numbers = np.arange(SMALL)
+    reached = np.concatenate([_enciphered(numbers[part], FEWEST_BITS, keys) for part in parts])
     while (reached[:size] >= size).any():
         for part in parts:
-            here = reached[part]
-            reached[part] = np.where(here < size, here, reached[here])
+            values = reached[part]
+            reached[part] = np.where(values < size, values, reached[values])
     return reached[:size]
 
 

@@ -71,8 +71,8 @@ class PackedBatches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The rows at these places [n] of the endless order: [n S]."""
-        picked = self.order.at(places)
-        return self._gather(picked)
+        numbers = self.order.at(places)
+        return self._gather(numbers)
 
     def every_row(self) -> int:
         """How many rows there are."""
@@ -80,31 +80,31 @@ class PackedBatches(NamedTuple):
 
     def once(self, first: int, rows: int) -> Examples:
         """Rows in order, from the first-th on [rows S]; rows beyond the last are empty."""
-        picked = np.arange(first, min(first + rows, self.epoch_rows))
-        padding = ((0, rows - len(picked)), (0, 0))
-        return jax.tree.map(lambda leaf: np.pad(leaf, padding), self._gather(picked))
+        numbers = np.arange(first, min(first + rows, self.epoch_rows))
+        padding = ((0, rows - len(numbers)), (0, 0))
+        return jax.tree.map(lambda leaf: np.pad(leaf, padding), self._gather(numbers))
 
-    def _gather(self, picked: np.ndarray) -> Examples:
+    def _gather(self, numbers: np.ndarray) -> Examples:
         """The rows with these numbers [n]: [n S]."""
-        shape = len(picked), self.window
+        shape = len(numbers), self.window
         tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
         bytes_ = np.empty(shape, self.bytes_of.dtype)
         for rows in parts(*shape):
-            tokens[rows], segments[rows] = self._some(picked[rows])
+            tokens[rows], segments[rows] = self._some(numbers[rows])
             bytes_[rows] = self.bytes_of.take(tokens[rows]) * (segments[rows] > 0)
         return Examples(tokens, bytes_, segments)  # type: ignore[arg-type]
 
-    def _some(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _some(self, row_numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(tokens, segments) [n S] of some rows [n]: the parts of each row, then padding."""
-        firsts = self.plan.rows[picked]
-        counts = self.plan.rows[picked + 1] - firsts + 1
+        firsts = self.plan.rows[row_numbers]
+        counts = self.plan.rows[row_numbers + 1] - firsts + 1
         padding = np.cumsum(counts) - 1
-        numbers, ordinals = ranges(firsts, counts), ranges(np.ones_like(counts), counts)
-        numbers[padding], ordinals[padding] = 0, 0
-        sizes = self.plan.sizes[numbers]
+        part_numbers, ordinals = ranges(firsts, counts), ranges(np.ones_like(counts), counts)
+        part_numbers[padding], ordinals[padding] = 0, 0
+        sizes = self.plan.sizes[part_numbers]
         sizes[padding] = 0
         sizes[padding] = self.window - np.diff(np.cumsum(sizes)[padding], prepend=0)
-        starts = self.plan.starts[numbers]
+        starts = self.plan.starts[part_numbers]
         return rows_of(self.tokens, starts, sizes, ordinals.astype(np.int32), self.window)
 
 

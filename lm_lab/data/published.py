@@ -53,10 +53,10 @@ BY_HAND = {
 @functools.cache
 def sets() -> dict[str, PublishedSet]:
     """All data sets, by name."""
-    found = json.loads(Path(__file__).with_suffix(".json").read_text())
-    for entry in found.values():
+    entries = json.loads(Path(__file__).with_suffix(".json").read_text())
+    for entry in entries.values():
         entry["files"] = [PublishedFile(path, *facts) for path, facts in entry["files"].items()]
-    return {name: PublishedSet(name, **entry) for name, entry in found.items()}
+    return {name: PublishedSet(name, **entry) for name, entry in entries.items()}
 
 
 def file(name: str, *parts: str) -> str:

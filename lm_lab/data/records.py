@@ -69,8 +69,8 @@ class RecordBatches(NamedTuple):
 
     def rows(self, places: np.ndarray) -> Examples:
         """The rows at these places [n] of the endless order: [n ...]."""
-        picked = self.order.at(places)
-        return self._gather(self.members[picked])
+        numbers = self.order.at(places)
+        return self._gather(self.members[numbers])
 
     def every_row(self) -> int:
         """How many rows there are."""
@@ -78,9 +78,9 @@ class RecordBatches(NamedTuple):
 
     def once(self, first: int, rows: int) -> Examples:
         """Rows in order, from the first-th on [rows ...]; rows beyond the last are empty."""
-        found = self.members[first : first + rows]
-        padding = ((0, rows - len(found)), (0, 0))
-        return self._gather(np.pad(found, padding, constant_values=-1))
+        rows_of_records = self.members[first : first + rows]
+        padding = ((0, rows - len(rows_of_records)), (0, 0))
+        return self._gather(np.pad(rows_of_records, padding, constant_values=-1))
 
     def _gather(self, numbers: np.ndarray) -> Examples:
         """The records with these numbers [n P], packed [n ...]; -1 is none."""
@@ -114,8 +114,8 @@ class RecordBatches(NamedTuple):
         ordinals = np.arange(1, sizes.shape[-1] + 1, dtype=np.int32)
         ordinals[-1] = 0
         for rows in parts(*shape):
-            own = np.tile(ordinals, len(sizes[rows]))
-            ranged = starts[rows].ravel(), sizes[rows].ravel(), own
+            row_ordinals = np.tile(ordinals, len(sizes[rows]))
+            ranged = starts[rows].ravel(), sizes[rows].ravel(), row_ordinals
             tokens[rows], segments[rows] = rows_of(self.tokens, *ranged, length)
         return tokens, segments
 
@@ -148,25 +148,25 @@ def record_batches(
     )
     allowed = {"length": length, "context_length": context_length}
     fits = np.ones(len(first), bool)
-    for name, found in sizes.items():
-        over = int((found > allowed[name]).sum())
+    for name, tokens_of_records in sizes.items():
+        over = int((tokens_of_records > allowed[name]).sum())
         if over and too_long == "refuse":
             dropping = " or set config.data.too_long='drop'" if side == "train" else ""
             raise UserError(
                 f"config.data.{name}: {over} of {len(first)} {side} records have more than "
-                f"{allowed[name]} tokens, the longest {found.max()}; raise it{dropping}"
+                f"{allowed[name]} tokens, the longest {tokens_of_records.max()}; raise it{dropping}"
             )
-        fits &= found <= allowed[name]
-    kept = np.flatnonzero(fits)
-    if len(kept) < len(fits):
-        left_out = len(fits) - len(kept)
+        fits &= tokens_of_records <= allowed[name]
+    numbers = np.flatnonzero(fits)
+    if len(numbers) < len(fits):
+        left_out = len(fits) - len(numbers)
         print(
             f"{left_out} of {len(fits)} {side} records are too long, and left out",
             file=sys.stderr,
             flush=True,
         )
-    most = None if records.labels is None else TEXTS
-    rows = _packed_rows(kept, sizes, allowed, most) if pack else kept[:, None]
+    texts_per_row = None if records.labels is None else TEXTS
+    rows = _packed_rows(numbers, sizes, allowed, texts_per_row) if pack else numbers[:, None]
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
         raise UserError(
@@ -185,7 +185,7 @@ def _packed_rows(
     """Packs the records with these numbers, `most` of them in a row, which then has places for so
     many; says on stderr how full the rows are.
     """
-    used = np.stack([found[numbers] for found in sizes.values()], axis=1)
+    used = np.stack([tokens_of_records[numbers] for tokens_of_records in sizes.values()], axis=1)
     rooms = np.array([allowed[name] for name in sizes])
     if most is None:
         rows = packed(numbers, used, rooms)

@@ -37,7 +37,7 @@ class Filter:
     def fault(self, content: str) -> str | None:
         """The setting by which a document is left out, None if it is read."""
         size, length = len(content.encode()), len(content)
-        found = {
+        refusals = {
             "least_bytes": size < (self.least_bytes or 0),
             "most_bytes": size > (self.most_bytes or size),
             "least_characters": length < (self.least_characters or 0),
@@ -45,7 +45,7 @@ class Filter:
             "matches": self.matches is not None and not re.search(self.matches, content),
             "matches_not": self.matches_not is not None and re.search(self.matches_not, content),
         }
-        return next((name for name, refuses in found.items() if refuses), None)
+        return next((name for name, refuses in refusals.items() if refuses), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +150,9 @@ class _Signatures:
         self._file = stack.enter_context(file)
 
     def add(self, text: str) -> None:
-        words, size = text.split(), self._settings.shingle
-        starts = range(max(1, len(words) - size + 1))
-        shingles = {" ".join(words[start : start + size]).encode() for start in starts}
+        tokens, size = text.split(), self._settings.shingle
+        starts = range(max(1, len(tokens) - size + 1))
+        shingles = {" ".join(tokens[start : start + size]).encode() for start in starts}
         signature = self._empty.copy()
         signature.update_batch(sorted(shingles))
         self._file.write(signature.hashvalues.astype("<u4").tobytes())
@@ -166,15 +166,15 @@ class _Signatures:
         if signatures is None:
             return copies
         buckets = self._shared_buckets(signatures, np.flatnonzero(~dropped))
-        kept: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for number in sorted(buckets, key=lambda each: (not judged[each], each)):
+        originals: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number in sorted(buckets, key=lambda document: (not judged[document], document)):
             original = None
             if not judged[number]:
-                before = {each for bucket in buckets[number] for each in kept[bucket]}
+                before = {document for bucket in buckets[number] for document in originals[bucket]}
                 original = self._original(signatures, number, sorted(before))
             if original is None:
                 for bucket in buckets[number]:
-                    kept[bucket].append(number)
+                    originals[bucket].append(number)
             else:
                 copies[number] = True
                 counts["near_of_judged" if judged[original] else "near"] += 1
@@ -184,7 +184,7 @@ class _Signatures:
         self, signatures: np.ndarray, numbers: np.ndarray
     ) -> dict[int, list[tuple[int, int]]]:
         """The buckets (band, hash) of each document that shares one with another."""
-        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        shared: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for band in range(self._bands):
             columns = signatures[:, band * self._rows : (band + 1) * self._rows]
             hashes = np.zeros(len(signatures), np.uint64)
@@ -193,8 +193,8 @@ class _Signatures:
                 hashes ^= hashes >> np.uint64(29)
             _, group, sizes = np.unique(hashes[numbers], return_inverse=True, return_counts=True)
             for number in numbers[sizes[group] > 1].tolist():
-                found[number].append((band, int(hashes[number])))
-        return found
+                shared[number].append((band, int(hashes[number])))
+        return shared
 
     def _original(self, signatures: np.ndarray, number: int, others: list[int]) -> int | None:
         """The first of some documents that this one is a copy of."""

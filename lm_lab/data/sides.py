@@ -14,12 +14,14 @@ def given(
     """(setting, value, split of its documents) of each setting that is given. The split of `train`
     is None if the source states no other split.
     """
-    found: list[tuple[str, T, Side | None]] = [(key, train, None if heldout is None else "train")]
+    settings: list[tuple[str, T, Side | None]] = [
+        (key, train, None if heldout is None else "train")
+    ]
     if heldout is not None:
-        found.append((f"heldout_{key}", heldout, "heldout"))
+        settings.append((f"heldout_{key}", heldout, "heldout"))
     if test is not None:
-        found.append((f"test_{key}", test, "test"))
-    return found
+        settings.append((f"test_{key}", test, "test"))
+    return settings
 
 
 def unless_refused(errors: Errors) -> list[str]:

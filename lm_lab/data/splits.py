@@ -45,15 +45,15 @@ class Rule(NamedTuple):
     @property
     def facts(self) -> dict[str, object]:
         """The settings that leave documents out, for the key of a store; {} if there are none."""
-        found: dict[str, object] = {}
+        settings: dict[str, object] = {}
         if self.filter != NO_FILTER:
-            found["filter"] = dataclasses.asdict(self.filter)
+            settings["filter"] = dataclasses.asdict(self.filter)
         if not isinstance(self.duplicates, Keep):
             name = type(self.duplicates).__name__.lower()
-            found["duplicates"] = {"name": name, **dataclasses.asdict(self.duplicates)}
+            settings["duplicates"] = {"name": name, **dataclasses.asdict(self.duplicates)}
         if self.train_documents is not None:
-            found["train_documents"] = self.train_documents
-        return found
+            settings["train_documents"] = self.train_documents
+        return settings
 
 
 class Facts(NamedTuple):
@@ -97,10 +97,10 @@ class DocumentInfo:
 
     def part(self, places: np.ndarray) -> "DocumentInfo":
         """The facts of some documents."""
-        found = DocumentInfo()
-        for place in places.tolist():
-            found.add(self[place])
-        return found
+        selected = DocumentInfo()
+        for index in places.tolist():
+            selected.add(self[index])
+        return selected
 
     @property
     def sha256(self) -> np.ndarray:
@@ -176,8 +176,8 @@ def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
             file=sys.stderr,
             flush=True,
         )
-    if words := ", ".join(describe(counts)):
-        print(f"left out of {len(info):,} documents: {words}", file=sys.stderr, flush=True)
+    if reasons := ", ".join(describe(counts)):
+        print(f"left out of {len(info):,} documents: {reasons}", file=sys.stderr, flush=True)
     return Scan(info, sides, {name: count for name, count in counts.items() if count})
 
 
@@ -187,16 +187,16 @@ def _assign_kept(info: DocumentInfo, read: np.ndarray, rule: Rule, kind: DataFor
         return assign_splits(info, rule, kind)
     if not read.any():
         raise UserError(f"config.data.filter: leaves none of {len(info):,} documents; loosen it")
-    sides = np.full(len(info), LEFT_OUT, np.uint8)
-    sides[read] = assign_splits(info.part(np.flatnonzero(read)), rule, kind)
-    return sides
+    splits = np.full(len(info), LEFT_OUT, np.uint8)
+    splits[read] = assign_splits(info.part(np.flatnonzero(read)), rule, kind)
+    return splits
 
 
 def _leave_out(copies: Copies, sides: np.ndarray) -> Counter[str]:
     """Leaves copies out of `sides`, in place; returns how many of each kind."""
-    places = np.flatnonzero(sides != LEFT_OUT)
-    found, counts = copies.find(sides[places] != TRAIN)
-    sides[places[found]] = LEFT_OUT
+    indices = np.flatnonzero(sides != LEFT_OUT)
+    is_copy, counts = copies.find(sides[indices] != TRAIN)
+    sides[indices[is_copy]] = LEFT_OUT
     if not (sides == TRAIN).any():
         raise UserError(
             "config.data.duplicates: all training documents are copies of held-out or test ones; "
@@ -212,19 +212,19 @@ def _keep_few(info: DocumentInfo, sides: np.ndarray, count: int) -> Counter[str]
     A hash of the text chooses them, not the one that decides what is held out. So the documents of
     a smaller count are among those of a larger one, and copies of a text stay together.
     """
-    places = np.flatnonzero(sides == TRAIN)
+    indices = np.flatnonzero(sides == TRAIN)
     if not (sides == HELDOUT).any():
         raise UserError(
             "config.data.train_documents: chooses whole documents, and what is held out is the end "
             "of the text; leave it out, or hold out whole documents (config.data.split)"
         )
-    if len(places) < count:
+    if len(indices) < count:
         raise UserError(
-            f"config.data.train_documents: {count:,} are asked for and there are {len(places):,}; "
+            f"config.data.train_documents: {count:,} are asked for and there are {len(indices):,}; "
             "lower it, or leave it out for all"
         )
-    hashes = info.text_sha256[places, 8:16].copy().view("<u8")[:, 0]
-    beyond = places[np.argsort(hashes, kind="stable")[count:]]
+    hashes = info.text_sha256[indices, 8:16].copy().view("<u8")[:, 0]
+    beyond = indices[np.argsort(hashes, kind="stable")[count:]]
     sides[beyond] = LEFT_OUT
     return Counter(beyond_train_documents=len(beyond))
 
@@ -267,11 +267,11 @@ def assign_splits(info: DocumentInfo, rule: Rule, kind: DataForm) -> np.ndarray:
                 "both files"
             )
         return sides
-    rest = np.flatnonzero(sides == TRAIN)
-    if not len(rest):
+    unassigned = np.flatnonzero(sides == TRAIN)
+    if not len(unassigned):
         raise UserError("config.data.source: gives text for the test alone, and none to train on")
-    if rule.split == "documents" and (kind != "stream" or len(rest) > 1):
-        sides[rest] = choose(info.text_sha256[rest], rule.fraction, kind)
+    if rule.split == "documents" and (kind != "stream" or len(unassigned) > 1):
+        sides[unassigned] = choose(info.text_sha256[unassigned], rule.fraction, kind)
     elif kind != "stream":
         raise UserError(
             "config.data.split: 'tail' cuts a stream of text, and records are whole; leave it "

@@ -161,13 +161,13 @@ def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
             yield draft
 
 
-def _remove_abandoned(directory: Path, own: Path) -> None:
+def _remove_abandoned(directory: Path, current: Path) -> None:
     """Removes the drafts of builders that were killed, whose locks nobody holds: those without a
     usable part, and those that nobody has continued for a week.
     """
     for folder in directory.glob("*.building"):
         journal = folder / JOURNAL
-        if folder == own or (journal.exists() and time.time() < journal.stat().st_mtime + WEEK):
+        if folder == current or (journal.exists() and time.time() < journal.stat().st_mtime + WEEK):
             continue
         with folder.with_suffix(".lock").open("a") as lock:
             if try_lock(lock.fileno()):

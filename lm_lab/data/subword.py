@@ -32,9 +32,9 @@ def unknown(learnt: bytes, pieces: Iterable[str]) -> tuple[int, int]:
 
     The pieces are those of a text cut as its encoder does.
     """
-    known, missing, total = set(json.loads(learnt)), 0, 0
+    entries, missing, total = set(json.loads(learnt)), 0, 0
     for piece in pieces:
-        missing += piece not in known
+        missing += piece not in entries
         total += 1
     return missing, total
 
@@ -59,20 +59,20 @@ def build(
     ids = {piece: 256 + number for number, piece in enumerate(pieces)}
     end = 256 + len(pieces)
     bytes_of = np.array([1] * 256 + [size(piece) for piece in pieces] + [0], np.uint16)
-    words = np.array([*byte.WORDS[:256], *map(begins_word, pieces), 0], np.uint8)
+    word_starts = np.array([*byte.WORDS[:256], *map(begins_word, pieces), 0], np.uint8)
     ends = np.array(
         [*byte.SENTENCE_ENDS[:256], *(piece[-1:] in tuple(".!?\n") for piece in pieces), True], bool
     )
     spelt = [bytes([value]) for value in range(256)] + [written(piece) for piece in pieces]
 
-    def decode(given: Any) -> str:
+    def decode(encoded: Any) -> str:
         return join(
-            [spelt[number] for number in np.asarray(given).ravel().tolist() if number < end]
+            [spelt[number] for number in np.asarray(encoded).ravel().tolist() if number < end]
         )
 
     identity = f"{name}-{hashlib.sha256(learnt).hexdigest()[:32]}"
     encode = encoder(ids, np.min_scalar_type(end))
-    codec = Codec(identity, end + 1, end, bytes_of, words, ends, encode, decode)
+    codec = Codec(identity, end + 1, end, bytes_of, word_starts, ends, encode, decode)
     return codec._replace(unknown=np.arange(end + 1) < 256)
 
 
@@ -86,19 +86,19 @@ def by_pieces(
     def encoder(ids: dict[str, int], dtype: np.dtype) -> Encoder:
         def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
             pieces = list(cut(texts))
-            every = list(itertools.chain.from_iterable(pieces))
-            known = map(ids.get, every, itertools.repeat(-1))
-            found = np.fromiter(known, np.int32, len(every))
-            missing = np.flatnonzero(found < 0)
-            spelling = [spell(every[place]) for place in missing.tolist()]
-            counts = np.ones(len(found), np.int64)
+            all_pieces = list(itertools.chain.from_iterable(pieces))
+            looked_up = map(ids.get, all_pieces, itertools.repeat(-1))
+            piece_ids = np.fromiter(looked_up, np.int32, len(all_pieces))
+            missing = np.flatnonzero(piece_ids < 0)
+            spelling = [spell(all_pieces[index]) for index in missing.tolist()]
+            counts = np.ones(len(piece_ids), np.int64)
             counts[missing] = [len(data) for data in spelling]
             stops = np.cumsum(counts)
-            given = np.repeat(found, counts).astype(dtype)
-            places = ranges(stops[missing] - counts[missing], counts[missing])
-            given[places] = np.frombuffer(b"".join(spelling), np.uint8)
+            text_ids = np.repeat(piece_ids, counts).astype(dtype)
+            byte_indices = ranges(stops[missing] - counts[missing], counts[missing])
+            text_ids[byte_indices] = np.frombuffer(b"".join(spelling), np.uint8)
             last = np.cumsum([len(part) for part in pieces], dtype=np.int64)
-            return _divided(given, np.concatenate([[0], stops])[last])
+            return _divided(text_ids, np.concatenate([[0], stops])[last])
 
         return Encoder(lambda text: encode_all([text])[0], encode_all)
 
@@ -112,8 +112,12 @@ def by_character(cut: Callable[[str], Iterable[tuple[str, bytes]]]) -> MakeEncod
 
     def encoder(ids: dict[str, int], dtype: np.dtype) -> Encoder:
         def numbers(character: str) -> list[int]:
-            found = ((ids.get(piece), spelling) for piece, spelling in cut(character))
-            return [n for own, spelling in found for n in (spelling if own is None else (own,))]
+            entries = ((ids.get(piece), spelling) for piece, spelling in cut(character))
+            return [
+                number
+                for entry_id, spelling in entries
+                for number in (spelling if entry_id is None else (entry_id,))
+            ]
 
         table = CharacterTable(numbers, dtype)
         return Encoder(lambda text: table.encode_all([text])[0], table.encode_all)
@@ -152,9 +156,12 @@ class CharacterTable:
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text."""
         joined = "".join(texts)
-        parts = [self._look_up(joined[n : n + AT_ONCE]) for n in range(0, len(joined), AT_ONCE)]
+        parts = [
+            self._look_up(joined[start : start + AT_ONCE])
+            for start in range(0, len(joined), AT_ONCE)
+        ]
         counts = np.concatenate([np.zeros(1, np.int64), *(count for _, count in parts)])
-        ids = np.concatenate([np.empty(0, self._dtype), *(found for found, _ in parts)])
+        ids = np.concatenate([np.empty(0, self._dtype), *(part_ids for part_ids, _ in parts)])
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         # the index after each text's last id
         return _divided(ids, np.cumsum(counts)[np.cumsum(lengths)])
@@ -172,11 +179,13 @@ class CharacterTable:
         return self._pool[places + np.arange(len(places))], counts
 
     def _add(self, points: np.ndarray) -> None:
-        found = [self._numbers(chr(point)) for point in points.tolist()]
-        counts = np.array([len(ids) for ids in found], np.int64)
+        ids_of_points = [self._numbers(chr(point)) for point in points.tolist()]
+        counts = np.array([len(ids) for ids in ids_of_points], np.int64)
         firsts = len(self._pool) + np.cumsum(counts) - counts
         rows = len(self._first) + np.arange(len(points))
-        self._pool = np.append(self._pool, np.array([n for ids in found for n in ids], self._dtype))
+        self._pool = np.append(
+            self._pool, np.array([number for ids in ids_of_points for number in ids], self._dtype)
+        )
         self._first = np.append(self._first, firsts)
         self._count = np.append(self._count, counts)
         self._slot_of[points] = rows

@@ -42,19 +42,19 @@ def tokenizer(
     if maker.learn is None:
         return _whole(name, maker.make(config, b""))
     path = Path(learnt_file) if learnt_file else learnt(name, config, corpora, rule)
-    found = _read(path)
-    if found is None:
+    vocabulary = _read(path)
+    if vocabulary is None:
         raise UserError(
             f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory, "
             "or one that lm-lab tokenize --out has written"
         )
-    if found.tokenizer not in (name, ""):
+    if vocabulary.tokenizer not in (name, ""):
         raise UserError(
             f"config.data.vocabulary_file {path} was learnt by the tokenizer "
-            f"{found.tokenizer!r}, and config.data.tokenizer is {name!r}; name that one"
+            f"{vocabulary.tokenizer!r}, and config.data.tokenizer is {name!r}; name that one"
         )
     try:
-        return _whole(name, maker.make(config, found.content))
+        return _whole(name, maker.make(config, vocabulary.content))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"config.data.vocabulary_file {path} is none of the tokenizer {name!r} "
@@ -86,43 +86,47 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         for corpus in corpora:
             with errors_at(corpus.key):
                 sides.append(scan(corpus.read, rule, corpus.form).sides)
-        found = maker.learn(config, _texts(corpora, sides, TRAIN))
-        if not isinstance(found, bytes):
+        content = maker.learn(config, _texts(corpora, sides, TRAIN))
+        if not isinstance(content, bytes):
             raise UserError(
-                f"config.data.tokenizer: learn of {name!r} gives a {type(found).__name__}, not "
+                f"config.data.tokenizer: learn of {name!r} gives a {type(content).__name__}, not "
                 "bytes"
             )
-        _write(path, name, found)
+        _write(path, name, content)
         if maker.unknown is not None:
-            judged = HELDOUT if any((own == HELDOUT).any() for own in sides) else TRAIN
+            judged = (
+                HELDOUT
+                if any((corpus_splits == HELDOUT).any() for corpus_splits in sides)
+                else TRAIN
+            )
             texts = [_texts(corpora, sides, side) for side in (TRAIN, judged)]
-            _warn(name, *(maker.unknown(config, found, side) for side in texts))
+            _warn(name, *(maker.unknown(config, content, side) for side in texts))
     return path
 
 
-def _whole(name: str, made: Any) -> Codec:
+def _whole(name: str, codec: Any) -> Codec:
     """Checks what a tokenizer's `make` returned. Raises UserError for anything but a Codec with
     tables of its size.
     """
-    if not isinstance(made, Codec):
-        found = f"gives a {type(made).__name__}, not a lm_lab.types.Codec"
-        raise UserError(f"config.data.tokenizer: {name!r} has a make that {found}; return one")
+    if not isinstance(codec, Codec):
+        problem = f"gives a {type(codec).__name__}, not a lm_lab.types.Codec"
+        raise UserError(f"config.data.tokenizer: {name!r} has a make that {problem}; return one")
     tables = {
-        "bytes_of": made.bytes_of,
-        "words": made.words,
-        "sentence_ends": made.sentence_ends,
+        "bytes_of": codec.bytes_of,
+        "words": codec.words,
+        "sentence_ends": codec.sentence_ends,
     }
     for field, table in tables.items():
-        if len(table) != made.vocab:
+        if len(table) != codec.vocab:
             raise UserError(
                 f"config.data.tokenizer: {field} of {name!r} has {len(table)} entries for "
-                f"{made.vocab} ids"
+                f"{codec.vocab} ids"
             )
-    if not 0 <= made.end_of_document < made.vocab:
+    if not 0 <= codec.end_of_document < codec.vocab:
         raise UserError(
-            f"config.data.tokenizer: end_of_document of {name!r} is none of its {made.vocab} ids"
+            f"config.data.tokenizer: end_of_document of {name!r} is none of its {codec.vocab} ids"
         )
-    return made
+    return codec
 
 
 def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> None:
@@ -132,25 +136,25 @@ def _warn(name: str, training: tuple[int, int], held_out: tuple[int, int]) -> No
     missing, count = held_out
     if not missing:
         return
-    words = (
+    message = (
         f"config.data.tokenizer {name!r}: {100 * missing / count:.3g} % of the held-out text's "
         f"{name} are unknown"
     )
     if not training[0]:
-        words += (
+        message += (
             ", and none of the training text's: how they are spelt is never trained; raise "
             "config.data.tokenizer.least_count"
         )
-    print(words, file=sys.stderr, flush=True)
+    print(message, file=sys.stderr, flush=True)
 
 
 def _texts(corpora: Sequence[Corpus], sides: Sequence[np.ndarray], side: int) -> Iterator[str]:
     """The texts and targets of the documents of one split; `sides` has the splits of each corpus,
     u8[n].
     """
-    pairs = (zip(corpus.read(), own) for corpus, own in zip(corpora, sides))
-    for document, own in itertools.chain.from_iterable(pairs):
-        if own == side:
+    pairs = (zip(corpus.read(), split) for corpus, split in zip(corpora, sides))
+    for document, split in itertools.chain.from_iterable(pairs):
+        if split == side:
             yield document.text
             if document.target is not None:
                 yield document.target

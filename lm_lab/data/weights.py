@@ -50,22 +50,24 @@ def _weighted(settings: type) -> type:
             parent(self)
         points(self.weight)
 
-    made = dataclasses.make_dataclass(
+    with_weight = dataclasses.make_dataclass(
         settings.__name__,
         [(WEIGHT, WeightType, setting(DOC, 1.0, low=0.0))],
         bases=(settings,),
         namespace={"__post_init__": check, "__doc__": settings.__doc__},
         frozen=True,
     )
-    made.__module__ = settings.__module__
-    return made
+    with_weight.__module__ = settings.__module__
+    return with_weight
 
 
 def apart(settings: Any) -> tuple[Any, Points]:
     """(the settings that the source itself has, its weights by step)."""
-    own = type(settings).__mro__[1]
-    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(own)}
-    return own(**values), points(settings.weight)
+    source_settings = type(settings).__mro__[1]
+    values = {
+        field.name: getattr(settings, field.name) for field in dataclasses.fields(source_settings)
+    }
+    return source_settings(**values), points(settings.weight)
 
 
 def points(weight: WeightType) -> Points:
@@ -132,8 +134,12 @@ class RowPlan:
 
     def _weights_at(self, steps: np.ndarray) -> np.ndarray:
         columns = [
-            np.interp(steps, [step for step, _ in own], [weight for _, weight in own])
-            for own in self._weights
+            np.interp(
+                steps,
+                [step for step, _ in points_of_source],
+                [weight for _, weight in points_of_source],
+            )
+            for points_of_source in self._weights
         ]
         return np.stack(columns, axis=1)
 
@@ -147,18 +153,18 @@ class RowPlan:
         due = self._due_before(np.arange(first, first + steps))
         floors, parts = np.floor(due).astype(np.int64).tolist(), (due % 1 > 0).tolist()
         rows, planned = self._rows[-1].tolist(), []
-        for step, (least, begun) in enumerate(zip(floors, parts), first):
-            rows = list(map(max, rows, least))
+        for step, (floor, is_partial) in enumerate(zip(floors, parts), first):
+            rows = list(map(max, rows, floor))
             missing = step * self._batch_size - sum(rows)
             if missing:
                 waiting = [
                     # a source that is due no part of a further row comes last
-                    (not begun[each], self._deadline(each, rows[each] + 1), each)
-                    for each in sources
-                    if rows[each] == least[each]
+                    (not is_partial[source], self._deadline(source, rows[source] + 1), source)
+                    for source in sources
+                    if rows[source] == floor[source]
                 ]
-                for _, _, each in sorted(waiting)[:missing]:
-                    rows[each] += 1
+                for _, _, source in sorted(waiting)[:missing]:
+                    rows[source] += 1
             planned.append(rows)
         self._rows = np.concatenate([self._rows, np.array(planned, np.int64)])
 
@@ -166,13 +172,13 @@ class RowPlan:
         """Rows that are due to each source before these steps, f64[n, S]."""
         beyond = np.maximum(steps - self._last_point, 0)[:, None]
         due = self._due[np.minimum(steps, self._last_point)] + beyond * self._rate
-        whole = np.round(due)  # 0.1 * 30 is 3 but for rounding
-        return np.where(np.abs(due - whole) < ROUNDING, whole, due)
+        rounded = np.round(due)  # 0.1 * 30 is 3 but for rounding
+        return np.where(np.abs(due - rounded) < ROUNDING, rounded, due)
 
     def _deadline(self, source: int, row: int) -> float:
         """The step before which the source must have had so many rows."""
-        known, deadline = self._deadlines.get(source, (0, 0.0))
-        if known != row:
+        cached_row, deadline = self._deadlines.get(source, (0, 0.0))
+        if cached_row != row:
             due, rate = self._due[:, source], self._rate[source]
             if row <= due[-1]:
                 deadline = float(np.searchsorted(due, row - ROUNDING))

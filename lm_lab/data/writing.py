@@ -164,8 +164,8 @@ class StoreFiles:
         if labels := self._files.get(f"{side}.labels"):
             labels.write(np.array(document.label, "<f4").tobytes())
         if texts := self._files.get(f"{side}.texts.jsonl"):
-            said = {"source": document.text, "target": document.target}
-            texts.write(json.dumps(said).encode() + b"\n")
+            texts_of_record = {"source": document.text, "target": document.target}
+            texts.write(json.dumps(texts_of_record).encode() + b"\n")
 
     def note(self, documents: int) -> None:
         """Waits until all files are on the disk, and notes in the journal that they hold so many

@@ -30,9 +30,9 @@ def intervals(
     """The metrics of the scores with percentile intervals. A single document gives no interval:
     NaN.
     """
-    drawn = [scores.metrics(each) for each in _draws(scores.statistics, seed, resamples)]
+    resampled = [scores.metrics(drawn) for drawn in _draws(scores.statistics, seed, resamples)]
     return {
-        name: _estimate(value, [each[name] for each in drawn], level)
+        name: _estimate(value, [metrics[name] for metrics in resampled], level)
         for name, value in scores.values.items()
     }
 
@@ -80,8 +80,8 @@ def _draws(
     """
     count, generator = documents(statistics), np.random.default_rng(seed)
     for _ in range(resamples if count > 1 else 0):
-        picked = generator.integers(0, count, count)
-        yield {name: values[picked] for name, values in statistics.items()}
+        chosen_documents = generator.integers(0, count, count)
+        yield {name: values[chosen_documents] for name, values in statistics.items()}
 
 
 def _estimate(value: float, drawn: list[float], level: float) -> Estimate:

@@ -35,15 +35,19 @@ class Writer:
         """
         ids = [self._ids(prompt, new_tokens) for prompt in prompts]
         by_room: dict[int, list[int]] = {}
-        for place, own in enumerate(ids):
-            by_room.setdefault(rows.room(len(own), self._room(new_tokens)), []).append(place)
+        for number, prompt_ids in enumerate(ids):
+            by_room.setdefault(rows.room(len(prompt_ids), self._room(new_tokens)), []).append(
+                number
+            )
         texts = [""] * len(prompts)
-        for room, places in by_room.items():
-            for first in range(0, len(places), self._run.rows):
-                some = places[first : first + self._run.rows]
-                found = self._batch(params, [ids[i] for i in some], room, new_tokens, until)
-                for place, text in zip(some, found):
-                    texts[place] = text
+        for room, prompt_numbers in by_room.items():
+            for first in range(0, len(prompt_numbers), self._run.rows):
+                batch = prompt_numbers[first : first + self._run.rows]
+                batch_texts = self._batch(
+                    params, [ids[index] for index in batch], room, new_tokens, until
+                )
+                for number, text in zip(batch, batch_texts):
+                    texts[number] = text
         return texts
 
     def _ids(self, prompt: str, new_tokens: int) -> list[int]:
@@ -82,27 +86,29 @@ class Writer:
         context, segments = rows.padded(ids, shape, left=False)
         config = Config(new_tokens=new_tokens, temperature=0.0)
         state = self._begin(config, params, context, segments)
-        written = np.zeros((len(ids), 0), np.int64)
+        new_ids = np.zeros((len(ids), 0), np.int64)
         texts = [""] * len(ids)
-        while written.shape[1] < new_tokens:
+        while new_ids.shape[1] < new_tokens:
             state, tokens_BN = self._decode(config, params, state)
-            new = np.asarray(tokens_BN)[: len(ids)]
-            written = np.concatenate([written, new], axis=1)[:, :new_tokens]
-            found = [self._text(own, row.tolist(), until) for own, row in zip(ids, written)]
-            texts = [text for text, _ in found]
-            if all(ended for _, ended in found):
+            step_ids = np.asarray(tokens_BN)[: len(ids)]
+            new_ids = np.concatenate([new_ids, step_ids], axis=1)[:, :new_tokens]
+            endings = [
+                self._text(prompt_ids, row.tolist(), until) for prompt_ids, row in zip(ids, new_ids)
+            ]
+            texts = [text for text, _ in endings]
+            if all(ended for _, ended in endings):
                 break
         return texts
 
     def _text(self, before: list[int], ids: list[int], until: Sequence[str]) -> tuple[str, bool]:
         """(the text of ids up to its end, whether it has ended)."""
         run = self._run
-        size = next((place for place, each in enumerate(ids) if each in run.stops), len(ids))
+        size = next((index for index, token in enumerate(ids) if token in run.stops), len(ids))
         before = [] if run.of_pairs else before
         decode = run.codec.decode
         text = beyond(decode(before), decode([*before, *ids[:size]]))
-        places = [place for each in until if (place := text.find(each)) >= 0]
-        return text[: min(places, default=len(text))], bool(places) or size < len(ids)
+        stops = [start for stop in until if (start := text.find(stop)) >= 0]
+        return text[: min(stops, default=len(text))], bool(stops) or size < len(ids)
 
     def _prompt(self, examples: Examples) -> Inputs:
         kind, run = self._run.kind, self._run

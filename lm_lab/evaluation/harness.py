@@ -47,24 +47,33 @@ class LmLab(LM):
         """For each (context, continuation): (log likelihood in nats, whether greedy decoding gives
         the continuation).
         """
-        found = self._model.continuations([_pair(request) for request in requests])
-        return [(each.nats, each.greedy) for each in found]
+        likelihoods = self._model.continuations([_pair(request) for request in requests])
+        return [(likelihood.nats, likelihood.greedy) for likelihood in likelihoods]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Nats of each whole text, every token judged once."""
-        return [each.nats for each in self._model.texts([str(r.args[0]) for r in requests])]
+        return [
+            likelihood.nats
+            for likelihood in self._model.texts([str(request.args[0]) for request in requests])
+        ]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """What follows each context, greedily, up to a text of "until". Raises UserError for a
         task that asks for samples.
         """
-        asked = [_generation(*request.args) for request in requests]
-        texts = [""] * len(asked)
-        for how in dict.fromkeys(asked_how for _, asked_how in asked):
-            places = [place for place, (_, own) in enumerate(asked) if own == how]
-            written = self._model.write([asked[place][0] for place in places], *how)
-            for place, text in zip(places, written):
-                texts[place] = text
+        prompts_and_settings = [_generation(*request.args) for request in requests]
+        texts = [""] * len(prompts_and_settings)
+        for settings in dict.fromkeys(settings for _, settings in prompts_and_settings):
+            indices = [
+                index
+                for index, (_, other_settings) in enumerate(prompts_and_settings)
+                if other_settings == settings
+            ]
+            written = self._model.write(
+                [prompts_and_settings[index][0] for index in indices], *settings
+            )
+            for index, text in zip(indices, written):
+                texts[index] = text
         return texts
 
 
@@ -95,7 +104,7 @@ def results(
         )
     tasks: list[Any] = manager.match_tasks(list(names))
     try:
-        found = simple_evaluate(
+        report = simple_evaluate(
             model=model,
             tasks=tasks,
             task_manager=manager,
@@ -107,8 +116,8 @@ def results(
             f"--harness={','.join(names)}: lm_eval cannot run it ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); its data must be here, or fetched"
         ) from None
-    assert found is not None
-    return dict(found)
+    assert report is not None
+    return dict(report)
 
 
 def _manager(names: tuple[str, ...], include_path: str | None) -> Any:
@@ -120,9 +129,9 @@ def _manager(names: tuple[str, ...], include_path: str | None) -> Any:
     if include_path is not None:
         if not Path(include_path).is_dir():
             raise UserError(f"--include_path={include_path}: no such folder; give another")
-        own = TaskManager(include_path=include_path, include_defaults=False)
-        if all(own.match_tasks([name]) for name in names):
-            return own
+        local_tasks = TaskManager(include_path=include_path, include_defaults=False)
+        if all(local_tasks.match_tasks([name]) for name in names):
+            return local_tasks
     return _every_task(include_path)
 
 

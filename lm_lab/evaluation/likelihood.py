@@ -49,8 +49,8 @@ def _in_two(
     def batch_sums(variables: PyTree, examples: Examples, carry: PyTree) -> tuple[Sums, PyTree]:
         batch = objective.prepare(jax.random.key(0), examples)
         carry = begun(carry, examples.begins)
-        logits, after, _ = form.apply(model, variables, batch.inputs, carry)
-        return objective.loss(logits, batch), after
+        logits, next_carry, _ = form.apply(model, variables, batch.inputs, carry)
+        return objective.loss(logits, batch), next_carry
 
     def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> tuple[Sums, Sums]:
         cast = adapter.variables(params, frozen, compute)
@@ -62,15 +62,15 @@ def _in_two(
         def add(
             so_far: tuple[Sums, PyTree], batch: tuple[jax.Array, Examples]
         ) -> tuple[tuple[Sums, PyTree], Sums]:
-            (sums, carry), (place, own) = so_far, batch
-            kept = jax.tree.map(lambda x: jnp.where(place == first, 0, x), sums)
-            found, after = batch_sums(cast, own, carry)
-            sums = jax.tree.map(jnp.add, kept, found)
+            (sums, carry), (number, examples_of_batch) = so_far, batch
+            sums_before = jax.tree.map(lambda x: jnp.where(number == first, 0, x), sums)
+            sums_of_batch, after = batch_sums(cast, examples_of_batch, carry)
+            sums = jax.tree.map(jnp.add, sums_before, sums_of_batch)
             return (sums, after), sums
 
-        places = jnp.arange(len(examples.tokens))
-        (rest, _), so_far = lax.scan(add, (zeros, start), (places, examples))
-        return jax.tree.map(lambda x: x[max(first - 1, 0)], so_far), rest
+        numbers = jnp.arange(len(examples.tokens))
+        (reported, _), so_far = lax.scan(add, (zeros, start), (numbers, examples))
+        return jax.tree.map(lambda x: x[max(first - 1, 0)], so_far), reported
 
     return total
 
@@ -96,8 +96,8 @@ def evaluate(
     def every(*arguments: Any) -> dict[str, Sums]:
         parts = {name: total(*arguments) for name, total in totals.items()}
         reported = {name: rest for name, (_, rest) in parts.items()}
-        apart = {f"{name}_{SELECTION}": first for name, (first, _) in parts.items()}
-        return reported | apart if selection else reported
+        selection_sums = {f"{name}_{SELECTION}": first for name, (first, _) in parts.items()}
+        return reported | selection_sums if selection else reported
 
     return every
 
@@ -111,12 +111,14 @@ def figures(
     by the name of the evaluation, and the metrics of tasks by label.
     """
     of_tasks = {
-        f"eval/{label}/{name}": value for label, own in tasks.items() for name, value in own.items()
+        f"eval/{label}/{name}": value
+        for label, values in tasks.items()
+        for name, value in values.items()
     }
     of_sums = {
         f"eval/{evaluation}/{name}": value
-        for evaluation, own in sums.items()
-        for name, value in (rates(own) | dict(measured.get(evaluation, {}))).items()
+        for evaluation, values in sums.items()
+        for name, value in (rates(values) | dict(measured.get(evaluation, {}))).items()
     }
     return of_sums | of_tasks
 

@@ -39,13 +39,15 @@ def scores(
     """The scores of all tokens of texts, as ids, in their order; texts of like lengths are read
     together.
     """
-    while part := list(islice(texts, BATCHES * run.rows)):
-        order = sorted(range(len(part)), key=lambda place: len(part[place]))
-        found: dict[int, Score] = {}
+    while chunk := list(islice(texts, BATCHES * run.rows)):
+        order = sorted(range(len(chunk)), key=lambda number: len(chunk[number]))
+        scores_by_number: dict[int, Score] = {}
         for first in range(0, len(order), run.rows):
-            own = order[first : first + run.rows]
-            found |= zip(own, _together(run, program, params, [part[place] for place in own]))
-        yield from (found[place] for place in range(len(part)))
+            batch = order[first : first + run.rows]
+            scores_by_number |= zip(
+                batch, _together(run, program, params, [chunk[number] for number in batch])
+            )
+        yield from (scores_by_number[number] for number in range(len(chunk)))
 
 
 def _together(
@@ -58,17 +60,17 @@ def _together(
     length = run.length * run.rows // rows
     windows = max(1, -(-max(map(len, texts)) // length))
     targets = np.zeros((rows, windows * length), np.int32)
-    there = np.zeros_like(targets)
+    is_token = np.zeros_like(targets)
     for row, text in enumerate(texts):
-        targets[row, : len(text)], there[row, : len(text)] = text, 1
+        targets[row, : len(text)], is_token[row, : len(text)] = text, 1
     start = np.full((rows, 1), run.codec.end_of_document, np.int32)
-    before = np.concatenate([start, targets[:, :-1]], axis=1)
-    carry, found = run.carry.start(rows), []
+    inputs = np.concatenate([start, targets[:, :-1]], axis=1)
+    carry, blocks = run.carry.start(rows), []
     for first in range(0, windows * length, length):
-        place = (slice(None), slice(first, first + length))
-        carry, own = program(params, carry, before[place], targets[place], there[place])
-        found.append(jax.device_get(own))
-    nats, greedy = (np.concatenate(each, axis=1) for each in zip(*found))
+        columns = (slice(None), slice(first, first + length))
+        carry, block = program(params, carry, inputs[columns], targets[columns], is_token[columns])
+        blocks.append(jax.device_get(block))
+    nats, greedy = (np.concatenate(arrays, axis=1) for arrays in zip(*blocks))
     return [
         Score(nats[row, : len(text)], greedy[row, : len(text)]) for row, text in enumerate(texts)
     ]

@@ -23,14 +23,16 @@ def units(text: str, by: Unit) -> list[str]:
     (['they', 've', '2', 'cats'], ['밥', '을', '먹', '다'])
     """
     folded = unicodedata.normalize("NFC", text).lower()
-    kept = "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in folded)
-    return kept.split() if by == "words" else list("".join(kept.split()))
+    letters = "".join(
+        character if unicodedata.category(character)[0] in "LMN" else " " for character in folded
+    )
+    return letters.split() if by == "words" else list("".join(letters.split()))
 
 
 def rouge_n(written: str, target: str, size: int, by: Unit = "words") -> float:
     """F1 of the n-grams of `size` units that two texts have in common."""
     counts = [_grams(units(text, by), size) for text in (written, target)]
-    return _f1((counts[0] & counts[1]).total(), *(each.total() for each in counts))
+    return _f1((counts[0] & counts[1]).total(), *(grams.total() for grams in counts))
 
 
 def rouge_l(written: str, target: str, by: Unit = "words") -> float:
@@ -47,11 +49,11 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """The length of the longest common subsequence."""
     row = [0] * (len(other) + 1)
     for item in one:
-        before = 0
-        for place, wanted in enumerate(other, 1):
-            above = row[place]
-            row[place] = before + 1 if item == wanted else max(above, row[place - 1])
-            before = above
+        diagonal = 0
+        for column, other_item in enumerate(other, 1):
+            above = row[column]
+            row[column] = diagonal + 1 if item == other_item else max(above, row[column - 1])
+            diagonal = above
     return row[-1]
 
 

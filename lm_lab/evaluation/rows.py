@@ -48,11 +48,11 @@ def windows(ids: np.ndarray, start: int, given: int, judged: int) -> Iterator[Ro
     """A text as rows of `judged` tokens, each after up to `given` tokens of context; each token of
     the text is scored once. The id `start` stands before the text.
     """
-    for begin in range(0, len(ids), judged):
-        before = ids[max(0, begin - given) : begin].tolist()
-        if begin < given:
-            before = [start, *before]
-        yield Row(before, ids[begin : begin + judged].tolist())
+    for start_of_row in range(0, len(ids), judged):
+        context = ids[max(0, start_of_row - given) : start_of_row].tolist()
+        if start_of_row < given:
+            context = [start, *context]
+        yield Row(context, ids[start_of_row : start_of_row + judged].tolist())
 
 
 def continuation(
@@ -62,51 +62,51 @@ def continuation(
     the given tokens are cut from the left. A longer target becomes several rows of half that size,
     each after the tokens before it.
     """
-    whole, first = [*given, *target], len(given)
+    tokens, first = [*given, *target], len(given)
     step = min(limits[1], size - 1)
     if len(target) > step:
         step = min(limits[1], size - size // 2)
     rows = []
-    for begin in range(first, len(whole), step):
-        piece = whole[begin : begin + step]
-        most = min(limits[0], size - len(piece))
-        rows.append(Row(whole[max(0, begin - most) : begin], piece))
+    for start in range(first, len(tokens), step):
+        scored_tokens = tokens[start : start + step]
+        context_size = min(limits[0], size - len(scored_tokens))
+        rows.append(Row(tokens[max(0, start - context_size) : start], scored_tokens))
     return rows
 
 
 def scored(program: Program, params: PyTree, rows: Iterable[Row], shape: Shape) -> Iterator[Score]:
     """The scores of rows, in their order. Rows are read as they are needed, some batches ahead."""
     source = iter(rows)
-    while part := list(islice(source, BATCHES * shape.rows)):
+    while chunk := list(islice(source, BATCHES * shape.rows)):
         rooms: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for place, row in enumerate(part):
-            rooms[_rooms(row, shape)].append(place)
-        found: dict[int, Score] = {}
-        for room, places in rooms.items():
-            for first in range(0, len(places), shape.rows):
-                own = places[first : first + shape.rows]
-                scores = _batch(program, params, [part[place] for place in own], room, shape)
-                found |= dict(zip(own, scores))
-        yield from (found[place] for place in range(len(part)))
+        for number, row in enumerate(chunk):
+            rooms[_rooms(row, shape)].append(number)
+        scores_by_number: dict[int, Score] = {}
+        for room, numbers in rooms.items():
+            for first in range(0, len(numbers), shape.rows):
+                batch = numbers[first : first + shape.rows]
+                scores = _batch(program, params, [chunk[number] for number in batch], room, shape)
+                scores_by_number |= dict(zip(batch, scores))
+        yield from (scores_by_number[number] for number in range(len(chunk)))
 
 
 def room(size: int, limit: int) -> int:
     """The smallest of 8, 32, 128, ... that holds `size` tokens, and `limit` at most."""
-    found = FIRST_ROOM
-    while found < size:
-        found *= GROWTH
-    return min(found, limit)
+    size_of_room = FIRST_ROOM
+    while size_of_room < size:
+        size_of_room *= GROWTH
+    return min(size_of_room, limit)
 
 
 def padded(
     rows: Sequence[Sequence[int]], shape: tuple[int, int], *, left: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(ids, 1 at each token) i32 of the shape; both are 0 at padding."""
-    ids, there = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    ids, is_token = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for index, row in enumerate(rows):
-        place = slice(shape[1] - len(row), shape[1]) if left else slice(0, len(row))
-        ids[index, place], there[index, place] = row, 1
-    return ids, there
+        columns = slice(shape[1] - len(row), shape[1]) if left else slice(0, len(row))
+        ids[index, columns], is_token[index, columns] = row, 1
+    return ids, is_token
 
 
 def _rooms(row: Row, shape: Shape) -> tuple[int, int]:
@@ -122,9 +122,9 @@ def _batch(
 ) -> list[Score]:
     given = padded([row.given for row in rows], (shape.rows, rooms[0]), left=shape.left)
     target = padded([row.target for row in rows], (shape.rows, rooms[1]), left=False)
-    found: Any = jax.device_get(program(params, *given, *target))
-    nats_BT, greedy_BT = found
+    arrays: Any = jax.device_get(program(params, *given, *target))
+    nats_BT, greedy_BT = arrays
     return [
-        Score(nats_BT[place, : len(row.target)], greedy_BT[place, : len(row.target)])
-        for place, row in enumerate(rows)
+        Score(nats_BT[index, : len(row.target)], greedy_BT[index, : len(row.target)])
+        for index, row in enumerate(rows)
     ]

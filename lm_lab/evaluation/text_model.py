@@ -25,25 +25,28 @@ def text_models(run: TextRun) -> Asked:
     batch.
     """
     program = cache(partial(scoring.program, run))
-    whole = cache(partial(reading_on.program, run)) if run.reads_on else program
+    whole_text_program = cache(partial(reading_on.program, run)) if run.reads_on else program
     writer, head = greedy.Writer(run), _head(run)
 
     def model(params: PyTree) -> TextModel:
         def continuations(pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
             require(run, ["continuations"], "likelihoods of continuations")
-            cut = [_continuation(run, *pair) for pair in pairs]
+            rows_of_pairs = [_continuation(run, *pair) for pair in pairs]
             shape = Shape(run.rows, run.limits, left=_left(run))
-            found = rows.scored(program(), params, chain.from_iterable(cut), shape)
-            return [_sum([next(found) for _ in own]) for own in cut]
+            scores = rows.scored(program(), params, chain.from_iterable(rows_of_pairs), shape)
+            return [_sum([next(scores) for _ in text_rows]) for text_rows in rows_of_pairs]
 
         def texts(texts: Sequence[str], joined: bool = False) -> list[Likelihood]:
             require(run, ["texts"], "likelihoods of whole texts")
             if not joined:
                 ids = run.codec.encode_batch(texts)
-                return [_total(found) for found in token_scores(run, whole(), params, ids)]
+                return [
+                    _total(scores)
+                    for scores in token_scores(run, whole_text_program(), params, ids)
+                ]
             ids = run.codec.encode("".join(texts))
-            (found,) = token_scores(run, whole(), params, [ids])
-            return _by_text(run, texts, ids, found)
+            (scores,) = token_scores(run, whole_text_program(), params, [ids])
+            return _by_text(run, texts, ids, scores)
 
         def write(prompts: Sequence[str], new_tokens: int, until: Sequence[str]) -> list[str]:
             require(run, ["write"], "written texts")
@@ -78,16 +81,16 @@ def _behind_windows(
     pseudo = run.kind.pseudo_likelihood
     limits = run.limits if pseudo else (run.given, run.judged)
     shape = Shape(run.rows, limits, left=not pseudo, fixed=True)
-    cut, queue = _counted(run, texts)
-    found = rows.scored(program, params, cut, shape)
-    nothing = Score(np.zeros(0, np.float32), np.zeros(0, bool))
-    for first in found:
-        while not queue[0]:
-            yield nothing
-            del queue[0]
-        parts = [first, *islice(found, queue.pop(0) - 1)]
-        yield Score(*map(np.concatenate, zip(*parts)))
-    yield from (nothing for _ in queue)
+    all_rows, row_counts = _counted(run, texts)
+    scores = rows.scored(program, params, all_rows, shape)
+    empty = Score(np.zeros(0, np.float32), np.zeros(0, bool))
+    for first in scores:
+        while not row_counts[0]:
+            yield empty
+            del row_counts[0]
+        row_scores = [first, *islice(scores, row_counts.pop(0) - 1)]
+        yield Score(*map(np.concatenate, zip(*row_scores)))
+    yield from (empty for _ in row_counts)
 
 
 def _counted(run: TextRun, texts: Iterable[np.ndarray]) -> tuple[Iterator[Row], list[int]]:
@@ -114,29 +117,31 @@ def _continuation(run: TextRun, context: str, continuation: str) -> list[Row]:
     end = run.codec.end_of_document
     if run.of_pairs:
         return _pair(run, context, continuation.lstrip())
-    before, target = split(run, context, continuation)
+    context_ids, target = split(run, context, continuation)
     if run.kind.pseudo_likelihood:
-        whole = [*before, *target][-run.window :]
-        first = max(0, len(whole) - len(target))
-        return [Row(whole, [place]) for place in range(first, len(whole))]
-    return rows.continuation(before or [end], target, run.limits, run.window)
+        tokens = [*context_ids, *target][-run.window :]
+        first = max(0, len(tokens) - len(target))
+        return [Row(tokens, [position]) for position in range(first, len(tokens))]
+    return rows.continuation(context_ids or [end], target, run.limits, run.window)
 
 
 def _pair(run: TextRun, source: str, target: str) -> list[Row]:
     """The rows of a pair. The source is cut from the left so that source and target fit the model's
     positions. Raises UserError for a target that does not fit.
     """
-    given = [*run.codec.of_source(run.as_source(source)).tolist(), run.codec.end_of_document]
+    source_ids = [*run.codec.of_source(run.as_source(source)).tolist(), run.codec.end_of_document]
     ids = run.codec.encode(target).tolist()
-    most, longest = run.limits
+    source_limit, limit = run.limits
     if not run.needs_context and run.max_length is not None:
-        most = min(most, run.max_length - len(ids) + 1)  # one row; its last token is never read
-    if len(ids) > longest or most < 1:
+        source_limit = min(
+            source_limit, run.max_length - len(ids) + 1
+        )  # one row; its last token is never read
+    if len(ids) > limit or source_limit < 1:
         raise UserError(
-            f"a continuation has {len(ids)} tokens, and the model positions for {longest}; shorten "
+            f"a continuation has {len(ids)} tokens, and the model positions for {limit}; shorten "
             f"it: {target[:40]!r}"
         )
-    return [Row(given[-most:], ids)] if ids else []
+    return [Row(source_ids[-source_limit:], ids)] if ids else []
 
 
 def split(run: TextRun, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -165,15 +170,19 @@ def _total(score: Score) -> Likelihood:
     return _sum([score])
 
 
-def _by_text(run: TextRun, texts: Sequence[str], ids: np.ndarray, found: Score) -> list[Likelihood]:
+def _by_text(
+    run: TextRun, texts: Sequence[str], ids: np.ndarray, scores: Score
+) -> list[Likelihood]:
     """The scores of the tokens of joined texts, by the text in which each token begins."""
     sizes = np.asarray(run.codec.bytes_of, np.float64)[ids]
-    begins = np.cumsum(sizes) - sizes
-    ends = np.cumsum([len(text.encode()) for text in texts])
-    of = np.minimum(np.searchsorted(ends, begins, side="right"), len(texts) - 1)
-    bounds = np.searchsorted(of, np.arange(len(texts) + 1))
+    token_starts = np.cumsum(sizes) - sizes
+    text_ends = np.cumsum([len(text.encode()) for text in texts])
+    text_numbers = np.minimum(
+        np.searchsorted(text_ends, token_starts, side="right"), len(texts) - 1
+    )
+    bounds = np.searchsorted(text_numbers, np.arange(len(texts) + 1))
     return [
-        _total(Score(found.nats[first:last], found.greedy[first:last]))
+        _total(Score(scores.nats[first:last], scores.greedy[first:last]))
         for first, last in pairwise(bounds)
     ]
 
@@ -195,6 +204,6 @@ def _outputs(
     end = run.codec.end_of_document
     for first in range(0, len(texts), run.rows):
         ids = run.codec.encode_batch(texts[first : first + run.rows])
-        own = [[*each.tolist()[: run.length - 1], end] for each in ids]
-        found = head(params, *rows.padded(own, (run.rows, run.length), left=False))
-        yield np.asarray(found)[: len(own)]
+        padded_ids = [[*token_ids.tolist()[: run.length - 1], end] for token_ids in ids]
+        outputs = head(params, *rows.padded(padded_ids, (run.rows, run.length), left=False))
+        yield np.asarray(outputs)[: len(padded_ids)]

@@ -106,5 +106,5 @@ def lacks(run: TextRun, ability: Ability) -> str | None:
 def require(run: TextRun, abilities: Sequence[Ability], where: str) -> None:
     """Raises UserError where a run lacks one of the abilities."""
     for ability in abilities:
-        if why := lacks(run, ability):
-            raise UserError(f"{where}: the run's model {why}")
+        if reason := lacks(run, ability):
+            raise UserError(f"{where}: the run's model {reason}")

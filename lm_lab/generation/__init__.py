@@ -22,8 +22,10 @@ def init_cache(model: Any, variables: PyTree, inputs: Inputs) -> PyTree:
 
     Raises UserError for a model without a cache: it would continue from the last token alone.
     """
-    _, made = jax.eval_shape(lambda v, i: _features(model, v, {}, i), variables, inputs)
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
+    _, cache = jax.eval_shape(
+        lambda weights, batch: _features(model, weights, {}, batch), variables, inputs
+    )
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
 
 
 def advance(
@@ -36,9 +38,9 @@ def advance(
 
 
 def _features(model: Any, variables: PyTree, cache: PyTree, inputs: Inputs) -> tuple[Array, PyTree]:
-    held = {"cache": cache} if cache else {}
+    collections = {"cache": cache} if cache else {}
     features_BLD, changed = model.apply(
-        {**variables, **held}, inputs, mutable=["cache"], method="features"
+        {**variables, **collections}, inputs, mutable=["cache"], method="features"
     )
     if "cache" not in changed:
         raise UserError(
@@ -74,11 +76,11 @@ def prompts(
 def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
     """(ids, 1 at each token) i32[B L]; both are 0 at padding."""
     length = max(1, *map(len, rows))
-    ids, there = (np.zeros((len(rows), length), np.int32) for _ in range(2))
+    ids, is_token = (np.zeros((len(rows), length), np.int32) for _ in range(2))
     for index, row in enumerate(rows):
-        place = slice(length - len(row), length) if left else slice(0, len(row))
-        ids[index, place], there[index, place] = row, 1
-    return ids, there
+        columns = slice(length - len(row), length) if left else slice(0, len(row))
+        ids[index, columns], is_token[index, columns] = row, 1
+    return ids, is_token
 
 
 def longer(inputs: Inputs, tokens: int) -> Inputs:

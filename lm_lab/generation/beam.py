@@ -54,11 +54,13 @@ def beam_search(
     has positions (None: any).
     """
     check_length(prompt.tokens.shape[1] + config.new_tokens, max_length)
-    found = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
-    tokens, lengths = np.asarray(found.tokens_BKN), np.asarray(found.lengths_BK)
-    places = np.arange(tokens.shape[-1])
-    stopped = (np.isin(tokens, np.asarray(stops, np.int32)) & (places < lengths[..., None])).any(-1)
-    return tokens, lengths - stopped, np.asarray(found.scores_BK)
+    hypotheses = jax.jit(partial(search, model, config, tuple(stops)))(variables, prompt)
+    tokens, lengths = np.asarray(hypotheses.tokens_BKN), np.asarray(hypotheses.lengths_BK)
+    positions = np.arange(tokens.shape[-1])
+    stopped = (np.isin(tokens, np.asarray(stops, np.int32)) & (positions < lengths[..., None])).any(
+        -1
+    )
+    return tokens, lengths - stopped, np.asarray(hypotheses.scores_BK)
 
 
 def search(
@@ -178,9 +180,9 @@ def _extend(
     )
 
 
-def _best(beams: int, *found: Hypotheses) -> Hypotheses:
+def _best(beams: int, *candidates: Hypotheses) -> Hypotheses:
     """Merges hypotheses, and keeps the best `beams` of each row, best first."""
-    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *found)
+    joined = jax.tree.map(lambda *arrays: jnp.concatenate(arrays, 1), *candidates)
     scores_BK, order_BK = lax.top_k(joined.scores_BK, beams)
     tokens_BKN = jnp.take_along_axis(joined.tokens_BKN, order_BK[..., None], 1)
     return Hypotheses(tokens_BKN, scores_BK, jnp.take_along_axis(joined.lengths_BK, order_BK, 1))

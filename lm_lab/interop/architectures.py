@@ -13,8 +13,14 @@ from lm_lab.types import UserError
 def mappings() -> dict[str, ModelMapping[Any]]:
     """Every mapping, by the name of its file: the files of this package that end in MAPPING."""
     names = sorted(module.name for module in pkgutil.iter_modules(lm_lab.interop.__path__))
-    found = {name: vars(importlib.import_module(f"lm_lab.interop.{name}")) for name in names}
-    return {name: exports["MAPPING"] for name, exports in found.items() if "MAPPING" in exports}
+    exports_by_name = {
+        name: vars(importlib.import_module(f"lm_lab.interop.{name}")) for name in names
+    }
+    return {
+        name: exports["MAPPING"]
+        for name, exports in exports_by_name.items()
+        if "MAPPING" in exports
+    }
 
 
 def find(name: str) -> ModelMapping[Any]:
@@ -22,26 +28,26 @@ def find(name: str) -> ModelMapping[Any]:
 
     Raises UserError, which lists all architectures (their names are too similar for a suggestion).
     """
-    known = {
-        architecture: found
-        for found in mappings().values()
-        for architecture in (*found.architectures, *found.bare)
+    by_architecture = {
+        architecture: mapping
+        for mapping in mappings().values()
+        for architecture in (*mapping.architectures, *mapping.bare)
     }
-    if name not in known:
+    if name not in by_architecture:
         raise UserError(
-            f"architecture {name!r} is not supported; known: {', '.join(sorted(known))}"
+            f"architecture {name!r} is not supported; known: {', '.join(sorted(by_architecture))}"
         )
-    return known[name]
+    return by_architecture[name]
 
 
 def of_family(family: str) -> list[ModelMapping[Any]]:
     """The mappings by which a family can be written. Raises UserError if there is none."""
-    known = list(mappings().values())
-    found = [mapping for mapping in known if mapping.family == family]
-    if not found:
-        families = sorted({mapping.family for mapping in known})
+    all_mappings = list(mappings().values())
+    of_this_family = [mapping for mapping in all_mappings if mapping.family == family]
+    if not of_this_family:
+        families = sorted({mapping.family for mapping in all_mappings})
         raise UserError(
             f"models of family {family!r} cannot be written for other libraries; "
             f"{suggest(family, families)}"
         )
-    return found
+    return of_this_family

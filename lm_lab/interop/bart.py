@@ -123,15 +123,15 @@ def written(config: Any, name: str, activations: dict[str, str]) -> dict[str, An
 
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
-    found = body(config)
+    tensor_rules = body(config)
     for side, prefix in (("encoder", "encoder_"), ("decoder", "")):
-        found.append(
+        tensor_rules.append(
             skip_rows(
                 f"{prefix}positions/embedding", f"model.{side}.embed_positions.weight", UNUSED
             )
         )
-        found += norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
-    return found
+        tensor_rules += norm(f"{prefix}embedding_norm", f"model.{side}.layernorm_embedding")
+    return tensor_rules
 
 
 def body(config: Any) -> list[Rule]:
@@ -139,28 +139,28 @@ def body(config: Any) -> list[Rule]:
     logits_bias = Rule(
         ("head/bias",), ("final_logits_bias",), lambda x: (x[0],), lambda x: (x[None],)
     )
-    found = [same("embed/embedding", "model.shared.weight"), logits_bias]
+    tensor_rules = [same("embed/embedding", "model.shared.weight"), logits_bias]
     for side, stack, depth in (
         ("encoder", "encoder", config.depth_of_encoder),
         ("decoder", "layers", config.depth),
     ):
         layer, layers = f"model.{side}.layers.{{layer}}", range(depth)
-        parts = {"attention": "self_attn"} | (
+        attentions = {"attention": "self_attn"} | (
             {"cross_attention": "encoder_attn"} if side == "decoder" else {}
         )
-        for ours, theirs in parts.items():
-            found += norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
+        for ours, theirs in attentions.items():
+            tensor_rules += norm(f"{stack}/{ours}_norm", f"{layer}.{theirs}_layer_norm", layers)
             for part, name in (
                 ("query", "q_proj"),
                 ("key", "k_proj"),
                 ("value", "v_proj"),
                 ("out", "out_proj"),
             ):
-                found += linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
-        found += norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
+                tensor_rules += linear(f"{stack}/{ours}/{part}", f"{layer}.{theirs}.{name}", layers)
+        tensor_rules += norm(f"{stack}/feed_forward_norm", f"{layer}.final_layer_norm", layers)
         for part, name in (("up", "fc1"), ("down", "fc2")):
-            found += linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
-    return found
+            tensor_rules += linear(f"{stack}/feed_forward/{part}", f"{layer}.{name}", layers)
+    return tensor_rules
 
 
 MAPPING = ModelMapping(

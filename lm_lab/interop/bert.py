@@ -64,9 +64,9 @@ def write_config(config: Any) -> dict[str, Any]:
 
 def written(config: Any, name: str) -> dict[str, Any]:
     """The config.json fields that BERT and its successors share. Raises UserError."""
-    wanted = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
+    required = {"norm": "layer", "norm_bias": True, "norm_position": "post", "embedding_norm": True}
     demand_all(
-        config, name, wanted | {"positions.name": "learned", "bias": True}, written=("kinds",)
+        config, name, required | {"positions.name": "learned", "bias": True}, written=("kinds",)
     )
     demand_full_width(config, name)
     if not config.kinds:
@@ -93,10 +93,10 @@ def written(config: Any, name: str) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     head = "cls.predictions"
-    found = [*body(config), *linear("transform", f"{head}.transform.dense")]
-    found += norm("transform_norm", f"{head}.transform.LayerNorm")
+    tensor_rules = [*body(config), *linear("transform", f"{head}.transform.dense")]
+    tensor_rules += norm("transform_norm", f"{head}.transform.LayerNorm")
     if config.tied:
-        return [*found, same("head/bias", f"{head}.bias")]
+        return [*tensor_rules, same("head/bias", f"{head}.bias")]
     # A head that is not tied keeps the bias of a tied one, and does not use it.
     logits_bias = Rule(
         ("head/bias",),
@@ -104,13 +104,13 @@ def rules(config: Any) -> list[Rule]:
         lambda used, _: (used,),
         lambda b: (b, b),
     )
-    return [*found, transposed("head/kernel", f"{head}.decoder.weight"), logits_bias]
+    return [*tensor_rules, transposed("head/kernel", f"{head}.decoder.weight"), logits_bias]
 
 
 def body(config: Any) -> list[Rule]:
     """The rules of the features' tensors, which all architectures based on BERT have."""
     layers, layer = tuple(range(config.depth)), "bert.encoder.layer.{layer}"
-    found = [
+    tensor_rules = [
         same("embed/embedding", "bert.embeddings.word_embeddings.weight"),
         same("positions/embedding", "bert.embeddings.position_embeddings.weight"),
         same("kinds/embedding", "bert.embeddings.token_type_embeddings.weight"),
@@ -126,8 +126,8 @@ def body(config: Any) -> list[Rule]:
         "feed_forward/up": "intermediate.dense",
         "feed_forward/down": "output.dense",
     }.items():
-        found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
-    return found
+        tensor_rules += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
+    return tensor_rules
 
 
 MAPPING = ModelMapping(

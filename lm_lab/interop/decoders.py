@@ -42,8 +42,8 @@ def demand_plain_heads(config: Any, architecture: str) -> None:
 def demand_full_width(config: Any, architecture: str) -> None:
     """Raises UserError if the heads do not make up the width."""
     if config.heads * config.features_of_head != config.width:
-        made = f"model.head_dim {config.features_of_head} cannot be written as {architecture}"
-        raise Refused(f"{made}, whose heads make up the width", {"head_dim": None})
+        problem = f"model.head_dim {config.features_of_head} cannot be written as {architecture}"
+        raise Refused(f"{problem}, whose heads make up the width", {"head_dim": None})
 
 
 def read_sizes(foreign: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,17 +69,17 @@ def layer_rules(
     `products` and `norms` map our names within a layer to theirs; `stem`, with {layer}, precedes
     these.
     """
-    found = []
+    tensor_rules = []
     for path, layers in config.stacks:
         for ours, theirs in products.items():
             has_bias = ours.split("/")[-1] in BIASED[config.bias]
-            found += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
+            tensor_rules += linear(f"{path}/{ours}", f"{stem}.{theirs}", layers, bias=has_bias)
         for ours, theirs in norms.items():
-            found += norm(
+            tensor_rules += norm(
                 f"{path}/{ours}",
                 f"{stem}.{theirs}",
                 layers,
                 bias=config.norm_bias,
                 minus_one=minus_one,
             )
-    return found
+    return tensor_rules

@@ -71,7 +71,7 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     layers, layer = range(config.depth), "distilbert.transformer.layer.{layer}"
-    found = [
+    tensor_rules = [
         same("embed/embedding", "distilbert.embeddings.word_embeddings.weight"),
         same("positions/embedding", "distilbert.embeddings.position_embeddings.weight"),
         *norm("embedding_norm", "distilbert.embeddings.LayerNorm"),
@@ -82,8 +82,12 @@ def rules(config: Any) -> list[Rule]:
         same("head/bias", "vocab_projector.bias"),
     ]
     for ours, theirs in PRODUCTS.items():
-        found += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
-    return found if config.tied else [*found, transposed("head/kernel", "vocab_projector.weight")]
+        tensor_rules += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "vocab_projector.weight")]
+    )
 
 
 MAPPING = ModelMapping(

@@ -144,8 +144,8 @@ def take(
     if name not in foreign:
         raise UserError(f"{name} is missing")
     value = foreign[name]
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return check(value, hint, name, {"low": low, "high": LARGEST if whole else None})
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return check(value, hint, name, {"low": low, "high": LARGEST if is_int else None})
 
 
 def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: float = 0.1) -> float:
@@ -154,16 +154,16 @@ def take_dropout(foreign: Mapping[str, Any], names: Sequence[str], default: floa
     If they differ, the first is used, and a warning names the others. Raises UserError.
     """
     rates = {name: take(foreign, name, float, default, low=0.0) for name in names}
-    taken = rates.pop(names[0])
-    if others := {name: rate for name, rate in rates.items() if rate != taken}:
-        listed = ", ".join(f"{name} {rate}" for name, rate in others.items())
+    first = rates.pop(names[0])
+    if other_rates := {name: rate for name, rate in rates.items() if rate != first}:
+        listed = ", ".join(f"{name} {rate}" for name, rate in other_rates.items())
         logger.warning(
             "model.dropout is %s %s for all that enters the stream; left out: %s",
             names[0],
-            taken,
+            first,
             listed,
         )
-    return taken
+    return first
 
 
 def choose(
@@ -214,16 +214,18 @@ def changed(config: T, needs: Mapping[str, Any]) -> T:
     option.
     """
     choices = [key.removesuffix("name") for key in needs if key.endswith(".name")]
-    kept = {key: value for key, value in flat(config).items() if not key.startswith(tuple(choices))}
-    return config_of(type(config), {**kept, **needs}, "config.model")
+    unchanged = {
+        key: value for key, value in flat(config).items() if not key.startswith(tuple(choices))
+    }
+    return config_of(type(config), {**unchanged, **needs}, "config.model")
 
 
 def expect(foreign: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises UserError if a field is present with any value other than the one supported."""
     for name, value in wanted.items():
-        given = foreign.get(name, value)
-        if given != value or isinstance(given, bool) != isinstance(value, bool):
-            raise UserError(f"{name} {given!r} is not supported; only {value!r} is")
+        present = foreign.get(name, value)
+        if present != value or isinstance(present, bool) != isinstance(value, bool):
+            raise UserError(f"{name} {present!r} is not supported; only {value!r} is")
 
 
 def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
@@ -231,14 +233,14 @@ def demand(config: Any, architecture: str, wanted: Mapping[str, Any]) -> None:
     the architecture can express.
     """
     settings = flat(config)
-    given_of = {
+    actual_values = {
         name: settings.get(name) if "." in name else getattr(config, name) for name in wanted
     }
-    needs = {name: value for name, value in wanted.items() if given_of[name] != value}
+    needs = {name: value for name, value in wanted.items() if actual_values[name] != value}
     for name, value in needs.items():
-        given = given_of[name]
+        actual = actual_values[name]
         raise Refused(
-            f"model.{name} {given!r} cannot be written as {architecture}, which has {value!r}",
+            f"model.{name} {actual!r} cannot be written as {architecture}, which has {value!r}",
             needs,
         )
 
@@ -252,12 +254,12 @@ def demand_all(
     default.
     """
     passed = {*WRITTEN, *written, *wanted}
-    others = {
+    defaults = {
         key.key: key.default
         for key in keys(type(config), plain(config))
         if key.field.metadata["changes_result"] and key.key not in passed
     }
-    demand(config, architecture, {**wanted, **others})
+    demand(config, architecture, {**wanted, **defaults})
 
 
 def spell(config: Any, name: str, architecture: str, known: Mapping[Any, Any]) -> Any:

@@ -65,20 +65,20 @@ def load(
         family = registry.load("models", mapping.family, "family")
         config = config_of(family.Config, mapping.read_config(foreign), mapping.architectures[0])
         _name_left(folder / "config.json", foreign)
-    found = _renamed(mapping, weights.read(folder))
+    arrays = _renamed(mapping, weights.read(folder))
     with named(folder):
-        _check_depth(config, found)
+        _check_depth(config, arrays)
         rules = mapping.rules(config)
-        found = _prefixed(mapping, rules, found)
-        config, rules = _untied(folder, mapping, config, rules, found)
+        arrays = _prefixed(mapping, rules, arrays)
+        config, rules = _untied(folder, mapping, config, rules, arrays)
         shapes = {
             path: leaf.shape
             for path, leaf in flatten(abstract_params(mapping.family, config)).items()
         }
-        _check_size(shapes, found)
+        _check_size(shapes, arrays)
         params = to_ours(
             rules,
-            found,
+            arrays,
             shapes=shapes,
             ignored=mapping.ignored,
             optional=mapping.optional,
@@ -106,11 +106,11 @@ def save(
     """
     mapping, foreign = _describe(family, config, architecture)
     foreign = _with_kept(mapping, foreign, kept or {})
-    found = to_theirs(mapping.rules(config), params)
-    foreign["dtype"] = str(next(iter(found.values())).dtype)
+    arrays = to_theirs(mapping.rules(config), params)
+    foreign["dtype"] = str(next(iter(arrays.values())).dtype)
     with drafted(folder) as draft:
         (draft / "config.json").write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
-        tensors.write(draft / weights.FILES[0], found)
+        tensors.write(draft / weights.FILES[0], arrays)
         for path in beside:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / path.name)
     return foreign["architectures"][0]
@@ -127,13 +127,13 @@ def _with_kept(
     shape = {name: value for name, value in ours.items() if not name.endswith("_token_id")}
     if kept["model_type"] != ours["model_type"]:
         return shape | ids
-    others = {
+    other_fields = {
         name: value for name, value in kept.items() if name not in ours and name not in REPLACED
     }
-    whole = others | shape | ids
-    if mapping.read_config(whole) != mapping.read_config(shape | ids):
+    merged = other_fields | shape | ids
+    if mapping.read_config(merged) != mapping.read_config(shape | ids):
         return shape | ids
-    return {name: whole[name] for name in (*ours, *whole) if name in whole}
+    return {name: merged[name] for name in (*ours, *merged) if name in merged}
 
 
 def _describe(
@@ -160,12 +160,12 @@ def _describe(
         raise UserError(
             f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
         )
-    why = (
+    reason = (
         "; ".join(refusals)
         if architecture
         else "no architecture of transformers has all settings of config.model"
     )
-    raise UserError(why + nearest.described(family, config, architecture))
+    raise UserError(reason + nearest.described(family, config, architecture))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -213,14 +213,14 @@ def _architecture(foreign: Mapping[str, Any]) -> str:
     return named[0]
 
 
-def _renamed(mapping: ModelMapping[Any], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _renamed(mapping: ModelMapping[Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors, with the endings of old names replaced by those of today."""
     for old, new in mapping.renamed.items():
-        found = {
-            f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: x
-            for name, x in found.items()
+        arrays = {
+            f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: tensor
+            for name, tensor in arrays.items()
         }
-    return found
+    return arrays
 
 
 def _check_code(foreign: Mapping[str, Any]) -> None:
@@ -239,7 +239,7 @@ def _name_left(path: Path, foreign: Fields) -> None:
         logger.warning("%s: left out, for they mean nothing here: %s%s", path, listed, more)
 
 
-def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
+def _check_depth(config: Any, arrays: Mapping[str, Any]) -> None:
     """Raises UserError if there are fewer tensors than layers or experts.
 
     It comes before anything is made for each layer.
@@ -249,35 +249,40 @@ def _check_depth(config: Any, found: Mapping[str, Any]) -> None:
     if settings.get("feed_forward.name") == "experts":
         counts["experts"] = config.feed_forward.count
     for name, count in counts.items():
-        if count > len(found):
+        if count > len(arrays):
             raise UserError(
-                f"config.json says {name} {count}, and there are {len(found)} tensors; fetch both "
+                f"config.json says {name} {count}, and there are {len(arrays)} tensors; fetch both "
                 "again"
             )
 
 
-def _check_size(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:
+def _check_size(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> None:
     """Raises UserError if config.json describes a model far larger than the tensors.
 
     It comes before any memory is allocated.
     """
-    asked, there = sum(map(prod, shapes.values())), sum(tensor.size for tensor in found.values())
-    if asked > 2 * there + ROOM:
+    needed, held = (
+        sum(map(prod, shapes.values())),
+        sum(tensor.size for tensor in arrays.values()),
+    )
+    if needed > 2 * held + ROOM:
         raise UserError(
-            f"config.json describes {asked:,} numbers, and its tensors hold {there:,}; fetch both "
+            f"config.json describes {needed:,} numbers, and its tensors hold {held:,}; fetch both "
             "again"
         )
 
 
 def _prefixed(
-    mapping: ModelMapping[Any], rules: Sequence[Rule], found: dict[str, np.ndarray]
+    mapping: ModelMapping[Any], rules: Sequence[Rule], arrays: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The tensors under the names of the rules; a model without its head lacks the prefix."""
     prefix = mapping.prefix
-    if not prefix or any(name.startswith(prefix) for name in found):
-        return found
-    known = {name for rule in rules for names in rule.foreign() for name in names} | {HEAD}
-    return {name if name in known else f"{prefix}{name}": tensor for name, tensor in found.items()}
+    if not prefix or any(name.startswith(prefix) for name in arrays):
+        return arrays
+    rule_names = {name for rule in rules for names in rule.foreign() for name in names} | {HEAD}
+    return {
+        name if name in rule_names else f"{prefix}{name}": tensor for name, tensor in arrays.items()
+    }
 
 
 HEAD = "lm_head.weight"  # It has no prefix even if it is tied, and so in no rule.
@@ -288,7 +293,7 @@ def _untied(
     mapping: ModelMapping[Any],
     config: Any,
     rules: list[Rule],
-    found: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
 ) -> tuple[Any, list[Rule]]:
     """(config, rules) that fit the tensors: untied if the head differs from the embedding.
 
@@ -296,15 +301,15 @@ def _untied(
     differs.
     """
     embedding = _foreign_name(rules, "embed/embedding")
-    if not config.tied or embedding is None or embedding not in found:
+    if not config.tied or embedding is None or embedding not in arrays:
         return config, rules
     untied = replace(config, tied=False)
     head = _foreign_name(mapping.rules(untied), "head/kernel")
-    if head is not None and head in found and not _same(found[head], found[embedding]):
+    if head is not None and head in arrays and not _same(arrays[head], arrays[embedding]):
         logger.warning("%s: tensor %s is not the embedding, so model.tied is False", folder, head)
         return untied, mapping.rules(untied)
     for name in mapping.copies:
-        if name in found and not _same(found[name], found[embedding]):
+        if name in arrays and not _same(arrays[name], arrays[embedding]):
             raise UserError(
                 f"tensor {name} is not {embedding}, and {mapping.architectures[0]} here has one "
                 "for both"

@@ -25,9 +25,11 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def read_shared(foreign: dict[str, Any], activation: str) -> dict[str, Any]:
     """The fields that all Gemmas call alike."""
-    given = {"head_dim": 256, "tie_word_embeddings": True} | foreign | {"hidden_act": activation}
+    with_defaults = (
+        {"head_dim": 256, "tie_word_embeddings": True} | foreign | {"hidden_act": activation}
+    )
     bias = BIASES[take(foreign, "attention_bias", bool, False)]
-    return llama.read_shared(given) | {"bias": bias, "embedding_scaling": True}
+    return llama.read_shared(with_defaults) | {"bias": bias, "embedding_scaling": True}
 
 
 def write_config(config: Any) -> dict[str, Any]:
@@ -46,11 +48,11 @@ def write_shared(
     """The fields that all Gemmas call alike. Raises UserError as llama.write_shared does."""
     wanted = {"embedding_scaling": True} | dict(wanted or {})
     shared = llama.write_shared(config, architecture, wanted, written=("bias", *written))
-    own = {
+    gemma_fields = {
         "head_dim": config.features_of_head,
         "attention_bias": spell(config, "bias", architecture, BIASES),
     }
-    return shared | own
+    return shared | gemma_fields
 
 
 def rules(config: Any) -> list[Rule]:

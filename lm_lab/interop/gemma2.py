@@ -45,7 +45,7 @@ def read_shared(foreign: dict[str, Any], every: int) -> dict[str, Any]:
     }
 
 
-def _read_windows(foreign: dict[str, Any], every: int) -> dict[str, Any]:
+def _read_windows(foreign: dict[str, Any], default_every: int) -> dict[str, Any]:
     """Which layers have a window. Raises UserError where those without do not come at equal
     distances.
     """
@@ -53,20 +53,20 @@ def _read_windows(foreign: dict[str, Any], every: int) -> dict[str, Any]:
         take(foreign, "num_hidden_layers", int),
         take(foreign, "sliding_window", int | None, 4096),
     )
-    given, found = (
+    layer_types, global_every = (
         take(foreign, "layer_types", list | None, None),
-        every if every <= depth else None,
+        default_every if default_every <= depth else None,
     )
-    if given:
-        found = given.index(FULL) + 1 if FULL in given else None
-        if len(given) != depth or given != _kinds(depth, found):
+    if layer_types:
+        global_every = layer_types.index(FULL) + 1 if FULL in layer_types else None
+        if len(layer_types) != depth or layer_types != _kinds(depth, global_every):
             raise UserError(
                 "layer_types is not supported: layers without a window must come at equal "
                 "distances, last in each group"
             )
-    if window is None or found == 1:
+    if window is None or global_every == 1:
         return {"window": None, "global_every": None}
-    return {"window": window, "global_every": found}
+    return {"window": window, "global_every": global_every}
 
 
 def _kinds(depth: int, every: int | None) -> list[str]:

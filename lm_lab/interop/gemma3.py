@@ -18,14 +18,14 @@ ARCHITECTURES = ("Gemma3ForCausalLM",)
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"use_bidirectional_attention": False, "attn_logit_softcapping": None})
-    given = take(foreign, "rope_parameters", dict | None, None) or {}
-    whole = {"rope_theta": 1e6} | foreign | {"rope_parameters": given.get(FULL)}
-    local = {
+    rotary_by_kind = take(foreign, "rope_parameters", dict | None, None) or {}
+    global_fields = {"rope_theta": 1e6} | foreign | {"rope_parameters": rotary_by_kind.get(FULL)}
+    local_fields = {
         "rope_theta": take(foreign, "rope_local_base_freq", float, 1e4),
-        "rope_parameters": given.get(WINDOWED),
+        "rope_parameters": rotary_by_kind.get(WINDOWED),
     }
-    turned = llama.read_rotary(local)
-    expect(turned, {"positions.scaling.name": "none"})
+    local_rotary = llama.read_rotary(local_fields)
+    expect(local_rotary, {"positions.scaling.name": "none"})
     every = take(
         foreign,
         "sliding_window_pattern",
@@ -33,21 +33,21 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
         take(foreign, "_sliding_window_pattern", int, 6),
         low=1,
     )
-    found = gemma2.read_shared(whole, every) | {
+    settings = gemma2.read_shared(global_fields, every) | {
         "qk_norm": "rms",
-        "positions.window_base": turned["positions.base"],
+        "positions.window_base": local_rotary["positions.base"],
     }
-    return found if found["window"] else found | {"positions.window_base": None}
+    return settings if settings["window"] else settings | {"positions.window_base": None}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Gemma 3 does not have."""
-    wanted = {"qk_norm": "rms", "attention_softcap": None}
-    shared = gemma2.write_shared(config, "Gemma 3", wanted, written=("positions.window_base",))
-    whole, base = shared["rope_parameters"], config.positions.window_base
-    local = whole if base is None else {"rope_type": "default", "rope_theta": base}
+    required = {"qk_norm": "rms", "attention_softcap": None}
+    shared = gemma2.write_shared(config, "Gemma 3", required, written=("positions.window_base",))
+    global_rotary, base = shared["rope_parameters"], config.positions.window_base
+    local_rotary = global_rotary if base is None else {"rope_type": "default", "rope_theta": base}
     named = {"architectures": [*ARCHITECTURES], "model_type": "gemma3_text"}
-    return named | shared | {"rope_parameters": {FULL: whole, WINDOWED: local}}
+    return named | shared | {"rope_parameters": {FULL: global_rotary, WINDOWED: local_rotary}}
 
 
 def rules(config: Any) -> list[Rule]:

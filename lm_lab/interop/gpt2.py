@@ -51,8 +51,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that GPT-2 does not have."""
-    wanted = {"norm": "layer", "norm_bias": True, "positions.name": "learned", "bias": "all"}
-    demand_all(config, "GPT-2", wanted)
+    required = {"norm": "layer", "norm_bias": True, "positions.name": "learned", "bias": "all"}
+    demand_all(config, "GPT-2", required)
     demand_plain_heads(config, "GPT-2")
     return {
         "architectures": [ARCHITECTURES[0]],
@@ -77,13 +77,13 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     layers = range(config.depth)
-    found = [
+    tensor_rules = [
         same("embed/embedding", "transformer.wte.weight"),
         same("positions/embedding", "transformer.wpe.weight"),
     ]
     for leaf, name in (("kernel", "weight"), ("bias", "bias")):
         projections = [f"layers/attention/{part}/{leaf}" for part in ("query", "key", "value")]
-        found.append(
+        tensor_rules.append(
             fused(
                 projections,
                 f"transformer.h.{{layer}}.attn.c_attn.{name}",
@@ -92,7 +92,7 @@ def rules(config: Any) -> list[Rule]:
                 layers=layers,
             )
         )
-        found += [
+        tensor_rules += [
             same(f"layers/{ours}/{leaf}", f"transformer.h.{{layer}}.{theirs}.{name}", layers)
             for ours, theirs in (
                 ("attention/out", "attn.c_proj"),
@@ -101,7 +101,7 @@ def rules(config: Any) -> list[Rule]:
             )
         ]
     for leaf, name in (("scale", "weight"), ("bias", "bias")):
-        found += [
+        tensor_rules += [
             same(f"layers/attention_norm/{leaf}", f"transformer.h.{{layer}}.ln_1.{name}", layers),
             same(
                 f"layers/feed_forward_norm/{leaf}", f"transformer.h.{{layer}}.ln_2.{name}", layers
@@ -109,8 +109,8 @@ def rules(config: Any) -> list[Rule]:
             same(f"norm/{leaf}", f"transformer.ln_f.{name}"),
         ]
     if not config.tied:
-        found.append(transposed("head/kernel", "lm_head.weight"))
-    return found
+        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
+    return tensor_rules
 
 
 MAPPING = ModelMapping(

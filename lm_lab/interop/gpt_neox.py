@@ -57,8 +57,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that GPT-NeoX does not have."""
-    wanted = FIXED | {"parallel_norms": config.parallel}
-    demand_all(config, "GPT-NeoX", wanted, written=("bias", "positions.share", "parallel"))
+    required = FIXED | {"parallel_norms": config.parallel}
+    demand_all(config, "GPT-NeoX", required, written=("bias", "positions.share", "parallel"))
     demand_plain_heads(config, "GPT-NeoX")
     return {
         "architectures": [*ARCHITECTURES],
@@ -79,15 +79,19 @@ def write_config(config: Any) -> dict[str, Any]:
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
     norms = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
-    found = [
+    tensor_rules = [
         same("embed/embedding", "gpt_neox.embed_in.weight"),
         *norm("norm", "gpt_neox.final_layer_norm"),
         *layer_rules(config, LAYER, PRODUCTS, norms),
         _by_head(config, "kernel", "weight"),
     ]
     if config.bias == "all":
-        found.append(_by_head(config, "bias", "bias"))
-    return found if config.tied else [*found, transposed("head/kernel", "embed_out.weight")]
+        tensor_rules.append(_by_head(config, "bias", "bias"))
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "embed_out.weight")]
+    )
 
 
 def _by_head(config: Any, leaf: str, theirs: str) -> Rule:

@@ -66,45 +66,45 @@ def read_rotary(foreign: Mapping[str, Any], share: float | None = None) -> dict[
     another share is refused.
     """
     name = "rope_parameters" if foreign.get("rope_parameters") is not None else "rope_scaling"
-    given = foreign.get(name) or {}
-    if not isinstance(given, dict):
-        raise UserError(f"{name} must be an object, not {given!r}")
-    factor = take(given, SHARE, float, take(foreign, SHARE, float, share or 1.0, low=0.0), low=0.0)
+    fields = foreign.get(name) or {}
+    if not isinstance(fields, dict):
+        raise UserError(f"{name} must be an object, not {fields!r}")
+    factor = take(fields, SHARE, float, take(foreign, SHARE, float, share or 1.0, low=0.0), low=0.0)
     if share is None:
         expect({SHARE: factor}, {SHARE: 1.0})
-    kind = given.get("rope_type", given.get("type", "default"))
-    base = given.get("rope_theta", foreign.get("rope_theta", 10_000.0))
-    found = {
+    kind = fields.get("rope_type", fields.get("type", "default"))
+    base = fields.get("rope_theta", foreign.get("rope_theta", 10_000.0))
+    settings = {
         "positions.name": "rotary",
         "positions.base": check(base, float, "rope_theta", {"low": 1.0}),
     }
     if share is not None:
-        found["positions.share"] = factor
+        settings["positions.share"] = factor
     if kind == "default":
-        return found
+        return settings
     if kind not in ("linear", "llama3"):
         raise UserError(
             f"{name}.rope_type {kind!r} is not supported; known: default, linear, llama3"
         )
-    found |= {
+    settings |= {
         "positions.scaling.name": kind,
-        "positions.scaling.factor": _number(given, name, "factor", float),
+        "positions.scaling.factor": _number(fields, name, "factor", float),
     }
     if kind == "llama3":
-        found |= {
-            "positions.scaling.low_factor": _number(given, name, "low_freq_factor", float),
-            "positions.scaling.high_factor": _number(given, name, "high_freq_factor", float),
+        settings |= {
+            "positions.scaling.low_factor": _number(fields, name, "low_freq_factor", float),
+            "positions.scaling.high_factor": _number(fields, name, "high_freq_factor", float),
             "positions.scaling.length": _number(
-                given, name, "original_max_position_embeddings", int
+                fields, name, "original_max_position_embeddings", int
             ),
         }
-    return found
+    return settings
 
 
-def _number(given: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
-    if field not in given:
+def _number(fields: Mapping[str, Any], name: str, field: str, hint: type) -> Any:
+    if field not in fields:
         raise UserError(f"{name}.{field} is missing")
-    return check(given[field], hint, f"{name}.{field}", {})
+    return check(fields[field], hint, f"{name}.{field}", {})
 
 
 def write_config(config: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def write_shared(
 
 def write_rotary(config: Any) -> dict[str, Any]:
     """`rope_parameters`, as transformers 5 reads it."""
-    found = {
+    fields = {
         "rope_theta": config.positions.base,
         "rope_type": "default",
         SHARE: config.positions.share,
@@ -160,14 +160,14 @@ def write_rotary(config: Any) -> dict[str, Any]:
     scaling = config.positions.scaling
     if not isinstance(scaling, Unscaled):
         kind = "llama3" if isinstance(scaling, Llama3) else "linear"
-        found |= {"rope_type": kind, "factor": scaling.factor}
+        fields |= {"rope_type": kind, "factor": scaling.factor}
     if isinstance(scaling, Llama3):
-        found |= {
+        fields |= {
             "low_freq_factor": scaling.low_factor,
             "high_freq_factor": scaling.high_factor,
             "original_max_position_embeddings": scaling.length,
         }
-    return found
+    return fields
 
 
 def rules(config: Any) -> list[Rule]:
@@ -177,9 +177,13 @@ def rules(config: Any) -> list[Rule]:
 
 def outer_rules(config: Any, *, minus_one: bool = False) -> list[Rule]:
     """The rules of the embedding, the last norm and the head."""
-    found = [same("embed/embedding", "model.embed_tokens.weight")]
-    found += norm("norm", "model.norm", bias=config.norm_bias, minus_one=minus_one)
-    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
+    tensor_rules = [same("embed/embedding", "model.embed_tokens.weight")]
+    tensor_rules += norm("norm", "model.norm", bias=config.norm_bias, minus_one=minus_one)
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
+    )
 
 
 MAPPING = ModelMapping(

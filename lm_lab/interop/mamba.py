@@ -107,7 +107,7 @@ def rules(config: Any) -> list[Rule]:
         "layers/state_space",
         "backbone.layers.{layer}.mixer",
     )
-    found = [
+    tensor_rules = [
         same("embed/embedding", "backbone.embeddings.weight"),
         same("layers/mixer_norm/scale", "backbone.layers.{layer}.norm.weight", layers),
         convolution(f"{ours}/convolution/taps", f"{theirs}.conv1d.weight", layers),
@@ -123,16 +123,16 @@ def rules(config: Any) -> list[Rule]:
         : 1 + config.bias
     ]:
         parts = [f"{ours}/{part}/{leaf}" for part in ("input", "gate")]
-        found.append(
+        tensor_rules.append(
             fused(parts, f"{theirs}.in_proj.{name}", axis=0, transposed=is_matrix, layers=layers)
         )
     if config.bias:
-        found.append(same(f"{ours}/out/bias", f"{theirs}.out_proj.bias", layers))
+        tensor_rules.append(same(f"{ours}/out/bias", f"{theirs}.out_proj.bias", layers))
     if config.conv_bias:
-        found.append(same(f"{ours}/convolution/bias", f"{theirs}.conv1d.bias", layers))
+        tensor_rules.append(same(f"{ours}/convolution/bias", f"{theirs}.conv1d.bias", layers))
     if not config.tied:
-        found.append(transposed("head/kernel", "lm_head.weight"))
-    return found
+        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
+    return tensor_rules
 
 
 MAPPING = ModelMapping(

@@ -190,29 +190,31 @@ def to_theirs(rules: Sequence[Rule], params: PyTree) -> dict[str, np.ndarray]:
     Raises UserError for a parameter without a rule.
     """
     leaves = flatten(params)
-    known = {path for rule in rules for path in rule.ours}
-    if strange := sorted(leaves.keys() ^ known):
-        state = "has no place in that architecture" if strange[0] in leaves else "is missing"
-        raise UserError(f"parameter {strange[0]} {state}; choose another architecture")
+    mapped = {path for rule in rules for path in rule.ours}
+    if unmatched := sorted(leaves.keys() ^ mapped):
+        state = "has no place in that architecture" if unmatched[0] in leaves else "is missing"
+        raise UserError(f"parameter {unmatched[0]} {state}; choose another architecture")
     tensors = {}
     for rule in rules:
-        held = [np.asarray(leaves[path]) for path in rule.ours]
+        arrays = [np.asarray(leaves[path]) for path in rule.ours]
         for row, names in enumerate(rule.foreign()):
-            parts = rule.write(*(x if rule.layers is None else x[row] for x in held))
+            parts = rule.write(*(array if rule.layers is None else array[row] for array in arrays))
             # 1 + w is computed in the wider dtype, and the result cast back.
             tensors |= {
-                name: np.ascontiguousarray(x, held[0].dtype)
-                for name, x in zip(names, parts, strict=True)
+                name: np.ascontiguousarray(array, arrays[0].dtype)
+                for name, array in zip(names, parts, strict=True)
             }
     return tensors
 
 
 def _check_names(rules: Sequence[Rule], tensors: Mapping[str, Any], ignored: Sequence[str]) -> None:
-    known = {name for rule in rules for names in rule.foreign() for name in names}
-    if missing := sorted(known - tensors.keys()):
+    mapped = {name for rule in rules for names in rule.foreign() for name in names}
+    if missing := sorted(mapped - tensors.keys()):
         raise UserError(f"tensor {missing[0]} is missing{_others(missing)}")
     extra = sorted(
-        n for n in tensors.keys() - known if not any(fnmatchcase(n, pattern) for pattern in ignored)
+        tensor
+        for tensor in tensors.keys() - mapped
+        if not any(fnmatchcase(tensor, pattern) for pattern in ignored)
     )
     if extra:
         raise UserError(
@@ -234,13 +236,13 @@ def _check_tensors(
     """Checks that each tensor has the shape to which our leaves, of
     shapes `like`, would be written.
     """
-    wanted = rule.write(*(np.broadcast_to(np.float32(0), shape) for shape in like))
-    for name, whole in zip(names, wanted, strict=True):
+    expected = rule.write(*(np.broadcast_to(np.float32(0), shape) for shape in like))
+    for name, like_tensor in zip(names, expected, strict=True):
         tensor = tensors[name]
-        if tensor.shape != whole.shape:
+        if tensor.shape != like_tensor.shape:
             raise UserError(
                 f"tensor {name} has shape {list(tensor.shape)}; the config asks for "
-                f"{list(whole.shape)}"
+                f"{list(like_tensor.shape)}"
             )
         if tensor.dtype not in FLOATS:
             raise UserError(

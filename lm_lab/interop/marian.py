@@ -31,8 +31,8 @@ def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that MarianMT does not have."""
     demand(config, "MarianMT", FIXED)
     foreign = bart.written(config, "MarianMT", ACTIVATIONS)
-    own = {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": config.vocab}
-    return {"architectures": [ARCHITECTURES[0]], "model_type": "marian", **foreign, **own}
+    marian_fields = {"share_encoder_decoder_embeddings": True, "decoder_vocab_size": config.vocab}
+    return {"architectures": [ARCHITECTURES[0]], "model_type": "marian", **foreign, **marian_fields}
 
 
 def rules(config: Any) -> list[Rule]:

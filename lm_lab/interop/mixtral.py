@@ -42,18 +42,18 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Mixtral does not have."""
-    wanted = {"feed_forward.name": "experts", "feed_forward.capacity_factor": None}
-    shared = llama.write_shared(config, "Mixtral", wanted, written=("window",))
+    required = {"feed_forward.name": "experts", "feed_forward.capacity_factor": None}
+    shared = llama.write_shared(config, "Mixtral", required, written=("window",))
     if config.experts_per_token == 1 and config.feed_forward.count > 1:
         raise UserError(
             "model.feed_forward.per_token 1 cannot be written as Mixtral, where its gate is 1"
         )
     named = {"architectures": list(ARCHITECTURES), "model_type": "mixtral"}
-    own = {
+    expert_fields = {
         "num_local_experts": config.feed_forward.count,
         "num_experts_per_tok": config.experts_per_token,
     }
-    return named | shared | own | {"sliding_window": config.window}
+    return named | shared | expert_fields | {"sliding_window": config.window}
 
 
 def rules(config: Any) -> list[Rule]:

@@ -60,19 +60,24 @@ def _pattern(foreign: dict[str, Any]) -> int | None:
 
     The first layer must be one of them.
     """
-    depth, every = (
+    depth, default_every = (
         take(foreign, "num_hidden_layers", int),
         take(foreign, "global_attn_every_n_layers", int, 3, low=1),
     )
-    given, found = take(foreign, "layer_types", list | None, None), every if every < depth else None
-    if given:
-        found = given.index(FULL, 1) if FULL in given[1:] else None
-    if found == 1 or (given and (len(given) != depth or given != _kinds(depth, found))):
+    layer_types, global_every = (
+        take(foreign, "layer_types", list | None, None),
+        default_every if default_every < depth else None,
+    )
+    if layer_types:
+        global_every = layer_types.index(FULL, 1) if FULL in layer_types[1:] else None
+    if global_every == 1 or (
+        layer_types and (len(layer_types) != depth or layer_types != _kinds(depth, global_every))
+    ):
         raise UserError(
             "layer_types is not supported: layers without a window must come at equal distances, "
             "and not one after another, from the first on"
         )
-    return found
+    return global_every
 
 
 def _kinds(depth: int, every: int | None) -> list[str]:
@@ -83,16 +88,16 @@ def _bases(foreign: dict[str, Any]) -> dict[str, Any]:
     """The rotary bases of layers without and with a window, from
     transformers 5 or older versions.
     """
-    given, found = take(foreign, "rope_parameters", dict | None, None) or {}, {}
+    rotary_by_kind, bases = take(foreign, "rope_parameters", dict | None, None) or {}, {}
     for ours, (kind, old, default) in BASES.items():
         fields = {
             "rope_theta": take(foreign, old, float, default),
-            "rope_parameters": given.get(kind),
+            "rope_parameters": rotary_by_kind.get(kind),
         }
         rotary = llama.read_rotary(fields)
         expect(rotary, {"positions.scaling.name": "none"})
-        found[ours] = rotary["positions.base"]
-    return found
+        bases[ours] = rotary["positions.base"]
+    return bases
 
 
 def write_config(config: Any) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
-    found = [
+    tensor_rules = [
         same("embed/embedding", "model.embeddings.tok_embeddings.weight"),
         *norm("embedding_norm", "model.embeddings.norm", bias=config.norm_bias),
         *norm("norm", "model.final_norm", bias=config.norm_bias),
@@ -144,8 +149,12 @@ def rules(config: Any) -> list[Rule]:
         same("head/bias", "decoder.bias"),
     ]
     for path, layers in (("first", range(1)), *config.stacks):
-        found += _layer(path, layers, config)
-    return found if config.tied else [*found, transposed("head/kernel", "decoder.weight")]
+        tensor_rules += _layer(path, layers, config)
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "decoder.weight")]
+    )
 
 
 def _layer(path: str, layers: range, config: Any) -> list[Rule]:
@@ -158,7 +167,7 @@ def _layer(path: str, layers: range, config: Any) -> list[Rule]:
     )
     queries = [f"{path}/attention/{part}/kernel" for part in ("query", "key", "value")]
     gated = [f"{path}/feed_forward/{part}/kernel" for part in ("gate", "up")]
-    found = [
+    tensor_rules = [
         fused(queries, f"{stem}.attn.Wqkv.weight", axis=0, transposed=True, layers=numbers),
         fused(gated, f"{stem}.mlp.Wi.weight", axis=0, transposed=True, layers=numbers),
         transposed(f"{path}/attention/out/kernel", f"{stem}.attn.Wo.weight", numbers),
@@ -166,9 +175,9 @@ def _layer(path: str, layers: range, config: Any) -> list[Rule]:
         *norm(f"{path}/feed_forward_norm", f"{stem}.mlp_norm", numbers, bias=config.norm_bias),
     ]
     if path == "first":
-        return found
+        return tensor_rules
     return [
-        *found,
+        *tensor_rules,
         *norm(f"{path}/attention_norm", f"{stem}.attn_norm", numbers, bias=config.norm_bias),
     ]
 

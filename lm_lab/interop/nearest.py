@@ -15,16 +15,18 @@ def described(family: str, config: Any, architecture: str | None = None) -> str:
 
     With `architecture`, only that one; "" if no settings are known.
     """
-    found = []
+    candidates = []
     for mapping in architectures.of_family(family):
-        way = changes(mapping, config)
-        if way is not None and architecture in (None, way[0]):
-            found.append(way)
-    if not found:
+        candidate = changes(mapping, config)
+        if candidate is not None and architecture in (None, candidate[0]):
+            candidates.append(candidate)
+    if not candidates:
         return ""
-    found.sort(key=lambda way: len(way[1]))
-    ways = (f"{name} by {' '.join(map(_flag, needs.items()))}" for name, needs in found[:NAMED])
-    return f"; nearest, for a model that is trained anew: {', or '.join(ways)}"
+    candidates.sort(key=lambda candidate: len(candidate[1]))
+    described_candidates = (
+        f"{name} by {' '.join(map(_flag, needs.items()))}" for name, needs in candidates[:NAMED]
+    )
+    return f"; nearest, for a model that is trained anew: {', or '.join(described_candidates)}"
 
 
 def changes(mapping: ModelMapping[Any], config: Any) -> tuple[str, dict[str, Any]] | None:

@@ -28,8 +28,8 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that OLMo 2 does not have."""
     shared = llama.write_shared(config, "OLMo 2", FIXED, written=("bias",))
-    own = {"attention_bias": spell(config, "bias", "OLMo 2", qwen3.BIASES)}
-    return {"architectures": [*ARCHITECTURES], "model_type": "olmo2"} | shared | own
+    olmo_fields = {"attention_bias": spell(config, "bias", "OLMo 2", qwen3.BIASES)}
+    return {"architectures": [*ARCHITECTURES], "model_type": "olmo2"} | shared | olmo_fields
 
 
 def rules(config: Any) -> list[Rule]:

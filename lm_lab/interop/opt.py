@@ -72,13 +72,17 @@ def write_config(config: Any) -> dict[str, Any]:
 
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
-    found = [
+    tensor_rules = [
         same("embed/embedding", "model.decoder.embed_tokens.weight"),
         skip_rows("positions/embedding", "model.decoder.embed_positions.weight", UNUSED),
         *layer_rules(config, "model.decoder.layers.{layer}", PRODUCTS, NORMS),
         *norm("norm", "model.decoder.final_layer_norm"),
     ]
-    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
+    )
 
 
 MAPPING = ModelMapping(

@@ -57,14 +57,14 @@ def load(place: Path, family: str, config: Any) -> tuple[lora.Config, PyTree]:
     foreign = read_config(place)
     with folder.named(place / CONFIG):
         settings = _settings(foreign)
-    found = weights.read(place, (WEIGHTS, "adapter_model.bin"))
+    arrays = weights.read(place, (WEIGHTS, "adapter_model.bin"))
     with folder.named(place / WEIGHTS):
-        modules = _modules(found, foreign, settings)
+        modules = _modules(arrays, foreign, settings)
         sites = peft_layers.match_sites(family, config, modules)
-        own, adapters = peft_layers.to_ours(
+        layer_settings, adapters = peft_layers.to_ours(
             modules, sites, peft_layers.find_kernels(family, config), settings
         )
-    return build(lora.Config, {**settings, **own}, "adapter"), adapters
+    return build(lora.Config, {**settings, **layer_settings}, "adapter"), adapters
 
 
 def is_adapter(place: Path) -> bool:
@@ -96,7 +96,7 @@ def save(
     sites = peft_layers.find_sites(mapping.rules(config), kernels)
     modules = peft_layers.to_theirs(settings, adapters, sites, kernels)
     _check_taken(mapping, modules)
-    ranks = {name: len(own.down) for name, own in modules.items()}
+    ranks = {name: len(module.down) for name, module in modules.items()}
     foreign = {
         "peft_type": "LORA",
         "task_type": _task(family, config),
@@ -111,18 +111,18 @@ def save(
         "target_modules": sorted(modules),
         "rank_pattern": {name: rank for name, rank in ranks.items() if rank != settings.rank},
         "alpha_pattern": {
-            name: own.alpha for name, own in modules.items() if own.alpha != settings.alpha
+            name: module.alpha for name, module in modules.items() if module.alpha != settings.alpha
         },
     }
-    found = {}
-    for name, own in modules.items():
-        found[f"{PREFIX}{name}.{DOWN}"], found[f"{PREFIX}{name}.{UP}"] = own.down, own.up
-        if own.magnitude is not None:
-            found[f"{PREFIX}{name}.{MAGNITUDE}"] = own.magnitude
+    arrays = {}
+    for name, module in modules.items():
+        arrays[f"{PREFIX}{name}.{DOWN}"], arrays[f"{PREFIX}{name}.{UP}"] = module.down, module.up
+        if module.magnitude is not None:
+            arrays[f"{PREFIX}{name}.{MAGNITUDE}"] = module.magnitude
     with folder.drafted(place) as draft:
         (draft / CONFIG).write_text(json.dumps(foreign, indent=2) + "\n", "utf-8")
         tensors.write(
-            draft / WEIGHTS, {name: np.ascontiguousarray(tensor) for name, tensor in found.items()}
+            draft / WEIGHTS, {name: np.ascontiguousarray(tensor) for name, tensor in arrays.items()}
         )
 
 
@@ -139,7 +139,7 @@ def _task(name: str, config: Any) -> str | None:
 def _check_taken(mapping: ModelMapping[Any], modules: Iterable[str]) -> None:
     """Raises UserError for a module that PEFT cannot adapt in that architecture."""
     for name, remedy in mapping.not_adapted.items():
-        if any(own.endswith(f".{name}") for own in modules):
+        if any(module.endswith(f".{name}") for module in modules):
             raise UserError(
                 f"PEFT adapts no {name} of a {mapping.architectures[0]}; train with {remedy}, or "
                 "merge without --form=peft and convert the whole"
@@ -148,14 +148,14 @@ def _check_taken(mapping: ModelMapping[Any], modules: Iterable[str]) -> None:
 
 def _settings(foreign: Mapping[str, Any]) -> dict[str, Any]:
     """Our settings, without those of single layers. Raises UserError for a field not supported."""
-    given = {
+    used_fields = {
         name: value for name, value in foreign.items() if EXPECTED.get(name, 0) is not None or value
     }
-    expect(given, EXPECTED)
-    begun = foreign.get("init_lora_weights", True)
-    if isinstance(begun, str) and begun.lower().startswith(OTHER_BASE):
+    expect(used_fields, EXPECTED)
+    init = foreign.get("init_lora_weights", True)
+    if isinstance(init, str) and init.lower().startswith(OTHER_BASE):
         raise UserError(
-            f"init_lora_weights {begun!r} changes the base too; convert the adapter with PEFT first"
+            f"init_lora_weights {init!r} changes the base too; convert the adapter with PEFT first"
         )
     return {
         "rank": take(foreign, "r", int, low=1),
@@ -167,16 +167,16 @@ def _settings(foreign: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _modules(
-    found: Mapping[str, np.ndarray], foreign: Mapping[str, Any], settings: dict[str, Any]
+    arrays: Mapping[str, np.ndarray], foreign: Mapping[str, Any], settings: dict[str, Any]
 ) -> dict[str, Module]:
     """The modules of a file, by name.
 
     Raises UserError for a tensor that is unknown, missing or of a wrong shape.
     """
     parts: dict[str, dict[str, np.ndarray]] = {}
-    wanted = (DOWN, UP, MAGNITUDE) if settings["dora"] else (DOWN, UP)
-    for name, tensor in found.items():
-        part = next((part for part in wanted if name.endswith(f".{part}")), None)
+    part_names = (DOWN, UP, MAGNITUDE) if settings["dora"] else (DOWN, UP)
+    for name, tensor in arrays.items():
+        part = next((part for part in part_names if name.endswith(f".{part}")), None)
         if part is None or not name.startswith(PREFIX):
             raise UserError(f"tensor {name} is no part of the adapter that {CONFIG} describes")
         if tensor.dtype not in FLOATS:
@@ -185,18 +185,20 @@ def _modules(
             )
         parts.setdefault(name[len(PREFIX) : -len(part) - 1], {})[part] = tensor
     modules = {}
-    for name, own in parts.items():
-        if missing := [part for part in wanted if part not in own]:
+    for name, parts_of_module in parts.items():
+        if missing := [part for part in part_names if part not in parts_of_module]:
             raise UserError(f"tensor {PREFIX}{name}.{missing[0]} is missing")
-        down, up = own[DOWN], own[UP]
+        down, up = parts_of_module[DOWN], parts_of_module[UP]
         if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
             raise UserError(
                 f"tensor {PREFIX}{name}.{UP} has shape {list(up.shape)}, and A {list(down.shape)}"
             )
-        for part, tensor in own.items():
+        for part, tensor in parts_of_module.items():
             if not np.isfinite(tensor).all():
                 raise UserError(f"tensor {PREFIX}{name}.{part} has NaN or infinite numbers")
-        modules[name] = Module(down, up, own.get(MAGNITUDE), _alpha(foreign, settings, name))
+        modules[name] = Module(
+            down, up, parts_of_module.get(MAGNITUDE), _alpha(foreign, settings, name)
+        )
     if not modules:
         raise UserError("no adapter in it")
     return modules
@@ -205,7 +207,10 @@ def _modules(
 def _alpha(foreign: Mapping[str, Any], settings: dict[str, Any], name: str) -> float:
     """The alpha of the first pattern that matches a module's name, or the end of it."""
     patterns = take(foreign, "alpha_pattern", dict, None) or {}
-    alpha = next((own for form, own in patterns.items() if _matches(form, name)), settings["alpha"])
+    alpha = next(
+        (pattern_alpha for pattern, pattern_alpha in patterns.items() if _matches(pattern, name)),
+        settings["alpha"],
+    )
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < 1e9:
         raise UserError(f"alpha_pattern must give numbers from 0 on, not {alpha!r}")
     return float(alpha)

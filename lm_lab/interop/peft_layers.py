@@ -98,42 +98,46 @@ def _entries(path: str, values: Mapping[int | None, float], default: float) -> l
     return [f"{path}/{row}={value}" for row, value in sorted(values.items()) if value != default]  # type: ignore[type-var]
 
 
-def _check_shapes(name: str, own: Module, inputs: int, outputs: int) -> None:
-    rank = len(own.down)
-    wanted = {
-        DOWN: (own.down, (rank, inputs)),
-        UP: (own.up, (outputs, rank)),
-        MAGNITUDE: (own.magnitude, (outputs,)),
+def _check_shapes(name: str, module: Module, inputs: int, outputs: int) -> None:
+    rank = len(module.down)
+    expected = {
+        DOWN: (module.down, (rank, inputs)),
+        UP: (module.up, (outputs, rank)),
+        MAGNITUDE: (module.magnitude, (outputs,)),
     }
-    for part, (tensor, shape) in wanted.items():
+    for part, (tensor, shape) in expected.items():
         if tensor is not None and tensor.shape != shape:
             shapes = f"{list(tensor.shape)}; the model asks for {list(shape)}"
             raise UserError(f"tensor {PREFIX}{name}.{part} has shape {shapes}")
 
 
 def _stacked(
-    path: str, own: Mapping[int | None, Module], stack: list[int | None], kernel: Any, dora: bool
+    path: str,
+    modules: Mapping[int | None, Module],
+    stack: list[int | None],
+    kernel: Any,
+    dora: bool,
 ) -> dict[str, np.ndarray]:
     """Our leaves of a layer, with all rows of the stack."""
-    rank = max(len(module.down) for module in own.values())
-    some = next(iter(own.values()))
+    rank = max(len(module.down) for module in modules.values())
+    sample = next(iter(modules.values()))
     inputs, outputs = kernel.shape[-2:]
-    if dora and len(own) < len(stack):
-        missing = next(row for row in stack if row not in own)
+    if dora and len(modules) < len(stack):
+        missing = next(row for row in stack if row not in modules)
         raise UserError(
             f"layer {missing} of {path} has no {MAGNITUDE}; adapt all layers, or none of them with "
             "DoRA"
         )
-    down = np.zeros((len(stack), inputs, rank), some.down.dtype)
-    up = np.zeros((len(stack), rank, outputs), some.up.dtype)
-    for place, row in enumerate(stack):
-        if row in own:
-            module = own[row]
-            down[place, :, : len(module.down)] = module.down.T
-            up[place, : len(module.down)] = module.up.T
+    down = np.zeros((len(stack), inputs, rank), sample.down.dtype)
+    up = np.zeros((len(stack), rank, outputs), sample.up.dtype)
+    for index, row in enumerate(stack):
+        if row in modules:
+            module = modules[row]
+            down[index, :, : len(module.down)] = module.down.T
+            up[index, : len(module.down)] = module.up.T
     leaves = {"down_kernel": down, "up_kernel": up}
     if dora:
-        leaves["magnitude"] = np.stack([np.asarray(own[row].magnitude) for row in stack])
+        leaves["magnitude"] = np.stack([np.asarray(modules[row].magnitude) for row in stack])
     return {name: leaf[0] if stack == [None] else leaf for name, leaf in leaves.items()}
 
 
@@ -171,16 +175,21 @@ def to_theirs(
 
 
 def _part(
-    settings: lora.Config, path: str, row: int | None, own: Mapping[str, Any] | None, kernel: Any
+    settings: lora.Config,
+    path: str,
+    row: int | None,
+    adapter: Mapping[str, Any] | None,
+    kernel: Any,
 ) -> Part:
     layers = None if len(kernel.shape) == 2 else kernel.shape[0]
-    place = () if row is None else row
-    rank = int(settings.ranks_of(path, layers)[place])
-    if own is None or not rank:
+    index = () if row is None else row
+    rank = int(settings.ranks_of(path, layers)[index])
+    if adapter is None or not rank:
         return Part(kernel.shape[-1])
-    leaves = {name: np.asarray(leaf)[place] for name, leaf in own.items()}
+    leaves = {name: np.asarray(leaf)[index] for name, leaf in adapter.items()}
     scale, alpha = (
-        float(of(path, layers)[place]) for of in (settings.scales_of, settings.alphas_of)
+        float(per_layer(path, layers)[index])
+        for per_layer in (settings.scales_of, settings.alphas_of)
     )
     down, up = leaves["down_kernel"].T[:rank], leaves["up_kernel"].T[:, :rank]
     return Part(kernel.shape[-1], scale, alpha, down, up, leaves.get("magnitude"))
@@ -192,22 +201,24 @@ def _joined(settings: lora.Config, site: Site, parts: Sequence[Part]) -> Module:
     If they do not share A, the ranks add up, and B makes up for the scale that the larger rank
     gives.
     """
-    there = [part for part in parts if part.down is not None and part.up is not None]
-    downs = [part.down for part in there if part.down is not None]
+    adapted = [part for part in parts if part.down is not None and part.up is not None]
+    downs = [part.down for part in adapted if part.down is not None]
     shared = all(down.shape == downs[0].shape and (down == downs[0]).all() for down in downs)
     down = downs[0] if shared else np.concatenate(downs)
-    alpha = there[0].alpha if shared else settings.alpha
+    alpha = adapted[0].alpha if shared else settings.alpha
     scale = alpha / (len(down) if settings.scaling == "rank" else len(down) ** 0.5)
-    blocks, at = [], 0
+    blocks, offset = [], 0
     for part in parts:
         block = np.zeros((part.outputs, len(down)), downs[0].dtype)
         if part.up is not None:
             rank = part.up.shape[1]
-            at = 0 if shared else at
-            block[:, at : at + rank] = part.up * np.float32(part.scale / scale if scale else 1.0)
-            at += rank
+            offset = 0 if shared else offset
+            block[:, offset : offset + rank] = part.up * np.float32(
+                part.scale / scale if scale else 1.0
+            )
+            offset += rank
         blocks.append(block)
-    magnitudes = [part.magnitude[:, None] for part in there if part.magnitude is not None]
+    magnitudes = [part.magnitude[:, None] for part in adapted if part.magnitude is not None]
     return Module(
         down, site.join(blocks), site.join(magnitudes)[:, 0] if magnitudes else None, alpha
     )
@@ -226,7 +237,7 @@ def candidates(family: str, config: Any, architecture: str | None) -> Iterator[M
 
     Raises UserError if there is none.
     """
-    refusals, found = [], False
+    refusals, has_candidate = [], False
     for mapping in architectures.of_family(family):
         try:
             mapping.write_config(config)
@@ -234,9 +245,9 @@ def candidates(family: str, config: Any, architecture: str | None) -> Iterator[M
             refusals.append(str(error))
             continue
         if architecture in (None, mapping.architectures[0]):
-            found = True
+            has_candidate = True
             yield mapping
-    if not found:
+    if not has_candidate:
         raise UserError(
             "; ".join(refusals)
             or f"a model of family {family} is no {architecture}; choose another"
@@ -266,10 +277,10 @@ def match_sites(family: str, config: Any, modules: Iterable[str]) -> dict[str, S
     Raises UserError naming a module that no architecture has.
     """
     kernels = find_kernels(family, config)
-    found = [
+    sites_of_architectures = [
         find_sites(mapping.rules(config), kernels) for mapping in candidates(family, config, None)
     ]
-    sites = min(found, key=lambda sites: len(set(modules) - sites.keys()))
+    sites = min(sites_of_architectures, key=lambda sites: len(set(modules) - sites.keys()))
     unknown = sorted(set(modules) - sites.keys())
     if not unknown:
         return sites

@@ -25,9 +25,9 @@ def read_window(foreign: dict[str, Any]) -> int | None:
     """
     depth = take(foreign, "num_hidden_layers", int)
     full = min(take(foreign, "max_window_layers", int, 28, low=0), depth)
-    given = take(foreign, "layer_types", list | None, None)
+    layer_types = take(foreign, "layer_types", list | None, None)
     kinds = {FULL} if full == depth else {FULL, WINDOWED} if full else {WINDOWED}
-    kinds = set(map(str, given)) if given else kinds
+    kinds = set(map(str, layer_types)) if layer_types else kinds
     window = take(foreign, "sliding_window", int | None, 4096)
     if not take(foreign, "use_sliding_window", bool, False) or kinds == {FULL}:
         return None

@@ -15,24 +15,24 @@ NORMS = {"attention/query_norm": "self_attn.q_norm", "attention/key_norm": "self
 
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our decoder's settings. Raises UserError naming a field that is missing or unsupported."""
-    found = llama.read_shared({"head_dim": 128} | foreign) | {
+    settings = llama.read_shared({"head_dim": 128} | foreign) | {
         "qk_norm": "rms",
         "window": qwen2.read_window(foreign),
     }
-    return found | {"bias": BIASES[take(foreign, "attention_bias", bool, False)]}
+    return settings | {"bias": BIASES[take(foreign, "attention_bias", bool, False)]}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that Qwen3 does not have."""
     shared = llama.write_shared(config, "Qwen3", {"qk_norm": "rms"}, written=("bias", "window"))
-    own = {
+    qwen_fields = {
         "attention_bias": spell(config, "bias", "Qwen3", BIASES),
         "head_dim": config.features_of_head,
     }
     return (
         {"architectures": [*ARCHITECTURES], "model_type": "qwen3"}
         | shared
-        | own
+        | qwen_fields
         | qwen2.write_window(config)
     )
 

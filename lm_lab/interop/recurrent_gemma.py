@@ -60,12 +60,12 @@ def _pattern(foreign: dict[str, Any], depth: int) -> int | None:
     """attention_every, from block_types. Raises UserError if attention is not at equal
     distances.
     """
-    given = take(foreign, "block_types", list | None, None) or GRIFFIN
-    kinds = (given * depth)[:depth]
+    block_types = take(foreign, "block_types", list | None, None) or GRIFFIN
+    kinds = (block_types * depth)[:depth]
     every = kinds.index("attention") + 1 if "attention" in kinds else None
     if kinds != _kinds(every, depth):
         raise UserError(
-            f"block_types {given} is not supported; only 'recurrent', n times, and then "
+            f"block_types {block_types} is not supported; only 'recurrent', n times, and then "
             "'attention' is"
         )
     return every
@@ -123,20 +123,22 @@ def rules(config: Any) -> list[Rule]:
     """The rules of its tensors; a path holds every attention_every-th
     layer, or the remaining ones.
     """
-    groups, rest = config.groups
-    found = [
+    groups, leftover = config.groups
+    tensor_rules = [
         same("embed/embedding", "model.embed_tokens.weight"),
         scale_minus_one("norm/scale", "model.final_norm.weight"),
     ]
     every = config.attention_every or 1
-    for place in range(every if groups else 0):
-        layers = range(place, groups * every, every)
-        found += _layer(f"groups/block_{place}", layers, config, attends=place == every - 1)
-    if rest:
-        found += _layer("layers", range(config.depth - rest, config.depth), config, attends=False)
+    for index in range(every if groups else 0):
+        layers = range(index, groups * every, every)
+        tensor_rules += _layer(f"groups/block_{index}", layers, config, attends=index == every - 1)
+    if leftover:
+        tensor_rules += _layer(
+            "layers", range(config.depth - leftover, config.depth), config, attends=False
+        )
     if not config.tied:
-        found.append(transposed("head/kernel", "lm_head.weight"))
-    return found
+        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
+    return tensor_rules
 
 
 def _layer(ours: str, layers: range, config: Any, *, attends: bool) -> Iterator[Rule]:

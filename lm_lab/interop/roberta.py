@@ -30,25 +30,30 @@ NAMES = {
 def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     expect(foreign, {"hidden_act": "gelu", "pad_token_id": UNUSED - 1})  # its head always has GELU
-    found = bert.read_config(foreign)
-    return found | {"length": found["length"] - UNUSED}
+    settings = bert.read_config(foreign)
+    return settings | {"length": settings["length"] - UNUSED}
 
 
 def write_config(config: Any) -> dict[str, Any]:
     """A complete config.json. Raises UserError naming a setting that RoBERTa does not have."""
     demand(config, "RoBERTa", {"activation": "gelu_exact"})
     named = {"architectures": [ARCHITECTURES[0]], "model_type": "roberta"}
-    own = {"max_position_embeddings": config.length + UNUSED, "pad_token_id": UNUSED - 1}
+    roberta_fields = {"max_position_embeddings": config.length + UNUSED, "pad_token_id": UNUSED - 1}
     return (
-        named | bert.written(config, "RoBERTa") | own | {"bos_token_id": None, "eos_token_id": None}
+        named
+        | bert.written(config, "RoBERTa")
+        | roberta_fields
+        | {"bos_token_id": None, "eos_token_id": None}
     )
 
 
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors: BERT's, under other names."""
-    found = [rule._replace(theirs=tuple(map(_renamed, rule.theirs))) for rule in bert.rules(config)]
+    tensor_rules = [
+        rule._replace(theirs=tuple(map(_renamed, rule.theirs))) for rule in bert.rules(config)
+    ]
     table = ("positions/embedding", "roberta.embeddings.position_embeddings.weight")
-    return [skip_rows(*table, UNUSED) if rule.ours == table[:1] else rule for rule in found]
+    return [skip_rows(*table, UNUSED) if rule.ours == table[:1] else rule for rule in tensor_rules]
 
 
 def _renamed(name: str) -> str:

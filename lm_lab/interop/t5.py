@@ -96,15 +96,15 @@ def written_start(config: Any) -> int:
 
 def rules(config: Any) -> list[Rule]:
     """The rules of its tensors."""
-    found = [same("embed/embedding", "shared.weight")]
-    sides = (
+    tensor_rules = [same("embed/embedding", "shared.weight")]
+    stacks = (
         ("encoder", "encoder_", "encoder", config.depth_of_encoder),
         ("decoder", "", "layers", config.depth),
     )
-    for side, prefix, stack, depth in sides:
+    for side, prefix, stack, depth in stacks:
         layer, layers = f"{side}.block.{{layer}}.layer", range(depth)
         bias = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        found += [
+        tensor_rules += [
             same(f"{prefix}positions/table/embedding", bias),
             same(f"{prefix}norm/scale", f"{side}.final_layer_norm.weight"),
         ]
@@ -116,11 +116,11 @@ def rules(config: Any) -> list[Rule]:
         if side == "encoder":
             del parts["cross_attention"]
         for number, (part, name) in enumerate(parts.items()):
-            found.append(
+            tensor_rules.append(
                 same(f"{stack}/{part}_norm/scale", f"{layer}.{number}.layer_norm.weight", layers)
             )
             matrices = _feed_forward(config) if part == "feed_forward" else ATTENTION
-            found += [
+            tensor_rules += [
                 transposed(
                     f"{stack}/{part}/{ours}/kernel",
                     f"{layer}.{number}.{name}.{theirs}.weight",
@@ -128,7 +128,11 @@ def rules(config: Any) -> list[Rule]:
                 )
                 for ours, theirs in matrices.items()
             ]
-    return found if config.tied else [*found, transposed("head/kernel", "lm_head.weight")]
+    return (
+        tensor_rules
+        if config.tied
+        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
+    )
 
 
 ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}

@@ -56,20 +56,22 @@ class Facts:
 
     def token(self, name: str) -> str | None:
         """The text of a special token, such as "eos_token"."""
-        found = self.tokenizer.get(name)
-        found = found.get("content") if isinstance(found, Mapping) else found
-        return found if isinstance(found, str) else None
+        value = self.tokenizer.get(name)
+        value = value.get("content") if isinstance(value, Mapping) else value
+        return value if isinstance(value, str) else None
 
 
 def special_ids(folder: Path) -> dict[str, Any]:
     """The special ids of config.json, or of generation_config.json where that has none."""
-    found: dict[str, Any] = {}
+    ids_by_name: dict[str, Any] = {}
     for name in reversed(SETTINGS):
         ids = {
             key: value for key, value in _read(folder / name).items() if key.endswith("_token_id")
         }
-        found |= {key: value for key, value in ids.items() if value is not None or key not in found}
-    return found
+        ids_by_name |= {
+            key: value for key, value in ids.items() if value is not None or key not in ids_by_name
+        }
+    return ids_by_name
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -138,8 +140,8 @@ def _control(path: Path, number: Any) -> str | None:
         processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     except (OSError, RuntimeError):
         return None  # the tokenizer itself reports what is wrong with the file
-    known = isinstance(number, int) and 0 <= number < processor.GetPieceSize()
-    return processor.IdToPiece(number) if known and processor.IsControl(number) else None
+    is_id = isinstance(number, int) and 0 <= number < processor.GetPieceSize()
+    return processor.IdToPiece(number) if is_id and processor.IsControl(number) else None
 
 
 def _of_one(folder: Path, facts: Facts) -> Iterator[Section]:

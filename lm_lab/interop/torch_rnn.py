@@ -30,27 +30,27 @@ def read_config(tensors: Mapping[str, Any], cell: Name) -> dict[str, Any]:
     Raises UserError naming a wrong one.
     """
     names = [re.fullmatch(r"(?:weight|bias)_(?:ih|hh)_l(\d+)(_reverse)?", name) for name in tensors]
-    if strange := [name for name, match in zip(tensors, names) if match is None]:
+    if unmatched := [name for name, match in zip(tensors, names) if match is None]:
         raise UserError(
-            f"tensor {strange[0]} is of no nn.RNN, nn.GRU or nn.LSTM without projections"
+            f"tensor {unmatched[0]} is of no nn.RNN, nn.GRU or nn.LSTM without projections"
         )
-    found = [match for match in names if match]
+    matches = [match for match in names if match]
     if "weight_ih_l0" not in tensors:
         raise UserError("tensor weight_ih_l0 is missing")
     rows, inputs = tensors["weight_ih_l0"].shape
-    both = any(match.group(2) for match in found)
+    is_bidirectional = any(match.group(2) for match in matches)
     hidden = rows // CELLS[cell].gates
-    width = hidden * (2 if both else 1)
+    width = hidden * (2 if is_bidirectional else 1)
     if rows % CELLS[cell].gates or inputs != width:
         raise UserError(
             f"tensor weight_ih_l0 has shape {[rows, inputs]}; layers here have one width, so "
-            f"input_size must be {'twice ' if both else ''}hidden_size"
+            f"input_size must be {'twice ' if is_bidirectional else ''}hidden_size"
         )
     return {
         "cell": cell,
         "width": width,
-        "depth": 1 + max(int(match.group(1)) for match in found),
-        "bidirectional": both,
+        "depth": 1 + max(int(match.group(1)) for match in matches),
+        "bidirectional": is_bidirectional,
         "bias": "bias_ih_l0" in tensors,
         "residual": False,
         "norm": None,
@@ -63,18 +63,20 @@ def read(tensors: Mapping[str, np.ndarray], cell: Name) -> PyTree:
     """
     fields = read_config(tensors, cell)
     depth, width, bias = fields["depth"], fields["width"], fields["bias"]
-    size, ways = (width // 2, 2) if fields["bidirectional"] else (width, 1)
+    size, directions = (width // 2, 2) if fields["bidirectional"] else (width, 1)
     gates = CELLS[cell].gates * size
-    each = {
+    shapes_of_direction = {
         "input/kernel": (width, gates),
         "state/kernel": (size, gates),
         "bias": (gates,),
         "candidate_bias": (size,),
     }
     shapes = {
-        f"{path}/{name}": (depth, *shape) for path in WAYS[:ways] for name, shape in each.items()
+        f"{path}/{name}": (depth, *shape)
+        for path in WAYS[:directions]
+        for name, shape in shapes_of_direction.items()
     }
-    return to_ours(_rules(cell, depth, ways, bias), tensors, shapes=shapes)
+    return to_ours(_rules(cell, depth, directions, bias), tensors, shapes=shapes)
 
 
 def write(params: PyTree, cell: Name) -> dict[str, np.ndarray]:

@@ -59,7 +59,7 @@ def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
     shards = read_object(index, "fetch it again").get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UserError(f"{index}: weight_map must say in which file each tensor is")
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in sorted(set(shards.values())):
         if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
             raise UserError(f"{index}: {name!r} is no file beside it")
@@ -68,10 +68,10 @@ def _read_shards(index: Path, read: Any) -> dict[str, np.ndarray]:
                 raise UserError(
                     f"{index.with_name(name)}: tensor {tensor} is not where {index.name} says"
                 )
-            found[tensor] = values
-    if missing := sorted(shards.keys() - found.keys()):
+            arrays[tensor] = values
+    if missing := sorted(shards.keys() - arrays.keys()):
         raise UserError(f"{index}: tensor {missing[0]} is not in {shards[missing[0]]}")
-    return found
+    return arrays
 
 
 def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
@@ -85,19 +85,20 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
     torch = importlib.import_module("torch")
     try:
         with warnings.catch_warnings(action="ignore"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            arrays = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - a file can make its parser fail in any way
         raise UserError(
             f"{path}: no PyTorch file of weights alone ({type(error).__name__}); save it as "
             "safetensors"
         ) from None
-    if not isinstance(found, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+    if not isinstance(arrays, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in arrays.items()
     ):
         raise UserError(
             f"{path}: no tensors by name; save the model's state_dict, better as safetensors"
         )
-    return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in found.items()}
+    return {name: _numpy(torch, path, name, tensor.detach()) for name, tensor in arrays.items()}
 
 
 def _numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:

@@ -59,8 +59,8 @@ def tiny(config: type[T], sizes: Mapping[str, object], given: Mapping[str, objec
     """Settings with these sizes, where the class has fields of these names, and with those `given`.
     Raises UserError for settings that the class refuses or misses.
     """
-    known = {key.key.partition(".")[0] for key in schema.keys(config, {})}
-    values = {name: size for name, size in sizes.items() if name in known} | dict(given)
+    names = {key.key.partition(".")[0] for key in schema.keys(config, {})}
+    values = {name: size for name, size in sizes.items() if name in names} | dict(given)
     return schema.build(config, values, "settings")
 
 

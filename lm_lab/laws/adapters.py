@@ -64,10 +64,10 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
 
 def functions(subject: Subject) -> None:
     """`make` gives AdapterFunctions."""
-    found = subject.functions
+    made = subject.functions
     expect(
-        isinstance(found, AdapterFunctions),
-        f"make gives a {type(found).__name__}, not AdapterFunctions",
+        isinstance(made, AdapterFunctions),
+        f"make gives a {type(made).__name__}, not AdapterFunctions",
     )
 
 
@@ -80,11 +80,15 @@ def split(subject: Subject) -> None:
 
 def merged_paths(subject: Subject) -> None:
     """Merged parameters have the paths and shapes of the model's."""
-    found = subject.functions.merge(*subject.parts)
-    for one, other in zip(*(_shapes(tree) for tree in (found, subject.params)), strict=False):
-        expect(one == other, f"{' '.join(map(str, one))} stands where {other[0]} is")
+    merged_params = subject.functions.merge(*subject.parts)
+    for merged_leaf, param in zip(
+        *(_shapes(tree) for tree in (merged_params, subject.params)), strict=False
+    ):
+        expect(
+            merged_leaf == param, f"{' '.join(map(str, merged_leaf))} stands where {param[0]} is"
+        )
     expect(
-        jax.tree.structure(found) == jax.tree.structure(subject.params),
+        jax.tree.structure(merged_params) == jax.tree.structure(subject.params),
         "merged parameters have other paths than the model",
     )
 
@@ -93,7 +97,7 @@ def merged(subject: Subject) -> None:
     """Merged parameters give the logits that the model has with the adapter."""
     with_adapter = subject.functions.variables(*subject.parts, jnp.float32)
     without = {"params": subject.functions.merge(*subject.parts)}
-    size = distance(*(jax.jit(subject.logits)(each) for each in (without, with_adapter)))
+    size = distance(*(jax.jit(subject.logits)(variables) for variables in (without, with_adapter)))
     expect(size < TOLERANCE, f"logits change when it is merged ({size:.2g})")
 
 

@@ -87,12 +87,12 @@ class Subject:
         """f64[L L]: how much the logits at (row) change with the token at (column), as a share of
         the largest logit.
         """
-        inputs, before = self.inputs, self.run(self.inputs)
-        moved = [
-            self.run(inputs._replace(tokens=inputs.tokens.at[:, place].set(other)))
-            for place, other in enumerate(self.other(inputs.tokens).T)
+        inputs, logits = self.inputs, self.run(self.inputs)
+        changed_logits = [
+            self.run(inputs._replace(tokens=inputs.tokens.at[:, column].set(other)))
+            for column, other in enumerate(self.other(inputs.tokens).T)
         ]
-        return np.stack([shifts_of(each, before) for each in moved], axis=1)
+        return np.stack([shifts_of(changed, logits) for changed in changed_logits], axis=1)
 
     def other(self, tokens: Array) -> Array:
         """Another id in the place of each."""
@@ -106,17 +106,17 @@ def subject(family: Family, given: Mapping[str, object]) -> Subject:
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """Those that apply to the family."""
-    found = {
+    applicable = {
         "causal": [shapes, gradients, causality, past, decoding],
         "bidirectional": [shapes, gradients, both_sides],
         "unordered": [shapes, gradients, single_words],
     }[subject.scope]
-    found += [plain_rows, padding, documents, places, settings]
+    applicable += [plain_rows, padding, documents, places, settings]
     if subject.family.needs_context:
-        found += [context, context_padding, context_documents]
+        applicable += [context, context_padding, context_documents]
     fields = {field.name for field in dataclasses.fields(subject.config)}
-    found += [law for law, field in ((scan, "scan"), (dropout, "dropout")) if field in fields]
-    return found
+    applicable += [law for law, field in ((scan, "scan"), (dropout, "dropout")) if field in fields]
+    return applicable
 
 
 def shapes(subject: Subject) -> None:
@@ -127,14 +127,14 @@ def shapes(subject: Subject) -> None:
         cast = jax.tree.map(
             lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), subject.variables
         )
-        for method, kept in (("features", dtype), ("__call__", jnp.float32)):
+        for method, expected in (("features", dtype), ("__call__", jnp.float32)):
             function = partial(subject.model.apply, method=method)
-            found = jax.eval_shape(function, cast, subject.inputs)
-            last = subject.config.vocab if method == "__call__" else found.shape[-1]
+            output = jax.eval_shape(function, cast, subject.inputs)
+            width = subject.config.vocab if method == "__call__" else output.shape[-1]
             expect(
-                found.shape == (ROWS, LENGTH, last) and found.dtype == kept,
-                f"{method} gives {found.dtype}{list(found.shape)} of parameters in "
-                f"{dtype.__name__}, not {kept.__name__}{[ROWS, LENGTH, last]}",
+                output.shape == (ROWS, LENGTH, width) and output.dtype == expected,
+                f"{method} gives {output.dtype}{list(output.shape)} of parameters in "
+                f"{dtype.__name__}, not {expected.__name__}{[ROWS, LENGTH, width]}",
             )
 
 
@@ -185,8 +185,8 @@ def plain_rows(subject: Subject) -> None:
     padded = inputs._replace(segments=real, positions=_places(inputs.tokens) * real)
     if inputs.context is not None:
         bare = bare._replace(context=inputs.context[:, 4:])
-        kept = jnp.ones_like(inputs.context).at[:, :4].set(0)
-        padded = padded._replace(context_segments=kept)
+        context_mask = jnp.ones_like(inputs.context).at[:, :4].set(0)
+        padded = padded._replace(context_segments=context_mask)
     _still(
         shifts_of(subject.run(bare), subject.run(padded)[:, :length]),
         lambda token, size: (
@@ -237,11 +237,11 @@ def places(subject: Subject) -> None:
         real = (order < length).astype(jnp.int32)
         alone = Inputs(jnp.roll(packed.tokens, -begin, axis=1), real, order * real)
         if packed.context_segments is not None:  # its own context, under the number 1
-            own = (packed.context_segments == document).astype(jnp.int32)
-            alone = alone._replace(context=packed.context, context_segments=own)
-        there = subject.run(packed)[:, begin : begin + length]
+            own_segment = (packed.context_segments == document).astype(jnp.int32)
+            alone = alone._replace(context=packed.context, context_segments=own_segment)
+        packed_logits = subject.run(packed)[:, begin : begin + length]
         _still(
-            shifts_of(there, subject.run(alone)[:, :length]),
+            shifts_of(packed_logits, subject.run(alone)[:, :length]),
             lambda token, size, document=document: (
                 f"token {token} of document {document} has other logits beside document "
                 f"{3 - document} than alone ({size}); use inputs.segments and inputs.positions"
@@ -262,8 +262,8 @@ def context(subject: Subject) -> None:
 def context_padding(subject: Subject) -> None:
     """The ids at padding of a context change no logits."""
     inputs, context = subject.inputs, subject.context
-    for kept in (jnp.arange(CONTEXT) < CONTEXT - 4, jnp.arange(CONTEXT) >= 4):
-        real = jnp.broadcast_to(kept, context.shape)
+    for real_columns in (jnp.arange(CONTEXT) < CONTEXT - 4, jnp.arange(CONTEXT) >= 4):
+        real = jnp.broadcast_to(real_columns, context.shape)
         padded = inputs._replace(context_segments=real.astype(jnp.int32))
         changed = padded._replace(context=jnp.where(real, context, subject.other(context)))
         _still(
@@ -310,39 +310,42 @@ def dropout(subject: Subject) -> None:
         return model.apply(variables, subject.inputs), dropped
 
     without, dropped = both(subject.variables, jax.random.key(0))
-    whole = subject.run(subject.inputs)
-    size = distance(without, whole)
+    full = subject.run(subject.inputs)
+    size = distance(without, full)
     expect(size < TOLERANCE, f"logits without a key change with the setting dropout ({size:.2g})")
-    expect(distance(dropped, whole) > TOLERANCE, "nothing is dropped with dropout=0.5 and a key")
+    expect(distance(dropped, full) > TOLERANCE, "nothing is dropped with dropout=0.5 and a key")
 
 
 def decoding(subject: Subject) -> None:
     """Token by token with a cache, if there is one, logits are those of the full pass."""
-    model, variables, begun = subject.model, subject.variables, 5
-    padding = jnp.asarray([0, begun - 1])[:, None]  # of each row's prompt, on its left
+    model, variables, prompt_length = subject.model, subject.variables, 5
+    padding = jnp.asarray([0, prompt_length - 1])[:, None]  # of each row's prompt, on its left
     order = jnp.arange(LENGTH) - padding
     tokens = jnp.take_along_axis(subject.inputs.tokens, order.clip(0), 1)
     padded = Inputs(tokens, (order >= 0).astype(jnp.int32), order.clip(0))
     inputs = subject.inputs
     if inputs.context_segments is not None:  # of 7 tokens in the second row
         inputs = inputs._replace(context_segments=inputs.context_segments.at[1, 7:].set(0))
-    given = {"context": inputs.context, "context_segments": inputs.context_segments}
+    encoder_inputs = {"context": inputs.context, "context_segments": inputs.context_segments}
     try:
-        cache = generation.init_cache(model, variables, padded._replace(**given))
+        cache = generation.init_cache(model, variables, padded._replace(**encoder_inputs))
     except UserError:
         return
     advance = jax.jit(lambda cache, inputs: generation.advance(model, variables, cache, inputs))
     parts = []
-    for begin, end in [(0, begun), *((place, place + 1) for place in range(begun, LENGTH))]:
-        piece = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[:, begin:end], padded)
-        logits, cache = advance(cache, piece._replace(**given) if begin == 0 else piece)
+    for start, end in [
+        (0, prompt_length),
+        *((position, position + 1) for position in range(prompt_length, LENGTH)),
+    ]:
+        part = jax.tree.map(lambda leaf, start=start, end=end: leaf[:, start:end], padded)
+        logits, cache = advance(cache, part._replace(**encoder_inputs) if start == 0 else part)
         parts.append(logits)
-    cached, whole = jnp.concatenate(parts, 1), subject.run(inputs)
-    for row, moved in enumerate(padding[:, 0].tolist()):
-        size = distance(cached[row, moved:], whole[row, : LENGTH - moved])
+    cached, full = jnp.concatenate(parts, 1), subject.run(inputs)
+    for row, offset in enumerate(padding[:, 0].tolist()):
+        size = distance(cached[row, offset:], full[row, : LENGTH - offset])
         expect(
             size < TOLERANCE,
-            f"with {moved} tokens of padding before a prompt, cached logits are not those of the "
+            f"with {offset} tokens of padding before a prompt, cached logits are not those of the "
             f"full pass ({size:.2g})",
         )
 

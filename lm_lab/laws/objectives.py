@@ -84,14 +84,14 @@ class Subject:
             batch = other.functions.prepare(key, examples)
             return other.functions.loss(jnp.zeros(other._logits_shape(batch)), batch)
 
-        asked = (
+        demands = (
             kind.window(other.config, LENGTH),
             kind.special_ids(other.config, LENGTH, VOCABULARY),
             kind.model_length(other.config, LENGTH, CONTEXT),
             kind.head and kind.head(other.config),
             kind.metrics(other.config),
         )
-        return *program_text(sums, jax.random.key(1), other.examples), asked
+        return *program_text(sums, jax.random.key(1), other.examples), demands
 
     def prepare(self, key: Array, examples: Examples) -> Batch:
         """The batch by `prepare`, traced again at each call."""
@@ -114,19 +114,22 @@ def subject(objective: Objective, given: Mapping[str, object]) -> Subject:
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """Those that apply to the objective."""
-    found = [batches, pure, ids, weights, sums, finite, ignored_targets, text_bytes, settings]
-    return [*found, plain_windows] if subject.objective.consumes == "stream" else found
+    applicable = [batches, pure, ids, weights, sums, finite, ignored_targets, text_bytes, settings]
+    return [*applicable, plain_windows] if subject.objective.consumes == "stream" else applicable
 
 
 def batches(subject: Subject) -> None:
     """`prepare` gives a Batch, and `loss` sums with nll and weight."""
     batch = subject.functions.prepare(jax.random.key(1), subject.examples)
     expect(isinstance(batch, Batch), f"prepare gives a {type(batch).__name__}, not a Batch")
-    found = subject.functions.loss(subject.logits, subject.batch)
-    expect(isinstance(found, Mapping), f"loss gives a {type(found).__name__}, not a dict of sums")
+    sums_of_batch = subject.functions.loss(subject.logits, subject.batch)
+    expect(
+        isinstance(sums_of_batch, Mapping),
+        f"loss gives a {type(sums_of_batch).__name__}, not a dict of sums",
+    )
     for name in ("nll", "weight"):
-        expect(name in found, f"loss gives no {name!r}; return it too")
-    for name, value in found.items():
+        expect(name in sums_of_batch, f"loss gives no {name!r}; return it too")
+    for name, value in sums_of_batch.items():
         expect(jnp.shape(value) == (), f"{name} has shape {jnp.shape(value)}; return a sum, f32[]")
 
 
@@ -159,11 +162,11 @@ def ids(subject: Subject) -> None:
 
 def weights(subject: Subject) -> None:
     """Weights are not negative, and 0 where a row is all padding."""
-    found = subject.batch.weights
-    low = float(found.min())
-    expect(bool(jnp.isfinite(found).all()) and low >= 0, f"a weight is {low:.3g}")
-    expect(float(found.sum()) > 0, "all weights are 0: nothing is learnt")
-    padded = float(found[-1].max())
+    target_weights = subject.batch.weights
+    low = float(target_weights.min())
+    expect(bool(jnp.isfinite(target_weights).all()) and low >= 0, f"a weight is {low:.3g}")
+    expect(float(target_weights.sum()) > 0, "all weights are 0: nothing is learnt")
+    padded = float(target_weights[-1].max())
     expect(
         padded == 0,
         f"a target in a row of padding has weight {padded:.3g}; weigh 0 where segments are 0",
@@ -172,16 +175,16 @@ def weights(subject: Subject) -> None:
 
 def sums(subject: Subject) -> None:
     """The sums of a batch are those of its rows together."""
-    whole = subject.loss(subject.logits, subject.batch)
+    all_rows = subject.loss(subject.logits, subject.batch)
     parts = [
         subject.loss(*jax.tree.map(lambda leaf, row=row: leaf[row : row + 2], _both(subject)))
         for row in (0, 2)
     ]
-    for name, value in whole.items():
-        together = parts[0][name] + parts[1][name]
+    for name, value in all_rows.items():
+        total = parts[0][name] + parts[1][name]
         expect(
-            distance(together, value) < TOLERANCE,
-            f"{name} of four rows is {float(value):.4g}, of two and two {float(together):.4g} "
+            distance(total, value) < TOLERANCE,
+            f"{name} of four rows is {float(value):.4g}, of two and two {float(total):.4g} "
             "together; return sums over targets, not means",
         )
 
@@ -190,11 +193,11 @@ def finite(subject: Subject) -> None:
     """Sums and the gradient of nll are finite."""
 
     def total(logits: Array) -> tuple[Array, Sums]:
-        found = subject.functions.loss(logits, subject.batch)
-        return found["nll"] + found.get("penalty", 0.0), found
+        sums_of_batch = subject.functions.loss(logits, subject.batch)
+        return sums_of_batch["nll"] + sums_of_batch.get("penalty", 0.0), sums_of_batch
 
-    gradient, found = jax.jit(jax.grad(total, has_aux=True))(subject.logits)
-    for name, value in found.items():
+    gradient, sums_of_batch = jax.jit(jax.grad(total, has_aux=True))(subject.logits)
+    for name, value in sums_of_batch.items():
         expect(bool(jnp.isfinite(value)), f"{name} is {float(value)}")
     expect(bool(jnp.isfinite(gradient).all()), "the gradient of nll is not finite")
 
@@ -203,14 +206,14 @@ def ignored_targets(subject: Subject) -> None:
     """Targets with weight 0 do not change the sums."""
     batch, ignored = subject.batch, subject.batch.weights == 0
     head = subject.objective.head
-    known = SIZE if head is None else head(subject.config).outputs
-    others = batch.targets + 1
+    classes = SIZE if head is None else head(subject.config).outputs
+    other_targets = batch.targets + 1
     if batch.targets.dtype == jnp.int32:
-        others %= known
-    changed = batch._replace(targets=jnp.where(ignored, others, batch.targets))
-    one, other = (subject.loss(subject.logits, each) for each in (batch, changed))
-    for name in one:
-        size = distance(other[name], one[name])
+        other_targets %= classes
+    changed = batch._replace(targets=jnp.where(ignored, other_targets, batch.targets))
+    before, after = (subject.loss(subject.logits, some_batch) for some_batch in (batch, changed))
+    for name in before:
+        size = distance(after[name], before[name])
         expect(
             size < TOLERANCE,
             f"{name} changes with targets whose weight is 0 ({size:.2g}); multiply by the weights",
@@ -219,13 +222,13 @@ def ignored_targets(subject: Subject) -> None:
 
 def text_bytes(subject: Subject) -> None:
     """Bytes, where targets are text, are those of the targets that count."""
-    found = subject.loss(subject.logits, subject.batch)
-    if "bytes" in found:
-        wanted = (subject.batch.bytes * (subject.batch.weights > 0)).sum()
-        size = distance(found["bytes"], wanted)
+    totals = subject.loss(subject.logits, subject.batch)
+    if "bytes" in totals:
+        expected = (subject.batch.bytes * (subject.batch.weights > 0)).sum()
+        size = distance(totals["bytes"], expected)
         expect(
             size < TOLERANCE,
-            f"bytes are {float(found['bytes']):.4g}, and of the targets {float(wanted):.4g}",
+            f"bytes are {float(totals['bytes']):.4g}, and of the targets {float(expected):.4g}",
         )
 
 

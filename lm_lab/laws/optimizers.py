@@ -53,13 +53,13 @@ class Subject:
         @jax.jit
         def steps(hyper: PyTree, rate: Any) -> tuple[PyTree, PyTree, PyTree]:
             transform = self.optimizer.make(config, hyper, rate, DECAYED)
-            params, begun = PARAMS, transform.init(PARAMS)
-            state = begun
+            params, initial_state = PARAMS, transform.init(PARAMS)
+            state = initial_state
             for step in range(STEPS):
                 gradient = jax.tree.map(lambda leaf, step=step: size * jnp.cos(leaf + step), params)
                 updates, state = transform.update(gradient, state, params)
                 params = optax.apply_updates(params, updates)
-            return params, state, begun
+            return params, state, initial_state
 
         return steps({name: jnp.float32(value) for name, value in hyper.items()}, rate)
 
@@ -116,8 +116,13 @@ def traced(subject: Subject) -> None:
         changed = value / 2 or 0.01
         hyper = subject.traced | {name: changed}
         config = dataclasses.replace(subject.config, **{name: changed})
-        one, other = (subject.run(each, hyper, 1e-3, 1.0)[0] for each in (subject.config, config))
-        expect(distance(one, other) == 0, f"{name} is read in the config; read hyper[{name!r}]")
+        of_config, of_hyper = (
+            subject.run(choice, hyper, 1e-3, 1.0)[0] for choice in (subject.config, config)
+        )
+        expect(
+            distance(of_config, of_hyper) == 0,
+            f"{name} is read in the config; read hyper[{name!r}]",
+        )
 
 
 def _traced(config: Any) -> dict[str, float]:

@@ -23,8 +23,8 @@ class Subject(NamedTuple):
     def factors(self, steps: int) -> np.ndarray:
         """f32[steps + 1]: the factor at each step of a run, and at its end."""
         step = jnp.arange(steps + 1)
-        each = jax.vmap(lambda step: self.schedule.factor(self.config, step, steps))
-        return np.asarray(jax.jit(each)(step))
+        factors_of_steps = jax.vmap(lambda step: self.schedule.factor(self.config, step, steps))
+        return np.asarray(jax.jit(factors_of_steps)(step))
 
     def effect(self, config: Any) -> object:
         """Everything that such settings decide: the factors of a run."""

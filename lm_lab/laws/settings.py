@@ -65,8 +65,8 @@ def of_model(family: Family, inputs: Inputs, config: Any) -> tuple[object, ...]:
     initialisation, and what objectives and decoding know of the model.
     """
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    known = (family.scope_of(config), family.start_id(config), family.max_length(config))
-    return *program_text(family.Model(config).init, keys, inputs), *known
+    answers = (family.scope_of(config), family.start_id(config), family.max_length(config))
+    return *program_text(family.Model(config).init, keys, inputs), *answers
 
 
 def others(config: T) -> Iterator[tuple[str, Iterator[T]]]:
@@ -88,9 +88,9 @@ def _accepted(config: T, key: str, values: list[Any]) -> Iterator[T]:
 
 def program_text(function: Callable[..., PyTree], *arguments: PyTree) -> tuple[object, ...]:
     """The jaxpr of a function, without the addresses of what it calls, and its constants."""
-    made = jax.make_jaxpr(function)(*arguments)
-    text = re.sub(r" at 0x[0-9a-f]+", "", str(made))
-    return text, *(np.asarray(constant).tobytes() for constant in made.consts)
+    jaxpr = jax.make_jaxpr(function)(*arguments)
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(jaxpr))
+    return text, *(np.asarray(constant).tobytes() for constant in jaxpr.consts)
 
 
 def _candidates(config: Any, prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
@@ -105,8 +105,11 @@ def _candidates(config: Any, prefix: str = "") -> Iterator[tuple[str, list[Any]]
             yield key, [name for name, cls in about["options"].items() if cls is not type(value)]
             yield from _candidates(value, f"{key}.")
         elif "modules" not in about and about["changes_result"] and not about["names_file"]:
-            found = _values(hints[field.name], value)
-            yield key, [each for each in found if each not in (value, field.default)]
+            candidates = _values(hints[field.name], value)
+            yield (
+                key,
+                [candidate for candidate in candidates if candidate not in (value, field.default)],
+            )
 
 
 def _values(hint: Any, value: Any) -> list[Any]:
@@ -114,20 +117,23 @@ def _values(hint: Any, value: Any) -> list[Any]:
     if get_origin(hint) is Literal:
         return list(get_args(hint))
     options = get_args(hint) if type(None) in get_args(hint) else (hint,)
-    found: list[Any] = []
+    values: list[Any] = []
     for option in options:
         if option is bool:
-            found += [not value]
+            values += [not value]
         elif option is int:
-            found += [2 * value, value + 3] if isinstance(value, int) else []
-            found += [3, 2, 4, 8, 1]
+            values += [2 * value, value + 3] if isinstance(value, int) else []
+            values += [3, 2, 4, 8, 1]
         elif option is float:
-            found += [0.5, 0.25, 2.0, 0.0]
+            values += [0.5, 0.25, 2.0, 0.0]
         elif get_origin(option) is Literal:
-            found += list(get_args(option))
-    return [*found, None] if len(options) > 1 else found
+            values += list(get_args(option))
+    return [*values, None] if len(options) > 1 else values
 
 
 def _with(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    first, _, rest = key.partition(".")
-    return {**values, first: _with(values.get(first, {}), rest, value) if rest else value}
+    outer_key, _, inner_key = key.partition(".")
+    return {
+        **values,
+        outer_key: _with(values.get(outer_key, {}), inner_key, value) if inner_key else value,
+    }

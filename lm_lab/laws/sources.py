@@ -36,17 +36,17 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
 
 def documents(subject: Subject) -> None:
     """There are documents, in the form that `provides` says."""
-    found = subject.first()
-    expect(bool(found), "it gives no documents")
+    first_documents = subject.first()
+    expect(bool(first_documents), "it gives no documents")
     provides = subject.source.form(subject.config)
-    for number, document in enumerate(found, start=1):
+    for number, document in enumerate(first_documents, start=1):
         expect(
             isinstance(document, Document),
             f"document {number} is a {type(document).__name__}, not a Document",
         )
         for field in FIELDS[provides]:
-            given = getattr(document, field) is not None
-            expect(given, f"document {number} has no {field}, though provides is {provides!r}")
+            is_set = getattr(document, field) is not None
+            expect(is_set, f"document {number} has no {field}, though provides is {provides!r}")
 
 
 def repeatable(subject: Subject) -> None:

@@ -51,8 +51,8 @@ def subject(tokenizer: Tokenizer, settings: Mapping[str, object]) -> Subject:
 
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """Those that apply to the tokenizer."""
-    found = [tables, ids, round_trip, sizes]
-    return [*found, learning] if subject.tokenizer.learn is not None else found
+    applicable = [tables, ids, round_trip, sizes]
+    return [*applicable, learning] if subject.tokenizer.learn is not None else applicable
 
 
 def tables(subject: Subject) -> None:
@@ -71,12 +71,12 @@ def ids(subject: Subject) -> None:
     """Ids are below vocab, never end_of_document, and the same at every call."""
     codec = subject.codec
     for text in TEXTS:
-        found = np.asarray(codec.encode(text))
-        high = int(found.max(initial=0))
+        encoded = np.asarray(codec.encode(text))
+        high = int(encoded.max(initial=0))
         expect(high < codec.vocab, f"{text[:12]!r} has id {high}, and vocab is {codec.vocab}")
-        expect(codec.end_of_document not in found, f"{text[:12]!r} has the id end_of_document")
+        expect(codec.end_of_document not in encoded, f"{text[:12]!r} has the id end_of_document")
         expect(
-            found.tolist() == np.asarray(codec.encode(text)).tolist(),
+            encoded.tolist() == np.asarray(codec.encode(text)).tolist(),
             f"{text[:12]!r} has other ids at a second call",
         )
 
@@ -84,12 +84,14 @@ def ids(subject: Subject) -> None:
 def round_trip(subject: Subject) -> None:
     """decode(encode(text)) is the text, but for capitals, accents and spaces."""
     for text in TEXTS:
-        found = subject.read(text)
-        place = next((i for i, pair in enumerate(zip(text, found)) if pair[0] != pair[1]), 0)
+        decoded = subject.read(text)
+        start = next(
+            (index for index, pair in enumerate(zip(text, decoded)) if pair[0] != pair[1]), 0
+        )
         expect(
-            _letters(found) == _letters(text) and subject.read(found) == found,
-            f"{text[place : place + 12]!r} comes back as {found[place : place + 12]!r}, "
-            f"{len(text)} characters as {len(found)}",
+            _letters(decoded) == _letters(text) and subject.read(decoded) == decoded,
+            f"{text[start : start + 12]!r} comes back as {decoded[start : start + 12]!r}, "
+            f"{len(text)} characters as {len(decoded)}",
         )
 
 
@@ -98,10 +100,10 @@ def sizes(subject: Subject) -> None:
     codec = subject.codec
     for text in TEXTS:
         count = int(codec.bytes_of[codec.encode(text)].astype(np.int64).sum())
-        known = {len(each.encode()) for each in (text, subject.read(text))}
+        allowed = {len(form.encode()) for form in (text, subject.read(text))}
         # A tokenizer of words counts the separator after the last one.
         expect(
-            bool(known & {count, count - 1}),
+            bool(allowed & {count, count - 1}),
             f"{text[:12]!r} has {len(text.encode())} bytes, and its ids {count}; see bytes_of",
         )
 

@@ -70,14 +70,14 @@ def make_model(family: str, **settings: Any) -> Any:
     >>> apply({"params": params}, lm_lab.Inputs(jnp.zeros((2, 8), int))).shape
     (2, 8, 32)
     """
-    found = registry.load("models", family, "family")
+    module = registry.load("models", family, "family")
     if settings.get("vocab") is None:
         raise UserError(f"{family}.vocab is missing: rows of the embedding, V")
-    fields = {field.name for field in dataclasses.fields(found.Config)}
+    fields = {field.name for field in dataclasses.fields(module.Config)}
     lengths = {"length": 1024} if "length" in fields else {}
-    config = build(found.Config, lengths | settings, family)
+    config = build(module.Config, lengths | settings, family)
     check_read(config, settings, family)
-    return found.Model(config)
+    return module.Model(config)
 
 
 def init_params(model: Any, seed: int = 0) -> PyTree:

@@ -46,7 +46,7 @@ class Counter:
 def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
     """The columns of each run by its name, counted in this process."""
     columns = count_configs([run.config for run in planned])
-    return {run.name: own for run, own in zip(planned, columns, strict=True)}
+    return {run.name: row for run, row in zip(planned, columns, strict=True)}
 
 
 def count_apart(trusted: Collection[str], planned: Sequence[Planned]) -> dict[str, Columns]:
@@ -83,7 +83,7 @@ def _count_part(trusted: Collection[str], part: Sequence[Planned]) -> list[tuple
         lines = answer.stderr.strip().splitlines() or ["it says nothing"]
         raise UserError(f"the sizes of the runs cannot be counted: {lines[-1]}")
     columns = json.loads(answer.stdout.splitlines()[-1])
-    return [(run.name, own) for run, own in zip(part, columns, strict=True)]
+    return [(run.name, row) for run, row in zip(part, columns, strict=True)]
 
 
 def _step_of(config: Mapping[str, Any]) -> str:
@@ -97,7 +97,7 @@ def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
     length, seed and rates.
     """
     programs: dict[str, Program | None] = {}
-    texts, found = Texts(), []
+    texts, rows = Texts(), []
     for config in values:
         key = _step_of(config)
         try:
@@ -105,10 +105,10 @@ def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
             if key not in programs:
                 programs[key] = None
                 programs[key] = assemble(task)
-            found.append(_columns(task, programs[key]))
+            rows.append(_columns(task, programs[key]))
         except UserError:  # the run will say why when it begins
-            found.append({})
-    return found
+            rows.append({})
+    return rows
 
 
 def _columns(task: Task, counted: Program | None) -> Columns:

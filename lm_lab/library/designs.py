@@ -55,15 +55,15 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
     planned = store.plan(study, resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
-    found = pace(planned[0].config["precision"]["compute"])
+    speed = pace(planned[0].config["precision"]["compute"])
     counted = count_here(planned)
     sizes = {run.name: _own(run.config, counted[run.name]) for run in planned}
     lines = [[*RUN_COLUMNS, "varied"]]
-    words = store.varied(planned)
-    lines += [[run.name, *_shown(sizes[run.name], found), words[run.name]] for run in planned]
-    flops = sum(own.get("flops", 0) for own in sizes.values())
-    whole = f"{flops:.4g} FLOPs, {found.time(flops)} of one device"
-    total = f"{study.name}: {len(planned)} runs, {whole} ({found.words})"
+    varied = store.varied(planned)
+    lines += [[run.name, *_shown(sizes[run.name], speed), varied[run.name]] for run in planned]
+    flops = sum(size.get("flops", 0) for size in sizes.values())
+    cost = f"{flops:.4g} FLOPs, {speed.time(flops)} of one device"
+    total = f"{study.name}: {len(planned)} runs, {cost} ({speed.words})"
     return [*formatting.aligned(lines), total]
 
 
@@ -75,15 +75,15 @@ def _own(config: dict[str, Any], counted: Mapping[str, Any]) -> Mapping[str, Any
     return {**counted, "flops": flops}
 
 
-def _shown(own: Mapping[str, Any], found: Pace) -> list[str]:
-    if not own:
+def _shown(size: Mapping[str, Any], speed: Pace) -> list[str]:
+    if not size:
         return ["cannot be counted", "", "", "", ""]
     return [
-        f"{own['params_total']:,}",
-        f"{own['tokens']:,}",
-        f"{own['flops']:.3g}",
-        f"{own['state_bytes'] / 1e6:,.1f}",
-        found.time(own["flops"]),
+        f"{size['params_total']:,}",
+        f"{size['tokens']:,}",
+        f"{size['flops']:.3g}",
+        f"{size['state_bytes'] / 1e6:,.1f}",
+        speed.time(size["flops"]),
     ]
 
 
@@ -106,9 +106,9 @@ def cautions_of(
     except UserError as error:
         return [str(error)]
     sized = [row | sizes.get(row["name"], {}) for row in rows]
-    found = analysis.designer.cautions(sized, settings)
-    more = [f"and {len(found) - SHOWN} more: lm-lab plan says them all"]
-    return found if len(found) <= SHOWN + 1 else [*found[:SHOWN], *more]
+    cautions = analysis.designer.cautions(sized, settings)
+    more = [f"and {len(cautions) - SHOWN} more: lm-lab plan says them all"]
+    return cautions if len(cautions) <= SHOWN + 1 else [*cautions[:SHOWN], *more]
 
 
 def resolver(study: Study, trusted: set[str]) -> Callable[[Point], dict[str, Any]]:

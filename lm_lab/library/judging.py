@@ -37,8 +37,8 @@ class Subject:
 
     def by_heldout(self) -> dict[str, Scores]:
         """The likelihood of all held-out text, by name; for a mixture also of each source."""
-        wholes = of_heldout(self.task, self.run)
-        return {name: whole(self.params) for name, whole in wholes.items()}
+        programs = of_heldout(self.task, self.run)
+        return {name: program(self.params) for name, program in programs.items()}
 
 
 def chosen_tasks(tasks: Mapping[str, Any], where: str) -> dict[str, Chosen]:
@@ -52,43 +52,45 @@ def named_tasks(words: Sequence[str], own: Mapping[str, Chosen]) -> dict[str, Ch
     """Tasks as a command line names them: a label of the run's config, NAME=FILE of a task with its
     data and defaults, or a JSON file of tasks by label, as a config has them. Raises UserError.
     """
-    found: dict[str, Chosen] = {}
+    tasks: dict[str, Chosen] = {}
     for word in words:
         name, equals, path = word.partition("=")
         if equals:
             registry.load("evaluation.tasks", name, "--tasks")
-            found |= chosen_tasks(
+            tasks |= chosen_tasks(
                 {name.rpartition(".")[2]: {"name": name, "path": path}}, "--tasks"
             )
         elif word in own:
-            found[word] = own[word]
+            tasks[word] = own[word]
         elif word.endswith(".json"):
-            found |= chosen_tasks(_read(Path(word).expanduser()), f"--tasks={word}")
+            tasks |= chosen_tasks(_read(Path(word).expanduser()), f"--tasks={word}")
         else:
             raise UserError(
                 f"--tasks={word}: the run's config has no such task; give NAME=FILE (of "
                 f"{', '.join(registry.names('evaluation.tasks'))}), or a JSON file of tasks; "
                 f"{suggest(word, list(own))}"
             )
-    return found
+    return tasks
 
 
 def lines(label: str, scores: Scores) -> list[str]:
     """A line for each metric, with its interval over documents."""
     count = bootstrap.documents(scores.statistics)
     return [
-        f"{label} {metric} {shown(found)} of {count:,} documents"
-        for metric, found in bootstrap.intervals(scores).items()
+        f"{label} {metric} {shown(estimate)} of {count:,} documents"
+        for metric, estimate in bootstrap.intervals(scores).items()
     ]
 
 
 def differences(label: str, one: Scores, other: Scores) -> list[str]:
     """A line for each metric: the first minus the second, drawn in pairs. Raises UserError."""
     try:
-        found = bootstrap.differences(one, other)
+        estimates = bootstrap.differences(one, other)
     except UserError as error:
         raise UserError(f"{label}: {error}") from None
-    return [f"{label} {metric} difference {shown(each)}" for metric, each in found.items()]
+    return [
+        f"{label} {metric} difference {shown(estimate)}" for metric, estimate in estimates.items()
+    ]
 
 
 def shown(found: bootstrap.Estimate) -> str:
@@ -99,9 +101,9 @@ def shown(found: bootstrap.Estimate) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(reading.read_bytes(path))
+        tasks = json.loads(reading.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError(f"--tasks={path}: cannot read it ({error}); give a JSON file") from None
-    if not isinstance(found, dict):
+    if not isinstance(tasks, dict):
         raise UserError(f"--tasks={path}: is no JSON object of tasks by label; mend it")
-    return found
+    return tasks

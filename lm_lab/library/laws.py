@@ -56,8 +56,10 @@ class Law:
         Raises UserError, with the reason, where it could not be fitted.
         """
         if self.analysis.surface is None:
-            why = "; ".join(f"{each.where}: {each.message}" for each in self.analysis.refusals)
-            raise UserError(f"no surface could be fitted: {why}")
+            reasons = "; ".join(
+                f"{refusal.where}: {refusal.message}" for refusal in self.analysis.refusals
+            )
+            raise UserError(f"no surface could be fitted: {reasons}")
         return self.analysis.surface
 
     def loss(self, params: float, tokens: float) -> float:
@@ -76,19 +78,24 @@ class Law:
     def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
         """Writes report.html with figures, as of a study, into a folder; the page's path."""
         folder = Path(directory).expanduser()
-        made = tables.isoflop_report(self.table, self.results, folder)
-        return tables.write(self.table, made, self.results, folder, self.name, command)
+        page_content = tables.isoflop_report(self.table, self.results, folder)
+        return tables.write(self.table, page_content, self.results, folder, self.name, command)
 
     def __str__(self) -> str:
         analysis, lines = self.analysis, _read(self.table, self.name)
         if analysis.surface is not None:
             lines.append("L(N, D) = E + A / N^alpha + B / D^beta")
             names = ("E", "A", "B", "alpha", "beta")
-            found = {name: getattr(analysis.surface, name) for name in names}
-            lines += [f"  {name:5} {formatting.estimate(of)}" for name, of in found.items()]
-        for each in analysis.frontiers:
-            params, tokens = map(formatting.estimate, (each.exponent_params, each.exponent_tokens))
-            lines.append(f"{each.method}: N* ~ C^a, a = {params};  D* ~ C^b, b = {tokens}")
+            estimates = {name: getattr(analysis.surface, name) for name in names}
+            lines += [
+                f"  {name:5} {formatting.estimate(estimate)}"
+                for name, estimate in estimates.items()
+            ]
+        for frontier in analysis.frontiers:
+            params, tokens = map(
+                formatting.estimate, (frontier.exponent_params, frontier.exponent_tokens)
+            )
+            lines.append(f"{frontier.method}: N* ~ C^a, a = {params};  D* ~ C^b, b = {tokens}")
         lines += _grouped("refused", analysis.refusals)
         return "\n".join(lines + _grouped("caution", analysis.cautions))
 
@@ -142,9 +149,9 @@ class FormLaw:
 
     def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
         """Writes report.html with figures into a folder; the page's path."""
-        made = forms.report(self.form, self.fitted, self.level, self.table.left_out)
+        page_content = forms.report(self.form, self.fitted, self.level, self.table.left_out)
         folder = Path(directory).expanduser()
-        return tables.write(self.table, made, self.fitted, folder, self.name, command)
+        return tables.write(self.table, page_content, self.fitted, folder, self.name, command)
 
     def __str__(self) -> str:
         lines, cautions = _read(self.table, self.name), [*self.table.left_out]
@@ -161,12 +168,12 @@ class FormLaw:
         printer.text(str(self))
 
 
-def _drawn(made: Sequence[page.Figure], kind: str) -> Figure:
-    found = {each.name: each for each in made}
-    if kind not in found:
-        raise UserError(f"kind must be one of {', '.join(found)}, not {kind!r}")
+def _drawn(all_figures: Sequence[page.Figure], kind: str) -> Figure:
+    by_name = {figure.name: figure for figure in all_figures}
+    if kind not in by_name:
+        raise UserError(f"kind must be one of {', '.join(by_name)}, not {kind!r}")
     with style.applied():
-        return found[kind].draw()
+        return by_name[kind].draw()
 
 
 def _read(table: Table, name: str) -> list[str]:
@@ -269,8 +276,8 @@ def _table_of(
     read = make_table(source, columns, needed=form.needs, rows=rows, where=where)
     if form.target not in ("loss", "accuracy"):
         return read
-    inputs = [each for each in (*form.needs, *form.optional) if each not in (form.target, "runs")]
-    return best_of_each(read, [each for each in inputs if each in read], form.target, where)
+    inputs = [name for name in (*form.needs, *form.optional) if name not in (form.target, "runs")]
+    return best_of_each(read, [name for name in inputs if name in read], form.target, where)
 
 
 def read_form(name: str) -> Form:

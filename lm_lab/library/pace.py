@@ -31,8 +31,8 @@ def check(kind: str | None, utilisation: float) -> None:
             f"--utilisation={utilisation} must be a share of the peak, as in --utilisation=0.4"
         )
     if kind is not None and not device.is_known(kind):
-        known = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
-        raise UserError(f"--device={kind}: no peak is known of it; {suggest(kind.lower(), known)}")
+        kinds = sorted({pattern.strip("*-").strip() for pattern, rates in device.PEAKS if rates})
+        raise UserError(f"--device={kind}: no peak is known of it; {suggest(kind.lower(), kinds)}")
 
 
 def pace(kind: str | None, dtype: str, utilisation: float, devices: int = 1) -> Pace:
@@ -42,12 +42,12 @@ def pace(kind: str | None, dtype: str, utilisation: float, devices: int = 1) -> 
     name = kind or jax.devices()[0].device_kind
     peak = device.peak(name, dtype)
     if peak is not None:
-        words = f"at {utilisation:.0%} of {peak:.3g} FLOP/s, {devices} x {name}"
-        return Pace(peak * utilisation * devices, words)
+        basis = f"at {utilisation:.0%} of {peak:.3g} FLOP/s, {devices} x {name}"
+        return Pace(peak * utilisation * devices, basis)
     if kind is not None:
-        words = f"no peak is known of {name!r}; name another, as in --device='TPU v4'"
-        return Pace(None, words)
+        basis = f"no peak is known of {name!r}; name another, as in --device='TPU v4'"
+        return Pace(None, basis)
     rate = device.measure(dtype)
-    words = f"of {dtype} products as measured here just now on {name!r}"
+    basis = f"of {dtype} products as measured here just now on {name!r}"
     sharing = 1 if name == "cpu" else devices  # CPU devices share one machine
-    return Pace(rate * utilisation * sharing, f"at {utilisation:.0%} of {rate:.3g} FLOP/s, {words}")
+    return Pace(rate * utilisation * sharing, f"at {utilisation:.0%} of {rate:.3g} FLOP/s, {basis}")

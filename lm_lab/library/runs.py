@@ -119,8 +119,8 @@ class Run:
         (4, 257)
         """
         ids = self._ids(text)
-        seen = None if context is None else self._ids(context, source=True)
-        logits_BLV = self._apply(self.params, Inputs(ids, context=seen))
+        context_ids = None if context is None else self._ids(context, source=True)
+        logits_BLV = self._apply(self.params, Inputs(ids, context=context_ids))
         return logits_BLV if np.ndim(text) == 2 else logits_BLV[0]
 
     def features(
@@ -188,10 +188,10 @@ class Run:
         True
         """
         with trusting(self.trust):
-            found = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
+            scores_by_label = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
             if whole:
-                found |= self.subject.by_heldout()
-        return {label: intervals(scores) for label, scores in found.items()}
+                scores_by_label |= self.subject.by_heldout()
+        return {label: intervals(scores) for label, scores in scores_by_label.items()}
 
     @cached_property
     def subject(self) -> Subject:

@@ -22,9 +22,9 @@ def worker_command(trusted: Collection[str], *words: str) -> list[str]:
 
     By -P, other files of the current folder cannot be imported.
     """
-    name, *rest = words
+    name, *arguments = words
     flag = f"--trust={','.join(sorted(trusted))}"
-    worker = [sys.executable, "-P", "-m", "lm_lab", name, flag, *rest]
+    worker = [sys.executable, "-P", "-m", "lm_lab", name, flag, *arguments]
     folders = [folder for package in sorted(trusted) if (folder := _folder_of(package))]
     if not folders:
         return worker
@@ -36,16 +36,16 @@ def planned_runs(directory: Path, names: Sequence[str]) -> list[Run]:
     """Runs of a sweep, by name, to be trained. Raises UserError for one that it does not have, or
     whose config names code that is not trusted.
     """
-    planned = {each.name: each for each in read_sweep(directory).runs}
-    found = []
+    planned = {run.name: run for run in read_sweep(directory).runs}
+    runs = []
     for name in names:
         if name not in planned:
             raise UserError(f"{directory} has no run {name}; {suggest(name, list(planned))}")
         trust.check(planned[name].config, directory / "sweep.json")
         config = configs.wrap(planned[name].config)
         experiment, resolved = configs.resolve(config, stored=True)
-        found.append(Run(experiment, resolved, run_directory(directory, name)))
-    return found
+        runs.append(Run(experiment, resolved, run_directory(directory, name)))
+    return runs
 
 
 def _folder_of(package: str) -> str | None:

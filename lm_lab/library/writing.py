@@ -36,8 +36,8 @@ class Writer(NamedTuple):
         """
         inputs, shown, befores = self._begin(given)
         if settings.beams > 1:
-            found, lengths, _ = self._write(beam_search, inputs, settings)
-            tokens, lengths = found[:, 0], lengths[:, 0]
+            beams, lengths, _ = self._write(beam_search, inputs, settings)
+            tokens, lengths = beams[:, 0], lengths[:, 0]
         else:
             tokens, lengths = self._write(generate, inputs, settings)
         return [
@@ -60,7 +60,7 @@ class Writer(NamedTuple):
         if self.task.objective_kind.consumes == "pairs":
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)
         rows = zip(np.asarray(inputs.tokens), np.asarray(inputs.segments))
-        return inputs, list(given), [row[there > 0].tolist() for row, there in rows]
+        return inputs, list(given), [row[is_token > 0].tolist() for row, is_token in rows]
 
     def _write(self, write: Callable[..., T], inputs: Inputs, settings: Config) -> T:
         """Calls a function of lm_lab/generation with this model."""
@@ -125,9 +125,9 @@ def pieces(
     shown = text = tokenizer.decode(before)
     for step in steps:
         ids += step[0].tolist()
-        kept = [*before, *_until(ids, stops)]
-        text = tokenizer.decode(kept)
-        settled = _settled(tokenizer, kept, text)
+        settled_ids = [*before, *_until(ids, stops)]
+        text = tokenizer.decode(settled_ids)
+        settled = _settled(tokenizer, settled_ids, text)
         if settled.startswith(shown):
             yield settled[len(shown) :]
             shown = settled

@@ -66,8 +66,8 @@ class Config(Windowed):
 
 
 class Model(TransformerModel):
-    """Tokens to features to logits of the token at each place. It trains (drops features) where it
-    is given a "dropout" key.
+    """Tokens to features to logits of the token at each position. It trains (drops features) where
+    it is given a "dropout" key.
     """
 
     cfg: Config

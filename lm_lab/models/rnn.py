@@ -94,8 +94,8 @@ class Block(nn.Module):
         self, features: int, name: str = "recurrent", reverse: bool = False
     ) -> Recurrent:
         cfg = self.cfg
-        made = (cfg.cell, features, cfg.bias, cfg.recurrent_kernel, reverse, cfg.initial_limit)
-        return Recurrent(*made, name=name)
+        arguments = (cfg.cell, features, cfg.bias, cfg.recurrent_kernel, reverse, cfg.initial_limit)
+        return Recurrent(*arguments, name=name)
 
 
 class Model(nn.Module):

@@ -265,7 +265,7 @@ class Model(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
-        groups, rest = cfg.groups
+        groups, leftover = cfg.groups
         self.embed = Embedding(cfg.vocab, cfg.width)
         self.segments = Segments(cfg.convolution)
         self.drop = nn.Dropout(cfg.dropout)
@@ -273,8 +273,8 @@ class Model(nn.Module):
             self.causal_info = CausalInfo(cfg.window)
             self.positions = cfg.positions.module(cfg.sizes)
             self.groups = repeat(self, Group, groups, cfg)(cfg)
-        if rest:
-            self.layers = repeat(self, Block, rest, cfg)(cfg)
+        if leftover:
+            self.layers = repeat(self, Block, leftover, cfg)(cfg)
         self.norm = cfg.make_norm()
         if not cfg.tied:
             self.head = Linear(cfg.vocab, "readout")
@@ -283,7 +283,7 @@ class Model(nn.Module):
         """Normalised features [B L D], in the dtype of the parameters, of
         inputs.tokens i32[B L].
         """
-        cfg, (groups, rest) = self.cfg, self.cfg.groups
+        cfg, (groups, leftover) = self.cfg, self.cfg.groups
         segments = self.segments(inputs)
         view = self._view(self.causal_info(inputs)) if groups else None
         x_BLD = self.embed(inputs.tokens)
@@ -296,7 +296,7 @@ class Model(nn.Module):
         x_BLD = constrain(self.drop(x_BLD, deterministic=not self.has_rng("dropout")))
         if groups:
             x_BLD, _ = self.groups(x_BLD, segments, view)
-        if rest:
+        if leftover:
             x_BLD, _ = self.layers(x_BLD, segments, view)
         return self.norm(x_BLD)
 

@@ -1,4 +1,4 @@
-"""Word vectors (1301.3781, 1310.4546): a table of input words, and one of output words."""
+"""Word vectors (1301.3781, 1310.4546): an input and an output embedding of words."""
 
 from dataclasses import dataclass
 

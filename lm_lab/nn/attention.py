@@ -113,10 +113,12 @@ def _by_rows(
             slice(begin, begin + size),
             slice(max(0, begin - window + 1), min(begin + size, length)),
         )
-        added = None if bias is None else bias[:, :, queries, keys]
-        seen = mask[:, :, queries, keys]
+        block_bias = None if bias is None else bias[:, :, queries, keys]
+        block_mask = mask[:, :, queries, keys]
         blocks.append(
-            attend_block(q_BLHK[:, queries], k_BLGK[:, keys], v_BLGK[:, keys], seen, added)
+            attend_block(
+                q_BLHK[:, queries], k_BLGK[:, keys], v_BLGK[:, keys], block_mask, block_bias
+            )
         )
     return jnp.concatenate(blocks, axis=1)
 
@@ -233,7 +235,7 @@ class Attention(nn.Module):
         if info.start is None:
             return k, v
         capacity = min(k.shape[1], self.shape.window or k.shape[1])
-        seen = []
+        keys_and_values = []
         for name, new_BLGK in (("keys", k), ("values", v)):
             # Cached as [B G M K], the order in which products with a query read it; [B M G K] would
             # be transposed for every token.
@@ -241,11 +243,11 @@ class Attention(nn.Module):
             cached = self.variable(
                 "cache", name, jnp.zeros, (*new_BGLK.shape[:2], capacity, k.shape[-1]), k.dtype
             )
-            seen_BGMK, cached.value = update_cache(
+            visible_BGMK, cached.value = update_cache(
                 cached.value, new_BGLK, info.start, self.shape.window, axis=2
             )
-            seen.append(seen_BGMK.swapaxes(1, 2))
-        return seen[0], seen[1]
+            keys_and_values.append(visible_BGMK.swapaxes(1, 2))
+        return keys_and_values[0], keys_and_values[1]
 
     def _context(self, context_BMD: Array | None) -> tuple[Array, Array]:
         if context_BMD is None:

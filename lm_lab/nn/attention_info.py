@@ -81,9 +81,9 @@ class CausalInfo(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Inputs) -> AttentionInfo:
-        return self._decoding(inputs) if is_decoding(self) else self._whole(inputs)
+        return self._cached(inputs) if is_decoding(self) else self._uncached(inputs)
 
-    def _whole(self, inputs: Inputs) -> AttentionInfo:
+    def _uncached(self, inputs: Inputs) -> AttentionInfo:
         ids, prefix = inputs.segments, inputs.prefix
         slots_L = jnp.arange(inputs.tokens.shape[1])
         positions = slots_L[None] if inputs.positions is None else inputs.positions
@@ -94,7 +94,7 @@ class CausalInfo(nn.Module):
         causal = ids if prefix is None else None
         return AttentionInfo(mask, positions, distance_LM, None, segment_ids(inputs), causal)
 
-    def _decoding(self, inputs: Inputs) -> AttentionInfo:
+    def _cached(self, inputs: Inputs) -> AttentionInfo:
         rows, length = inputs.tokens.shape
         slots_L, ids = jnp.arange(length), inputs.segments
         ids = jnp.ones_like(inputs.tokens) if ids is None else ids

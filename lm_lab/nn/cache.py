@@ -24,5 +24,5 @@ def update_cache(
     if window is None or capacity < window:
         cached = lax.dynamic_update_slice_in_dim(cached, new, start, axis)
         return cached, cached
-    seen = jnp.concatenate([cached, new], axis)
-    return seen, lax.slice_in_dim(seen, seen.shape[axis] - capacity, None, axis=axis)
+    visible = jnp.concatenate([cached, new], axis)
+    return visible, lax.slice_in_dim(visible, visible.shape[axis] - capacity, None, axis=axis)

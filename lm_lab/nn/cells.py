@@ -16,30 +16,30 @@ State = tuple[Array, ...]  # f32[B D] each: h, and an LSTM's c
 
 
 class Cell(NamedTuple):
-    """A step and its derivative. `kept` is what the derivative needs beside the state before the
-    step.
+    """One step and its derivative. `residuals` are what the derivative reads beside the state
+    before the step.
     """
 
     gates: int
     states: int
-    # (gates of the input, gates of h, state) -> (next state, kept)
+    # (gates of the input, gates of h, state) -> (next state, residuals)
     forward: Callable[[Array, Array, State], tuple[State, Any]]
-    # (kept, state, derivative by the next state) -> derivatives by the three
+    # (residuals, state, derivative by the next state) -> derivatives by forward's three arguments
     backward: Callable[[Any, State, State], tuple[Array, Array, State]]
 
 
-def _lstm(x: Array, r: Array, state: State) -> tuple[State, Any]:
+def _lstm(input_gates: Array, state_gates: Array, state: State) -> tuple[State, Any]:
     """Gers 2000, without peepholes: gates in the order input, forget, candidate, output."""
     _, c = state
-    i, f, g, o = jnp.split(x + r, 4, axis=-1)
+    i, f, g, o = jnp.split(input_gates + state_gates, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     c = f * c + i * g
     squashed = jnp.tanh(c)
     return (o * squashed, c), (jnp.concatenate([i, f, g, o], axis=-1), squashed)
 
 
-def _lstm_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
-    (h, c), (dh, dc), (gates, squashed) = state, dstate, kept
+def _lstm_backward(residuals: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
+    (h, c), (dh, dc), (gates, squashed) = state, dstate, residuals
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     dc += dh * o * (1 - squashed * squashed)
     di, df, dg, do = (
@@ -52,38 +52,43 @@ def _lstm_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array
     return dx, dx, (jnp.zeros_like(h), dc * f)
 
 
-def _gru(x: Array, r: Array, state: State) -> tuple[State, Any]:
+def _gru(input_gates: Array, state_gates: Array, state: State) -> tuple[State, Any]:
     """1406.1078 with the reset gate after the product, as cuDNN has it: gates reset, update,
     candidate.
     """
     (h,) = state
-    (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(x, 3, axis=-1), jnp.split(r, 3, axis=-1)
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = (
+        jnp.split(input_gates, 3, axis=-1),
+        jnp.split(state_gates, 3, axis=-1),
+    )
     reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
     new = jnp.tanh(x_n + reset * h_n)
     return (new + update * (h - new),), (jnp.concatenate([reset, update, new], axis=-1), h_n)
 
 
-def _gru_backward(kept: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
-    (h,), (dh,), (gates, h_n) = state, dstate, kept
-    reset, update, new = jnp.split(gates, 3, axis=-1)
-    dn = dh * (1 - update) * (1 - new * new)
-    others = (dn * h_n * reset * (1 - reset), dh * (h - new) * update * (1 - update))
-    dx, dr = (jnp.concatenate([*others, candidate], axis=-1) for candidate in (dn, dn * reset))
+def _gru_backward(residuals: Any, state: State, dstate: State) -> tuple[Array, Array, State]:
+    (h,), (dh,), (gates, h_n) = state, dstate, residuals
+    reset, update, candidate_h = jnp.split(gates, 3, axis=-1)
+    dn = dh * (1 - update) * (1 - candidate_h * candidate_h)
+    other_gates = (dn * h_n * reset * (1 - reset), dh * (h - candidate_h) * update * (1 - update))
+    dx, dr = (jnp.concatenate([*other_gates, candidate], axis=-1) for candidate in (dn, dn * reset))
     return dx, dr, (dh * update,)
 
 
-def _elman(squash: Callable[[Array], Array], x: Array, r: Array, state: State) -> tuple[State, Any]:
+def _elman(
+    squash: Callable[[Array], Array], input_gates: Array, state_gates: Array, state: State
+) -> tuple[State, Any]:
     """Elman 1990."""
     del state
-    h = squash(x + r)
+    h = squash(input_gates + state_gates)
     return (h,), h
 
 
 def _elman_backward(
-    slope: Callable[[Array], Array], kept: Any, state: State, dstate: State
+    slope: Callable[[Array], Array], residuals: Any, state: State, dstate: State
 ) -> tuple[Array, Array, State]:
     del state
-    dx = dstate[0] * slope(kept)
+    dx = dstate[0] * slope(residuals)
     return dx, dx, (jnp.zeros_like(dx),)
 
 

@@ -37,9 +37,9 @@ class Experts(nn.Module):
     their gates.
 
     With a capacity factor c, an expert takes the first c k L / E tokens of a row that choose it
-    (2006.16668); the others get nothing from it. Documents packed into one row then compete for its
-    capacity. While decoding, nothing is dropped. Padding takes no capacity. The balance loss f32[B]
-    is sown in "losses".
+    (2006.16668); further tokens get no output from it. Documents packed into one row then compete
+    for its capacity. While decoding, nothing is dropped. Padding takes no capacity. The balance
+    loss f32[B] is sown in "losses".
     """
 
     mixture: Mixture
@@ -100,8 +100,8 @@ class FeedForwards(NamedTuple):
 def choose(router_probs_BLE: Array, chosen: int) -> tuple[Array, Array]:
     """(gates f32[B L k], experts i32[B L k]): the likeliest experts of each token.
 
-    The gates of several add up to 1 (2401.04088). The gate of a single one is its probability
-    (2101.03961): always 1, it would teach the router nothing.
+    The gates of several experts add up to 1 (2401.04088). The gate of a single expert is its
+    probability (2101.03961): a constant 1 would give the router no gradient.
     """
     gates_BLk, chosen_BLk = lax.top_k(router_probs_BLE, chosen)
     return (gates_BLk if chosen == 1 else gates_BLk / gates_BLk.sum(-1, keepdims=True)), chosen_BLk
@@ -194,8 +194,8 @@ def _within_capacity(
 
 
 def _rank(chosen_A: Array, real_A: Array | None, experts: int) -> tuple[Array, Array]:
-    """(for each choice, how many earlier ones chose the same expert, -1 for padding, i32[A]; how
-    often each expert was chosen, i32[E]).
+    """(i32[A], the number of earlier choices of the same expert, -1 for padding; i32[E], how often
+    each expert was chosen).
     """
     is_AE = chosen_A[:, None] == jnp.arange(experts)
     if real_A is not None:
@@ -251,17 +251,17 @@ def _block_products(x_NbD: Array, kernels_EDF: Array, owner: Array) -> Array:
 
 
 def _block_products_backward(
-    kept: tuple[Array, Array, Array], dy_NbF: Array
+    residuals: tuple[Array, Array, Array], dy_NbF: Array
 ) -> tuple[Array, Array, None]:
-    x_NbD, kernels_EDF, owner = kept
+    x_NbD, kernels_EDF, owner = residuals
 
     def products(total_EDF: Array, block: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         x_bD, dy_bF, expert = block
-        own_DF = lax.dot_general(
+        sum_DF = lax.dot_general(
             x_bD, dy_bF, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
         )
-        own_DF += lax.dynamic_index_in_dim(total_EDF, expert, keepdims=False)
-        total_EDF = lax.dynamic_update_index_in_dim(total_EDF, own_DF, expert, 0)
+        sum_DF += lax.dynamic_index_in_dim(total_EDF, expert, keepdims=False)
+        total_EDF = lax.dynamic_update_index_in_dim(total_EDF, sum_DF, expert, 0)
         return total_EDF, dy_bF @ lax.dynamic_index_in_dim(kernels_EDF, expert, keepdims=False).T
 
     dkernels_EDF, dx_NbD = lax.scan(

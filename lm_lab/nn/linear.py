@@ -48,8 +48,8 @@ def matmul(x: Array, kernel: Array) -> Array:
     return x @ kernel
 
 
-def _matmul_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = kept
+def _matmul_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
     tokens = tuple(range(x.ndim - 1))
     return dy @ kernel.T, lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
 
@@ -128,8 +128,8 @@ class Kernel(nn.Module):
 
 
 class BlockLinear(nn.Module):
-    """A product with a block-diagonal matrix, plus a bias: [... D] -> [... D], kernel f32[blocks,
-    D/blocks, D/blocks].
+    """A product with a block-diagonal matrix, plus a bias: [... D] -> [... D], with a kernel
+    f32[blocks, D/blocks, D/blocks].
 
     Drawn as a Linear's; D is a feature axis of its own, not the stream.
     """
@@ -208,7 +208,7 @@ def _gain(kernel: Array, adapter: Any) -> Array:
     """The factors f32[... out] by which DoRA (2402.09353) scales the columns of the adapted kernel
     to the lengths `magnitude`.
 
-    The gradient treats the columns' own lengths as constants, as in the paper.
+    The gradient treats the lengths of the columns as constants, as in the paper.
     """
     down, up = (adapter[name].astype(jnp.float32) for name in ("down_kernel", "up_kernel"))
     adapted = kernel.astype(jnp.float32) + lax.stop_gradient(down @ up)
@@ -218,8 +218,8 @@ def _gain(kernel: Array, adapter: Any) -> Array:
 def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
     if keep is None or not module.has_rng("dropout"):
         return x
-    kept = jax.random.bernoulli(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
-    return jnp.where(kept, x / keep.astype(x.dtype), 0)
+    is_kept = jax.random.bernoulli(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
+    return jnp.where(is_kept, x / keep.astype(x.dtype), 0)
 
 
 @jax.custom_vjp
@@ -230,8 +230,8 @@ def _lookup(table: Array, ids: Array) -> Array:
     return table[ids]
 
 
-def _lookup_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
-    table, ids = kept
+def _lookup_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
+    table, ids = residuals
     return jnp.zeros(table.shape, jnp.float32).at[ids].add(dy.astype(jnp.float32)).astype(
         table.dtype
     ), None
@@ -331,7 +331,7 @@ def _param(
         param: Any = module.param(name, boxed, shape, jnp.float32)
         return param
     # `module.param` would trace the initialisation at every use, for nothing but its shape.
-    found = meta.unbox(module.get_variable("params", name))
-    if found.shape != shape:
-        raise ScopeParamShapeError(name, "/".join(module.path), found.shape, shape)
-    return found
+    stored = meta.unbox(module.get_variable("params", name))
+    if stored.shape != shape:
+        raise ScopeParamShapeError(name, "/".join(module.path), stored.shape, shape)
+    return stored

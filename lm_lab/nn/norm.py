@@ -40,16 +40,16 @@ def _normalise(kind: Kind, epsilon: float, x: Array) -> tuple[Array, Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _norm(kind: Kind, epsilon: float, x: Array, scale: Array) -> Array:
-    """The norm with a derivative of its own: only x is kept for the backward pass, which reads
-    memory fewer times than the one that JAX derives.
+    """The norm with a custom derivative: only x is saved for the backward pass, which reads memory
+    fewer times than the one that JAX derives.
     """
     return (_normalise(kind, epsilon, x)[0] * scale).astype(x.dtype)
 
 
 def _norm_backward(
-    kind: Kind, epsilon: float, kept: tuple[Array, Array], dy: Array
+    kind: Kind, epsilon: float, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
-    x, scale = kept
+    x, scale = residuals
     unit, factor = _normalise(kind, epsilon, x)
     dy = dy.astype(jnp.float32)
     dunit = dy * scale

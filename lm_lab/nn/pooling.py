@@ -30,8 +30,8 @@ class Pooled(nn.Module):
 
     @nn.compact
     def features(self, inputs: Inputs) -> Array:
-        """The vector of each text [B P D], P = 1 where a row is one; of a text that has no token,
-        that of the row's first (or 0, the mean).
+        """One vector a text [B P D], P = 1 where a row is one text. A text without tokens has the
+        vector of the row's first token ("mean": 0).
         """
         x_BLD = self.model.features(inputs)
         if inputs.pooled is None:

@@ -141,27 +141,27 @@ class Rotary(Scheme):
 
     def rates(self, pairs: int, *, windowed: bool = False) -> Array:
         """Radians a token f32[pairs]: base^(-i/pairs), scaled."""
-        own = windowed and self.window_base is not None
-        base = self.window_base if own else self.base
+        has_window_base = windowed and self.window_base is not None
+        base = self.window_base if has_window_base else self.base
         assert base is not None
         rates_P = base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
-        return rates_P if own else self.scaling.scale(rates_P)
+        return rates_P if has_window_base else self.scaling.scale(rates_P)
 
     def rotate(self, x_BLHK: Array, positions_BL: Array, *, windowed: bool = False) -> Array:
         """x rotated; angles and their cosines are float32, whatever the dtype of x."""
         features = x_BLHK.shape[-1]
-        turning = int(self.share * features)
-        half = turning // 2
+        rotary_features = int(self.share * features)
+        half = rotary_features // 2
         rates_P = self.rates(half, windowed=windowed)
         angles = positions_BL[..., None, None].astype(jnp.float32) * rates_P
         cos, sin = jnp.cos(angles), jnp.sin(angles)
         left = x_BLHK[..., :half].astype(jnp.float32)
-        right = x_BLHK[..., half:turning].astype(jnp.float32)
-        turned = jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
-        turned = turned.astype(x_BLHK.dtype)
-        if turning == features:
-            return turned
-        return jnp.concatenate([turned, x_BLHK[..., turning:]], axis=-1)
+        right = x_BLHK[..., half:rotary_features].astype(jnp.float32)
+        rotated = jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
+        rotated = rotated.astype(x_BLHK.dtype)
+        if rotary_features == features:
+            return rotated
+        return jnp.concatenate([rotated, x_BLHK[..., rotary_features:]], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,13 @@ class Recurrent(nn.Module):
             return ()
         size = self.features
         ones = jnp.zeros(cell.gates * size).at[size : 2 * size].set(self.cell == "lstm")
-        drawn = None if self.limit is None else uniform(self.limit)
-        made = partial(bias_param, self, axis="inner", part="recurrent")
-        gates = made(features=cell.gates * size, init=drawn or (lambda *_: ones))
+        uniform_init = None if self.limit is None else uniform(self.limit)
+        make_bias = partial(bias_param, self, axis="inner", part="recurrent")
+        gates = make_bias(features=cell.gates * size, init=uniform_init or (lambda *_: ones))
         if self.cell != "gru":
             return (gates,)
-        zeros = drawn or nn.initializers.zeros
-        return gates, made(features=size, name="candidate_bias", init=zeros)
+        zeros = uniform_init or nn.initializers.zeros
+        return gates, make_bias(features=size, name="candidate_bias", init=zeros)
 
 
 def fused(
@@ -124,14 +124,14 @@ def fused(
     backward direction.
     """
     (rows, length, inputs), size = x_BLD.shape, state_kernel.shape[0]
-    parts = (input_kernel.T, state_kernel.T, bias.astype(jnp.float32), jnp.zeros(4 * size))
-    weights = jnp.concatenate([part.ravel() for part in parts])
+    arrays = (input_kernel.T, state_kernel.T, bias.astype(jnp.float32), jnp.zeros(4 * size))
+    weights = jnp.concatenate([array.ravel() for array in arrays])
     zeros, lengths = jnp.zeros((1, rows, size)), jnp.full(rows, length, jnp.int32)
-    way = slice(None, None, -1 if reverse else None)
+    time_order = slice(None, None, -1 if reverse else None)
     out: Any = cudnn.lstm(
-        x_BLD[:, way], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False
+        x_BLD[:, time_order], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False
     )
-    return out[0][:, way]
+    return out[0][:, time_order]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -153,8 +153,8 @@ def recur(
     return _forward(name, reverse, False, x_LBG, kernel, biases, start, marks)[0]
 
 
-def _blend(where: Array, one: State, other: State) -> State:
-    return tuple(jnp.where(where, a, b) for a, b in zip(one, other))
+def _blend(condition: Array, if_true: State, if_false: State) -> State:
+    return tuple(jnp.where(condition, a, b) for a, b in zip(if_true, if_false))
 
 
 def _zeros(state: State) -> State:
@@ -187,57 +187,69 @@ def _forward(
 ) -> tuple[tuple[Array, State], Any]:
     """(what `recur` gives, what its derivative keeps of every step)."""
     cell, dtype = CELLS[name], x_LBG.dtype
-    of_input, of_state = _gate_biases(biases, kernel.shape[1])
+    input_bias, state_bias = _gate_biases(biases, kernel.shape[1])
 
-    def step(state: State, now: tuple[Array, Marks | None]) -> tuple[State, Any]:
-        x, mark = now
-        begun = state if mark is None else _blend(mark.resets_LB1, _zeros(state), state)
-        r = jnp.dot(begun[0].astype(dtype), kernel, preferred_element_type=jnp.float32)
-        new, kept = cell.forward(x + of_input, r + of_state, begun)
-        new = new if mark is None else _blend(mark.padding_LB1, begun, new)
-        return new, (new[0].astype(dtype), (_cast(kept, dtype), begun[1:]) if keeps else None)
+    def step(state: State, inputs: tuple[Array, Marks | None]) -> tuple[State, Any]:
+        input_gates, mark = inputs
+        reset_state = state if mark is None else _blend(mark.resets_LB1, _zeros(state), state)
+        state_gates = jnp.dot(
+            reset_state[0].astype(dtype), kernel, preferred_element_type=jnp.float32
+        )
+        next_state, residuals = cell.forward(
+            input_gates + input_bias, state_gates + state_bias, reset_state
+        )
+        next_state = (
+            next_state if mark is None else _blend(mark.padding_LB1, reset_state, next_state)
+        )
+        return next_state, (
+            next_state[0].astype(dtype),
+            (_cast(residuals, dtype), reset_state[1:]) if keeps else None,
+        )
 
-    end, (h_LBD, kept) = lax.scan(step, start, (x_LBG, marks), reverse=reverse)
-    return (h_LBD, end), kept
+    end, (h_LBD, residuals) = lax.scan(step, start, (x_LBG, marks), reverse=reverse)
+    return (h_LBD, end), residuals
 
 
 def _recur_forward(name: Name, reverse: bool, *args: Any) -> tuple[Any, Any]:
     _, kernel, biases, start, marks = args
-    (h_LBD, end), kept = _forward(name, reverse, True, *args)
-    return (h_LBD, end), (h_LBD, kept, kernel, biases, start, marks)
+    (h_LBD, end), cell_residuals = _forward(name, reverse, True, *args)
+    return (h_LBD, end), (h_LBD, cell_residuals, kernel, biases, start, marks)
 
 
-def _recur_backward(name: Name, reverse: bool, kept_all: Any, dout: tuple[Array, State]) -> Any:
-    h_LBD, kept, kernel, biases, start, marks = kept_all
-    cell, turned, dtype = CELLS[name], kernel.T, h_LBD.dtype
-    first = start[0][None].astype(dtype)
-    before_LBD = jnp.concatenate([h_LBD[1:], first] if reverse else [first, h_LBD[:-1]])
+def _recur_backward(name: Name, reverse: bool, residuals: Any, dout: tuple[Array, State]) -> Any:
+    h_LBD, cell_residuals, kernel, biases, start, marks = residuals
+    cell, kernel_T, dtype = CELLS[name], kernel.T, h_LBD.dtype
+    start_h = start[0][None].astype(dtype)
+    before_LBD = jnp.concatenate([h_LBD[1:], start_h] if reverse else [start_h, h_LBD[:-1]])
     if marks is not None:
         before_LBD = jnp.where(marks.resets_LB1, 0, before_LBD)
 
-    def step(dstate: State, now: Any) -> tuple[State, tuple[Array, Array | None]]:
-        dh, h, (kept, others), mark = now
+    def step(dstate: State, inputs: Any) -> tuple[State, tuple[Array, Array | None]]:
+        dh, h, (cell_residuals, other_states), mark = inputs
         dstate = (dstate[0] + dh, *dstate[1:])
-        moved = dstate if mark is None else _blend(mark.padding_LB1, _zeros(dstate), dstate)
-        dx, dr, dbegun = cell.backward(
-            _cast(kept, jnp.float32), (h.astype(jnp.float32), *others), moved
+        dnext = dstate if mark is None else _blend(mark.padding_LB1, _zeros(dstate), dstate)
+        dx, dr, dreset = cell.backward(
+            _cast(cell_residuals, jnp.float32), (h.astype(jnp.float32), *other_states), dnext
         )
         dr = dr.astype(dtype)
-        dbegun = (dbegun[0] + jnp.dot(dr, turned, preferred_element_type=jnp.float32), *dbegun[1:])
+        dreset = (
+            dreset[0] + jnp.dot(dr, kernel_T, preferred_element_type=jnp.float32),
+            *dreset[1:],
+        )
         if mark is not None:
-            dbegun = _blend(
-                mark.resets_LB1, _zeros(dbegun), _blend(mark.padding_LB1, dstate, dbegun)
+            dreset = _blend(
+                mark.resets_LB1, _zeros(dreset), _blend(mark.padding_LB1, dstate, dreset)
             )
-        return dbegun, (dx.astype(dtype), dr if name == "gru" else None)
+        return dreset, (dx.astype(dtype), dr if name == "gru" else None)
 
-    steps = (dout[0], before_LBD, kept, marks)
+    steps = (dout[0], before_LBD, cell_residuals, marks)
     dstart, (dx_LBG, dr_LBG) = lax.scan(step, dout[1], steps, reverse=not reverse)
     dr_LBG = dx_LBG if dr_LBG is None else dr_LBG
     dkernel = lax.dot_general(before_LBD, dr_LBG, (((0, 1), (0, 1)), ((), ())))
-    sources = (dx_LBG, dr_LBG[..., -h_LBD.shape[-1] :])
+    dgates = (dx_LBG, dr_LBG[..., -h_LBD.shape[-1] :])
     dbiases = tuple(
-        source.astype(jnp.float32).sum((0, 1)).astype(bias.dtype)
-        for source, bias in zip(sources, biases)
+        dgate.astype(jnp.float32).sum((0, 1)).astype(bias.dtype)
+        for dgate, bias in zip(dgates, biases)
     )
     return dx_LBG, dkernel, dbiases, dstart, None
 

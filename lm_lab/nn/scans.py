@@ -1,5 +1,5 @@
-"""Linear recurrences over a sequence, each with a derivative of its own: every step multiplies the
-state and adds to it.
+"""Linear recurrences over a sequence: every step multiplies the state and adds to it. Each has a
+custom derivative.
 
 A kernel goes token by token ("sequential"), or combines neighbours in a tree ("associative"): log L
 rounds, far more arithmetic, for devices with arithmetic to spare (docs/speed.md). The two differ by
@@ -42,8 +42,8 @@ def _linear(
         first = -1 if reverse else 0
         return _associative(a_LBD, u_LBD.at[first].add(a_LBD[first] * start_BD), reverse=reverse)
 
-    def step(h_BD: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        h_BD = now[0] * h_BD + now[1]
+    def step(h_BD: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        h_BD = inputs[0] * h_BD + inputs[1]
         return h_BD, h_BD
 
     return lax.scan(step, start_BD, (a_LBD, u_LBD), reverse=reverse)[1]
@@ -68,9 +68,9 @@ def _linear_forward(
 
 
 def _linear_backward(
-    kernel: Kernel, kept: tuple[Array, ...], dh_BLD: Array
+    kernel: Kernel, residuals: tuple[Array, ...], dh_BLD: Array
 ) -> tuple[Array, Array, Array]:
-    a_BLD, h_BLD, start_BD = kept
+    a_BLD, h_BLD, start_BD = residuals
     next_BLD = jnp.concatenate([a_BLD[:, 1:], jnp.zeros_like(a_BLD[:, :1])], axis=1)
     g_LBD = _linear(
         kernel,
@@ -99,12 +99,12 @@ class Tokens(NamedTuple):
     keep: Array  # f32[B L], 0 where the state begins anew, else 1
 
 
-def _decay(rates_SD: Array, now: Tokens) -> Array:
-    return now.keep[..., None, None] * jnp.exp(now.step[..., None, :] * rates_SD)
+def _decay(rates_SD: Array, tokens: Tokens) -> Array:
+    return tokens.keep[..., None, None] * jnp.exp(tokens.step[..., None, :] * rates_SD)
 
 
-def _written(now: Tokens) -> Array:
-    return (now.step * now.x)[..., None, :] * now.write[..., None]
+def _written(tokens: Tokens) -> Array:
+    return (tokens.step * tokens.x)[..., None, :] * tokens.write[..., None]
 
 
 def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
@@ -124,7 +124,7 @@ def _chunked(kernel: Kernel, tokens: Tokens) -> Tokens:
     )
 
 
-def _joined(x: Array, length: int) -> Array:
+def _unchunked(x: Array, length: int) -> Array:
     """[chunks, tokens, B, ...] as [B L ...], without the padding."""
     return x.reshape(-1, *x.shape[2:])[:length].swapaxes(0, 1)
 
@@ -134,39 +134,43 @@ def _forward(
 ) -> tuple[Array, Array, Array]:
     """(y [B L D], the last state, the state before each chunk)."""
 
-    def step(h_BSD: Array, now: Tokens) -> tuple[Array, Array]:
-        h_BSD = _decay(rates_SD, now) * h_BSD + _written(now)
-        return h_BSD, (h_BSD * now.read[..., None]).sum(-2)
+    def step(h_BSD: Array, token: Tokens) -> tuple[Array, Array]:
+        h_BSD = _decay(rates_SD, token) * h_BSD + _written(token)
+        return h_BSD, (h_BSD * token.read[..., None]).sum(-2)
 
-    def chunk(h_BSD: Array, now: Tokens) -> tuple[Array, tuple[Array, Array]]:
+    def chunk(h_BSD: Array, chunk_tokens: Tokens) -> tuple[Array, tuple[Array, Array]]:
         if resolve(kernel) == "associative":
-            h_QBSD = _tree_states(rates_SD, h_BSD, now)
-            return h_QBSD[-1], (h_BSD, (h_QBSD * now.read[..., None]).sum(-2))
-        end_BSD, y = lax.scan(step, h_BSD, now)
+            h_QBSD = _tree_states(rates_SD, h_BSD, chunk_tokens)
+            return h_QBSD[-1], (h_BSD, (h_QBSD * chunk_tokens.read[..., None]).sum(-2))
+        end_BSD, y = lax.scan(step, h_BSD, chunk_tokens)
         return end_BSD, (h_BSD, y)
 
     end_BSD, (starts, y) = lax.scan(chunk, start_BSD, _chunked(kernel, tokens))
-    return _joined(y, tokens.x.shape[1]), end_BSD, starts
+    return _unchunked(y, tokens.x.shape[1]), end_BSD, starts
 
 
-def _tree_states(rates_SD: Array, start_BSD: Array, now: Tokens) -> Array:
+def _tree_states(rates_SD: Array, start_BSD: Array, tokens: Tokens) -> Array:
     """The states [Q B S D] after each token of a chunk."""
-    a, u = _decay(rates_SD, now), _written(now)
+    a, u = _decay(rates_SD, tokens), _written(tokens)
     return _associative(a, u.at[0].add(a[0] * start_BSD))
 
 
 def _derivatives(
-    rates_SD: Array, now: Tokens, before: Array, g: Array
+    rates_SD: Array, tokens: Tokens, before: Array, g: Array
 ) -> tuple[Array, Array, tuple[Array, ...]]:
-    """Given the derivatives g by the states after tokens [... B]: the derivatives by the states
-    before them, by the rates, and by the tokens.
+    """(derivatives by the states before tokens [... B], by the rates, by the tokens), of the
+    derivatives `g` by the states after them.
     """
-    passed = _decay(rates_SD, now) * g
-    by_exponent = passed * before
-    by_written = (g * now.write[..., None]).sum(-2)
-    dstep = (by_exponent * rates_SD).sum(-2) + by_written * now.x
-    dwrite = (g * (now.step * now.x)[..., None, :]).sum(-1)
-    return passed, by_exponent * now.step[..., None, :], (by_written * now.step, dstep, dwrite)
+    dbefore = _decay(rates_SD, tokens) * g
+    by_exponent = dbefore * before
+    by_written = (g * tokens.write[..., None]).sum(-2)
+    dstep = (by_exponent * rates_SD).sum(-2) + by_written * tokens.x
+    dwrite = (g * (tokens.step * tokens.x)[..., None, :]).sum(-1)
+    return (
+        dbefore,
+        by_exponent * tokens.step[..., None, :],
+        (by_written * tokens.step, dstep, dwrite),
+    )
 
 
 Carry = tuple[Array, Array]  # derivatives by the state, and by the rates so far: [B S D] both
@@ -177,32 +181,32 @@ Chunk = tuple[
 
 def _tree_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
     """(the carry at the start of a chunk, the derivatives by its tokens), by a tree."""
-    (g_BSD, drates_BSD), (now, dy, start_BSD) = carry, chunk
-    after, a = _tree_states(rates_SD, start_BSD, now), _decay(rates_SD, now)
-    asked = (dy[..., None, :] * now.read[..., None]).at[-1].add(g_BSD)
-    g = _associative(jnp.concatenate([a[1:], jnp.ones_like(a[:1])]), asked, reverse=True)
+    (g_BSD, drates_BSD), (tokens, dy, start_BSD) = carry, chunk
+    after, a = _tree_states(rates_SD, start_BSD, tokens), _decay(rates_SD, tokens)
+    dafter = (dy[..., None, :] * tokens.read[..., None]).at[-1].add(g_BSD)
+    g = _associative(jnp.concatenate([a[1:], jnp.ones_like(a[:1])]), dafter, reverse=True)
     before = jnp.concatenate([start_BSD[None], after[:-1]])
-    passed, drates, dtokens = _derivatives(rates_SD, now, before, g)
-    return (passed[0], drates_BSD + drates.sum(0)), (*dtokens, (after * dy[..., None, :]).sum(-1))
+    dbefore, drates, dtokens = _derivatives(rates_SD, tokens, before, g)
+    return (dbefore[0], drates_BSD + drates.sum(0)), (*dtokens, (after * dy[..., None, :]).sum(-1))
 
 
 def _loop_backward(rates_SD: Array, carry: Carry, chunk: Chunk) -> tuple[Carry, tuple[Array, ...]]:
     """As `_tree_backward`, token by token."""
-    now, dy, start_BSD = chunk
+    tokens, dy, start_BSD = chunk
 
     def replay(h_BSD: Array, token: tuple[Tokens, Array]) -> tuple[Array, tuple[Array, Array]]:
-        now, dy = token
-        after = _decay(rates_SD, now) * h_BSD + _written(now)
-        return after, (h_BSD, (after * dy[:, None]).sum(-1))
+        inputs, dy_token = token
+        after = _decay(rates_SD, inputs) * h_BSD + _written(inputs)
+        return after, (h_BSD, (after * dy_token[:, None]).sum(-1))
 
     def step(carry: Carry, token: Chunk) -> tuple[Carry, tuple[Array, ...]]:
-        now, dy, before = token
-        g_BSD = carry[0] + dy[:, None] * now.read[..., None]
-        passed, drates, dtokens = _derivatives(rates_SD, now, before, g_BSD)
-        return (passed, carry[1] + drates), dtokens
+        inputs, dy_token, before = token
+        g_BSD = carry[0] + dy_token[:, None] * inputs.read[..., None]
+        dbefore, drates, dtokens = _derivatives(rates_SD, inputs, before, g_BSD)
+        return (dbefore, carry[1] + drates), dtokens
 
-    _, (before, dread) = lax.scan(replay, start_BSD, (now, dy))
-    carry, dtokens = lax.scan(step, carry, (now, dy, before), reverse=True)
+    _, (before, dread) = lax.scan(replay, start_BSD, (tokens, dy))
+    carry, dtokens = lax.scan(step, carry, (tokens, dy, before), reverse=True)
     return carry, (*dtokens, dread)
 
 
@@ -232,22 +236,22 @@ def _selective_forward(kernel: Kernel, rates_SD: Array, start_BSD: Array, tokens
 
 
 def _selective_backward(
-    kernel: Kernel, kept: tuple[Array, Tokens, Array], dout: tuple[Array, Array]
+    kernel: Kernel, residuals: tuple[Array, Tokens, Array], dout: tuple[Array, Array]
 ):
-    (rates_SD, tokens, starts), (dy_BLD, dend_BSD) = kept, dout
+    (rates_SD, tokens, starts), (dy_BLD, dend_BSD) = residuals, dout
     length = tokens.x.shape[1]
-    now = _chunked(kernel, tokens)
+    chunks = _chunked(kernel, tokens)
     dy = _chunked(kernel, tokens._replace(x=dy_BLD)).x
     (dstart, drates), dtokens = lax.scan(
         partial(_tree_backward if resolve(kernel) == "associative" else _loop_backward, rates_SD),
         (dend_BSD, jnp.zeros_like(dend_BSD)),
-        (now, dy, starts),
+        (chunks, dy, starts),
         reverse=True,
     )
     return (
         drates.sum(0),
         dstart,
-        Tokens._make([*(_joined(d, length) for d in dtokens), jnp.zeros_like(tokens.keep)]),
+        Tokens._make([*(_unchunked(d, length) for d in dtokens), jnp.zeros_like(tokens.keep)]),
     )
 
 

@@ -28,12 +28,12 @@ def stacks_of(depth: int, every: int | None, first: int = 0) -> tuple[tuple[str,
     counted from `first`: groups/block_0, groups/block_1, ... for layers in groups, and "layers" for
     those left over or without groups.
     """
-    (groups, rest), size = groups_of(depth, every), every or 1
+    (groups, leftover), size = groups_of(depth, every), every or 1
     end = first + groups * size
     blocks = [
         (f"groups/block_{i}", range(first + i, end, size)) for i in range(size if groups else 0)
     ]
-    return (*blocks, ("layers", range(end, first + depth))) if rest else tuple(blocks)
+    return (*blocks, ("layers", range(end, first + depth))) if leftover else tuple(blocks)
 
 
 class LayersConfig(Protocol):
@@ -72,14 +72,14 @@ def repeat(parent: nn.Module, block: type[nn.Module], depth: int, cfg: LayersCon
         length=depth,
         unroll=1 if cfg.scan else depth,
         metadata_params={nn.PARTITION_NAME: "layers"},
-        # If True, Flax traces a block twice, and what it draws is of the second time: where nothing
-        # is drawn, once gives the same program in half the time.
+        # If True, Flax traces a block twice and draws random numbers in the second trace. Where
+        # nothing is drawn, one trace gives the same program in half the time.
         check_constancy_invariants=_draws(parent, cfg.dropout),
     )
     return (
         layers
         if cfg.scan
-        else nn.map_variables(layers, "cache", _joined, partial(_apart, depth), mutable=True)
+        else nn.map_variables(layers, "cache", _stacked, partial(_unstacked, depth), mutable=True)
     )
 
 
@@ -93,8 +93,8 @@ def _draws(parent: nn.Module, dropout: float) -> bool:
     return parent.has_rng("dropout") and (dropout > 0 or adapted)
 
 
-def _joined(variables: PyTree) -> PyTree:
-    """The inverse of `_apart`. XLA removes the two where one call unstacks what an earlier one has
+def _stacked(variables: PyTree) -> PyTree:
+    """The inverse of `_unstacked`. XLA removes the pair where one call unstacks what an earlier one
     stacked.
     """
     layers = variables.get("cache")
@@ -104,7 +104,7 @@ def _joined(variables: PyTree) -> PyTree:
     return {"cache": jax.tree.map(lambda *parts: jnp.stack(parts), *ordered)}
 
 
-def _apart(depth: int, variables: PyTree) -> PyTree:
+def _unstacked(depth: int, variables: PyTree) -> PyTree:
     """A cache of layer_0, layer_1, ... from a stacked one, whose arrays have a leading axis of N
     layers.
     """

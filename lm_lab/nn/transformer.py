@@ -229,9 +229,7 @@ class Block(nn.Module):
     windowed: bool = True  # whether it has the model's window
     mask_scope: Scope = "causal"
     cross: bool = False
-    bare: bool = (
-        False  # whether attention reads the stream without a norm before it before it before it
-    )
+    bare: bool = False  # whether attention reads the stream without a norm before it
 
     @nn.compact
     def __call__(
@@ -297,8 +295,8 @@ class Group(nn.Module):
         last = (self.cfg.global_every or 1) - 1
         for index in range(last + 1):
             windowed = index < last
-            how = (self.layer, self.init_scale, windowed, self.mask_scope)
-            block = Block(self.cfg, *how, name=f"block_{index}")
+            arguments = (self.layer, self.init_scale, windowed, self.mask_scope)
+            block = Block(self.cfg, *arguments, name=f"block_{index}")
             x_BLD, _ = block(x_BLD, view if windowed else global_view)
         return x_BLD, None
 
@@ -325,14 +323,14 @@ class TransformerModel(nn.Module):
         """
         cfg = self.cfg
         scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at first (GPT-2)
-        groups, rest = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
+        groups, leftover = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
         if cfg.bare_first:
             self.first = Block(cfg, layer, scale, False, mask_scope, bare=True)
         if groups:
             stack = repeat(self, Group, groups, cfg)
             self.groups = stack(cfg, layer, scale, mask_scope)
-        if rest:
-            stack = repeat(self, Block, rest, cfg)
+        if leftover:
+            stack = repeat(self, Block, leftover, cfg)
             self.layers = stack(cfg, layer, scale, mask_scope=mask_scope)
 
     def make_head(self) -> None:
@@ -347,12 +345,12 @@ class TransformerModel(nn.Module):
     def run_layers(self, x_BLD: Array, view: View, global_view: View) -> Array:
         """The stream after the layers that `make_layers` made."""
         cfg = self.cfg
-        groups, rest = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
+        groups, leftover = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
         if cfg.bare_first:
             x_BLD, _ = self.first(x_BLD, global_view)
         if groups:
             x_BLD, _ = self.groups(x_BLD, view, global_view)
-        if rest:
+        if leftover:
             x_BLD, _ = self.layers(x_BLD, view)
         return x_BLD
 

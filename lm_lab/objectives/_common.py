@@ -39,9 +39,9 @@ def read_as_context(given: bool | None, model: ModelInfo) -> bool:
     setting `given` that contradicts the model.
     """
     if given not in (None, model.needs_context):
-        wanted = "reads a context" if model.needs_context else "reads no context"
+        need = "reads a context" if model.needs_context else "reads no context"
         raise UserError(
-            f"config.objective.as_context {given} is not for this config.model, which {wanted}; "
+            f"config.objective.as_context {given} is not for this config.model, which {need}; "
             "leave it out"
         )
     return model.needs_context
@@ -54,11 +54,11 @@ def left_pad(examples: Examples, prefix: bool = False) -> Inputs:
     assert examples.context is not None
     assert examples.context_segments is not None
     length = examples.context.shape[1]
-    missing_B1 = length - (examples.context_segments > 0).sum(1, keepdims=True)
-    segments = (jnp.arange(length) >= missing_B1).astype(jnp.int32)
-    places = jnp.where(segments > 0, jnp.arange(length) - missing_B1, 0)
-    tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, places, axis=1), 0)
-    return Inputs(tokens, segments, places, prefix=segments > 0 if prefix else None)
+    padding_B1 = length - (examples.context_segments > 0).sum(1, keepdims=True)
+    segments = (jnp.arange(length) >= padding_B1).astype(jnp.int32)
+    positions = jnp.where(segments > 0, jnp.arange(length) - padding_B1, 0)
+    tokens = jnp.where(segments > 0, jnp.take_along_axis(examples.context, positions, axis=1), 0)
+    return Inputs(tokens, segments, positions, prefix=segments > 0 if prefix else None)
 
 
 def shift_right(targets_BL: Array, segments_BL: Array | None, start: int) -> Array:

@@ -10,9 +10,9 @@ def row_keys(key: Array, rows: int) -> Array:
     return jax.random.split(key, rows)
 
 
-def whole(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
-    """(bool[L] hidden, bool[L] a hidden span begins) of drawn spans: a span ends with its segment
-    at the latest, and padding is not hidden.
+def within_segments(noise_L: Array, segments_L: Array) -> tuple[Array, Array]:
+    """(bool[L], True where hidden; bool[L], True where a hidden span begins) of drawn spans
+    `noise_L`, cut where a segment ends. Padding is not hidden.
     """
     begins_L = noise_L & ~jnp.concatenate([jnp.zeros(1, bool), noise_L[:-1]])
     begin_L = lax.cummax(jnp.where(begins_L, jnp.arange(noise_L.shape[0]), 0))

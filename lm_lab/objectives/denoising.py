@@ -21,7 +21,7 @@ from jax import Array, lax
 from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives._common import likelihood, shift_right
-from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
+from lm_lab.objectives._corruption import compact, interleave, row_keys, within_segments
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
@@ -59,14 +59,16 @@ def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Exampl
     key.
     """
     tokens, segments = examples.tokens, examples.segments
-    known_BL = jnp.ones_like(tokens) if segments is None else segments
+    segments_BL = jnp.ones_like(tokens) if segments is None else segments
     corrupt = partial(_corrupt, config, vocabulary)
-    context, context_segments = jax.vmap(corrupt)(row_keys(key, len(tokens)), tokens, known_BL)
-    own = vocabulary.size + int(vocabulary.mask is None)
-    shown = shift_right(tokens, segments, own if vocabulary.start is None else vocabulary.start)
+    context, context_segments = jax.vmap(corrupt)(row_keys(key, len(tokens)), tokens, segments_BL)
+    added_start = vocabulary.size + int(vocabulary.mask is None)
+    decoder_inputs = shift_right(
+        tokens, segments, added_start if vocabulary.start is None else vocabulary.start
+    )
     positions = None if segments is None else places_within(segments)
-    inputs = Inputs(shown, segments, positions, context, context_segments)
-    return Batch(inputs, tokens, (known_BL > 0).astype(jnp.float32), examples.bytes)
+    inputs = Inputs(decoder_inputs, segments, positions, context, context_segments)
+    return Batch(inputs, tokens, (segments_BL > 0).astype(jnp.float32), examples.bytes)
 
 
 def _corrupt(
@@ -113,7 +115,7 @@ def infilled(
 ) -> tuple[Array, Array]:
     """(text with spans replaced by masks, its segments), padded on the right to [L]."""
     noise_L, inserted_S = drawn_spans(config, key, len(tokens_L))
-    noise_L, begins_L = whole(noise_L, segments_L)
+    noise_L, begins_L = within_segments(noise_L, segments_L)
     slots_S = jnp.append(
         segments_L, segments_L[-1]
     )  # a slot before every token, and one after the last
@@ -136,18 +138,18 @@ def drawn_spans(config: Config, key: Array, length: int) -> tuple[Array, Array]:
     Lengths are drawn until the density is reached, and the last is cut to it. Spans are placed in
     different gaps between kept tokens.
     """
-    sizes, places = jax.random.split(key)
-    noise = round(length * config.noise_density)
-    most = min(2 * int(np.ceil(noise / config.mean_span)) + 4, length - noise + 1)
-    length_K = _poisson(sizes, config.mean_span, most)
+    sizes_key, gaps_key = jax.random.split(key)
+    hidden = round(length * config.noise_density)
+    max_spans = min(2 * int(np.ceil(hidden / config.mean_span)) + 4, length - hidden + 1)
+    length_K = _poisson(sizes_key, config.mean_span, max_spans)
     before_K = jnp.cumsum(length_K) - length_K
-    drawn_K = before_K < noise
-    length_K = jnp.where(drawn_K, jnp.minimum(length_K, noise - before_K), 0)
+    drawn_K = before_K < hidden
+    length_K = jnp.where(drawn_K, jnp.minimum(length_K, hidden - before_K), 0)
     gaps = length - length_K.sum() + 1
     index_S = jnp.arange(length + 1)
-    gap_K = jnp.argsort(jnp.where(index_S < gaps, jax.random.uniform(places, index_S.shape), 2.0))[
-        :most
-    ]
+    gap_K = jnp.argsort(
+        jnp.where(index_S < gaps, jax.random.uniform(gaps_key, index_S.shape), 2.0)
+    )[:max_spans]
     gap_K = jnp.where(drawn_K, gap_K, length + 1)  # beyond the text: dropped by the scatter
     order_K = jnp.argsort(gap_K)
     gap_K, length_K = gap_K[order_K], length_K[order_K]

@@ -64,29 +64,32 @@ def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
 
 def prepare(config: Config, vocabulary: Vocabulary, key: Array, examples: Examples) -> Batch:
     """Targets are the tokens themselves, with weight 1 where one was chosen. Pure in the key."""
-    choice, fate, other = jax.random.split(key, 3)
+    choice_key, fate_key, random_key = jax.random.split(key, 3)
     tokens, segments = examples.tokens, examples.segments
     unit_BL = (
         words(tokens, segments, vocabulary)
         if config.whole_words
         else jnp.arange(tokens.shape[1])[None]
     )
-    draw_BL = jax.random.uniform(choice, tokens.shape)
+    draw_BL = jax.random.uniform(choice_key, tokens.shape)
     chosen_BL = (
         jnp.take_along_axis(draw_BL, jnp.broadcast_to(unit_BL, tokens.shape), axis=1) < config.rate
     )
     chosen_BL &= tokens != vocabulary.end_of_document
     if segments is not None:
         chosen_BL &= segments > 0
-    fate_BL = jax.random.uniform(fate, tokens.shape)
-    random_BL = jax.random.randint(other, tokens.shape, 0, vocabulary.size - 1)
+    fate_BL = jax.random.uniform(fate_key, tokens.shape)
+    random_BL = jax.random.randint(random_key, tokens.shape, 0, vocabulary.size - 1)
     random_BL += random_BL >= vocabulary.end_of_document
-    shown_BL = jnp.where(fate_BL < config.mask_share + config.random_share, random_BL, tokens)
-    shown_BL = jnp.where(fate_BL < config.mask_share, vocabulary.hides, shown_BL)
-    shown_BL = jnp.where(chosen_BL, shown_BL, tokens)
+    inputs_BL = jnp.where(fate_BL < config.mask_share + config.random_share, random_BL, tokens)
+    inputs_BL = jnp.where(fate_BL < config.mask_share, vocabulary.hides, inputs_BL)
+    inputs_BL = jnp.where(chosen_BL, inputs_BL, tokens)
     positions = None if segments is None else places_within(segments)
     return Batch(
-        Inputs(shown_BL, segments, positions), tokens, chosen_BL.astype(jnp.float32), examples.bytes
+        Inputs(inputs_BL, segments, positions),
+        tokens,
+        chosen_BL.astype(jnp.float32),
+        examples.bytes,
     )
 
 

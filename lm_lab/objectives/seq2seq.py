@@ -72,9 +72,9 @@ def complete(config: Config, model: ModelInfo) -> Config:
     if form == "by_model":
         form = "context" if model.needs_context else "joined"
     if (form == "context") != model.needs_context:
-        wanted = "reads a context" if model.needs_context else "reads no context"
+        need = "reads a context" if model.needs_context else "reads no context"
         raise UserError(
-            f"config.objective.form {form!r} is not for this config.model, which {wanted}; "
+            f"config.objective.form {form!r} is not for this config.model, which {need}; "
             "leave it out"
         )
     return dataclasses.replace(config, form=form)
@@ -158,12 +158,15 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
         if prompt.prefix is not None
         else None
     )
-    before = (
+    source_padding = (
         (0, 0),
         (sources - 1, 0),
     )  # tokens of the source predict nothing; its end predicts the first token of the target
-    targets, bytes_of = jnp.pad(examples.tokens, before), jnp.pad(examples.bytes, before)
-    weights = jnp.pad(examples.segments, before).astype(jnp.float32)
+    targets, bytes_of = (
+        jnp.pad(examples.tokens, source_padding),
+        jnp.pad(examples.bytes, source_padding),
+    )
+    weights = jnp.pad(examples.segments, source_padding).astype(jnp.float32)
     return Batch(Inputs(tokens, segments, positions, prefix=prefix), targets, weights, bytes_of)
 
 

@@ -23,7 +23,7 @@ from jax import Array
 from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives._common import likelihood, shift_right
-from lm_lab.objectives._corruption import compact, interleave, row_keys, whole
+from lm_lab.objectives._corruption import compact, interleave, row_keys, within_segments
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
@@ -58,14 +58,14 @@ def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:
 
 def _special(vocabulary: Vocabulary, count: int) -> tuple[tuple[int, ...], int]:
     """(`count` sentinels, the id of the decoder's start)."""
-    own = len(vocabulary.sentinels) < count
+    lacks_sentinels = len(vocabulary.sentinels) < count
     sentinels = (
         tuple(range(vocabulary.size, vocabulary.size + count))
-        if own
+        if lacks_sentinels
         else vocabulary.sentinels[:count]
     )
-    after = vocabulary.size + (count if own else 0)
-    return sentinels, after if vocabulary.start is None else vocabulary.start
+    next_id = vocabulary.size + (count if lacks_sentinels else 0)
+    return sentinels, next_id if vocabulary.start is None else vocabulary.start
 
 
 def sizes(config: Config, length: int) -> tuple[int, int]:
@@ -103,14 +103,14 @@ def prepare(
     isolated = examples.segments is not None
     segments_BL = jnp.ones_like(examples.tokens) if examples.segments is None else examples.segments
     corrupt = partial(_corrupt, size, sentinels, length if isolated else length - size[0] + size[1])
-    made = jax.vmap(corrupt)(row_keys(key, rows), examples.tokens, examples.bytes, segments_BL)
-    (context, context_segments), (targets, bytes_, segments) = made
-    shown = shift_right(targets, segments, start)
+    corrupted = jax.vmap(corrupt)(row_keys(key, rows), examples.tokens, examples.bytes, segments_BL)
+    (context, context_segments), (targets, target_bytes, segments) = corrupted
+    decoder_inputs = shift_right(targets, segments, start)
     weights = (segments > 0).astype(jnp.float32)
     if not isolated:
-        return Batch(Inputs(shown, context=context), targets, weights, bytes_)
-    inputs = Inputs(shown, segments, places_within(segments), context, context_segments)
-    return Batch(inputs, targets, weights, bytes_)
+        return Batch(Inputs(decoder_inputs, context=context), targets, weights, target_bytes)
+    inputs = Inputs(decoder_inputs, segments, places_within(segments), context, context_segments)
+    return Batch(inputs, targets, weights, target_bytes)
 
 
 def _corrupt(
@@ -123,21 +123,21 @@ def _corrupt(
     segments_L: Array,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """((context, its segments), (targets, their bytes, their segments)) of a row."""
-    noise_L, begins_L = whole(spans(key, tokens_L.shape[0], *size), segments_L)
+    noise_L, begins_L = within_segments(spans(key, tokens_L.shape[0], *size), segments_L)
     order_L = jnp.cumsum(begins_L, dtype=jnp.int32) - 1
     sentinel_L = jnp.asarray(sentinels, jnp.int32)[order_L]
     kept_L = (~noise_L | begins_L) & (segments_L > 0)
-    shown = compact(kept_L, context, jnp.where(begins_L, sentinel_L, tokens_L), segments_L)
-    last = jnp.where(noise_L, jnp.arange(tokens_L.shape[0]), 0).max()
+    corrupted = compact(kept_L, context, jnp.where(begins_L, sentinel_L, tokens_L), segments_L)
+    last_hidden = jnp.where(noise_L, jnp.arange(tokens_L.shape[0]), 0).max()
     columns = (
         jnp.append(
             interleave(sentinel_L, tokens_L), jnp.asarray(sentinels, jnp.int32)[order_L[-1] + 1]
         ),
         jnp.append(interleave(jnp.zeros_like(bytes_L), bytes_L), 0),
-        jnp.append(interleave(segments_L, segments_L), segments_L[last]),
+        jnp.append(interleave(segments_L, segments_L), segments_L[last_hidden]),
     )
-    said_E = jnp.append(interleave(begins_L, noise_L), noise_L.any())
-    return shown, compact(said_E, sum(size) + 1, *columns)
+    is_target_E = jnp.append(interleave(begins_L, noise_L), noise_L.any())
+    return corrupted, compact(is_target_E, sum(size) + 1, *columns)
 
 
 def spans(key: Array, length: int, noise: int, count: int) -> Array:
@@ -145,10 +145,11 @@ def spans(key: Array, length: int, noise: int, count: int) -> Array:
     beginning.
     """
     keys = jax.random.split(key)
-    shown, hidden = (
-        _parts(k, n, count) for k, n in zip(keys, (length - noise, noise), strict=True)
+    visible, hidden = (
+        _parts(part_key, total, count)
+        for part_key, total in zip(keys, (length - noise, noise), strict=True)
     )
-    ends = jnp.cumsum(interleave(shown, hidden))
+    ends = jnp.cumsum(interleave(visible, hidden))
     return jnp.searchsorted(ends, jnp.arange(length), side="right") % 2 == 1
 
 

@@ -96,12 +96,12 @@ def frequencies(config: Config, vocabulary: int, examples: Examples) -> Array:
     if config.counts == "ranks":
         counts_V = 1 / (jnp.arange(vocabulary) + ZIPF_OFFSET)
     else:
-        there = (
+        is_token = (
             jnp.ones(examples.tokens.shape)
             if examples.segments is None
             else 1.0 * (examples.segments > 0)
         )
-        counts_V = jnp.zeros(vocabulary).at[examples.tokens].add(there)
+        counts_V = jnp.zeros(vocabulary).at[examples.tokens].add(is_token)
     return counts_V / jnp.maximum(counts_V.sum(), 1e-9)
 
 
@@ -109,17 +109,17 @@ def _prepare(config: Config, vocabulary: int, key: Array, examples: Examples) ->
     keep_key, window_key, draw_key = jax.random.split(key, 3)
     share_V = frequencies(config, vocabulary, examples)
     tokens_BL, segments_BL = _subsampled(config, share_V, keep_key, examples)
-    near_BLG, there_BLG = _neighbours(config, window_key, tokens_BL, segments_BL)
+    neighbours_BLG, is_neighbour_BLG = _neighbours(config, window_key, tokens_BL, segments_BL)
     if config.kind == "cbow":
-        targets, weights = tokens_BL, there_BLG.any(-1)
-        given, segments = near_BLG, there_BLG
+        targets, weights = tokens_BL, is_neighbour_BLG.any(-1)
+        input_words, segments = neighbours_BLG, is_neighbour_BLG
     else:
         rows = tokens_BL.shape[0]
-        targets, weights = near_BLG.reshape(rows, -1), there_BLG.reshape(rows, -1)
-        given, segments = jnp.repeat(tokens_BL, near_BLG.shape[-1], axis=1), weights
-    drawn = _draw(share_V**config.power, draw_key, (*targets.shape, config.negatives))
-    candidates = jnp.concatenate([targets[..., None], drawn], axis=-1)
-    inputs = Inputs(given, segments.astype(jnp.int32), context=candidates)
+        targets, weights = neighbours_BLG.reshape(rows, -1), is_neighbour_BLG.reshape(rows, -1)
+        input_words, segments = jnp.repeat(tokens_BL, neighbours_BLG.shape[-1], axis=1), weights
+    negatives = _draw(share_V**config.power, draw_key, (*targets.shape, config.negatives))
+    candidates = jnp.concatenate([targets[..., None], negatives], axis=-1)
+    inputs = Inputs(input_words, segments.astype(jnp.int32), context=candidates)
     return Batch(
         inputs, targets, weights.astype(jnp.float32), jnp.zeros(targets.shape, jnp.float32)
     )
@@ -151,11 +151,11 @@ def _neighbours(
     """(words i32[B L G], whether each is a neighbour), G = 2 window places before and after; of the
     same segment.
     """
-    length, most = tokens_BL.shape[1], config.window
-    offsets_G = jnp.concatenate([jnp.arange(-most, 0), jnp.arange(1, most + 1)])
+    length, window = tokens_BL.shape[1], config.window
+    offsets_G = jnp.concatenate([jnp.arange(-window, 0), jnp.arange(1, window + 1)])
     places_LG = jnp.arange(length)[:, None] + offsets_G
     inside_LG = (places_LG >= 0) & (places_LG < length)
-    reach_BL1 = jax.random.randint(key, (*tokens_BL.shape, 1), 1, most + 1)
+    reach_BL1 = jax.random.randint(key, (*tokens_BL.shape, 1), 1, window + 1)
     places_LG = places_LG.clip(0, length - 1)
     same_BLG = (segments_BL[:, places_LG] == segments_BL[..., None]) & (segments_BL[..., None] > 0)
     return tokens_BL[:, places_LG], inside_LG & same_BLG & (jnp.abs(offsets_G) <= reach_BL1)

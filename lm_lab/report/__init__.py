@@ -61,7 +61,7 @@ def figures(directory: Path) -> dict[str, Figure]:
     _, _, report = _analysed(directory)
     blocks = [block for section in report.sections for block in section.blocks]
     with style.applied():
-        return {each.name: each.draw() for each in blocks if isinstance(each, page.Figure)}
+        return {figure.name: figure.draw() for figure in blocks if isinstance(figure, page.Figure)}
 
 
 def _analysed(directory: Path) -> tuple[stored.Sweep, Any, page.Report]:

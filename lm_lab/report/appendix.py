@@ -74,15 +74,15 @@ def _shown(value: Any) -> str:
 
 def sections(sweep: Sweep) -> list[Section]:
     """The sections in order of appearance."""
-    made = [Section("Every run", [_runs(sweep)]), Section("Conventions", _conventions(sweep))]
+    parts = [Section("Every run", [_runs(sweep)]), Section("Conventions", _conventions(sweep))]
     if sweep.unfinished:
-        made.insert(0, Section("Runs that did not finish", _unfinished(sweep)))
-    return [*made, Section("How to make it again", _origin(sweep))]
+        parts.insert(0, Section("Runs that did not finish", _unfinished(sweep)))
+    return [*parts, Section("How to make it again", _origin(sweep))]
 
 
 def _unfinished(sweep: Sweep) -> list[Block]:
     has = "has" if len(sweep.unfinished) == 1 else "have"
-    words = (
+    text = (
         f"{len(sweep.unfinished):,} of {formatting.many(len(sweep.rows), 'run')} {has} no result. "
         "No fit uses them; a diverged run counts as a peak rate that was tried and failed."
     )
@@ -91,7 +91,7 @@ def _unfinished(sweep: Sweep) -> list[Block]:
         [_words(row.get(key)) for key in ("name", "status", "message")] for row in sweep.unfinished
     ]
     rows = [[*cells, *_overridden(sweep, row)] for cells, row in zip(shown, sweep.unfinished)]
-    return [words, Table(header, rows)]
+    return [text, Table(header, rows)]
 
 
 def _runs(sweep: Sweep) -> Table:
@@ -159,24 +159,27 @@ def _conventions(sweep: Sweep) -> list[Block]:
         if any(row.get(key) is not None for row in sweep.rows)
     ]
     counts = _flops_table(sweep)
-    words = (
+    text = (
         "Published laws count FLOPs and parameters in different ways, and exponents move with the "
         "count. Every run stores these conventions of training FLOPs per token; here for the "
         "smallest and the largest model."
     )
-    return [Terms(present), *([words, counts] if counts else [])]
+    return [Terms(present), *([text, counts] if counts else [])]
 
 
 def _flops_table(sweep: Sweep) -> Table | None:
     """FLOPs per token by each convention, and their share of the FLOPs counted for the runs."""
-    known = [
+    counted = [
         row
         for row in sweep.finished
         if sweep.results.get(row["name"], {}).get("flops_per_token") and row.get("params")
     ]
-    if not known:
+    if not counted:
         return None
-    ends = [min(known, key=lambda row: row["params"]), max(known, key=lambda row: row["params"])]
+    ends = [
+        min(counted, key=lambda row: row["params"]),
+        max(counted, key=lambda row: row["params"]),
+    ]
     counts = [sweep.results[row["name"]]["flops_per_token"] for row in ends]
     spent = [
         row["flops"] / row["tokens"] if row.get("flops") and row.get("tokens") else None
@@ -197,10 +200,12 @@ def _pair(
     counts: Sequence[dict[str, float]], spent: Sequence[float | None], name: str
 ) -> list[Cell]:
     cells: list[Cell] = []
-    for count, own in zip(counts, spent):
+    for count, flops_of_token in zip(counts, spent):
         cells += [
             Number(formatting.grouped(count[name]), count[name]),
-            Number(f"{count[name] / own:.3f}", count[name] / own) if own else None,
+            Number(f"{count[name] / flops_of_token:.3f}", count[name] / flops_of_token)
+            if flops_of_token
+            else None,
         ]
     return cells
 

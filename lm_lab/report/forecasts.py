@@ -34,14 +34,14 @@ class Judged:
 
 def judge(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[Judged]:
     """Every registered forecast of a sweep, oldest first."""
-    return [_judge(sweep, each, analysis) for each in sweep.study.forecasts]
+    return [_judge(sweep, registered, analysis) for registered in sweep.study.forecasts]
 
 
 def _judge(sweep: Sweep, registered: Registered, analysis: Analysis[Any, Any]) -> Judged:
     by_name = {row["name"]: row for row in sweep.rows}
-    held = [by_name[name] for name in registered.held_out if name in by_name]
+    held_out_runs = [by_name[name] for name in registered.held_out if name in by_name]
     doubts = _doubts(sweep, registered, by_name)
-    missing = [row for row in held if row.get("status") not in ("complete", "diverged")]
+    missing = [row for row in held_out_runs if row.get("status") not in ("complete", "diverged")]
     if missing or analysis.forecaster is None:
         return Judged(registered, None, doubts)
     settings = {key: value for key, value in registered.analysis.items() if key != "kind"}
@@ -49,32 +49,32 @@ def _judge(sweep: Sweep, registered: Registered, analysis: Analysis[Any, Any]) -
         config = build(analysis.Config, settings, "registered analysis")
     except UserError as error:  # a setting that this release no longer has
         return Judged(registered, None, (*doubts, str(error)))
-    return Judged(registered, analysis.forecaster.observe(held, config), doubts)
+    return Judged(registered, analysis.forecaster.observe(held_out_runs, config), doubts)
 
 
 def _doubts(sweep: Sweep, registered: Registered, by_name: Mapping[str, Row]) -> tuple[str, ...]:
-    found = []
+    doubts = []
     if not registered.is_intact:
-        found.append("the record was edited after it was registered: its seal does not fit")
-    asked, stored = sweep.study.analysis, registered.analysis
-    changed = [key for key in {**stored, **asked} if stored.get(key) != asked.get(key)]
+        doubts.append("the record was edited after it was registered: its seal does not fit")
+    current, stored = sweep.study.analysis, registered.analysis
+    changed = [key for key in {**stored, **current} if stored.get(key) != current.get(key)]
     if changed:
-        words = [f"{key} was {stored.get(key)}, is {asked.get(key)}" for key in sorted(changed)]
-        found.append(f"the analysis was changed after it was registered ({'; '.join(words)})")
+        changes = [f"{key} was {stored.get(key)}, is {current.get(key)}" for key in sorted(changed)]
+        doubts.append(f"the analysis was changed after it was registered ({'; '.join(changes)})")
     fitted = [by_name[name] for name in registered.fitted if name in by_name]
     if hash_of_results(fitted, registered.analysis) != registered.results_sha256:
-        found.append("the results that it was fitted to are no longer those of its hash")
+        doubts.append("the results that it was fitted to are no longer those of its hash")
     if registered.left_out:
         runs = formatting.many(len(registered.left_out), "run")
-        found.append(f"it was fitted without {runs} that had failed")
-    return tuple(found)
+        doubts.append(f"it was fitted without {runs} that had failed")
+    return tuple(doubts)
 
 
 def statements(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[str]:
     """A paragraph a forecast; one that none was registered, where the study holds runs out."""
     judged = judge(sweep, analysis)
     if judged:
-        return [_statement(each) for each in judged]
+        return [_statement(forecast) for forecast in judged]
     if analysis.forecaster is None:
         return []
     settings = {key: value for key, value in sweep.study.analysis.items() if key != "kind"}
@@ -90,18 +90,18 @@ def statements(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[str]:
 def _statement(judged: Judged) -> str:
     registered, forecast = judged.registered, judged.registered.forecast
     day = f"{registered.date[:10]}, {registered.date[11:16]} UTC"
-    made = f"Registered on {day}, before any held-out run began"
+    opening = f"Registered on {day}, before any held-out run began"
     if forecast.predicted is None:
-        words = f"{made}: no prediction of the {forecast.target} ({forecast.refusal})"
+        text = f"{opening}: no prediction of the {forecast.target} ({forecast.refusal})"
     else:
         runs = formatting.many(len(registered.fitted), "run")
-        words = (
-            f"{made}, by the {forecast.predictor} fitted to {runs} (hash "
+        text = (
+            f"{opening}, by the {forecast.predictor} fitted to {runs} (hash "
             f"{registered.results_sha256[:12]}): {forecast.target} = {_predicted(registered)}. "
             f"{_outcome(judged)}"
         )
     doubts = f" But {'; '.join(judged.doubts)}." if judged.doubts else ""
-    return f"{formatting.readable(words)}.{formatting.readable(doubts)}"
+    return f"{formatting.readable(text)}.{formatting.readable(doubts)}"
 
 
 def _outcome(judged: Judged) -> str:
@@ -124,12 +124,14 @@ def sections(sweep: Sweep, analysis: Analysis[Any, Any]) -> list[Section]:
     judged = judge(sweep, analysis)
     if not judged:
         return []
-    words = (
+    text = (
         "sweep.json holds these since before the first held-out run began. The results hash is the "
         "SHA-256 of the fitted runs' results and the analysis; the seal that of the whole record."
     )
-    blocks: list[Block] = [words, table([(sweep.study.name, each) for each in judged])]
-    return [Section("Registered forecasts", [*blocks, *(_details(each) for each in judged)])]
+    blocks: list[Block] = [text, table([(sweep.study.name, forecast) for forecast in judged])]
+    return [
+        Section("Registered forecasts", [*blocks, *(_details(forecast) for forecast in judged)])
+    ]
 
 
 def table(judged: Sequence[tuple[str, Judged]]) -> Table:
@@ -143,13 +145,13 @@ def lines(judged: Sequence[tuple[str, Judged]]) -> list[list[str]]:
     return [
         [
             study,
-            each.registered.date[:10],
-            formatting.readable(each.registered.forecast.target),
-            _predicted(each.registered),
-            "-" if each.observed is None else f"{each.observed:.4g}",
-            inside[each.inside] + (" (doubted)" if each.doubts else ""),
+            forecast.registered.date[:10],
+            formatting.readable(forecast.registered.forecast.target),
+            _predicted(forecast.registered),
+            "-" if forecast.observed is None else f"{forecast.observed:.4g}",
+            inside[forecast.inside] + (" (doubted)" if forecast.doubts else ""),
         ]
-        for study, each in judged
+        for study, forecast in judged
     ]
 
 
@@ -168,14 +170,14 @@ def _shown(value: Any) -> str:
 
 def coverage(judged: Sequence[Judged]) -> str:
     """How many forecasts held: "3 of 4 observed numbers lie in their 90 % intervals"."""
-    known = [each for each in judged if each.inside is not None]
-    if not known:
+    observed = [forecast for forecast in judged if forecast.inside is not None]
+    if not observed:
         return "no registered forecast has been observed yet"
-    held = sum(bool(each.inside) for each in known)
-    levels = sorted({each.registered.forecast.level for each in known})
+    inside = sum(bool(forecast.inside) for forecast in observed)
+    levels = sorted({forecast.registered.forecast.level for forecast in observed})
     shown = formatting.listed([formatting.percent(level) for level in levels])
-    expected = sum(each.registered.forecast.level for each in known)
+    expected = sum(forecast.registered.forecast.level for forecast in observed)
     return (
-        f"{held} of {len(known)} registered forecasts held: the observed number lies in the "
+        f"{inside} of {len(observed)} registered forecasts held: the observed number lies in the "
         f"{shown} interval ({expected:.1f} expected)"
     )

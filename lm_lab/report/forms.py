@@ -20,11 +20,11 @@ def report(form: Form, fit: FormFit, level: float, left_out: Sequence[Caution]) 
     cautions = [*left_out, *fit.cautions]
     if cautions:
         notices = [
-            page.Notice(each.kind.capitalize(), formatting.placed(each.where, each.message) + ".")
-            for each in cautions
+            page.Notice(item.kind.capitalize(), formatting.placed(item.where, item.message) + ".")
+            for item in cautions
         ]
         sections.insert(0, page.Section("Cautions", notices))
-    headlines = [page.Headline(each.name, *_value(each, level)) for each in fit.parameters[:4]]
+    headlines = [page.Headline(item.name, *_value(item, level)) for item in fit.parameters[:4]]
     return page.Report(_answer(fit, level), headlines, sections)
 
 
@@ -36,15 +36,15 @@ def figures(form: Form, fit: FormFit, level: float) -> list[page.Figure]:
 
 def lines(fit: FormFit) -> list[str]:
     """The law as lines of text: its formula, its parameters with intervals, the noise left."""
-    found = [f"{fit.formula}   ({fit.source}), {len(fit.observed)} points"]
-    width = max(len(each.name) for each in fit.parameters)
-    found += [
+    text = [f"{fit.formula}   ({fit.source}), {len(fit.observed)} points"]
+    width = max(len(parameter.name) for parameter in fit.parameters)
+    text += [
         f"  {each.name:{width}} {formatting.estimate(each.estimate)} {each.unit}".rstrip()
         for each in fit.parameters
     ]
     if fit.noise is not None:
-        found.append(f"  residual s.d. {_noise(fit)}")
-    return found
+        text.append(f"  residual s.d. {_noise(fit)}")
+    return text
 
 
 def draw_curve(form: Form, fit: FormFit, level: float) -> Figure:
@@ -71,10 +71,10 @@ def draw_curve(form: Form, fit: FormFit, level: float) -> Figure:
 def draw_predictions(fit: FormFit) -> Figure:
     """Observed against predicted, with the interval of the law at each point."""
     figure, (axes,) = style.panels(4.2, 3.8)
-    values = np.array([each.value for each in fit.predicted])
+    values = np.array([prediction.value for prediction in fit.predicted])
     low, high = (
         np.array([np.nan if end is None else end for end in ends])
-        for ends in zip(*((each.low, each.high) for each in fit.predicted))
+        for ends in zip(*((prediction.low, prediction.high) for prediction in fit.predicted))
     )
     reach = [min(values.min(), *fit.observed), max(values.max(), *fit.observed)]
     room = 0.04 * (reach[1] - reach[0])
@@ -111,9 +111,9 @@ def draw_residuals(fit: FormFit) -> Figure:
 
 
 def _answer(fit: FormFit, level: float) -> Sequence[str]:
-    pairs = [f"{each.name} = {formatting.estimate(each.estimate)}" for each in fit.parameters]
+    pairs = [f"{item.name} = {formatting.estimate(item.estimate)}" for item in fit.parameters]
     noise = f" It leaves a residual s.d. of {_noise(fit)}." if fit.noise is not None else ""
-    doubts = [each.kind for each in fit.cautions]
+    doubts = [item.kind for item in fit.cautions]
     weak = f" Where it is weak (cautions below): {formatting.listed(doubts)}." if doubts else ""
     return [
         f"The law {fit.formula} ({fit.source}), fitted to {len(fit.observed)} points: "
@@ -130,40 +130,43 @@ def _noise(fit: FormFit) -> str:
 
 def _value(parameter: Parameter, level: float) -> tuple[str, str]:
     shown, bounds = formatting.rounded(parameter.estimate)
-    words = f"{formatting.percent(level)} interval {bounds}" if bounds else "no interval"
-    return shown, f"{words} {parameter.unit}".strip()
+    interval = f"{formatting.percent(level)} interval {bounds}" if bounds else "no interval"
+    return shown, f"{interval} {parameter.unit}".strip()
 
 
 def _table(fit: FormFit) -> page.Table:
-    rows = [[each.name, formatting.estimate(each.estimate), each.unit] for each in fit.parameters]
-    words = f"Condition number {formatting.plain(fit.condition, 3)}."
-    return page.Table(["parameter", "value", "unit"], rows, words)
+    rows = [
+        [parameter.name, formatting.estimate(parameter.estimate), parameter.unit]
+        for parameter in fit.parameters
+    ]
+    caption = f"Condition number {formatting.plain(fit.condition, 3)}."
+    return page.Table(["parameter", "value", "unit"], rows, caption)
 
 
 def _curve(form: Form, fit: FormFit, level: float) -> page.Figure:
     ((name, _),) = fit.inputs.items()
-    words = (
+    caption = (
         f"{fit.target.capitalize()} against {name}: {len(fit.observed)} points, the law, and its "
         f"{formatting.percent(level)} interval without the noise of a run."
     )
     alt = f"The {fit.target} of each point against its {name}, with the law through them."
-    return page.Figure("law", "The law", words, alt, lambda: draw_curve(form, fit, level))
+    return page.Figure("law", "The law", caption, alt, lambda: draw_curve(form, fit, level))
 
 
 def _predictions(fit: FormFit, level: float) -> page.Figure:
-    words = (
+    caption = (
         f"Each point's {fit.target} against the law's. Bars: {formatting.percent(level)} interval "
         f"of the law. {len(fit.observed)} points."
     )
     alt = "Observed against predicted values, near the diagonal where the law fits."
     title = "Observed and predicted"
-    return page.Figure("predictions", title, words, alt, lambda: draw_predictions(fit))
+    return page.Figure("predictions", title, caption, alt, lambda: draw_predictions(fit))
 
 
 def _residuals(fit: FormFit) -> page.Figure:
-    words = (
+    caption = (
         "What the law leaves over, against each of its inputs. Grey: one residual s.d. A trend "
         "here would be a fault of the form, not noise."
     )
     alt = "Residuals of the law against each of its inputs."
-    return page.Figure("residuals", "Residuals", words, alt, lambda: draw_residuals(fit))
+    return page.Figure("residuals", "Residuals", caption, alt, lambda: draw_residuals(fit))

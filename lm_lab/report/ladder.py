@@ -21,8 +21,8 @@ def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
     compared; nothing if no ladder's can.
     """
     results = {name: collapse(_curves(rungs, sweep)) for name, rungs in ladders.items()}
-    found = {name: each for name, each in results.items() if isinstance(each, Collapse)}
-    return [_figure(found, ladders), _table(results)] if found else []
+    collapses = {name: result for name, result in results.items() if isinstance(result, Collapse)}
+    return [_figure(collapses, ladders), _table(results)] if collapses else []
 
 
 def best_runs(rows: Sequence[Row]) -> Rungs:
@@ -34,27 +34,30 @@ def best_runs(rows: Sequence[Row]) -> Rungs:
         swept = tuple(value for key, value in row.items() if "." in key)
         settings.setdefault(budget(row), {}).setdefault((row["params"], swept), []).append(row)
 
-    def height(same: Sequence[Row]) -> float:
+    def height(runs: Sequence[Row]) -> float:
         columns = ("selection_loss", "loss")
-        values = [next(r[name] for name in columns if r.get(name) is not None) for r in same]
+        values = [next(run[name] for name in columns if run.get(name) is not None) for run in runs]
         return float(np.mean(values))
 
-    best = {each: min(tried.values(), key=height) for each, tried in settings.items()}
-    return {each: [str(row["name"]) for row in same] for each, same in best.items()}
+    best = {
+        compute: min(runs_by_setting.values(), key=height)
+        for compute, runs_by_setting in settings.items()
+    }
+    return {compute: [str(row["name"]) for row in runs] for compute, runs in best.items()}
 
 
 def _curves(rungs: Rungs, sweep: Sweep) -> list[Curve]:
-    made = []
+    curves = []
     for compute in sorted(rungs):
         for name in rungs[compute]:
             lines = [line for line in sweep.curves.get(name, ()) if line.get("train/nll")]
             if lines:
                 flops, loss = zip(*((line["flops"], line["train/nll"]) for line in lines))
-                made.append(Curve(f"{compute:g}", np.array(flops), np.array(loss)))
-    return made
+                curves.append(Curve(f"{compute:g}", np.array(flops), np.array(loss)))
+    return curves
 
 
-def _figure(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Figure:
+def _figure(collapses: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Figure:
     return Figure(
         "collapse",
         "Normalised training curves",
@@ -63,7 +66,7 @@ def _figure(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Figu
         "noise of seeds (grey; 2507.02119). E is the loss that brings the curves nearest together. "
         "Apart: their relative standard deviation, root mean square over the run.",
         "Normalised training loss against progress, a line a budget.",
-        lambda: draw(found, ladders),
+        lambda: draw(collapses, ladders),
     )
 
 
@@ -74,12 +77,12 @@ def draw(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Drawing
     figure, panels = style.panels(
         style.PAGE_INCHES if columns > 1 else 4.2, 0.4 + 2.1 * rows, columns, rows
     )
-    heights = [height for each in found.values() for curve in each.curves for height in curve]
+    heights = [height for result in found.values() for curve in result.curves for height in curve]
     low, top = min(heights), max(heights)
-    for axes, (name, each) in zip(panels, found.items()):
-        _panel(axes, each, ladders[name])
-        seeds = "" if each.floor is None else f" (seeds {formatting.percent(each.floor)})"
-        title = f"{name}: {formatting.percent(each.residual)} apart{seeds}"
+    for axes, (name, result) in zip(panels, found.items()):
+        _panel(axes, result, ladders[name])
+        seeds = "" if result.floor is None else f" (seeds {formatting.percent(result.floor)})"
+        title = f"{name}: {formatting.percent(result.residual)} apart{seeds}"
         axes.set_title(style.literal(title), fontsize=8)
         axes.set_ylim(low - 0.04 * (top - low), top + 0.04 * (top - low))
         first = axes in panels[::columns]
@@ -91,51 +94,53 @@ def draw(found: Mapping[str, Collapse], ladders: Mapping[str, Rungs]) -> Drawing
     return figure
 
 
-def _panel(axes: Axes, each: Collapse, rungs: Rungs) -> None:
-    budgets = [float(rung) for rung in each.rungs]
+def _panel(axes: Axes, result: Collapse, rungs: Rungs) -> None:
+    budgets = [float(rung) for rung in result.rungs]
     colours = style.budget_colours(budgets)
-    for compute, curve in zip(budgets, each.curves):
+    for compute, curve in zip(budgets, result.curves):
         label = f"{style.math_power(compute)} FLOPs"
         look = {"color": colours[compute], "linewidth": 1.1, "label": label}
-        marks.curve(axes, each.x, curve, f"{compute:g} FLOPs", **look)
-        own = next((runs for rung, runs in rungs.items() if f"{rung:g}" == f"{compute:g}"), ())
+        marks.curve(axes, result.x, curve, f"{compute:g} FLOPs", **look)
+        run_names = next(
+            (runs for rung, runs in rungs.items() if f"{rung:g}" == f"{compute:g}"), ()
+        )
         first = next(place for place, height in enumerate(curve) if np.isfinite(height))
         marks.points(
             axes,
-            [each.x[first]],
+            [result.x[first]],
             [curve[first]],
             f"{compute:g} FLOPs, start",
-            words=[f"{formatting.power(compute)} FLOPs, {formatting.many(len(own), 'run')}"],
-            runs=[own],
+            words=[f"{formatting.power(compute)} FLOPs, {formatting.many(len(run_names), 'run')}"],
+            runs=[run_names],
             color=colours[compute],
             markersize=3,
         )
-    mean = np.mean(each.curves, axis=0)
-    if each.noise is not None:
-        half = mean * np.array(each.noise)
+    mean = np.mean(result.curves, axis=0)
+    if result.noise is not None:
+        half = mean * np.array(result.noise)
         axes.fill_between(
-            each.x, mean - half, mean + half, color=style.FAINT, alpha=0.6, linewidth=0, zorder=1
+            result.x, mean - half, mean + half, color=style.FAINT, alpha=0.6, linewidth=0, zorder=1
         )
     axes.set_xlim(0, 1)
     axes.legend(loc="upper right", borderaxespad=0.2, fontsize=7)
 
 
 def _table(results: Mapping[str, Collapse | Refusal]) -> Table:
-    rows = [[name, *_cells(each)] for name, each in results.items()]
-    words = (
+    rows = [[name, *_cells(result)] for name, result in results.items()]
+    caption = (
         "How far the normalised training curves of a ladder's runs lie apart (root mean square "
         "over the run of their standard deviation, as a share of their mean), beside how far apart "
         "seeds put the curves of one model."
     )
-    return Table(["ladder", "collapse residual", "seed noise", "", "E (nats)"], rows, words)
+    return Table(["ladder", "collapse residual", "seed noise", "", "E (nats)"], rows, caption)
 
 
-def _cells(each: Collapse | Refusal) -> list[Cell]:
-    if isinstance(each, Refusal):
-        return [None, None, each.message, None]
+def _cells(result: Collapse | Refusal) -> list[Cell]:
+    if isinstance(result, Refusal):
+        return [None, None, result.message, None]
     return [
-        Number(formatting.percent(each.residual), each.residual),
-        None if each.floor is None else Number(formatting.percent(each.floor), each.floor),
-        {True: "below", False: "above", None: "one seed"}[each.collapsed],
-        Number(formatting.plain(each.irreducible, 3), each.irreducible),
+        Number(formatting.percent(result.residual), result.residual),
+        None if result.floor is None else Number(formatting.percent(result.floor), result.floor),
+        {True: "below", False: "above", None: "one seed"}[result.collapsed],
+        Number(formatting.plain(result.irreducible, 3), result.irreducible),
     ]

@@ -46,10 +46,10 @@ def points(
     runs of each point.
     """
     axes.plot(x, y, **{"linestyle": "none", "marker": "o", **look})
-    for place, (across, up) in enumerate(zip(x, y)):
+    for place, (x_value, y_value) in enumerate(zip(x, y)):
         note = words[place] if words else ""
         names = tuple(runs[place]) if runs else ()
-        _record(axes, style.Mark(series, across, up, None, None, note, names, True))
+        _record(axes, style.Mark(series, x_value, y_value, None, None, note, names, True))
 
 
 def estimates(
@@ -98,12 +98,12 @@ def band(
 
 def hits(figure: Figure) -> list[Hit]:
     """The points of a drawn figure that a reader can point at, in the order of drawing."""
-    found = []
+    targets = []
     for axes, mark in _recorded(figure):
         place = _place(figure, axes, mark)
         if mark.is_point and place is not None and (mark.words or mark.runs):
-            found.append(Hit(*place, mark.words, mark.runs))
-    return found
+            targets.append(Hit(*place, mark.words, mark.runs))
+    return targets
 
 
 def table(figure: Figure) -> str | None:
@@ -168,9 +168,9 @@ def _left(figure: Figure, axes: Axes) -> str:
     return figure.axes[0].get_ylabel() if axes is not figure.axes[0] else ""
 
 
-def _plain(words: str) -> str:
+def _plain(label: str) -> str:
     """A label without the marks of TeX: 10^11 FLOPs."""
-    return re.sub(r"[${}]", "", words.replace(r"\times", "x").replace("\n", " ")).strip()
+    return re.sub(r"[${}]", "", label.replace(r"\times", "x").replace("\n", " ")).strip()
 
 
 def _number(value: float | None) -> str:

@@ -261,14 +261,14 @@ def _table(table: Table) -> str:
         lines.append(f"<tr{_class('muted', place in table.quiet)}>{cells}</tr>")
     body = "\n".join(lines)
     head = f"<thead><tr>{heads}</tr></thead>"
-    whole = f"<table{_class('sortable', table.sortable)}>{head}\n<tbody>{body}</tbody></table>"
-    shown = f'<div class="table" tabindex="0">{whole}</div>'
+    element = f"<table{_class('sortable', table.sortable)}>{head}\n<tbody>{body}</tbody></table>"
+    shown = f'<div class="table" tabindex="0">{element}</div>'
     return shown + (f'<p class="hint">{escape(table.caption)}</p>' if table.caption else "")
 
 
 def _head(title: str, numeric: bool, sortable: bool) -> str:
-    words = f"<button>{escape(title)}</button>" if sortable else escape(title)
-    return f'<th scope="col"{_class("number", numeric)}>{words}</th>'
+    heading = f"<button>{escape(title)}</button>" if sortable else escape(title)
+    return f'<th scope="col"{_class("number", numeric)}>{heading}</th>'
 
 
 def _cell(cell: Cell, numeric: bool) -> str:

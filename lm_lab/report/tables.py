@@ -121,13 +121,13 @@ _QUESTION = "Which scaling law does this table follow, and how surely?"
 
 def _sections(table: Table, rows: Sequence[Row], command: str) -> list[page.Section]:
     terms = page.Terms([(name, f"{MEANINGS[name]}: {table.origins[name]}") for name in table])
-    words = (
+    text = (
         "The table's columns as they were read. Names, units and conventions are recognised by the "
         "columns' names, or were given."
     )
     origin: list[page.Block] = ["This made it:", page.Code(command)]
     return [
-        page.Section("The table", [words, terms]),
+        page.Section("The table", [text, terms]),
         page.Section("Every row", [_every(rows)]),
         page.Section("How to make it again", origin),
     ]
@@ -136,8 +136,8 @@ def _sections(table: Table, rows: Sequence[Row], command: str) -> list[page.Sect
 def _every(rows: Sequence[Row]) -> page.Table:
     keys = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     cells = [[_cell(row[key]) for key in keys] for row in rows]
-    words = "Click a heading to sort. The same rows are in results.csv."
-    return page.Table(keys, cells, words, sortable=True)
+    caption = "Click a heading to sort. The same rows are in results.csv."
+    return page.Table(keys, cells, caption, sortable=True)
 
 
 def _cell(value: Any) -> page.Cell:

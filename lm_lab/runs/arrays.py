@@ -77,12 +77,12 @@ def read_arrays(folder: Path, stored: dict[str, str], abstract_state: PyTree) ->
 
     Raises UserError where shapes or dtypes differ: Orbax would cast a wrong dtype without a word.
     """
-    wanted = describe(abstract_state)
-    for name in wanted.keys() | stored.keys():
-        saved, asked = stored.get(name, "absent"), wanted.get(name, "absent")
-        if saved != asked:
+    description = describe(abstract_state)
+    for name in description.keys() | stored.keys():
+        saved, expected = stored.get(name, "absent"), description.get(name, "absent")
+        if saved != expected:
             raise UserError(
-                f"{folder}: {name} is {saved} in the checkpoint and {asked} in this run; choose "
+                f"{folder}: {name} is {saved} in the checkpoint and {expected} in this run; choose "
                 "another directory"
             )
     default = jax.sharding.SingleDeviceSharding(jax.devices()[0])

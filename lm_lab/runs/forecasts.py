@@ -104,8 +104,8 @@ def sealed(registered: Registered) -> Registered:
 def hash_of_results(rows: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> str:
     """SHA-256 of rows of results and the settings of the analysis: what a forecast rests on."""
     ordered = sorted(rows, key=lambda row: str(row.get("name")))
-    found = [[row.get(column) for column in COLUMNS] for row in ordered]
-    return _sha256([found, dict(analysis)])
+    values = [[row.get(column) for column in COLUMNS] for row in ordered]
+    return _sha256([values, dict(analysis)])
 
 
 def read(values: Any) -> Registered | str:
@@ -117,8 +117,8 @@ def read(values: Any) -> Registered | str:
         absent = [f"{key} is absent" for key in types if key not in content]
         if fault := misfit(content, types) or next(iter(absent), None):
             return fault
-    own = Forecast(**{key: forecast[key] for key in FORECAST_TYPES})
-    return Registered(**{**{key: fields[key] for key in TYPES}, "forecast": own})
+    parsed = Forecast(**{key: forecast[key] for key in FORECAST_TYPES})
+    return Registered(**{**{key: fields[key] for key in TYPES}, "forecast": parsed})
 
 
 def _sha256(content: Any) -> str:

@@ -53,8 +53,8 @@ def newest_training(directory: Path) -> dict[str, float] | None:
     for line in reversed(lines):
         if b'"train/nll"' in line:
             try:
-                found = json.loads(line)
-                return {name: float(found[name]) for name in ("train/nll", "tokens", "flops")}
+                record = json.loads(line)
+                return {name: float(record[name]) for name in ("train/nll", "tokens", "flops")}
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # the first and the last line may be cut
     return None

@@ -137,10 +137,10 @@ def write_sweep(directory: Path, sweep: SweepRecord) -> None:
 
 
 def _read_forecast(path: Path, values: Any) -> Registered:
-    found = forecasts.read(values)
-    if isinstance(found, str):
-        raise Unreadable(path, f"not a registered forecast ({found})", _RESTORE)
-    return found
+    registered = forecasts.read(values)
+    if isinstance(registered, str):
+        raise Unreadable(path, f"not a registered forecast ({registered})", _RESTORE)
+    return registered
 
 
 def _check_run(path: Path, number: int, run: Any) -> None:

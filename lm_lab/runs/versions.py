@@ -116,8 +116,8 @@ def read_config(values: Mapping[str, Any], file: Any) -> dict[str, Any]:
     UserError for a later version.
     """
     version = _version(values, file)
-    kept = {name: value for name, value in values.items() if name != KEY}
-    return kept if version == VERSION else _from_version_1(kept)
+    settings = {name: value for name, value in values.items() if name != KEY}
+    return settings if version == VERSION else _from_version_1(settings)
 
 
 def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def refuse_old(flat: Mapping[str, Any]) -> None:
     for key, value in flat.items():
         # a name is short for a choice
         short = new_key(key) == f"{key}.name" or (isinstance(value, str) and f"{key}.name" in names)
-        own = outside and key.startswith("model.")
-        if key in MOVED and not short and not own:
+        is_outside_key = outside and key.startswith("model.")
+        if key in MOVED and not short and not is_outside_key:
             raise UserError(f"config.{key} is called config.{new_key(key)}; rename it")
 
 
@@ -172,18 +172,22 @@ def _from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with the keys of this version; those that have them already stay as they are."""
     flat = {f"{section}.{key}": value for section, key, value in _leaves(values)}
     outside = "." in str(flat.get("model.family", ""))  # an outside family's keys are not renamed
-    moved = {}
+    renamed = {}
     for key, value in flat.items():
         old = not isinstance(value, Mapping) and not (outside and key.startswith("model."))
-        moved[_of_outside_data(new_key(key), flat) if old else key] = value
-    whole = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
-    return _without_unread(whole | _nested(moved))
+        renamed[_of_outside_data(new_key(key), flat) if old else key] = value
+    top_level = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    return _without_unread(top_level | _nested(renamed))
 
 
 def _leaves(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """(section, key, value); version 1 had one level of sections."""
-    sections = {name: each for name, each in values.items() if isinstance(each, Mapping)}
-    return [(name, key, value) for name, each in sections.items() for key, value in each.items()]
+    sections = {
+        name: settings for name, settings in values.items() if isinstance(settings, Mapping)
+    }
+    return [
+        (name, key, value) for name, settings in sections.items() for key, value in settings.items()
+    ]
 
 
 def _of_outside_data(key: str, flat: Mapping[str, Any]) -> str:
@@ -215,7 +219,7 @@ def _without_unread(values: dict[str, Any]) -> dict[str, Any]:
             node = node.get(part) if isinstance(node, dict) else None
         chosen = node.get(last) if isinstance(node, dict) else None
         if isinstance(chosen, dict) and (read := options.get(str(chosen.get("name")))) is not None:
-            node[last] = {key: each for key, each in chosen.items() if key in ("name", *read)}
+            node[last] = {key: setting for key, setting in chosen.items() if key in ("name", *read)}
     return values
 
 
@@ -224,7 +228,7 @@ def _renamed(node: Any) -> Any:
     stand.
     """
     if isinstance(node, Mapping):
-        return {new_key(key): _renamed(each) for key, each in node.items()}
+        return {new_key(key): _renamed(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_renamed(each) for each in node]
+        return [_renamed(value) for value in node]
     return new_key(node) if isinstance(node, str) else node

@@ -116,8 +116,8 @@ class _Fits(NamedTuple):
 
 
 def _chosen(comparisons: Sequence[HeldOut], predictor: Predictor) -> HeldOut | None:
-    losses = (each for each in comparisons if each.quantity == "loss")
-    return next((each for each in losses if each.predictor == predictor), None)
+    losses = (comparison for comparison in comparisons if comparison.quantity == "loss")
+    return next((comparison for comparison in losses if comparison.predictor == predictor), None)
 
 
 def _parted(results: Sequence[T | Refusal]) -> tuple[list[T], list[Refusal]]:
@@ -171,20 +171,20 @@ class _Study:
         out[self.is_seen(self.cells)] = valley_outliers(self.seen)
         typical = self.cells.where(~out)
         seen = self.is_seen(typical)
-        found = fit_valleys(typical, self.level, self.resamples, self.rng(1), seen)
+        valleys = fit_valleys(typical, self.level, self.resamples, self.rng(1), seen)
         cautions = outlier_cautions(self.cells, out, "valley")
-        cautions += valley_cautions(found, typical.where(seen))
-        return _Part((typical, found), _parted(found.fits)[1], cautions)
+        cautions += valley_cautions(valleys, typical.where(seen))
+        return _Part((typical, valleys), _parted(valleys.fits)[1], cautions)
 
     def fit_laws(
-        self, drawn: tuple[SurfaceFit | None, Array], found: tuple[Points, Valleys]
+        self, surface_draws: tuple[SurfaceFit | None, Array], valley_fits: tuple[Points, Valleys]
     ) -> _Part[dict[Quantity, LawFit]]:
         """The laws through the valleys of the budgets seen; with few of them E is the surface's."""
-        surface, thetas = drawn
+        surface, thetas = surface_draws
         irreducible = None
         if surface is not None and guards.refuse_bound(surface) is None:
             irreducible = np.exp([surface.theta[0], *thetas[:, 0]])
-        fitted = [fit for fit in found[1].good() if fit.valley.budget in self.seen.budget]
+        fitted = [fit for fit in valley_fits[1].good() if fit.valley.budget in self.seen.budget]
         good: dict[Quantity, LawFit] = {}
         refusals = []
         for quantity in QUANTITIES:
@@ -203,18 +203,18 @@ class _Study:
             return _Part([], [self.units.refusal])
         flops = np.geomspace(self.cells.flops.min() / 2, self.cells.flops.max() * 4, 41)
         laws, cautions = fits.laws, []
-        found: list[Frontier | Refusal] = []
+        answers: list[Frontier | Refusal] = []
         if "params" in laws and "tokens" in laws:
             loss = laws.get("loss")
-            found.append(frontier(laws["params"], laws["tokens"], loss, flops, self.level))
+            answers.append(frontier(laws["params"], laws["tokens"], loss, flops, self.level))
         if fits.surface is not None:
             of_surface, cautions = self._surface_frontier(fits.surface, fits.thetas, flops)
-            found.append(of_surface)
-        judged = [
-            each if isinstance(each, Refusal) else guards.refuse_exponents(each) or each
-            for each in found
+            answers.append(of_surface)
+        checked = [
+            answer if isinstance(answer, Refusal) else guards.refuse_exponents(answer) or answer
+            for answer in answers
         ]
-        return _Part(*_parted(judged), cautions)
+        return _Part(*_parted(checked), cautions)
 
     def _surface_frontier(
         self, surface: SurfaceFit, thetas: Array, flops: Array
@@ -250,25 +250,25 @@ class _Study:
 
     def variants(self, fits: _Fits) -> list[Variant]:
         """The answers of approaches 2 and 3 under other choices of the analysis."""
-        found = valley_variants(self.seen, fits.typical.where(self.is_seen(fits.typical)))
+        variants = valley_variants(self.seen, fits.typical.where(self.is_seen(fits.typical)))
         if fits.surface is not None:
-            found += surface_variants(self.seen, fits.surface, self.cost)
-        return found
+            variants += surface_variants(self.seen, fits.surface, self.cost)
+        return variants
 
     def comparisons(self, fits: _Fits, predictor: Predictor) -> _Part[list[HeldOut]]:
         """Every law beside the held-out budget, with a caution for each that misses it."""
         budget, where = self.held_out_budget, "held-out prediction"
         if budget is None:
             return _Part([])
-        held = self.cells.where(budgets.is_same(self.cells.budget, budget))
-        if not len(held):
+        held_out = self.cells.where(budgets.is_same(self.cells.budget, budget))
+        if not len(held_out):
             message = f"no run has budget {budget:.3g}"
             return _Part([], [Refusal("held-out budget not in the data", where, message)])
         cost = None if fits.surface is None else self.cost
-        evidence = Evidence(held, fits.surface, fits.thetas, cost, fits.laws, fits.valleys)
-        found = compare_all(evidence, budget, self.level, self.rng(2))
+        evidence = Evidence(held_out, fits.surface, fits.thetas, cost, fits.laws, fits.valleys)
+        comparisons = compare_all(evidence, budget, self.level, self.rng(2))
         refusals = []
-        if _chosen(found, predictor) is None:
+        if _chosen(comparisons, predictor) is None:
             message = f"the {predictor} could not be fitted; see its own refusal"
             refusals.append(Refusal("predictor refused", where, message))
-        return _Part(found, refusals, missed(found, self.level))
+        return _Part(comparisons, refusals, missed(comparisons, self.level))

@@ -54,17 +54,17 @@ def best_of_each(points: Points) -> tuple[Points, tuple[Caution, ...]]:
 
 def _tune(tried: list[Points], budget: float, params: float) -> _Grid:
     best = min(tried, key=lambda group: (_average(group, group.choice), group.rate[0]))
-    same = [group for group in tried if group.settings[0] == best.settings[0]]
-    same.sort(key=lambda group: group.rate[0])
+    same_settings = [group for group in tried if group.settings[0] == best.settings[0]]
+    same_settings.sort(key=lambda group: group.rate[0])
     edges = []
     for name, value in best.settings[0]:
-        every = {dict(group.settings[0])[name] for group in tried}
-        values = sorted(every) if _is_number(value) else []
+        values_tried = {dict(group.settings[0])[name] for group in tried}
+        values = sorted(values_tried) if _is_number(value) else []
         if len(values) >= 3 and value in (values[0], values[-1]):
             edges.append(f"{name}={value}")
     where = f"{params:.3g} parameters at {budget:.3g} FLOPs"
-    rates = np.array([group.rate[0] for group in same])
-    return _Grid(where, best, same, rates, tuple(edges))
+    rates = np.array([group.rate[0] for group in same_settings])
+    return _Grid(where, best, same_settings, rates, tuple(edges))
 
 
 def _is_number(value: object) -> bool:
@@ -83,8 +83,10 @@ def _average(group: Points, losses: Array) -> float:
 def _at_optimum(grid: _Grid) -> Points:
     """The seeds of the best rate as one cell, at the optimum of the rates tried."""
     group = grid.best
-    choice = np.array([_average(each, each.choice) for each in grid.tried])
-    loss = np.array([_average(each, each.loss) for each in grid.tried])
+    choice = np.array(
+        [_average(setting_group, setting_group.choice) for setting_group in grid.tried]
+    )
+    loss = np.array([_average(setting_group, setting_group.loss) for setting_group in grid.tried])
     rate, weights, _ = optimum(grid.rates, choice)
     used = weights != 0  # an infinite loss elsewhere would make NaN
     spread = group.loss.std(ddof=1) if len(group) > 1 else group.loss_sd[0]
@@ -126,10 +128,10 @@ def _rate_cautions(grids: list[_Grid]) -> list[Caution]:
         message = f"the {side} of two rates wins in every cell: the best rate may lie beyond it"
         cautions.append(Caution(kind, f"all {len(two_sided)} cells with two rates", message))
     if grids and max(len(grid.rates) for grid in grids) == 1:
-        known = any(np.isfinite(grid.rates).any() for grid in grids)
+        rate_is_known = any(np.isfinite(grid.rates).any() for grid in grids)
         message = (
             "one rate a cell: the valleys may be those of the rate"
-            if known
+            if rate_is_known
             else "the runs have no peak rate: whether it was tuned is not known"
         )
         cautions.append(Caution("rate not tuned", "all cells", message))

@@ -27,7 +27,7 @@ def joined_budgets(budget: Array) -> tuple[Array, tuple[Caution, ...]]:
         return budget, ()
     steps = np.diff(np.log(positive))
     groups = np.split(positive, np.flatnonzero(steps > np.log1p(TOLERANCE)) + 1)
-    joined, count, made = budget.copy(), 0, []
+    joined, count, medians = budget.copy(), 0, []
     for i, group in enumerate(groups):
         before = groups[i - 1][-1] if i else 0.0
         after = groups[i + 1][0] if i + 1 < len(groups) else np.inf
@@ -37,14 +37,14 @@ def joined_budgets(budget: Array) -> tuple[Array, tuple[Caution, ...]]:
             middle = float(np.median(budget[(budget >= group[0]) & (budget <= group[-1])]))
             joined[(budget >= group[0]) & (budget <= group[-1])] = middle
             count += len(group)
-            made.append(middle)
-    spread = max((_spread(budget[joined == middle], middle) for middle in made), default=0.0)
+            medians.append(middle)
+    spread = max((_spread(budget[joined == middle], middle) for middle in medians), default=0.0)
     if spread < ROUNDING:
         return joined, ()
     message = (
-        f"{count} budgets that agree within {spread:.1g} were read as {len(made)} (at most "
-        f"{TOLERANCE:.0%} apart): {', '.join(f'{middle:.4g}' for middle in made[:8])}"
-        f"{', ...' if len(made) > 8 else ''} FLOPs"
+        f"{count} budgets that agree within {spread:.1g} were read as {len(medians)} (at most "
+        f"{TOLERANCE:.0%} apart): {', '.join(f'{middle:.4g}' for middle in medians[:8])}"
+        f"{', ...' if len(medians) > 8 else ''} FLOPs"
     )
     return joined, (Caution("budgets joined", "the budgets", message),)
 

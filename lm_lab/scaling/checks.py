@@ -36,15 +36,15 @@ _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions", 1e12: "trillions"}
 def check_values(columns: Mapping[str, Array], names: Sequence[str], where: str) -> None:
     """Raises UserError for a number that its column cannot have, and names its row."""
     for name, values in columns.items():
-        wrong, words = np.isinf(values) & (name != "loss"), "must be finite"
+        wrong, rule = np.isinf(values) & (name != "loss"), "must be finite"
         if name in _POSITIVE:
-            wrong, words = wrong | (values <= 0), "must be above zero and finite"
+            wrong, rule = wrong | (values <= 0), "must be above zero and finite"
         elif name in _SHARES:
-            wrong, words = (values < 0) | (values > 1), "must lie between 0 and 1"
+            wrong, rule = (values < 0) | (values > 1), "must lie between 0 and 1"
         if wrong.any():
             row = int(np.argmax(wrong))
             raise UserError(
-                f"{where}, {names[row]}: {name} {words}, not {values[row]:g}; mend it or leave the "
+                f"{where}, {names[row]}: {name} {rule}, not {values[row]:g}; mend it or leave the "
                 "row out"
             )
 
@@ -96,10 +96,10 @@ def _remedy(size: float, data: float, cost: float) -> str:
 
 def is_text(cells: Sequence[Any]) -> bool:
     """Whether a column holds words: none of its cells is a number, or begins as one ("70M")."""
-    words = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     numbers = [cell for cell in cells if cell is not None and not isinstance(cell, str | bool)]
     starts = re.compile(r"\s*[-+]?\.?\d")
-    return bool(words) and not numbers and not any(map(starts.match, words))
+    return bool(texts) and not numbers and not any(map(starts.match, texts))
 
 
 def literal(cell: Any) -> Any:

@@ -75,23 +75,25 @@ def collapse(
         message = f"a curve has fewer than {FEWEST} values: lower train.log_every_steps"
         return Refusal("too few points", "collapse", message)
     edges = np.linspace(0, 1, BINS + 1)
-    kept = np.flatnonzero(edges[1:] > skip + 1e-9)
-    binned = np.stack([_binned(curve, edges)[kept] for curve in curves])
-    place = np.array([names.index(curve.rung) for curve in curves])
+    bins = np.flatnonzero(edges[1:] > skip + 1e-9)
+    binned = np.stack([_binned(curve, edges)[bins] for curve in curves])
+    rung_of_curve = np.array([names.index(curve.rung) for curve in curves])
     lowest = binned[:, -1].min()
     if irreducible is None:
-        tried = np.linspace(0, HIGHEST_OFFSET * lowest, 200)
-        irreducible = float(tried[np.argmin([_apart(binned, place, each) for each in tried])])
+        offsets = np.linspace(0, HIGHEST_OFFSET * lowest, 200)
+        irreducible = float(
+            offsets[np.argmin([_apart(binned, rung_of_curve, offset) for offset in offsets])]
+        )
     if lowest <= irreducible:
         message = f"a final loss of {lowest:.4g} is not above E = {irreducible:.4g}"
         return Refusal("no optimum", "collapse", message)
     normalised = _normalised(binned, irreducible)
-    means = _by_rung(normalised, place)
+    means = _by_rung(normalised, rung_of_curve)
     deviation = normalised.std(0, ddof=1) / normalised.mean(0)
-    noise = _noise(binned - irreducible, place)
+    noise = _noise(binned - irreducible, rung_of_curve)
     return Collapse(
         irreducible=irreducible,
-        x=tuple(map(float, (edges[1:] + edges[:-1])[kept] / 2)),
+        x=tuple(map(float, (edges[1:] + edges[:-1])[bins] / 2)),
         rungs=tuple(names),
         curves=tuple(tuple(map(float, mean)) for mean in means),
         deviation=tuple(map(float, deviation)),
@@ -132,9 +134,9 @@ def _noise(reducible: Array, place: Array) -> Array | None:
     """Relative s.d. over seeds [K], pooled over the rungs with two or more."""
     squares, degrees = np.zeros(reducible.shape[1]), 0
     for rung in range(place.max() + 1):
-        own = reducible[place == rung] / reducible[place == rung].mean(0)
-        squares += ((own - 1) ** 2).sum(0)
-        degrees += len(own) - 1
+        relative = reducible[place == rung] / reducible[place == rung].mean(0)
+        squares += ((relative - 1) ** 2).sum(0)
+        degrees += len(relative) - 1
     return np.sqrt(squares / degrees) if degrees else None
 
 

@@ -101,27 +101,27 @@ def choose(
     Raises UserError, which begins with `where`, for a name of `chosen` that is no standard one, a
     column that is not there, an unknown unit, and two columns that could be one.
     """
-    found = {
+    choices_by_name = {
         name: _named(name, text, columns, f"{where}: columns: {name}={text}")
         for name, text in chosen.items()
     }
-    taken = {*texts, *(choice.source for choice in found.values())}
+    used = {*texts, *(choice.source for choice in choices_by_name.values())}
     candidates: dict[str, list[Choice]] = {}
     for column in columns:
-        recognised = None if column in taken else recognise(column)
-        if recognised is not None and recognised[0] not in found:
+        recognised = None if column in used else recognise(column)
+        if recognised is not None and recognised[0] not in choices_by_name:
             candidates.setdefault(recognised[0], []).append(recognised[1])
     for name, choices in candidates.items():
-        plain = [each for each in choices if _plain(each.source)[0] not in _BITS_PER_BYTE]
+        plain = [option for option in choices if _plain(option.source)[0] not in _BITS_PER_BYTE]
         choices = plain or choices
         if len(choices) > 1:
-            both = " and ".join(repr(each.source) for each in choices[:4])
+            rivals = " and ".join(repr(option.source) for option in choices[:4])
             raise UserError(
-                f"{where}: columns {both} could each be {name} ({MEANINGS[name]}); say which, as "
+                f"{where}: columns {rivals} could each be {name} ({MEANINGS[name]}); say which, as "
                 f"in columns {name}={choices[0].source}"
             )
-        found[name] = choices[0]
-    return found
+        choices_by_name[name] = choices[0]
+    return choices_by_name
 
 
 def recognise(column: str) -> tuple[str, Choice] | None:
@@ -156,8 +156,8 @@ def _named(name: str, text: str, columns: Sequence[str], where: str) -> Choice:
         )
     scale = _unit(name, unit)
     if scale is None:
-        known = "nats, bits, nats/byte, bits/byte" if name == "loss" else "millions, billions, 1e21"
-        raise UserError(f"{where}: {unit!r} is no unit of {name}; give one such as {known}")
+        units = "nats, bits, nats/byte, bits/byte" if name == "loss" else "millions, billions, 1e21"
+        raise UserError(f"{where}: {unit!r} is no unit of {name}; give one such as {units}")
     return Choice(column, *scale, unit=unit)
 
 

@@ -30,23 +30,25 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
     cells = zip(*(map(repr, table[name].tolist()) for name in keys))
     tuned = [[f"{name}={value:.6g}" for value in table[name]] for name in columns]
     tuned += [[f"{name}={value}" for value in values] for name, values in table.settings.items()]
-    settings = [tuple(words[i] for words in tuned) for i in range(table.rows)]
-    kept, means, seeds, several = [], [], [], 0
-    for tried in by_setting(zip(cells, settings)).values():
-        several += len(tried) > 1
-        for rows in tried.values():
+    settings = [
+        tuple(values_of_setting[row] for values_of_setting in tuned) for row in range(table.rows)
+    ]
+    best_rows, means, seeds, several = [], [], [], 0
+    for settings_of_cell in by_setting(zip(cells, settings)).values():
+        several += len(settings_of_cell) > 1
+        for rows in settings_of_cell.values():
             _check_seeds(table, rows, where)
-        values = [mean(table[target], runs, rows) for rows in tried.values()]
+        values = [mean(table[target], runs, rows) for rows in settings_of_cell.values()]
         order = [-value if target in _HIGHER else value for value in values]
         best = int(np.argmin(order))
         if np.isfinite(values[best]):
-            rows = [*tried.values()][best]
-            kept.append(rows[0])
+            rows = [*settings_of_cell.values()][best]
+            best_rows.append(rows[0])
             means.append(values[best])
             seeds.append(runs[rows].sum())
-    reduced = table.where(np.array(kept, int))
+    reduced = table.where(np.array(best_rows, int))
     replaced = {**reduced.columns, target: np.array(means), "runs": np.array(seeds)}
-    cautions = (*table.left_out, *_caution(several, len(kept)))
+    cautions = (*table.left_out, *_caution(several, len(best_rows)))
     return replace(
         reduced,
         columns=replaced,
@@ -61,7 +63,7 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
 def _check_seeds(table: Table, rows: Array, where: str) -> None:
     seeds = table["seed"][rows] if "seed" in table else np.full(len(rows), np.nan)
     if len({repr(float(seed)) for seed in seeds}) < len(rows):
-        names = " and ".join(table.names[i] for i in rows[:2])
+        names = " and ".join(table.names[row] for row in rows[:2])
         raise UserError(
             f"{where}: rows {names} are of the same inputs, settings and seed; leave one out, name "
             "what differs (a column 'seed', for one), or keep rows of one kind by rows COLUMN=VALUE"

@@ -62,8 +62,8 @@ class FormFit:
 
     def __getitem__(self, name: str) -> Estimate:
         """The estimate of a parameter. Raises KeyError for a name that the law does not have."""
-        found = {parameter.name: parameter.estimate for parameter in self.parameters}
-        return found[name]
+        estimates = {parameter.name: parameter.estimate for parameter in self.parameters}
+        return estimates[name]
 
 
 class Form(NamedTuple):

@@ -73,8 +73,8 @@ def form(
 def _published(data: Data, theta: Array) -> Array:
     """The published parameters [R Q] of thetas [R P]."""
     with np.errstate(over="ignore"):
-        found = data.curve.publish(list(theta.T), data.centre)
-    return np.nan_to_num(np.stack(np.broadcast_arrays(*found), -1))
+        published = data.curve.publish(list(theta.T), data.centre)
+    return np.nan_to_num(np.stack(np.broadcast_arrays(*published), -1))
 
 
 def _summary(data: Data, fitted: Fitted, level: float) -> dict:
@@ -124,7 +124,7 @@ def _leverage(data: Data, theta: Array) -> Array:
 
 def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
     """Reasons to doubt this fit."""
-    found, curve = [], data.curve
+    cautions, curve = [], data.curve
     low, high = np.array(curve.low), np.array(curve.high)
     at_bound = np.minimum(fitted.theta - low, high - fitted.theta) < 1e-6 * (high - low)
     if at_bound.any():
@@ -132,32 +132,34 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
             f"{at_bound.sum()} of {len(low)} parameters lie at the bounds of the search: the data "
             "do not support a law of this form"
         )
-        found.append(Caution("parameter at a bound", name, message))
+        cautions.append(Caution("parameter at a bound", name, message))
     condition = _condition(data, fitted.theta)
     if condition > ILL_CONDITIONED:
         message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
-        found.append(Caution("badly conditioned", name, message))
-    alone = _leverage(data, fitted.theta) > DECISIVE
-    if alone.any():
+        cautions.append(Caution("badly conditioned", name, message))
+    is_decisive = _leverage(data, fitted.theta) > DECISIVE
+    if is_decisive.any():
         message = (
-            f"{alone.sum()} of {len(alone)} points have a leverage above {DECISIVE:g}: a fault in "
-            "such a point moves the law and hardly shows as a residual, and no interval holds it; "
-            "add runs near it"
+            f"{is_decisive.sum()} of {len(is_decisive)} points have a leverage above "
+            f"{DECISIVE:g}: a fault in such a point moves the law and hardly shows as a residual, "
+            "and no interval holds it; add runs near it"
         )
-        found.append(Caution("decided by one point", name, message))
+        cautions.append(Caution("decided by one point", name, message))
     scaled = data.model.predict(fitted.theta[None])[0]
-    far = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
-    if far.any():
-        message = f"{far.sum()} of {len(far)} points lie beyond 5 s.d. of the law"
-        found.append(Caution("outlier", name, message))
-    irreducible = [k for k, (named, _) in enumerate(curve.parameters) if named == "E"]
+    is_outlier = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
+    if is_outlier.any():
+        message = f"{is_outlier.sum()} of {len(is_outlier)} points lie beyond 5 s.d. of the law"
+        cautions.append(Caution("outlier", name, message))
+    irreducible = [
+        index for index, (parameter, _) in enumerate(curve.parameters) if parameter == "E"
+    ]
     if irreducible and len(fitted.draws):
-        drawn = _published(data, fitted.draws)[:, irreducible[0]]
-        share = np.mean(drawn < 0.05 * data.target.min())
+        irreducible_draws = _published(data, fitted.draws)[:, irreducible[0]]
+        share = np.mean(irreducible_draws < 0.05 * data.target.min())
         if share > 0.05:
             message = f"E is under 5 % of the lowest loss in {share:.0%} of the resamples"
-            found.append(Caution("irreducible loss near 0", name, message))
-    return found
+            cautions.append(Caution("irreducible loss near 0", name, message))
+    return cautions
 
 
 def usable_rows(

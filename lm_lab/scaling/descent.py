@@ -30,8 +30,8 @@ def complex_step(predict: Callable[[Array], Array]) -> Callable[[Array], tuple[A
     def linearise(theta: Array) -> tuple[Array, Array]:
         count = theta.shape[-1]
         stepped = theta[:, None] + 1j * DERIVATIVE_STEP * np.eye(count)
-        found = predict(stepped.reshape(-1, count)).reshape(len(theta), count, -1)
-        return np.real(found[:, 0]), np.imag(found) / DERIVATIVE_STEP
+        values = predict(stepped.reshape(-1, count)).reshape(len(theta), count, -1)
+        return np.real(values[:, 0]), np.imag(values) / DERIVATIVE_STEP
 
     return linearise
 
@@ -80,11 +80,11 @@ class _State(NamedTuple):
     def better(self, other: "_State") -> "_State":
         """Row by row the one with the lower objective."""
         lower = other.value < self.value
-        kept = [
-            np.where(lower.reshape(-1, *[1] * (own.ndim - 1)), theirs, own)
-            for own, theirs in zip(self, other)
+        merged = [
+            np.where(lower.reshape(-1, *[1] * (ours.ndim - 1)), theirs, ours)
+            for ours, theirs in zip(self, other)
         ]
-        return _State(*kept)
+        return _State(*merged)
 
 
 def _descend(
@@ -135,16 +135,20 @@ def _newton(residual: Array, huber: float) -> Array:
 
 
 def _step(
-    model: Model, now: _State, weight: Array, curvature: Array, huber: float, damping: Array
+    model: Model, state: _State, weight: Array, curvature: Array, huber: float, damping: Array
 ) -> Array:
     """Damped Newton steps; a theta at a bound that its gradient pushes against stays there."""
-    gradient = np.einsum("rpn,rn->rp", now.jacobian, weight * np.clip(now.residual, -huber, huber))
-    hessian = (now.jacobian * (weight * curvature)[:, None]) @ now.jacobian.transpose(0, 2, 1)
-    held = (now.theta <= model.low) & (gradient > 0) | (now.theta >= model.high) & (gradient < 0)
-    gradient = np.where(held, 0.0, gradient)
-    hessian = np.where(held[:, :, None] | held[:, None, :], 0.0, hessian)
+    gradient = np.einsum(
+        "rpn,rn->rp", state.jacobian, weight * np.clip(state.residual, -huber, huber)
+    )
+    hessian = (state.jacobian * (weight * curvature)[:, None]) @ state.jacobian.transpose(0, 2, 1)
+    at_bound = (state.theta <= model.low) & (gradient > 0) | (state.theta >= model.high) & (
+        gradient < 0
+    )
+    gradient = np.where(at_bound, 0.0, gradient)
+    hessian = np.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, hessian)
     diagonal = np.einsum("rpp->rp", hessian)
-    ridge = damping[:, None] * diagonal + held + 1e-14
+    ridge = damping[:, None] * diagonal + at_bound + 1e-14
     hessian = hessian + ridge[..., None] * np.eye(len(model.low))
-    moved = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-    return np.clip(now.theta - moved, model.low, model.high)
+    step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+    return np.clip(state.theta - step, model.low, model.high)

@@ -169,12 +169,16 @@ def propose(
     grid = candidates(design, law, cost, largest_budget)
     affordable = grid.where(grid.flops * grid.rates <= flops)
     chosen = [_greedy(design, affordable, law, flops, most, by_cost) for by_cost in (False, True)]
-    judged = [
+    candidates_by_width = [
         (judge(design.joined(cells), law, noise, level).exponent_width, cells) for cells in chosen
     ]
-    after, cells = min(judged, key=lambda pair: math.inf if pair[0] is None else pair[0])
-    again = replace(design, seeds=design.seeds * (1 + flops / design.cost))
-    before, repeated = (judge(d, law, noise, level).exponent_width for d in (design, again))
+    after, cells = min(
+        candidates_by_width, key=lambda pair: math.inf if pair[0] is None else pair[0]
+    )
+    repeated_design = replace(design, seeds=design.seeds * (1 + flops / design.cost))
+    before, repeated = (
+        judge(option, law, noise, level).exponent_width for option in (design, repeated_design)
+    )
     return Proposal(cells, before, after, repeated)
 
 
@@ -184,11 +188,11 @@ def candidates(design: Design, law: Law, cost: Cost, largest_budget: float) -> D
     best = optimal_params(law.theta, budgets, cost)
     params = (best[:, None] * np.geomspace(8**-0.5, 8**0.5, 9)).ravel()
     flops = np.repeat(budgets, 9)
-    known = np.isfinite(params)
+    is_finite = np.isfinite(params)
     ones = np.ones(len(flops))
     rates = ones * np.max(design.rates)
     grid = Design(params, flops / cost(params), flops, flops, ones, rates)
-    return grid.where(known)
+    return grid.where(is_finite)
 
 
 def _greedy(
@@ -200,21 +204,21 @@ def _greedy(
     centre = _centre(design)
     slope, prices = _exponent_gradient(law), grid.flops * grid.rates
     gradient = _gradient(law, grid.params, grid.tokens, centre)
-    own = _gradient(law, design.params, design.tokens, centre)
-    information = (own * design.seeds[:, None]).T @ own
+    design_gradient = _gradient(law, design.params, design.tokens, centre)
+    information = (design_gradient * design.seeds[:, None]).T @ design_gradient
     # a ridge far below the information of one cell, so that directions without information can be
     # inverted
     information += 1e-9 * np.diag(np.maximum(np.diag(information), 1e-12))
-    left, chosen = flops, []
+    flops_left, chosen = flops, []
     free = np.ones(len(grid), bool)
-    while len(chosen) < most and (free & (prices <= left)).any():
+    while len(chosen) < most and (free & (prices <= flops_left)).any():
         inverse = np.linalg.inv(information)
         leverage = gradient @ inverse
         gain = (leverage @ slope) ** 2 / (1 + np.sum(leverage * gradient, -1))
-        score = np.where(free & (prices <= left), gain / (prices if by_cost else 1.0), -1.0)
+        score = np.where(free & (prices <= flops_left), gain / (prices if by_cost else 1.0), -1.0)
         best = int(np.argmax(score))
         information += np.outer(gradient[best], gradient[best])
-        free[best], left = False, left - prices[best]
+        free[best], flops_left = False, flops_left - prices[best]
         chosen.append(best)
     return grid.where(np.array(chosen, np.int64))
 

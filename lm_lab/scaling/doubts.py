@@ -36,11 +36,11 @@ def valley_cautions(valleys: Valleys, seen: Points) -> list[Caution]:
     """Reasons to doubt the valleys' intervals; `seen` are the points from which the noise was
     estimated.
     """
-    found = [*_unresolved(valleys), *_wide(valleys), *_shape(seen), *_misfit(seen)]
+    cautions = [*_unresolved(valleys), *_wide(valleys), *_shape(seen), *_misfit(seen)]
     if valleys.good() and valleys.noise is None:
         message = "three sizes a budget and one seed leave no noise to see: no intervals"
-        found.append(Caution("no residual", "approach 2", message))
-    return found
+        cautions.append(Caution("no residual", "approach 2", message))
+    return cautions
 
 
 def _unresolved(valleys: Valleys) -> list[Caution]:
@@ -61,11 +61,11 @@ def _wide(valleys: Valleys) -> list[Caution]:
     return [
         Caution(
             "wide window",
-            f"budget {each.budget:.3g}",
-            f"too few sizes within x{WINDOW:g} of the lowest loss: fitted to {each.points} within "
-            f"x{each.window:.3g}",
+            f"budget {valley.budget:.3g}",
+            f"too few sizes within x{WINDOW:g} of the lowest loss: fitted to {valley.points} "
+            f"within x{valley.window:.3g}",
         )
-        for each in wide
+        for valley in wide
     ]
 
 

@@ -17,12 +17,12 @@ def folded(notes: Sequence[NoteT]) -> tuple[NoteT, ...]:
     many more there are.
     """
     kinds = [note.kind for note in notes]
-    kept: list[NoteT] = []
+    shown: list[NoteT] = []
     for kind in dict.fromkeys(kinds):
-        first, *others = [note for note in notes if note.kind == kind]
-        if len(others) < MOST:
-            kept += [first, *others]
+        first, *further = [note for note in notes if note.kind == kind]
+        if len(further) < MOST:
+            shown += [first, *further]
             continue
-        message = f"{first.message} (and {len(others)} more of this kind, to {others[-1].where})"
-        kept.append(replace(first, message=message))
-    return tuple(kept)
+        message = f"{first.message} (and {len(further)} more of this kind, to {further[-1].where})"
+        shown.append(replace(first, message=message))
+    return tuple(shown)

@@ -35,26 +35,28 @@ def compare_all(
 
     N* and D* are observed only where the held-out budget has a valley of its own.
     """
-    held, laws, found = evidence.held, evidence.laws, []
+    held_out, laws, comparisons = evidence.held, evidence.laws, []
     if evidence.surface is not None:
         predicted = predict_loss(
-            evidence.surface, evidence.thetas, held.params, held.tokens, level, rng
+            evidence.surface, evidence.thetas, held_out.params, held_out.tokens, level, rng
         )
-        found.append(compare(held, budget, "surface", predicted))
+        comparisons.append(compare(held_out, budget, "surface", predicted))
     if "loss" in laws and "params" in laws:
         predicted = predict_from_laws(
-            laws["loss"], laws["params"], evidence.valleys, held, level, rng
+            laws["loss"], laws["params"], evidence.valleys, held_out, level, rng
         )
-        found.append(compare(held, budget, "valley power law", predicted))
-    return found + _optima(evidence, budget, level)
+        comparisons.append(compare(held_out, budget, "valley power law", predicted))
+    return comparisons + _optima(evidence, budget, level)
 
 
 def _optima(evidence: Evidence, budget: float, level: float) -> list[HeldOut]:
-    own = [fit for fit in evidence.valleys.good() if fit.valley.budget == evidence.held.budget[0]]
-    if not own:
+    held_out_fits = [
+        fit for fit in evidence.valleys.good() if fit.valley.budget == evidence.held.budget[0]
+    ]
+    if not held_out_fits:
         return []
-    valley, flops = own[0], np.exp(own[0].vertex[2:3])
-    found: list[HeldOut] = []
+    valley, flops = held_out_fits[0], np.exp(held_out_fits[0].vertex[2:3])
+    comparisons: list[HeldOut] = []
     columns: tuple[tuple[int, Quantity], ...] = ((0, "params"), (1, "tokens"))
     for column, quantity in columns:
         vertex = None if valley.drawn is None else np.exp(valley.drawn[:, column])
@@ -66,13 +68,13 @@ def _optima(evidence: Evidence, budget: float, level: float) -> list[HeldOut]:
         if evidence.surface is not None and evidence.cost is not None:
             thetas = np.concatenate([evidence.surface.theta[None], evidence.thetas])
             params = optimal_params(thetas, flops, evidence.cost)[:, 0]
-            at = params if quantity == "params" else flops[0] / evidence.cost(params)
-            if np.isfinite(at[0]):
-                optima["surface"] = float(at[0]), at[1:]
+            optimum = params if quantity == "params" else flops[0] / evidence.cost(params)
+            if np.isfinite(optimum[0]):
+                optima["surface"] = float(optimum[0]), optimum[1:]
         for predictor, (value, drawn) in optima.items():
             predicted = predict_optimum(value, drawn, vertex, level)
-            found.append(compared(budget, predictor, predicted, observed, quantity))
-    return found
+            comparisons.append(compared(budget, predictor, predicted, observed, quantity))
+    return comparisons
 
 
 def predict_loss(
@@ -114,13 +116,13 @@ def predict_from_laws(
     _, at_params = params.at(flops)
     if at_loss is None or at_params is None or loss.drawn is None or valleys.noise is None:
         return Estimate(float(value[0]))
-    seen = [fit for fit in valleys.good() if fit.valley.budget < held.budget[0]]
-    above = np.stack([np.exp(fit.drawn[:, 3]) for fit in seen if fit.drawn is not None])
-    bend = np.stack([fit.curvature[1:] for fit in seen])
+    fits = [fit for fit in valleys.good() if fit.valley.budget < held.budget[0]]
+    lowest_losses = np.stack([np.exp(fit.drawn[:, 3]) for fit in fits if fit.drawn is not None])
+    curvatures = np.stack([fit.curvature[1:] for fit in fits])
     offset = loss.drawn[:, 0]
-    relative = np.mean(bend / (above - offset), axis=0)
-    away = np.log(held.params) - np.log(at_params)
-    shape = skewed_square(away, valleys.skews[1:, None]) / 2
+    relative = np.mean(curvatures / (lowest_losses - offset), axis=0)
+    log_ratio = np.log(held.params) - np.log(at_params)
+    shape = skewed_square(log_ratio, valleys.skews[1:, None]) / 2
     mean = at_loss + (relative * (at_loss[:, 0] - offset))[:, None] * shape
     noise = valleys.noise.deviation * rng.standard_normal(mean.shape) / np.sqrt(held.runs)
     lowest = (mean * np.exp(noise)).min(-1)
@@ -167,12 +169,12 @@ def missed(found: list[HeldOut], level: float) -> list[Caution]:
     return [
         Caution(
             "held-out budget missed",
-            f"{'approach 3' if each.predictor == 'surface' else 'approach 2'}, "
-            f"{names[each.quantity]}",
-            f"predicted {each.predicted.value:.4g} [{each.predicted.low:.4g}, "
-            f"{each.predicted.high:.4g}] at {each.budget:.3g} FLOPs, observed {each.observed:.4g}: "
-            f"outside the {level:.0%} interval",
+            f"{'approach 3' if comparison.predictor == 'surface' else 'approach 2'}, "
+            f"{names[comparison.quantity]}",
+            f"predicted {comparison.predicted.value:.4g} [{comparison.predicted.low:.4g}, "
+            f"{comparison.predicted.high:.4g}] at {comparison.budget:.3g} FLOPs, "
+            f"observed {comparison.observed:.4g}: outside the {level:.0%} interval",
         )
-        for each in found
-        if each.inside is False
+        for comparison in found
+        if comparison.inside is False
     ]

@@ -23,18 +23,18 @@ def valley_outliers(points: Points) -> Array:
     The residual of a point is studentised with it left out, its noise pooled over all budgets; the
     limit is that of Student's t at SHARE / n. A valley keeps four sizes.
     """
-    out = np.zeros(len(points), bool)
+    is_outlier = np.zeros(len(points), bool)
     for _ in range(int(LARGEST_SHARE * len(points))):
-        kept = np.flatnonzero(~out)
-        size, freedom = studentised(points.where(kept))
+        inliers = np.flatnonzero(~is_outlier)
+        size, freedom = studentised(points.where(inliers))
         if freedom < 2:
             break
-        budget = points.budget[kept]
-        size[np.array([np.sum(budget == b) < 5 for b in budget], bool)] = 0.0
+        budget = points.budget[inliers]
+        size[np.array([np.sum(budget == own_budget) < 5 for own_budget in budget], bool)] = 0.0
         if size.max(initial=0.0) <= stats.t.isf(SHARE / 2 / len(points), freedom - 1):
             break
-        out[kept[np.argmax(size)]] = True
-    return out
+        is_outlier[inliers[np.argmax(size)]] = True
+    return is_outlier
 
 
 def surface_outliers(fit: SurfaceFit) -> Array:

@@ -67,8 +67,8 @@ class Points:
         arrays = {
             f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name not in _LISTS
         }
-        kept = np.arange(len(self))[chosen]
-        return replace(self, **arrays, settings=tuple(self.settings[i] for i in kept))
+        indices = np.arange(len(self))[chosen]
+        return replace(self, **arrays, settings=tuple(self.settings[i] for i in indices))
 
     def budgets(self) -> list[float]:
         """The distinct budgets, smallest first."""
@@ -142,9 +142,11 @@ def _choice(choice: Sequence[float] | None, loss: Array) -> Array:
     """The losses by which the best is chosen: all on the selection text, or all the losses
     themselves.
     """
-    given = loss if choice is None else np.asarray(choice, np.float64)
+    choices = loss if choice is None else np.asarray(choice, np.float64)
     return (
-        loss if np.isnan(given[np.isfinite(loss)]).any() else np.where(loss < np.inf, given, loss)
+        loss
+        if np.isnan(choices[np.isfinite(loss)]).any()
+        else np.where(loss < np.inf, choices, loss)
     )
 
 
@@ -155,13 +157,13 @@ def _varying(columns: Mapping[str, Sequence[Any]], budget: Array, params: Array)
     cells: dict[tuple[float, float], list[int]] = {}
     for i, key in enumerate(zip(budget.tolist(), params.tolist())):
         cells.setdefault(key, []).append(i)
-    kept = {
+    varying = {
         name: values
         for name, values in columns.items()
         if any(len({repr(values[i]) for i in cell}) > 1 for cell in cells.values())
     }
     return tuple(
-        tuple((name, values[i]) for name, values in kept.items()) for i in range(len(budget))
+        tuple((name, values[i]) for name, values in varying.items()) for i in range(len(budget))
     )
 
 
@@ -169,16 +171,19 @@ def _check_distinct(points: Points, names: Sequence[str] | None) -> None:
     """Raises UserError for two runs of one cell, rate, setting and seed: they cannot be two seeds,
     so their mean would not be a mean over seeds.
     """
-    seen: dict[tuple[str, ...], int] = {}
-    for i in range(len(points)):
+    first_rows: dict[tuple[str, ...], int] = {}
+    for row in range(len(points)):
         numbers = (points.budget, points.params, points.rate, points.seed)
-        key = (*(repr(float(array[i])) for array in numbers), repr(points.settings[i]))
-        first = seen.setdefault(key, i)
-        if first != i:
-            one, other = (names[first], names[i]) if names else (f"row {first + 1}", f"row {i + 1}")
+        key = (*(repr(float(array[row])) for array in numbers), repr(points.settings[row]))
+        first = first_rows.setdefault(key, row)
+        if first != row:
+            first_name, second_name = (
+                (names[first], names[row]) if names else (f"row {first + 1}", f"row {row + 1}")
+            )
             raise UserError(
-                f"{one} and {other} are runs of one size ({points.params[i]:.6g} parameters), "
-                f"budget ({points.budget[i]:.6g} FLOPs), rate, settings and seed; leave one out, "
+                f"{first_name} and {second_name} are runs of one size "
+                f"({points.params[row]:.6g} parameters), budget ({points.budget[row]:.6g} FLOPs), "
+                "rate, settings and seed; leave one out, "
                 "or name what differs (a column 'seed', for one)"
             )
 
@@ -194,8 +199,8 @@ def points_from_rows(
     caution that names it. Raises UserError for a row that lacks a column or has a number that
     cannot be read, and for two equal rows.
     """
-    others = [key for key in swept if key not in ("seed", "optimizer.peak_rate")]
-    kept, settings, names, left_out = [], [], [], []
+    varied = [key for key in swept if key not in ("seed", "optimizer.peak_rate")]
+    numbers, settings, names, left_out = [], [], [], []
     for row in rows:
         name, status = row.get("name", "a run"), row.get("status", "complete")
         loss = math.inf if status == "diverged" else _number(row, "loss")
@@ -208,20 +213,20 @@ def points_from_rows(
             and has_compute
             and not math.isnan(loss)
         ):
-            kept.append([*values, loss, *optional])
-            settings.append([row.get(key) for key in others])
+            numbers.append([*values, loss, *optional])
+            settings.append([row.get(key) for key in varied])
             names.append(str(name))
         else:
             message = f"run {name} ({status}) lacks a loss, a size or its compute"
             left_out.append(Caution("run left out", str(name), message))
-    columns = np.array(kept, np.float64).reshape(-1, 4 + len(_OPTIONAL)).T
+    columns = np.array(numbers, np.float64).reshape(-1, 4 + len(_OPTIONAL)).T
     return make_points(
         *columns[:4],
         budget=columns[4],
         rate=columns[5],
         seed=columns[6],
         choice=columns[7],
-        settings={key: [values[i] for values in settings] for i, key in enumerate(others)},
+        settings={key: [values[i] for values in settings] for i, key in enumerate(varied)},
         names=names,
         runs=columns[8],
         loss_sd=columns[9],

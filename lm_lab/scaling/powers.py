@@ -56,8 +56,8 @@ def of_losses(x: Columns, target: Array, shapes: Array) -> Array:
     lowest, median = float(target.min()), float(np.median(target))
     heads = []
     for share, split in product((0.3, 0.6, 0.85), (0.25, 0.5, 0.75)):
-        rest = median - share * lowest
-        heads.append(np.log([share * lowest, split * rest, (1 - split) * rest]))
+        remaining = median - share * lowest
+        heads.append(np.log([share * lowest, split * remaining, (1 - split) * remaining]))
     return np.array([[*head, *shape] for head in heads for shape in shapes])
 
 

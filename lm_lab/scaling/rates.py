@@ -30,15 +30,15 @@ def optimum(values: Array, losses: Array, around: int = 1) -> Optimum:
     """
     best = int(np.argmin(losses))
     near = np.arange(max(0, best - around), min(len(values), best + around + 1))
-    tried = Optimum(float(values[best]), np.eye(len(values))[best], False)
+    best_tried = Optimum(float(values[best]), np.eye(len(values))[best], False)
     if best in (0, len(values) - 1) or not np.isfinite(losses[near]).all():
-        return tried
+        return best_tried
     x = np.log(values[near] / values[best])
     terms = np.linalg.pinv(np.stack([np.ones_like(x), x, x**2], -1))  # losses -> coefficients
     _, slope, curve = terms @ losses[near]
-    at = -slope / (2 * curve) if curve > 0 else np.nan  # three equal losses have no curve
-    if not np.log(values[0] / values[best]) < at < np.log(values[-1] / values[best]):
-        return tried
+    vertex = -slope / (2 * curve) if curve > 0 else np.nan  # three equal losses have no curve
+    if not np.log(values[0] / values[best]) < vertex < np.log(values[-1] / values[best]):
+        return best_tried
     weights = np.zeros(len(values))
-    weights[near] = np.array([1.0, at, at**2]) @ terms
-    return Optimum(float(values[best] * np.exp(at)), weights, True)
+    weights[near] = np.array([1.0, vertex, vertex**2]) @ terms
+    return Optimum(float(values[best] * np.exp(vertex)), weights, True)

@@ -144,9 +144,9 @@ def _of_lines(text: str, path: Path) -> Columns:
 
 
 def _check_names(names: Sequence[str], where: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"{where}: two columns are called {twice[0]!r}; rename one")
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise UserError(f"{where}: two columns are called {duplicates[0]!r}; rename one")
 
 
 def _is_number(text: str) -> bool:

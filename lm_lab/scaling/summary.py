@@ -13,21 +13,23 @@ KEPT_RESAMPLES = 200  # of the surface, in its record: enough to draw pairs of p
 
 def surface_record(fit: SurfaceFit, thetas: Array, level: float) -> Surface:
     """The surface with the intervals of its resamples f64[R 5]."""
-    every = np.concatenate([fit.theta[None], thetas])
-    log_e, log_a, alphas, log_b, betas = every.T
+    all_thetas = np.concatenate([fit.theta[None], thetas])
+    log_e, log_a, alphas, log_b, betas = all_thetas.T
     share = betas / np.maximum(alphas + betas, 1e-300)
     columns = [np.exp(log_e), np.exp(log_a), np.exp(log_b), alphas, betas, share, 1 - share]
     E, A, B, alpha, beta, a, b = (estimate(column[0], column[1:], level) for column in columns)
     points, noise = len(fit.residuals), fit.noise()
-    kept = _few(np.stack(columns[:5], -1)[1:])
-    return Surface(E, A, B, alpha, beta, a, b, points, fit.objective, noise, fit.condition, kept)
+    stored = _few(np.stack(columns[:5], -1)[1:])
+    return Surface(E, A, B, alpha, beta, a, b, points, fit.objective, noise, fit.condition, stored)
 
 
 def _few(thetas: Array) -> tuple[tuple[float, ...], ...]:
     """At most KEPT_RESAMPLES of the resampled parameters [R 5], evenly chosen, finite ones."""
-    known = thetas[np.isfinite(thetas).all(-1)]
-    chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), KEPT_RESAMPLES)).astype(int))
-    return tuple(tuple(map(float, theta)) for theta in known[chosen])
+    finite = thetas[np.isfinite(thetas).all(-1)]
+    chosen = np.unique(
+        np.linspace(0, len(finite) - 1, min(len(finite), KEPT_RESAMPLES)).astype(int)
+    )
+    return tuple(tuple(map(float, theta)) for theta in finite[chosen])
 
 
 def point_records(cells: Points, seen: Array, surface: SurfaceFit | None) -> tuple[Point, ...]:

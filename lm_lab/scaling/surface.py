@@ -127,27 +127,27 @@ def _drawn(seen: _Seen, resamples: int, seed: int) -> tuple[SurfaceFit, Array] |
 def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list[Caution]:
     """Reasons to doubt this fit, given its resamples f64[R 5]; `lowest_loss` in nats."""
     alpha, beta = fit.theta[2], fit.theta[4]
-    found = []
+    cautions = []
     share = np.mean(np.exp(thetas[:, 0]) < 0.05 * lowest_loss)
     if share > 0.05:
         message = (
             f"E is {np.exp(fit.theta[0]):.2g} nats, and under 5 % of the lowest loss in "
             f"{share:.0%} of the resamples"
         )
-        found.append(Caution("irreducible loss near 0", "approach 3", message))
+        cautions.append(Caution("irreducible loss near 0", "approach 3", message))
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value < 1e-3 or value > STEEPEST - 1e-3:
             message = (
                 f"{name} = {value:.3g} lies at its bound (0 to {STEEPEST:g}): the law is not of "
                 "this form here"
             )
-            found.append(Caution("parameter at a bound", "approach 3", message))
+            cautions.append(Caution("parameter at a bound", "approach 3", message))
     if fit.condition > 100:
         message = (
             f"condition number {fit.condition:.0f}: the points hardly tell the parameters apart"
         )
-        found.append(Caution("badly conditioned", "approach 3", message))
-    return found
+        cautions.append(Caution("badly conditioned", "approach 3", message))
+    return cautions
 
 
 def _too_little(points: Points) -> Refusal | None:

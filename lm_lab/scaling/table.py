@@ -53,15 +53,15 @@ class Table(Mapping[str, Array]):
 
     def where(self, chosen: Array) -> "Table":
         """The rows selected by a mask or an index array."""
-        kept = np.arange(self.rows)[chosen]
+        indices = np.arange(self.rows)[chosen]
         return replace(
             self,
-            columns={name: values[kept] for name, values in self.columns.items()},
-            names=tuple(self.names[i] for i in kept),
+            columns={name: values[indices] for name, values in self.columns.items()},
+            names=tuple(self.names[i] for i in indices),
             settings={
-                name: tuple(values[i] for i in kept) for name, values in self.settings.items()
+                name: tuple(values[i] for i in indices) for name, values in self.settings.items()
             },
-            metrics={name: values[kept] for name, values in self.metrics.items()},
+            metrics={name: values[indices] for name, values in self.metrics.items()},
         )
 
     def described(self) -> list[str]:
@@ -87,12 +87,12 @@ def make_table(
     """
     source = _selected(source, rows or {}, where)
     texts = {name for name, cells in source.items() if checks.is_text(cells)}
-    found = columns.choose(list(source), chosen or {}, texts, where)
+    choices = columns.choose(list(source), chosen or {}, texts, where)
     read = {
         name: choice.factor * _numbers(name, source[choice.source], choice.source, where)
-        for name, choice in found.items()
+        for name, choice in choices.items()
     }
-    origins = {name: choice.words() for name, choice in found.items()}
+    origins = {name: choice.words() for name, choice in choices.items()}
     _complete(read, origins)
     absent = [name for name in needed if name not in read]
     if absent:
@@ -100,11 +100,13 @@ def make_table(
             f"{where}: no column is known as {absent[0]} ({columns.MEANINGS[absent[0]]}) among "
             f"{_listed(list(source))}; name it, as in columns {absent[0]}=NAME"
         )
-    taken = {choice.source for choice in found.values()}
-    rest = {name: values for name, values in source.items() if name not in taken}
-    names, others = _names(rest, len(read[needed[0]])), _settings(rest)
+    used = {choice.source for choice in choices.values()}
+    unread = {name: values for name, values in source.items() if name not in used}
+    names, settings = _names(unread, len(read[needed[0]])), _settings(unread)
     ordered = {name: read[name] for name in columns.MEANINGS if name in read}
-    table = Table(ordered, names, others, origins, _metrics(source, found, texts), _unit(found))
+    table = Table(
+        ordered, names, settings, origins, _metrics(source, choices, texts), _unit(choices)
+    )
     return _whole(_with_status(table, source), needed, where)
 
 
@@ -114,12 +116,12 @@ def _unit(found: Mapping[str, columns.Choice]) -> Unit:
 
 def _metrics(
     source: Mapping[str, Sequence[Any]],
-    found: Mapping[str, columns.Choice],
+    choices: Mapping[str, columns.Choice],
     texts: Collection[str],
 ) -> dict[str, Array]:
     """The columns that are metrics of tasks: by their names, or chosen as accuracy or error."""
-    chosen = {found[name].source for name in ("accuracy", "error") if name in found}
-    read = {choice.source for choice in found.values()} - chosen
+    chosen = {choices[name].source for name in ("accuracy", "error") if name in choices}
+    read = {choice.source for choice in choices.values()} - chosen
     names = [
         name
         for name in source
@@ -139,17 +141,19 @@ def _selected(
     source: Mapping[str, Sequence[Any]], rows: Mapping[str, str], where: str
 ) -> Mapping[str, Sequence[Any]]:
     count = len(next(iter(source.values())))
-    kept = list(range(count))
+    row_numbers = list(range(count))
     for name, value in rows.items():
         if name not in source:
             raise UserError(
                 f"{where}: rows: the table has no column {name!r}; it has {_listed(list(source))}"
             )
-        kept = [i for i in kept if str(source[name][i]) == str(value)]
-        if not kept:
-            known = list(dict.fromkeys(str(cell) for cell in source[name]))
-            raise UserError(f"{where}: rows: no row has {name}={value}; it is {_listed(known)}")
-    return {name: [values[i] for i in kept] for name, values in source.items()}
+        row_numbers = [i for i in row_numbers if str(source[name][i]) == str(value)]
+        if not row_numbers:
+            values_of_column = list(dict.fromkeys(str(cell) for cell in source[name]))
+            raise UserError(
+                f"{where}: rows: no row has {name}={value}; it is {_listed(values_of_column)}"
+            )
+    return {name: [values[i] for i in row_numbers] for name, values in source.items()}
 
 
 def _numbers(name: str, cells: Sequence[Any], column: str, where: str) -> Array:
@@ -179,12 +183,12 @@ def _number(cell: Any, counts: bool, where: str) -> float:
 def _complete(read: dict[str, Array], origins: dict[str, str]) -> None:
     """Adds columns that follow from others, by the convention that `origins` names."""
 
-    def add(name: str, values: Array, words: str) -> None:
+    def add(name: str, values: Array, convention: str) -> None:
         if name not in read:
-            read[name], origins[name] = values, words
+            read[name], origins[name] = values, convention
         elif (missing := np.isnan(read[name]) & ~np.isnan(values)).any():
             read[name] = np.where(missing, values, read[name])
-            origins[name] += f"; {words} in {missing.sum()} rows without"
+            origins[name] += f"; {convention} in {missing.sum()} rows without"
 
     if "params" in read and "tokens" in read:
         add("flops", 6 * read["params"] * read["tokens"], "assumed C = 6 N D")
@@ -208,13 +212,13 @@ def _names(rest: Mapping[str, Sequence[Any]], count: int) -> tuple[str, ...]:
 
 def _settings(rest: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
     """The columns that are settings of a run: those of words, and those known by their names."""
-    found = {}
+    settings = {}
     for name, values in rest.items():
         texts = any(isinstance(cell, str) and checks.literal(cell) == cell for cell in values)
-        ours = name.strip().lower() in (*columns.RUN_NAMES, "status", "message")
-        if columns.is_setting(name) or (texts and not ours):
-            found[name] = tuple(checks.literal(cell) for cell in values)
-    return found
+        is_standard = name.strip().lower() in (*columns.RUN_NAMES, "status", "message")
+        if columns.is_setting(name) or (texts and not is_standard):
+            settings[name] = tuple(checks.literal(cell) for cell in values)
+    return settings
 
 
 def _with_status(table: Table, source: Mapping[str, Sequence[Any]]) -> Table:
@@ -240,10 +244,10 @@ def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
         Caution("run left out", table.names[i], f"it lacks one of {', '.join(needed)}")
         for i in np.flatnonzero(~present)
     )
-    kept = replace(table.where(present), left_out=cautions)
-    checks.check_values(kept.columns, kept.names, where)
-    checks.check_units(kept.columns, kept.origins, where)
-    return kept
+    complete = replace(table.where(present), left_out=cautions)
+    checks.check_values(complete.columns, complete.names, where)
+    checks.check_units(complete.columns, complete.origins, where)
+    return complete
 
 
 def _listed(words: list[str]) -> str:

@@ -27,25 +27,26 @@ def optima(columns: Columns, setting: str, others: Sequence[str], cells: Sequenc
     runs = rows.get("runs", np.ones(len(rows["loss"])))
     keys = zip(*(rows[name].tolist() for name in cells))
     settings = zip(*(rows[name].tolist() for name in (setting, *others)))
-    found, edges, few = [], [], []
-    for key, tried in sorted(by_setting(zip(keys, settings)).items()):
+    optima_rows, edges, too_few = [], [], []
+    for key, runs_by_setting in sorted(by_setting(zip(keys, settings)).items()):
         profile: dict[float, float] = {}
-        for (value, *_), same in tried.items():
-            loss = mean(rows["loss"], runs, same)
+        for (value, *_), seeds_of_setting in runs_by_setting.items():
+            loss = mean(rows["loss"], runs, seeds_of_setting)
             profile[value] = min(loss, profile.get(value, np.inf))
         values, losses = (np.array(column) for column in zip(*sorted(profile.items())))
         where = ", ".join(f"{name} {value:.4g}" for name, value in zip(cells, key))
         best = optimum(values, losses, AROUND)
         if len(values) < 3:
-            few.append(where)
+            too_few.append(where)
         elif not best.inside:
             edges.append(f"{where} ({best.value:.3g})")
         else:
-            found.append([*key, best.value])
-    columns_found = np.array(found).reshape(-1, len(cells) + 1).T
-    count = len(found) + len(edges) + len(few)
+            optima_rows.append([*key, best.value])
+    columns_found = np.array(optima_rows).reshape(-1, len(cells) + 1).T
+    count = len(optima_rows) + len(edges) + len(too_few)
     return Reduced(
-        dict(zip((*cells, setting), columns_found)), tuple(_cautions(setting, edges, few, count))
+        dict(zip((*cells, setting), columns_found)),
+        tuple(_cautions(setting, edges, too_few, count)),
     )
 
 
@@ -56,14 +57,14 @@ def _usable(columns: Columns, needs: Sequence[str]) -> Columns:
 
 
 def _cautions(setting: str, edges: list[str], few: list[str], count: int) -> list[Caution]:
-    found = []
+    cautions = []
     if edges:
         message = (
             f"the best {setting} of {len(edges)} of {count} cells is at the edge of its grid: they "
             "are left out; widen the grid"
         )
-        found.append(Caution(BEST_AT_EDGE, "; ".join(edges), message))
+        cautions.append(Caution(BEST_AT_EDGE, "; ".join(edges), message))
     if few:
         message = f"{len(few)} of {count} cells have fewer than three values of {setting}"
-        found.append(Caution("row left out", "; ".join(few[:8]), message))
-    return found
+        cautions.append(Caution("row left out", "; ".join(few[:8]), message))
+    return cautions

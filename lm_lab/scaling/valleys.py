@@ -71,13 +71,15 @@ def fit_valleys(
     """
     rng = np.random.default_rng(0) if rng is None else rng
     seen = np.ones(len(points), bool) if seen is None else seen
-    everything = {budget: points.where(points.budget == budget) for budget in points.budgets()}
-    known = {budget for budget in everything if seen[points.budget == budget].all()}
-    cuts = {b: _Cut.of(group, factor) for b, group in everything.items() if len(group) >= 3}
-    shared = _Shared.of([cut for b, cut in cuts.items() if b in known], resamples, rng, skewed)
+    by_budget = {budget: points.where(points.budget == budget) for budget in points.budgets()}
+    seen_budgets = {budget for budget in by_budget if seen[points.budget == budget].all()}
+    cuts = {flops: _Cut.of(group, factor) for flops, group in by_budget.items() if len(group) >= 3}
+    shared = _Shared.of(
+        [cut for flops, cut in cuts.items() if flops in seen_budgets], resamples, rng, skewed
+    )
     fits = [
         _fit(cuts[budget], shared, level, rng) if budget in cuts else _too_few(group)
-        for budget, group in everything.items()
+        for budget, group in by_budget.items()
     ]
     skew = (
         estimate(shared.skews[0], shared.skews[1:] if shared.noise and resamples else None, level)
@@ -299,10 +301,10 @@ def _no_vertex(cut: _Cut, curve: Array, skew: float) -> Refusal | None:
             where,
             "the parabola opens downwards: widen the range of sizes or add seeds",
         )
-    at = float(lowest_point(curve[1] / curve[2], skew))
-    at = np.log(params[0]) - 1 - cut.centre if np.isnan(at) and curve[1] > 0 else at
-    if not np.log(params[0]) <= at + cut.centre <= np.log(params[-1]):
-        below = at + cut.centre < np.log(params[0])
+    vertex = float(lowest_point(curve[1] / curve[2], skew))
+    vertex = np.log(params[0]) - 1 - cut.centre if np.isnan(vertex) and curve[1] > 0 else vertex
+    if not np.log(params[0]) <= vertex + cut.centre <= np.log(params[-1]):
+        below = vertex + cut.centre < np.log(params[0])
         side, remedy = ("below", "smaller") if below else ("above", "larger")
         message = (
             f"the vertex lies {side} the sizes {params[0]:.3g} to {params[-1]:.3g}: add {remedy} "

@@ -33,10 +33,10 @@ def surface_variants(points: Points, fit: SurfaceFit, cost: Cost) -> list[Varian
     """
     outliers = surface_outliers(fit)
     worst = np.abs(fit.residuals) == np.abs(fit.residuals).max()
-    rest, name = (
+    typical, name = (
         (~outliers, "without outliers") if outliers.any() else (~worst, "without the worst point")
     )
-    subsets = {name: points.where(rest), **_without_each_budget(points)}
+    subsets = {name: points.where(typical), **_without_each_budget(points)}
     thetas: dict[str, Array | None] = {"approach 3": fit.theta}
     thetas["approach 3, least squares"] = _theta(fit_surface(points, huber=np.inf))
     thetas |= {
@@ -54,7 +54,7 @@ def valley_variants(points: Points, typical: Points) -> list[Variant]:
     if not len(points):
         return []
     ends = _ends(points)
-    found = [
+    variants = [
         _of_valleys("approach 2", typical, ends),
         _of_valleys("approach 2, parabolas without skew", typical, ends, skewed=False),
         _of_valleys(f"approach 2, window x{WINDOW / 2:g}", typical, ends, factor=WINDOW / 2),
@@ -63,9 +63,11 @@ def valley_variants(points: Points, typical: Points) -> list[Variant]:
         _of_curves("approach 2, Akima's spline", typical, ends, akima),
     ]
     if len(points) > len(typical):
-        found.append(_of_valleys("approach 2 with outliers", points, ends))
+        variants.append(_of_valleys("approach 2 with outliers", points, ends))
     subsets = _without_each_budget(typical)
-    return found + [_of_valleys(f"approach 2 {name}", part, ends) for name, part in subsets.items()]
+    return variants + [
+        _of_valleys(f"approach 2 {name}", subset, ends) for name, subset in subsets.items()
+    ]
 
 
 def _without_each_budget(points: Points) -> dict[str, Points]:
@@ -108,10 +110,10 @@ def _of_curves(
     name: str, points: Points, ends: Array, curve: Callable[[Array, Array], Curve]
 ) -> Variant:
     groups = [points.where(points.budget == budget) for budget in points.budgets()]
-    found = [at for group in groups if (at := vertex(group, curve)) is not None]
-    if len(found) < 2:
+    vertices = [optimum for group in groups if (optimum := vertex(group, curve)) is not None]
+    if len(vertices) < 2:
         return _refused(name, ends)
-    log_params, log_tokens, log_flops = np.array(found).T
+    log_params, log_tokens, log_flops = np.array(vertices).T
     laws = [straight(log_flops, logs) for logs in (log_params, log_tokens)]
     params, tokens = (np.exp(law[1] + law[2] * np.log(ends[1])) for law in laws)
     return _variant(name, ends, laws[0][2], params, tokens)

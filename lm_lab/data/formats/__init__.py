@@ -60,19 +60,21 @@ def named(name: str) -> Format:
 
 def by_suffix() -> dict[str, Format]:
     """The formats that a suffix alone selects, by name."""
-    found = {name: named(name) for name in registry.names("data.formats")}
-    return {name: each for name, each in found.items() if each.by_suffix}
+    formats = {name: named(name) for name in registry.names("data.formats")}
+    return {name: candidate for name, candidate in formats.items() if candidate.by_suffix}
 
 
 def of_file(path: Path, key: str) -> str:
     """The name of the format by a file's suffix. Raises UserError for a suffix of no format."""
-    known = by_suffix()
-    found = [name for name, each in known.items() if each.takes(path)]
-    if not found:
-        suffixes = ", ".join(suffix for each in known.values() for suffix in each.suffixes)
+    formats = by_suffix()
+    matches = [name for name, candidate in formats.items() if candidate.takes(path)]
+    if not matches:
+        suffixes = ", ".join(
+            suffix for candidate in formats.values() for suffix in candidate.suffixes
+        )
         raise fault(
             key,
             f"{path} has none of the suffixes {suffixes} (and {', '.join(SUFFIXES)} behind most); "
             "say what it is with config.data.source.format",
         )
-    return found[0]
+    return matches[0]

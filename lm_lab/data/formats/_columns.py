@@ -17,12 +17,12 @@ def records(path: Path, reading: Reading, separator: str, *, quotes: bool) -> It
     UserError, with file and line, for a field that is not there.
     """
     quotes = quotes if reading.quotes is None else reading.quotes
-    found = _quoted(path, reading, separator) if quotes else _split(path, reading, separator)
-    header, width, places = None, 0, {}
-    for number, fields in found:
-        if not places:
+    rows = _quoted(path, reading, separator) if quotes else _split(path, reading, separator)
+    header, width, indices = None, 0, {}
+    for number, fields in rows:
+        if not indices:
             width, header = len(fields), fields if reading.header else None
-            places = {name: column(name, fields, reading, path) for name in reading.fields}
+            indices = {name: column(name, fields, reading, path) for name in reading.fields}
             if header is not None:
                 continue
         if width > 1 and fields in ([], [""]):
@@ -33,7 +33,7 @@ def records(path: Path, reading: Reading, separator: str, *, quotes: bool) -> It
                 f"{path}:{number} has {len(fields)} columns, and the first line {width}; mend the "
                 f"line, or set config.data.source.quotes={not quotes}",
             )
-        yield Record(number, _picked(fields, places, reading, f"{path}:{number}"))
+        yield Record(number, _picked(fields, indices, reading, f"{path}:{number}"))
 
 
 def column(name: str, first: list[str], reading: Reading, path: Path) -> int:
@@ -44,21 +44,21 @@ def column(name: str, first: list[str], reading: Reading, path: Path) -> int:
         return first.index(name)
     if name.isdecimal() and int(name) > 0:
         return int(name) - 1
-    known = f"its columns: {', '.join(first)}"
+    hint = f"its columns: {', '.join(first)}"
     if not reading.header:
-        known = "the file has no header, give a number from 1"
-    raise fault(reading.key, f"{path} has no column {name!r}; {known}")
+        hint = "the file has no header, give a number from 1"
+    raise fault(reading.key, f"{path} has no column {name!r}; {hint}")
 
 
 def _picked(
-    fields: list[str], places: dict[str, int], reading: Reading, where: str
+    fields: list[str], indices: dict[str, int], reading: Reading, where: str
 ) -> dict[str, str]:
     try:
-        return {name: fields[place] for name, place in places.items()}
+        return {name: fields[index] for name, index in indices.items()}
     except IndexError:
-        wanted = max(places.values()) + 1
+        columns = max(indices.values()) + 1
         raise fault(
-            reading.key, f"{where} has {len(fields)} columns, not {wanted}; mend the line"
+            reading.key, f"{where} has {len(fields)} columns, not {columns}; mend the line"
         ) from None
 
 

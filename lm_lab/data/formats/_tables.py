@@ -16,13 +16,13 @@ def columns(names: list[str], reading: Reading, path: Path) -> list[str]:
     """The columns that hold the requested fields: "translation.en" is a part of "translation".
     Raises UserError for one that the file lacks.
     """
-    found = []
+    needed = []
     for field in reading.fields:
         column = field if field in names else field.partition(".")[0]
         if column not in names:
             raise missing(reading.key, field, names, str(path))
-        found.append(column)
-    return list(dict.fromkeys(found))
+        needed.append(column)
+    return list(dict.fromkeys(needed))
 
 
 def records(
@@ -63,8 +63,8 @@ def _values(column: pa.Array, reading: Reading, path: Path, before: int) -> list
             return column.to_pylist()
         except UnicodeDecodeError:
             column = column.cast(pa.large_binary())
-    found = []
+    values = []
     for number, data in enumerate(column.to_pylist(), before + 1):
         text = None if data is None else reading.decoder.decode(data, f"{path}:{number}")
-        found.append(_SKIPPED if text is None and data is not None else text)
-    return found
+        values.append(_SKIPPED if text is None and data is not None else text)
+    return values

@@ -38,8 +38,8 @@ def object_of(text: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
-        words = f"is not JSON ({error.msg}, column {error.colno}); mend the line"
-        raise ValueError(words) from None
+        reason = f"is not JSON ({error.msg}, column {error.colno}); mend the line"
+        raise ValueError(reason) from None
     except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
         raise ValueError(f"cannot be read ({error}); mend the line") from None
     if not isinstance(record, dict):

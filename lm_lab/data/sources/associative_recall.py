@@ -66,9 +66,9 @@ def recall_bits(config: Config) -> float:
 def _draw(config: Config, rng: np.random.Generator) -> Document:
     keys = rng.permutation(config.keys)[: config.pairs]
     values = config.keys + rng.integers(config.values, size=config.pairs)
-    asked = rng.permutation(config.pairs)[: config.queries]
+    queried = rng.permutation(config.pairs)[: config.queries]
     table = np.stack([keys, values], axis=1)
-    return Document("", _letters(config, np.concatenate([table, table[asked]]).ravel()))
+    return Document("", _letters(config, np.concatenate([table, table[queried]]).ravel()))
 
 
 def _letters(config: Config, symbols: np.ndarray) -> str:

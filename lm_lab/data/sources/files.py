@@ -66,7 +66,7 @@ def documents(config: Config) -> Iterator[Document]:
 def fingerprint(config: Config) -> str:
     """Digest of the files as stored, and of the settings that decide how they are read."""
     ignored = {"path", "heldout_path", "test_path"}
-    how = [
+    settings = [
         (field.name, value)
         for field in dataclasses.fields(config)
         if field.name not in ignored and (value := vars(config)[field.name]) != field.default
@@ -75,7 +75,7 @@ def fingerprint(config: Config) -> str:
         digests.of_files(_located(config, key, given)[1], key, key=key)
         for key, given, _ in _sides(config)
     ]
-    return digests.digest(["files", repr(how), *parts])
+    return digests.digest(["files", repr(settings), *parts])
 
 
 def _sides(config: Config) -> list[tuple[str, Given, Side | None]]:
@@ -85,28 +85,33 @@ def _sides(config: Config) -> list[tuple[str, Given, Side | None]]:
 def _located(config: Config, key: str, given: Given) -> tuple[list[Format], list[tuple[str, Path]]]:
     """The format and (name, path) of each file of a split."""
     if config.format is not None:
-        chosen = formats.named(config.format)
-        found = locate(key, given, chosen.takes, _listed([chosen])).files
-        return [chosen] * len(found), found
-    known = formats.by_suffix()
-    every = list(known.values())
-    found, listed = locate(
-        key, given, lambda path: any(each.takes(path) for each in every), _listed(every)
+        file_format = formats.named(config.format)
+        matches = locate(key, given, file_format.takes, _listed([file_format])).files
+        return [file_format] * len(matches), matches
+    formats_by_name = formats.by_suffix()
+    all_formats = list(formats_by_name.values())
+    matches, listed = locate(
+        key,
+        given,
+        lambda path: any(candidate.takes(path) for candidate in all_formats),
+        _listed(all_formats),
     )
-    names = [formats.of_file(path, key) for _, path in found]
+    names = [formats.of_file(path, key) for _, path in matches]
     if listed and len(set(names)) > 1:
         raise fault(
             key,
             f"{given!r} holds files of several formats ({', '.join(sorted(set(names)))}); choose "
             "with config.data.source.format, or name files by a glob",
         )
-    return [known[name] for name in names], found
+    return [formats_by_name[name] for name in names], matches
 
 
-def _listed(known: list[Format]) -> str:
-    suffixes = ", ".join(suffix for each in known for suffix in each.suffixes)
+def _listed(file_formats: list[Format]) -> str:
+    suffixes = ", ".join(suffix for file_format in file_formats for suffix in file_format.suffixes)
     return suffixes + (
-        f" ({', '.join(SUFFIXES)} behind it)" if any(e.packed for e in known) else ""
+        f" ({', '.join(SUFFIXES)} behind it)"
+        if any(candidate.packed for candidate in file_formats)
+        else ""
     )
 
 
@@ -114,17 +119,17 @@ def _read(
     config: Config, key: str, given: Given, split: Side | None, decoder: Decoder, maker: Maker
 ) -> Iterator[Document]:
     reading = Reading(decoder, config.names, key, config.header, config.quotes, json=config.json)
-    for chosen, (name, path) in zip(*_located(config, key, given), strict=True):
-        for record in chosen.read(path, reading):
-            where = partial(_place, path, record.number, chosen.whole)
-            label = name if chosen.whole else f"{name}:{record.number}"
+    for file_format, (name, path) in zip(*_located(config, key, given), strict=True):
+        for record in file_format.read(path, reading):
+            where = partial(_place, path, record.number, file_format.whole)
+            label = name if file_format.whole else f"{name}:{record.number}"
             document = maker.make(record.fields, label, where, split)
             if document is not None:
                 yield document
 
 
-def _place(path: Path, number: int, whole: bool) -> str:
-    return str(path) if whole else f"{path}:{number}"
+def _place(path: Path, number: int, is_record: bool) -> str:
+    return str(path) if is_record else f"{path}:{number}"
 
 
 SOURCE = Source(Config, documents, fingerprint, provides=lambda config: config.form)

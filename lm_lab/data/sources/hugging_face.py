@@ -64,19 +64,24 @@ def documents(config: Config) -> Iterator[Document]:
 
 def fingerprint(config: Config) -> str:
     """Of the hub: digest of name, commit, splits and fields. Of files here: also of them."""
-    chosen = [(key, split) for key, split, _ in _sides(config)]
+    split_names = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
     grouped = [] if config.group is None else [config.group]
-    how = ["hugging_face", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
+    settings = [
+        "hugging_face",
+        repr([split_names, read]),
+        *sides.unless_refused(config.errors),
+        *grouped,
+    ]
     if not Path(config.dataset).expanduser().exists():
         commit = hub.commit(config.dataset, config.revision)
-        return digests.digest([*how, repr((config.dataset, config.subset)), commit])
-    found = [
+        return digests.digest([*settings, repr((config.dataset, config.subset)), commit])
+    named_files = [
         (f"{key}:{path.name}", path)
         for key, split, _ in _sides(config)
         for _, path in _files(config, split, key)
     ]
-    return digests.of_files(found, *how, key="dataset")
+    return digests.of_files(named_files, *settings, key="dataset")
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -87,11 +92,11 @@ def _files(config: Config, split: str, key: str) -> list[tuple[Format, Path]]:
     """The files of a split, each with its format."""
     root = Path(config.dataset).expanduser()
     if not root.exists():
-        wanted = hub.Split(
+        hub_split = hub.Split(
             config.dataset, config.subset, split, config.limit if config.streaming else None
         )
         commit = hub.commit(config.dataset, config.revision)
-        return [(formats.named("arrow"), path) for path in hub.files(wanted, commit, key)]
+        return [(formats.named("arrow"), path) for path in hub.files(hub_split, commit, key)]
     if not PLAIN.fullmatch(split) or not PLAIN.fullmatch(config.subset or "-"):
         raise fault(key, f"{split!r}: of files here a split is a name; cut it with limit")
     folder = root / (config.subset or "")
@@ -100,16 +105,16 @@ def _files(config: Config, split: str, key: str) -> list[tuple[Format, Path]]:
     saved = (folder / "state.json").is_file()
     if saved and folder == root and key != "split":
         raise fault(key, f"{root} is one split, which save_to_disk wrote; name a folder of several")
-    known = formats.by_suffix()
-    readers = {name: known[name] for name in ("arrow", "parquet", "jsonl", "csv")}
+    formats_by_name = formats.by_suffix()
+    readers = {name: formats_by_name[name] for name in ("arrow", "parquet", "jsonl", "csv")}
 
     def takes(path: Path) -> bool:
         of_split = saved or root.is_file() or _is_of(split, path.relative_to(folder))
         return of_split and any(reader.takes(path) for reader in readers.values())
 
-    what = f".arrow, .parquet, .jsonl or .csv and is of the split {split!r}"
-    found = locate(key, str(folder), takes, what).files
-    return [(known[formats.of_file(path, key)], path) for _, path in found]
+    expected = f".arrow, .parquet, .jsonl or .csv and is of the split {split!r}"
+    matches = locate(key, str(folder), takes, expected).files
+    return [(formats_by_name[formats.of_file(path, key)], path) for _, path in matches]
 
 
 def _is_of(split: str, path: Path) -> bool:

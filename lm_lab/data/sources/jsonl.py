@@ -40,15 +40,15 @@ def documents(config: Config) -> Iterator[Document]:
     """
     for key, path, split in _sides(config):
         reading = Reading(Decoder(config.errors, key), key=key)
-        found = files.find(path, SUFFIXES, key)
-        yield from files.some(_read(found, config.field, reading, split), path, key)
+        named_files = files.find(path, SUFFIXES, key)
+        yield from files.some(_read(named_files, config.field, reading, split), path, key)
         reading.decoder.report()
 
 
 def fingerprint(config: Config) -> str:
     """Digest of all files as stored (compressed or not), and of the field."""
-    found = {key: files.find(path, SUFFIXES, key) for key, path, _ in _sides(config)}
-    return digests.of_sides(found, config.errors, "jsonl", config.field)
+    files_by_key = {key: files.find(path, SUFFIXES, key) for key, path, _ in _sides(config)}
+    return digests.of_sides(files_by_key, config.errors, "jsonl", config.field)
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -56,9 +56,9 @@ def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
 
 
 def _read(
-    found: list[tuple[str, Path]], field: str, reading: Reading, split: Side | None
+    named_files: list[tuple[str, Path]], field: str, reading: Reading, split: Side | None
 ) -> Iterator[Document]:
-    for name, path in found:
+    for name, path in named_files:
         for number, record in jsonl.read(path, reading):
             if field not in record:
                 raise missing("field", field, list(record), f"{path}:{number}")

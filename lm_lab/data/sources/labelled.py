@@ -53,9 +53,11 @@ def documents(config: Config) -> Iterator[Document]:
 
 def fingerprint(config: Config) -> str:
     """Digest of the files as stored, and of the settings that decide how they are read."""
-    found = [(key, files.single(path, key)) for key, path, _ in _sides(config)]
-    how = repr((config.form, config.text, config.label, config.header))
-    return digests.of_files(found, "labelled", how, *sides.unless_refused(config.errors))
+    files_by_key = [(key, files.single(path, key)) for key, path, _ in _sides(config)]
+    settings = repr((config.form, config.text, config.label, config.header))
+    return digests.of_files(
+        files_by_key, "labelled", settings, *sides.unless_refused(config.errors)
+    )
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:

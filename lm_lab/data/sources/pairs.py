@@ -80,19 +80,28 @@ def documents(config: Config) -> Iterator[Document]:
 
 def fingerprint(config: Config) -> str:
     """Digest of the files as stored, and of the settings that decide how they are read."""
-    found = [
+    named_files = [
         (f"{key}{number}", file)
         for key, path, _ in _sides(config)
         for number, file in enumerate(_files(config, path, key))
     ]
-    how = (config.form, config.pattern, config.columns, config.header, config.spell, config.unicode)
-    return digests.of_files(found, "pairs", repr(how), *sides.unless_refused(config.errors))
+    settings = (
+        config.form,
+        config.pattern,
+        config.columns,
+        config.header,
+        config.spell,
+        config.unicode,
+    )
+    return digests.of_files(
+        named_files, "pairs", repr(settings), *sides.unless_refused(config.errors)
+    )
 
 
 def as_source(config: Config, text: str) -> str:
     """The text in the form that sources had in training."""
-    given = text if config.unicode == "given" else unicodedata.normalize(config.unicode, text)
-    return _spell(given, "source", config)
+    normalised = text if config.unicode == "given" else unicodedata.normalize(config.unicode, text)
+    return _spell(normalised, "source", config)
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -138,13 +147,13 @@ def _pairs(
 def _matched(pattern: str, reading: Reading, file: Path) -> Iterator[tuple[int, str, str]]:
     expression = re.compile(pattern)
     for number, line in lines(file, reading):
-        found = expression.fullmatch(line)
-        if found is None:
+        match = expression.fullmatch(line)
+        if match is None:
             raise fault(
                 reading.key,
                 f"{file}:{number} does not match {pattern!r}; mend the line or the pattern",
             )
-        yield number, found[1], found[2]
+        yield number, match[1], match[2]
 
 
 def _aligned(reading: Reading, first: Path, second: Path) -> Iterator[tuple[int, str, str]]:
@@ -158,9 +167,10 @@ def _aligned(reading: Reading, first: Path, second: Path) -> Iterator[tuple[int,
         if source is not None and target is not None:
             yield number, source, target
     if counts[0] != counts[1]:
-        found = f"{first} {counts[0]}, {second} {counts[1]}"
+        counts_by_file = f"{first} {counts[0]}, {second} {counts[1]}"
         raise fault(
-            reading.key, f"the files have unequal numbers of lines ({found}); give aligned ones"
+            reading.key,
+            f"the files have unequal numbers of lines ({counts_by_file}); give aligned ones",
         )
 
 

@@ -53,13 +53,13 @@ def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
 
 def _list(root: Path) -> list[tuple[str, Path]]:
     paths = (path for path in files.walk(root, NOT_OF_THE_LIBRARY) if path.suffix == ".py")
-    found = sorted((path.relative_to(root).as_posix(), path) for path in paths)
-    if not found:
+    named_files = sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    if not named_files:
         raise UserError(
             f"config.data.source: no .py file below {root}; use a Python that has its library's "
             "source"
         )
-    return found
+    return named_files
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -34,15 +34,15 @@ def documents(config: Config) -> Iterator[Document]:
     """
     for key, path, split in _sides(config):
         decoder = Decoder(config.errors, key)
-        found = files.find(path, (config.suffix,), key)
-        yield from files.some(_read(found, decoder, split), path, key)
+        named_files = files.find(path, (config.suffix,), key)
+        yield from files.some(_read(named_files, decoder, split), path, key)
         decoder.report()
 
 
 def fingerprint(config: Config) -> str:
     """Digest of the names and contents of all files."""
-    found = {key: files.find(path, (config.suffix,), key) for key, path, _ in _sides(config)}
-    return digests.of_sides(found, config.errors, "text")
+    files_by_key = {key: files.find(path, (config.suffix,), key) for key, path, _ in _sides(config)}
+    return digests.of_sides(files_by_key, config.errors, "text")
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -50,9 +50,9 @@ def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
 
 
 def _read(
-    found: list[tuple[str, Path]], decoder: Decoder, split: Side | None
+    named_files: list[tuple[str, Path]], decoder: Decoder, split: Side | None
 ) -> Iterator[Document]:
-    for name, path in found:
+    for name, path in named_files:
         text = decoder.decode(files.read_bytes(path, decoder.key), str(path))
         if text:
             yield Document(name, text, split=split)

@@ -59,12 +59,12 @@ def fingerprint(config: Config) -> str:
     """Digest of the prepared files, and of splits and fields."""
     folder = _prepared(config).folder
     shards = sorted(folder.glob("*.array_record*"))
-    found = [(path.name, path) for path in [folder / FEATURES, *shards]]
-    chosen = [(key, split) for key, split, _ in _sides(config)]
+    named_files = [(path.name, path) for path in [folder / FEATURES, *shards]]
+    split_names = [(key, split) for key, split, _ in _sides(config)]
     read = [list(config.texts.items()), config.label, config.classes, config.limit]
     grouped = [] if config.group is None else [config.group]
-    how = ["tfds", repr([chosen, read]), *sides.unless_refused(config.errors), *grouped]
-    return digests.of_files(found, *how, key="data_dir")
+    settings = ["tfds", repr([split_names, read]), *sides.unless_refused(config.errors), *grouped]
+    return digests.of_files(named_files, *settings, key="data_dir")
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -80,44 +80,46 @@ class Prepared(NamedTuple):
 
 def _prepared(config: Config) -> Prepared:
     """The folder of the data set. The library's own search may ask the network."""
-    asked = NAME.fullmatch(config.dataset)
-    if asked is None:
+    match = NAME.fullmatch(config.dataset)
+    if match is None:
         raise fault(
             "dataset", f"{config.dataset!r} is no name of a data set; give one as glue/sst2:2.0.0"
         )
     place = config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     data_dir = Path(place).expanduser()
-    folder = data_dir / asked["name"] / (asked["config"] or "")
+    folder = data_dir / match["name"] / (match["config"] or "")
     versions = {
         tuple(map(int, path.name.split("."))): path
         for path in folder.glob("*.*.*")
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / INFO).is_file()
     }
-    if asked["version"] is not None:
-        wanted = tuple(map(int, asked["version"].split(".")))
-        versions = {version: path for version, path in versions.items() if version == wanted}
+    if match["version"] is not None:
+        version_number = tuple(map(int, match["version"].split(".")))
+        versions = {
+            version: path for version, path in versions.items() if version == version_number
+        }
     if versions:
-        found = versions[max(versions)]
-        name = found.relative_to(data_dir).as_posix()
-        if not any(found.glob("*.array_record*")):
+        version_folder = versions[max(versions)]
+        name = version_folder.relative_to(data_dir).as_posix()
+        if not any(version_folder.glob("*.array_record*")):
             raise fault(
-                "dataset", f"{name} is not prepared as ArrayRecord; {_command(asked, place)}"
+                "dataset", f"{name} is not prepared as ArrayRecord; {_command(match, place)}"
             )
-        return Prepared(found, name)
+        return Prepared(version_folder, name)
     configs = sorted({path.parents[1].name for path in folder.glob(f"*/*.*.*/{INFO}")})
-    if configs and asked["config"] is None:
-        named = ", ".join(f"{asked['name']}/{each}" for each in configs)
+    if configs and match["config"] is None:
+        named = ", ".join(f"{match['name']}/{config_name}" for config_name in configs)
         raise fault("dataset", f"{config.dataset} has several configs; prepared: {named}")
     raise fault(
-        "dataset", f"{config.dataset} is not prepared in {data_dir}; {_command(asked, place)}"
+        "dataset", f"{config.dataset} is not prepared in {data_dir}; {_command(match, place)}"
     )
 
 
-def _command(asked: re.Match[str], data_dir: str) -> str:
-    chosen = f" --config={asked['config']}" if asked["config"] else ""
+def _command(match: re.Match[str], data_dir: str) -> str:
+    chosen = f" --config={match['config']}" if match["config"] else ""
     return (
         "where TensorFlow is installed and there is a network, run: tfds build "
-        f"{asked['name']}{chosen} --file_format=array_record --data_dir={data_dir}"
+        f"{match['name']}{chosen} --file_format=array_record --data_dir={data_dir}"
     )
 
 
@@ -162,8 +164,8 @@ def _decoded(value: Any, decoder: Decoder, where: str) -> Any:
     if isinstance(value, bytes):
         return decoder.decode(value, where)
     if isinstance(value, Mapping):
-        found = {name: _decoded(each, decoder, where) for name, each in value.items()}
-        return None if any(each is None for each in found.values()) else found
+        record = {name: _decoded(field, decoder, where) for name, field in value.items()}
+        return None if any(field is None for field in record.values()) else record
     return value
 
 

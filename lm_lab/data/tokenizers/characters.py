@@ -95,8 +95,10 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(characters of the texts without an id, all characters)."""
-    given = normal_forms.in_form(texts, config.normal_form)
-    return subword.unknown(learnt, (p for text in given for p, _ in _cut(text, config.hangul)))
+    normalised = normal_forms.in_form(texts, config.normal_form)
+    return subword.unknown(
+        learnt, (piece for text in normalised for piece, _ in _cut(text, config.hangul))
+    )
 
 
 def _cut(text: str, hangul: Hangul) -> Iterator[tuple[str, bytes]]:

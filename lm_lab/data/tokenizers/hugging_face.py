@@ -96,23 +96,23 @@ def codec(
     def encode(text: str) -> np.ndarray:
         return np.array(begin + library.plain.encode(text, add_special_tokens=False).ids, dtype)
 
-    def encode_all(given: Sequence[str]) -> list[np.ndarray]:
-        found = library.plain.encode_batch_fast(list(given), add_special_tokens=False)
-        return as_arrays([begin + part.ids if begin else part.ids for part in found], dtype)
+    def encode_all(inputs: Sequence[str]) -> list[np.ndarray]:
+        tokenizer = library.plain.encode_batch_fast(list(inputs), add_special_tokens=False)
+        return as_arrays([begin + part.ids if begin else part.ids for part in tokenizer], dtype)
 
     def decode(ids: Any) -> str:
-        shown = [
+        visible = [
             number
             for number in np.asarray(ids).ravel().tolist()
             if number < len(texts) and number not in hidden
         ]
         if not (is_bytes or by_words):
-            return library.plain.decode(shown)
-        written = b"".join(texts[number] for number in shown).decode(errors="replace")
+            return library.plain.decode(visible)
+        written = b"".join(texts[number] for number in visible).decode(errors="replace")
         return written.removeprefix(" ") if by_words else written
 
     begin = [number for number in library.begin if number != end] if framed else []
-    words = np.array([begins_word(text) for text in texts], np.uint8)
+    word_starts = np.array([begins_word(text) for text in texts], np.uint8)
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
@@ -120,11 +120,11 @@ def codec(
         f"hugging_face-{hashlib.sha256(content).hexdigest()[:32]}-{end}{'-framed' if begin else ''}"
     )
     mask = next((special[name] for name in MASKS if name in special), None)
-    found = Codec(
-        identity, len(texts), end, bytes_of, words, ends, Encoder(encode, encode_all), decode
+    tokenizer = Codec(
+        identity, len(texts), end, bytes_of, word_starts, ends, Encoder(encode, encode_all), decode
     )
     stray = texts.index(b"\xff") if not is_bytes and b"\xff" in texts else None
-    return found._replace(
+    return tokenizer._replace(
         mask=mask,
         stray=stray,
         sentinels=sentinels(special),
@@ -157,24 +157,26 @@ def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str,
 def _unknown(facts: dict[str, Any], vocab: int) -> np.ndarray:
     """bool[vocab]: the unknown token, and the bytes of a model that falls back on them."""
     model = facts["model"]
-    found = np.zeros(vocab, bool)
+    is_unknown = np.zeros(vocab, bool)
     pieces = model["vocab"]
     listed = isinstance(pieces, list)
     names = [piece for piece, _ in pieces] if listed else list(pieces)
     if model.get("byte_fallback"):
         spelling = [name for name in names if re.fullmatch(r"<0x[0-9A-F]{2}>", name)]
-        found[[names.index(name) if listed else pieces[name] for name in spelling]] = True
+        is_unknown[[names.index(name) if listed else pieces[name] for name in spelling]] = True
     unknown = model.get("unk_id") if listed else pieces.get(model.get("unk_token"))
     if unknown is not None:
-        found[unknown] = True
-    return found
+        is_unknown[unknown] = True
+    return is_unknown
 
 
 def sentinels(special: dict[str, int]) -> tuple[int, ...]:
     """T5's ids of hidden spans, <extra_id_0>, <extra_id_1>, ..., up to the first gap."""
     numbers = [re.fullmatch(r"<extra_id_(\d+)>", name) for name in special]
-    found = {int(match[1]): special[match[0]] for match in numbers if match}
-    return tuple(found[number] for number in range(len(found)) if number in found)
+    ids_by_number = {int(match[1]): special[match[0]] for match in numbers if match}
+    return tuple(
+        ids_by_number[number] for number in range(len(ids_by_number)) if number in ids_by_number
+    )
 
 
 def _content(path: Path) -> bytes:
@@ -191,19 +193,19 @@ def _content(path: Path) -> bytes:
 
 def _word_piece(path: Path) -> Any:
     """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
-    beside = path.with_name("tokenizer_config.json")
-    said = reading.read_object(beside, MEND) if beside.exists() else {}
+    settings_file = path.with_name("tokenizer_config.json")
+    settings = reading.read_object(settings_file, MEND) if settings_file.exists() else {}
     pieces = reading.read_bytes(path).decode().splitlines()
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
-    lower = said.get("do_lower_case", True)
+    lower = settings.get("do_lower_case", True)
     # The constructor adds the special tokens, and the frame [CLS] text [SEP].
     return extras.imported("tokenizers", "tokenizers", KEY).implementations.BertWordPieceTokenizer(
         ids,
         lowercase=lower,
-        strip_accents=said.get("strip_accents"),
-        handle_chinese_chars=said.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
     )
 
 
@@ -213,14 +215,16 @@ def _byte_pairs(path: Path) -> Any:
     vocab = reading.read_object(path, MEND)
     merges = reading.read_bytes(path.with_name("merges.txt")).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
-    made = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
-    made.add_special_tokens(
+    tokenizer = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
+    tokenizer.add_special_tokens(
         [name for name in (*ENDS, "<s>", "<pad>", "<unk>", "<mask>") if name in vocab]
     )
     if "<s>" in vocab and "</s>" in vocab:  # BART's and RoBERTa's
         ends = [(name, vocab[name]) for name in ("</s>", "<s>")]
-        made.post_processor = library.processors.RobertaProcessing(*ends, add_prefix_space=False)
-    return made
+        tokenizer.post_processor = library.processors.RobertaProcessing(
+            *ends, add_prefix_space=False
+        )
+    return tokenizer
 
 
 def _is_byte_level(facts: dict[str, Any]) -> bool:
@@ -255,18 +259,18 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]
         else vocab
     )
     if letters is not None:
-        found = {
+        text_by_id = {
             number: bytes(letters[letter] for letter in piece) for piece, number in ids.items()
         }
     elif model.get("type") == "WordPiece":
-        goes_on = model.get("continuing_subword_prefix", "##")
-        found = {number: _of_word_piece(piece, goes_on) for piece, number in ids.items()}
+        prefix = model.get("continuing_subword_prefix", "##")
+        text_by_id = {number: _of_word_piece(piece, prefix) for piece, number in ids.items()}
     else:
         fallback = model.get("byte_fallback", False)
-        found = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
+        text_by_id = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
     for token in facts.get("added_tokens") or ():
-        found[token["id"]] = b"" if token["special"] else token["content"].encode()
-    return [found.get(number, b"") for number in range(max(found) + 1)]
+        text_by_id[token["id"]] = b"" if token["special"] else token["content"].encode()
+    return [text_by_id.get(number, b"") for number in range(max(text_by_id) + 1)]
 
 
 def _of_word_piece(piece: str, goes_on: str) -> bytes:
@@ -333,9 +337,9 @@ def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
     Raises UserError if the library refuses it.
     """
     library = extras.imported("tokenizers", "tokenizers", KEY)
-    whole = facts | {"truncation": None, "padding": None}
+    full = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
-    plain = whole | {
+    plain = full | {
         "added_tokens": [token for token in added if not token["special"]],
         "post_processor": None,
     }
@@ -344,12 +348,12 @@ def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
     if as_it_is:
         plain["normalizer"] = None
     try:
-        probe = library.Tokenizer.from_str(json.dumps(whole)).encode("a")
+        probe = library.Tokenizer.from_str(json.dumps(full)).encode("a")
         encoder = library.Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own
         raise UserError(f"the tokenizers library refuses it: {error}") from None
-    inner = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
-    cut = (inner[0], inner[-1] + 1) if inner else (len(probe.ids), len(probe.ids))
+    text_places = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
+    cut = (text_places[0], text_places[-1] + 1) if text_places else (len(probe.ids), len(probe.ids))
     return Library(encoder, probe.ids[: cut[0]], probe.ids[cut[1] :])
 
 

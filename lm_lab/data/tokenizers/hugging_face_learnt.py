@@ -53,13 +53,13 @@ class Config:
 def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The tokenizer.json. Raises UserError without the library, or where it refuses the text."""
     library = extras.imported("tokenizers", "tokenizers", WHERE)
-    made = _untrained(config, library)
+    tokenizer = _untrained(config, library)
     # The library would print progress bars and warnings of its own.
     try:
-        made.train_from_iterator(iter(texts), _trainer(config, library))
+        tokenizer.train_from_iterator(iter(texts), _trainer(config, library))
     except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own
         raise UserError(f"{WHERE}: cannot be learnt from this text ({error})") from None
-    facts = json.loads(made.to_str())
+    facts = json.loads(tokenizer.to_str())
     return json.dumps(facts | {"model": _ordered(facts["model"])}, ensure_ascii=False).encode()
 
 
@@ -68,28 +68,28 @@ def make(config: Config, learnt: bytes) -> Codec:
     another tokenizer has learnt.
     """
     del config
-    made = hugging_face.codec(learnt, WHERE, END, normalised=True)
-    return made._replace(identity=made.identity.replace("hugging_face", "hugging_face_learnt", 1))
+    codec = hugging_face.codec(learnt, WHERE, END, normalised=True)
+    return codec._replace(identity=codec.identity.replace("hugging_face", "hugging_face_learnt", 1))
 
 
 def _untrained(config: Config, library: Any) -> Any:
     """The library's tokenizer, which knows no piece yet."""
     if config.kind == "wordpiece":
-        made = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN))
-        made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-        made.decoder = library.decoders.WordPiece()
+        tokenizer = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = library.decoders.WordPiece()
     else:
         model = library.models.BPE() if config.kind == "bpe" else library.models.Unigram()
-        made = library.Tokenizer(model)
-        made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        made.decoder = library.decoders.ByteLevel()
+        tokenizer = library.Tokenizer(model)
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = library.decoders.ByteLevel()
     forms = library.normalizers
     steps = [getattr(forms, config.normal_form)()] if config.normal_form else []
     steps += [forms.Lowercase()] if config.lower_case else []
     steps += [forms.StripAccents()] if config.strip_accents else []
     if steps:
-        made.normalizer = forms.Sequence(steps)
-    return made
+        tokenizer.normalizer = forms.Sequence(steps)
+    return tokenizer
 
 
 def _trainer(config: Config, library: Any) -> Any:
@@ -118,9 +118,10 @@ def _ordered(model: dict[str, Any]) -> dict[str, Any]:
     if isinstance(vocab, list):
         long = [score for piece, score in vocab if len(piece) > 1 and piece != END]
         lowest = min(long, default=0.0)
-        kept = {piece for piece, score in vocab if len(piece) == 1 and score < lowest}
+        required = {piece for piece, score in vocab if len(piece) == 1 and score < lowest}
         scored = [
-            (piece, round(lowest - 10.0 if piece in kept else score, 6)) for piece, score in vocab
+            (piece, round(lowest - 10.0 if piece in required else score, 6))
+            for piece, score in vocab
         ]
         return model | {"vocab": sorted(scored, key=lambda item: (-item[1], item[0]))}
     if model["type"] != "WordPiece":

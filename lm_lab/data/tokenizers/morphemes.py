@@ -42,9 +42,9 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
 
     Raises UserError without kiwipiepy.
     """
-    given = iter(normal_forms.in_form(texts, config.normal_form))
+    normalised = iter(normal_forms.in_form(texts, config.normal_form))
     counts = Counter[str]()
-    while group := list(itertools.islice(given, AT_ONCE)):
+    while group := list(itertools.islice(normalised, AT_ONCE)):
         for pieces in _pieces(group):
             counts.update(pieces)
     ranked = sorted(
@@ -71,10 +71,10 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(morphemes of the texts without an id, all morphemes)."""
-    given = iter(normal_forms.in_form(texts, config.normal_form))
-    groups = iter(lambda: list(itertools.islice(given, AT_ONCE)), [])
-    found = (pieces for group in groups for pieces in _pieces(group))
-    return subword.unknown(learnt, itertools.chain.from_iterable(found))
+    normalised = iter(normal_forms.in_form(texts, config.normal_form))
+    groups = iter(lambda: list(itertools.islice(normalised, AT_ONCE)), [])
+    pieces_of_texts = (pieces for group in groups for pieces in _pieces(group))
+    return subword.unknown(learnt, itertools.chain.from_iterable(pieces_of_texts))
 
 
 def _begins_word(piece: str) -> int:
@@ -103,20 +103,20 @@ def _lines(text: str) -> list[str]:
 
 def _cut(line: str, morphemes: Any) -> Iterator[str]:
     """A line cut where morphemes begin and end; the spaces between two belong to the second."""
-    places, reached = {0, len(line)}, 0
+    cuts, last_end = {0, len(line)}, 0
     for start, end in sorted((morpheme.start, morpheme.end) for morpheme in morphemes):
-        if start < reached:  # within the one before
-            places.discard(reached)
+        if start < last_end:  # within the one before
+            cuts.discard(last_end)
         else:
-            places.add(start)
-        reached = min(max(reached, end), len(line))
-        places.add(reached)
-    begun = 0
-    for start, end in itertools.pairwise(sorted(places)):
+            cuts.add(start)
+        last_end = min(max(last_end, end), len(line))
+        cuts.add(last_end)
+    piece_start = 0
+    for start, end in itertools.pairwise(sorted(cuts)):
         if line[start:end].isspace() and end < len(line):
             continue
-        yield line[begun:end]
-        begun = end
+        yield line[piece_start:end]
+        piece_start = end
 
 
 @functools.cache

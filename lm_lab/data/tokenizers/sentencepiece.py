@@ -48,13 +48,13 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
 
     Raises UserError if the text has too few pieces.
     """
-    written = io.BytesIO()
-    given = normal_forms.in_form(texts, config.normal_form)
-    parts = (part for text in given for line in text.split("\n") for part in _cut(line))
+    model = io.BytesIO()
+    normalised = normal_forms.in_form(texts, config.normal_form)
+    parts = (part for text in normalised for line in text.split("\n") for part in _cut(line))
     try:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=parts,
-            model_writer=written,
+            model_writer=model,
             model_type=config.kind,
             vocab_size=config.pieces,
             byte_fallback=config.byte_fallback,
@@ -75,7 +75,7 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
             f"config.data.tokenizer.pieces: {config.pieces} cannot be learnt from this text "
             f"({reason})"
         ) from None
-    return written.getvalue()
+    return model.getvalue()
 
 
 def _cut(line: str) -> Iterable[str]:
@@ -87,7 +87,7 @@ def make(config: Config, learnt: bytes) -> Codec:
     processor = sentencepiece.SentencePieceProcessor(model_proto=learnt)
     count = processor.GetPieceSize()
     written = [written_by(processor, number) for number in range(count)]
-    words = [begins_word(data) for data in written]
+    word_starts = [begins_word(data) for data in written]
     ends = [data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for data in written]
     dtype = np.min_scalar_type(count)
 
@@ -114,7 +114,7 @@ def make(config: Config, learnt: bytes) -> Codec:
         count + 1,
         count,
         sizes,
-        np.array([*words, 0], np.uint8),
+        np.array([*word_starts, 0], np.uint8),
         np.array([*ends, True]),
         Encoder(encode, encode_all),
         decode,

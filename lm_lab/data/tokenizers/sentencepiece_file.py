@@ -61,8 +61,8 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     dtype = np.min_scalar_type(vocab - 1)
 
     def by_ids(texts: Sequence[str]) -> list[np.ndarray]:
-        found = target.Encode(list(texts), num_threads=-1)  # -1: a thread for each core
-        return as_arrays([begin + part for part in found] if begin else found, dtype)
+        ids_of_texts = target.Encode(list(texts), num_threads=-1)  # -1: a thread for each core
+        return as_arrays([begin + part for part in ids_of_texts] if begin else ids_of_texts, dtype)
 
     def encoder(processor: Any) -> Callable[[str], np.ndarray]:
         unknown = ids.get(processor.IdToPiece(processor.unk_id()), 0)
@@ -77,9 +77,9 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 
     names = {number: piece for piece, number in ids.items()}
 
-    def decode(given: Any) -> str:
-        shown = [n for n in np.asarray(given).ravel().tolist() if n < size and written[n]]
-        return target.DecodePieces([names[number] for number in shown])
+    def decode(encoded: Any) -> str:
+        visible = [n for n in np.asarray(encoded).ravel().tolist() if n < size and written[n]]
+        return target.DecodePieces([names[number] for number in visible])
 
     return Codec(
         _identity(config),
@@ -121,12 +121,12 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     """The id of every piece."""
     if config.vocab_file is None:
         return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
-    found = reading.read_object(Path(config.vocab_file), "name a JSON file of pieces and ids")
-    if not found or not all(type(number) is int for number in found.values()):
+    ids = reading.read_object(Path(config.vocab_file), "name a JSON file of pieces and ids")
+    if not ids or not all(type(number) is int for number in ids.values()):
         raise UserError(
             f"config.data.tokenizer.vocab_file {config.vocab_file}: must give each piece its id"
         )
-    return found
+    return ids
 
 
 def _id(ids: dict[str, int], key: str, piece: str) -> int:
@@ -139,26 +139,26 @@ def _id(ids: dict[str, int], key: str, piece: str) -> int:
 
 def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
     """The text of each id; empty for special ones."""
-    known = {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
+    numbers = {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     special = {"</s>", "<s>", "<pad>", "<unk>"}
-    found = [b""] * vocab
+    texts = [b""] * vocab
     for piece, number in ids.items():
-        if piece in known:
-            found[number] = written_by(target, known[piece])
+        if piece in numbers:
+            texts[number] = written_by(target, numbers[piece])
         elif piece not in special and not LANGUAGE.fullmatch(piece):  # of sources alone
-            found[number] = piece.replace(SPACE, " ").encode()
-    return found
+            texts[number] = piece.replace(SPACE, " ").encode()
+    return texts
 
 
 def _unknown(target: Any, ids: dict[str, int], vocab: int) -> np.ndarray:
     """bool[vocab]: the fallback bytes and the unknown piece."""
-    found = np.zeros(vocab, bool)
+    is_unknown = np.zeros(vocab, bool)
     for number in range(target.GetPieceSize()):
         if target.IsUnknown(number):
-            found[ids.get(target.IdToPiece(number), 0)] = True
+            is_unknown[ids.get(target.IdToPiece(number), 0)] = True
         elif target.IsByte(number) and target.IdToPiece(number) in ids:
-            found[ids[target.IdToPiece(number)]] = True
-    return found
+            is_unknown[ids[target.IdToPiece(number)]] = True
+    return is_unknown
 
 
 def _identity(config: Config) -> str:

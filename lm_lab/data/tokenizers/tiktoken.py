@@ -87,15 +87,19 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     def encode(text: str) -> np.ndarray:
         return core.encode_to_numpy(text, disallowed_special=()).astype(dtype)
 
-    def encode_all(given: Sequence[str]) -> list[np.ndarray]:
-        starts = range(0, len(given), CHUNK)
+    def encode_all(inputs: Sequence[str]) -> list[np.ndarray]:
+        starts = range(0, len(inputs), CHUNK)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            chunks = pool.map(lambda n: [encode(text) for text in given[n : n + CHUNK]], starts)
+            chunks = pool.map(
+                lambda number: [encode(text) for text in inputs[number : number + CHUNK]], starts
+            )
             return [ids for chunk in chunks for ids in chunk]
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()
-        return b"".join(texts[n] for n in flat if n < len(texts)).decode(errors="replace")
+        return b"".join(texts[number] for number in flat if number < len(texts)).decode(
+            errors="replace"
+        )
 
     ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
     ends[end] = True
@@ -121,37 +125,37 @@ def _content(where: str, path: str) -> bytes:
 
 def _ranks(where: str, content: bytes) -> dict[bytes, int]:
     """The rank, which is the id, of every token."""
-    found: dict[bytes, int] = {}
+    ranks: dict[bytes, int] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line:
             continue
         try:
             token, rank = line.split()
-            found[base64.b64decode(token, validate=True)] = int(rank)
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (ValueError, binascii.Error):
             raise UserError(
                 f"{where}: line {number} is not a token in base64 and its rank; fetch it again"
             ) from None
-    missing = [value for value in range(256) if bytes([value]) not in found]
+    missing = [value for value in range(256) if bytes([value]) not in ranks]
     if missing:
         raise UserError(
             f"{where}: has no token for byte 0x{missing[0]:02x}, so not every text could be "
             "encoded; is the file whole?"
         )
-    if min(found.values()) < 0 or len(set(found.values())) < len(found):
+    if min(ranks.values()) < 0 or len(set(ranks.values())) < len(ranks):
         raise UserError(f"{where}: two tokens have one rank, or one is negative; fetch it again")
-    return found
+    return ranks
 
 
 def _pattern(config: Config, ranks: dict[bytes, int]) -> tuple[str, int]:
     """(the regular expression, the id of end_of_document). Raises UserError for an id in use."""
-    taken = set(ranks.values())
+    used_ids = set(ranks.values())
     pattern, end = PATTERNS.get(config.pattern, (config.pattern, -1))
     if config.end_id is not None:
         end = config.end_id
-    elif end < 0 or end in taken or end > 2 * len(taken):
-        end = max(taken) + 1
-    if end in taken:
+    elif end < 0 or end in used_ids or end > 2 * len(used_ids):
+        end = max(used_ids) + 1
+    if end in used_ids:
         raise UserError(f"config.data.tokenizer.end_id: {end} is a token's; choose another")
     return pattern, end
 

@@ -35,8 +35,8 @@ class Config:
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
     """The words, most frequent first, in alphabetical order among equals."""
-    given = normal_forms.in_form(texts, config.normal_form)
-    counts = Counter(word for text in given for word in text.split(" "))
+    normalised = normal_forms.in_form(texts, config.normal_form)
+    counts = Counter(word for text in normalised for word in text.split(" "))
     ranked = sorted(
         (
             word
@@ -64,8 +64,8 @@ def make(config: Config, learnt: bytes) -> Codec:
 
 def unknown(config: Config, learnt: bytes, texts: Iterable[str]) -> tuple[int, int]:
     """(words of the texts without an id, all words)."""
-    given = normal_forms.in_form(texts, config.normal_form)
-    return subword.unknown(learnt, itertools.chain.from_iterable(_cut(given)))
+    normalised = normal_forms.in_form(texts, config.normal_form)
+    return subword.unknown(learnt, itertools.chain.from_iterable(_cut(normalised)))
 
 
 def _cut(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -23,8 +23,8 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
     examples = data.heldout(ROWS, 0)
     assert examples.segments is not None
     assert examples.labels is not None
-    there = np.asarray(examples.segments).any(-1).ravel()
-    labels = np.asarray(examples.labels).ravel()[there]
+    is_text = np.asarray(examples.segments).any(-1).ravel()
+    labels = np.asarray(examples.labels).ravel()[is_text]
 
     @jax.jit
     def apply(params: PyTree, inputs: Inputs) -> jax.Array:
@@ -33,7 +33,7 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
     def measure(params: PyTree) -> dict[str, float]:
         batches = zip(examples.tokens, examples.segments)  # type: ignore[arg-type]
         values = [np.asarray(apply(params, Inputs(*batch))) for batch in batches]
-        return correlations(np.concatenate(values)[there], labels)
+        return correlations(np.concatenate(values)[is_text], labels)
 
     return measure
 
@@ -42,8 +42,8 @@ def correlations(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Spearman's and Pearson's coefficients of values and labels [n]; 0 if one is constant."""
     if np.ptp(values) == 0 or np.ptp(labels) == 0:
         return {"spearman": 0.0, "pearson": 0.0}
-    found = {"spearman": stats.spearmanr(values, labels), "pearson": stats.pearsonr(values, labels)}
-    return {name: float(result.statistic) for name, result in found.items()}
+    tests = {"spearman": stats.spearmanr(values, labels), "pearson": stats.pearsonr(values, labels)}
+    return {name: float(result.statistic) for name, result in tests.items()}
 
 
 METRIC = Metric(Config, prepare)

@@ -85,9 +85,11 @@ class Writer:
             tokens_BN = self._steps(params, batch)  # type: ignore[attr-defined]
             ended_BN = tokens_BN == self.end
             sizes_B = np.where(ended_BN.any(1), ended_BN.argmax(1), tokens_BN.shape[1])
-            there_B: Any = np.asarray(batch.context_segments).any(axis=1)
+            is_source_B: Any = np.asarray(batch.context_segments).any(axis=1)
             yield from (
-                row[:size] for row, size, there in zip(tokens_BN, sizes_B, there_B) if there
+                row[:size]
+                for row, size, is_source in zip(tokens_BN, sizes_B, is_source_B)
+                if is_source
             )
 
     def _greedy(self) -> Callable[[PyTree, Examples], np.ndarray]:
@@ -108,14 +110,14 @@ class Writer:
         first, more = jax.jit(begin), jax.jit(decode, donate_argnums=1)
 
         def greedy(params: PyTree, batch: Examples) -> np.ndarray:
-            state, found = first(params, batch), []
+            state, blocks = first(params, batch), []
             # The last call may write beyond the cache; these tokens are cut off.
-            while sum(part.shape[1] for part in found) < self.length and not bool(
+            while sum(block.shape[1] for block in blocks) < self.length and not bool(
                 state.done_B.all()
             ):
                 state, tokens_BN = more(params, state)
-                found.append(np.asarray(tokens_BN))
-            return np.concatenate(found, axis=1)[:, : self.length]
+                blocks.append(np.asarray(tokens_BN))
+            return np.concatenate(blocks, axis=1)[:, : self.length]
 
         return greedy
 
@@ -127,8 +129,8 @@ class Writer:
         @jax.jit
         def search(params: PyTree, batch: Examples) -> tuple[Array, Array]:
             prompt = self._prompt(batch)
-            found = beam.search(self.model, config, (self.end,), {"params": params}, prompt)
-            return found.tokens_BKN[:, 0], found.lengths_BK[:, 0]
+            hypotheses = beam.search(self.model, config, (self.end,), {"params": params}, prompt)
+            return hypotheses.tokens_BKN[:, 0], hypotheses.lengths_BK[:, 0]
 
         def best(params: PyTree, batch: Examples) -> np.ndarray:
             tokens_BN, lengths_B = (np.asarray(part) for part in search(params, batch))
@@ -150,14 +152,15 @@ def score(
 
     `tokenizer` is sacrebleu's, for BLEU.
     """
-    exact = sum(one == other for one, other in zip(written, targets, strict=True)) / len(targets)
-    known: dict[str, Callable[[], float]] = {
+    matches = [text == target for text, target in zip(written, targets, strict=True)]
+    exact = sum(matches) / len(targets)
+    compute_by_name: dict[str, Callable[[], float]] = {
         "exact_match": lambda: exact,
         "word_error_rate": lambda: 1 - exact,
         "edit_rate": lambda: edit_rate(written, targets),
         "bleu": lambda: bleu(written, targets, tokenizer),
     }
-    return {name: known[name]() for name in measures}
+    return {name: compute_by_name[name]() for name in measures}
 
 
 def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
@@ -171,12 +174,12 @@ def edit_rate(written: Sequence[str], targets: Sequence[str]) -> float:
 def distance(one: Sequence[Any], other: Sequence[Any]) -> int:
     """The Levenshtein distance of two sequences."""
     row = list(range(len(other) + 1))
-    for number, item in enumerate(one, 1):
-        before, row[0] = row[0], number
-        for place, wanted in enumerate(other, 1):
-            before, row[place] = (
-                row[place],
-                min(row[place] + 1, row[place - 1] + 1, before + (item != wanted)),
+    for row_number, item in enumerate(one, 1):
+        diagonal, row[0] = row[0], row_number
+        for column, other_item in enumerate(other, 1):
+            diagonal, row[column] = (
+                row[column],
+                min(row[column] + 1, row[column - 1] + 1, diagonal + (item != other_item)),
             )
     return row[-1]
 

@@ -33,21 +33,21 @@ def prepare(config: Config, data: EvaluationData) -> MetricFunction:
 
     Raises UserError for a file that cannot be read, or too few of whose words have an id.
     """
-    encode, asked, judged = data.codec.encode, None, None
+    encode, questions, rated_pairs = data.codec.encode, None, None
     if config.analogies:
-        asked = read_analogies(config.analogies, encode)
-        _require("analogies", asked[0], 1)
+        questions = read_analogies(config.analogies, encode)
+        _require("analogies", questions[0], 1)
     if config.similarities:
-        judged = read_similarities(config.similarities, encode)
-        _require("similarities", judged[0], 3)
+        rated_pairs = read_similarities(config.similarities, encode)
+        _require("similarities", rated_pairs[0], 3)
 
     def measure(params: PyTree) -> dict[str, float]:
         table = jax.device_get(params["embed"]["embedding"])
         values: dict[str, float] = {}
-        if asked is not None:
-            values |= {"analogies": analogies(table, asked[0]), "analogies_known": asked[1]}
-        if judged is not None:
-            pairs, scores, share = judged
+        if questions is not None:
+            values |= {"analogies": analogies(table, questions[0]), "analogies_known": questions[1]}
+        if rated_pairs is not None:
+            pairs, scores, share = rated_pairs
             values |= {"similarity": similarity(table, pairs, scores), "similarity_known": share}
         return values
 
@@ -71,8 +71,8 @@ def unit(vectors: npt.ArrayLike) -> np.ndarray:
 
 def nearest(vectors: npt.ArrayLike, ids: Ids, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(ids, cosines) [n count] of the words nearest each of n, without itself, nearest first."""
-    words, asked = unit(vectors), np.asarray(ids)
-    return _best(words @ words[asked].T, asked[:, None], count)
+    unit_vectors, queries = unit(vectors), np.asarray(ids)
+    return _best(unit_vectors @ unit_vectors[queries].T, queries[:, None], count)
 
 
 def analogies(vectors: npt.ArrayLike, questions: Ids, block: int = 1024) -> float:
@@ -81,18 +81,22 @@ def analogies(vectors: npt.ArrayLike, questions: Ids, block: int = 1024) -> floa
     The answer is by 3CosAdd (1301.3781): the word nearest b - a + c, except those three. Raises
     UserError if there are no questions.
     """
-    words, asked = unit(vectors), np.asarray(questions)
-    if asked.ndim != 2 or asked.shape[1] != 4 or not len(asked):
+    unit_vectors, question_ids = unit(vectors), np.asarray(questions)
+    if question_ids.ndim != 2 or question_ids.shape[1] != 4 or not len(question_ids):
         raise UserError(
             "analogies are rows of 4 words, and at least one, not an array of shape "
-            f"{list(asked.shape)}"
+            f"{list(question_ids.shape)}"
         )
-    right = 0
-    for begin in range(0, len(asked), block):  # a table of V scores for each question
-        a, b, c, d = asked[begin : begin + block].T
-        found, _ = _best(words @ (words[b] - words[a] + words[c]).T, np.stack([a, b, c], axis=1), 1)
-        right += int((found[:, 0] == d).sum())
-    return right / len(asked)
+    correct = 0
+    for start in range(0, len(question_ids), block):  # a table of V scores for each question
+        a, b, c, d = question_ids[start : start + block].T
+        answers, _ = _best(
+            unit_vectors @ (unit_vectors[b] - unit_vectors[a] + unit_vectors[c]).T,
+            np.stack([a, b, c], axis=1),
+            1,
+        )
+        correct += int((answers[:, 0] == d).sum())
+    return correct / len(question_ids)
 
 
 def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.ndarray) -> float:
@@ -100,13 +104,13 @@ def similarity(vectors: npt.ArrayLike, pairs: Ids, scores: Sequence[float] | np.
 
     Raises UserError for fewer than 3 pairs, or a different number of scores.
     """
-    words, asked = unit(vectors), np.asarray(pairs)
-    if len(asked) < 3 or len(asked) != len(scores):
+    unit_vectors, pair_ids = unit(vectors), np.asarray(pairs)
+    if len(pair_ids) < 3 or len(pair_ids) != len(scores):
         raise UserError(
-            f"a correlation needs 3 pairs or more and a score for each, not {len(asked)} and "
+            f"a correlation needs 3 pairs or more and a score for each, not {len(pair_ids)} and "
             f"{len(scores)}"
         )
-    cosines = (words[asked[:, 0]] * words[asked[:, 1]]).sum(-1)
+    cosines = (unit_vectors[pair_ids[:, 0]] * unit_vectors[pair_ids[:, 1]]).sum(-1)
     correlation: Any = stats.spearmanr(cosines, np.asarray(scores))
     return float(correlation.statistic)
 
@@ -118,7 +122,7 @@ def read_analogies(path: str, encode: Encode) -> tuple[np.ndarray, float]:
     (1301.3781). Raises UserError naming the file and line.
     """
     rows = [words for words in _rows(path, 4) if words]
-    ids = [found for words in rows if (found := _ids(words, encode)) is not None]
+    ids = [word_ids for words in rows if (word_ids := _ids(words, encode)) is not None]
     return np.asarray(ids, np.int32).reshape(-1, 4), len(ids) / max(len(rows), 1)
 
 
@@ -128,7 +132,7 @@ def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray
     Only pairs whose words both have an id count. Raises UserError naming the file and line.
     """
     pairs, scores, count = [], [], 0
-    for number, (one, other, score) in enumerate(_rows(path, 3), 1):
+    for number, (first, second, score) in enumerate(_rows(path, 3), 1):
         try:
             value = float(score)
         except ValueError:
@@ -136,9 +140,9 @@ def read_similarities(path: str, encode: Encode) -> tuple[np.ndarray, np.ndarray
                 f"{path}: pair {number} has no number as its score, but {score!r}; mend it"
             ) from None
         count += 1
-        found = _ids([one, other], encode)
-        if found is not None:
-            pairs.append(found)
+        word_ids = _ids([first, second], encode)
+        if word_ids is not None:
+            pairs.append(word_ids)
             scores.append(value)
     return (
         np.asarray(pairs, np.int32).reshape(-1, 2),
@@ -168,7 +172,11 @@ def _rows(path: str, columns: int) -> list[list[str]]:
 def _ids(words: Sequence[str], encode: Encode) -> list[int] | None:
     """The ids of words, None if one is split into several tokens."""
     ids = [encode(word) for word in words]
-    return [int(own[0]) for own in ids] if all(len(own) == 1 for own in ids) else None
+    return (
+        [int(token_ids[0]) for token_ids in ids]
+        if all(len(token_ids) == 1 for token_ids in ids)
+        else None
+    )
 
 
 def _best(scores_Vn: np.ndarray, without: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,12 +24,12 @@ class Record(dict[str, Any]):
     def field(self, name: str, kind: type[T]) -> T:
         """A field. Raises UserError where it is missing, or of another type."""
         if name not in self:
-            known = ", ".join(map(repr, self)) or "none"
-            raise UserError(f"{self.where} has no field {name!r}; its fields: {known}")
+            names = ", ".join(map(repr, self)) or "none"
+            raise UserError(f"{self.where} has no field {name!r}; its fields: {names}")
         value = self[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            words = {str: "text", int: "a whole number", list: "a list"}[kind]
-            raise UserError(f"{self.where}: {name!r} must be {words}, not {value!r:.60}")
+            expected = {str: "text", int: "a whole number", list: "a list"}[kind]
+            raise UserError(f"{self.where}: {name!r} must be {expected}, not {value!r:.60}")
         return value
 
     def texts(self, name: str) -> list[str]:

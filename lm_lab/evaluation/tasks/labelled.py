@@ -26,11 +26,11 @@ class Config(labelled.Config):
 
 def prepare(config: Config) -> Callable[[TextModel], Scores]:
     """Reads texts and labels. Raises UserError."""
-    found = list(labelled.documents(config))
-    if not found:
+    documents = list(labelled.documents(config))
+    if not documents:
         raise UserError(f"path: {config.path!r} holds no text; give labelled ones")
-    texts = [document.text for document in found]
-    labels = np.array([document.label for document in found], np.float64)
+    texts = [document.text for document in documents]
+    labels = np.array([document.label for document in documents], np.float64)
     return partial(_measure, texts, labels)
 
 
@@ -63,9 +63,9 @@ def f1(table_LC: np.ndarray) -> float:
     """F1 by a table of how often each class (rows) was taken for each (columns); 0 of a class
     without any.
     """
-    right, either = np.diag(table_LC), table_LC.sum(0) + table_LC.sum(1)
-    each = np.divide(2 * right, either, out=np.zeros(len(right)), where=either > 0)
-    return float(each[1] if len(each) == 2 else each.mean())
+    correct, totals = np.diag(table_LC), table_LC.sum(0) + table_LC.sum(1)
+    f1_of_classes = np.divide(2 * correct, totals, out=np.zeros(len(correct)), where=totals > 0)
+    return float(f1_of_classes[1] if len(f1_of_classes) == 2 else f1_of_classes.mean())
 
 
 def matthews(table_LC: np.ndarray) -> float:

@@ -38,7 +38,8 @@ def prepare(config: Config) -> Callable[[TextModel], Scores]:
 
 def _measure(pairs: list[tuple[str, str]], model: TextModel) -> Scores:
     rows = [
-        {"accuracy": float(each.greedy), "nats": each.nats} for each in model.continuations(pairs)
+        {"accuracy": float(likelihood.greedy), "nats": likelihood.nats}
+        for likelihood in model.continuations(pairs)
     ]
     return Scores(_records.columns(rows), _metrics)
 

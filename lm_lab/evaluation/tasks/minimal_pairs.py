@@ -30,10 +30,10 @@ def prepare(config: Config) -> Callable[[TextModel], Scores]:
 
 def _measure(pairs: list[tuple[str, str]], model: TextModel) -> Scores:
     """Scores each sentence as a continuation of an empty context, so that it is never cut."""
-    found = model.continuations([("", sentence) for pair in pairs for sentence in pair])
+    likelihoods = model.continuations([("", sentence) for pair in pairs for sentence in pair])
     rows = [
         {"accuracy": float(good.nats > bad.nats), "margin": good.nats - bad.nats}
-        for good, bad in zip(found[::2], found[1::2])
+        for good, bad in zip(likelihoods[::2], likelihoods[1::2])
     ]
     return Scores(_records.columns(rows), _records.means)
 

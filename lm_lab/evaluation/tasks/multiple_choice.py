@@ -51,24 +51,24 @@ def _measure(
 ) -> Scores:
     pairs = [
         (question, delimiter + choice)
-        for question, listed in zip(questions, choices)
-        for choice in listed
+        for question, options in zip(questions, choices)
+        for choice in options
     ]
-    found = iter(model.continuations(pairs))
+    likelihoods = iter(model.continuations(pairs))
     rows = [
-        _scores(listed, [next(found) for _ in listed], answer)
-        for listed, answer in zip(choices, answers)
+        _scores(options, [next(likelihoods) for _ in options], answer)
+        for options, answer in zip(choices, answers)
     ]
     return Scores(_records.columns(rows), _records.means)
 
 
-def _scores(choices: list[str], found: list[Likelihood], answer: int) -> dict[str, float]:
-    nats = np.array([each.nats for each in found])
+def _scores(choices: list[str], likelihoods: list[Likelihood], answer: int) -> dict[str, float]:
+    nats = np.array([likelihood.nats for likelihood in likelihoods])
     sizes = {
         "acc": np.ones(len(choices)),
         "acc_norm": np.array([len(choice) for choice in choices]),
         "acc_bytes": np.array([len(choice.encode()) for choice in choices]),
-        "acc_tokens": np.array([max(each.tokens, 1) for each in found]),
+        "acc_tokens": np.array([max(likelihood.tokens, 1) for likelihood in likelihoods]),
     }
     return {name: float((nats / size).argmax() == answer) for name, size in sizes.items()}
 

@@ -77,10 +77,10 @@ def _measure(
 ) -> Scores:
     rows = []
     for number, (texts, joined) in enumerate(sources.values()):
-        for text, found in zip(texts, model.texts(texts, joined), strict=True):
-            counts = {"tokens": found.tokens, "bytes": len(text.encode())}
+        for text, likelihood in zip(texts, model.texts(texts, joined), strict=True):
+            counts = {"tokens": likelihood.tokens, "bytes": len(text.encode())}
             counts |= {"words": words(text, protocol), "source": number}
-            rows.append({"nats": -found.nats, **counts})
+            rows.append({"nats": -likelihood.nats, **counts})
     return Scores(_records.columns(rows), partial(_metrics, list(sources)))
 
 

@@ -59,7 +59,7 @@ def prepare(config: Config) -> Callable[[TextModel], Scores]:
 
     def measure(model: TextModel) -> Scores:
         written = model.write(prompts, config.new_tokens, config.until)
-        return compare([each.strip() for each in written], targets, config)
+        return compare([text.strip() for text in written], targets, config)
 
     return measure
 
@@ -100,12 +100,12 @@ def _bleu(written: Sequence[str], targets: Sequence[str], tokenizer: str) -> Mea
 
     bleu = BLEU(tokenize=tokenizer, force=True, effective_order=True)
     rows = []
-    for one, other in zip(written, targets, strict=True):
-        score = bleu.sentence_score(one, [other])
+    for text, target in zip(written, targets, strict=True):
+        score = bleu.sentence_score(text, [target])
         rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
 
     def of(counts: np.ndarray) -> float:
-        total = [int(each) for each in counts.sum(0)]
+        total = [int(count) for count in counts.sum(0)]
         sums = (total[:4], total[4:8], total[8], total[9])
         return BLEU.compute_bleu(*sums, smooth_method="exp").score
 

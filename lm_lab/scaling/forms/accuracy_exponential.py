@@ -18,11 +18,11 @@ def _predict(theta, x):
 
 
 def _starts(x, target):
-    loss, found = np.exp(x["loss"]), []
+    loss, starts = np.exp(x["loss"]), []
     for worst, gamma in grid([1 - target.min(), 1.0], [0.3, 1.0, 3.0]):
         gained = max(float(np.median(target)) - 1 + worst, 1e-3)
-        found.append([worst, np.log(gained) + gamma * np.median(loss), gamma])
-    return np.array(found)
+        starts.append([worst, np.log(gained) + gamma * np.median(loss), gamma])
+    return np.array(starts)
 
 
 FORM = form(

@@ -83,13 +83,13 @@ def _trace(smooth: Array, ends: Array) -> tuple[Array, Array]:
     losses = _losses(smooth, x)
     covered = (x >= ends[:, :1]) & (x <= ends[:, 1:])
     lowest = np.where(covered, losses, np.inf).argmin(0)
-    places, found = [], []
-    for i in np.flatnonzero((np.diff(lowest) == 1) & covered.any(0)[1:]):
-        first = lowest[i]
-        if covered[first, i + 1] and covered[first + 1, i]:  # no jump where a curve ends
+    places, crossings = [], []
+    for index in np.flatnonzero((np.diff(lowest) == 1) & covered.any(0)[1:]):
+        first = lowest[index]
+        if covered[first, index + 1] and covered[first + 1, index]:  # no jump where a curve ends
             places.append(first)
-            found.append(_equal(smooth[first : first + 2], x[i], x[i + 1]))
-    return np.array(found), np.array(places, np.int64)
+            crossings.append(_equal(smooth[first : first + 2], x[index], x[index + 1]))
+    return np.array(crossings), np.array(places, np.int64)
 
 
 def _losses(smooth: Array, x: Array) -> Array:

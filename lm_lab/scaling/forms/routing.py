@@ -35,15 +35,15 @@ def _publish(theta, centre):
 
 
 def _starts(x, target):
-    found = []
-    for start, most in grid(np.log([0.5, 2.0]), np.log([100.0, 500.0, 5000.0])):
-        experts = _effective(x["experts"], start, most)
+    starts = []
+    for offset, saturation in grid(np.log([0.5, 2.0]), np.log([100.0, 500.0, 5000.0])):
+        experts = _effective(x["experts"], offset, saturation)
         basis = np.stack(
             [x["active_params"], experts, experts * x["active_params"], np.ones(len(target))], -1
         )
         linear = np.linalg.lstsq(basis, np.log(target), rcond=None)[0]
-        found.append([*linear, start, most])
-    return np.array(found)
+        starts.append([*linear, offset, saturation])
+    return np.array(starts)
 
 
 FORM = form(

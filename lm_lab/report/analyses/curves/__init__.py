@@ -30,18 +30,22 @@ def report(results: Results, sweep: Sweep) -> Report:
 
 def _answer(results: Results, value: float) -> str:
     """The best arm at a value, and those that cannot be told apart from it."""
-    settings, (best, *others) = results.settings, results.at(value)
-    words = (
+    settings, (best, *other_points) = results.settings, results.at(value)
+    sentence = (
         f"At {settings.against} = {formatting.grouped(value)}, {best.arm} has the "
         f"{'highest' if settings.better == 'higher' else 'lowest'} {settings.metric}: "
         f"{formatting.estimate(best.value)} ({formatting.percent(settings.level)} interval)"
     )
-    if not others:
-        return f"{words}."
-    near = [point.arm for point in others if results.told(best, point) is False]
-    second = f"{words}, before {others[0].arm}, {formatting.estimate(others[0].value)}"
+    if not other_points:
+        return f"{sentence}."
+    not_told = [point.arm for point in other_points if results.told(best, point) is False]
+    second = (
+        f"{sentence}, before {other_points[0].arm}, {formatting.estimate(other_points[0].value)}"
+    )
     return (
-        f"{second}; seeds do not tell it from {formatting.listed(near)}." if near else f"{second}."
+        f"{second}; seeds do not tell it from {formatting.listed(not_told)}."
+        if not_told
+        else f"{second}."
     )
 
 
@@ -52,26 +56,26 @@ def _headlines(results: Results) -> list[Headline]:
 
 
 def _cautions(results: Results) -> list[Notice]:
-    found = []
-    alone = [
+    notices = []
+    single = [
         value for value in results.values if value not in {at for at, *_ in results.deviations}
     ]
-    if alone:
-        where = formatting.listed([formatting.grouped(value) for value in alone])
-        found.append(
+    if single:
+        where = formatting.listed([formatting.grouped(value) for value in single])
+        notices.append(
             Notice("one seed", f"At {where} every arm has one seed: its noise is not known.")
         )
     chosen = sorted({point.settings for point in results.points if point.settings})
     if chosen:
-        words = "; ".join(chosen)
-        found.append(
+        choices = "; ".join(chosen)
+        notices.append(
             Notice(
                 "the best of several",
                 "What else was swept is chosen by the text that is reported, which flatters: "
-                f"{words}.",
+                f"{choices}.",
             )
         )
-    return found
+    return notices
 
 
 def _figure(results: Results) -> Figure:

@@ -10,41 +10,44 @@ def curves(results: Results) -> Figure:
     """One panel; bars are intervals, dashed lines the known values."""
     settings = results.settings
     figure, (axes,) = style.panels(style.PAGE_INCHES, 3.6, 1)
-    known = {str(name): float(value) for name, value in (settings.known or {}).items()}
-    heights = list(known.values())
-    for place, (arm, look) in enumerate(style.of_series(list(settings.arms)).items()):
+    known_values = {str(name): float(value) for name, value in (settings.known or {}).items()}
+    heights = list(known_values.values())
+    for index, (arm, look) in enumerate(style.of_series(list(settings.arms)).items()):
         # bars of arms stand side by side
-        aside = 1.015 ** (place - (len(settings.arms) - 1) / 2)
-        own = [point for point in results.points if point.arm == arm]
-        if not own:
+        offset = 1.015 ** (index - (len(settings.arms) - 1) / 2)
+        points_of_arm = [point for point in results.points if point.arm == arm]
+        if not points_of_arm:
             continue
         axes.plot(
-            [p.at * aside for p in own], [p.value.value for p in own], color=look["color"], lw=1.1
+            [p.at * offset for p in points_of_arm],
+            [p.value.value for p in points_of_arm],
+            color=look["color"],
+            lw=1.1,
         )
         axes.plot([], [], look["marker"] + "-", color=look["color"], markersize=4, label=arm)
         marks.estimates(
             axes,
-            [point.at * aside for point in own],
-            [point.value for point in own],
+            [point.at * offset for point in points_of_arm],
+            [point.value for point in points_of_arm],
             arm,
             words=[
                 f"{arm}, {settings.against} {formatting.grouped(point.at)}: {settings.metric} "
                 f"{formatting.estimate(point.value)}"
-                for point in own
+                for point in points_of_arm
             ],
-            runs=[point.runs for point in own],
+            runs=[point.runs for point in points_of_arm],
             cap=2,
             color=look["color"],
             marker=look["marker"],
             markersize=4,
         )
-        for point in own:
+        for point in points_of_arm:
             heights += [
                 end
                 for end in (point.value.low, point.value.value, point.value.high)
                 if end is not None
             ]
-    for name, value in known.items():
+    for name, value in known_values.items():
         axes.axhline(value, color=style.MUTED, linewidth=0.7, linestyle="--")
         axes.annotate(
             style.literal(name),

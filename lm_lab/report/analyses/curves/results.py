@@ -32,7 +32,9 @@ class Settings:
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
 
     def __post_init__(self) -> None:
-        if not self.arms or not all(isinstance(each, Mapping) for each in self.arms.values()):
+        if not self.arms or not all(
+            isinstance(overrides, Mapping) for overrides in self.arms.values()
+        ):
             raise UserError(
                 'arms must name what is compared, each with its overrides: {"name": {"key": value}}'
             )
@@ -74,10 +76,12 @@ class Results:
 
         Both have the same held-out items, so the sampling of items does not count here.
         """
-        found = next(((s, n) for at, s, n in self.deviations if at == first.at), None)
-        if found is None:
+        deviation_at = next(
+            ((sd, degrees) for at, sd, degrees in self.deviations if at == first.at), None
+        )
+        if deviation_at is None:
             return None
-        deviation, freedom = found
+        deviation, freedom = deviation_at
         error = deviation * math.sqrt(1 / first.seeds + 1 / second.seeds)
         return (
             abs(first.value.value - second.value.value) > _quantile(self.settings, freedom) * error
@@ -92,10 +96,10 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
             f"{suggest(settings.against, [key for key in rows[0] if '.' in key])}"
         )
     for name, shared in settings.arms.items():
-        own = sharing(shared, rows)
-        if not own:
+        runs_of_arm = sharing(shared, rows)
+        if not runs_of_arm:
             raise UserError(f"no run is one of {name}; mend analysis.arms")
-        if any(not isinstance(row[settings.against], int | float) for row in own):
+        if any(not isinstance(row[settings.against], int | float) for row in runs_of_arm):
             raise UserError(
                 f"analysis.against: {settings.against} is no number in all runs of {name}; give one"
             )
@@ -112,41 +116,41 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
             f"{suggest(settings.metric, columns)}"
         )
     cells = [
-        (arm, at, words, own)
+        (arm, at, varied_settings, runs)
         for arm, shared in settings.arms.items()
-        for (at, words), own in _cells(sharing(shared, measured), settings).items()
+        for (at, varied_settings), runs in _cells(sharing(shared, measured), settings).items()
     ]
-    noise = _noise([(at, own) for _, at, _, own in cells], settings.metric)
+    noise = _noise([(at, runs) for _, at, _, runs in cells], settings.metric)
     points = [
         Point(
             arm,
             at,
-            _estimate(np.array([row[settings.metric] for row in own]), noise.get(at), settings),
-            len(own),
-            words,
-            tuple(str(row["name"]) for row in own),
+            _estimate(np.array([row[settings.metric] for row in runs]), noise.get(at), settings),
+            len(runs),
+            varied_settings,
+            tuple(str(row["name"]) for row in runs),
         )
-        for arm, at, words, own in cells
+        for arm, at, varied_settings, runs in cells
     ]
     best = _best(points, settings)
     return Results(
-        settings, tuple(best), tuple((at, *found) for at, found in sorted(noise.items()))
+        settings, tuple(best), tuple((at, *deviation) for at, deviation in sorted(noise.items()))
     )
 
 
-def _cells(own: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:
+def _cells(runs: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:
     """The runs of an arm by the setting, and by all other swept settings but the seed."""
     cells: dict[tuple[float, str], list[Row]] = {}
-    for row in own:
+    for row in runs:
         at = row[settings.against]
-        there = [each for each in own if each[settings.against] == at]
+        at_same_value = [run for run in runs if run[settings.against] == at]
         varied = [
             key
             for key in row
-            if "." in key and len({json.dumps(each.get(key)) for each in there}) > 1
+            if "." in key and len({json.dumps(run.get(key)) for run in at_same_value}) > 1
         ]
-        words = ", ".join(f"{key}={row[key]}" for key in varied)
-        cells.setdefault((float(at), words), []).append(row)
+        varied_settings = ", ".join(f"{key}={row[key]}" for key in varied)
+        cells.setdefault((float(at), varied_settings), []).append(row)
     return cells
 
 
@@ -156,14 +160,14 @@ def _noise(
     """(s.d. of a run among seeds, degrees of freedom) at each value of the setting, pooled over
     arms; absent where every cell has one seed.
     """
-    found = {}
+    noise = {}
     for at in {at for at, _ in cells}:
-        values = [np.array([row[metric] for row in own]) for place, own in cells if place == at]
-        freedom = sum(len(each) - 1 for each in values)
+        values = [np.array([row[metric] for row in runs]) for other, runs in cells if other == at]
+        freedom = sum(len(losses) - 1 for losses in values)
         if freedom:
-            squares = sum(float(((each - each.mean()) ** 2).sum()) for each in values)
-            found[at] = (math.sqrt(squares / freedom), freedom)
-    return found
+            squares = sum(float(((losses - losses.mean()) ** 2).sum()) for losses in values)
+            noise[at] = (math.sqrt(squares / freedom), freedom)
+    return noise
 
 
 def _estimate(values: np.ndarray, noise: tuple[float, int] | None, settings: Settings) -> Estimate:
@@ -189,7 +193,7 @@ def _best(points: Sequence[Point], settings: Settings) -> list[Point]:
     """The best cell of each arm at each value, ordered by value, and the best arm first."""
     sign = -1 if settings.better == "higher" else 1
     ordered = sorted(points, key=lambda point: (point.at, sign * point.value.value))
-    found: dict[tuple[str, float], Point] = {}
+    best_points: dict[tuple[str, float], Point] = {}
     for point in ordered:
-        found.setdefault((point.arm, point.at), point)
-    return list(found.values())
+        best_points.setdefault((point.arm, point.at), point)
+    return list(best_points.values())

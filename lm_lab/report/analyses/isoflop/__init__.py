@@ -33,20 +33,20 @@ def report(results: Results, sweep: Sweep, source: Source | None = None) -> Repo
 
 def _laws(results: Results, unit: str) -> list[Block]:
     analysis = results.analysis
-    made: list[Block] = (
+    blocks: list[Block] = (
         [tables.laws(analysis)]
         if analysis.frontiers
         else ["No law could be fitted; the refusals say why."]
     )
     formulas = tables.formulas(analysis, unit)
-    made += [formulas] if formulas is not None else []
-    made += [tables.valleys(analysis, unit)] if analysis.valleys else []
-    made += [tables.variants(analysis)] if analysis.variants else []
+    blocks += [formulas] if formulas is not None else []
+    blocks += [tables.valleys(analysis, unit)] if analysis.valleys else []
+    blocks += [tables.variants(analysis)] if analysis.variants else []
     best = tables.chosen(analysis)
-    made += [best] if best is not None else []
-    made += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
-    made += [tables.counts(results)] if analysis.frontiers and results.counts[1:] else []
-    return [*made, *([conventions.table(results.conventions)] if results.conventions else [])]
+    blocks += [best] if best is not None else []
+    blocks += [tables.comparisons(analysis, unit)] if analysis.comparisons else []
+    blocks += [tables.counts(results)] if analysis.frontiers and results.counts[1:] else []
+    return [*blocks, *([conventions.table(results.conventions)] if results.conventions else [])]
 
 
 def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> list[Block]:
@@ -54,14 +54,14 @@ def _figures(analysis: IsoflopAnalysis, sweep: Sweep, source: Source | None) -> 
         return ["No run left a point to draw."]
     finals = {name: result.get("final") or {} for name, result in sweep.results.items()}
     source = source or Source(sweep.unit, rows=sweep.measured, finals=finals)
-    made: list[Block] = [*figures.of(analysis, source)]
+    blocks: list[Block] = [*figures.of(analysis, source)]
     held_out = next((point.budget for point in analysis.points if point.held_out), None)
     runs = [(str(row["name"]), budget(row)) for row in sweep.finished]
     lines = curves.figure(curves.budget_lines(runs, held_out), sweep.curves, sweep.unit)
     if lines is None:
-        return made
+        return blocks
     rungs = {sweep.study.name: ladder.best_runs(sweep.measured)}
-    return [*made, lines, *ladder.blocks(rungs, sweep)]
+    return [*blocks, lines, *ladder.blocks(rungs, sweep)]
 
 
 ANALYSIS = Analysis(Settings, analyse, report, check, FORECASTER, DESIGNER)

@@ -75,13 +75,17 @@ def _panel(
     reach: list[float] = []
     for frontier in analysis.frontiers:
         exponent = frontier.exponent_params if quantity == "params" else frontier.exponent_tokens
-        words = f"{frontier.method}: ${letter}$ = {formatting.estimate(exponent)}"
-        _line(axes, frontier, _band(frontier, quantity), words)
+        label_of_line = f"{frontier.method}: ${letter}$ = {formatting.estimate(exponent)}"
+        _line(axes, frontier, _band(frontier, quantity), label_of_line)
         band = _band(frontier, quantity)
         reach += [
-            value for x, value in zip(band.flops, band.value) if min(flops) <= x <= max(flops)
+            value
+            for compute, value in zip(band.flops, band.value)
+            if min(flops) <= compute <= max(flops)
         ]
-    _vertices(axes, analysis, [(v, _vertex(v, quantity)) for v in analysis.valleys], letter)
+    _vertices(
+        axes, analysis, [(vertex, _vertex(vertex, quantity)) for vertex in analysis.valleys], letter
+    )
     reach += _reach([_vertex(valley, quantity) for valley in analysis.valleys])
     style.flops_axis(axes.xaxis, flops, [point.budget for point in analysis.points], 0.08)
     low, high = style.spread(reach, 0.05)
@@ -117,9 +121,9 @@ def _ratios(axes: Axes, analysis: IsoflopAnalysis, quantity: Quantity, reference
     axes.set_ylabel(f"{'$N$*' if quantity == 'params' else '$D$*'} / {reference.method}")
 
 
-def _line(axes: Axes, frontier: Frontier, band: Band, words: str | None) -> None:
+def _line(axes: Axes, frontier: Frontier, band: Band, label: str | None) -> None:
     colour, dashes, width, outlined = LOOKS[frontier.method]
-    look = {"linestyle": dashes, "linewidth": width, "label": words, "zorder": 3 + outlined}
+    look = {"linestyle": dashes, "linewidth": width, "label": label, "zorder": 3 + outlined}
     marks.band(axes, band, frontier.method, colour, outlined=outlined, **look)
 
 
@@ -131,7 +135,7 @@ def _vertices(
 ) -> None:
     held_out = {point.budget for point in analysis.points if point.held_out}
     for is_held_out in (False, True):
-        shown = [each for each in vertices if (each[0].budget in held_out) == is_held_out]
+        shown = [vertex for vertex in vertices if (vertex[0].budget in held_out) == is_held_out]
         if not shown:
             continue
         colour = style.HELD_OUT if is_held_out else style.APPROACH_2
@@ -155,7 +159,7 @@ def _vertices(
 
 
 def _compute(analysis: IsoflopAnalysis) -> list[float]:
-    return [each.flops for each in (*analysis.valleys, *analysis.points)]
+    return [item.flops for item in (*analysis.valleys, *analysis.points)]
 
 
 def _band(frontier: Frontier, quantity: Quantity) -> Band:
@@ -167,7 +171,9 @@ def _vertex(valley: Valley, quantity: Quantity) -> Estimate:
 
 
 def _reach(estimates: Sequence[Estimate]) -> list[float]:
-    bounds = [bound for each in estimates for bound in (each.value, each.low, each.high)]
+    bounds = [
+        bound for estimate in estimates for bound in (estimate.value, estimate.low, estimate.high)
+    ]
     return [bound for bound in bounds if bound is not None]
 
 

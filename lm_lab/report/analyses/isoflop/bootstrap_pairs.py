@@ -39,14 +39,14 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
 def draw(surface: Surface) -> drawings.Figure:
     """The lower triangle of the pairs, with histograms on the diagonal."""
     fitted = [surface.E, surface.A, surface.B, surface.alpha, surface.beta]
-    every = _columns(np.array([[each.value for each in fitted], *surface.resamples]))
+    draws = _columns(np.array([[parameter.value for parameter in fitted], *surface.resamples]))
     size = len(NAMES)
     drawing, panels = style.panels(style.PAGE_INCHES, style.PAGE_INCHES * 0.92, size, size)
     for (row, column), axes in zip(product(range(size), repeat=2), panels):
         if column > row:
             axes.remove()
             continue
-        _panel(axes, every, row, column)
+        _panel(axes, draws, row, column)
         axes.tick_params(labelbottom=row == size - 1, labelleft=0 == column < row, labelsize=6.5)
         axes.set_xlabel(NAMES[column] if row == size - 1 else "")
         axes.set_ylabel(NAMES[row] if column == 0 and row else "")

@@ -42,8 +42,8 @@ def draw(analysis: IsoflopAnalysis, surface: Surface, source: Source) -> drawing
     costs = np.log([point.flops / point.tokens for point in points])
     cost = np.exp(np.interp(np.log(params), sizes[order], costs[order] - sizes[order])) * params
     loss = _loss(surface, params[:, None], flops / cost[:, None])
-    seen = [point.loss for point in points]
-    levels = np.geomspace(min(seen) * 0.97, max(seen) * 1.12, LEVELS)
+    losses = [point.loss for point in points]
+    levels = np.geomspace(min(losses) * 0.97, max(losses) * 1.12, LEVELS)
     lines = axes.contour(
         flops, params, loss, levels=levels, cmap=style.SEQUENCE.reversed(), linewidths=0.9
     )

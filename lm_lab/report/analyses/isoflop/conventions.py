@@ -35,21 +35,23 @@ def refits(
     rows have. Budgets group the same runs in all of them.
     """
     complete = [row for row in rows if row.get("status", "complete") == "complete"]
-    made = [_refit(COUNTED, analysis)]
+    counted_ways = [_refit(COUNTED, analysis)]
     for name in CONVENTIONS:
         column = PREFIX + name
         if complete and all(row.get(column) for row in complete):
             counted = [{**row, "flops": row.get(column)} for row in rows]
-            same = all(one["flops"] == row.get("flops") for one, row in zip(counted, rows))
-            made.append(_refit(name, analysis if same else analyse(counted)))
-    return tuple(made) if len(made) > 1 else ()
+            same = all(
+                counted_row["flops"] == row.get("flops") for counted_row, row in zip(counted, rows)
+            )
+            counted_ways.append(_refit(name, analysis if same else analyse(counted)))
+    return tuple(counted_ways) if len(counted_ways) > 1 else ()
 
 
 def _refit(name: str, analysis: IsoflopAnalysis) -> Refit:
     two, three = analysis.frontier("approach 2"), analysis.frontier("approach 3")
     best = preferred(analysis)
     params = None if best is None else at(best.params, largest_fitted(analysis))
-    a_2, a_3 = (None if each is None else each.exponent_params for each in (two, three))
+    a_2, a_3 = (None if frontier is None else frontier.exponent_params for frontier in (two, three))
     return Refit(name, a_2, a_3, params)
 
 
@@ -58,20 +60,20 @@ def table(refitted: Sequence[Refit]) -> Table:
     header = ["FLOPs counted", "a, approach 2", "a, approach 3", "N*"]
     rows: list[list[Cell]] = [
         [
-            _words(each.convention),
+            _words(refit.convention),
             *(
                 None if a is None else formatting.estimate(a)
-                for a in (each.approach_2, each.approach_3)
+                for a in (refit.approach_2, refit.approach_3)
             ),
-            None if each.params is None else formatting.short_estimate(each.params),
+            None if refit.params is None else formatting.short_estimate(refit.params),
         ]
-        for each in refitted
+        for refit in refitted
     ]
-    words = (
+    caption = (
         "The same runs with C counted in other ways, N as everywhere else; N* at the largest "
         "budget fitted. Everywhere else C is the first of these."
     )
-    return Table(header, rows, words)
+    return Table(header, rows, caption)
 
 
 def _words(convention: str) -> str:

@@ -48,8 +48,8 @@ class _Study:
     @cached_property
     def law(self) -> Law:
         """The reference law."""
-        given = self.assumed.law
-        return Law(*given) if given else reference_law(self.seen, self.cost)
+        theta = self.assumed.law
+        return Law(*theta) if theta else reference_law(self.seen, self.cost)
 
     @cached_property
     def judged(self) -> Judgement:
@@ -95,17 +95,17 @@ def _cautions(study: _Study) -> list[str]:
     budgets = study.budgets
     if len(budgets) < 2:
         return [f"{formatting.many(len(budgets), 'fitted budget')}: no exponent can be fitted"]
-    found = []
+    notes = []
     if len(budgets) < 4:
-        found.append(
+        notes.append(
             "two fitted budgets: nothing checks the exponent"
             if len(budgets) == 2
             else "three fitted budgets: a misfit of L*(C) = E + k C^-g shows from four on"
         )
-    found += _of_ratio(study.seen)
-    found += _of_grids(study)
-    found += _of_rates(study.seen)
-    return found + _of_widths(study.judged)
+    notes += _of_ratio(study.seen)
+    notes += _of_grids(study)
+    notes += _of_rates(study.seen)
+    return notes + _of_widths(study.judged)
 
 
 def _of_ratio(seen: Design) -> list[str]:
@@ -134,22 +134,22 @@ def _of_grids(study: _Study) -> list[str]:
             outside.append(shown)
         elif abs(best - logs.mean()) > np.ptp(logs) / 4:
             aside.append(shown)
-    found = []
+    notes = []
     if few:
-        found.append(
+        notes.append(
             f"fewer than four sizes at {formatting.listed(few)} FLOPs: no residual in the valley"
         )
     if outside:
-        found.append(
+        notes.append(
             f"the sizes at {formatting.listed(outside)} FLOPs lie to one side of the optimum of "
             "the reference law: no valley to be expected"
         )
     if aside:
-        found.append(
+        notes.append(
             f"the sizes at {formatting.listed(aside)} FLOPs are off the centre of the reference "
             "law: the vertex will be biased (2603.22339)"
         )
-    return found
+    return notes
 
 
 def _of_rates(seen: Design) -> list[str]:
@@ -164,20 +164,20 @@ def _of_rates(seen: Design) -> list[str]:
 
 
 def _of_widths(judged: Judgement) -> list[str]:
-    found = []
+    notes = []
     if judged.condition > ILL_CONDITIONED:
-        found.append(
+        notes.append(
             f"condition number {judged.condition:.0f} of approach 3: the runs will hardly tell "
             "its parameters apart"
         )
     if judged.exponent_width is None or judged.exponent_width > WIDE:
         width = judged.exponent_width
         shown = "wider than 1" if width is None else f"{width:.2f} wide"
-        found.append(
+        notes.append(
             f"the {formatting.percent(judged.level)} interval of the exponent of N* is expected to "
             f"be {shown}, at a noise of {formatting.percent(judged.noise)}"
         )
-    return found
+    return notes
 
 
 def describe(rows: Sequence[Row], settings: Settings, assumed: Assumptions) -> list[str]:
@@ -188,17 +188,17 @@ def describe(rows: Sequence[Row], settings: Settings, assumed: Assumptions) -> l
         lines.append(f"  {formatting.many(study.uncounted, 'run')} could not be counted")
     if len(study.budgets) >= 2:
         lines += _expected(study)
-    if found := _cautions(study):
-        lines += ["cautions", *(f"  {each}" for each in found)]
+    if notes := _cautions(study):
+        lines += ["cautions", *(f"  {caution}" for caution in notes)]
     if assumed.added_flops is not None and len(study.budgets) >= 2:
         lines += _proposed(study.proposal(assumed.added_flops), assumed.added_flops)
     return lines
 
 
-def _table(seen: Design, held: Design) -> list[str]:
+def _table(seen: Design, held_out_cells: Design) -> list[str]:
     header = ("budget", "sizes", "rates", "seeds", "N", "D", "D/N", "FLOPs")
     body: list[tuple[str, ...]] = [header]
-    for design, note in ((seen, ""), (held, " held out")):
+    for design, note in ((seen, ""), (held_out_cells, " held out")):
         for budget in np.unique(design.budget):
             cells = design.where(design.budget == budget)
             body.append(
@@ -255,10 +255,10 @@ def _proposed(proposal: Proposal, flops: float) -> list[str]:
         return [f"no further run is to be had for {flops:.3g} FLOPs"]
     lines = [f"runs that would tell most of the exponent for {flops:.3g} FLOPs more"]
     for budget in np.unique(cells.budget):
-        own = cells.where(cells.budget == budget)
-        sizes = ", ".join(formatting.short(size) for size in np.sort(own.params))
+        cells_of_budget = cells.where(cells.budget == budget)
+        sizes = ", ".join(formatting.short(size) for size in np.sort(cells_of_budget.params))
         lines.append(f"  at {budget:.3g} FLOPs: N = {sizes}")
-    shown = ["undetermined" if w is None else f"{w:.3f}" for w in _widths(proposal)]
+    shown = ["undetermined" if width is None else f"{width:.3f}" for width in _widths(proposal)]
     rates = f"{cells.rates.max():g} rates" if cells.rates.max() > 1 else "one rate"
     return [
         *lines,

@@ -48,6 +48,6 @@ def of(analysis: IsoflopAnalysis, source: Source) -> list[Figure]:
     if not analysis.points:
         return []
     basis = source.basis(analysis)
-    made = [figure(analysis, source) for figure in FIGURES]
-    found = [figure for figure in made if figure is not None]
-    return [replace(figure, caption=f"{figure.caption} {basis}") for figure in found]
+    all_figures = [figure(analysis, source) for figure in FIGURES]
+    drawable = [figure for figure in all_figures if figure is not None]
+    return [replace(figure, caption=f"{figure.caption} {basis}") for figure in drawable]

@@ -25,19 +25,19 @@ def forecast(fitted: Sequence[Row], held: Sequence[Row], settings: Settings) -> 
     """The lowest loss at the held-out budget, by the predictor that the settings name."""
     assert settings.held_out_budget is not None
     target = f"lowest loss at {settings.held_out_budget:g} FLOPs"
-    known = [float(row["loss"]) for row in fitted if row.get("loss") is not None]
+    losses = [float(row["loss"]) for row in fitted if row.get("loss") is not None]
     sized = [row for row in held if all(row.get(key) is not None for key in SIZES)]
-    if not known or not sized:
-        why = "no fitted run has a loss" if not known else "the held-out runs cannot be counted"
-        return _refused(target, settings, why)
+    if not losses or not sized:
+        reason = "no fitted run has a loss" if not losses else "the held-out runs cannot be counted"
+        return _refused(target, settings, reason)
     # The analysis needs points with a loss. No fit sees these, and the prediction does not depend
     # on them: a constant stands in for losses that are not known yet.
-    stand_in = dict.fromkeys(LOSSES, min(known)) | {"status": "complete"}
+    stand_in = dict.fromkeys(LOSSES, min(losses)) | {"status": "complete"}
     stand_ins = [row | {key: stand_in[key] for key in stand_in if key in row} for row in sized]
     analysis = analyse_column([*fitted, *stand_ins], "params", settings)
     if analysis.held_out is None:
         where = "held-out prediction"
-        reasons = [each.message for each in analysis.refusals if each.where == where]
+        reasons = [refusal.message for refusal in analysis.refusals if refusal.where == where]
         return _refused(target, settings, "; ".join(reasons) or "the analysis refused")
     predicted = analysis.held_out.predicted
     return Forecast(

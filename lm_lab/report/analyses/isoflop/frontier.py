@@ -41,8 +41,8 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
     grey = {"markersize": 3, "markeredgewidth": 0, "color": style.FAINT, "zorder": 1}
     _dots(axes, points, source, "best of each size", grey)
     black = {"markersize": 4.6, "color": style.INK, "zorder": 5}
-    seen = [point for point in best if not point.held_out]
-    _dots(axes, seen, source, "best of each budget", black)
+    fitted = [point for point in best if not point.held_out]
+    _dots(axes, fitted, source, "best of each budget", black)
     _curve(axes, analysis)
     held_out = next((point for point in best if point.held_out), None)
     reach = [point.loss for point in points] + _held_out(axes, analysis, source, held_out)
@@ -86,8 +86,8 @@ def _curve(axes: Axes, analysis: IsoflopAnalysis) -> None:
         return
     colour = style.APPROACH_3 if by_surface else style.APPROACH_2
     source = "surface of approach 3" if by_surface else "law through the valleys"
-    words = f"lowest loss by the {source}"
-    marks.band(axes, frontier.loss, words, colour, label=words, zorder=3)
+    label = f"lowest loss by the {source}"
+    marks.band(axes, frontier.loss, label, colour, label=label, zorder=3)
 
 
 def _held_out(
@@ -98,13 +98,13 @@ def _held_out(
         return []
     predicted = analysis.held_out.predicted if analysis.held_out is not None else None
     if predicted is not None:
-        words = f"predicted, {formatting.percent(analysis.level)} interval"
+        label = f"predicted, {formatting.percent(analysis.level)} interval"
         look = {"color": style.HELD_OUT, "markersize": 9, "markeredgewidth": 1.4}
         note = f"predicted {formatting.estimate(predicted)}"
         marks.estimates(
-            axes, [observed.flops], [predicted], words, words=[note], cap=4, marker="_", **look
+            axes, [observed.flops], [predicted], label, words=[note], cap=4, marker="_", **look
         )
-        axes.plot([], [], linestyle="none", marker="|", **look, label=words)
+        axes.plot([], [], linestyle="none", marker="|", **look, label=label)
     star = {"marker": "*", "markersize": 8, "markeredgewidth": 0, "color": style.HELD_OUT}
     _dots(axes, [observed], source, "held out", star | {"zorder": 6})
     bounds = [] if predicted is None else [predicted.low, predicted.high]

@@ -51,8 +51,8 @@ def _panel(
     axes: Axes, analysis: IsoflopAnalysis, surface: Surface, source: Source, *, by_params: bool
 ) -> None:
     points = analysis.points
-    others = [_pair(point, by_params)[1] for point in points]
-    low, high = math.log(min(others)), math.log(max(others))
+    other_values = [_pair(point, by_params)[1] for point in points]
+    low, high = math.log(min(other_values)), math.log(max(other_values))
 
     def colour(other: float) -> tuple[float, float, float, float]:
         return style.SEQUENCE((math.log(other) - low) / max(high - low, 1e-9))
@@ -60,19 +60,25 @@ def _panel(
     limits = style.spread([_pair(point, by_params)[0] for point in points], 0.08)
     x = np.geomspace(*limits, 60)
     letter, unlimited = ("$D$", "$L(N)$") if by_params else ("$N$", "$L(D)$")
-    for other in np.quantile(others, QUANTILES):
-        y = [surface.at(*((v, other) if by_params else (other, v))) for v in x]
-        words = f"{letter} = {formatting.short(float(other))}"
-        look = {"color": colour(float(other)), "linewidth": 1.0, "label": words}
-        marks.curve(axes, x, y, words.replace("$", ""), zorder=2, **look)
-    y = [surface.at(*((v, math.inf) if by_params else (math.inf, v))) for v in x]
+    for other in np.quantile(other_values, QUANTILES):
+        y = [
+            surface.at(*((coordinate, other) if by_params else (other, coordinate)))
+            for coordinate in x
+        ]
+        label = f"{letter} = {formatting.short(float(other))}"
+        look = {"color": colour(float(other)), "linewidth": 1.0, "label": label}
+        marks.curve(axes, x, y, label.replace("$", ""), zorder=2, **look)
+    y = [
+        surface.at(*((coordinate, math.inf) if by_params else (math.inf, coordinate)))
+        for coordinate in x
+    ]
     look = {"color": style.INK, "linestyle": (0, (4, 1.6)), "label": f"{unlimited}, {letter} → ∞"}
     marks.curve(axes, x, y, unlimited.replace("$", ""), zorder=2, **look)
     for point in points:
-        own, other = _pair(point, by_params)
+        value, other = _pair(point, by_params)
         marks.points(
             axes,
-            [own],
+            [value],
             [point.loss],
             "held out" if point.held_out else "points fitted",
             words=[source.words(point)],

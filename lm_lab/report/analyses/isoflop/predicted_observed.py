@@ -32,11 +32,11 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
 
 def _errors(points: list[Point]) -> str:
     parts = []
-    for held_out, words in ((False, "fitted"), (True, "held out")):
+    for held_out, kind in ((False, "fitted"), (True, "held out")):
         logs = [p.residual for p in points if p.held_out == held_out and p.residual is not None]
         if logs:
             error = math.sqrt(sum(log**2 for log in logs) / len(logs))
-            parts.append(f"{formatting.percent(error)} of the points {words}")
+            parts.append(f"{formatting.percent(error)} of the points {kind}")
     return formatting.listed(parts)
 
 
@@ -47,14 +47,14 @@ def draw(points: list[Point], source: Source) -> drawings.Figure:
     for budget in sorted({point.budget for point in points}):
         same = [point for point in points if point.budget == budget]
         held_out = same[0].held_out
-        words = "held out" if held_out else f"{formatting.power(budget)} FLOPs"
+        series = "held out" if held_out else f"{formatting.power(budget)} FLOPs"
         few = len(colours) <= 8 or held_out
         shown = "held out" if held_out else f"{style.math_power(budget)} FLOPs"
         marks.points(
             axes,
             [point.loss for point in same],
             [point.predicted or math.nan for point in same],
-            words,
+            series,
             words=[f"{source.words(p)}; predicted {p.predicted:.4g}" for p in same],
             runs=[source.runs(point) for point in same],
             marker="*" if held_out else "o",

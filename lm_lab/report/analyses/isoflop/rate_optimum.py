@@ -42,16 +42,18 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
     """The figure with its caption; None where no size was run at two rates or batch sizes."""
     held_out = {point.budget for point in analysis.points if point.held_out}
     panels = [
-        (label, found) for key, label in KEYS if (found := optima(rates.by_value(source.rows, key)))
+        (label, optima_of_key)
+        for key, label in KEYS
+        if (optima_of_key := optima(rates.by_value(source.rows, key)))
     ]
     if not panels:
         return None
-    every = [each for _, found in panels for each in found]
-    edges = sum(each.edge != 0 for each in every)
+    all_optima = [best for _, optima_of_key in panels for best in optima_of_key]
+    edges = sum(best.edge != 0 for best in all_optima)
     caption = (
         "The best of the grid against parameters N, a colour a budget: the vertex of the parabola "
         "in the log of the value through the best one and its neighbours. Triangles: the best lies "
-        f"at that end of its grid, and the true one may lie beyond ({edges} of {len(every)}). "
+        f"at that end of its grid, and the true one may lie beyond ({edges} of {len(all_optima)}). "
         "Means over seeds; sizes with one value are left out. N: parameters of matrix products, "
         "head included. Line: the power law through those that are not at an edge, if there are "
         "three sizes or more."
@@ -67,15 +69,17 @@ def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
 
 def optima(cells: rates.Cells) -> list[Optimum]:
     """The optimum of each size at each budget."""
-    found = []
+    best_by_size = []
     for compute, by_size in cells.items():
         for params, line in by_size.items():
             values, losses = list(line), [rates.mean_loss(same) for same in line.values()]
             best = values[int(np.argmin(losses))]
             vertex = optimum(np.array(values), np.array(losses)).value
             edge = _edge(values, best)
-            found.append(Optimum(compute, params, vertex, edge, len(line), _names(line[best])))
-    return found
+            best_by_size.append(
+                Optimum(compute, params, vertex, edge, len(line), _names(line[best]))
+            )
+    return best_by_size
 
 
 def _names(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -90,23 +94,23 @@ def draw(panels: Sequence[tuple[str, Sequence[Optimum]]], held_out: set[float]) 
     """A panel a swept key."""
     width = style.PAGE_INCHES if len(panels) > 1 else 5.2
     drawing, axes = style.panels(width, 3.3, columns=len(panels))
-    for each, (label, found) in zip(axes, panels):
-        _panel(each, found, held_out)
-        each.set_ylabel(label)
+    for panel, (label, optima_of_key) in zip(axes, panels):
+        _panel(panel, optima_of_key, held_out)
+        panel.set_ylabel(label)
     return drawing
 
 
-def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
-    budgets = sorted({each.budget for each in found})
+def _panel(axes: Axes, optima_of_key: Sequence[Optimum], held_out: set[float]) -> None:
+    budgets = sorted({best.budget for best in optima_of_key})
     colours = style.budget_colours([budget for budget in budgets if budget not in held_out])
-    _law(axes, [each for each in found if not each.edge])
+    _law(axes, [best for best in optima_of_key if not best.edge])
     for place, budget in enumerate(budgets):
         # smaller on top of larger: the same optimum at two budgets shows both
         size = 4.4 + 3.0 * (1 - (place + 1) / len(budgets))
         colour = colours.get(budget, style.HELD_OUT)
         label = f"{style.math_power(budget)} FLOPs" if len(budgets) <= 8 else None
         for edge, marker in ((0, "o"), (-1, "v"), (1, "^")):
-            same = [o for o in found if (o.budget, o.edge) == (budget, edge)]
+            same = [o for o in optima_of_key if (o.budget, o.edge) == (budget, edge)]
             flag = {0: "", -1: ", lowest of its grid", 1: ", highest of its grid"}[edge]
             marks.points(
                 axes,
@@ -126,8 +130,8 @@ def _panel(axes: Axes, found: Sequence[Optimum], held_out: set[float]) -> None:
                 zorder=3,
             )
         axes.plot([], [], "o", color=colour, markersize=4.4, label=label)
-    style.log_axis(axes.xaxis, *style.spread([o.params for o in found], 0.06))
-    values = [o.value for o in found]
+    style.log_axis(axes.xaxis, *style.spread([o.params for o in optima_of_key], 0.06))
+    values = [o.value for o in optima_of_key]
     # a factor of two each way at least: equal optima are no reason to magnify
     style.log_axis(axes.yaxis, *style.spread([min(values) / 2, *values, max(values) * 2], 0.0))
     axes.set_xlabel("parameters $N$")

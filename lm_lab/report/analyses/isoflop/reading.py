@@ -12,9 +12,9 @@ def preferred(analysis: IsoflopAnalysis) -> Frontier | None:
 
 def largest_fitted(analysis: IsoflopAnalysis) -> float:
     """FLOPs of the largest budget that a fit saw."""
-    seen = [point for point in analysis.points if not point.held_out]
-    top = max(point.budget for point in seen)
-    return float(max(point.flops for point in seen if point.budget == top))
+    fitted = [point for point in analysis.points if not point.held_out]
+    top = max(point.budget for point in fitted)
+    return float(max(point.flops for point in fitted if point.budget == top))
 
 
 def at(band: Band, flops: float) -> Estimate:

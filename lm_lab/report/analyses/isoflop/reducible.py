@@ -40,8 +40,8 @@ def draw(analysis: IsoflopAnalysis, surface: Surface, source: Source) -> drawing
             x, y = zip(*above)
             label = None if place else "with $E$ at either end"
             look = {"color": style.FAINT, "marker": "o", "markersize": 2.5, "linewidth": 0.9}
-            words = "E at its upper end" if place else "E at its lower end"
-            marks.curve(axes, x, y, words, label=label, zorder=1, **look)
+            name = "E at its upper end" if place else "E at its lower end"
+            marks.curve(axes, x, y, name, label=label, zorder=1, **look)
             reach += y
     for held_out in (False, True):
         points = [point for point in best if point.held_out == held_out]

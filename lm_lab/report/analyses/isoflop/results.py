@@ -62,9 +62,9 @@ def check(settings: Settings, rows: Sequence[Row]) -> None:
     budgets = sorted({float(row["budget_flops"]) for row in rows if row.get("budget_flops")})
     held_out = settings.held_out_budget
     if held_out is not None and len(budgets) and held_out not in budgets:
-        known = ", ".join(f"{budget:g}" for budget in budgets)
+        listed = ", ".join(f"{budget:g}" for budget in budgets)
         raise UserError(
-            f"analysis.held_out_budget {held_out:g} is the budget of no run; choose one of {known}"
+            f"analysis.held_out_budget {held_out:g} is the budget of no run; choose one of {listed}"
         )
 
 

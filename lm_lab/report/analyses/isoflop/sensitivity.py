@@ -47,8 +47,8 @@ def draw(analysis: IsoflopAnalysis, variants: Sequence[Variant]) -> drawings.Fig
     for axes, (label, quantity) in zip(panels, COLUMNS):
         _panel(axes, variants, quantity)
         if axes is not panels[0]:
-            known = [value for each in variants if (value := quantity(each)) is not None]
-            style.log_axis(axes.xaxis, *style.spread(known, 0.12), most=4)
+            values = [value for item in variants if (value := quantity(item)) is not None]
+            style.log_axis(axes.xaxis, *style.spread(values, 0.12), most=4)
         axes.set_xlabel(label)
         axes.set_ylim(len(variants) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0, labelleft=False)
@@ -56,7 +56,10 @@ def draw(analysis: IsoflopAnalysis, variants: Sequence[Variant]) -> drawings.Fig
     panels[0].set_yticklabels([_label(variant) for variant in variants], fontsize=7.5)
     panels[0].tick_params(axis="y", labelleft=True)
     for place, variant in enumerate(variants):
-        frontier = next((f for f in analysis.frontiers if f.method == variant.name), None)
+        frontier = next(
+            (candidate for candidate in analysis.frontiers if candidate.method == variant.name),
+            None,
+        )
         if frontier is not None:
             style.bar(panels[0], frontier.exponent_params, place, _colour(variant), along="x")
     return drawing
@@ -84,8 +87,8 @@ def _panel(
 
 def _label(variant: Variant) -> str:
     """The name of a variant with powers as formulas: the figures' typeface has few superscripts."""
-    words = style.literal(variant.name)
-    return re.sub(r"\d(?:\.\d+)?e\+\d+", lambda m: style.math_power(float(m[0])), words)
+    name = style.literal(variant.name)
+    return re.sub(r"\d(?:\.\d+)?e\+\d+", lambda match: style.math_power(float(match[0])), name)
 
 
 def _colour(variant: Variant) -> str:

@@ -37,11 +37,11 @@ class Source:
 
     @cached_property
     def _by_params(self) -> dict[float, list[Row]]:
-        found: dict[float, list[Row]] = {}
+        rows_by_params: dict[float, list[Row]] = {}
         for row in self.rows:
             if row.get("name") and row.get("params") is not None:
-                found.setdefault(float(row["params"]), []).append(row)
-        return found
+                rows_by_params.setdefault(float(row["params"]), []).append(row)
+        return rows_by_params
 
     def runs(self, point: Point) -> tuple[str, ...]:
         """The names of the runs whose mean loss a point is; none for a table without names."""
@@ -67,7 +67,7 @@ class Source:
         held_out = sum(point.held_out for point in analysis.points)
         counts = [formatting.many(len(analysis.points) - held_out, "point") + " fitted"]
         counts += [f"{held_out} held out"] if held_out else []
-        for kind, words in (("run left out", "left out"), ("outlier", "named as outlying")):
-            found = sum(caution.kind == kind for caution in analysis.cautions)
-            counts += [f"{found} {words}"] if found else []
+        for kind, meaning in (("run left out", "left out"), ("outlier", "named as outlying")):
+            count = sum(caution.kind == kind for caution in analysis.cautions)
+            counts += [f"{count} {meaning}"] if count else []
         return f"{', '.join(counts)}. {self.convention}"

@@ -29,12 +29,12 @@ def laws(analysis: IsoflopAnalysis) -> Table:
         rows.append([frontier.method, *exponents, *optimum])
     level = formatting.percent(analysis.level)
     draws = f"{analysis.draws:,} draws, seed {analysis.seed}"
-    words = (
+    caption = (
         f"Optima at {formatting.power(flops)} FLOPs, the largest budget fitted. Brackets: {level} "
         f"intervals over {draws}. C counts more than 6ND (attention, for one), so a and b need not "
         "add up to 1."
     )
-    return Table(header, rows, words)
+    return Table(header, rows, caption)
 
 
 def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
@@ -71,13 +71,13 @@ def formulas(analysis: IsoflopAnalysis, unit: str) -> Table | None:
             )
     if not rows:
         return None
-    words = (
+    caption = (
         f"Fitted to {surface.points} points; condition number "
         f"{formatting.plain(surface.condition, 3)}."
         if surface
         else ""
     )
-    return Table(["law", "formula", "exponent or parameter", "residual s.d."], rows, words)
+    return Table(["law", "formula", "exponent or parameter", "residual s.d."], rows, caption)
 
 
 def _formula(letter: str, law: PowerLaw) -> str:
@@ -94,20 +94,28 @@ def comparisons(analysis: IsoflopAnalysis, unit: str) -> Table:
     """The prediction of every law for the held-out budget, beside the observed value."""
     shown = {"loss": f"lowest loss (nats/{unit})", "params": "N*", "tokens": "D*"}
     rows: list[list[Cell]] = []
-    for held in analysis.comparisons:
-        is_loss = held.quantity == "loss"
-        written = formatting.estimate if is_loss else formatting.short_estimate
-        observed = f"{held.observed:.3f}" if is_loss else formatting.short(held.observed)
-        verdict = {True: "inside", False: "outside", None: None}[held.inside]
-        law = SOURCES[held.predictor]
-        chosen = ", the predictor of the study" if held == analysis.held_out else ""
+    for comparison in analysis.comparisons:
+        is_loss = comparison.quantity == "loss"
+        show = formatting.estimate if is_loss else formatting.short_estimate
+        observed = (
+            f"{comparison.observed:.3f}" if is_loss else formatting.short(comparison.observed)
+        )
+        verdict = {True: "inside", False: "outside", None: None}[comparison.inside]
+        law = SOURCES[comparison.predictor]
+        chosen = ", the predictor of the study" if comparison == analysis.held_out else ""
         rows.append(
-            [shown[held.quantity], law + chosen, written(held.predicted), observed, verdict]
+            [
+                shown[comparison.quantity],
+                law + chosen,
+                show(comparison.predicted),
+                observed,
+                verdict,
+            ]
         )
     header = ["quantity", "predicted by", "prediction", "found", "in the interval"]
-    budgets = {held.budget for held in analysis.comparisons}
-    where = formatting.listed([formatting.power(budget) for budget in sorted(budgets)])
-    return Table(header, rows, f"The budget of {where} FLOPs, which no law was fitted to.")
+    budgets = {comparison.budget for comparison in analysis.comparisons}
+    listed = formatting.listed([formatting.power(budget) for budget in sorted(budgets)])
+    return Table(header, rows, f"The budget of {listed} FLOPs, which no law was fitted to.")
 
 
 def valleys(analysis: IsoflopAnalysis, unit: str) -> Table:
@@ -189,7 +197,7 @@ def counts(results: Results) -> Table:
 
 def notices(analysis: IsoflopAnalysis) -> list[Notice]:
     """Refusals first, then cautions; cautions of one kind are joined into one notice."""
-    made = [
+    joined = [
         Notice(
             f"Refused: {item.kind}, {formatting.readable(item.where)}",
             formatting.readable(item.message),
@@ -199,9 +207,9 @@ def notices(analysis: IsoflopAnalysis) -> list[Notice]:
     ]
     for kind in dict.fromkeys(caution.kind for caution in analysis.cautions):
         items = [caution for caution in analysis.cautions if caution.kind == kind]
-        words = "; ".join(formatting.placed(item.where, item.message) for item in items)
-        made.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{words}."))
-    return made
+        messages = "; ".join(formatting.placed(item.where, item.message) for item in items)
+        joined.append(Notice(f"{kind[0].upper()}{kind[1:]}", f"{messages}."))
+    return joined
 
 
 def chosen(analysis: IsoflopAnalysis) -> Table | None:

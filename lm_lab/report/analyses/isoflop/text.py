@@ -32,10 +32,10 @@ def answer(results: Results, unit: str = "token") -> list[str]:
 def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
     """The key numbers of the answer."""
     best = preferred(analysis)
-    made = []
+    numbers = []
     if best is not None:
         flops = largest_fitted(analysis)
-        made = [
+        numbers = [
             Headline("exponent of N* in C", *_value(analysis, best.exponent_params)),
             Headline("exponent of D* in C", *_value(analysis, best.exponent_tokens)),
             Headline(
@@ -44,19 +44,19 @@ def headlines(analysis: IsoflopAnalysis) -> list[Headline]:
             ),
         ]
     if analysis.held_out is not None:
-        held = analysis.held_out
+        comparison = analysis.held_out
         note = (
-            f"predicted {' '.join(formatting.rounded(held.predicted))}, "
-            f"{words.held_out(held.inside)}"
+            f"predicted {' '.join(formatting.rounded(comparison.predicted))}, "
+            f"{words.held_out(comparison.inside)}"
         )
-        made.append(
+        numbers.append(
             Headline(
-                f"loss at {formatting.power(held.budget)} FLOPs, held out",
-                f"{held.observed:.3f}",
+                f"loss at {formatting.power(comparison.budget)} FLOPs, held out",
+                f"{comparison.observed:.3f}",
                 note,
             )
         )
-    return made
+    return numbers
 
 
 def _value(
@@ -123,55 +123,59 @@ def _agreement(analysis: IsoflopAnalysis) -> str:
 def _doubts(analysis: IsoflopAnalysis) -> str:
     """The cautions about the surface itself, which the answer must admit."""
     grave = ("irreducible loss near 0", "parameter at a bound", "badly conditioned")
-    found = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
+    kinds = [kind for kind in grave if any(caution.kind == kind for caution in analysis.cautions)]
     return (
-        f" The surface of approach 3 is itself in doubt: {formatting.listed(found)}."
-        if found
+        f" The surface of approach 3 is itself in doubt: {formatting.listed(kinds)}."
+        if kinds
         else ""
     )
 
 
 def _sensitivity(analysis: IsoflopAnalysis) -> str:
-    given = [v.exponent_params for v in analysis.variants if v.exponent_params is not None]
-    if len(given) < 2:
+    exponents = [
+        variant.exponent_params
+        for variant in analysis.variants
+        if variant.exponent_params is not None
+    ]
+    if len(exponents) < 2:
         return ""
-    refused = len(analysis.variants) - len(given)
-    said = (
-        f"Over {len(given)} variants of the analysis a runs from {min(given):.3f} to "
-        f"{max(given):.3f}"
+    refused = len(analysis.variants) - len(exponents)
+    sentence = (
+        f"Over {len(exponents)} variants of the analysis a runs from {min(exponents):.3f} to "
+        f"{max(exponents):.3f}"
     )
     return (
-        f"{said}, and {formatting.many(refused, 'variant')} could not be fitted."
+        f"{sentence}, and {formatting.many(refused, 'variant')} could not be fitted."
         if refused
-        else f"{said}."
+        else f"{sentence}."
     )
 
 
 def _counting(results: Results) -> str:
     """How the exponent depends on what is counted as a parameter."""
-    others = [
+    other_counts = [
         f"{formatting.estimate(estimate)} ({COUNTS[count.params]})"
         for count in results.counts[1:]
         if (estimate := count.approach_3 or count.approach_2) is not None
     ]
-    if not others:
+    if not other_counts:
         return ""
-    own = COUNTS[results.counts[0].params]
+    counted = COUNTS[results.counts[0].params]
     return (
-        f"The exponent depends on what is counted: here N is {own}; counted otherwise, a is "
-        f"{formatting.listed(others)}."
+        f"The exponent depends on what is counted: here N is {counted}; counted otherwise, a is "
+        f"{formatting.listed(other_counts)}."
     )
 
 
 def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
     predicted, bounds = formatting.rounded(held.predicted)
     span = f" ({formatting.percent(analysis.level)} prediction interval {bounds})" if bounds else ""
-    off = math.log(held.observed / held.predicted.value)
-    found = (
+    error = math.log(held.observed / held.predicted.value)
+    sentence = (
         f"The budget of {formatting.power(held.budget)} FLOPs was held out. From the smaller "
         f"budgets alone, {words.SOURCES[held.predictor]} predicted a lowest loss of {predicted} "
         f"nats per {unit}{span}; the best runs there reached {held.observed:.4g}, "
-        f"{formatting.percent(abs(off))} {'above' if off > 0 else 'below'} the prediction and "
+        f"{formatting.percent(abs(error))} {'above' if error > 0 else 'below'} the prediction and "
         f"{words.held_out(held.inside)}."
     )
     missed = [
@@ -179,23 +183,23 @@ def _prediction(analysis: IsoflopAnalysis, held: HeldOut, unit: str) -> str:
         for other in analysis.comparisons
         if other != held and other.inside is False
     ]
-    return f"{found} Outside its interval: {formatting.listed(missed)}." if missed else found
+    return f"{sentence} Outside its interval: {formatting.listed(missed)}." if missed else sentence
 
 
 def _no_law(analysis: IsoflopAnalysis) -> str:
     best = lowest(analysis.points)
-    said = (
+    sentence = (
         "These runs do not determine how compute should be split between parameters and data: no "
         "law could be fitted."
     )
     if not best:
-        return said
-    seen = [
+        return sentence
+    lowest_losses = [
         f"{point.loss:.3f} at {formatting.power(point.budget)} FLOPs (N = "
         f"{formatting.short(point.params)})"
         for point in best
     ]
-    return f"{said} What was seen: lowest loss {formatting.listed(seen)}."
+    return f"{sentence} What was seen: lowest loss {formatting.listed(lowest_losses)}."
 
 
 def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
@@ -207,13 +211,13 @@ def _open_questions(analysis: IsoflopAnalysis) -> list[str]:
 
 
 def _scope(analysis: IsoflopAnalysis) -> str:
-    said = (
+    sentence = (
         "The intervals hold the noise of these runs, not that of another text, tokenizer, "
         "architecture or recipe; nothing here speaks of budgets beyond those shown."
     )
     kinds = list(dict.fromkeys(caution.kind for caution in analysis.cautions))
     return (
-        f"{said} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
+        f"{sentence} Where the answer is weak (cautions below): {formatting.listed(kinds)}."
         if kinds
-        else said
+        else sentence
     )

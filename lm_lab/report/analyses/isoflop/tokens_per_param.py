@@ -37,8 +37,8 @@ def draw(analysis: IsoflopAnalysis, source: Source) -> drawings.Figure:
     flops = [point.flops for point in points]
     ratios = [point.tokens / point.params for point in points]
     grey = {"markersize": 3, "markeredgewidth": 0, "color": style.FAINT, "zorder": 1}
-    words, runs = [source.words(p) for p in points], [source.runs(p) for p in points]
-    marks.points(axes, flops, ratios, "points run", words=words, runs=runs, **grey)
+    notes, runs = [source.words(p) for p in points], [source.runs(p) for p in points]
+    marks.points(axes, flops, ratios, "points run", words=notes, runs=runs, **grey)
     for frontier in analysis.frontiers:
         colour, dashes, width, _ = LOOKS[frontier.method]
         ratio = [d / n for d, n in zip(frontier.tokens.value, frontier.params.value)]

@@ -149,10 +149,10 @@ def _label(axes: Axes, points: Sequence[Point], valley: Valley | None, colour: s
     last = points[-1]
     is_fitted = valley is not None and last.params <= valley.highest_params
     height = valley.at(last.params) if valley is not None and is_fitted else last.loss
-    words = f"{style.math_power(last.budget)} FLOPs" + ("\nheld out" if last.held_out else "")
+    text = f"{style.math_power(last.budget)} FLOPs" + ("\nheld out" if last.held_out else "")
     is_crossed = valley is not None and (valley.params.high or 0) > last.params
     axes.annotate(
-        words,
+        text,
         (last.params, height),
         xytext=(7, 1 if is_crossed else 0),
         textcoords="offset points",
