@@ -115,13 +115,7 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
 
 
-TOGETHER = (  # the longest first
-    "tests/cli/",
-    "tests/train/",
-    "tests/report/",
-    "tests/evaluation/",
-    "tests/adapters/",
-)
+TOGETHER = ("tests/cli/", "tests/train/", "tests/report/", "tests/evaluation/")  # the longest first
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -23,8 +23,9 @@ ASKED = "of this study"  # in the place of a name that is not known yet
 
 def asking(base: Mapping[str, Any], point: Point) -> Point:
     """The point, with a trunk of this study where it names a step and no trunk."""
-    named = {**base.get("train", {}), **{key.removeprefix("train."): point[key] for key in point}}
-    asks = named.get("branch_step") is not None and named.get("branch_from") is None
+    train = base.get("train", {})
+    trunk, step = (point.get(key, train.get(key.partition(".")[2])) for key in (FROM, STEP))
+    asks = step is not None and trunk is None
     return {**point, FROM: ASKED} if asks else point
 
 
