@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_lab.runs import versions
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
@@ -75,11 +76,18 @@ class Sweep:
 
 
 def sharing(overrides: Mapping[str, Any], rows: Sequence[Row]) -> list[Row]:
-    """The rows of the runs that have these overrides: those of an arm of an analysis."""
+    """The rows of the runs that have these overrides: those of an arm of an analysis.
+
+    A table that was read has `model.block` under its whole key, `model.block.name`.
+    """
+
+    def cell(row: Row, key: str) -> Any:
+        return row[key] if key in row else row.get(versions.new_key(key))
+
     return [
         row
         for row in rows
-        if all(row.get(key) == table_value(value) for key, value in overrides.items())
+        if all(cell(row, key) == table_value(value) for key, value in overrides.items())
     ]
 
 

@@ -75,3 +75,10 @@ def test_a_damaged_result_is_one_line(tmp_path, content):
         UserError, match=r"result.json: .*; launch lm-lab sweep again to write it anew"
     ):
         _ = stored.read(tmp_path).results
+
+
+def test_an_arm_that_names_a_choice_has_its_runs_when_planned_and_when_read():
+    arm = {"model.block": "mamba", "model.depth": 6}
+    for key in ("model.block", "model.block.name"):  # as planned, and as a table is read
+        rows = [{key: "mamba", "model.depth": 6}, {key: "rg_lru", "model.depth": 6}]
+        assert stored.sharing(arm, rows) == rows[:1]
