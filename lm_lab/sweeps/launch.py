@@ -246,11 +246,11 @@ class _Work:
 
     def _stages(self, units: Sequence[Unit]) -> list[list[Unit]]:
         """The units, those of branches after all others."""
-        late = {run.name for run in self.planned if trunks.trunk_of(run.config) is not None}
+        late = {run.name for run in self.planned if trunks.is_branch(run)}
         return trunks.stages(units, lambda unit: unit.names[0] in late)
 
     def _units(self, runs: Sequence[Planned]) -> list[Unit]:
-        stages = trunks.stages(runs, lambda run: trunks.trunk_of(run.config) is not None)
+        stages = trunks.stages(runs, trunks.is_branch)
         return [
             _unit(self.directory, names, self.command)
             for stage in stages

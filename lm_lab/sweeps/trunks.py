@@ -40,17 +40,22 @@ def trunk_of(config: Mapping[str, Any]) -> str | None:
     return None if named is None or Path(named).is_absolute() else named
 
 
+def is_branch(run: Planned) -> bool:
+    """Whether the run waits for another of its study."""
+    return trunk_of(run.config) is not None
+
+
 def connect(planned: Sequence[Planned], describe: Callable[[Point], str]) -> list[Planned]:
     """The runs, with the name of its trunk in each branch. Raises UserError where there is no such
     run, or more than one.
     """
     trunks: dict[str, list[Planned]] = {}
     for run in planned:
-        if run.config["train"].get("keep_steps") and trunk_of(run.config) is None:
+        if run.config["train"].get("keep_steps") and not is_branch(run):
             trunks.setdefault(_shared(run.config), []).append(run)
 
     def connected(run: Planned) -> Planned:
-        if trunk_of(run.config) is None:
+        if not is_branch(run):
             return run
         step = run.config["train"]["branch_step"]
         found = [
