@@ -148,7 +148,8 @@ def examples(
 ) -> Examples:
     """Random windows of length + 1 tokens, a byte each."""
     shape = (rows, length + 1)
-    return Examples(tokens(*shape, seed=seed), jnp.ones(shape, jnp.float32), segments)
+    ones = jnp.asarray(np.ones(shape, np.float32))
+    return Examples(tokens(*shape, seed=seed), ones, segments)
 
 
 def distance(one: Any, other: Any) -> float:
@@ -179,5 +180,5 @@ def same_bits(one: Any, other: Any) -> bool:
 
 
 def member(tree: Any, index: int) -> Any:
-    """One member of a population's tree."""
-    return jax.tree.map(lambda x: x[index], tree)
+    """One member of a population's tree, on the host, where an index compiles nothing."""
+    return jax.tree.map(lambda x: x[index], jax.device_get(tree))
