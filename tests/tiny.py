@@ -128,6 +128,11 @@ def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCA
     return jnp.asarray(np.random.default_rng(seed).integers(0, vocab, (rows, length)), jnp.int32)
 
 
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    """Normal numbers f32, drawn on the host: jax.random would compile them for each shape."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
 def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any = None) -> Inputs:
     """Inputs of these tokens (segments, positions), with a context of the upper half of the
     vocabulary, no token twice in a row, where the family reads one.
