@@ -68,8 +68,12 @@ compile_ahead = jax.stages.Lowered.compile
 
 
 def as_released(lowered, compiler_options=None, **more):
-    """`Lowered.compile` with the emitters of a release."""
-    released = {"xla_cpu_use_fusion_emitters": True}
+    """`Lowered.compile` with the emitters of a release, its preset, and its 32 pieces."""
+    released = {
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT",
+        "xla_cpu_parallel_codegen_split_count": 32,
+    }
     return compile_ahead(lowered, released | (compiler_options or {}), **more)
 
 
