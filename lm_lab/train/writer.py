@@ -301,6 +301,7 @@ class RunWriter:
             last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
             self._since_log = {}
             self._final |= train
+            self._checkpoints.confirm()
             self._metrics.write(
                 {**self._position(step), **train, **last, "tokens_per_second": rate}
             )
@@ -371,6 +372,7 @@ class RunWriter:
             **more,
         }
         del self.result["step"]
+        self._checkpoints.confirm()
         records.write_result(self.run.directory, self.result)
 
     def _paid(self, step: int) -> dict[str, int]:
