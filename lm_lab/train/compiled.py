@@ -13,7 +13,7 @@ from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
-from lm_lab.train import restore, room
+from lm_lab.train import restore, state_memory
 from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
 from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
@@ -54,8 +54,8 @@ class CompiledProgram(NamedTuple):
         found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
         values = [of_mixture(sets, own) for own in zip(*found)]
         if tests:
-            judged = [self._test(state, each) for each in tests]
-            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*judged))):
+            test_sums = [self._test(state, each) for each in tests]
+            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*test_sums))):
                 own |= {test_name(name): value for name, value in sums.items()}
         return values
 
@@ -126,12 +126,12 @@ class CompiledProgram(NamedTuple):
 
 
 def compile_program(
-    tasks: Sequence[Task], how: How | None = None, check_room: bool = True
+    tasks: Sequence[Task], how: How | None = None, check_memory: bool = True
 ) -> CompiledProgram:
     """The compiled program of the tasks on their mesh; `how` members are run, "vmap" or "map", is
     chosen by the device unless given.
 
-    Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_room`
+    Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_memory`
     for states that do not fit into memory.
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
@@ -142,8 +142,8 @@ def compile_program(
     sharding.check_split(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
-    if check_room:
-        room.check(program, mesh, len(runs))
+    if check_memory:
+        state_memory.check(program, mesh, len(runs))
     feed = open_feed(task, program, {run.seed for run in runs})
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:

@@ -105,7 +105,7 @@ class Task:
 
     def eval_sets(self) -> list[EvalSet]:
         """The held-out batches of each source. Their shares are those that the weights end with,
-        so that runs of all lengths are judged by the same text.
+        so that runs of all lengths are evaluated by the same text.
         """
         pairs = zip(self.dataset.sources.items(), self._shares())
         return [

@@ -24,10 +24,10 @@ NAME = "heldout_whole"
 FEWEST = 10  # documents, at least, for an interval; fewer are cut into stretches of text
 STRETCHES = 100
 
-Whole = Callable[[PyTree], Scores]
+HeldoutLikelihood = Callable[[PyTree], Scores]
 
 
-def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
+def heldout_likelihoods(task: Task, run: TextRun) -> dict[str, HeldoutLikelihood]:
     """By name, functions of parameters that give the likelihood of all held-out text:
     heldout_whole, and for each source of a mixture heldout_whole/LABEL. One program serves all,
     compiled at the first batch.
