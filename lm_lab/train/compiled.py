@@ -51,12 +51,14 @@ class CompiledProgram(NamedTuple):
         the evaluation.
         """
         sets, tests = self.feed.eval_sets, self.feed.test_sets if at_end else []
-        found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
-        values = [of_mixture(sets, own) for own in zip(*found)]
+        sums = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
+        values = [of_mixture(sets, by_set) for by_set in zip(*sums)]
         if tests:
             test_sums = [self._test(state, each) for each in tests]
-            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*test_sums))):
-                own |= {test_name(name): value for name, value in sums.items()}
+            for member, tested in zip(
+                values, (of_mixture(tests, each) for each in zip(*test_sums))
+            ):
+                member |= {test_name(name): value for name, value in tested.items()}
         return values
 
     def _test(self, state: TrainState, test: WholeTest) -> list[dict[str, Sums]]:
@@ -66,7 +68,7 @@ class CompiledProgram(NamedTuple):
             self._sums(self.test, state, jax.device_put(examples, place))
             for examples in test.chunks()
         ]
-        return [add_up(own) for own in zip(*parts)]
+        return [add_up(sums) for sums in zip(*parts)]
 
     def _sums(
         self, evaluate: engines.Compiled, state: TrainState, examples: Examples
@@ -86,14 +88,14 @@ class CompiledProgram(NamedTuple):
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
-        own = member(state._replace(opt_state=()), index, self.program.slots)
-        return self.program.merged_params(own)
+        of_member = member(state._replace(opt_state=()), index, self.program.slots)
+        return self.program.merged_params(of_member)
 
     def bases(self, state: TrainState) -> list[str]:
         """The hash of each member's frozen parameters; "" where there are none."""
         if self.program.slots[FROZEN].shared:
             return [restore.hash_of(state.slots[FROZEN])] * self.members
-        return [restore.hash_of(own) for own in split(state.slots[FROZEN], self.members)]
+        return [restore.hash_of(frozen) for frozen in split(state.slots[FROZEN], self.members)]
 
     def load(self, held: Sequence[PyTree]) -> TrainState:
         """The state of all members from what their checkpoints hold (`checkpoint_form`); slots that

@@ -62,7 +62,9 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     ended = step == compiled.program.steps
     sums = compiled.evaluate(state, at_end=ended)[0]
     metrics = {
-        name: own for name, own in compiled.feed.metrics.items() if ended or not is_test(name)
+        name: prepared
+        for name, prepared in compiled.feed.metrics.items()
+        if ended or not is_test(name)
     }
     params = compiled.merged_params(state, 0)
     measured = measure_all(metrics, params, at_end=True)

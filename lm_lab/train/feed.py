@@ -76,7 +76,7 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     run = text_run(task)
     tasks = open_tasks(task, run)
     whole = heldout_likelihoods(task, run) if experiment.evaluation.whole else {}
-    names = tuple(label or own.source.name for label, own in experiment.data.members.items())
+    names = tuple(label or member.source.name for label, member in experiment.data.members.items())
     return Feed(
         dataset,
         streams,

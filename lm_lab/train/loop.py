@@ -149,14 +149,14 @@ def _evaluate(
 ) -> None:
     """Records held-out losses and metrics, and the scores of the tasks where these are due."""
     at_end, feed = step == compiled.program.steps, compiled.feed
-    measured, found = [], []
+    measured, scored = [], []
     for index, writer in enumerate(writers):
         going = writer.result is None and (any(feed.metrics.values()) or scores_tasks)
         params = compiled.merged_params(state, index) if going else None
         measured.append(measure_all(feed.metrics, params, at_end) if going else {})
-        found.append(task_scores(feed, params, at_end) if going and scores_tasks else {})
+        scored.append(task_scores(feed, params, at_end) if going and scores_tasks else {})
     all_sums = compiled.evaluate(state, at_end)
-    for writer, sums, values, tasks in zip(writers, all_sums, measured, found):
+    for writer, sums, values, tasks in zip(writers, all_sums, measured, scored):
         writer.log_evaluation(step, sums, values, tasks)
 
 

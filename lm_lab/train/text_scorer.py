@@ -46,8 +46,8 @@ def open_scorer(directory: Path, task: Task) -> TextScorer:
     model = text_models(run)(jax.device_put(restore.load_params(directory)[2]))
 
     def score(text: str) -> TextScore:
-        (found,) = model.texts([text])
-        return TextScore(-found.nats, found.tokens, len(text.encode()))
+        (likelihood,) = model.texts([text])
+        return TextScore(-likelihood.nats, likelihood.tokens, len(text.encode()))
 
     if run.kind.pseudo_likelihood:
         return TextScorer(

@@ -164,8 +164,8 @@ class RunWriter:
 
     def _begins(self, step: int) -> bool:
         """Whether the run has no commit of this step, which is that of its trunk."""
-        own = next(self._checkpoints.commits(step), None)
-        return step > 0 and (own is None or own.step != step)
+        newest = next(self._checkpoints.commits(step), None)
+        return step > 0 and (newest is None or newest.step != step)
 
     def _read_lines(self) -> list[bytes]:
         """The lines of metrics.jsonl, read once before training goes on."""
