@@ -19,6 +19,7 @@ from lm_lab.train.sections import (
     deciding,
     differences,
     key_table,
+    named_together,
     names_modules_of,
     spec,
 )
@@ -79,9 +80,9 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     other run has, as when the mesh was changed.
     """
     stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
-    configs = [run.config for run in planned]
+    allowed = named_together([run.config for run in planned]) if stored else []
     # Stored runs with other modules cannot match, and their modules are not imported.
-    stored = [run for run in stored if names_modules_of(run.config, configs)]
+    stored = [run for run in stored if names_modules_of(run.config, allowed)]
     names: dict[str, str] = {}
     for view in (spec, deciding):
         stored_by = _by_view(view, [run for run in stored if run.name not in names.values()])
