@@ -121,6 +121,8 @@ def launch(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
                 "once\n"
             )
+        if former := read_sweep(directory).former:
+            out.write(f"{len(former)} runs that the study has no more stay, out of its results\n")
         if advise and not any(run_directory(directory, run.name).exists() for run in planned):
             out.write("".join(f"caution: {line}\n" for line in advise(planned)))
             out.flush()
