@@ -1,4 +1,4 @@
-"""lm-lab evaluate: judge a run's newest checkpoint, by its held-out text, any text, or tasks.
+"""lm-lab evaluate: evaluate a run's newest checkpoint by its held-out text, any text, or tasks.
 
   lm-lab evaluate --workdir=runs/scan_simple
   lm-lab evaluate --workdir=runs/a --text=README.md
@@ -29,15 +29,15 @@ from lm_lab import registry
 from lm_lab.cli import arguments
 from lm_lab.contracts import Scores
 from lm_lab.engine import sharding
-from lm_lab.library import devices, judging
+from lm_lab.library import devices, scoring
 from lm_lab.library.runs import Run as Trained
 from lm_lab.library.runs import open_run
 from lm_lab.runs import reading
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
-from lm_lab.train.judge import open_judge
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
+from lm_lab.train.text_scorer import open_scorer
 from lm_lab.types import UserError
 
 __doc__ = str(__doc__).format(names=", ".join(registry.names("evaluation.tasks")))
@@ -45,8 +45,8 @@ FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
-TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
-TASKS = flags.DEFINE_list("tasks", [], "tasks to judge by", flag_values=FLAGS)
+TEXTS = flags.DEFINE_multi_string("text", None, "a text to score", flag_values=FLAGS)
+TASKS = flags.DEFINE_list("tasks", [], "tasks to evaluate by", flag_values=FLAGS)
 WHOLE = flags.DEFINE_bool("whole", False, "all held-out text", flag_values=FLAGS)
 AGAINST = flags.DEFINE_string("against", None, "another run", flag_values=FLAGS)
 HARNESS = flags.DEFINE_list("harness", [], "tasks of lm_eval", flag_values=FLAGS)
@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
     )  # as stored: settings that were added later do not make it another run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
-        return judge(stored, read)
+        return score_texts(stored, read)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, figures = evaluate(stored)
@@ -83,20 +83,20 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def judge(stored: Run, read: Mapping[str, str]) -> int:
+def score_texts(stored: Run, read: Mapping[str, str]) -> int:
     """Prints the likelihood of each text."""
     devices.start(sharding.Config())
-    judge = open_judge(stored.directory, bind(stored.experiment, stored.resolved))
+    scorer = open_scorer(stored.directory, bind(stored.experiment, stored.resolved))
     with devices.memory(SMALLER):
         for name, text in read.items():
-            cost = judge.of(text)
+            cost = scorer.score(text)
             print(
-                f"{name}: {cost.bits_per_byte:.4f} {judge.kind}bits per byte, "
+                f"{name}: {cost.bits_per_byte:.4f} {scorer.kind}bits per byte, "
                 f"{cost.nats / cost.tokens:.4f} nats a token, {cost.tokens:,} tokens, "
                 f"{cost.bytes:,} bytes",
                 flush=True,
             )
-    print(judge.context)
+    print(scorer.context)
     return 0
 
 
@@ -112,11 +112,11 @@ def by_tasks(directory: Path) -> int:
         for place, scores in zip(places, scores_of_runs):
             for label, scores_of_task in scores.items():
                 print(
-                    *(f"{place}: {line}" for line in judging.lines(label, scores_of_task)), sep="\n"
+                    *(f"{place}: {line}" for line in scoring.lines(label, scores_of_task)), sep="\n"
                 )
         if len(scores_of_runs) == 2:
             for label, scores_of_task in scores_of_runs[0].items():
-                between = judging.differences(label, scores_of_task, scores_of_runs[1][label])
+                between = scoring.differences(label, scores_of_task, scores_of_runs[1][label])
                 print(*(f"{places[0]} - {places[1]}: {line}" for line in between), sep="\n")
     return 0
 
@@ -136,12 +136,12 @@ def by_harness(directory: Path) -> int:
 def _scores(trained: Trained) -> dict[str, Scores]:
     """The scores of one run in all that the command asks for, by label."""
     configured = dict(trained.experiment.evaluation.tasks)
-    chosen = judging.named_tasks(TASKS.value, configured)
+    chosen = scoring.named_tasks(TASKS.value, configured)
     for number, name in enumerate(TEXTS.value or (), 1):
         settings = {"name": "perplexity", "path": name}
-        chosen |= judging.chosen_tasks({f"text_{number}": settings}, "--text")
-    scores = trained.subject.by_tasks(chosen, "--tasks")
-    return scores | (trained.subject.by_heldout() if WHOLE.value else {})
+        chosen |= scoring.chosen_tasks({f"text_{number}": settings}, "--text")
+    scores = trained.scorer.task_scores(chosen, "--tasks")
+    return scores | (trained.scorer.heldout_scores() if WHOLE.value else {})
 
 
 def text_of(name: str) -> str:

@@ -42,8 +42,8 @@ def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> 
         sums = evaluation(state.params, eval_set, frozen)
         for name in (name for name, slot in slots.items() if slot.evaluated):
             params = like(state.slots[name], state.params)
-            own = evaluation(params, eval_set, frozen)
-            sums |= {f"{evaluated}_{name}": values for evaluated, values in own.items()}
+            sums_by_name = evaluation(params, eval_set, frozen)
+            sums |= {f"{evaluated}_{name}": values for evaluated, values in sums_by_name.items()}
         return sums
 
     return evaluate
@@ -51,7 +51,7 @@ def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> 
 
 def like(tree: PyTree, params: PyTree) -> PyTree:
     """The tree cast to the dtypes of the parameters that it replaces."""
-    return jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), tree, params)
+    return jax.tree.map(lambda leaf, param: leaf.astype(param.dtype), tree, params)
 
 
 def of_members(engine: Engine, how: How, slots: Slots) -> Engine:

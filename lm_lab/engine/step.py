@@ -92,19 +92,19 @@ def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
         keys = jax.random.split(key, microbatches)
 
         def part_of(part: tuple[Batch, Array, PyTree]) -> tuple[tuple[PyTree, Sums], PyTree]:
-            own, key, carry = part
-            found, (sums, after) = gradient(params, own, key, frozen, carry)
-            return (found, sums), after
+            rows, key, carry = part
+            gradients, (sums, after) = gradient(params, rows, key, frozen, carry)
+            return (gradients, sums), after
 
-        one = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], (split, keys, parts)))[0]
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one)
+        shapes = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], (split, keys, parts)))[0]
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
 
         def add(total: PyTree, part: tuple[Batch, Array, PyTree]) -> tuple[PyTree, PyTree]:
-            found, after = part_of(part)
-            return jax.tree.map(jnp.add, total, found), after
+            gradients, after = part_of(part)
+            return jax.tree.map(jnp.add, total, gradients), after
 
-        (found, sums), after = lax.scan(add, zeros, (split, keys, parts))
-        return found, (sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after))
+        (gradients, sums), after = lax.scan(add, zeros, (split, keys, parts))
+        return gradients, (sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after))
 
     return accumulated
 

@@ -26,7 +26,7 @@ def program(run: TextRun) -> Program:
         params: PyTree, given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array
     ) -> tuple[Array, Array]:
         batch = make(given_BG, there_BG, target_BT, there_BT)
-        return _judged(run, params, batch.inputs, target_BT)
+        return _scored(run, params, batch.inputs, target_BT)
 
     return jax.jit(score)
 
@@ -56,7 +56,7 @@ def _of_pairs(run: TextRun):
     return make
 
 
-def _judged(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
+def _scored(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
     """Scores by the last features of each row, those before targets; only these pass through the
     readout.
     """

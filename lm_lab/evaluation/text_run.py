@@ -62,7 +62,7 @@ class TextRun(NamedTuple):
         return self.window - self.stride
 
     @property
-    def judged(self) -> int:
+    def scored(self) -> int:
         """Tokens from one window of a whole text to the next."""
         return self.window - self.given
 
@@ -74,7 +74,7 @@ class TextRun(NamedTuple):
         if self.of_pairs:
             return self.context_length, self.max_length or LONGEST
         if self.needs_context:
-            return self.given, self.judged
+            return self.given, self.scored
         return self.window - 1, self.window - 1
 
 

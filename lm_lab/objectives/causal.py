@@ -40,7 +40,7 @@ def given(config: Any, length: int) -> int:
     return length // 2 + 1
 
 
-def judged(config: Any, examples: Examples, given: int) -> Batch:
+def scored(config: Any, examples: Examples, given: int) -> Batch:
     """The batch whose targets are the tokens of each window [B S] after the first `given`."""
     del config
     batch = prepare(jax.random.key(0), examples)
@@ -66,6 +66,6 @@ OBJECTIVE = Objective(
     make,
     scope="causal",
     window=window,
-    text_likelihood=TextLikelihood(given, judged),
+    text_likelihood=TextLikelihood(given, scored),
     reads_on=True,
 )

@@ -26,11 +26,11 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
     return ObjectiveFunctions(prepare, likelihood)
 
 
-def judged(config: Config, examples: Examples, given: int) -> Batch:
+def scored(config: Config, examples: Examples, given: int) -> Batch:
     """The batch in which the first `given` tokens of each window [B S] are prefix, and the others
     targets.
     """
-    batch = causal.judged(config, examples, given)
+    batch = causal.scored(config, examples, given)
     prefix = jnp.broadcast_to(jnp.arange(batch.weights.shape[1]) < given, batch.weights.shape)
     return batch._replace(inputs=batch.inputs._replace(prefix=prefix))
 
@@ -53,5 +53,5 @@ OBJECTIVE = Objective(
     make,
     scope="causal",
     window=causal.window,
-    text_likelihood=TextLikelihood(causal.given, judged),
+    text_likelihood=TextLikelihood(causal.given, scored),
 )

@@ -108,7 +108,7 @@ def launch(
     if review:
         review(rows_of(planned, directory))
     prepare_workdir(directory)
-    with Lock(directory / "lock"), Signals("raise"):
+    with Lock(directory / "lock") as lock, Signals("raise"):
         if is_written(directory, study, planned) and all(
             _finished(directory, run.name) for run in planned
         ):
@@ -126,9 +126,10 @@ def launch(
         try:
             runner = make_runner(found["devices"]["platform"])
             held = forecasts.held_out(directory, planned, forecasting)
-            work = _Work(directory, command, runner, planned, held)
+            work = _Work(directory, command, runner, planned, held, lock.confirm)
             started = work.finish(forecasting, out)
         finally:
+            lock.confirm()
             rows = _gather(directory)
     return Summary(rows, started)
 
@@ -179,6 +180,7 @@ class _Work:
     runner: UnitRunner
     planned: Sequence[Planned]
     held: Sequence[Planned]  # held-out runs, which may have to wait for their forecast
+    confirm: Callable[[], None]  # raises where another launch has taken the directory over
 
     def finish(self, forecasting: Forecasting | None, stream: TextIO) -> list[str]:
         """Runs the units that still have unfinished runs; the names of the runs that were started.
@@ -222,6 +224,7 @@ class _Work:
         states = {run.name: run_status(self._place(run.name)) for run in self.planned}
         tried = {name for name, state in states.items() if state == "failed"}
         started = self._run(fitted, progress)
+        self.confirm()
         why_not = forecasts.register(self.directory, self.planned, self.held, forecasting, tried)
         if why_not:
             progress.say(why_not)
@@ -239,6 +242,7 @@ class _Work:
         for stage in self._stages(units):
             with contextlib.closing(self.runner.run(stage)) as outcomes:
                 for outcome in outcomes:
+                    self.confirm()
                     for name, message in _record_failures(self.directory, outcome):
                         progress.say(f"run {name} ({describe(overrides[name])}): {message}")
                     progress.show()

@@ -87,13 +87,13 @@ class TrainConfig:
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )
     selection_batches: int = setting(
-        "further held-out batches, judged apart (NAME_selection), to choose settings by; of "
+        "further held-out batches, evaluated apart (NAME_selection), to choose settings by; of "
         "records the first",
         0,
         low=0,
     )
     also_evaluate: tuple[str, ...] = setting(
-        "further objectives by which held-out text is judged", ()
+        "further objectives by which held-out text is evaluated", ()
     )
     checkpoint_every_steps: int = setting(
         "steps between checkpoints; the last step has one too", 1000, low=1, changes_result=False
@@ -153,7 +153,7 @@ class Evaluation:
         False,
     )
     stride: int | None = setting(
-        "tokens from one window to the next where whole texts are judged; None: half a window",
+        "tokens from one window to the next where whole texts are scored; None: half a window",
         None,
         low=1,
     )
@@ -182,7 +182,7 @@ class Experiment:
     mesh: sharding.Config = section("the devices", sharding.Config)
     precision: Precision = section("the dtypes", Precision)
     evaluation: Evaluation = section(
-        "by what the model is judged beside its held-out text", Evaluation, changes_result=False
+        "by what the model is evaluated beside its held-out text", Evaluation, changes_result=False
     )
 
     @property

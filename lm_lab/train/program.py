@@ -57,9 +57,9 @@ def hyper_of(experiment: Experiment) -> Hyper:
     """The traced settings of a run, as arrays; those that are None are left out."""
     settings = (experiment.optimizer.settings, experiment.train)
     traced = {
-        field.name: getattr(own, field.name)
-        for own in settings
-        for field in dataclasses.fields(own)
+        field.name: getattr(section, field.name)
+        for section in settings
+        for field in dataclasses.fields(section)
         if field.metadata.get("traced", False)
     }
     numbers = {name: jnp.float32(value) for name, value in traced.items() if value is not None}

@@ -11,7 +11,7 @@ from lm_lab.evaluation import bootstrap
 from lm_lab.runs import records
 from lm_lab.runs.sweep import Planned
 from lm_lab.sweeps.results import rows_of
-from lm_lab.train import asking, loop, whole
+from lm_lab.train import evaluation_tasks, heldout, loop
 from lm_lab.train.evaluate import evaluate
 from lm_lab.types import UserError
 from tests import tiny
@@ -126,15 +126,15 @@ def test_a_bad_task_is_refused_before_training(tmp_path, task, message):
     assert not list(tmp_path.rglob("checkpoints/step_*"))
 
 
-def test_whole_text_is_judged_once_behind_a_sliding_window():
+def test_whole_text_is_scored_once_behind_a_sliding_window():
     task = task_of("decoder")
-    params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)["heldout_whole"](params)
+    params, run = params_of(task), evaluation_tasks.text_run(task)
+    scores = heldout.heldout_likelihoods(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens).tolist()
     text, nats = [END, *tokens], 0.0
-    given, judged = LENGTH // 2 + 1, LENGTH // 2
-    for begin in range(1, len(text), judged):
-        before, target = text[max(0, begin - given) : begin], text[begin : begin + judged]
+    given, scored = LENGTH // 2 + 1, LENGTH // 2
+    for begin in range(1, len(text), scored):
+        before, target = text[max(0, begin - given) : begin], text[begin : begin + scored]
         nats -= by_one_pass(task, params, before, target)[0]
     assert scores.statistics["weight"].sum() == len(tokens)
     assert scores.statistics["nll"].sum() == pytest.approx(nats, rel=1e-5)
@@ -143,10 +143,10 @@ def test_whole_text_is_judged_once_behind_a_sliding_window():
     )
 
 
-def test_documents_that_are_isolated_are_judged_alone():
+def test_documents_that_are_isolated_are_scored_alone():
     task = task_of("decoder", {"data.isolate_documents": True})
-    params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)["heldout_whole"](params)
+    params, run = params_of(task), evaluation_tasks.text_run(task)
+    scores = heldout.heldout_likelihoods(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens)
     documents = [part.tolist() for part in np.split(tokens, np.flatnonzero(tokens == END) + 1)]
     nats = 0.0
@@ -157,7 +157,7 @@ def test_documents_that_are_isolated_are_judged_alone():
     assert scores.statistics["nll"].sum() == pytest.approx(nats, rel=1e-5)
 
 
-def test_records_are_judged_one_by_one(tmp_path):
+def test_records_are_scored_one_by_one(tmp_path):
     path = tmp_path / "labels.tsv"
     path.write_text("".join(f"{'ab' * (i % 3)}c\t{i % 2}\n" for i in range(60)))
     task = task_of(
@@ -168,7 +168,9 @@ def test_records_are_judged_one_by_one(tmp_path):
         },
     )
     params = params_of(task)
-    scores = whole.of_heldout(task, asking.text_run(task))["heldout_whole"](params)
+    scores = heldout.heldout_likelihoods(task, evaluation_tasks.text_run(task))["heldout_whole"](
+        params
+    )
     records = len(task.dataset.heldout.records.offsets)
     assert bootstrap.documents(scores.statistics) == records
     assert set(scores.values) == {"nll", "accuracy"}

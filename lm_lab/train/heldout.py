@@ -24,10 +24,10 @@ NAME = "heldout_whole"
 FEWEST = 10  # documents, at least, for an interval; fewer are cut into stretches of text
 STRETCHES = 100
 
-Whole = Callable[[PyTree], Scores]
+HeldoutLikelihood = Callable[[PyTree], Scores]
 
 
-def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
+def heldout_likelihoods(task: Task, run: TextRun) -> dict[str, HeldoutLikelihood]:
     """By name, functions of parameters that give the likelihood of all held-out text:
     heldout_whole, and for each source of a mixture heldout_whole/LABEL. One program serves all,
     compiled at the first batch.
@@ -79,13 +79,13 @@ def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: P
     """Sums of each pair or labelled text, by the objective that was trained."""
     examples = eval_set(task.batches(split, 0), 0)
     batches = [jax.tree.map(lambda x, i=i: x[i], examples) for i in range(len(examples.tokens))]
-    found = [jax.device_get(by_row(params, batch)) for batch in batches]
+    by_batch = [jax.device_get(by_row(params, batch)) for batch in batches]
     sums: dict[str, np.ndarray] = {
-        name: np.concatenate([np.asarray(each[name], np.float64) for each in found])
-        for name in found[0]
+        name: np.concatenate([np.asarray(each[name], np.float64) for each in by_batch])
+        for name in by_batch[0]
     }
     there = sums["weight"] > 0
-    return Scores({name: own[there] for name, own in sums.items()}, partial(rates, ""))
+    return Scores({name: values[there] for name, values in sums.items()}, partial(rates, ""))
 
 
 def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
@@ -106,5 +106,5 @@ def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
 
 def rates(prefix: str, statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """nll in nats a target and bits_per_byte, with a prefix; for labels also accuracy."""
-    found = likelihood.rates({name: values.sum() for name, values in statistics.items()})
-    return {f"{prefix}{name}": value for name, value in found.items()}
+    metrics = likelihood.rates({name: values.sum() for name, values in statistics.items()})
+    return {f"{prefix}{name}": value for name, value in metrics.items()}
