@@ -81,6 +81,7 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
         as_source=partial(_as_source, task),
         stride=experiment.evaluation.stride,
         carry=task.carry,
+        loss_chunk=experiment.train.loss_chunk,
     )
 
 

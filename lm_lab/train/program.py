@@ -95,6 +95,7 @@ def assemble(task: Task) -> Program:
         adapter,
         experiment.train.selection_batches,
         task.carry,
+        experiment.train.loss_chunk,
     )
     chosen = task.family.experts_per_token(experiment.model.settings)
     groups = _groups(drawn, state, chosen)
@@ -105,7 +106,12 @@ def assemble(task: Task) -> Program:
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter, form=task.carry
+        task.model,
+        task.eval_objectives,
+        experiment.precision.compute,
+        adapter,
+        form=task.carry,
+        chunk=experiment.train.loss_chunk,
     )
     test = evaluate_slots(whole, slots) if experiment.train.selection_batches else evaluate
     sizes = (steps, flops_per_step, targets, groups, per_token)
@@ -119,9 +125,10 @@ def assemble(task: Task) -> Program:
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
     """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
-    gradient = gradients(model, objective, experiment.precision.compute, task.adapter, task.carry)
+    train, compute = experiment.train, experiment.precision.compute
+    gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
     return train_step(
-        accumulate(gradient, experiment.train.microbatches),
+        accumulate(gradient, train.microbatches),
         objective.prepare,
         partial(task.update.make, decays),
         lambda step: task.update.rate_factor(step, steps),
@@ -200,7 +207,9 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
 def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step in the mathematical sense: plain attention, nothing recomputed."""
     experiment = task.experiment
-    reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
+    reference = task.replace(
+        train=dataclasses.replace(experiment.train, microbatches=1, loss_chunk=None)
+    )
     slots, decays = slots_of(task), decay_mask(state.params)
     step = _step(reference, task.reference_model, slots, 1, decays)
     return flops.count(
