@@ -50,6 +50,8 @@ _RESULT_TYPES = {
     "text": str,
     "message": (str, NoneType),
 }
+PRUNE = "prune"
+"""The file in a run's directory that asks it to end after its next evaluation, with the reason."""
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -102,7 +104,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 def _fault(result: Mapping[str, Any]) -> str | None:
     """Why a result cannot be one that lm_lab wrote; None if it can."""
     status = result.get("status")
-    ended = status in ("complete", "diverged")
+    ended = status in ("complete", "diverged", "pruned")
     absent = [
         name for name in ("status", *(("steps", "final") if ended else ())) if name not in result
     ]
@@ -115,6 +117,12 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     tables = [result.get(name, {}) for name in ("final", "params", "flops_per_token")]
     faults = [misfit(table, dict.fromkeys(table, (*NUMBER, NoneType))) for table in tables]
     return next((fault for fault in faults if fault), None)
+
+
+def why_pruned(directory: Path) -> str | None:
+    """Why the launch asks a run to end early; None where it does not. Raises OSError."""
+    file = directory / PRUNE
+    return file.read_text(errors="replace").strip() if file.exists() else None
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
