@@ -17,7 +17,7 @@ from lm_lab.data.records import TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
-from lm_lab.engine.program import evaluate_slots
+from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation import likelihood
@@ -51,6 +51,14 @@ class Program(NamedTuple):
     def merged_params(self, state: TrainState) -> PyTree:
         """The parameters of the model at a state of one run, its adapter merged into them."""
         return self.adapter.merge(state.params, state.slots[FROZEN])
+
+    def evaluated_params(self, state: TrainState) -> dict[str, PyTree]:
+        """All parameters of the model that are evaluated, merged, by the ending of the evaluation's
+        name: "" for the trained ones, "_average" for their moving average.
+        """
+        merge, frozen = self.adapter.merge, state.slots[FROZEN]
+        evaluated = evaluated_params(state, self.slots)
+        return {ending: merge(params, frozen) for ending, params in evaluated.items()}
 
 
 def hyper_of(experiment: Experiment) -> Hyper:
