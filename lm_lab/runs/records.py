@@ -26,6 +26,7 @@ from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.events import Events
 from lm_lab.runs.history import Mark
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit, read_object
+from lm_lab.runs.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 class Metrics:
-    """Appends to the metrics.jsonl of a run and to its TensorBoard events, inside `with`.
+    """Appends to the metrics.jsonl of a run, its TensorBoard events and, where it is asked for,
+    its W&B run, inside `with`.
 
     `kept` are the lines with which a resumed run goes on (`history.lines_to_keep`); others are
     dropped, so that the file ends as that of an undisturbed run. `settings` of the run, by dotted
@@ -174,12 +176,16 @@ class Metrics:
         with explained(path, "write"):
             self._file = path.open("ab")
         records = [json.loads(line) for line in self._kept]
-        self._events = Events(self._directory / "tensorboard", records, self._settings)
+        self._copies = (
+            Events(self._directory / "tensorboard", records, self._settings),
+            Tracker(self._directory, records, self._settings),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._events.close()
+        for copy in self._copies:
+            copy.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line: "step" and numbers by name (Python, NumPy or JAX scalars)."""
@@ -190,7 +196,8 @@ class Metrics:
             self._file.flush()
         self._lines += 1
         self._digest.update(line)
-        self._events.write(plain)
+        for copy in self._copies:
+            copy.write(plain)
 
     def sync(self) -> Mark:
         """Waits until every line is on the disk; returns the mark of them for a commit."""
