@@ -15,8 +15,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lm_lab import shipped
 from lm_lab.schema import suggest
 from lm_lab.sweeps.algebra import Sweep
+from lm_lab.sweeps.search import Search
 from lm_lab.types import UserError
 
 
@@ -30,6 +32,8 @@ class Study:
     base       the config that every run starts from
     sweep      the points: flat dicts of dotted overrides (see algebra.py)
     analysis   {"kind": "isoflop", ...}: settings of that kind of analysis, as plain values
+    search     points that a searcher proposes from the results so far, after those of the sweep,
+               which then may be empty (search.py)
 
     >>> seeds = [{"seed": 0}, {"seed": 1}]
     >>> base = lm_lab.load_config(tiny)
@@ -42,6 +46,7 @@ class Study:
     base: ConfigDict
     sweep: Sweep
     analysis: Mapping[str, Any]
+    search: Search | None = None
 
     def __post_init__(self):
         wanted = {
@@ -52,7 +57,7 @@ class Study:
         for field, (kind, words) in (wanted | {"analysis": (Mapping, "a dict")}).items():
             if not isinstance(value := getattr(self, field), kind) or value == "":
                 raise UserError(f"Study: {field} must be {words}, not {value!r}")
-        if not self.sweep:
+        if not self.sweep and self.search is None:
             raise UserError(
                 f"study {self.name!r}: its sweep has no points; give at least one (an empty "
                 "dict is a run)"
@@ -78,11 +83,12 @@ class Study:
 
 def load(path: str | Path) -> Study:
     """The study of a file: `experiments/isoflop_demo`, with or without .py, defines `study() ->
-    Study`.
+    Study`. "FILE:text" calls study("text"). lm_lab's own studies are found from any folder.
 
     Raises UserError where the file or the function is missing, or where running it fails.
     """
-    file = _find(Path(path))
+    name, _, argument = str(path).partition(":")
+    file = _find(Path(name))
     module = _import(file)
     make = vars(module).get("study")
     if not callable(make):
@@ -92,7 +98,7 @@ def load(path: str | Path) -> Study:
             if callable(value) and not name.startswith("_")
         ]
         raise UserError(f"{file} has no function study(); {suggest('study', functions)}")
-    made = _run(file, make)
+    made = _run(file, make, *([argument] if argument else []))
     if not isinstance(made, Study):
         raise UserError(
             f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}"
@@ -102,8 +108,8 @@ def load(path: str | Path) -> Study:
 
 def _find(path: Path) -> Path:
     file = path if path.suffix == ".py" or not path.name else path.with_name(path.name + ".py")
-    if file.is_file():
-        return file
+    if (found := shipped.find(file)).is_file():
+        return found
     if not file.parent.is_dir():
         raise UserError(f"no study at {path}: the folder {file.parent} does not exist")
     studies = [other.stem for other in file.parent.glob("*.py") if not other.stem.startswith("_")]
