@@ -278,7 +278,7 @@ def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, 
     compiled = compile_program([tiny.bound(run.experiment) for run in together])
     assert compiled.program.slots["frozen"].shared
     assert jax.tree.leaves(compiled.start().slots)[0].ndim == 2
-    train(together)
+    loop.train(together)
     ends = (restore.load_params(each)[2] for each in (tmp_path / "member0", adapted[0]))
     assert same_bits(*ends)
 
