@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.gathering import parts, rows_of
+from lm_lab.data.gathering import rows_of, sized
 from lm_lab.data.orders import Order, endless
 from lm_lab.types import Examples, UserError
 
@@ -57,7 +57,7 @@ class RecordBatches(NamedTuple):
         The context is [B M], labels are [B], of packed rows [B P].
         """
         first = first_step * self.batch_size
-        rows = self.rows(np.arange(first, first + steps * self.batch_size))
+        rows = sized(self.rows(np.arange(first, first + steps * self.batch_size)), self.bytes_of)
         return jax.tree.map(
             lambda leaf: leaf.reshape(steps, self.batch_size, *leaf.shape[1:]), rows
         )
@@ -68,9 +68,10 @@ class RecordBatches(NamedTuple):
         return len(self.members)
 
     def rows(self, places: np.ndarray) -> Examples:
-        """The rows at these places [n] of the endless order: [n ...]."""
-        numbers = self.order.at(places)
-        return self._gather(self.members[numbers])
+        """The rows at these places [n] of the endless order, to train on: [n ...], without
+        bytes.
+        """
+        return self._gather(self.members[self.order.at(places)])
 
     def every_row(self) -> int:
         """How many rows there are."""
@@ -80,7 +81,8 @@ class RecordBatches(NamedTuple):
         """Rows in order, from the first-th on [rows ...]; rows beyond the last are empty."""
         rows_of_records = self.members[first : first + rows]
         padding = ((0, rows - len(rows_of_records)), (0, 0))
-        return self._gather(np.pad(rows_of_records, padding, constant_values=-1))
+        numbers = np.pad(rows_of_records, padding, constant_values=-1)
+        return sized(self._gather(numbers), self.bytes_of)
 
     def _gather(self, numbers: np.ndarray) -> Examples:
         """The records with these numbers [n P], packed [n ...]; -1 is none."""
@@ -93,11 +95,10 @@ class RecordBatches(NamedTuple):
             if labels is not None:
                 chosen = np.where(numbers < 0, 0, labels[numbers]).astype(np.float32)
                 chosen = chosen if numbers.shape[-1] > 1 else chosen[..., 0]
-            return Examples(text, self.bytes_of[text] * (segments > 0), segments, labels=chosen)  # type: ignore[arg-type]
+            return Examples(text, None, segments, labels=chosen)  # type: ignore[arg-type]
         context, context_segments = self._rows(first, middle, self.context_length)
         target, segments = self._rows(middle, end, self.length)
-        bytes_ = self.bytes_of[target] * (segments > 0)
-        return Examples(target, bytes_, segments, context, context_segments)  # type: ignore[arg-type]
+        return Examples(target, None, segments, context, context_segments)  # type: ignore[arg-type]
 
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
@@ -106,18 +107,13 @@ class RecordBatches(NamedTuple):
 
         Both are 0 after the last record.
         """
-        shape = len(first), length
-        tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
         sizes = np.pad(end - first, ((0, 0), (0, 1)))
         sizes[:, -1] = length - sizes.sum(-1)  # padding
         starts = np.pad(first, ((0, 0), (0, 1)))
-        ordinals = np.arange(1, sizes.shape[-1] + 1, dtype=np.int32)
+        ordinals = np.arange(1, sizes.shape[-1] + 1)
         ordinals[-1] = 0
-        for rows in parts(*shape):
-            row_ordinals = np.tile(ordinals, len(sizes[rows]))
-            ranged = starts[rows].ravel(), sizes[rows].ravel(), row_ordinals
-            tokens[rows], segments[rows] = rows_of(self.tokens, *ranged, length)
-        return tokens, segments
+        row_ordinals = np.tile(ordinals, len(sizes))
+        return rows_of(self.tokens, starts.ravel(), sizes.ravel(), row_ordinals, length)
 
 
 def record_batches(

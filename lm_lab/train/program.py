@@ -187,7 +187,7 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
     begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
-    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments, begins=begins)
+    examples = Examples(make(shape, jnp.int32), None, segments, begins=begins)  # type: ignore[arg-type]
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
