@@ -64,7 +64,8 @@ class Examples(NamedTuple):
     context: Array | None = None  # i32[B M], the source of a pair whose target is `tokens`
     context_segments: Array | None = None  # i32[B M], 0 = padding
     # the class (as a number) or the value of each row f32[B], or where rows are packed of each
-    # segment f32[B P]: the p-th is that of segment p + 1
+    # segment f32[B P]: the p-th is that of segment p + 1. Of preferences always [B P], 1 and 0 in
+    # turn: a prompt with the answer that is chosen, and with the one that is rejected.
     labels: Array | None = None
     # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
     begins: Array | None = None

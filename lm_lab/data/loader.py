@@ -56,7 +56,8 @@ class Config:
         names_file=True,
     )
     length: int = setting(
-        "window L, in tokens; of records the longest text or target, its end too",
+        "window L, in tokens; of records the longest text or target, its end too; of preferences "
+        "the longest prompt twice, with both answers",
         128,
         low=1,
         high=LONGEST,
@@ -68,7 +69,8 @@ class Config:
         "training records that do not fit; held-out ones are always refused", "refuse"
     )
     pack: bool = setting(
-        "texts with labels, or pairs, to train on that fit share a row, and do not see each other",
+        "texts with labels, pairs, or preferences to train on that fit share a row, and do not "
+        "see each other",
         False,
     )
     holdout_fraction: float = setting(

@@ -13,7 +13,7 @@ from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
-from lm_lab.data.records import TEXTS
+from lm_lab.data.records import ANSWERS, TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
@@ -193,7 +193,8 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
         )
-    labels = (rows, TEXTS) if data.pack else (rows,)
+    alone = (rows, ANSWERS) if task.objective_kind.consumes == "preferences" else (rows,)
+    labels = (rows, TEXTS) if data.pack else alone
     return examples._replace(labels=make(labels, jnp.float32)) if records else examples
 
 
