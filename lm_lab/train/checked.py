@@ -21,7 +21,7 @@ def objective(module: str, made: object, bytes_of: np.ndarray) -> ObjectiveFunct
         whole = _sized(examples, bytes_of)
         return _require(module, "prepare", functions.prepare(key, whole), Batch)
 
-    return ObjectiveFunctions(prepare, functions.loss)
+    return functions._replace(prepare=prepare)
 
 
 def _sized(examples: Examples, bytes_of: np.ndarray) -> Examples:
