@@ -1,5 +1,5 @@
-"""Classification, regression and preferences: sums over texts, padding does not count, and labels that cannot be
-learnt are refused.
+"""Classification, regression and preferences: sums over texts, padding does not count, and labels
+that cannot be learnt are refused.
 """
 
 import jax
