@@ -1,6 +1,7 @@
 """Makes a law of scaling/forms of a curve: checks of the table, the fit, its record, cautions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,9 +50,10 @@ def form(
         if isinstance(reduced, Refusal):
             return reduced
         usable, left_out = usable_rows(name, (*curve.inputs, target), reduced.columns)
-        refusal = _too_little(name, curve, usable)
+        refusal = _too_little(name, target, curve, usable)
         if refusal:
-            return refusal
+            reasons = [caution.message for caution in (*reduced.cautions, *left_out)]
+            return replace(refusal, message="; ".join([refusal.message, *reasons[:1]]))
         data = Data.of(curve, target, usable)
         fitted = estimator(data, resamples, np.random.default_rng(seed))
         if isinstance(fitted, Refusal):
@@ -175,12 +177,12 @@ def usable_rows(
     return {key: column[good] for key, column in values.items()}, cautions
 
 
-def _too_little(name: str, curve: Curve, columns: Columns) -> Refusal | None:
+def _too_little(name: str, target: str, curve: Curve, columns: Columns) -> Refusal | None:
     rows, needed = len(columns["runs"]), len(curve.low) + 1
     if rows < needed:
         message = f"{rows} points; {len(curve.low)} parameters and a residual need {needed}"
         return Refusal("too few points", name, message)
-    for key in curve.inputs:
+    for key in (*curve.inputs, target):
         if len(np.unique(columns[key])) < 2:
             return Refusal("too few points", name, f"every point has the same {key}")
     return None
